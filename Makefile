@@ -1,0 +1,60 @@
+# One command per need; `make` alone lists them. Needs only make and Python 3.11 or newer.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+.PHONY: setup
+setup: $(READY) ## install the locked tools into .venv (every other command does this first)
+
+# The interpreter is checked first, because what pip and uv say of an old one does not name the fix.
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; about a minute) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "This Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$($(PYTHON) -c 'import tomllib; print(next(p["version"] for p in tomllib.load(open("uv.lock", "rb"))["package"] if p["name"] == "uv"))')"
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --python $(BIN)/python
+	@touch $(READY)
+
+.PHONY: run
+run: $(READY) ## the whole bundle on this machine: examples go through, then it stays up (ONCE=1 NO_EXAMPLES=1 PORT=… BIND=… GATEWAY_BASE_URL=…)
+	@ONCE="$(ONCE)" NO_EXAMPLES="$(NO_EXAMPLES)" PORT="$(PORT)" BIND="$(BIND)" GATEWAY_BASE_URL="$(GATEWAY_BASE_URL)" $(BIN)/python -m local
+
+.PHONY: test
+test: $(READY) ## every test that needs neither Docker nor long (minutes)
+	@$(BIN)/pytest -m "not deep and not docker"
+
+.PHONY: check
+check: $(READY) ## lint, format, types, template
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/sam validate --lint
+	@$(BIN)/uv lock --check --quiet
+
+.PHONY: format
+format: $(READY) ## rewrite the code in the project's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: $(READY) ## take the newest allowed versions into uv.lock and the layer's requirements.txt
+	@$(BIN)/uv lock --upgrade
+	@$(MAKE) --no-print-directory layers/shared/requirements.txt
+	@touch $(READY)
+
+layers/shared/requirements.txt: uv.lock $(READY)
+	@$(BIN)/uv export --quiet --locked --no-default-groups --no-emit-project --format requirements-txt --output-file $@
+
+.PHONY: clean
+clean: ## remove everything that make has made
+	rm -rf $(VENV) .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
