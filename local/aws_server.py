@@ -1,0 +1,48 @@
+"""The program that plays AWS's services: moto's server in a process of its own.
+
+A process of its own has fresh state at each start, leaves the second core to the runner, and takes everything moto
+knows with it when it ends. It serves on the listening socket it inherits (so that the parent has found a port in use
+before anything started) and ends when its standard input closes, so that it never outlives its parent, however that
+ends.
+
+    python -m local.aws_server <file descriptor of the listening socket>
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+
+def serve(listening_fd: int) -> None:
+    """Serve moto on an inherited listening socket until standard input closes."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line per request; a crash inside moto still shows
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    listener = socket.socket(fileno=os.dup(listening_fd))
+    host, port = listener.getsockname()[:2]
+    listener.close()
+    os.environ["MOTO_PORT"] = str(port)  # moto writes it into some of the addresses it hands out
+    server = make_server(
+        host,
+        port,
+        DomainDispatcherApplication(create_backend_app),
+        threaded=True,
+        request_handler=MotoRequestHandler,
+        fd=listening_fd,
+    )
+    threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
+    server.serve_forever()
+
+
+def _stop_when_parent_is_gone() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)  # requests may still be long polling; nobody is left to read their answers
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
