@@ -1,0 +1,40 @@
+"""ReceiveCallbackFunction: a status or reply posted to `CallbackApi` → `MessagesTable` → the HTTP answer."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from optus_sms import clients
+from optus_sms.credentials import CallbackSecret
+from optus_sms.ledger import DynamoLedger
+from optus_sms.message_store import DynamoMessageStore
+from optus_sms.observability import publish
+from optus_sms.queues import SqsQueues
+from optus_sms.receiving import Receiver, Request
+from optus_sms.settings import ReceiveSettings
+from optus_sms.times import Clock
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@cache
+def receiver() -> Receiver:
+    """Everything one sandbox needs, made at its first invocation."""
+    settings, clock, dynamodb = ReceiveSettings.from_environment(), Clock(), clients.dynamodb()
+    return Receiver(
+        ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
+        messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        queues=SqsQueues(clients.sqs(), dead_letter_queue_url=settings.dead_letter_queue_url),
+        secret=CallbackSecret(clients.secrets_manager(), settings.callback_secret_id, clock.monotonic),
+        clock=clock,
+        reply_match_days=settings.reply_match_days,
+    )
+
+
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """The proxy response; what isn't one of our two callbacks is answered 404."""
+    response = receiver().receive(Request.from_event(event if isinstance(event, dict) else {}))
+    publish(response.measurements)
+    return response.to_proxy()

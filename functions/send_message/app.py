@@ -1,0 +1,62 @@
+"""SendMessageFunction: a batch of `OutboundQueue` → one POST each → the SQS ids of those that are not done."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from optus_sms import clients
+from optus_sms.breaker import Breaker
+from optus_sms.credentials import GatewaySecret
+from optus_sms.gateway import Gateway
+from optus_sms.ledger import DynamoLedger
+from optus_sms.message_store import DynamoMessageStore
+from optus_sms.observability import logger, publish
+from optus_sms.pacing import Pacer
+from optus_sms.queues import SqsQueues
+from optus_sms.sending import QueueRecord, Sender
+from optus_sms.settings import SendSettings
+from optus_sms.times import Clock
+from optus_sms.transport import Transport
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@cache
+def sender() -> Sender:
+    """Everything one sandbox needs, made at its first invocation."""
+    settings, clock, dynamodb = SendSettings.from_environment(), Clock(), clients.dynamodb()
+    rate = settings.max_messages_per_second
+    return Sender(
+        ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
+        messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        queues=SqsQueues(
+            clients.sqs(),
+            dead_letter_queue_url=settings.dead_letter_queue_url,
+            outbound_queue_url=settings.outbound_queue_url,
+        ),
+        gateway=Gateway(
+            Transport(), settings.gateway_base_url, timeout_seconds=settings.gateway_timeout_seconds, now=clock.now
+        ),
+        secret=GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id),
+        pacer=Pacer(settings.sender_concurrency / rate if rate else 0.0, clock.monotonic, clock.sleep),
+        breaker=Breaker(clock.monotonic),
+        clock=clock,
+        on_unknown=settings.on_unknown_outcome,
+        require_message_id=settings.require_message_id,
+        max_attempts=settings.max_attempts,
+    )
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Partial batch response: what is not listed has been dealt with and may be deleted."""
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        logger().error("not an SQS event, nothing done")
+        return {"batchItemFailures": []}
+    service = sender()
+    deadline = service.clock.now() + context.get_remaining_time_in_millis() / 1000
+    result = service.send_batch([QueueRecord.from_event(record) for record in records], deadline=deadline)
+    publish(result.measurements)
+    return {"batchItemFailures": [{"itemIdentifier": failure} for failure in result.failures]}

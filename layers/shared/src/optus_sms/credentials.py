@@ -1,0 +1,165 @@
+"""The two secrets, from Secrets Manager, cached in the sandbox and refreshed without a failed message or callback."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from optus_sms.errors import CredentialsError
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+PLACEHOLDER: Final = "REPLACE_ME"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCredentials:
+    """Application name and password of the gateway's portal (page api_config/restv2)."""
+
+    application: str = field(repr=False)
+    password: str = field(repr=False)
+
+    @property
+    def authorization(self) -> str:
+        """The Basic header (RFC 7617, UTF-8)."""
+        return "Basic " + base64.b64encode(f"{self.application}:{self.password}".encode()).decode()
+
+
+class GatewaySecret:
+    """`GatewaySecret`, read once per sandbox and again only when the gateway refuses it."""
+
+    def __init__(self, client: SecretsManagerClient, secret_id: str) -> None:
+        self._client = client
+        self._secret_id = secret_id
+        self._lock = threading.Lock()
+        self._current: GatewayCredentials | None = None
+
+    def current(self) -> GatewayCredentials:
+        """The cached credentials; `CredentialsError` says what to put where."""
+        with self._lock:
+            if self._current is None:
+                self._current = self._read()
+            return self._current
+
+    def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
+        """Credentials other than the refused ones, if there are any: read anew, once for all threads that ask."""
+        with self._lock:
+            if self._current is None or self._current == refused:
+                self._current = self._read()
+            return None if self._current == refused else self._current
+
+    def forget(self) -> None:
+        """Read the secret again at the next use."""
+        with self._lock:
+            self._current = None
+
+    def _read(self) -> GatewayCredentials:
+        fields = _read_json(self._client, self._secret_id, "AWSCURRENT") or {}
+        application, password = fields.get("application", ""), fields.get("password", "")
+        hint = (
+            'put {"application": "…", "password": "…"} from the portal (API configuration, REST v2) into GatewaySecret'
+        )
+        if not application or not password:
+            raise CredentialsError(f"GatewaySecret has no application or no password; {hint}")
+        if PLACEHOLDER in (application, password):
+            raise CredentialsError(f"GatewaySecret still holds the placeholder; {hint}")
+        if ":" in application:
+            raise CredentialsError(f"GatewaySecret: an application name can't hold a colon (RFC 7617); {hint}")
+        return GatewayCredentials(application, password)
+
+
+class CallbackSecret:
+    """`CallbackSecret`: who may post callbacks. The current and the previous version both count.
+
+    Kept for `KEEP_SECONDS`, so that a revoked password dies within minutes. A mismatch reads anew, so that a rotation
+    is seen at once, but at most every `REFRESH_SECONDS`: strangers must not drive calls to Secrets Manager.
+    """
+
+    KEEP_SECONDS: Final = 300.0
+    REFRESH_SECONDS: Final = 60.0
+
+    def __init__(self, client: SecretsManagerClient, secret_id: str, monotonic: Callable[[], float]) -> None:
+        self._client = client
+        self._secret_id = secret_id
+        self._monotonic = monotonic
+        self._digests: tuple[bytes, ...] = ()
+        self._read_at: float | None = None
+
+    def admits(self, authorization: str) -> bool:
+        """Whether a Basic header holds valid credentials; takes the same time for any wrong ones.
+
+        `CredentialsError` if the secret is unusable, botocore's errors if it can't be read and none is cached.
+        """
+        given = _basic_digest(authorization)
+        self._refresh_if_older_than(self.KEEP_SECONDS)
+        if self._matches(given):
+            return True
+        if not self._refresh_if_older_than(self.REFRESH_SECONDS):
+            return False
+        return self._matches(given)
+
+    def _matches(self, given: bytes) -> bool:
+        # No early exit: the time must not tell which version was close.
+        return any([hmac.compare_digest(given, digest) for digest in self._digests])  # noqa: C419
+
+    def _refresh_if_older_than(self, seconds: float) -> bool:
+        now = self._monotonic()
+        if self._read_at is not None and now - self._read_at < seconds:
+            return False
+        # Set first, so that a failing Secrets Manager is not asked again by every stranger either.
+        first, self._read_at = self._read_at is None, now
+        try:
+            self._digests = self._read()
+        except Exception:
+            if first or not self._digests:
+                self._read_at = None
+                raise
+            return False
+        return True
+
+    def _read(self) -> tuple[bytes, ...]:
+        versions = (_read_json(self._client, self._secret_id, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS"))
+        pairs = [(fields.get("username", ""), fields.get("password", "")) for fields in versions if fields is not None]
+        digests = tuple(
+            _digest(f"{username}:{password}".encode()) for username, password in pairs if username and password
+        )
+        if not digests:
+            raise CredentialsError(
+                'CallbackSecret has no username or no password; put {"username": "…", "password": "…"} into it'
+            )
+        return digests
+
+
+def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> dict[str, str] | None:
+    """The string fields of a secret's version; None if there is no such version."""
+    try:
+        text = client.get_secret_value(SecretId=secret_id, VersionStage=stage).get("SecretString", "")
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return {}
+    return {k: v for k, v in fields.items() if isinstance(v, str)} if isinstance(fields, dict) else {}
+
+
+def _basic_digest(authorization: str) -> bytes:
+    """Digest of the ``user:password`` in a Basic header; of nothing that can match if it is none."""
+    scheme, _, encoded = authorization.strip().partition(" ")
+    try:
+        credentials = base64.b64decode(encoded.strip().encode(), validate=True) if scheme.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        credentials = b""
+    return _digest(credentials)
+
+
+def _digest(credentials: bytes) -> bytes:
+    return hashlib.sha256(credentials).digest()

@@ -1,0 +1,53 @@
+"""Everything that can be wrong, and what to do about it.
+
+::
+
+    OptusSmsError
+    ├── SettingsError            the function's environment is incomplete: fix the template
+    ├── CredentialsError         a secret is missing, malformed or still a placeholder: fill it in; nothing was sent
+    ├── InvalidMessageError      a queue message breaks a rule: dead-letter queue, reason ``invalid``
+    └── UnreadableCallbackError  an authenticated callback makes no sense: kept raw in the dead-letter queue
+
+What the gateway answers is not an error but an `optus_sms.gateway.Outcome`: "unknown" is a result like any other here.
+No error message holds message text, a whole phone number or a credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class OptusSmsError(Exception):
+    """Base of all errors of this package."""
+
+
+class SettingsError(OptusSmsError):
+    """The environment variables of a function are missing or wrong; the message lists all problems at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problems))
+
+
+class CredentialsError(OptusSmsError):
+    """A secret can't be used; the message says what to put where."""
+
+
+class InvalidMessageError(OptusSmsError):
+    """A queue message breaks a rule of the contract.
+
+    ``detail`` names each field and its rule. It never quotes a value, but may quote the name of an unknown field, so
+    it goes to the dead-letter queue and not into a log.
+    """
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)
+
+
+class UnreadableCallbackError(OptusSmsError):
+    """An authenticated callback can't be understood; ``detail`` says why without quoting it."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)

@@ -1,0 +1,407 @@
+"""`SendLedgerTable`: what we did with each message, so that nobody does it twice.
+
+::
+
+    absent ─┬─ claim ──► SENDING ─┬─ accepted ──► ACCEPTED      every write out of SENDING is conditional on owner and
+            │              ▲  ▲   ├─ not sent ──► RETRY ──┐     attempt; proof of acceptance wins over all
+            │              │  └───┼────── claim ──────────┘
+            │              │      ├─ refused ───► REJECTED
+            │              │      └─ unknown, or lease over ──► UNKNOWN ─┬─ a callback's proof ──► ACCEPTED
+            │              └──────────────── claim again (`resend`, once) ┘
+            └─ past expires_at ──► EXPIRED   (from RETRY too)
+
+Items: ``msg#<key>``, one message; ``ref#<reference>``, the keys behind a sender's own reference (two keys make it
+ambiguous for good, and then no more are kept); ``health#gateway`` belongs to `optus_sms.health`. No message text; the
+destination only until the outcome is known, so that a late callback can complete the conversation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from botocore.exceptions import ClientError
+
+from optus_sms.dynamodb import Item, Value, marshal, refused_item, unmarshal
+from optus_sms.times import format_rfc3339
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from optus_sms.settings import OnUnknown
+
+# Longer than queue (10 days), dead-letter queue (14), queue and dead-letter queue again after a redrive.
+KEEP_SECONDS: Final = 60 * 86_400
+
+
+class State(StrEnum):
+    """Where a message stands."""
+
+    SENDING = "SENDING"
+    RETRY = "RETRY"
+    ACCEPTED = "ACCEPTED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a message before it is sent; ``ttl`` is when the ledger may forget it (epoch seconds)."""
+
+    key: str
+    payload_sha256: str
+    on_unknown: OnUnknown
+    reference: str | None
+    destination: str
+    segments: int
+    masked: bool
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A ledger record. Times are epoch seconds; ``attempts`` counts claims, which fences late writers."""
+
+    key: str
+    state: State
+    owner: str = ""
+    attempts: int = 0
+    lease_until: int = 0
+    payload_sha256: str | None = None
+    on_unknown: OnUnknown = "hold"
+    unknown_outcomes: int = 0
+    unknown_at: int = 0
+    gateway_id: str | None = None
+    reason: str = ""
+    detail: str = ""
+    reference: str | None = None
+    destination: str | None = None
+    segments: int | None = None
+    masked: bool = False
+    accepted_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send once: held by ``owner`` in ``attempt`` until it writes an outcome or the lease ends."""
+
+    key: str
+    owner: str
+    attempt: int
+    on_unknown: OnUnknown
+    unknown_outcomes: int
+
+
+class Ledger(Protocol):
+    """What the use cases need; every implementation passes tests/contract/test_ledger.py.
+
+    Writes return None when they were done, and the record that refused them when not: a refusal is an answer.
+    """
+
+    def claim(
+        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
+    ) -> Claim | Record:
+        """Absent or RETRY with the same payload → SENDING. With ``after``, that very UNKNOWN record → SENDING."""
+
+    def register_reference(self, reference: str, key: str, *, ttl: int) -> None:
+        """Note that ``key`` sends under ``reference``; done before the POST."""
+
+    def expired(self, entry: Entry, *, now: float) -> Record | None:
+        """Absent or RETRY with the same payload → EXPIRED."""
+
+    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> Record | None:
+        """→ ACCEPTED from any state. Refused only if another POST of the message was accepted: both ids are kept."""
+
+    def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+        """SENDING → RETRY. After a takeover it is kept as evidence and changes nothing."""
+
+    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
+        """SENDING → REJECTED; ``reason`` is a dead letter's."""
+
+    def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+        """SENDING → UNKNOWN."""
+
+    def lapsed(self, record: Record, *, now: float) -> Record | None:
+        """The SENDING just read, whose lease is over → UNKNOWN."""
+
+    def extend(self, key: str, *, ttl: int) -> None:
+        """Keep a record longer, because a copy of its message goes round again."""
+
+    def sender_of(self, reference: str) -> Record | None:
+        """The only record that answers to a reference in a callback; None if there is none or more than one."""
+
+    def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
+        """A callback proved that this message was sent: SENDING, RETRY, UNKNOWN, or ACCEPTED without an id → ACCEPTED.
+
+        Returns the record as it was before, or None if the proof came too late to matter.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A conditional write was refused by this item; empty if there is none."""
+
+    item: Item
+
+
+class DynamoLedger:
+    """The ledger in DynamoDB. Each method is one conditional write, but for `sender_of`, which reads."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str) -> None:
+        self._client = client
+        self._table_name = table_name
+
+    def claim(
+        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
+    ) -> Claim | Record:
+        """See `Ledger.claim`."""
+        may_claim = "attribute_not_exists(pk) OR (#state = :retry AND payload_sha256 = :payload)"
+        seen: dict[str, Value] = {":retry": State.RETRY}
+        if after is not None:
+            may_claim = (
+                "#state = :unknown AND payload_sha256 = :payload AND #owner = :seen_owner AND attempts = :seen_attempts"
+            )
+            seen = {":unknown": State.UNKNOWN, ":seen_owner": after.owner, ":seen_attempts": after.attempts}
+        before = self._write(
+            entry.key,
+            "SET #state = :sending, #owner = :owner, lease_until = :lease_until, claimed_at = :now, #ttl = :ttl,"
+            " payload_sha256 = :payload, on_unknown = if_not_exists(on_unknown, :on_unknown),"
+            " first_claimed_at = if_not_exists(first_claimed_at, :now),"
+            " destination = :destination, segments = :segments, masked = :masked"
+            + (", #reference = :reference" if entry.reference else "")
+            + " ADD attempts :one",
+            may_claim,
+            {
+                ":sending": State.SENDING,
+                ":owner": owner,
+                ":lease_until": lease_until,
+                ":now": format_rfc3339(now),
+                ":ttl": entry.ttl,
+                ":payload": entry.payload_sha256,
+                ":on_unknown": entry.on_unknown,
+                ":destination": entry.destination,
+                ":segments": entry.segments,
+                ":masked": entry.masked,
+                ":reference": entry.reference,
+                ":one": 1,
+                **seen,
+            },
+        )
+        if not isinstance(before, _Refusal):
+            old = _record(entry.key, before)
+            on_unknown = old.on_unknown if before else entry.on_unknown
+            return Claim(entry.key, owner, old.attempts + 1, on_unknown, old.unknown_outcomes)
+        record = _record(entry.key, before.item)
+        if record.owner == owner and record.state is State.SENDING:
+            # The SDK repeated a write whose answer was lost; the first one did it.
+            return Claim(entry.key, owner, record.attempts, record.on_unknown, record.unknown_outcomes)
+        return record
+
+    def register_reference(self, reference: str, key: str, *, ttl: int) -> None:
+        """See `Ledger.register_reference`."""
+        self._write(
+            reference,
+            "ADD message_keys :keys SET #ttl = :ttl",
+            "attribute_not_exists(message_keys) OR size(message_keys) < :two OR contains(message_keys, :key)",
+            {":keys": frozenset({key}), ":key": key, ":two": 2, ":ttl": ttl},
+            prefix="ref#",
+        )
+
+    def expired(self, entry: Entry, *, now: float) -> Record | None:
+        """See `Ledger.expired`."""
+        before = self._write(
+            entry.key,
+            "SET #state = :expired, payload_sha256 = :payload, expired_at = :now, #ttl = :ttl"
+            " REMOVE destination, segments, masked",
+            "attribute_not_exists(pk) OR (#state = :retry AND payload_sha256 = :payload)",
+            {
+                ":expired": State.EXPIRED,
+                ":retry": State.RETRY,
+                ":payload": entry.payload_sha256,
+                ":now": format_rfc3339(now),
+                ":ttl": entry.ttl,
+            },
+        )
+        return _record(entry.key, before.item) if isinstance(before, _Refusal) else None
+
+    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> Record | None:
+        """See `Ledger.accepted`."""
+        always = (
+            "SET #state = :accepted, accepted_at = if_not_exists(accepted_at, :now),"
+            " payload_sha256 = if_not_exists(payload_sha256, :payload), #ttl = if_not_exists(#ttl, :ttl)"
+        )
+        values: dict[str, Value | None] = {
+            ":accepted": State.ACCEPTED,
+            ":now": format_rfc3339(now),
+            ":payload": entry.payload_sha256,
+            ":ttl": entry.ttl,
+        }
+        if gateway_id is None:
+            self._write(claim.key, always + " REMOVE lease_until", None, values)
+            return None
+        before = self._write(
+            claim.key,
+            always + ", gateway_id = :gateway_id REMOVE lease_until, destination, segments, masked",
+            "attribute_not_exists(gateway_id) OR gateway_id = :gateway_id",
+            values | {":gateway_id": gateway_id},
+        )
+        if not isinstance(before, _Refusal):
+            return None
+        self._write(claim.key, "ADD other_gateway_ids :ids", None, {":ids": frozenset({gateway_id})})
+        return _record(claim.key, before.item)
+
+    def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+        """See `Ledger.not_sent`."""
+        refused_by = self._leave_sending(
+            claim, State.RETRY, "SET #state = :to, reason = :reason, tried_at = :now REMOVE lease_until", reason, now
+        )
+        if refused_by is not None:
+            evidence = f"attempt {claim.attempt} was certainly not sent: {reason}"
+            self._write(claim.key, "SET late_evidence = :text", "attribute_exists(pk)", {":text": evidence})
+        return refused_by
+
+    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
+        """See `Ledger.rejected`."""
+        return self._leave_sending(
+            claim,
+            State.REJECTED,
+            "SET #state = :to, reason = :reason, detail = :detail, rejected_at = :now"
+            " REMOVE lease_until, destination, segments, masked",
+            reason,
+            now,
+            {":detail": detail},
+        )
+
+    def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+        """See `Ledger.unknown`."""
+        return self._leave_sending(
+            claim,
+            State.UNKNOWN,
+            "SET #state = :to, reason = :reason, unknown_at = :at, unknown_since = :now REMOVE lease_until"
+            " ADD unknown_outcomes :one",
+            reason,
+            now,
+            {":at": int(now), ":one": 1},
+        )
+
+    def lapsed(self, record: Record, *, now: float) -> Record | None:
+        """See `Ledger.lapsed`."""
+        seen = Claim(record.key, record.owner, record.attempts, record.on_unknown, record.unknown_outcomes)
+        return self.unknown(seen, "owner_lost", now=now)
+
+    def extend(self, key: str, *, ttl: int) -> None:
+        """See `Ledger.extend`."""
+        self._write(key, "SET #ttl = :ttl", "attribute_exists(pk) AND #ttl < :ttl", {":ttl": ttl})
+
+    def sender_of(self, reference: str) -> Record | None:
+        """See `Ledger.sender_of`."""
+        registered = cast("frozenset[str]", self._read(f"ref#{reference}").get("message_keys", frozenset()))
+        if len(registered) > 1:
+            return None
+        candidates = [_record(key, item) for key in {reference} | registered if (item := self._read(f"msg#{key}"))]
+        # A key is itself a reference only if the sender gave none.
+        answering = [record for record in candidates if (record.reference or record.key) == reference]
+        return answering[0] if len(answering) == 1 else None
+
+    def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
+        """See `Ledger.adopt`."""
+        before = self._write(
+            key,
+            "SET #state = :accepted, gateway_id = :gateway_id, accepted_at = if_not_exists(accepted_at, :now),"
+            " settled_by = :callback REMOVE lease_until, destination, segments, masked",
+            "attribute_not_exists(gateway_id) AND #state IN (:sending, :retry, :unknown, :accepted)",
+            {
+                ":accepted": State.ACCEPTED,
+                ":sending": State.SENDING,
+                ":retry": State.RETRY,
+                ":unknown": State.UNKNOWN,
+                ":gateway_id": gateway_id,
+                ":now": format_rfc3339(now),
+                ":callback": "callback",
+            },
+        )
+        return None if isinstance(before, _Refusal) else _record(key, before)
+
+    def _leave_sending(
+        self, claim: Claim, to: State, update: str, reason: str, now: float, more: dict[str, Value] | None = None
+    ) -> Record | None:
+        before = self._write(
+            claim.key,
+            update,
+            "#state = :sending AND #owner = :owner AND attempts = :attempt",
+            {
+                ":to": to,
+                ":reason": reason,
+                ":now": format_rfc3339(now),
+                ":sending": State.SENDING,
+                ":owner": claim.owner,
+                ":attempt": claim.attempt,
+                **(more or {}),
+            },
+        )
+        if not isinstance(before, _Refusal):
+            return None
+        record = _record(claim.key, before.item)
+        already = (record.state, record.owner, record.attempts) == (to, claim.owner, claim.attempt)
+        return None if already else record  # `already`: the SDK repeated a write whose answer was lost
+
+    def _write(
+        self, key: str, update: str, condition: str | None, values: dict[str, Value | None], *, prefix: str = "msg#"
+    ) -> Item | _Refusal:
+        """The item before the write, or the item that refused it."""
+        names = {
+            f"#{name}": name for name in ("state", "owner", "ttl", "reference") if f"#{name}" in f"{update} {condition}"
+        }
+        arguments = {"ConditionExpression": condition} if condition else {}
+        if names:
+            arguments |= {"ExpressionAttributeNames": names}  # type: ignore[dict-item]
+        try:
+            answer = self._client.update_item(
+                TableName=self._table_name,
+                Key={"pk": {"S": prefix + key}},
+                UpdateExpression=update,
+                ExpressionAttributeValues=marshal(values),
+                ReturnValues="ALL_OLD",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **arguments,  # type: ignore[arg-type]
+            )
+        except ClientError as error:
+            item = refused_item(error)
+            if item is None:
+                raise
+            return _Refusal(item)
+        return unmarshal(answer.get("Attributes", {}))
+
+    def _read(self, pk: str) -> Item:
+        answer = self._client.get_item(TableName=self._table_name, Key={"pk": {"S": pk}}, ConsistentRead=True)
+        return unmarshal(answer.get("Item", {}))
+
+
+def _record(key: str, item: Item) -> Record:
+    def text(name: str) -> str | None:
+        return cast("str | None", item.get(name))
+
+    def number(name: str) -> int:
+        return cast("int", item.get(name, 0))
+
+    return Record(
+        key=key,
+        state=State(text("state") or State.UNKNOWN),  # a record that vanished (somebody deleted it) proves nothing
+        owner=text("owner") or "",
+        attempts=number("attempts"),
+        lease_until=number("lease_until"),
+        payload_sha256=text("payload_sha256"),
+        on_unknown=cast("OnUnknown", item.get("on_unknown", "hold")),
+        unknown_outcomes=number("unknown_outcomes"),
+        unknown_at=number("unknown_at"),
+        gateway_id=text("gateway_id"),
+        reason=text("reason") or "",
+        detail=text("detail") or "",
+        reference=text("reference"),
+        destination=text("destination"),
+        segments=number("segments") or None,
+        masked=bool(item.get("masked", False)),
+        accepted_at=text("accepted_at"),
+    )

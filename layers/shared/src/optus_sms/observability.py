@@ -1,0 +1,93 @@
+"""Logs and metrics: names in one place, and nothing in them that identifies a person or opens a door.
+
+Log fields are ids, codes and counts. Of an error only its type, code and place are logged, because the message of any
+library's exception may quote what it was given.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+NAMESPACE: Final = "OptusSms"
+
+
+class Metric(StrEnum):
+    """Every metric this bundle publishes, dimension ``service`` = the function's verb phrase (design: public names)."""
+
+    MESSAGES_ACCEPTED = "MessagesAccepted"
+    MESSAGES_REJECTED = "MessagesRejected"
+    MESSAGES_EXPIRED = "MessagesExpired"
+    OUTCOMES_UNKNOWN = "OutcomesUnknown"
+    DUPLICATES_SUPPRESSED = "DuplicatesSuppressed"
+    SEGMENTS_SENT = "SegmentsSent"
+    GATEWAY_LATENCY = "GatewayLatency"
+    GATEWAY_ERRORS = "GatewayErrors"
+    CREDENTIALS_REFUSED = "CredentialsRefused"
+    QUEUE_DELAY = "QueueDelay"
+    STATUSES_APPLIED = "StatusesApplied"
+    STATUSES_STALE = "StatusesStale"
+    STATUSES_CONTRADICTORY = "StatusesContradictory"
+    OUTCOMES_SETTLED = "OutcomesSettled"
+    REPLIES_RECEIVED = "RepliesReceived"
+    CALLBACKS_REFUSED = "CallbacksRefused"
+    CALLBACKS_UNREADABLE = "CallbacksUnreadable"
+    CALLBACKS_NOT_STORED = "CallbacksNotStored"
+    DELIVERY_LATENCY = "DeliveryLatency"
+    GATEWAY_HEALTHY = "GatewayHealthy"
+
+
+_MILLISECONDS: Final = frozenset({Metric.GATEWAY_LATENCY, Metric.QUEUE_DELAY, Metric.DELIVERY_LATENCY})
+
+Measurement = tuple[Metric, float]
+
+
+@cache
+def logger() -> Logger:
+    """The function's logger; JSON lines, level from POWERTOOLS_LOG_LEVEL."""
+    # urllib3 logs whole header sets and request paths with some warnings; we classify those ourselves.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    return Logger(log_uncaught_exceptions=False)
+
+
+@cache
+def _metrics() -> Metrics:
+    return Metrics(namespace=NAMESPACE)
+
+
+def publish(measurements: Iterable[Measurement]) -> None:
+    """Print measurements as one CloudWatch embedded metric record; milliseconds for latencies, else counts."""
+    metrics = _metrics()
+    empty = True
+    for name, value in measurements:
+        unit = MetricUnit.Milliseconds if name in _MILLISECONDS else MetricUnit.Count
+        metrics.add_metric(name=name, unit=unit, value=value)
+        empty = False
+    if not empty:
+        metrics.flush_metrics()
+
+
+def mask_number(number: str) -> str:
+    """A phone number of which three digits at the end are left: enough to compare, not to call."""
+    return f"•••{number[-3:]}" if len(number) > 6 else "•••"  # shorter ones are short codes
+
+
+def error_fields(error: BaseException) -> dict[str, str]:
+    """What may be logged of an error: type, AWS error code, and the innermost place in the code."""
+    fields = {"error": type(error).__name__}
+    response = getattr(error, "response", None)
+    if isinstance(response, dict) and isinstance(response.get("Error"), dict):
+        fields["error_code"] = str(response["Error"].get("Code", ""))
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None:
+        fields["error_at"] = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    return fields

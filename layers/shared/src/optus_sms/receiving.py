@@ -1,0 +1,224 @@
+"""Store every status and reply that the gateway posts, and let nobody else in (docs/guarantees.md).
+
+An answer of 200 means stored. 503 asks the gateway to deliver again. Whatever is authenticated and can't be understood
+is kept raw in the dead-letter queue.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol, cast
+
+from optus_sms.callbacks import ReplyCallback, StatusCallback, parse_callback
+from optus_sms.delivery import FINAL_STATUSES
+from optus_sms.dynamodb import Item
+from optus_sms.errors import UnreadableCallbackError
+from optus_sms.ledger import Ledger
+from optus_sms.message_store import Applied, IdTakenError, MessageStore, SentMessage, StatusResult
+from optus_sms.observability import Measurement, Metric, error_fields, logger
+from optus_sms.queues import DeadLetter, DeadLetterReason, Queues
+from optus_sms.times import Clock
+
+MAX_BODY_BYTES: Final = 64 * 1024
+_DAY_SECONDS: Final = 86_400
+
+
+class Route(StrEnum):
+    """The two callbacks, by the end of their path."""
+
+    STATUS = "/callbacks/status"
+    REPLY = "/callbacks/reply"
+
+
+class SecretPort(Protocol):
+    """`optus_sms.credentials.CallbackSecret`, as far as it is used here."""
+
+    def admits(self, authorization: str) -> bool:
+        """Whether a Basic header holds valid credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What of an API Gateway proxy event matters; ``body`` as it was posted."""
+
+    method: str
+    path: str
+    authorization: str | None
+    body: bytes
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Request:
+        """From a REST API's proxy event; what is missing or odd there is as good as absent."""
+        headers = event.get("headers")
+        given = headers.items() if isinstance(headers, Mapping) else ()
+        authorization = next((v for k, v in given if str(k).lower() == "authorization" and isinstance(v, str)), None)
+        return cls(
+            method=str(event.get("httpMethod", "")),
+            path=str(event.get("path", "")),
+            authorization=authorization,
+            body=_body(event.get("body"), encoded=event.get("isBase64Encoded") is True),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer, its bodies constant, and what to publish."""
+
+    status: int
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+
+    def to_proxy(self) -> dict[str, Any]:
+        """As API Gateway wants it."""
+        return {
+            "statusCode": self.status,
+            "headers": {"Content-Type": "application/json", **self.headers},
+            "body": json.dumps({"message": self.message}),
+        }
+
+
+def _refused() -> Response:
+    return Response(
+        401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="callbacks"'}, ((Metric.CALLBACKS_REFUSED, 1.0),)
+    )
+
+
+def _not_stored() -> Response:
+    return Response(503, "Not stored, deliver again", {"Retry-After": "60"}, ((Metric.CALLBACKS_NOT_STORED, 1.0),))
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """One per sandbox."""
+
+    ledger: Ledger
+    messages: MessageStore
+    queues: Queues
+    secret: SecretPort
+    clock: Clock = field(default_factory=Clock)
+    reply_match_days: int = 3
+
+    def receive(self, request: Request) -> Response:
+        """Answer one request; never raises."""
+        route = next((route for route in Route if request.path.rstrip("/").endswith(route)), None)
+        if route is None or request.method != "POST":
+            return Response(404, "Not found")
+        try:
+            if request.authorization is None or not self.secret.admits(request.authorization):
+                return _refused()
+        except Exception as error:  # noqa: BLE001 - without the secret nobody can be let in, or sent away for good
+            logger().error("callback secret unusable", extra=error_fields(error))
+            return _not_stored()
+        if len(request.body) > MAX_BODY_BYTES:
+            logger().warning("callback too large", extra={"bytes": len(request.body)})
+            return Response(413, "Too large", measurements=((Metric.CALLBACKS_REFUSED, 1.0),))
+        try:
+            return self._store(request.body, expect_reply=route is Route.REPLY)
+        except Exception as error:  # noqa: BLE001 - not stored, so the gateway must deliver it again
+            logger().error("callback not stored", extra=error_fields(error))
+            return _not_stored()
+
+    def _store(self, body: bytes, *, expect_reply: bool) -> Response:
+        try:
+            callback = parse_callback(body, expect_reply=expect_reply)
+            if isinstance(callback, ReplyCallback):
+                return self._store_reply(callback)
+            return self._store_status(callback)
+        except (UnreadableCallbackError, IdTakenError) as error:
+            detail = (
+                error.detail if isinstance(error, UnreadableCallbackError) else "reply with the id of a sent message"
+            )
+            letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
+            self.queues.dead_letter(letter, now=self.clock.now())
+            logger().warning("callback unreadable", extra={"reason": detail})
+            return Response(200, "Kept for a person", measurements=((Metric.CALLBACKS_UNREADABLE, 1.0),))
+
+    def _store_status(self, callback: StatusCallback) -> Response:
+        now = self.clock.now()
+        result = self.messages.record_status(callback, now=now)
+        settled = self._adopt(callback, result.row, now)
+        logger().info(
+            "status",
+            extra={
+                "gateway_id": callback.gateway_id,
+                "message_id": result.row.get("message_id") or settled,
+                "status": callback.status,
+                "applied": result.applied.value,
+            },
+        )
+        measurements = list(_status_measurements(callback, result, now))
+        if settled:
+            measurements.append((Metric.OUTCOMES_SETTLED, 1.0))
+        return Response(200, "Stored", measurements=tuple(measurements))
+
+    def _adopt(self, callback: StatusCallback, row: Item, now: float) -> str | None:
+        """Join a callback with its message by reference, if our own write has not done so; the key that was settled.
+
+        It proves a send only if exactly one record answers to the reference and that has no other id yet.
+        """
+        if "message_id" in row or not callback.reference:
+            return None
+        sender = self.ledger.sender_of(callback.reference)
+        if sender is None:
+            return None
+        before = self.ledger.adopt(sender.key, callback.gateway_id, now=now)
+        if before is None:
+            return None
+        self.messages.record_sent(
+            SentMessage(
+                gateway_id=callback.gateway_id,
+                message_id=sender.key,
+                reference=callback.reference,
+                destination=before.destination,
+                segments=before.segments,
+                masked=before.masked,
+            ),
+            now=now,
+        )
+        logger().info(
+            "outcome settled by callback",
+            extra={"message_id": sender.key, "gateway_id": callback.gateway_id, "was": before.state.value},
+        )
+        return sender.key
+
+    def _store_reply(self, reply: ReplyCallback) -> Response:
+        now = self.clock.now()
+        in_reply_to, exact = reply.reply_to, reply.reply_to is not None
+        if in_reply_to is None and reply.handset and self.reply_match_days:
+            in_reply_to = self.messages.latest_sent_to(reply.handset, since=now - self.reply_match_days * _DAY_SECONDS)
+        new = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
+        logger().info("reply", extra={"gateway_id": reply.gateway_id, "in_reply_to": in_reply_to, "new": new})
+        return Response(200, "Stored", measurements=((Metric.REPLIES_RECEIVED, 1.0),) if new else ())
+
+
+def _status_measurements(callback: StatusCallback, result: StatusResult, now: float) -> list[Measurement]:
+    match result.applied:
+        case Applied.APPLIED:
+            measurements: list[Measurement] = [(Metric.STATUSES_APPLIED, 1.0)]
+            sent_at = result.row.get("accepted_at") if callback.status in FINAL_STATUSES else None
+            if callback.status == "received" and sent_at is not None:
+                seconds = now - datetime.fromisoformat(cast("str", sent_at)).timestamp()
+                measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
+        case Applied.STALE | Applied.DUPLICATE:
+            measurements = [(Metric.STATUSES_STALE, 1.0)]
+        case _:
+            measurements = []
+    if result.contradictory:
+        measurements.append((Metric.STATUSES_CONTRADICTORY, 1.0))
+    return measurements
+
+
+def _body(body: object, *, encoded: bool) -> bytes:
+    text = body if isinstance(body, str) else ""
+    if encoded:
+        with contextlib.suppress(binascii.Error, ValueError):
+            return base64.b64decode(text, validate=True)
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,34 @@
+"""Points in time: epoch seconds inside, RFC 3339 outside."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def parse_rfc3339(text: str) -> float:
+    """Epoch seconds of an RFC 3339 time with offset; ``ValueError`` for any other form or an impossible date."""
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError("not RFC 3339 with an offset")
+    return datetime.fromisoformat(text.upper()).timestamp()
+
+
+def format_rfc3339(epoch_seconds: float) -> str:
+    """UTC with milliseconds and ``Z``; sorts as text in time order."""
+    return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as the use cases see it. ``now``: epoch seconds. ``monotonic`` and ``sleep``: seconds."""
+
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep

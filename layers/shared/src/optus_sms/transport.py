@@ -1,0 +1,367 @@
+"""HTTP to the gateway, knowing at any moment what has left this machine and what has come back.
+
+`requests` and `urllib3` report failures by exception types that can't tell "not sent" from "sent, answer lost". So the
+connection class below notes the instant before the first request byte is handed to the socket, and the status line as
+soon as it is read; `Transport.exchange` never raises but reports both. Everything that could send a request again is
+off: retries, redirects, proxies, netrc, cookies; so is everything that lets a server keep us: decompression, bodies
+over 64 KB, reading beyond one hard deadline, connections that may have died unseen.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import math
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import certifi
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+MAX_BODY_BYTES: Final = 64 * 1024
+CONNECT_SECONDS: Final = 3.0
+# Shorter than any common server's keep-alive. A peer that forgot the connection (a thawed sandbox, a NAT) answers with
+# a reset or silence after the request was written, which would be an unknown outcome made by ourselves.
+REUSE_SECONDS: Final = 3.0
+USER_AGENT: Final = "optus-sms/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known after one exchange.
+
+    ``handed_over``: at least one request byte may have left. ``status``: None if no status line was read.
+    ``body``: None if it could not be read whole. ``failure``: a code such as ``connection_refused``, None if the answer
+    was complete. ``retry_after``: that header as it came.
+    """
+
+    handed_over: bool
+    status: int | None = None
+    body: bytes | None = None
+    retry_after: str | None = None
+    failure: str | None = None
+    seconds: float = 0.0
+
+
+class _TooLateError(Exception):
+    """The first byte may not be handed over any more: the deadline for it has passed."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """The exchange a thread is in; written by the connection, read when it is over. Times are monotonic seconds."""
+
+    deadline: float
+    start_by: float
+    handed_over: bool = False
+    status: int | None = None
+
+    def remaining(self) -> float:
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the exchange's deadline has passed")
+        return seconds
+
+    def hand_over(self) -> None:
+        if not self.handed_over and time.monotonic() >= self.start_by:
+            raise _TooLateError
+        self.handed_over = True
+
+
+class _Thread(threading.local):
+    exchange: _Exchange
+
+
+_thread = _Thread()
+
+
+class _DeadlineFile(io.RawIOBase):
+    """The answer's bytes; each read may wait only for what is left of the whole exchange's time."""
+
+    def __init__(self, sock: socket.socket, exchange: _Exchange) -> None:
+        self._sock = sock
+        self._exchange = exchange
+        self._file: io.RawIOBase = sock.makefile(
+            "rb", buffering=0
+        )  # keeps the socket open until closed, as http.client expects
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        self._sock.settimeout(self._exchange.remaining())
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _DeadlineSocket:
+    """What http.client asks of a socket to read an answer."""
+
+    def __init__(self, sock: socket.socket, exchange: _Exchange) -> None:
+        self._sock = sock
+        self._exchange = exchange
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineFile(self._sock, self._exchange))
+
+
+class _Response(http.client.HTTPResponse):
+    """Notes the status even if the headers or the body after it never come."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        self._exchange = _thread.exchange
+        super().__init__(_DeadlineSocket(sock, self._exchange), *args, **kwargs)  # type: ignore[arg-type] # only makefile is used
+
+    def begin(self) -> None:
+        try:
+            super().begin()
+        finally:
+            if isinstance(self.status, int):
+                self._exchange.status = self.status
+
+
+class _TrackingMixin:
+    """Notes the hand-over of the first byte, never connects twice for one request, and keeps the deadline."""
+
+    sock: socket.socket | None
+    response_class: Any = _Response
+    used_at: tuple[float, float] | None = None  # wall clock and monotonic: a frozen sandbox may stop either
+
+    def _new_conn(self) -> socket.socket:
+        """Like urllib3's, but all addresses of a name share the time to connect."""
+        connection: Any = self
+        deadline = time.monotonic() + min(CONNECT_SECONDS, _thread.exchange.remaining())
+        try:
+            addresses = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            reason = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(connection.host, connection, reason) from error
+        failure: OSError = OSError("no address")
+        for family, kind, protocol, _, address in addresses:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(max(0.001, deadline - time.monotonic()))
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(address)
+                sock.settimeout(max(0.001, deadline - time.monotonic()))  # the TLS handshake counts too
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(connection, "timed out") from failure
+        raise NewConnectionError(connection, str(failure)) from failure
+
+    def send(self, data: Any) -> None:
+        exchange = _thread.exchange
+        connection: Any = super()
+        if self.sock is None:
+            if exchange.handed_over:
+                raise ConnectionAbortedError("the connection was closed inside a request")
+            self.connect()  # type: ignore[attr-defined]
+        exchange.hand_over()
+        if self.sock is not None:
+            self.sock.settimeout(exchange.remaining())
+        connection.send(data)
+
+    def mark_used(self) -> None:
+        self.used_at = (time.time(), time.monotonic())
+
+    def close_if_idle_too_long(self) -> None:
+        if self.sock is None or self.used_at is None:
+            return
+        wall, monotonic = self.used_at
+        idle = max(abs(time.time() - wall), time.monotonic() - monotonic)
+        if idle > REUSE_SECONDS:
+            self.close()  # type: ignore[attr-defined]
+
+
+class _Connection(_TrackingMixin, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_TrackingMixin, HTTPSConnection):
+    pass
+
+
+class _PoolMixin:
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        pool: Any = super()
+        connection = pool._get_conn(timeout)  # noqa: SLF001 - urllib3's own hook for subclasses
+        connection.close_if_idle_too_long()
+        return connection
+
+    def _put_conn(self, connection: Any) -> None:
+        if connection is not None:
+            connection.mark_used()
+        pool: Any = super()
+        pool._put_conn(connection)  # noqa: SLF001
+
+
+class _Pool(_PoolMixin, urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(_PoolMixin, urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """One TLS context for all connections: loading the CA roots costs tens of milliseconds each time."""
+
+    def __init__(self, tls: ssl.SSLContext, connections: int) -> None:
+        self._tls = tls
+        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=urllib3.Retry(False))
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Certificates are always checked, by the context; requests would load the CA file for each connection."""
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: to offer the next request, `Session.send` would read and decompress a redirect's body, unbounded."""
+
+
+def new_tls_context() -> ssl.SSLContext:
+    """TLS 1.2 or newer, certificate and name checked against certifi's roots, nothing from the environment."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@dataclass
+class Transport:
+    """One per sandbox; safe for many threads at a time."""
+
+    tls: ssl.SSLContext = field(default_factory=new_tls_context)
+    connections: int = 32
+
+    def __post_init__(self) -> None:
+        self._session = _Session()
+        self._session.trust_env = False
+        adapter = _Adapter(self.tls, self.connections)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        seconds: float,
+        start_within: float = math.inf,
+    ) -> Answer:
+        """One request and its answer, over within ``seconds``; never raises, never sends twice.
+
+        No byte is handed over later than ``start_within`` seconds from now.
+        """
+        started = time.monotonic()
+        exchange = _Exchange(deadline=started + seconds, start_by=started + min(seconds, start_within))
+        _thread.exchange = exchange
+        try:
+            request = requests.Request(method, url, headers=_headers(headers, body), data=body).prepare()
+            response = self._session.send(request, stream=True, allow_redirects=False, timeout=CONNECT_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what counts is what was handed over and read
+            return _answer(exchange, started, failure=failure_code(error))
+        with _closing(response):
+            try:
+                content = response.raw.read(MAX_BODY_BYTES + 1, decode_content=False)
+            except Exception as error:  # noqa: BLE001
+                return _answer(exchange, started, response=response, failure=failure_code(error))
+        if len(content) > MAX_BODY_BYTES:
+            return _answer(exchange, started, response=response, failure="body_too_large")
+        return _answer(exchange, started, response=response, content=content)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+
+def _headers(headers: Mapping[str, str] | None, body: bytes | None) -> dict[str, str]:
+    common = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
+    if body is not None:
+        common["Content-Type"] = "application/json"
+    return common | dict(headers or {})
+
+
+def _answer(
+    exchange: _Exchange,
+    started: float,
+    *,
+    response: requests.Response | None = None,
+    content: bytes | None = None,
+    failure: str | None = None,
+) -> Answer:
+    return Answer(
+        handed_over=exchange.handed_over,
+        status=exchange.status,
+        body=content,
+        retry_after=None if response is None else response.headers.get("Retry-After"),
+        failure=failure,
+        seconds=time.monotonic() - started,
+    )
+
+
+@contextmanager
+def _closing(response: requests.Response) -> Iterator[None]:
+    """A body read to its end has given its connection back to the pool; any other connection is closed here."""
+    try:
+        yield
+    finally:
+        response.close()
+
+
+# Innermost cause first: requests and urllib3 wrap the same errors in several ways.
+_CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (_TooLateError, "too_late"),
+    (socket.gaierror, "name_not_resolved"),
+    (ssl.SSLCertVerificationError, "certificate_refused"),
+    (ssl.SSLError, "tls_failed"),
+    (TimeoutError, "timed_out"),
+    (ConnectionRefusedError, "connection_refused"),
+    (http.client.RemoteDisconnected, "closed_without_answer"),
+    (ConnectionError, "connection_lost"),
+    (http.client.HTTPException, "not_http"),
+    (OSError, "network_error"),
+)
+
+
+def failure_code(error: BaseException) -> str:
+    """A short name for why an exchange failed, for people; the classification does not rest on it."""
+    causes = list(_causes(error))
+    for kind, code in _CODES:
+        if any(isinstance(cause, kind) for cause in causes if not isinstance(cause, requests.RequestException)):
+            return code
+    return type(causes[-1]).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything it was made from; urllib3 also keeps causes in `reason` and in the arguments."""
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        cause = pending.pop(0)
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            pending += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
