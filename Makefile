@@ -33,6 +33,14 @@ run: $(READY) ## the whole bundle on this machine: examples go through, then it 
 test: $(READY) ## every test that needs neither Docker nor long (minutes)
 	@$(BIN)/pytest -m "not deep and not docker"
 
+.PHONY: test-deep
+test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
+	@$(BIN)/pytest -m deep
+
+.PHONY: build
+build: $(READY) ## what `sam deploy` ships, into .aws-sam/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
+
 .PHONY: check
 check: $(READY) ## lint, format, types, template
 	@$(BIN)/ruff check .
