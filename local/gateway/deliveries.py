@@ -43,7 +43,8 @@ class Deliveries:
         self._scheduler.stop(self._config.callback_timeout_seconds)
 
     def clear(self) -> None:
-        self._scheduler.clear()
+        """Forgets what is planned; a callback on its way arrives first."""
+        self._scheduler.clear(self._config.callback_timeout_seconds)
         with self._lock:
             self._held.clear()
 

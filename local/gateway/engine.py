@@ -77,8 +77,9 @@ class Engine:
     def reset(self) -> None:
         """As just started, with the same seed; callback URLs stay."""
         self.switches.clear()
-        self.deliveries.clear()
+        # First the records: what is still running then plans nothing new.
         self.records.clear()
+        self.deliveries.clear()
         self.counts.clear()
         with self._lock:
             self._random = seeded(self._seed, "faults")
