@@ -64,8 +64,6 @@ class StackConfig:
     """Environment variables of every function, on top of the template's."""
     log: LogSink = lambda _name, _line: None
     progress: Callable[[str], None] = lambda _step: None
-    on_activity: Callable[[], None] = lambda: None
-    """Called after every invocation of a function: something may have changed."""
 
 
 class LocalStack:
@@ -84,6 +82,8 @@ class LocalStack:
         self.outputs: dict[str, str] = {}
         self.functions: dict[str, Function] = {}
         self.event_sources: dict[str, EventSource] = {}
+        self.on_activity: Callable[[], None] = lambda: None
+        """Called after every invocation of a function: something may have changed."""
         self._attributes: Attributes = {}
         self._threads: list[EventSource | Scheduler] = []
         self._exit = contextlib.ExitStack()
@@ -291,7 +291,7 @@ class LocalStack:
 
     def _invoke(self, function: Function, event: Any) -> Invocation:
         invocation = function.invoke(event)
-        self.config.on_activity()
+        self.on_activity()
         return invocation
 
     def _start_api(self, template: Template, listener: socket.socket) -> CallbackApi:

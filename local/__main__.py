@@ -1,0 +1,177 @@
+"""`make run`: the whole bundle on this machine. It shows the examples on their way and then stays up until Ctrl-C.
+
+Options are environment variables (local/options.py); local/README.md explains them.
+"""
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from local import endpoints
+from local.display import Display
+from local.examples import run_examples, run_many
+from local.options import LOOPBACK, OptionError, Options, read_options
+from local.stack import LocalStack, StackConfig, StackError
+from local.watcher import Watcher
+
+LOG_PATH = endpoints.PATH.with_name("functions.log")
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM: the normal end. No Exception, so that no handler on the way takes it for an error."""
+
+
+def main() -> int:
+    """The exit status: 0, or 1 when an example did not reach its end, or 2 when the stack cannot start."""
+    display = Display()
+    try:
+        options = read_options()
+        with _ended_by_signals():
+            return _run(options, display)
+    except Stopped:
+        return 0
+    except (OptionError, StackError) as error:
+        display.line(f"make run: {error}")
+        return 2
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Stopped, once: what cleans up afterwards is not interrupted again."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise Stopped
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    yield
+
+
+def _run(options: Options, display: Display) -> int:
+    started = time.monotonic()
+    with _function_log() as log, contextlib.ExitStack() as exit_stack:
+        config = StackConfig(
+            bind=options.bind,
+            port=options.port,
+            gateway=options.gateway,
+            log=log,
+            progress=lambda step: display.progress(f"{step} …"),
+        )
+        stack = exit_stack.enter_context(LocalStack(config))
+        exit_stack.callback(endpoints.remove)
+        endpoints.write(endpoints.variables(stack))
+        display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
+        _tell_where(stack, options, display)
+        watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter))
+        all_reached = _send(stack, watcher, options, display)
+        if options.once:
+            return 0 if all_reached else 1
+        _tell_what_next(stack, display)
+        threading.Event().wait()
+    return 0
+
+
+def _send(stack: LocalStack, watcher: Watcher, options: Options, display: Display) -> bool:
+    all_reached = True
+    if options.gateway_is_far and not options.no_examples:
+        display.line("No examples are sent: this gateway is not on this machine, and its messages may cost money.")
+    elif not options.no_examples:
+        display.line()
+        all_reached = run_examples(stack, watcher, display)
+    if options.messages:
+        display.line()
+        all_reached = run_many(stack, watcher, display, options.messages) and all_reached
+    return all_reached
+
+
+def _tell_where(stack: LocalStack, options: Options, display: Display) -> None:
+    if options.bind != LOOPBACK:
+        display.line(
+            f"BIND: everybody who can reach {options.bind} on this machine can use all of it, without a password."
+        )
+    rows = [
+        ("AWS (SQS, DynamoDB, …)", stack.endpoint_url),
+        ("callback API", stack.api_url),
+        ("gateway", stack.gateway_url),
+        ("addresses for your shell", _relative(endpoints.PATH)),
+        ("log of the functions", _relative(LOG_PATH)),
+    ]
+    if stack.simulator is not None:
+        rows.insert(3, ("its control endpoint", f"{stack.simulator.control_url} (seed {stack.simulator.seed})"))
+    for name, value in rows:
+        display.line(f"  {name:<25} {value}")
+
+
+def _tell_what_next(stack: LocalStack, display: Display) -> None:
+    display.line(f"""
+It stays up until Ctrl-C; what happens to further messages shows below. In another terminal:
+
+  source {_relative(endpoints.PATH)}
+
+  # Put a message on the queue, with the AWS CLI or with Python
+  aws sqs send-message --endpoint-url "$AWS_ENDPOINT_URL" --queue-url "$OUTBOUND_QUEUE_URL" \\
+      --message-body '{{"destination": "+61491570006", "content": "Hello"}}'
+  .venv/bin/python -c 'import boto3, os; boto3.client("sqs").send_message(QueueUrl=os.environ["OUTBOUND_QUEUE_URL"],
+      MessageBody="{{\\"destination\\": \\"+61491570006801\\", \\"content\\": \\"Will you come?\\"}}")'
+
+  # Call back as the gateway does
+  curl -i -u "$CALLBACK_USERNAME:$CALLBACK_PASSWORD" -H 'Content-Type: application/json' "$STATUS_CALLBACK_URL" \\
+      -d '{{"message_id": "497f6eca-6276-4993-bfeb-53cbbbba6f08", "status": "received"}}'
+  curl -i -u "$CALLBACK_USERNAME:$CALLBACK_PASSWORD" -H 'Content-Type: application/json' "$REPLY_CALLBACK_URL" \\
+      -d '{{"id": "7d3a1c62-0f0e-4a25-9a8c-1f8b7a6f5e21", "source": "+61491570006", "content": "Yes please"}}'
+
+  # Read what became of it: what we did, what the gateway says, what needs a person
+  aws dynamodb scan --endpoint-url "$AWS_ENDPOINT_URL" --table-name "$SEND_LEDGER_TABLE_NAME"
+  aws dynamodb scan --endpoint-url "$AWS_ENDPOINT_URL" --table-name "$MESSAGES_TABLE_NAME"
+  aws sqs receive-message --endpoint-url "$AWS_ENDPOINT_URL" --queue-url "$DEAD_LETTER_QUEUE_URL" \\
+      --message-attribute-names All""")
+    if stack.simulator is not None:
+        display.line("""
+  # Numbers that make the gateway behave badly, and a switch for all numbers (local/gateway/README.md)
+  .venv/bin/python -m local.gateway --numbers
+  curl "$SIMULATOR_CONTROL_URL/faults" -d '{"scenario": "unavailable"}'   # and back: curl -X DELETE "$SIMULATOR_CONTROL_URL/faults"
+""")
+
+
+@contextlib.contextmanager
+def _function_log() -> Iterator["_FunctionLog"]:
+    LOG_PATH.parent.mkdir(exist_ok=True)
+    LOG_PATH.unlink(missing_ok=True)
+    LOG_PATH.touch(mode=0o600)
+    with _FunctionLog(LOG_PATH) as log:
+        yield log
+
+
+class _FunctionLog:
+    """Writes the functions' log lines to a file, each with the function's name before it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+
+    def __call__(self, function_name: str, line: str) -> None:
+        with self._lock:
+            if not self._file.closed:
+                self._file.write(f"{function_name} {line}\n")
+
+    def __enter__(self) -> "_FunctionLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._file.close()
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(endpoints.PATH.parent.parent))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

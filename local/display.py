@@ -1,0 +1,111 @@
+"""Shows live what happens: one aligned line per step of a message, or one progress line for many."""
+
+import sys
+import threading
+import time
+from typing import TextIO
+
+from local.watcher import Change, DeadLetter, Item
+
+_COLOURS = {"good": "32", "bad": "31", "waiting": "33", "faint": "2"}
+_LEDGER_WORDS = {
+    "RETRY": ("waiting", "not taken by the gateway, will be tried again"),
+    "ACCEPTED": ("", "accepted"),
+    "REJECTED": ("bad", "rejected"),
+    "EXPIRED": ("waiting", "expired before it could be sent"),
+    "UNKNOWN": ("bad", "outcome unknown, not sent again without proof"),
+}
+_BAD_STATUSES = {"failed", "frozen", "deficient", "blocked", "expired", "rejected", "dead"}
+_LINES_EVERY_SECONDS = 5.0
+
+
+class Display:
+    """Writes lines to a stream; colours and a moving progress line only on a terminal."""
+
+    def __init__(self, stream: TextIO = sys.stdout, *, quiet: bool = False) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._lock = threading.Lock()
+        self._progress_shown = ""
+        self._progress_at = 0.0
+        self.quiet = quiet
+        """Whether single messages are not shown, because there are many."""
+
+    def line(self, text: str = "") -> None:
+        """A line of its own."""
+        with self._lock:
+            self._clear_progress()
+            print(text, file=self._stream, flush=True)
+
+    def progress(self, text: str, *, final: bool = False) -> None:
+        """The state of many messages: on a terminal one line that changes, elsewhere a line every few seconds."""
+        with self._lock:
+            now = time.monotonic()
+            if self._is_terminal:
+                end = "\n" if final else ""
+                print(f"\r\x1b[K{text}", end=end, file=self._stream, flush=True)
+                self._progress_shown = "" if final else text
+            elif final or now - self._progress_at >= _LINES_EVERY_SECONDS:
+                print(text, file=self._stream, flush=True)
+                self._progress_at = now
+
+    def queued(self, key: str, number: str, what: str) -> None:
+        """A message was put on the queue."""
+        self._step(key, masked(number), f"queued: {what}")
+
+    def change(self, change: Change) -> None:
+        """Something changed in one of the tables."""
+        table, key, before, after = change
+        if table == "ledger":
+            self._ledger_change(key, before, after)
+        elif after.get("direction") == "MO":
+            if before.get("in_reply_to") != after.get("in_reply_to") or "content" not in before:
+                self._reply(after)
+        elif after.get("status") != before.get("status"):
+            self._status(after)
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """A message came into the dead-letter queue."""
+        self._step(letter.message_id, "", f"dead letter, {letter.reason}: {letter.detail}", "bad")
+
+    def coloured(self, text: str, colour: str) -> str:
+        """The text, in colour where there is colour."""
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and self._is_terminal else text
+
+    def _ledger_change(self, key: str, before: Item, after: Item) -> None:
+        state = str(after.get("state"))
+        if state == before.get("state") or state not in _LEDGER_WORDS:
+            return
+        colour, words = _LEDGER_WORDS[state]
+        if state == "ACCEPTED":
+            words = f"accepted by the gateway as {str(after.get('gateway_id', 'without an id'))[:8]}"
+        elif after.get("reason"):
+            words += f" ({after['reason']})"
+        self._step(key, masked(str(after.get("destination", ""))), words, colour)
+
+    def _status(self, after: Item) -> None:
+        status = str(after.get("status"))
+        colour = "good" if status == "received" else "bad" if status in _BAD_STATUSES else ""
+        self._step(str(after.get("message_id", after["id"][:8])), masked(str(after.get("handset", ""))), status, colour)
+
+    def _reply(self, after: Item) -> None:
+        match = after.get("reply_match")
+        tied = (
+            f"answers {str(after['in_reply_to'])[:8]}, {match}" if after.get("in_reply_to") else "answers nothing known"
+        )
+        self._step(after["id"][:8], masked(str(after.get("handset", ""))), f"reply stored ({tied})", "good")
+
+    def _step(self, key: str, number: str, what: str, colour: str = "") -> None:
+        if not self.quiet:
+            now = time.strftime("%H:%M:%S")
+            self.line(f"{self.coloured(now, 'faint')}  {key[:28]:<28}  {number:<12}  {self.coloured(what, colour)}")
+
+    def _clear_progress(self) -> None:
+        if self._progress_shown:
+            print("\r\x1b[K", end="", file=self._stream)
+            self._progress_shown = ""
+
+
+def masked(number: str) -> str:
+    """A phone number of which only the country and the last three digits are left."""
+    return f"{number[:3]}…{number[-3:]}" if len(number) > len("+61…000") else "…" if number else ""

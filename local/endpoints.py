@@ -1,0 +1,56 @@
+"""`.local/endpoints.env`: how other programs reach the running stack, to be sourced by a shell."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.stack import LocalStack
+
+PATH = Path(__file__).resolve().parent.parent / ".local" / "endpoints.env"
+
+
+def variables(stack: LocalStack) -> dict[str, str]:
+    """Every output of the template under its upper-snake name, the functions' variables, and who may call back.
+
+    A variable that differs between functions (such as their own name) is left out: it would be wrong for most.
+    """
+    found = {
+        **_common([function.config.environment for function in stack.functions.values()]),
+        **stack.aws_environment(),
+    }
+    found |= {upper_snake(name): value for name, value in stack.outputs.items()}
+    callback = stack.secret("CallbackSecret")
+    found |= {"CALLBACK_USERNAME": callback["username"], "CALLBACK_PASSWORD": callback["password"]}
+    if stack.simulator is not None:
+        found |= {"SIMULATOR_URL": stack.gateway_url, "SIMULATOR_CONTROL_URL": stack.simulator.control_url}
+    return dict(sorted(found.items()))
+
+
+def _common(environments: list[Mapping[str, str]]) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    differing = set()
+    for environment in environments:
+        for name, value in environment.items():
+            if merged.setdefault(name, value) != value:
+                differing.add(name)
+    return {name: value for name, value in merged.items() if name not in differing}
+
+
+def upper_snake(name: str) -> str:
+    """`OutboundQueueUrl` as `OUTBOUND_QUEUE_URL`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
+
+
+def write(values: Mapping[str, str], path: Path = PATH) -> None:
+    """Write the file, readable by its owner only: it holds passwords, if only local ones."""
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def remove(path: Path = PATH) -> None:
+    """Remove the file, if it is there."""
+    path.unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""The options of `make run`, from environment variables; an empty one counts as not set."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from local.stack import PORT_OF, Gateway
+
+DEFAULT_PORT = 4600
+LOOPBACK = "127.0.0.1"
+_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class OptionError(Exception):
+    """An option has a value that cannot be used; the text names it and what would be right."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `make run` was asked for."""
+
+    once: bool = False
+    no_examples: bool = False
+    messages: int = 0
+    """Messages to send after the examples, with a progress line."""
+    port: int = DEFAULT_PORT
+    bind: str = LOOPBACK
+    gateway: Gateway | None = None
+
+    @property
+    def gateway_is_far(self) -> bool:
+        """Whether messages would leave this machine, and may cost money."""
+        return self.gateway is not None and urlsplit(self.gateway.base_url).hostname not in _LOOPBACK_HOSTS
+
+
+def read_options(environment: Mapping[str, str] = os.environ) -> Options:
+    """Raises OptionError."""
+    given = {name: value.strip() for name, value in environment.items() if value.strip()}
+    return Options(
+        once=_flag(given, "ONCE"),
+        no_examples=_flag(given, "NO_EXAMPLES"),
+        messages=_number(given, "MESSAGES", 0, 0, 100_000),
+        port=_number(given, "PORT", DEFAULT_PORT, 1024, 65_535 - max(PORT_OF.values())),
+        bind=given.get("BIND", LOOPBACK),
+        gateway=_gateway(given),
+    )
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    value = given.get(name, "0").lower()
+    if value not in ("0", "1", "false", "true", "no", "yes"):
+        raise OptionError(f"{name}={given[name]} is neither 1 nor 0")
+    return value in ("1", "true", "yes")
+
+
+def _number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = given.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise OptionError(f"{name}={text} is no whole number from {low} to {high}")
+    return int(text)
+
+
+def _gateway(given: Mapping[str, str]) -> Gateway | None:
+    base_url = given.get("GATEWAY_BASE_URL", "").rstrip("/")
+    if not base_url:
+        return None
+    url = urlsplit(base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise OptionError(f"GATEWAY_BASE_URL={base_url} is no address like https://gateway.example/rest/sms/v2")
+    if url.scheme == "http" and url.hostname not in _LOOPBACK_HOSTS:
+        raise OptionError("GATEWAY_BASE_URL: plain http would show credentials and texts to others; use https")
+    missing = [name for name in ("GATEWAY_APPLICATION", "GATEWAY_PASSWORD") if name not in given]
+    if missing:
+        raise OptionError(f"GATEWAY_BASE_URL needs the gateway's credentials as well: set {' and '.join(missing)}")
+    return Gateway(base_url, given["GATEWAY_APPLICATION"], given["GATEWAY_PASSWORD"])
