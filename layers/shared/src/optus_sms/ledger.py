@@ -17,6 +17,7 @@ destination only until the outcome is known, so that a late callback can complet
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Longer than queue (10 days), dead-letter queue (14), queue and dead-letter queue again after a redrive.
 KEEP_SECONDS: Final = 60 * 86_400
+_ALIAS: Final = re.compile(r"#[a-z_]+")  # names that DynamoDB reserves are written so in the expressions below
 
 
 class State(StrEnum):
@@ -169,7 +171,7 @@ class DynamoLedger:
             "SET #state = :sending, #owner = :owner, lease_until = :lease_until, claimed_at = :now, #ttl = :ttl,"
             " payload_sha256 = :payload, on_unknown = if_not_exists(on_unknown, :on_unknown),"
             " first_claimed_at = if_not_exists(first_claimed_at, :now),"
-            " destination = :destination, segments = :segments, masked = :masked"
+            " destination = :destination, #segments = :segments, masked = :masked"
             + (", #reference = :reference" if entry.reference else "")
             + " ADD attempts :one",
             may_claim,
@@ -214,7 +216,7 @@ class DynamoLedger:
         before = self._write(
             entry.key,
             "SET #state = :expired, payload_sha256 = :payload, expired_at = :now, #ttl = :ttl"
-            " REMOVE destination, segments, masked",
+            " REMOVE destination, #segments, masked",
             "attribute_not_exists(pk) OR (#state = :retry AND payload_sha256 = :payload)",
             {
                 ":expired": State.EXPIRED,
@@ -243,7 +245,7 @@ class DynamoLedger:
             return None
         before = self._write(
             claim.key,
-            always + ", gateway_id = :gateway_id REMOVE lease_until, destination, segments, masked",
+            always + ", gateway_id = :gateway_id REMOVE lease_until, destination, #segments, masked",
             "attribute_not_exists(gateway_id) OR gateway_id = :gateway_id",
             values | {":gateway_id": gateway_id},
         )
@@ -268,7 +270,7 @@ class DynamoLedger:
             claim,
             State.REJECTED,
             "SET #state = :to, reason = :reason, detail = :detail, rejected_at = :now"
-            " REMOVE lease_until, destination, segments, masked",
+            " REMOVE lease_until, destination, #segments, masked",
             reason,
             now,
             {":detail": detail},
@@ -310,7 +312,7 @@ class DynamoLedger:
         before = self._write(
             key,
             "SET #state = :accepted, gateway_id = :gateway_id, accepted_at = if_not_exists(accepted_at, :now),"
-            " settled_by = :callback REMOVE lease_until, destination, segments, masked",
+            " settled_by = :callback REMOVE lease_until, destination, #segments, masked",
             "attribute_not_exists(gateway_id) AND #state IN (:sending, :retry, :unknown, :accepted)",
             {
                 ":accepted": State.ACCEPTED,
@@ -351,9 +353,7 @@ class DynamoLedger:
         self, key: str, update: str, condition: str | None, values: dict[str, Value | None], *, prefix: str = "msg#"
     ) -> Item | _Refusal:
         """The item before the write, or the item that refused it."""
-        names = {
-            f"#{name}": name for name in ("state", "owner", "ttl", "reference") if f"#{name}" in f"{update} {condition}"
-        }
+        names = {alias: alias[1:] for alias in _ALIAS.findall(f"{update} {condition}")}
         arguments = {"ConditionExpression": condition} if condition else {}
         if names:
             arguments |= {"ExpressionAttributeNames": names}  # type: ignore[dict-item]
