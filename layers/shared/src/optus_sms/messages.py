@@ -200,20 +200,22 @@ def _description(field: str) -> str:
 
 def _describe(error: ValidationError) -> str:
     """Each problem as ``field: rule``; values are never quoted."""
-    problems = []
+    problems: list[str] = []
+    unknown: list[str] = []
     for problem in error.errors(include_url=False, include_input=False):
         field = str(problem["loc"][0]) if problem["loc"] else ""
         match problem["type"]:
             case "missing":
                 problems.append(f"{field}: is missing; {_description(field)}")
             case "extra_forbidden":
-                problems.append(
-                    f"{field[:50]!a}: unknown field; known are {', '.join(sorted({*_GATEWAY_FIELDS, *_OURS}))}"
-                )
+                unknown.append(ascii(field[:50]))
             case "rule":
                 problems.append(f"{field}: {problem['msg']}" if field else problem["msg"])
             case _ if field:
                 problems.append(f"{field}: {_description(field)}")
             case _:
                 problems.append("body: must be a JSON object")
+    if unknown:
+        known = ", ".join(sorted({*_GATEWAY_FIELDS, *_OURS}))
+        problems.append(f"{', '.join(unknown)}: unknown field; the fields are {known}")
     return "; ".join(dict.fromkeys(problems))
