@@ -1,0 +1,226 @@
+"""Messages, events and outcomes with sensible values, of which a test names only what it is about."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from optus_sms.gateway import Outcome, Stop, Verdict
+from optus_sms.ledger import KEEP_SECONDS, Entry
+from optus_sms.message_store import SentMessage
+from optus_sms.sending import QueueRecord
+from tests.support.fakes import Step
+
+NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z, where FakeClock starts
+HANDSET = "+61491570006"  # from ACMA's numbers for fiction
+CONTENT = "Your parcel arrives today between 2 and 4 pm."
+REGION = "ap-southeast-2"
+ACCOUNT = "123456789012"
+CALLBACK_USERNAME = "gateway"
+CALLBACK_PASSWORD = "example-callback-password"
+
+
+def message_fields(**changes: Any) -> dict[str, Any]:
+    """A valid queue message as a dictionary; a field given as None is left out. ``class_`` stands for ``class``."""
+    fields: dict[str, Any] = {"destination": HANDSET, "content": CONTENT, "message_id": "message-1"}
+    fields |= {name.rstrip("_"): value for name, value in changes.items()}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def message_body(**changes: Any) -> str:
+    """A valid queue message as the JSON text on the queue."""
+    return json.dumps(message_fields(**changes))
+
+
+def sqs_record(
+    body: str,
+    *,
+    name: str = "1",
+    receive_count: int = 1,
+    sent_at: float = NOW,
+    message_id_attribute: str | None = None,
+) -> dict[str, Any]:
+    """One record of an SQS event as Lambda gets it; ``name`` makes its ids."""
+    attributes: dict[str, Any] = {}
+    if message_id_attribute is not None:
+        attributes["message_id"] = {
+            "stringValue": message_id_attribute,
+            "stringListValues": [],
+            "binaryListValues": [],
+            "dataType": "String",
+        }
+    return {
+        "messageId": sqs_id(name),
+        "receiptHandle": receipt_handle(name),
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": str(receive_count),
+            "SentTimestamp": str(int(sent_at * 1000)),
+            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+            "ApproximateFirstReceiveTimestamp": str(int(sent_at * 1000) + 50),
+        },
+        "messageAttributes": attributes,
+        "md5OfBody": hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:optus-sms-OutboundQueue",
+        "awsRegion": REGION,
+    }
+
+
+def sqs_event(*records: Mapping[str, Any]) -> dict[str, Any]:
+    """The event of a batch."""
+    return {"Records": list(records)}
+
+
+def queue_record(body: str | None = None, *, name: str = "1", **more: Any) -> QueueRecord:
+    """A record as `Sender.send_batch` takes it; without a body a valid message whose key is ``message-<name>``."""
+    return QueueRecord.from_event(
+        sqs_record(message_body(message_id=f"message-{name}") if body is None else body, name=name, **more)
+    )
+
+
+def sqs_id(name: str = "1") -> str:
+    """The SQS message id of the record of that name."""
+    return str(uuid5(NAMESPACE_URL, f"sqs/{name}"))
+
+
+def receipt_handle(name: str = "1") -> str:
+    """The receipt handle of the record of that name."""
+    return f"receipt-{name}"
+
+
+def basic(username: str = CALLBACK_USERNAME, password: str = CALLBACK_PASSWORD) -> str:
+    """A Basic Authorization header."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def api_event(
+    path: str,
+    body: str | bytes | Mapping[str, Any] | None,
+    *,
+    method: str = "POST",
+    authorization: str | None = basic(),
+) -> dict[str, Any]:
+    """A REST API's proxy event; bytes come base64-encoded, as API Gateway does with binary media types."""
+    encoded = isinstance(body, bytes)
+    text = base64.b64encode(body).decode() if isinstance(body, bytes) else body
+    headers = {
+        "Accept": "*/*",
+        "Content-Type": "application/json",
+        "Host": f"abcdefghij.execute-api.{REGION}.amazonaws.com",
+        "User-Agent": "Mobile Gateway",
+        "X-Forwarded-For": "203.0.113.17",
+        "X-Forwarded-Port": "443",
+        "X-Forwarded-Proto": "https",
+    }
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    return {
+        "resource": path,
+        "path": path,
+        "httpMethod": method,
+        "headers": headers,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            "accountId": ACCOUNT,
+            "apiId": "abcdefghij",
+            "httpMethod": method,
+            "identity": {"sourceIp": "203.0.113.17", "userAgent": "Mobile Gateway"},
+            "path": f"/v1{path}",
+            "protocol": "HTTP/1.1",
+            "requestId": "21bebb99-2d89-5a18-b987-18e20a3838ce",
+            "requestTime": "01/Jan/2026:00:00:10 +0000",
+            "requestTimeEpoch": 1_767_225_610_000,
+            "resourceId": "2gxmpl",
+            "resourcePath": path,
+            "stage": "v1",
+        },
+        "body": json.dumps(text) if isinstance(text, Mapping) else text,
+        "isBase64Encoded": encoded,
+    }
+
+
+def status_event(body: str | bytes | Mapping[str, Any] | None, **more: Any) -> dict[str, Any]:
+    """A status callback's proxy event."""
+    return api_event("/callbacks/status", body, **more)
+
+
+def reply_event(body: str | bytes | Mapping[str, Any] | None, **more: Any) -> dict[str, Any]:
+    """A reply callback's proxy event."""
+    return api_event("/callbacks/reply", body, **more)
+
+
+def entry(key: str = "message-1", **changes: Any) -> Entry:
+    """A ledger entry."""
+    values: dict[str, Any] = {
+        "payload_sha256": "a" * 64,
+        "on_unknown": "hold",
+        "reference": None,
+        "destination": HANDSET,
+        "segments": 1,
+        "masked": False,
+        "ttl": int(NOW) + KEEP_SECONDS,
+    }
+    return Entry(key=key, **(values | changes))
+
+
+def sent_message(gateway_id: str = "gw-1", **changes: Any) -> SentMessage:
+    """The sender's half of an MT row."""
+    values: dict[str, Any] = {
+        "message_id": "message-1",
+        "reference": "message-1",
+        "destination": HANDSET,
+        "segments": 1,
+        "masked": False,
+    }
+    return SentMessage(gateway_id=gateway_id, **(values | changes))
+
+
+def sent(gateway_id: str | None = "gw-1") -> Outcome:
+    """202, with or without an id."""
+    return Outcome(Verdict.SENT, "accepted", 202, gateway_id, seconds=0.25)
+
+
+def unknown(*, accepted: bool = False) -> Step:
+    """The answer is lost; ``accepted`` says what really happened."""
+    return Step(Outcome(Verdict.UNKNOWN, "timed_out", seconds=10.0), accepted)
+
+
+def server_error(*, accepted: bool = False) -> Step:
+    """Status 500, which proves nothing."""
+    return Step(Outcome(Verdict.UNKNOWN, "server_error", 500, seconds=0.25), accepted)
+
+
+def send_failed() -> Outcome:
+    """Certainly not queued, in the gateway's own words; another message may do better."""
+    return Outcome(Verdict.NOT_SENT, "send_failed", 500, seconds=0.25)
+
+
+def rejected() -> Outcome:
+    """Status 400."""
+    return Outcome(Verdict.REJECTED, "rejected", 400, seconds=0.25)
+
+
+def unreachable() -> Outcome:
+    """No connection."""
+    return Outcome(Verdict.NOT_SENT, "connection_refused", stop=Stop.UNREACHABLE)
+
+
+def credentials_refused() -> Outcome:
+    """Status 401."""
+    return Outcome(Verdict.NOT_SENT, "credentials_refused", 401, stop=Stop.CREDENTIALS_REFUSED, seconds=0.25)
+
+
+def throttled(retry_after_seconds: float | None = None) -> Outcome:
+    """Status 429."""
+    return Outcome(
+        Verdict.NOT_SENT, "throttled", 429, stop=Stop.THROTTLED, retry_after_seconds=retry_after_seconds, seconds=0.25
+    )

@@ -1,0 +1,508 @@
+"""In-memory doubles of everything outside the use cases: simple data, the same decisions as the real ones.
+
+`MemoryLedger` and `MemoryMessageStore` pass the same tests as their DynamoDB counterparts (tests/contract), so a test
+that uses them says something about the real ones. All are safe for many threads.
+
+A hook sees each operation twice: ``hook("ledger.claim", "before")`` and, if it was done, ``hook("ledger.claim",
+"after")``. It is called outside the lock, so it may block (a scheduler that chooses who goes on) or raise (a fault). An
+error raised before an operation is a write that never happened; one raised after it is a write whose answer was lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from optus_sms.callbacks import ReplyCallback, StatusCallback
+from optus_sms.credentials import GatewayCredentials
+from optus_sms.delivery import STATUS_RANK, contradicts
+from optus_sms.dynamodb import Item, Value
+from optus_sms.gateway import Outcome, Verdict
+from optus_sms.ledger import Claim, Entry, Record, State
+from optus_sms.message_store import Applied, IdTakenError, SentMessage, StatusResult
+from optus_sms.queues import DeadLetter
+from optus_sms.times import Clock, format_rfc3339
+
+Moment = Literal["before", "after"]
+Hook = Callable[[str, Moment], None]
+
+MAX_UNKNOWN_STATUSES = 20
+
+
+def no_hook(_step: str, _moment: Moment) -> None:
+    """Nobody looks."""
+
+
+class _Steps:
+    """One lock for each double, and the hook around each operation."""
+
+    def __init__(self, name: str, hook: Hook) -> None:
+        self.hook = hook
+        self._name = name
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def _step(self, operation: str) -> Iterator[None]:
+        self.hook(f"{self._name}.{operation}", "before")
+        with self._lock:
+            yield
+        self.hook(f"{self._name}.{operation}", "after")
+
+
+class MemoryLedger(_Steps):
+    """`optus_sms.ledger.Ledger` in dictionaries. Tests may read and change all of them, when nobody else does."""
+
+    def __init__(self, hook: Hook = no_hook) -> None:
+        super().__init__("ledger", hook)
+        self.records: dict[str, Record] = {}
+        self.ttls: dict[str, int] = {}
+        self.other_gateway_ids: dict[str, frozenset[str]] = {}
+        self.late_evidence: dict[str, str] = {}
+        self.message_keys: dict[str, frozenset[str]] = {}  # by reference
+
+    def claim(
+        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
+    ) -> Claim | Record:
+        with self._step("claim"):
+            old = self.records.get(entry.key)
+            if not _may_claim(old, entry, after):
+                refused_by = old or _vanished(entry.key)
+                if refused_by.state is State.SENDING and refused_by.owner == owner:
+                    return _claim_of(refused_by)
+                return refused_by
+            new = replace(
+                old or Record(entry.key, State.SENDING, on_unknown=entry.on_unknown),
+                state=State.SENDING,
+                owner=owner,
+                lease_until=lease_until,
+                attempts=(old.attempts if old else 0) + 1,
+                payload_sha256=entry.payload_sha256,
+                destination=entry.destination,
+                segments=entry.segments,
+                masked=entry.masked,
+                reference=entry.reference or (old.reference if old else None),
+            )
+            self.records[entry.key] = new
+            self.ttls[entry.key] = entry.ttl
+            return _claim_of(new)
+
+    def register_reference(self, reference: str, key: str, *, ttl: int) -> None:
+        with self._step("register_reference"):
+            keys = self.message_keys.get(reference, frozenset())
+            if len(keys) < 2:
+                self.message_keys[reference] = keys | {key}
+
+    def expired(self, entry: Entry, *, now: float) -> Record | None:
+        with self._step("expired"):
+            old = self.records.get(entry.key)
+            if not _may_claim(old, entry, None):
+                return old
+            base = old or Record(entry.key, State.EXPIRED, payload_sha256=entry.payload_sha256)
+            self.records[entry.key] = replace(base, state=State.EXPIRED, destination=None, segments=None, masked=False)
+            self.ttls[entry.key] = entry.ttl
+            return None
+
+    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> Record | None:
+        with self._step("accepted"):
+            old = self.records.get(claim.key)
+            if old is not None and gateway_id is not None and old.gateway_id not in (None, gateway_id):
+                others = self.other_gateway_ids.get(claim.key, frozenset())
+                self.other_gateway_ids[claim.key] = others | {gateway_id}
+                return old
+            base = old or Record(claim.key, State.ACCEPTED)
+            new = replace(
+                base,
+                state=State.ACCEPTED,
+                lease_until=0,
+                payload_sha256=base.payload_sha256 or entry.payload_sha256,
+                accepted_at=base.accepted_at or format_rfc3339(now),
+            )
+            if gateway_id is not None:
+                new = replace(new, gateway_id=gateway_id, destination=None, segments=None, masked=False)
+            self.records[claim.key] = new
+            self.ttls.setdefault(claim.key, entry.ttl)
+            return None
+
+    def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+        with self._step("not_sent"):
+            refused_by = self._leave_sending(claim, State.RETRY, reason=reason)
+            if refused_by is not None and claim.key in self.records:
+                self.late_evidence[claim.key] = f"attempt {claim.attempt} was certainly not sent: {reason}"
+            return refused_by
+
+    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
+        with self._step("rejected"):
+            gone = {"destination": None, "segments": None, "masked": False}
+            return self._leave_sending(claim, State.REJECTED, reason=reason, detail=detail, **gone)
+
+    def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+        with self._step("unknown"):
+            return self._unknown(claim, reason, now)
+
+    def lapsed(self, record: Record, *, now: float) -> Record | None:
+        with self._step("lapsed"):
+            return self._unknown(_claim_of(record), "owner_lost", now)
+
+    def extend(self, key: str, *, ttl: int) -> None:
+        with self._step("extend"):
+            if key in self.ttls:
+                self.ttls[key] = max(self.ttls[key], ttl)
+
+    def sender_of(self, reference: str) -> Record | None:
+        with self._step("sender_of"):
+            registered = self.message_keys.get(reference, frozenset())
+            if len(registered) > 1:
+                return None
+            candidates = [self.records[key] for key in {reference} | registered if key in self.records]
+            answering = [record for record in candidates if (record.reference or record.key) == reference]
+            return answering[0] if len(answering) == 1 else None
+
+    def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
+        with self._step("adopt"):
+            old = self.records.get(key)
+            if old is None or old.gateway_id is not None or old.state in (State.REJECTED, State.EXPIRED):
+                return None
+            self.records[key] = replace(
+                old,
+                state=State.ACCEPTED,
+                gateway_id=gateway_id,
+                accepted_at=old.accepted_at or format_rfc3339(now),
+                lease_until=0,
+                destination=None,
+                segments=None,
+                masked=False,
+            )
+            return old
+
+    def _unknown(self, claim: Claim, reason: str, now: float) -> Record | None:
+        outcomes = self.records.get(claim.key, _vanished(claim.key)).unknown_outcomes + 1
+        return self._leave_sending(claim, State.UNKNOWN, reason=reason, unknown_at=int(now), unknown_outcomes=outcomes)
+
+    def _leave_sending(self, claim: Claim, to: State, **changes: Any) -> Record | None:
+        old = self.records.get(claim.key, _vanished(claim.key))
+        mine = (old.owner, old.attempts) == (claim.owner, claim.attempt)
+        if mine and old.state is State.SENDING:
+            self.records[claim.key] = replace(old, state=to, lease_until=0, **changes)
+            return None
+        return None if mine and old.state is to else old
+
+
+def _may_claim(old: Record | None, entry: Entry, after: Record | None) -> bool:
+    if after is not None:
+        return (
+            old is not None
+            and (old.state, old.payload_sha256) == (State.UNKNOWN, entry.payload_sha256)
+            and (old.owner, old.attempts) == (after.owner, after.attempts)
+        )
+    return old is None or (old.state, old.payload_sha256) == (State.RETRY, entry.payload_sha256)
+
+
+def _claim_of(record: Record) -> Claim:
+    return Claim(record.key, record.owner, record.attempts, record.on_unknown, record.unknown_outcomes)
+
+
+def _vanished(key: str) -> Record:
+    return Record(key, State.UNKNOWN)
+
+
+class MemoryMessageStore(_Steps):
+    """`optus_sms.message_store.MessageStore` in a dictionary of rows, with the attribute names of the table."""
+
+    def __init__(self, *, retention_days: int = 90, hook: Hook = no_hook) -> None:
+        super().__init__("messages", hook)
+        self.rows: dict[str, Item] = {}
+        self._keep_seconds = retention_days * 86_400
+
+    def record_sent(self, message: SentMessage, *, now: float) -> None:
+        at = format_rfc3339(now)
+        known: dict[str, Value | None] = {
+            "direction": "MT",
+            "message_id": message.message_id,
+            "reference": message.reference,
+            "destination": message.destination,
+            "handset": message.destination,
+            "segments": message.segments,
+            "masked": message.masked,
+        }
+        first: dict[str, Value | None] = {
+            "status": "accepted",
+            "status_rank": STATUS_RANK["accepted"],
+            "accepted_at": at,
+            "created_at": at if message.destination else None,
+        }
+        with self._step("record_sent"):
+            self._update(message.gateway_id, now, known, first)
+
+    def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
+        with self._step("record_status"):
+            return self._record_status(callback, now)
+
+    def _record_status(self, callback: StatusCallback, now: float) -> StatusResult:
+        key, status = callback.gateway_id, callback.status
+        old = self.rows.get(key, {})
+        known: dict[str, Value | None] = {"direction": "MT"}
+        first: dict[str, Value | None] = {"reference": callback.reference}
+        if status is None:
+            return StatusResult(Applied.NO_STATUS, self._update(key, now, known, first), False)
+        if status not in STATUS_RANK:
+            unknown = cast("frozenset[str]", old.get("unknown_statuses", frozenset()))
+            if len(unknown) >= MAX_UNKNOWN_STATUSES:
+                return StatusResult(Applied.DUPLICATE, dict(old), False)
+            row = self._update(key, now, known | {"unknown_statuses": unknown | {status}}, first)
+            return StatusResult(Applied.UNKNOWN_STATUS, row, False)
+        first[f"{status}_at"] = format_rfc3339(now)
+        rank = STATUS_RANK[status]
+        if cast("int", old.get("status_rank", -1)) < rank:
+            row = self._update(key, now, known | {"status": status, "status_rank": rank}, first)
+            self.rows[key] = row = _with_detail(row, callback.detail)
+            return StatusResult(Applied.APPLIED, dict(row), _contradictory(row))
+        if f"{status}_at" in old:
+            return StatusResult(Applied.DUPLICATE, dict(old), False)
+        row = self._update(key, now, known, first)
+        return StatusResult(Applied.STALE, row, _contradictory(row))
+
+    def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
+        at = format_rfc3339(now)
+        values: dict[str, Value | None] = {
+            "direction": "MO",
+            "source": reply.source,
+            "handset": reply.handset,
+            "destination": reply.destination,
+            "content": reply.content,
+            "operator": reply.operator,
+            "encoding": reply.encoding,
+            "decoded": reply.decoded if reply.encoding else None,
+            "reference": reply.reference,
+            "in_reply_to": in_reply_to,
+            "reply_match": ("exact" if exact else "inferred") if in_reply_to else None,
+            "received_at": at,
+            "created_at": at,
+        }
+        with self._step("record_reply"):
+            old = self.rows.get(reply.gateway_id)
+            if old is not None and old.get("direction") != "MO":
+                raise IdTakenError(reply.gateway_id)
+            if old is None:
+                self._update(reply.gateway_id, now, values, {})
+            return old is None
+
+    def latest_sent_to(self, handset: str, *, since: float) -> str | None:
+        with self._step("latest_sent_to"):
+            sent = [
+                row
+                for row in self.rows.values()
+                if (row.get("handset"), row.get("direction"), row.get("masked")) == (handset, "MT", False)
+                and cast("str", row.get("created_at", "")) >= format_rfc3339(since)
+            ]
+            return cast("str", max(sent, key=lambda row: cast("str", row["created_at"]))["id"]) if sent else None
+
+    def _update(
+        self, key: str, now: float, known: Mapping[str, Value | None], first: Mapping[str, Value | None]
+    ) -> Item:
+        old = self.rows.get(key, {"id": key})
+        row = {**_present(first), **old, **_present(known), "ttl": int(now) + self._keep_seconds}
+        self.rows[key] = row
+        return dict(row)
+
+
+def _present(values: Mapping[str, Value | None]) -> Item:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _with_detail(row: Item, detail: str | None) -> Item:
+    kept = {name: value for name, value in row.items() if name != "detail"}
+    return {**kept, "detail": detail} if detail else kept
+
+
+def _contradictory(row: Item) -> bool:
+    return contradicts(status for status in STATUS_RANK if f"{status}_at" in row)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """One change of visibility."""
+
+    receipt_handle: str
+    seconds: int
+
+
+class RecordingQueues(_Steps):
+    """`optus_sms.queues.Queues` that remembers what was asked of it, in order."""
+
+    def __init__(self, hook: Hook = no_hook) -> None:
+        super().__init__("queues", hook)
+        self.given_back: list[GivenBack] = []
+        self.dead_letters: list[DeadLetter] = []
+
+    def give_back(self, receipt_handle: str, *, seconds: int) -> None:
+        with self._step("give_back"):
+            self.given_back.append(GivenBack(receipt_handle, seconds))
+
+    def dead_letter(self, letter: DeadLetter, *, now: float) -> None:
+        with self._step("dead_letter"):
+            self.dead_letters.append(letter)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the gateway does with one POST: what we learn, and whether a handset gets an SMS."""
+
+    outcome: Outcome
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One POST as the gateway saw it."""
+
+    fields: Mapping[str, Any]
+    credentials: GatewayCredentials
+    start_within: float
+
+
+Script = Sequence[Outcome | Step] | Callable[[Post], Outcome | Step]
+
+
+class ScriptedGateway(_Steps):
+    """`optus_sms.gateway.Gateway` whose answers are written down beforehand.
+
+    ``script``: outcomes in order, or a function of the POST; when they are used up, everything is accepted. In a batch,
+    whose order nobody knows, ``by_reference`` has a script of its own for a reference. ``posts`` and ``accepted`` (how
+    many SMS each reference became) are what the tests count.
+    """
+
+    def __init__(
+        self,
+        script: Script = (),
+        *,
+        by_reference: Mapping[str, Script] | None = None,
+        timeout_seconds: float = 10.0,
+        hook: Hook = no_hook,
+    ) -> None:
+        super().__init__("gateway", hook)
+        self.timeout_seconds = timeout_seconds
+        self.posts: list[Post] = []
+        self.accepted: Counter[str] = Counter()
+        self._next = _reader(script)
+        self._next_of = {reference: _reader(own) for reference, own in (by_reference or {}).items()}
+
+    def post_message(
+        self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
+    ) -> Outcome:
+        with self._step("post_message"):
+            post = Post(dict(fields), credentials, start_within)
+            self.posts.append(post)
+            reference = str(fields.get("reference", ""))
+            step = self._next_of.get(reference, self._next)(post)
+            if step is None:
+                step = Outcome(Verdict.SENT, "accepted", 202, f"gw-{len(self.posts)}", seconds=0.25)
+            if not isinstance(step, Step):
+                step = Step(step, accepted=step.verdict is Verdict.SENT)
+            if step.accepted:
+                self.accepted[reference] += 1
+            return step.outcome
+
+    def posts_of(self, reference: str) -> int:
+        """How often a message was posted."""
+        return sum(post.fields.get("reference") == reference for post in self.posts)
+
+
+def _reader(script: Script) -> Callable[[Post], Outcome | Step | None]:
+    if callable(script):
+        return script
+    steps = iter(script)
+    return lambda _post: next(steps, None)
+
+
+class FixedSecret(_Steps):
+    """`optus_sms.sending.SecretPort`: the versions of a secret, in the order in which a rotation brings them.
+
+    The first is current; `newer_than` moves on to the next, if there is one. ``forgotten`` counts.
+    """
+
+    def __init__(self, *versions: GatewayCredentials, hook: Hook = no_hook) -> None:
+        super().__init__("secret", hook)
+        self.versions = list(versions or [GatewayCredentials("example-app", "example-password")])
+        self.forgotten = 0
+
+    def current(self) -> GatewayCredentials:
+        with self._step("current"):
+            return self.versions[0]
+
+    def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
+        with self._step("newer_than"):
+            if self.versions[0] == refused and len(self.versions) > 1:
+                del self.versions[0]
+            return None if self.versions[0] == refused else self.versions[0]
+
+    def forget(self) -> None:
+        with self._step("forget"):
+            self.forgotten += 1
+
+
+class FixedCallbackSecret(_Steps):
+    """`optus_sms.receiving.SecretPort`: admits exactly these Authorization headers."""
+
+    def __init__(self, *authorizations: str, hook: Hook = no_hook) -> None:
+        super().__init__("secret", hook)
+        self._authorizations = frozenset(authorizations)
+
+    def admits(self, authorization: str) -> bool:
+        with self._step("admits"):
+            return authorization in self._authorizations
+
+
+@dataclass
+class FakeClock:
+    """Time that passes only when somebody sleeps or a test says so; `clock` is it as `optus_sms.times.Clock`."""
+
+    epoch: float = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+    started: float = 1_000.0
+    sleeps: list[float] = field(default_factory=list)
+    _elapsed: float = field(default=0.0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(now=self.now, monotonic=self.monotonic, sleep=self.sleep)
+
+    def now(self) -> float:
+        with self._lock:
+            return self.epoch + self._elapsed
+
+    def monotonic(self) -> float:
+        with self._lock:
+            return self.started + self._elapsed
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self.sleeps.append(seconds)
+            self._elapsed += seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass without anybody sleeping."""
+        with self._lock:
+            self._elapsed += seconds
+
+
+class FakeLambdaContext(LambdaContext):
+    """What Lambda gives a handler; ``remaining_seconds`` stays as it is."""
+
+    def __init__(self, function_name: str = "optus-sms-function", *, remaining_seconds: float = 60.0) -> None:
+        self._function_name = function_name
+        self._function_version = "$LATEST"
+        self._invoked_function_arn = f"arn:aws:lambda:ap-southeast-2:123456789012:function:{function_name}"
+        self._memory_limit_in_mb = 512
+        self._aws_request_id = "8f5c1b9e-6f0a-4f0e-9a53-2f3f2f0d7c11"
+        self._log_group_name = f"/aws/lambda/{function_name}"
+        self._log_stream_name = "2026/01/01/[$LATEST]0123456789abcdef0123456789abcdef"
+        self._remaining_seconds = remaining_seconds
+
+    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override] # a static method in the typing stub only
+        return int(self._remaining_seconds * 1000)
