@@ -7,6 +7,7 @@ be asked. So every outcome is certain or called unknown; `classify` is the one p
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -47,6 +48,7 @@ class Stop(StrEnum):
 class Outcome:
     """The verdict, the code of the row that gave it, and what an operator or the next step needs to know.
 
+    ``detail``: the gateway's own words, longer digit runs masked; for a dead letter, not for a log.
     ``retry_after_seconds`` is what the gateway asked for, at most SQS's 12 hours.
     """
 
@@ -57,6 +59,7 @@ class Outcome:
     stop: Stop | None = None
     retry_after_seconds: float | None = None
     seconds: float = 0.0
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ def classify(answer: Answer, *, now: float) -> Outcome:
         stop=row.stop,
         retry_after_seconds=retry_after_seconds(answer.retry_after, now=now),
         seconds=answer.seconds,
+        detail=_error_text(fields),
     )
 
 
@@ -209,3 +213,10 @@ def _words(fields: dict[str, Any]) -> frozenset[str]:
     """The documented error codes in an error body."""
     texts = {str(fields.get(name, "")).strip().lower() for name in _WORD_FIELDS}
     return frozenset(texts & (_TRY_AGAIN_WORDS | _REJECTED_WORDS))
+
+
+def _error_text(fields: dict[str, Any]) -> str:
+    """What an error body says in its documented fields, short, and without anything that could be a phone number."""
+    texts = [fields.get(name) for name in (*_WORD_FIELDS, "error-desc")]
+    joined = ": ".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str)))
+    return re.sub(r"[0-9]{5,}", "…", "".join(c for c in joined if c.isprintable()))[:200]

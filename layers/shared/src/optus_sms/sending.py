@@ -339,11 +339,12 @@ class _Attempt:
             case Verdict.UNKNOWN:
                 return self._unknown(claim, outcome)
             case Verdict.REJECTED:
-                return self._rejected(
-                    claim, outcome, DeadLetterReason.REJECTED, f"gateway: {outcome.reason} (status {outcome.status})"
-                )
+                detail = f"the gateway refused it with status {outcome.status}: {outcome.detail or 'no reason given'}"
+                return self._rejected(claim, outcome, DeadLetterReason.REJECTED, detail)
             case Verdict.NOT_SENT if claim.attempt >= self.sender.max_attempts and outcome.reason != "too_late":
-                detail = f"tried {claim.attempt} times, certainly not sent; last: {_words(outcome)}"
+                detail = (
+                    f"tried {claim.attempt} times, certainly not sent; last: {_words(outcome)} {outcome.detail}".strip()
+                )
                 return self._rejected(claim, outcome, DeadLetterReason.ATTEMPTS_EXHAUSTED, detail)
             case Verdict.NOT_SENT:
                 return self._not_sent(claim, outcome)
@@ -408,7 +409,9 @@ class _Attempt:
         return self._to_dead_letters(DeadLetterReason.UNKNOWN_OUTCOME, reason, measurement)
 
     def _rejected(self, claim: Claim, outcome: Outcome, reason: DeadLetterReason, detail: str) -> Handled:
-        refused_by = self._write(lambda: self.sender.ledger.rejected(claim, reason.value, detail, now=self.now))
+        # The gateway's own words may quote the text: they go with the body, not into the ledger.
+        words = _words(outcome)
+        refused_by = self._write(lambda: self.sender.ledger.rejected(claim, reason.value, words, now=self.now))
         if refused_by is not None:
             return self._refused(refused_by)
         return self._to_dead_letters(reason, detail, (Metric.MESSAGES_REJECTED, 1.0), outcome=outcome)
@@ -456,17 +459,17 @@ class _Attempt:
         self, reason: DeadLetterReason, detail: str, *measurements: Measurement, outcome: Outcome | None = None
     ) -> Handled:
         self._write(lambda: self.sender.dead_letter(self.record, reason, detail, self.entry.key))
-        return self._done(reason.value, *measurements, outcome=outcome, reason=detail)
+        return self._done(reason.value, *measurements, outcome=outcome)
 
-    def _done(self, note: str, *measurements: Measurement, outcome: Outcome | None = None, reason: str = "") -> Handled:
-        return Handled(True, note, 0, measurements, self._fields(outcome, reason))
+    def _done(self, note: str, *measurements: Measurement, outcome: Outcome | None = None) -> Handled:
+        return Handled(True, note, 0, measurements, self._fields(outcome))
 
     def _give_back(
         self, note: str, seconds: int, *measurements: Measurement, outcome: Outcome | None = None, reason: str = ""
     ) -> Handled:
         return Handled(False, note, seconds, measurements, self._fields(outcome, reason))
 
-    def _fields(self, outcome: Outcome | None, reason: str) -> dict[str, object]:
+    def _fields(self, outcome: Outcome | None, reason: str = "") -> dict[str, object]:
         fields: dict[str, object] = {"message_id": self.entry.key}
         if reason:
             fields["reason"] = reason
