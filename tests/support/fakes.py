@@ -441,7 +441,7 @@ class FixedSecret(_Steps):
                 del self.versions[0]
             return None if self.versions[0] == refused else self.versions[0]
 
-    def forget(self) -> None:
+    def forget_refused(self) -> None:
         with self._step("forget"):
             self.forgotten += 1
 

@@ -41,6 +41,7 @@ class GatewaySecret:
         self._secret_id = secret_id
         self._lock = threading.Lock()
         self._current: GatewayCredentials | None = None
+        self._refused: GatewayCredentials | None = None  # the gateway refused these, and the secret was read since
 
     def current(self) -> GatewayCredentials:
         """The cached credentials; `CredentialsError` says what to put where."""
@@ -52,14 +53,17 @@ class GatewaySecret:
     def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
         """Credentials other than the refused ones, if there are any: read anew, once for all threads that ask."""
         with self._lock:
-            if self._current is None or self._current == refused:
+            if self._refused != refused and self._current in (None, refused):
                 self._current = self._read()
+                self._refused = refused
             return None if self._current == refused else self._current
 
-    def forget(self) -> None:
-        """Read the secret again at the next use."""
+    def forget_refused(self) -> None:
+        """If the gateway refused the cached credentials, read the secret again at the next use: it may be corrected."""
         with self._lock:
-            self._current = None
+            if self._refused is not None and self._refused == self._current:
+                self._current = None
+            self._refused = None
 
     def _read(self) -> GatewayCredentials:
         fields = _read_json(self._client, self._secret_id, "AWSCURRENT") or {}

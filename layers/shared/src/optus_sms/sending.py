@@ -59,8 +59,8 @@ class SecretPort(Protocol):
     def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
         """Others than those the gateway refused, if there are any."""
 
-    def forget(self) -> None:
-        """Read them again at the next use."""
+    def forget_refused(self) -> None:
+        """If these were refused, read them again at the next use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,7 @@ class Sender:
     def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> BatchResult:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
+        self.secret.forget_refused()
         while len(handled) < len(records) and self.breaker.wants_probe():
             # One goes alone. If it fails as the last ones did, the rest finds the breaker open and goes back untried.
             handled.append(self._handle(records[len(handled)], deadline))
@@ -331,8 +332,6 @@ class _Attempt:
         if outcome.stop is Stop.CREDENTIALS_REFUSED and (newer := self._newer_credentials()) is not None:
             outcome = self._post(newer)
         self.sender.breaker.note(outcome)
-        if outcome.stop is Stop.CREDENTIALS_REFUSED:
-            self.sender.secret.forget()  # whoever probes next reads it again: it may be corrected by then
         match outcome.verdict:
             case Verdict.SENT:
                 return self._sent(claim, outcome)
