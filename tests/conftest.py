@@ -1,0 +1,100 @@
+"""What holds for every test: no real AWS, no settings of whoever runs it, no network beyond this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support.aws import FAKE_AWS_ENVIRONMENT
+from tests.support.sandbox import forget_sandbox
+
+TESTS = Path(__file__).parent
+
+# No deadline: a machine that many share is slow at times, and slowness is not what these tests are about. Derandomised,
+# so that whoever changed nothing sees no new failure; the deep suites look further with seeds that they print.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
+
+# Prefixes of every variable that the functions, boto3, requests or Powertools would read.
+_OURS = (
+    "AWS_", "POWERTOOLS_", "GATEWAY_", "CALLBACK_", "MAX_", "SENDER_", "ON_UNKNOWN_", "REQUIRE_MESSAGE_", "RETENTION_",
+    "REPLY_MATCH_", "OUTBOUND_", "DEAD_LETTER_", "SEND_LEDGER_", "MESSAGES_TABLE_", "EVENT_BUS_", "LAMBDA_",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fake credentials and region; nothing of the caller's shell; nothing cached by the test before."""
+    for name in list(os.environ):
+        if name.upper().startswith(_OURS):
+            monkeypatch.delenv(name)
+    for name, value in FAKE_AWS_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    forget_sandbox()
+    yield
+    forget_sandbox()
+
+
+class NetworkBlockedError(Exception):
+    """A test tried to reach a network that its level doesn't have."""
+
+
+@pytest.fixture(autouse=True)
+def _blocked_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit tests have no network at all; the others reach this machine only."""
+    allow_loopback = "unit" not in request.path.relative_to(TESTS).parts[:1]
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def check(sock: socket.socket, address: Any) -> None:
+        if sock.family == socket.AF_UNIX or (allow_loopback and _is_loopback(address[0])):
+            return
+        raise NetworkBlockedError(f"a {request.path.parent.name} test tried to connect to {address!r}")
+
+    def guarded_connect(sock: socket.socket, address: Any) -> None:
+        check(sock, address)
+        connect(sock, address)
+
+    def guarded_connect_ex(sock: socket.socket, address: Any) -> int:
+        check(sock, address)
+        return connect_ex(sock, address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not allow_loopback or not _resolves_here(host):
+            raise socket.gaierror(socket.EAI_NONAME, f"no name lookups in tests: {host!r}")
+        return getaddrinfo(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+def _is_loopback(host: Any) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _resolves_here(host: Any) -> bool:
+    if host is None:
+        return True
+    text: str = host.decode() if isinstance(host, bytes) else host
+    return text in ("", "localhost") or text.endswith(".invalid") or _is_address(text)  # RFC 6761: never resolves
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

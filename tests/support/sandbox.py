@@ -1,0 +1,21 @@
+"""A Lambda sandbox keeps clients, the logger and the metrics for its life; a test is a sandbox of its own."""
+
+from __future__ import annotations
+
+from optus_sms import clients, observability
+
+
+def forget_sandbox() -> None:
+    """As if the sandbox had just started."""
+    clients._session.cache_clear()
+    if observability.logger.cache_info().currsize:
+        # Powertools keeps one logger for each service name, with a handler that holds this test's captured stdout.
+        kept = observability.logger()._logger
+        kept.handlers.clear()
+        del kept.init  # type: ignore[attr-defined] # Powertools' mark of a logger that is set up
+        observability.logger.cache_clear()
+    if observability._metrics.cache_info().currsize:
+        metrics = observability._metrics()
+        metrics.clear_metrics()
+        metrics.clear_default_dimensions()
+        observability._metrics.cache_clear()
