@@ -13,6 +13,7 @@ def forget_sandbox() -> None:
         kept = observability.logger()._logger
         kept.handlers.clear()
         del kept.init  # type: ignore[attr-defined] # Powertools' mark of a logger that is set up
+        del kept.powertools_handler  # type: ignore[attr-defined] # and where it would look for the handler
         observability.logger.cache_clear()
     if observability._metrics.cache_info().currsize:
         metrics = observability._metrics()

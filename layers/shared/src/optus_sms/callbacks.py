@@ -65,7 +65,8 @@ def parse_callback(body: bytes, *, expect_reply: bool) -> StatusCallback | Reply
     that: `content` without `status` is a reply, `status` without `content` a status, wherever they arrive.
     """
     fields = _json_object(body)
-    is_reply = expect_reply if ("status" in fields) == ("content" in fields) else "content" in fields
+    has_status, has_content = (fields.get(name) is not None for name in ("status", "content"))
+    is_reply = expect_reply if has_status == has_content else has_content
     return _reply(fields) if is_reply else _status(fields)
 
 

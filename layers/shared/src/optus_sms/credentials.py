@@ -83,51 +83,54 @@ class GatewaySecret:
 class CallbackSecret:
     """`CallbackSecret`: who may post callbacks. The current and the previous version both count.
 
-    Kept for `KEEP_SECONDS`, so that a revoked password dies within minutes. A mismatch reads anew, so that a rotation
-    is seen at once, but at most every `REFRESH_SECONDS`: strangers must not drive calls to Secrets Manager.
+    Strangers must not drive calls to Secrets Manager. It is asked, once for each version, every `KEEP_SECONDS`, which
+    is how long a revoked password may still live; after a mismatch, because the secret may have been rotated, but at
+    most every `REFRESH_SECONDS`; and while it fails, at most every `RETRY_SECONDS`.
     """
 
     KEEP_SECONDS: Final = 300.0
     REFRESH_SECONDS: Final = 60.0
+    RETRY_SECONDS: Final = 5.0
 
     def __init__(self, client: SecretsManagerClient, secret_id: str, monotonic: Callable[[], float]) -> None:
         self._client = client
         self._secret_id = secret_id
         self._monotonic = monotonic
         self._digests: tuple[bytes, ...] = ()
-        self._read_at: float | None = None
+        self._asked_at: float | None = None
+        self._failure: Exception | None = None
 
     def admits(self, authorization: str) -> bool:
         """Whether a Basic header holds valid credentials; takes the same time for any wrong ones.
 
-        `CredentialsError` if the secret is unusable, botocore's errors if it can't be read and none is cached.
+        While the secret can't be read, the versions known before still count; anything else may be a new password, so
+        it is not refused but raises what went wrong: `CredentialsError` for an unusable secret, or botocore's error.
         """
         given = _basic_digest(authorization)
         self._refresh_if_older_than(self.KEEP_SECONDS)
         if self._matches(given):
             return True
-        if not self._refresh_if_older_than(self.REFRESH_SECONDS):
-            return False
-        return self._matches(given)
+        self._refresh_if_older_than(self.REFRESH_SECONDS)
+        if self._matches(given):
+            return True
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)  # raised again and again, it would grow
+        return False
 
     def _matches(self, given: bytes) -> bool:
         # No early exit: the time must not tell which version was close.
         return any([hmac.compare_digest(given, digest) for digest in self._digests])  # noqa: C419
 
-    def _refresh_if_older_than(self, seconds: float) -> bool:
+    def _refresh_if_older_than(self, seconds: float) -> None:
         now = self._monotonic()
-        if self._read_at is not None and now - self._read_at < seconds:
-            return False
-        # Set first, so that a failing Secrets Manager is not asked again by every stranger either.
-        first, self._read_at = self._read_at is None, now
+        wait = seconds if self._failure is None else min(seconds, self.RETRY_SECONDS)
+        if self._asked_at is not None and now - self._asked_at < wait:
+            return
+        self._asked_at = now
         try:
-            self._digests = self._read()
-        except Exception:
-            if first or not self._digests:
-                self._read_at = None
-                raise
-            return False
-        return True
+            self._digests, self._failure = self._read(), None
+        except Exception as error:  # noqa: BLE001 - kept, and raised to whoever can't be judged without the secret
+            self._failure = error
 
     def _read(self) -> tuple[bytes, ...]:
         versions = (_read_json(self._client, self._secret_id, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS"))

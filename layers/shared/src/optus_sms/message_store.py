@@ -23,18 +23,22 @@ if TYPE_CHECKING:
 
 HANDSET_INDEX: Final = "handset-index"
 _MAX_UNKNOWN_STATUSES: Final = 20
+_NO_REPLY: Final = "(attribute_not_exists(#direction) OR #direction = :direction)"
 
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """The sender's half of an MT row. Without ``destination`` (proved by a callback alone) no handset lists it."""
+    """The sender's half of an MT row; what is None is not known and changes nothing.
+
+    Without ``destination`` no handset lists the message.
+    """
 
     gateway_id: str
     message_id: str
     reference: str
     destination: str | None
     segments: int | None
-    masked: bool
+    masked: bool | None
 
 
 class Applied(StrEnum):
@@ -63,7 +67,10 @@ class MessageStore(Protocol):
         """The sender's half of an MT row; repeatable."""
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
-        """One status callback: one write, two when it is stale and its status was never seen before."""
+        """One status callback: one write, two when it is stale and its status was never seen before.
+
+        `IdTakenError` if the id is a reply's.
+        """
 
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
         """An MO row, once per id; False if it was there. `IdTakenError` if the id is a message we sent."""
@@ -73,7 +80,15 @@ class MessageStore(Protocol):
 
 
 class IdTakenError(Exception):
-    """A reply carries the id of a message that was sent."""
+    """A reply carries the id of a message that was sent, or a status the id of a reply."""
+
+
+class _RefusedError(Exception):
+    """A conditional update was refused by this row."""
+
+    def __init__(self, row: Item) -> None:
+        self.row = row
+        super().__init__()
 
 
 class DynamoMessageStore:
@@ -111,7 +126,8 @@ class DynamoMessageStore:
         common: dict[str, Value | None] = {"direction": "MT", "ttl": self._ttl(now)}
         reference: dict[str, Value | None] = {"reference": callback.reference}
         if status is None:
-            return StatusResult(Applied.NO_STATUS, self._update(callback.gateway_id, common, reference), False)
+            row = self._update(callback.gateway_id, common, reference, condition=_NO_REPLY)
+            return StatusResult(Applied.NO_STATUS, row, False)
         if status not in STATUS_RANK:
             return self._record_unknown_status(callback.gateway_id, status, common, reference)
         seen = f"{status}_at"
@@ -120,16 +136,13 @@ class DynamoMessageStore:
                 callback.gateway_id,
                 common | {"status": status, "status_rank": STATUS_RANK[status], "detail": callback.detail},
                 reference | {seen: at},
-                condition="attribute_not_exists(status_rank) OR status_rank < :status_rank",
+                condition=f"{_NO_REPLY} AND (attribute_not_exists(status_rank) OR status_rank < :status_rank)",
                 # `detail` belongs to the status that won, so one without detail removes the loser's.
                 remove=() if callback.detail else ("detail",),
             )
-        except ClientError as error:
-            refused_by = refused_item(error)
-            if refused_by is None:
-                raise
-            if seen in refused_by:
-                return StatusResult(Applied.DUPLICATE, refused_by, False)
+        except _RefusedError as refused:
+            if seen in refused.row:
+                return StatusResult(Applied.DUPLICATE, refused.row, False)
             row = self._update(callback.gateway_id, common, reference | {seen: at})
             return StatusResult(Applied.STALE, row, _contradictory(row))
         return StatusResult(Applied.APPLIED, row, _contradictory(row))
@@ -144,14 +157,11 @@ class DynamoMessageStore:
                 common,
                 first,
                 add={"unknown_statuses": frozenset({status})},
-                condition="attribute_not_exists(unknown_statuses) OR size(unknown_statuses) < :max",
+                condition=f"{_NO_REPLY} AND (attribute_not_exists(unknown_statuses) OR size(unknown_statuses) < :max)",
                 values={":max": _MAX_UNKNOWN_STATUSES},
             )
-        except ClientError as error:
-            refused_by = refused_item(error)
-            if refused_by is None:
-                raise
-            return StatusResult(Applied.DUPLICATE, refused_by, False)
+        except _RefusedError as refused:
+            return StatusResult(Applied.DUPLICATE, refused.row, False)
         return StatusResult(Applied.UNKNOWN_STATUS, row, False)
 
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
@@ -217,7 +227,10 @@ class DynamoMessageStore:
         condition: str | None = None,
         values: dict[str, Value | None] | None = None,
     ) -> Item:
-        """Set what is ``known``, and what is only true the ``first`` time; the whole row. None is left out."""
+        """Set what is ``known``, and what is only true the ``first`` time; the whole row. None is left out.
+
+        A refused ``condition`` raises `IdTakenError` if the row is a reply's, else `_RefusedError`.
+        """
         known = {name: value for name, value in known.items() if value is not None}
         first = {name: value for name, value in first.items() if value is not None}
         sets = [f"#{name} = :{name}" for name in known] + [
@@ -229,17 +242,26 @@ class DynamoMessageStore:
         if add:
             update += " ADD " + ", ".join(f"#{name} :{name}" for name in add)
         every: dict[str, Value | None] = {**known, **first, **(add or {})}
+        used = {f":{name}": value for name, value in every.items()} | (values or {})
         arguments: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
-        answer = self._client.update_item(
-            TableName=self._table_name,
-            Key={"id": {"S": gateway_id}},
-            UpdateExpression=update,
-            ExpressionAttributeNames={f"#{name}": name for name in (*every, *remove)},
-            ExpressionAttributeValues=marshal({f":{name}": value for name, value in every.items()} | (values or {})),
-            ReturnValues="ALL_NEW",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            **arguments,
-        )
+        try:
+            answer = self._client.update_item(
+                TableName=self._table_name,
+                Key={"id": {"S": gateway_id}},
+                UpdateExpression=update,
+                ExpressionAttributeNames={f"#{name}": name for name in (*every, *remove)},
+                ExpressionAttributeValues=marshal(used),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **arguments,
+            )
+        except ClientError as error:
+            refused_by = refused_item(error)
+            if refused_by is None:
+                raise
+            if refused_by.get("direction") == "MO":
+                raise IdTakenError(gateway_id) from None
+            raise _RefusedError(refused_by) from None
         return unmarshal(answer.get("Attributes", {}))
 
     def _ttl(self, now: float) -> int:

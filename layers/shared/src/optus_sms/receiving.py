@@ -10,6 +10,7 @@ import base64
 import binascii
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,17 +18,18 @@ from enum import StrEnum
 from typing import Any, Final, Protocol, cast
 
 from optus_sms.callbacks import ReplyCallback, StatusCallback, parse_callback
-from optus_sms.delivery import FINAL_STATUSES
+from optus_sms.delivery import FINAL_STATUSES, STATUS_RANK
 from optus_sms.dynamodb import Item
 from optus_sms.errors import UnreadableCallbackError
 from optus_sms.ledger import Ledger
 from optus_sms.message_store import Applied, IdTakenError, MessageStore, SentMessage, StatusResult
-from optus_sms.observability import Measurement, Metric, error_fields, logger
+from optus_sms.observability import Measurement, Metric, error_fields, logger, mask_number
 from optus_sms.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.times import Clock
 
 MAX_BODY_BYTES: Final = 64 * 1024
 _DAY_SECONDS: Final = 86_400
+_PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
 
 
 class Route(StrEnum):
@@ -133,9 +135,7 @@ class Receiver:
                 return self._store_reply(callback)
             return self._store_status(callback)
         except (UnreadableCallbackError, IdTakenError) as error:
-            detail = (
-                error.detail if isinstance(error, UnreadableCallbackError) else "reply with the id of a sent message"
-            )
+            detail = error.detail if isinstance(error, UnreadableCallbackError) else "id of a message the other way"
             letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
             self.queues.dead_letter(letter, now=self.clock.now())
             logger().warning("callback unreadable", extra={"reason": detail})
@@ -148,13 +148,14 @@ class Receiver:
         logger().info(
             "status",
             extra={
-                "gateway_id": callback.gateway_id,
+                "gateway_id": _loggable(callback.gateway_id),
                 "message_id": result.row.get("message_id") or settled,
-                "status": callback.status,
+                "status": callback.status if callback.status in STATUS_RANK else None,
                 "applied": result.applied.value,
+                "contradictory": _is_contradiction(callback, result),
             },
         )
-        measurements = list(_status_measurements(callback, result, now))
+        measurements = _status_measurements(callback, result, now)
         if settled:
             measurements.append((Metric.OUTCOMES_SETTLED, 1.0))
         return Response(200, "Stored", measurements=tuple(measurements))
@@ -170,22 +171,29 @@ class Receiver:
         if sender is None:
             return None
         before = self.ledger.adopt(sender.key, callback.gateway_id, now=now)
-        if before is None:
+        if before is None and sender.gateway_id != callback.gateway_id:
             return None
+        # Also when the ledger has this very id already: whoever wrote it there may have failed to write it here.
         self.messages.record_sent(
             SentMessage(
                 gateway_id=callback.gateway_id,
                 message_id=sender.key,
                 reference=callback.reference,
-                destination=before.destination,
-                segments=before.segments,
-                masked=before.masked,
+                destination=before.destination if before else None,
+                segments=before.segments if before else None,
+                masked=before.masked if before else None,
             ),
             now=now,
         )
+        if before is None:
+            return None
         logger().info(
             "outcome settled by callback",
-            extra={"message_id": sender.key, "gateway_id": callback.gateway_id, "was": before.state.value},
+            extra={
+                "message_id": sender.key,
+                "gateway_id": _loggable(callback.gateway_id),
+                "was": before.state.value,
+            },
         )
         return sender.key
 
@@ -195,25 +203,35 @@ class Receiver:
         if in_reply_to is None and reply.handset and self.reply_match_days:
             in_reply_to = self.messages.latest_sent_to(reply.handset, since=now - self.reply_match_days * _DAY_SECONDS)
         new = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
-        logger().info("reply", extra={"gateway_id": reply.gateway_id, "in_reply_to": in_reply_to, "new": new})
+        fields = {"gateway_id": _loggable(reply.gateway_id), "in_reply_to": _loggable(in_reply_to), "new": new}
+        logger().info("reply", extra=fields)
         return Response(200, "Stored", measurements=((Metric.REPLIES_RECEIVED, 1.0),) if new else ())
 
 
 def _status_measurements(callback: StatusCallback, result: StatusResult, now: float) -> list[Measurement]:
+    measurements: list[Measurement] = []
     match result.applied:
         case Applied.APPLIED:
-            measurements: list[Measurement] = [(Metric.STATUSES_APPLIED, 1.0)]
-            sent_at = result.row.get("accepted_at") if callback.status in FINAL_STATUSES else None
-            if callback.status == "received" and sent_at is not None:
-                seconds = now - datetime.fromisoformat(cast("str", sent_at)).timestamp()
+            measurements.append((Metric.STATUSES_APPLIED, 1.0))
+            accepted_at = result.row.get("accepted_at")
+            if callback.status == "received" and accepted_at is not None:
+                seconds = now - datetime.fromisoformat(cast("str", accepted_at)).timestamp()
                 measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
         case Applied.STALE | Applied.DUPLICATE:
-            measurements = [(Metric.STATUSES_STALE, 1.0)]
-        case _:
-            measurements = []
-    if result.contradictory:
+            measurements.append((Metric.STATUSES_STALE, 1.0))
+    if _is_contradiction(callback, result):
         measurements.append((Metric.STATUSES_CONTRADICTORY, 1.0))
     return measurements
+
+
+def _is_contradiction(callback: StatusCallback, result: StatusResult) -> bool:
+    """Whether this callback contradicts the others; a `sent` that comes after both is not a second contradiction."""
+    return result.contradictory and callback.status in FINAL_STATUSES
+
+
+def _loggable(gateway_id: str | None) -> str | None:
+    """An id as it may be logged: what doesn't look like one may be a number or text that ended up in its place."""
+    return gateway_id if gateway_id is None or _PLAIN_ID.fullmatch(gateway_id) else mask_number(gateway_id)
 
 
 def _body(body: object, *, encoded: bool) -> bytes:

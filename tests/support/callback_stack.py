@@ -1,0 +1,223 @@
+"""ReceiveCallbackFunction as deployed: its real handler and wiring on the template's own resources, AWS by moto.
+
+Resources, environment variables and the secret come from the translated template; every AWS call is counted, and any of
+them can be made to fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+import boto3
+from moto import mock_aws
+
+from local.resources import Attributes, Creator, create_resources
+from local.template import Resource, Template
+from optus_sms import clients, observability
+from optus_sms.dynamodb import Item, unmarshal
+from optus_sms.ledger import DynamoLedger
+from optus_sms.message_store import HANDSET_INDEX, DynamoMessageStore
+from tests.support.aws import FAKE_AWS_ENVIRONMENT, default_template
+from tests.support.builders import CALLBACK_PASSWORD
+from tests.support.fakes import FakeClock, FakeLambdaContext
+from tests.support.sandbox import forget_sandbox
+
+HANDLER = Path(__file__).parents[2] / "functions" / "receive_callback" / "app.py"
+RESOURCES = ("SendLedgerTable", "MessagesTable", "DeadLetterQueue", "CallbackSecret")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the handler returned, and what it printed meanwhile (log lines and metrics)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+    output: str
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every metric of the embedded metric records."""
+        found: dict[str, float] = {}
+        for line in self.output.splitlines():
+            record = json.loads(line)
+            for directive in record.get("_aws", {}).get("CloudWatchMetrics", ()):
+                for metric in directive["Metrics"]:
+                    found[metric["Name"]] = sum(record[metric["Name"]])
+        return found
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The log records."""
+        return [record for line in self.output.splitlines() if "_aws" not in (record := json.loads(line))]
+
+
+@dataclass
+class CallbackStack:
+    """A context manager. ``calls`` are the handler's AWS calls so far, such as ``dynamodb.UpdateItem``."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    calls: list[str] = field(default_factory=list)
+    faults: dict[str, Exception] = field(default_factory=dict)
+    """By call: raised instead of it, once botocore's own retries are over."""
+
+    def __enter__(self) -> Self:
+        self._exits = contextlib.ExitStack()
+        self._exits.callback(_restore_environment, dict(os.environ))
+        os.environ.update(FAKE_AWS_ENVIRONMENT)
+        self._exits.enter_context(mock_aws())
+        attributes = _create(default_template())
+        self._environment = FAKE_AWS_ENVIRONMENT | _environment(default_template(), attributes)
+        self.secret_id = attributes["CallbackSecret"]["Ref"]
+        self._queue_url = attributes["DeadLetterQueue"]["Ref"]
+        self._table = attributes["MessagesTable"]["Ref"]
+        self._ledger_table = attributes["SendLedgerTable"]["Ref"]
+        self._dynamodb = boto3.client("dynamodb")
+        self._sqs = boto3.client("sqs")
+        self.secrets_manager = boto3.client("secretsmanager")
+        self.ledger = DynamoLedger(self._dynamodb, self._ledger_table)
+        self.messages = DynamoMessageStore(self._dynamodb, self._table, retention_days=90)
+        self.new_sandbox()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        forget_sandbox()
+        self._exits.close()
+
+    def new_sandbox(self) -> None:
+        """The next callback meets a cold start."""
+        os.environ.update(self._environment)
+        forget_sandbox()
+        clients._session().events.register("before-call", self._on_call)
+        self._app = _load_handler()
+        self._app.Clock = lambda: self.clock.clock  # type: ignore[attr-defined]
+        self._app.receiver()
+
+    def clean(self) -> Self:
+        """Nothing stored, nothing counted, no faults; the sandbox stays warm. For a stack that several tests share."""
+        os.environ.update(self._environment)
+        self.faults.clear()
+        for row in self.rows():
+            self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": str(row["id"])}})
+        for item in self._ledger_items():
+            self._dynamodb.delete_item(TableName=self._ledger_table, Key={"pk": item["pk"]})
+        self.dead_letters()
+        self.calls.clear()
+        return self
+
+    def handle(self, event: Any) -> Answer:
+        """One invocation."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            if self._logger is not None:
+                self._logger.setStream(printed)
+            answer = self._app.lambda_handler(event, FakeLambdaContext("ReceiveCallbackFunction"))
+        return Answer(answer["statusCode"], answer["headers"], answer["body"], printed.getvalue())
+
+    def counted(self, event: Any) -> tuple[Answer, list[str]]:
+        """One invocation and the AWS calls that it made."""
+        before = len(self.calls)
+        return self.handle(event), self.calls[before:]
+
+    def row(self, gateway_id: str) -> Item:
+        """A row of MessagesTable; empty if there is none."""
+        return unmarshal(self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": gateway_id}}).get("Item", {}))
+
+    def rows(self) -> list[Item]:
+        """All of MessagesTable."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
+        return [unmarshal(item) for page in pages for item in page["Items"]]
+
+    def everything(self) -> tuple[list[Item], list[Item]]:
+        """All items of both tables."""
+        return self.rows(), [unmarshal(item) for item in self._ledger_items()]
+
+    def ledger_item(self, key: str) -> Item:
+        """A message's item of SendLedgerTable."""
+        answer = self._dynamodb.get_item(TableName=self._ledger_table, Key={"pk": {"S": f"msg#{key}"}})
+        return unmarshal(answer.get("Item", {}))
+
+    def conversation(self, handset: str) -> list[Item]:
+        """What the index lists for a handset, in its order."""
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            IndexName=HANDSET_INDEX,
+            KeyConditionExpression="handset = :handset",
+            ExpressionAttributeValues={":handset": {"S": handset}},
+        )
+        return [unmarshal(item) for item in answer["Items"]]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """What waits in DeadLetterQueue: ``body`` and the attributes. Takes it out."""
+        found = []
+        while messages := self._sqs.receive_message(
+            QueueUrl=self._queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=0
+        ).get("Messages", []):
+            for message in messages:
+                attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+                found.append({"body": message["Body"], **attributes})
+                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+    def rotate(self, username: str, password: str) -> None:
+        """As an operator would: a new current version, the one before becomes the previous."""
+        secret = json.dumps({"username": username, "password": password})
+        self.secrets_manager.put_secret_value(SecretId=self.secret_id, SecretString=secret)
+
+    @property
+    def _logger(self) -> Any:
+        if not observability.logger.cache_info().currsize:
+            return None  # made at its first use, on the stdout of that moment
+        return observability.logger().registered_handler
+
+    def _on_call(self, model: Any, **_: Any) -> None:
+        name = f"{model.service_model.service_name}.{model.name}"
+        self.calls.append(name)
+        if name in self.faults:
+            raise self.faults[name]
+
+    def _ledger_items(self) -> list[dict[str, Any]]:
+        return list(self._dynamodb.scan(TableName=self._ledger_table)["Items"])
+
+
+class _InProcess(Creator):
+    """Creates in the moto of this process instead of a server's."""
+
+    def client(self, service: str) -> Any:
+        make: Callable[[str], Any] = boto3.client
+        return make(service)
+
+
+def _restore_environment(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _create(template: Template) -> Attributes:
+    resources = {name: template.resources[name] for name in RESOURCES}
+    few = Template(resources, {}, template.parameters, template.document, template._evaluator)
+    return create_resources(few, _InProcess("", generated_passwords={"CallbackSecret": CALLBACK_PASSWORD}))
+
+
+def _environment(template: Template, attributes: Attributes) -> dict[str, str]:
+    function: Resource = template.resources["ReceiveCallbackFunction"]
+    resolved: dict[str, str] = template.resolve(function.properties["Environment"]["Variables"], attributes)
+    return resolved
+
+
+def _load_handler() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("receive_callback_app", HANDLER)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
