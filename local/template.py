@@ -7,6 +7,7 @@ there is one description of the stack and nothing to drift.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,6 +20,7 @@ from samtranslator.translator.translator import Translator
 TEMPLATE_PATH: Final = Path(__file__).resolve().parent.parent / "template.yaml"
 REGION: Final = "ap-southeast-2"
 ACCOUNT_ID: Final = "123456789012"
+STACK_NAME: Final = "optus-sms"
 # Where the translator is told the code lies: it insists on S3. The key stays the folder, relative to template.yaml.
 CODE_BUCKET: Final = "local"
 
@@ -27,8 +29,8 @@ _PSEUDO_PARAMETERS: Final[Mapping[str, Any]] = {
     "AWS::NotificationARNs": [],
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
-    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT_ID}:stack/optus-sms/0",
-    "AWS::StackName": "optus-sms",
+    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT_ID}:stack/{STACK_NAME}/0",
+    "AWS::StackName": STACK_NAME,
     "AWS::URLSuffix": "amazonaws.com",
 }
 _NO_VALUE: Final = object()  # what {"Ref": "AWS::NoValue"} stands for; containers leave it out
@@ -109,12 +111,10 @@ def read_template(path: Path = TEMPLATE_PATH) -> dict[str, Any]:
 
 def translate(document: Mapping[str, Any], parameters: Mapping[str, str]) -> Template:
     """What `load_template` does, for a template that is data already. Raises TemplateError."""
-    stack_parameters = _parameters(document.get("Parameters", {}), parameters)
-    values = {name: parameter.parsed() for name, parameter in stack_parameters.items()}
-    _check_rules(document.get("Rules", {}), values)
-    translated = _translated(document, {name: parameter.value for name, parameter in stack_parameters.items()})
+    known = known_parameters(document, parameters)
+    translated = _translated(document, {name: parameter.value for name, parameter in known.items()})
     evaluator = _Evaluator(
-        values={**_PSEUDO_PARAMETERS, **values},
+        values={**_PSEUDO_PARAMETERS, **{name: parameter.parsed() for name, parameter in known.items()}},
         mappings=translated.get("Mappings", {}),
         conditions=translated.get("Conditions", {}),
         declared=frozenset(translated["Resources"]),
@@ -126,10 +126,17 @@ def translate(document: Mapping[str, Any], parameters: Mapping[str, str]) -> Tem
     return Template(
         resources={name: _resource(name, body, present, evaluator) for name, body in present.items()},
         outputs=cast(Mapping[str, Mapping[str, Any]], evaluator.evaluate(outputs)),
-        parameters=stack_parameters,
+        parameters=known,
         document=translated,
         _evaluator=evaluator,
     )
+
+
+def known_parameters(document: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Parameter]:
+    """Every parameter with its value. Raises TemplateError for what CloudFormation would refuse, Rules included."""
+    parameters = _parameters(document.get("Parameters", {}), given)
+    _check_rules(document.get("Rules", {}), {name: parameter.parsed() for name, parameter in parameters.items()})
+    return parameters
 
 
 def _resource(name: str, body: Mapping[str, Any], present: Mapping[str, Any], evaluator: "_Evaluator") -> Resource:
@@ -148,8 +155,8 @@ def _resource(name: str, body: Mapping[str, Any], present: Mapping[str, Any], ev
 
 def _translated(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
     prepared = _with_code_in_s3(document)
-    # A session with a region keeps the translator from looking for one, an empty map from asking IAM for policies.
-    translator = Translator({}, Parser(), boto_session=boto3.session.Session(region_name=REGION))
+    # An empty map keeps the translator from asking IAM for managed policies.
+    translator = Translator({}, Parser(), boto_session=_session())
     try:
         translated = translator.translate(prepared, parameter_values=dict(values))
         translator.metrics.publish()  # to nobody; unpublished ones make it complain at the end
@@ -157,6 +164,12 @@ def _translated(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[
     except InvalidDocumentException as error:
         causes = [cause.message for cause in error.causes]
         raise TemplateError("\n".join([error.message, *causes])) from error
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """A session that knows its region, so that the translator does not look for one; nothing is called through it."""
+    return boto3.session.Session(region_name=REGION)
 
 
 def _with_code_in_s3(document: Mapping[str, Any]) -> dict[str, Any]:

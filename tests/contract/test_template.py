@@ -1,0 +1,935 @@
+"""What must be true of the stack, whoever changes template.yaml. Checked on the translated template: a linter of the
+SAM file sees neither what SAM makes of a line nor what two resources mean together.
+
+Each invariant lists what is wrong, and stands with a mistake that it must notice.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+from cfnlint import ManualArgs, lint
+
+from local.template import (
+    REGION,
+    STACK_NAME,
+    TEMPLATE_PATH,
+    Resource,
+    Template,
+    TemplateError,
+    known_parameters,
+    read_template,
+    translate,
+)
+from optus_sms.errors import SettingsError
+from optus_sms.observability import Metric
+from optus_sms.settings import HealthSettings, ReceiveSettings, SendSettings
+from tests.support.broken_templates import Mistake, with_mistake
+
+ROOT: Final = TEMPLATE_PATH.parent
+SOURCE: Final = read_template()
+
+# Every parameter away from its default, so that each condition is seen both ways.
+ALL_CHOSEN: Final = {
+    "GatewayBaseUrl": "https://gateway.example/v2",
+    "GatewaySecretArn": "arn:aws:secretsmanager:ap-southeast-2:123456789012:secret:sms/gateway-AbCdEf",
+    "OnUnknownOutcome": "resend",
+    "RequireMessageId": "true",
+    "MaxMessagesPerSecond": "40",
+    "SenderConcurrency": "100",
+    "RetentionDays": "7",
+    "LogRetentionDays": "365",
+    "AlarmEmail": "operator@example.com",
+    "Architecture": "x86_64",
+    "ApiGatewayLogRole": "existing",
+    "SubnetIds": "subnet-0123abcd,subnet-0123abce",
+    "SecurityGroupIds": "sg-0123abcd",
+}
+
+Problems = Iterator[str]
+Check = Callable[[Template], Problems]
+
+
+@dataclass(frozen=True)
+class Invariant:
+    check: Check
+    mistakes: tuple[Mistake, ...]
+    parameters: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.check.__name__
+
+
+INVARIANTS: Final[list[Invariant]] = []
+
+
+def invariant(*mistakes: Mistake, parameters: Mapping[str, str] | None = None) -> Callable[[Check], Check]:
+    """Registers a check and the mistakes that it must notice, in a stack with these parameters."""
+
+    def register(check: Check) -> Check:
+        INVARIANTS.append(Invariant(check, mistakes, parameters or {}))
+        return check
+
+    return register
+
+
+def resource_mistake(path: str, *value: object) -> Mistake:
+    """A mistake in a resource: `path` is <logical id>/<property>/…"""
+    logical_id, _, rest = path.partition("/")
+    return Mistake(f"Resources/{logical_id}/Properties/{rest}", *value)
+
+
+def functions(stack: Template) -> list[Resource]:
+    return list(stack.of_type("AWS::Lambda::Function"))
+
+
+def policy_statements(stack: Template) -> Iterator[tuple[Resource, Mapping[str, Any]]]:
+    """Each statement of each role."""
+    for role in stack.of_type("AWS::IAM::Role"):
+        for policy in role.properties.get("Policies", []):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield role, statement
+
+
+def callback_api(stack: Template) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = stack.resources["CallbackApi"].properties["Body"]
+    return body
+
+
+def listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+# Queues
+
+
+@invariant(
+    resource_mistake("OutboundQueue/VisibilityTimeout", 359),
+    resource_mistake("SendMessageFunction/Timeout", 61),
+    resource_mistake("OutboundQueue/VisibilityTimeout"),
+)
+def queue_stays_invisible_for_six_timeouts(stack: Template) -> Problems:
+    for source in stack.of_type("AWS::Lambda::EventSourceMapping"):
+        queue = stack.resources[source.properties["EventSourceArn"]["Fn::GetAtt"][0]]
+        function = stack.resources[source.properties["FunctionName"]["Ref"]]
+        visibility, timeout = queue.properties.get("VisibilityTimeout", 30), function.properties["Timeout"]
+        if visibility < 6 * timeout:
+            yield f"{queue.logical_id}: {visibility} s < 6 × {timeout} s"
+
+
+@invariant(resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/FunctionResponseTypes"))
+def batches_report_what_failed(stack: Template) -> Problems:
+    for source in stack.of_type("AWS::Lambda::EventSourceMapping"):
+        if source.properties.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+            yield source.logical_id
+
+
+@invariant(
+    resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/ScalingConfig"),
+    resource_mistake("SendMessageFunction/Environment/Variables/SENDER_CONCURRENCY", "3"),
+    resource_mistake("SendMessageFunction/ReservedConcurrentExecutions", 2),
+)
+def senders_are_as_many_as_the_pace_reckons_with(stack: Template) -> Problems:
+    """The event source limits them: reserved concurrency would make SQS receive messages that nobody takes."""
+    source = stack.resources["SendMessageFunctionOutboundMessages"].properties
+    function = stack.resources["SendMessageFunction"].properties
+    if source.get("ScalingConfig") != {"MaximumConcurrency": stack.parameters["SenderConcurrency"].value}:
+        yield "event source"
+    if function["Environment"]["Variables"]["SENDER_CONCURRENCY"] != stack.parameters["SenderConcurrency"].value:
+        yield "SENDER_CONCURRENCY"
+    if "ReservedConcurrentExecutions" in function:
+        yield "reserved concurrency"
+
+
+@invariant(resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/BatchSize", 20))
+def a_batch_is_what_the_rules_reckon_with(stack: Template) -> Problems:
+    if stack.resources["SendMessageFunctionOutboundMessages"].properties["BatchSize"] != 10:
+        yield "Rules are for batches of 10"
+
+
+@invariant(
+    resource_mistake("OutboundQueue/RedrivePolicy"),
+    resource_mistake("OutboundQueue/RedrivePolicy/maxReceiveCount", 5),
+)
+def only_crash_loops_reach_the_dead_letters_by_themselves(stack: Template) -> Problems:
+    """Giving a message back spends a receive, so a low count would drop messages that were never tried."""
+    policy = stack.resources["OutboundQueue"].properties.get("RedrivePolicy", {})
+    if policy.get("deadLetterTargetArn") != {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}:
+        yield "no dead-letter queue"
+    if policy.get("maxReceiveCount", 0) < 100:
+        yield "maxReceiveCount"
+
+
+@invariant(
+    resource_mistake("DeadLetterQueue/MessageRetentionPeriod", 864000),
+    resource_mistake("DeadLetterQueue/MessageRetentionPeriod"),
+)
+def dead_letters_outlive_their_source(stack: Template) -> Problems:
+    """SQS counts the days of a moved message from its first queue."""
+    four_days = 4 * 86400
+    source = stack.resources["OutboundQueue"].properties.get("MessageRetentionPeriod", four_days)
+    dead = stack.resources["DeadLetterQueue"].properties.get("MessageRetentionPeriod", four_days)
+    if dead < source + four_days:
+        yield f"{dead} s against {source} s"
+
+
+@invariant(
+    resource_mistake("OutboundQueue/MaximumMessageSize"), resource_mistake("DeadLetterQueue/MaximumMessageSize", 65536)
+)
+def a_dead_letter_has_room_for_its_attributes(stack: Template) -> Problems:
+    largest = 1048576  # SQS' own limit
+    taken = stack.resources["OutboundQueue"].properties.get("MaximumMessageSize", largest)
+    if taken + 16384 > stack.resources["DeadLetterQueue"].properties.get("MaximumMessageSize", largest):
+        yield f"OutboundQueue takes {taken}"
+
+
+@invariant(
+    resource_mistake("OutboundQueue/SqsManagedSseEnabled", False),
+    resource_mistake("DeadLetterQueue/SqsManagedSseEnabled"),
+)
+def queues_are_encrypted(stack: Template) -> Problems:
+    for queue in stack.of_type("AWS::SQS::Queue"):
+        if queue.properties.get("SqsManagedSseEnabled") is not True:
+            yield queue.logical_id
+
+
+@invariant(
+    Mistake("Resources/DeadLetterQueuePolicy"),
+    Mistake("Resources/CallbackSecretPolicy"),
+    Mistake("Resources/GatewaySecretPolicy"),
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/0/Condition"),
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/0/Effect", "Allow"),
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/0/Action", "sqs:SendMessage"),
+)
+def queues_and_secrets_refuse_plain_http(stack: Template) -> Problems:
+    guarded = set()
+    for policy in stack.of_type("AWS::SQS::QueuePolicy"):
+        if _denies_plain_http(policy.properties["PolicyDocument"], "sqs:*"):
+            guarded |= {queue["Ref"] for queue in policy.properties["Queues"]}
+    for policy in stack.of_type("AWS::SecretsManager::ResourcePolicy"):
+        if _denies_plain_http(policy.properties["ResourcePolicy"], "secretsmanager:*"):
+            guarded.add(policy.properties["SecretId"]["Ref"])
+    for kind in ("AWS::SQS::Queue", "AWS::SecretsManager::Secret"):
+        yield from (resource.logical_id for resource in stack.of_type(kind) if resource.logical_id not in guarded)
+
+
+def _denies_plain_http(policy: Mapping[str, Any], actions: str) -> bool:
+    wanted = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": actions,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return any(wanted.items() <= statement.items() for statement in policy["Statement"])
+
+
+# Tables
+
+
+@invariant(
+    resource_mistake("SendLedgerTable/SSESpecification"),
+    resource_mistake("MessagesTable/PointInTimeRecoverySpecification/PointInTimeRecoveryEnabled", False),
+    resource_mistake("SendLedgerTable/DeletionProtectionEnabled"),
+    resource_mistake("MessagesTable/BillingMode"),
+)
+def tables_are_encrypted_recoverable_protected_and_on_demand(stack: Template) -> Problems:
+    wanted = {
+        "SSESpecification": {"SSEEnabled": True},
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        "DeletionProtectionEnabled": True,
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    for table in stack.of_type("AWS::DynamoDB::Table"):
+        yield from (
+            f"{table.logical_id}: {name}" for name, value in wanted.items() if table.properties.get(name) != value
+        )
+
+
+@invariant(
+    Mistake("Resources/SendLedgerTable/DeletionPolicy"),
+    Mistake("Resources/MessagesTable/UpdateReplacePolicy", "Delete"),
+    Mistake("Resources/OutboundQueue/DeletionPolicy", "Delete"),
+    Mistake("Resources/DeadLetterQueue/UpdateReplacePolicy"),
+)
+def data_outlives_the_stack(stack: Template) -> Problems:
+    for kind in ("AWS::DynamoDB::Table", "AWS::SQS::Queue"):
+        for resource in stack.of_type(kind):
+            if (resource.deletion_policy, resource.update_replace_policy) != ("Retain", "Retain"):
+                yield resource.logical_id
+
+
+@invariant(
+    resource_mistake("SendLedgerTable/TimeToLiveSpecification"),
+    resource_mistake("MessagesTable/TimeToLiveSpecification/AttributeName", "expires"),
+)
+def items_expire(stack: Template) -> Problems:
+    for table in stack.of_type("AWS::DynamoDB::Table"):
+        if table.properties.get("TimeToLiveSpecification") != {"AttributeName": "ttl", "Enabled": True}:
+            yield table.logical_id
+
+
+@invariant(
+    resource_mistake("SendLedgerTable/KeySchema/0/AttributeName", "id"),
+    resource_mistake(
+        "MessagesTable/KeySchema",
+        [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "created_at", "KeyType": "RANGE"}],
+    ),
+    resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/KeySchema/1/AttributeName", "id"),
+    resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/Projection/ProjectionType", "KEYS_ONLY"),
+)
+def keys_never_change(stack: Template) -> Problems:
+    """Another key is another table: an upgrade would start with an empty ledger and send messages twice."""
+    if _key(stack.resources["SendLedgerTable"].properties) != [("pk", "HASH")]:
+        yield "SendLedgerTable"
+    messages = stack.resources["MessagesTable"].properties
+    if _key(messages) != [("id", "HASH")]:
+        yield "MessagesTable"
+    indexes = [(index["IndexName"], _key(index), index["Projection"]) for index in messages["GlobalSecondaryIndexes"]]
+    if indexes != [("handset-index", [("handset", "HASH"), ("created_at", "RANGE")], {"ProjectionType": "ALL"})]:
+        yield "handset-index"
+
+
+def _key(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key["AttributeName"], key["KeyType"]) for key in properties["KeySchema"]]
+
+
+# Names
+
+
+@invariant(
+    Mistake("Resources/MessagesTable/Type", "AWS::DynamoDB::GlobalTable"),
+    Mistake("Outputs/OutboundQueueArn"),
+)
+def public_names_are_there(stack: Template) -> Problems:
+    """What other people's systems depend on; a new name goes with a line in the changelog."""
+    resources = {
+        "OutboundQueue": "AWS::SQS::Queue",
+        "DeadLetterQueue": "AWS::SQS::Queue",
+        "SendLedgerTable": "AWS::DynamoDB::Table",
+        "MessagesTable": "AWS::DynamoDB::Table",
+        "CallbackSecret": "AWS::SecretsManager::Secret",
+        "CallbackApi": "AWS::ApiGateway::RestApi",
+        "SendMessageFunction": "AWS::Lambda::Function",
+        "ReceiveCallbackFunction": "AWS::Lambda::Function",
+        "CheckHealthFunction": "AWS::Lambda::Function",
+    }
+    if not stack.parameters["GatewaySecretArn"].value:
+        resources["GatewaySecret"] = "AWS::SecretsManager::Secret"
+    parameters = set(ALL_CHOSEN)
+    outputs = {
+        *("OutboundQueueUrl", "OutboundQueueArn", "DeadLetterQueueUrl", "StatusCallbackUrl", "ReplyCallbackUrl"),
+        *("GatewaySecretArn", "CallbackSecretArn", "MessagesTableName", "SendLedgerTableName"),
+    }
+    types = {name: resource.type for name, resource in stack.resources.items()}
+    yield from (name for name, kind in resources.items() if types.get(name) != kind)
+    yield from parameters ^ stack.parameters.keys()
+    yield from outputs ^ stack.outputs.keys()
+
+
+@invariant(
+    resource_mistake("OutboundQueue/QueueName", "outbound"),
+    resource_mistake("SendLedgerTable/TableName", "ledger"),
+    resource_mistake("SendMessageFunction/FunctionName", "send"),
+    resource_mistake("SendMessageRole/RoleName", "send"),
+    resource_mistake("CallbackSecret/Name", "callbacks"),
+    resource_mistake("CallbackApi/Name", "callbacks"),
+    resource_mistake("DeadLettersAlarm/AlarmName", "dead"),
+    resource_mistake("SendMessageLogGroup/LogGroupName", "/aws/lambda/send"),
+    resource_mistake("SharedLayer/LayerName"),
+)
+def nothing_has_a_fixed_name(stack: Template) -> Problems:
+    """So that two stacks fit in one account, and that CloudFormation can replace what it must."""
+    names = {
+        "AWS::ApiGateway::RestApi": "Name",
+        "AWS::CloudWatch::Alarm": "AlarmName",
+        "AWS::DynamoDB::Table": "TableName",
+        "AWS::Events::Rule": "Name",
+        "AWS::IAM::Role": "RoleName",
+        "AWS::Lambda::Function": "FunctionName",
+        "AWS::Lambda::LayerVersion": "LayerName",
+        "AWS::Logs::LogGroup": "LogGroupName",
+        "AWS::SNS::Topic": "TopicName",
+        "AWS::SQS::Queue": "QueueName",
+        "AWS::SecretsManager::Secret": "Name",
+    }
+    for resource in stack.resources.values():
+        name = resource.properties.get(names.get(resource.type, ""), STACK_NAME)
+        if not str(name).startswith(STACK_NAME):
+            yield f"{resource.logical_id} is called {name}"
+
+
+@invariant(
+    Mistake("Parameters/RetentionDays/Description"),
+    Mistake("Parameters/SenderConcurrency/ConstraintDescription"),
+    Mistake("Parameters/GatewayBaseUrl/AllowedPattern"),
+    Mistake("Metadata/AWS::CloudFormation::Interface/ParameterLabels/AlarmEmail"),
+    Mistake("Metadata/AWS::CloudFormation::Interface/ParameterGroups/1"),
+)
+def parameters_explain_themselves(stack: Template) -> Problems:
+    interface = stack.document["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    for name, parameter in stack.parameters.items():
+        needed = {"Default", "Description", "ConstraintDescription"}
+        yield from (f"{name}: no {part}" for part in needed - parameter.definition.keys())
+        if not parameter.definition.keys() & {"AllowedPattern", "AllowedValues", "MinValue"}:
+            yield f"{name}: takes anything"
+        if grouped.count(name) != 1 or name not in interface["ParameterLabels"]:
+            yield f"{name}: no group or no label"
+
+
+@invariant(Mistake("Outputs/StatusCallbackUrl/Description"))
+def outputs_are_described(stack: Template) -> Problems:
+    yield from (name for name, output in stack.outputs.items() if not output.get("Description"))
+
+
+# Functions
+
+
+@invariant(
+    Mistake("Globals/Function/Runtime", "python3.12"),
+    Mistake("Globals/Function/Handler", "app.handler"),
+    Mistake("Globals/Function/Layers"),
+    Mistake("Globals/Function/Architectures"),
+    resource_mistake("SendMessageFunction/CodeUri", "functions/send"),
+)
+def functions_are_built_alike(stack: Template) -> Problems:
+    for function in functions(stack):
+        properties = function.properties
+        wanted = ("python3.13", "app.lambda_handler", [stack.parameters["Architecture"].value])
+        if tuple(properties.get(name) for name in ("Runtime", "Handler", "Architectures")) != wanted:
+            yield f"{function.logical_id}: runtime, handler or processor"
+        if not (ROOT / properties["Code"]["S3Key"] / "app.py").is_file():
+            yield f"{function.logical_id}: no code in {properties['Code']['S3Key']}"
+        layers = [stack.resources[layer["Ref"]].type for layer in properties.get("Layers", [])]
+        if layers != ["AWS::Lambda::LayerVersion"]:
+            yield f"{function.logical_id}: layers"
+
+
+@invariant(
+    resource_mistake("SendMessageFunction/Environment/Variables/MAX_ATTEMPTS"),
+    resource_mistake("ReceiveCallbackFunction/Environment/Variables/REPLY_MATCH_DAYS", "three"),
+    resource_mistake("CheckHealthFunction/Environment/Variables/GATEWAY_ALLOW_HTTP", "true"),
+)
+def functions_get_the_settings_that_they_read(stack: Template) -> Problems:
+    settings: dict[str, Callable[[Mapping[str, str]], object]] = {
+        "SendMessageFunction": SendSettings.from_environment,
+        "ReceiveCallbackFunction": ReceiveSettings.from_environment,
+        "CheckHealthFunction": HealthSettings.from_environment,
+    }
+    for function in functions(stack):
+        variables = {
+            name: value if isinstance(value, str) else "https://sqs.example/created"
+            for name, value in function.properties["Environment"]["Variables"].items()
+        }
+        if "GATEWAY_ALLOW_HTTP" in variables:
+            yield f"{function.logical_id}: plain http is for tests"
+        try:
+            settings[function.logical_id](variables)
+        except SettingsError as error:
+            yield f"{function.logical_id}: {error}"
+
+
+@invariant(resource_mistake("CheckHealthFunction/Environment/Variables/POWERTOOLS_SERVICE_NAME", "health"))
+def metrics_are_named_after_the_function(stack: Template) -> Problems:
+    for function in functions(stack):
+        variables, folder = function.properties["Environment"]["Variables"], function.properties["Code"]["S3Key"]
+        service, namespace = variables["POWERTOOLS_SERVICE_NAME"], variables["POWERTOOLS_METRICS_NAMESPACE"]
+        if (namespace, f"functions/{service}") != ("OptusSms", folder):
+            yield f"{function.logical_id}: {namespace}, {service}"
+
+
+@invariant(
+    resource_mistake("SendMessageFunction/Environment/Variables/GATEWAY_TIMEOUT_SECONDS", "60"),
+    resource_mistake("CheckHealthFunction/Timeout", 10),
+)
+def a_slow_gateway_leaves_time_to_write_it_down(stack: Template) -> Problems:
+    for function in functions(stack):
+        gateway_timeout = function.properties["Environment"]["Variables"].get("GATEWAY_TIMEOUT_SECONDS", "0")
+        if function.properties["Timeout"] < float(gateway_timeout) + 10:
+            yield function.logical_id
+
+
+@invariant(
+    resource_mistake("SendMessageFunction/LoggingConfig"),
+    resource_mistake("ReceiveCallbackFunction/LoggingConfig/LogFormat", "Text"),
+    resource_mistake("CheckHealthFunction/LoggingConfig/LogGroup", {"Ref": "SendMessageLogGroup"}),
+    resource_mistake("SendMessageLogGroup/RetentionInDays"),
+    resource_mistake("CallbackAccessLogGroup/RetentionInDays", 30),
+    parameters=ALL_CHOSEN,
+)
+def logs_are_kept_apart_and_only_as_long_as_chosen(stack: Template) -> Problems:
+    groups = [
+        function.properties.get("LoggingConfig", {}).get("LogGroup", {}).get("Ref") for function in functions(stack)
+    ]
+    if None in groups or len(set(groups)) != len(groups):
+        yield "not one log group for each function"
+    for function in functions(stack):
+        if function.properties.get("LoggingConfig", {}).get("LogFormat") != "JSON":
+            yield f"{function.logical_id}: format"
+    for group in stack.of_type("AWS::Logs::LogGroup"):
+        if group.properties.get("RetentionInDays") != stack.parameters["LogRetentionDays"].value:
+            yield group.logical_id
+
+
+@invariant(
+    resource_mistake("SendMessageFunction/VpcConfig"),
+    resource_mistake("CheckHealthFunction/VpcConfig"),
+    resource_mistake("ReceiveCallbackFunction/VpcConfig", {"SubnetIds": ["subnet-0123abcd"]}),
+    Mistake("Conditions/InVpc", {"Fn::Equals": ["a", "b"]}),
+    parameters=ALL_CHOSEN,
+)
+def the_gateway_is_called_from_the_chosen_network(stack: Template) -> Problems:
+    """And only what calls it is there: nobody needs a NAT gateway to be called back."""
+    chosen = {name: stack.parameters[name].value.split(",") for name in ("SubnetIds", "SecurityGroupIds")}
+    network = None if chosen["SubnetIds"] == [""] else chosen
+    for function in functions(stack):
+        calls_gateway = "GATEWAY_BASE_URL" in function.properties["Environment"]["Variables"]
+        if function.properties.get("VpcConfig") != (network if calls_gateway else None):
+            yield function.logical_id
+
+
+@invariant(
+    resource_mistake("CheckHealthFunction/Events/EveryMinute/Properties/RetryPolicy"),
+    resource_mistake("CheckHealthFunction/EventInvokeConfig"),
+    resource_mistake("CheckHealthFunction/Events/EveryMinute/Properties/Schedule", "rate(5 minutes)"),
+    resource_mistake("CheckHealthFunction/Events/EveryMinute/Properties/Input", "health"),
+)
+def health_is_checked_every_minute_and_never_late(stack: Template) -> Problems:
+    rule = stack.resources["CheckHealthFunctionEveryMinute"].properties
+    target = rule["Targets"][0]
+    never_late = {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+    if rule["ScheduleExpression"] != "rate(1 minute)" or target["Input"] != '{"check": "health"}':
+        yield "schedule or input"
+    invocations = [config.properties for config in stack.of_type("AWS::Lambda::EventInvokeConfig")]
+    for settings in (target.get("RetryPolicy", {}), *(invocations or [{}])):
+        if not never_late.items() <= settings.items():
+            yield f"retries: {settings}"
+
+
+# Permissions
+
+
+@invariant(
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/0/Resource", "*"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/2/Action", "dynamodb:*"),
+    resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/0/Action", ["dynamodb:Update*"]),
+    resource_mistake("ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/0/Resource", "arn:aws:secretsmanager:*"),
+    resource_mistake("ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/1/NotAction", "dynamodb:Scan"),
+)
+def roles_name_actions_and_resources(stack: Template) -> Problems:
+    for role, statement in policy_statements(stack):
+        named = {"Sid", "Effect", "Action", "Resource"}
+        if not named <= statement.keys() <= {*named, "Condition"}:
+            yield f"{role.logical_id}: {sorted(statement)}"
+        # Lambda takes network interfaces from a role only for all resources.
+        anywhere = statement.get("Sid") == "UseVpc" and all(action.startswith("ec2:") for action in statement["Action"])
+        for value in [*listed(statement["Action"]), *([] if anywhere else listed(statement["Resource"]))]:
+            if "*" in json.dumps(value):
+                yield f"{role.logical_id}, {statement.get('Sid')}: {value}"
+
+
+@invariant(
+    resource_mistake("SendMessageRole/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AmazonSQSFullAccess"]),
+    resource_mistake("SendMessageFunction/Role"),
+    resource_mistake("CheckHealthFunction/Role", {"Fn::GetAtt": ["SendMessageRole", "Arn"]}),
+    resource_mistake("SendMessageRole/AssumeRolePolicyDocument/Statement/0/Principal", {"AWS": "*"}),
+)
+def each_function_has_a_written_out_role_of_its_own(stack: Template) -> Problems:
+    roles = [function.properties["Role"]["Fn::GetAtt"][0] for function in functions(stack)]
+    if len(set(roles)) != len(roles):
+        yield "a role is shared"
+    for name in roles:
+        properties = stack.resources[name].properties
+        trust = properties["AssumeRolePolicyDocument"]["Statement"]
+        if properties.get("ManagedPolicyArns") or not properties.get("Policies"):
+            yield f"{name}: not written out"
+        if [statement["Principal"] for statement in trust] != [{"Service": "lambda.amazonaws.com"}]:
+            yield f"{name}: trusts {trust}"
+
+
+@invariant(
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/0/Action/3", "sqs:PurgeQueue"),
+    resource_mistake(
+        "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/2/Resource", {"Fn::GetAtt": ["MessagesTable", "Arn"]}
+    ),
+    resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/0/Condition"),
+)
+def roles_allow_what_is_needed(stack: Template) -> Problems:
+    """Who may do what to which resource, as a whole; a new line here is a decision."""
+    secret = stack.parameters["GatewaySecretArn"].value or "GatewaySecret"
+    wanted = {
+        *(
+            ("SendMessageRole", f"sqs:{name}", "OutboundQueue")
+            for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
+        ),
+        ("SendMessageRole", "sqs:SendMessage", "DeadLetterQueue"),
+        ("SendMessageRole", "dynamodb:UpdateItem", "SendLedgerTable"),
+        ("SendMessageRole", "dynamodb:UpdateItem", "MessagesTable"),
+        ("SendMessageRole", "secretsmanager:GetSecretValue", secret),
+        ("ReceiveCallbackRole", "secretsmanager:GetSecretValue", "CallbackSecret"),
+        ("ReceiveCallbackRole", "dynamodb:UpdateItem", "MessagesTable"),
+        ("ReceiveCallbackRole", "dynamodb:PutItem", "MessagesTable"),
+        ("ReceiveCallbackRole", "dynamodb:Query", "MessagesTable/index/handset-index"),
+        ("ReceiveCallbackRole", "dynamodb:GetItem", "SendLedgerTable"),
+        ("ReceiveCallbackRole", "dynamodb:UpdateItem", "SendLedgerTable"),
+        ("ReceiveCallbackRole", "sqs:SendMessage", "DeadLetterQueue"),
+        ("CheckHealthRole", "dynamodb:UpdateItem", "SendLedgerTable where dynamodb:LeadingKeys is health#gateway"),
+        *(
+            (f"{name}Role", f"logs:{action}", f"{name}LogGroup")
+            for name in ("SendMessage", "ReceiveCallback", "CheckHealth")
+            for action in ("CreateLogStream", "PutLogEvents")
+        ),
+    }
+    allowed = {
+        (role.logical_id, action, _where(resource, statement))
+        for role, statement in policy_statements(stack)
+        if statement["Sid"] != "UseVpc"
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
+    yield from map(str, allowed ^ wanted)
+
+
+def _where(resource: Any, statement: Mapping[str, Any]) -> str:
+    name = resource
+    if isinstance(resource, Mapping):
+        ((function, argument),) = resource.items()
+        name = argument[0] if function == "Fn::GetAtt" else re.sub(r"\$\{(\w+)\.Arn\}", r"\1", argument)
+    conditions = statement.get("Condition", {}).get("ForAllValues:StringEquals", {})
+    return " ".join([name, *(f"where {key} is {', '.join(values)}" for key, values in conditions.items())])
+
+
+# Secrets
+
+
+@invariant(
+    resource_mistake("GatewaySecret/SecretString", '{"application":"","password":""}'),
+    resource_mistake("CallbackSecret/GenerateSecretString/PasswordLength", 16),
+    resource_mistake("CallbackSecret/GenerateSecretString/ExcludePunctuation"),
+)
+def secrets_survive_upgrades(stack: Template) -> Problems:
+    """CloudFormation writes a changed text over the real credentials, and a changed recipe makes a new password."""
+    recipe = {
+        "SecretStringTemplate": '{"username":"gateway"}',
+        "GenerateStringKey": "password",
+        "PasswordLength": 40,
+        "ExcludePunctuation": True,
+    }
+    if stack.resources["CallbackSecret"].properties.get("GenerateSecretString") != recipe:
+        yield "CallbackSecret"
+    if "GatewaySecret" in stack.resources:
+        text = stack.resources["GatewaySecret"].properties.get("SecretString")
+        if text != '{"application":"REPLACE_ME","password":"REPLACE_ME"}':
+            yield "GatewaySecret"
+
+
+# Callbacks
+
+
+@invariant(
+    resource_mistake("ReceiveCallbackFunction/Events/StatusCallback/Properties/RequestModel"),
+    resource_mistake("ReceiveCallbackFunction/Events/ReplyCallback/Properties/RequestModel/ValidateParameters"),
+    resource_mistake("ReceiveCallbackFunction/Events/ReplyCallback/Properties/RequestParameters"),
+    resource_mistake("ReceiveCallbackFunction/Events/StatusCallback/Properties/RequestModel/ValidateBody", True),
+    resource_mistake("ReceiveCallbackFunction/Events/StatusCallback/Properties/Method", "GET"),
+)
+def strangers_do_not_reach_the_function(stack: Template) -> Problems:
+    """A validator wants the Authorization header of both routes, and nothing of the body: unreadable ones are kept."""
+    body = callback_api(stack)
+    if sorted(body["paths"]) != ["/callbacks/reply", "/callbacks/status"]:
+        yield f"paths: {sorted(body['paths'])}"
+    for path, methods in body["paths"].items():
+        operation = methods.get("post", {})
+        validator = body.get("x-amazon-apigateway-request-validators", {}).get(
+            operation.get("x-amazon-apigateway-request-validator"), {}
+        )
+        if validator != {"validateRequestParameters": True, "validateRequestBody": False}:
+            yield f"{path}: validator {validator}"
+        required = [p["name"] for p in operation.get("parameters", []) if p["in"] == "header" and p.get("required")]
+        if list(methods) != ["post"] or required != ["Authorization"]:
+            yield f"{path}: {list(methods)} requires {required}"
+
+
+@invariant(
+    resource_mistake("CallbackApi/GatewayResponses/BAD_REQUEST_PARAMETERS"),
+    resource_mistake("CallbackApi/GatewayResponses/BAD_REQUEST_PARAMETERS/StatusCode", "400"),
+    resource_mistake("CallbackApi/GatewayResponses/BAD_REQUEST_PARAMETERS/ResponseParameters"),
+    resource_mistake("CallbackApi/GatewayResponses/MISSING_AUTHENTICATION_TOKEN/StatusCode", "403"),
+    resource_mistake("CallbackApi/GatewayResponses/DEFAULT_4XX/StatusCode"),
+    resource_mistake("CallbackApi/GatewayResponses/DEFAULT_5XX/StatusCode", "200"),
+)
+def api_gateway_answers_as_documented(stack: Template) -> Problems:
+    responses = callback_api(stack)["x-amazon-apigateway-gateway-responses"]
+    wanted = {
+        "BAD_REQUEST_PARAMETERS": "401",
+        "MISSING_AUTHENTICATION_TOKEN": "404",
+        "RESOURCE_NOT_FOUND": "404",
+        "DEFAULT_4XX": "404",
+        "REQUEST_TOO_LARGE": "413",
+        "THROTTLED": "429",
+        "DEFAULT_5XX": None,  # keeps the status of each
+    }
+    for name, status in wanted.items():
+        if name not in responses or responses[name].get("statusCode") != status:
+            yield name
+    challenge = responses.get("BAD_REQUEST_PARAMETERS", {}).get("responseParameters", {})
+    if challenge.get("gatewayresponse.header.WWW-Authenticate") != "'Basic realm=\"callbacks\"'":
+        yield "no challenge"
+
+
+@invariant(
+    resource_mistake("CallbackApi/GatewayResponses/DEFAULT_4XX"),
+    resource_mistake("CallbackApi/GatewayResponses/DEFAULT_5XX/ResponseTemplates"),
+    resource_mistake(
+        "CallbackApi/GatewayResponses/THROTTLED/ResponseTemplates",
+        {"application/json": '{"message":$context.error.messageString}'},
+    ),
+)
+def api_gateway_quotes_nothing(stack: Template) -> Problems:
+    """Its default messages can quote the Authorization header."""
+    responses = callback_api(stack)["x-amazon-apigateway-gateway-responses"]
+    yield from {"DEFAULT_4XX", "DEFAULT_5XX"} - responses.keys()
+    for name, response in responses.items():
+        templates = response.get("responseTemplates", {})
+        if list(templates) != ["application/json"]:
+            yield f"{name}: {list(templates)}"
+        for template in templates.values():
+            if "$" in template or json.loads(template).keys() != {"message"}:
+                yield f"{name}: {template}"
+
+
+@invariant(
+    resource_mistake("CallbackApi/AccessLogSetting"),
+    resource_mistake("CallbackApi/AccessLogSetting/Format", '{"path":"$context.path"}'),
+    resource_mistake("CallbackApi/AccessLogSetting/Format", '{"user":"$context.identity.user"}'),
+    resource_mistake("CallbackApi/AccessLogSetting/Format", "$context.requestId"),
+    resource_mistake("CallbackApi/MethodSettings/0/DataTraceEnabled", True),
+    resource_mistake("CallbackApi/MethodSettings/0/LoggingLevel", "INFO"),
+)
+def api_logs_hold_nothing_private(stack: Template) -> Problems:
+    stage = stack.resources["CallbackApiv1Stage"].properties
+    harmless = {
+        *("requestTime", "requestId", "identity.sourceIp", "httpMethod", "resourcePath", "status", "tlsVersion"),
+        *("error.responseType", "responseLatency", "integrationLatency"),
+    }
+    log = stage.get("AccessLogSetting", {})
+    if log.get("DestinationArn") != {"Fn::GetAtt": ["CallbackAccessLogGroup", "Arn"]}:
+        yield "no access log"
+    yield from set(re.findall(r"\$context\.([\w.]+)", log.get("Format", ""))) - harmless
+    if not log.get("Format", "{").startswith("{") or not _is_json(log.get("Format", "{}")):
+        yield "the access log is not JSON"
+    for settings in stage["MethodSettings"]:
+        if (settings["DataTraceEnabled"], settings["LoggingLevel"]) != (False, "OFF"):
+            yield "execution logs"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+@invariant(
+    resource_mistake("CallbackApi/MethodSettings"),
+    resource_mistake("CallbackApi/MethodSettings/0/ThrottlingRateLimit"),
+    resource_mistake("CallbackApi/MethodSettings/0/ResourcePath", "/callbacks/status"),
+)
+def callbacks_are_throttled(stack: Template) -> Problems:
+    every = [
+        s
+        for s in stack.resources["CallbackApiv1Stage"].properties.get("MethodSettings", [])
+        if (s["HttpMethod"], s["ResourcePath"]) == ("*", "/*")
+    ]
+    if len(every) != 1 or not 0 < every[0].get("ThrottlingRateLimit", 0) <= every[0].get("ThrottlingBurstLimit", 0):
+        yield "no limit"
+
+
+@invariant(
+    resource_mistake("CallbackApi/SecurityPolicy"),
+    resource_mistake("CallbackApi/SecurityPolicy", "TLS_1_0"),
+    resource_mistake("CallbackApi/EndpointConfiguration"),
+    resource_mistake("CallbackApi/OpenApiVersion"),
+)
+def callbacks_come_by_modern_tls_to_one_stage(stack: Template) -> Problems:
+    api = stack.resources["CallbackApi"].properties
+    if not str(api.get("SecurityPolicy", "")).startswith(("SecurityPolicy_TLS13_1_2_", "SecurityPolicy_TLS13_1_3_")):
+        yield "TLS"
+    if api.get("EndpointConfiguration") != {"Types": ["REGIONAL"]}:
+        yield "endpoint"
+    deployments = [deployment.properties for deployment in stack.of_type("AWS::ApiGateway::Deployment")]
+    if any("StageName" in deployment for deployment in deployments):
+        yield "SAM's second stage"
+
+
+@invariant(
+    Mistake("Resources/ApiGatewayAccount/DeletionPolicy"),
+    Mistake("Resources/ApiGatewayLogsRole/DeletionPolicy"),
+    resource_mistake("CallbackApi/Tags/LogRole"),
+)
+def access_log_works_in_a_new_account(stack: Template) -> Problems:
+    """The stage comes after the account's role; both stay when the stack goes, because they are the account's."""
+    if stack.parameters["ApiGatewayLogRole"].value == "existing":
+        return
+    stage = stack.resources["CallbackApiv1Stage"]
+    if {"Ref": "ApiGatewayAccount"} not in [tag["Value"] for tag in stage.properties.get("Tags", [])]:
+        yield "the stage does not wait for the role"
+    for name in ("ApiGatewayAccount", "ApiGatewayLogsRole"):
+        if stack.resources[name].deletion_policy != "Retain":
+            yield name
+
+
+@invariant(resource_mistake("ReceiveCallbackFunction/Events/StatusCallback/Properties/Path", "/status"))
+def callback_urls_are_routes(stack: Template) -> Problems:
+    routes = callback_api(stack)["paths"]
+    for name in ("StatusCallbackUrl", "ReplyCallbackUrl"):
+        url = stack.resolve(stack.outputs[name]["Value"], {"CallbackApi": {"Ref": "abc123"}})
+        base = f"https://abc123.execute-api.{REGION}.amazonaws.com/v1"
+        if url.removeprefix(base) not in routes:
+            yield url
+
+
+# Alarms
+
+
+@invariant(
+    resource_mistake("DeadLettersAlarm/AlarmActions"),
+    resource_mistake("OldestMessageAlarm/AlarmDescription"),
+    resource_mistake("GatewayHealthAlarm/OKActions", []),
+    parameters=ALL_CHOSEN,
+)
+def alarms_reach_somebody_and_say_what_they_mean(stack: Template) -> Problems:
+    told = [{"Ref": "AlarmTopic"}] if stack.parameters["AlarmEmail"].value else None
+    for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
+        if [alarm.properties.get(name) for name in ("AlarmActions", "OKActions")] != [told, told]:
+            yield f"{alarm.logical_id}: actions"
+        if len(alarm.properties.get("AlarmDescription", "")) < 40:
+            yield f"{alarm.logical_id}: description"
+
+
+@invariant(
+    resource_mistake("DeadLettersAlarm/Dimensions/0/Name", "FunctionName"),
+    resource_mistake("OldestMessageAlarm/Dimensions/0/Value", "outbound"),
+    resource_mistake("GatewayHealthAlarm/Dimensions/0/Value", "health"),
+    resource_mistake("GatewayHealthAlarm/MetricName", "GatewayHealth"),
+)
+def alarms_watch_metrics_that_exist(stack: Template) -> Problems:
+    services = {f.properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] for f in functions(stack)}
+    for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
+        properties = alarm.properties
+        ((name, value),) = [(dimension["Name"], dimension["Value"]) for dimension in properties["Dimensions"]]
+        if properties["Namespace"] == "AWS/SQS":
+            queue = value["Fn::GetAtt"] if isinstance(value, Mapping) else [value, ""]
+            known = name == "QueueName" and queue[0] in stack.resources and queue[1] == "QueueName"
+        else:
+            known = name == "service" and value in services and properties["MetricName"] in set(Metric)
+        if not known:
+            yield alarm.logical_id
+
+
+@invariant(
+    resource_mistake("GatewayHealthAlarm/TreatMissingData"),
+    resource_mistake("DeadLettersAlarm/TreatMissingData", "breaching"),
+)
+def silence_means_what_it_should(stack: Template) -> Problems:
+    """Of our own minute by minute measure it is alarming; SQS says nothing of a queue that nobody uses."""
+    for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
+        wanted = "notBreaching" if alarm.properties["Namespace"] == "AWS/SQS" else "breaching"
+        if alarm.properties.get("TreatMissingData") != wanted:
+            yield alarm.logical_id
+
+
+# The tests
+
+
+@pytest.fixture(scope="module", params=[{}, ALL_CHOSEN], ids=["defaults", "all-chosen"])
+def stack(request: pytest.FixtureRequest) -> Template:
+    return translate(SOURCE, request.param)
+
+
+@pytest.mark.parametrize("rule", INVARIANTS, ids=lambda rule: rule.name)
+def test_invariant_holds(rule: Invariant, stack: Template) -> None:
+    assert list(rule.check(stack)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "mistake"),
+    [pytest.param(rule, mistake, id=f"{rule.name}-{mistake}") for rule in INVARIANTS for mistake in rule.mistakes],
+)
+def test_invariant_notices(rule: Invariant, mistake: Mistake) -> None:
+    broken = translate(with_mistake(SOURCE, mistake), rule.parameters)
+
+    assert list(rule.check(broken)) != []
+
+
+def test_each_invariant_has_a_mistake_that_it_notices() -> None:
+    assert [rule.name for rule in INVARIANTS if not rule.mistakes] == []
+
+
+@pytest.mark.parametrize("parameters", [{}, ALL_CHOSEN], ids=["defaults", "all-chosen"])
+def test_translated_template_is_lint_free(parameters: Mapping[str, str]) -> None:
+    text = json.dumps(translate(SOURCE, parameters).document)
+
+    found = lint(text, config=ManualArgs(regions=[REGION]))
+
+    assert [f"{match.rule.id} {match.message}" for match in found] == []
+
+
+def test_lint_would_notice_a_mistake() -> None:
+    broken = with_mistake(SOURCE, resource_mistake("SendMessageFunction/MemorySize", 64))
+
+    found = lint(json.dumps(translate(broken, {}).document), config=ManualArgs(regions=[REGION]))
+
+    assert [match.rule.id for match in found] == ["E3034"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"GatewayBaseUrl": "http://gateway.example"}, "an https address"),
+        ({"GatewayBaseUrl": "https://gateway.example/v2/"}, "an https address"),
+        ({"GatewayBaseUrl": "https://user:password@gateway.example"}, "an https address"),
+        ({"GatewaySecretArn": "gateway"}, "the full ARN"),
+        ({"OnUnknownOutcome": "retry"}, "hold or resend"),
+        ({"RequireMessageId": "yes"}, "true or false"),
+        ({"MaxMessagesPerSecond": "0.5"}, "a whole number"),
+        ({"MaxMessagesPerSecond": "-1"}, "a whole number"),
+        ({"SenderConcurrency": "1"}, "from 2 to 100"),
+        ({"SenderConcurrency": "many"}, "from 2 to 100"),
+        ({"RetentionDays": "0"}, "from 1 to 3650"),
+        ({"LogRetentionDays": "31"}, "periods that CloudWatch Logs knows"),
+        ({"AlarmEmail": "somebody"}, "an e-mail address"),
+        ({"Architecture": "arm"}, "arm64 or x86_64"),
+        ({"SubnetIds": "subnet-0123abcd, subnet-0123abce", "SecurityGroupIds": "sg-0123abcd"}, "no space"),
+        ({"SubnetIds": "subnet-0123abcd"}, "SubnetIds needs SecurityGroupIds"),
+        ({"MaxMessagesPerSecond": "1", "SenderConcurrency": "4"}, "SenderConcurrency may be at most 3"),
+        ({"MaxMessagesPerSecond": "33", "SenderConcurrency": "49"}, "SenderConcurrency may be at most 48"),
+    ],
+)
+def test_wrong_parameters_are_refused_with_the_reason(parameters: dict[str, str], reason: str) -> None:
+    with pytest.raises(TemplateError, match=re.escape(reason)):
+        known_parameters(SOURCE, parameters)
+
+
+def test_every_pace_that_is_taken_lets_a_batch_through_in_thirty_seconds() -> None:
+    taken = {(rate, senders) for rate in range(1, 41) for senders in range(2, 101) if _is_taken(rate, senders)}
+
+    assert all(10 * senders / rate <= 30 for rate, senders in taken)
+    assert {rate for rate, _ in taken} == set(range(1, 41)), "a rate that no number of senders fits"
+    assert {(rate, 100) for rate in range(34, 41)} <= taken
+
+
+def test_without_a_pace_any_number_of_senders_is_taken() -> None:
+    assert all(_is_taken(0, senders) for senders in range(2, 101))
+
+
+def _is_taken(rate: int, senders: int) -> bool:
+    try:
+        known_parameters(SOURCE, {"MaxMessagesPerSecond": str(rate), "SenderConcurrency": str(senders)})
+    except TemplateError:
+        return False
+    return True
