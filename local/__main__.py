@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from local import endpoints
 from local.display import Display
@@ -136,7 +137,8 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
         display.line("""
   # Numbers that make the gateway behave badly, and a switch for all numbers (local/gateway/README.md)
   .venv/bin/python -m local.gateway --numbers
-  curl "$SIMULATOR_CONTROL_URL/faults" -d '{"scenario": "unavailable"}'   # and back: curl -X DELETE "$SIMULATOR_CONTROL_URL/faults"
+  curl "$SIMULATOR_CONTROL_URL/faults" -d '{"scenario": "unavailable"}'
+  curl "$SIMULATOR_CONTROL_URL/faults" -X DELETE
 """)
 
 
@@ -161,7 +163,7 @@ class _FunctionLog:
             if not self._file.closed:
                 self._file.write(f"{function_name} {line}\n")
 
-    def __enter__(self) -> "_FunctionLog":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

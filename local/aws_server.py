@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from functools import cache
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -27,10 +28,13 @@ def serve(listening_fd: int) -> None:
     host, port = listener.getsockname()[:2]
     listener.close()
     os.environ["MOTO_PORT"] = str(port)  # moto writes it into some of the addresses it hands out
+    dispatcher = DomainDispatcherApplication(create_backend_app)
+    # It lists moto's own folder to find out who answers a host, for every request: a fifth of moto's time.
+    dispatcher.get_backend_for_host = cache(dispatcher.get_backend_for_host)
     server = make_server(
         host,
         port,
-        DomainDispatcherApplication(create_backend_app),
+        dispatcher,
         threaded=True,
         request_handler=MotoRequestHandler,
         fd=listening_fd,

@@ -17,6 +17,8 @@ _LEDGER_WORDS = {
 }
 _BAD_STATUSES = {"failed", "frozen", "deficient", "blocked", "expired", "rejected", "dead"}
 _LINES_EVERY_SECONDS = 5.0
+_DETAIL_SHOWN = 80
+"""Characters; the whole of it is in the dead letter."""
 
 
 class Display:
@@ -66,7 +68,8 @@ class Display:
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """A message came into the dead-letter queue."""
-        self._step(letter.message_id, "", f"dead letter, {letter.reason}: {letter.detail}", "bad")
+        detail = letter.detail if len(letter.detail) <= _DETAIL_SHOWN else f"{letter.detail[:_DETAIL_SHOWN]}…"
+        self._step(letter.message_id, "", f"dead letter, {letter.reason}: {detail}", "bad")
 
     def coloured(self, text: str, colour: str) -> str:
         """The text, in colour where there is colour."""
@@ -81,12 +84,20 @@ class Display:
             words = f"accepted by the gateway as {str(after.get('gateway_id', 'without an id'))[:8]}"
         elif after.get("reason"):
             words += f" ({after['reason']})"
-        self._step(key, masked(str(after.get("destination", ""))), words, colour)
+        number = after.get("destination") or before.get("destination") or ""
+        self._step(key, masked(str(number)), words, colour)
 
     def _status(self, after: Item) -> None:
         status = str(after.get("status"))
+        if status == "accepted":
+            return  # the ledger has said so
         colour = "good" if status == "received" else "bad" if status in _BAD_STATUSES else ""
-        self._step(str(after.get("message_id", after["id"][:8])), masked(str(after.get("handset", ""))), status, colour)
+        self._step(
+            str(after.get("message_id", after["id"][:8])),
+            masked(str(after.get("handset", ""))),
+            f"status {status}",
+            colour,
+        )
 
     def _reply(self, after: Item) -> None:
         match = after.get("reply_match")
