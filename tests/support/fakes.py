@@ -240,28 +240,37 @@ class MemoryMessageStore(_Steps):
             self._update(message.gateway_id, now, known, first)
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
-        with self._step("record_status"):
-            return self._record_status(callback, now)
-
-    def _record_status(self, callback: StatusCallback, now: float) -> StatusResult:
         key, status = callback.gateway_id, callback.status
-        old = self.rows.get(key, {})
-        known: dict[str, Value | None] = {"direction": "MT"}
-        first: dict[str, Value | None] = {"reference": callback.reference}
-        if status is None:
-            return StatusResult(Applied.NO_STATUS, self._update(key, now, known, first), False)
-        if status not in STATUS_RANK:
-            unknown = cast("frozenset[str]", old.get("unknown_statuses", frozenset()))
-            if len(unknown) >= MAX_UNKNOWN_STATUSES:
-                return StatusResult(Applied.DUPLICATE, dict(old), False)
-            row = self._update(key, now, known | {"unknown_statuses": unknown | {status}}, first)
-            return StatusResult(Applied.UNKNOWN_STATUS, row, False)
-        first[f"{status}_at"] = format_rfc3339(now)
-        rank = STATUS_RANK[status]
+        with self._step("record_status"):
+            old = self.rows.get(key, {})
+            if old.get("direction") == "MO":
+                raise IdTakenError(key)
+            if status is None:
+                row = self._update(key, now, {"direction": "MT"}, {"reference": callback.reference})
+                return StatusResult(Applied.NO_STATUS, row, False)
+            if status not in STATUS_RANK:
+                return self._record_unknown_status(callback, status, old, now)
+            return self._record_known_status(callback, status, old, now)
+
+    def _record_unknown_status(self, callback: StatusCallback, status: str, old: Item, now: float) -> StatusResult:
+        unknown = cast("frozenset[str]", old.get("unknown_statuses", frozenset()))
+        if len(unknown) >= MAX_UNKNOWN_STATUSES:
+            return StatusResult(Applied.DUPLICATE, dict(old), False)
+        known: Item = {"direction": "MT", "unknown_statuses": unknown | {status}}
+        row = self._update(callback.gateway_id, now, known, {"reference": callback.reference})
+        return StatusResult(Applied.UNKNOWN_STATUS, row, False)
+
+    def _record_known_status(self, callback: StatusCallback, status: str, old: Item, now: float) -> StatusResult:
+        key, rank = callback.gateway_id, STATUS_RANK[status]
+        known: Item = {"direction": "MT"}
+        first = {"reference": callback.reference, f"{status}_at": format_rfc3339(now)}
         if cast("int", old.get("status_rank", -1)) < rank:
             row = self._update(key, now, known | {"status": status, "status_rank": rank}, first)
             self.rows[key] = row = _with_detail(row, callback.detail)
             return StatusResult(Applied.APPLIED, dict(row), _contradictory(row))
+        if old.get("status") == status and (callback.detail or "") > str(old.get("detail", "")):
+            self.rows[key] = row = _with_detail(old, callback.detail)
+            return StatusResult(Applied.DUPLICATE, dict(row), False)
         if f"{status}_at" in old:
             return StatusResult(Applied.DUPLICATE, dict(old), False)
         row = self._update(key, now, known, first)

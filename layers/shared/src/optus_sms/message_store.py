@@ -67,7 +67,7 @@ class MessageStore(Protocol):
         """The sender's half of an MT row; repeatable."""
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
-        """One status callback: one write, two when it is stale and its status was never seen before.
+        """One status callback: one write; two when it is stale and its status, or a greater detail of it, is new.
 
         `IdTakenError` if the id is a reply's.
         """
@@ -141,11 +141,26 @@ class DynamoMessageStore:
                 remove=() if callback.detail else ("detail",),
             )
         except _RefusedError as refused:
+            if refused.row.get("status") == status and (callback.detail or "") > str(refused.row.get("detail", "")):
+                return StatusResult(Applied.DUPLICATE, self._keep_greater_detail(callback, refused.row), False)
             if seen in refused.row:
                 return StatusResult(Applied.DUPLICATE, refused.row, False)
             row = self._update(callback.gateway_id, common, reference | {seen: at})
             return StatusResult(Applied.STALE, row, _contradictory(row))
         return StatusResult(Applied.APPLIED, row, _contradictory(row))
+
+    def _keep_greater_detail(self, callback: StatusCallback, row: Item) -> Item:
+        """The row has this very status, with a smaller detail or none: the greater text stays, in whatever order."""
+        try:
+            return self._update(
+                callback.gateway_id,
+                {"detail": callback.detail},
+                {},
+                condition="status_rank = :same AND (attribute_not_exists(#detail) OR #detail < :detail)",
+                values={":same": row["status_rank"]},
+            )
+        except _RefusedError as refused:
+            return refused.row
 
     def _record_unknown_status(
         self, gateway_id: str, status: str, common: dict[str, Value | None], first: dict[str, Value | None]
