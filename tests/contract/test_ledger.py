@@ -1,0 +1,661 @@
+"""Every rule of `optus_sms.ledger.Ledger`, for the in-memory ledger and for the one in DynamoDB (moto) alike.
+
+A test says what the caller sees (what a method returns) and what is kept (read back with `Subject.record`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import ConnectionClosedError
+from moto import mock_aws
+
+from optus_sms import clients
+from optus_sms.dynamodb import Item, unmarshal
+from optus_sms.ledger import Claim, DynamoLedger, Entry, Ledger, Record, State, _record
+from tests.support.aws import REGION, create_table
+from tests.support.builders import NOW, entry
+from tests.support.fakes import MemoryLedger
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+LEASE = int(NOW) + 90
+OTHER_PAYLOAD = "b" * 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A ledger, and a look behind it."""
+
+    ledger: Ledger
+    record: Callable[[str], Record | None]
+    extra: Callable[[str, str], Any]  # key, name of an attribute that no Record shows; None if it is not there
+    delete: Callable[[str], None]
+
+
+def _in_memory() -> Subject:
+    ledger = MemoryLedger()
+    extras: dict[str, dict[str, Any]] = {
+        "ttl": ledger.ttls,
+        "other_gateway_ids": ledger.other_gateway_ids,
+        "late_evidence": ledger.late_evidence,
+    }
+
+    def delete(key: str) -> None:
+        del ledger.records[key], ledger.ttls[key]
+
+    return Subject(ledger, ledger.records.get, lambda key, name: extras[name].get(key), delete)
+
+
+def _in_dynamodb(client: DynamoDBClient) -> Subject:
+    table = create_table(client, "SendLedgerTable")
+
+    def item(key: str) -> Item:
+        answer = client.get_item(TableName=table, Key={"pk": {"S": f"msg#{key}"}}, ConsistentRead=True)
+        return unmarshal(answer.get("Item", {}))
+
+    def delete(key: str) -> None:
+        client.delete_item(TableName=table, Key={"pk": {"S": f"msg#{key}"}})
+
+    return Subject(
+        ledger=DynamoLedger(client, table),
+        record=lambda key: _record(key, found) if (found := item(key)) else None,
+        extra=lambda key, name: item(key).get(name),
+        delete=delete,
+    )
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDBClient]:
+    with mock_aws():
+        yield boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    if request.param == "memory":
+        return _in_memory()
+    return _in_dynamodb(request.getfixturevalue("dynamodb"))
+
+
+@pytest.fixture
+def ledger(subject: Subject) -> Ledger:
+    return subject.ledger
+
+
+def claim(ledger: Ledger, of: Entry | None = None, *, owner: str = "me", after: Record | None = None) -> Claim:
+    """A claim that is expected to succeed."""
+    got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
+    assert isinstance(got, Claim)
+    return got
+
+
+def refused(ledger: Ledger, of: Entry | None = None, *, owner: str = "other", after: Record | None = None) -> Record:
+    """A claim that is expected to be refused."""
+    got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
+    assert isinstance(got, Record)
+    return got
+
+
+def bring_to(ledger: Ledger, state: State, of: Entry | None = None, *, owner: str = "me") -> Claim:
+    """A record in a state, on the way that the sender takes; the claim it went through."""
+    of = of or entry()
+    if state is State.EXPIRED:
+        assert ledger.expired(of, now=NOW) is None
+        return Claim(of.key, owner, 0, of.on_unknown, 0)
+    mine = claim(ledger, of, owner=owner)
+    writes: dict[State, Callable[[], Record | None]] = {
+        State.SENDING: lambda: None,
+        State.RETRY: lambda: ledger.not_sent(mine, "throttled", now=NOW),
+        State.ACCEPTED: lambda: ledger.accepted(mine, of, "gw-1", now=NOW),
+        State.REJECTED: lambda: ledger.rejected(mine, "rejected", "gateway: refused", now=NOW),
+        State.UNKNOWN: lambda: ledger.unknown(mine, "timed_out", now=NOW),
+    }
+    assert writes[state]() is None
+    return mine
+
+
+def state_of(subject: Subject, key: str = "message-1") -> State:
+    record = subject.record(key)
+    assert record is not None
+    return record.state
+
+
+class TestClaim:
+    def test_of_a_new_message_keeps_what_the_rest_of_the_protocol_needs(self, subject: Subject) -> None:
+        got = claim(subject.ledger, entry(reference="costs-42", segments=3, masked=True))
+        assert got == Claim("message-1", "me", 1, "hold", 0)
+        assert subject.record("message-1") == Record(
+            "message-1",
+            State.SENDING,
+            owner="me",
+            attempts=1,
+            lease_until=LEASE,
+            payload_sha256="a" * 64,
+            reference="costs-42",
+            destination=entry().destination,
+            segments=3,
+            masked=True,
+        )
+        assert subject.extra("message-1", "ttl") == entry().ttl
+
+    def test_after_retry_counts_the_attempt_and_changes_the_owner(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        assert claim(subject.ledger, owner="next") == Claim("message-1", "next", 2, "hold", 0)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.owner, record.attempts, record.lease_until) == (State.SENDING, "next", 2, LEASE)
+
+    @pytest.mark.parametrize("state", set(State) - {State.RETRY})
+    def test_is_refused_with_the_record_and_changes_nothing(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert refused(subject.ledger) == before
+        assert subject.record("message-1") == before
+        assert state_of(subject) is state
+
+    @pytest.mark.parametrize("state", State)
+    def test_of_another_payload_is_refused_whatever_the_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert refused(subject.ledger, entry(payload_sha256=OTHER_PAYLOAD)) == before
+        assert subject.record("message-1") == before
+        assert before is not None
+        assert before.payload_sha256 == "a" * 64
+
+    def test_of_another_key_is_independent(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.ACCEPTED)
+        assert claim(subject.ledger, entry("message-2")).attempt == 1
+
+    def test_repeated_by_its_owner_is_the_same_claim(self, subject: Subject) -> None:
+        assert claim(subject.ledger) == claim(subject.ledger)
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.attempts == 1
+
+    def test_repeated_by_its_owner_after_retry_is_the_same_claim(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.RETRY)
+        assert claim(ledger, owner="next") == claim(ledger, owner="next") == Claim("message-1", "next", 2, "hold", 0)
+
+    @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.UNKNOWN])
+    def test_by_an_owner_who_is_done_is_refused(self, ledger: Ledger, state: State) -> None:
+        bring_to(ledger, state, owner="me")
+        assert refused(ledger, owner="me").state is state
+
+    def test_fixes_on_unknown_for_good(self, ledger: Ledger) -> None:
+        first = claim(ledger, entry(on_unknown="hold"))
+        assert ledger.not_sent(first, "throttled", now=NOW) is None
+        assert claim(ledger, entry(on_unknown="resend"), owner="next").on_unknown == "hold"
+
+    def test_fixes_resend_for_good_too(self, ledger: Ledger) -> None:
+        first = claim(ledger, entry(on_unknown="resend"))
+        assert ledger.not_sent(first, "throttled", now=NOW) is None
+        assert claim(ledger, entry(on_unknown="hold"), owner="next").on_unknown == "resend"
+
+
+class TestClaimAfterUnknown:
+    def test_takes_the_record_that_was_read(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN, entry(on_unknown="resend"))
+        read = refused(subject.ledger)
+        got = claim(subject.ledger, entry(on_unknown="resend"), owner="next", after=read)
+        assert got == Claim("message-1", "next", 2, "resend", 1)
+        assert state_of(subject) is State.SENDING
+
+    @pytest.mark.parametrize(
+        "change", [{"owner": "somebody"}, {"attempts": 7}], ids=["another owner", "another attempt"]
+    )
+    def test_is_refused_if_it_is_another_one(self, subject: Subject, change: dict[str, Any]) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        read = refused(subject.ledger)
+        assert refused(subject.ledger, after=replace(read, **change)) == read
+        assert state_of(subject) is State.UNKNOWN
+
+    @pytest.mark.parametrize("state", set(State) - {State.UNKNOWN})
+    def test_is_refused_if_the_state_has_changed(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        record = subject.record("message-1")
+        assert record is not None
+        assert refused(subject.ledger, after=replace(record, state=State.UNKNOWN)) == record
+
+    def test_is_refused_for_another_payload(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.UNKNOWN)
+        read = refused(ledger)
+        assert refused(ledger, entry(payload_sha256=OTHER_PAYLOAD), after=read) == read
+
+    def test_is_refused_if_the_record_vanished(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        read = refused(subject.ledger)
+        subject.delete("message-1")
+        assert refused(subject.ledger, after=read) == Record("message-1", State.UNKNOWN)
+        assert subject.record("message-1") is None
+
+    def test_succeeds_for_one_of_two_readers(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.UNKNOWN)
+        read = refused(ledger)
+        claim(ledger, owner="first", after=read)
+        assert refused(ledger, owner="second", after=read).owner == "first"
+
+    def test_repeated_by_its_owner_is_the_same_claim(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.UNKNOWN)
+        read = refused(ledger)
+        assert claim(ledger, owner="next", after=read) == claim(ledger, owner="next", after=read)
+
+
+Outcome = Callable[[Ledger, Claim], Record | None]
+OUTCOMES: dict[str, tuple[State, Outcome]] = {
+    "not_sent": (State.RETRY, lambda ledger, claim: ledger.not_sent(claim, "throttled", now=NOW)),
+    "rejected": (State.REJECTED, lambda ledger, claim: ledger.rejected(claim, "rejected", "no", now=NOW)),
+    "unknown": (State.UNKNOWN, lambda ledger, claim: ledger.unknown(claim, "timed_out", now=NOW)),
+}
+
+
+@pytest.mark.parametrize(("to", "write"), OUTCOMES.values(), ids=OUTCOMES)
+class TestOutcomesOtherThanAccepted:
+    def test_leave_sending(self, subject: Subject, to: State, write: Outcome) -> None:
+        assert write(subject.ledger, claim(subject.ledger)) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.owner, record.attempts, record.lease_until) == (to, "me", 1, 0)
+
+    def test_are_done_once_however_often_they_are_written(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        assert write(subject.ledger, mine) is None
+        before = subject.record("message-1")
+        assert write(subject.ledger, mine) is None
+        assert subject.record("message-1") == before
+
+    def test_are_refused_to_another_owner(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        refused_by = write(subject.ledger, replace(mine, owner="stranger"))
+        assert refused_by == subject.record("message-1")
+        assert state_of(subject) is State.SENDING
+
+    def test_are_refused_to_another_attempt_of_the_same_owner(
+        self, subject: Subject, to: State, write: Outcome
+    ) -> None:
+        mine = claim(subject.ledger)
+        refused_by = write(subject.ledger, replace(mine, attempt=2))
+        assert refused_by == subject.record("message-1")
+        assert state_of(subject) is State.SENDING
+
+    def test_are_refused_after_a_takeover(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        next_one = claim(subject.ledger, owner="next", after=refused(subject.ledger))
+        refused_by = write(subject.ledger, mine)
+        assert refused_by is not None
+        assert (refused_by.state, refused_by.owner, refused_by.attempts) == (State.SENDING, "next", next_one.attempt)
+        assert state_of(subject) is State.SENDING
+
+    @pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.UNKNOWN])
+    def test_are_refused_by_another_outcome(self, subject: Subject, to: State, write: Outcome, state: State) -> None:
+        mine = bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert write(subject.ledger, mine) == (None if state is to else before)
+        assert subject.record("message-1") == before
+
+    def test_are_refused_if_the_record_vanished(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        subject.delete("message-1")
+        refused_by = write(subject.ledger, mine)
+        assert subject.record("message-1") is None
+        assert refused_by is not None
+        # A record that is not there proves nothing, so the message is one for a person.
+        assert (refused_by.state, refused_by.on_unknown, refused_by.payload_sha256) == (State.UNKNOWN, "hold", None)
+
+
+class TestNotSent:
+    def test_keeps_why_and_what_the_next_claim_needs(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.reason, record.payload_sha256) == ("throttled", "a" * 64)
+        assert subject.extra("message-1", "late_evidence") is None
+
+    def test_after_a_takeover_is_evidence_and_changes_nothing_else(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        before = subject.record("message-1")
+        assert subject.ledger.not_sent(mine, "connection_refused", now=NOW) == before
+        assert subject.record("message-1") == before
+        assert subject.extra("message-1", "late_evidence") == "attempt 1 was certainly not sent: connection_refused"
+
+
+class TestRejected:
+    def test_keeps_why_and_forgets_the_destination(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.REJECTED)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.reason, record.detail) == ("rejected", "gateway: refused")
+        assert (record.destination, record.segments, record.masked) == (None, None, False)
+
+
+class TestUnknown:
+    def test_keeps_when_and_counts(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.reason, record.unknown_at, record.unknown_outcomes) == ("timed_out", int(NOW), 1)
+        assert record.destination == entry().destination  # a late callback can still complete the conversation
+
+    def test_counts_each_of_them_once(self, subject: Subject) -> None:
+        first = bring_to(subject.ledger, State.UNKNOWN)
+        second = claim(subject.ledger, owner="next", after=refused(subject.ledger))
+        assert second.unknown_outcomes == 1
+        assert subject.ledger.unknown(first, "timed_out", now=NOW) is not None
+        assert subject.ledger.unknown(second, "server_error", now=NOW + 200) is None
+        assert subject.ledger.unknown(second, "server_error", now=NOW + 300) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.unknown_outcomes, record.unknown_at, record.reason) == (2, int(NOW) + 200, "server_error")
+
+
+class TestLapsed:
+    def test_makes_the_record_that_was_read_unknown(self, subject: Subject) -> None:
+        claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.reason, record.unknown_outcomes) == (State.UNKNOWN, "owner_lost", 1)
+
+    def test_is_refused_if_the_owner_wrote_its_outcome_meanwhile(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        read = refused(subject.ledger)
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        refused_by = subject.ledger.lapsed(read, now=NOW)
+        assert refused_by is not None
+        assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-1")
+        assert state_of(subject) is State.ACCEPTED
+
+    def test_is_refused_if_somebody_else_claimed_meanwhile(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        read = refused(subject.ledger)
+        assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
+        claim(subject.ledger, owner="next")
+        refused_by = subject.ledger.lapsed(read, now=NOW)
+        assert refused_by is not None
+        assert refused_by.owner == "next"
+        assert state_of(subject) is State.SENDING
+
+
+class TestAccepted:
+    @pytest.mark.parametrize("state", State)
+    def test_wins_whatever_the_state(self, subject: Subject, state: State) -> None:
+        mine = bring_to(subject.ledger, state)
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id, record.lease_until) == (State.ACCEPTED, "gw-1", 0)
+        assert (record.destination, record.segments, record.masked) == (None, None, False)
+        assert record.accepted_at == "2026-01-01T00:00:00.000Z"
+
+    def test_wins_over_a_later_owner(self, subject: Subject) -> None:
+        late = claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        next_one = claim(subject.ledger, owner="next", after=refused(subject.ledger))
+        assert subject.ledger.accepted(late, entry(), "gw-1", now=NOW) is None
+        refused_by = subject.ledger.unknown(next_one, "timed_out", now=NOW)
+        assert refused_by is not None
+        assert refused_by.state is State.ACCEPTED
+        assert state_of(subject) is State.ACCEPTED
+
+    def test_can_be_written_again(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.ACCEPTED)
+        before = subject.record("message-1")
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW + 9) is None
+        assert subject.record("message-1") == before
+        assert subject.extra("message-1", "other_gateway_ids") is None
+
+    def test_twice_keeps_both_ids_and_says_so(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.ACCEPTED)
+        refused_by = subject.ledger.accepted(mine, entry(), "gw-2", now=NOW)
+        assert refused_by is not None
+        assert refused_by.gateway_id == "gw-1"
+        subject.ledger.accepted(mine, entry(), "gw-3", now=NOW)
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.gateway_id == "gw-1"
+        assert subject.extra("message-1", "other_gateway_ids") == {"gw-2", "gw-3"}
+
+    def test_without_an_id_keeps_what_a_callback_will_complete(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, None, entry().destination)
+
+    def test_without_an_id_does_not_forget_a_known_one(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.ACCEPTED)
+        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.gateway_id == "gw-1"
+
+    def test_brings_back_a_record_that_vanished_so_that_a_redelivery_is_not_sent(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        subject.delete("message-1")
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        record = refused(subject.ledger)
+        assert (record.state, record.payload_sha256, record.gateway_id) == (State.ACCEPTED, "a" * 64, "gw-1")
+        assert subject.extra("message-1", "ttl") == entry().ttl
+
+
+class TestExpired:
+    def test_from_absent(self, subject: Subject) -> None:
+        assert subject.ledger.expired(entry(), now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.payload_sha256, record.destination) == (State.EXPIRED, "a" * 64, None)
+        assert subject.extra("message-1", "ttl") == entry().ttl
+
+    def test_from_retry(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        assert subject.ledger.expired(entry(), now=NOW) is None
+        assert state_of(subject) is State.EXPIRED
+
+    @pytest.mark.parametrize("state", set(State) - {State.RETRY})
+    def test_is_refused_from_any_other_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert subject.ledger.expired(entry(), now=NOW) == before
+        assert subject.record("message-1") == before
+
+    def test_is_refused_for_another_payload(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        refused_by = subject.ledger.expired(entry(payload_sha256=OTHER_PAYLOAD), now=NOW)
+        assert refused_by is not None
+        assert state_of(subject) is State.RETRY
+
+
+class TestExtend:
+    def test_keeps_a_record_longer_but_never_shorter(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        before = subject.record("message-1")
+        subject.ledger.extend("message-1", ttl=entry().ttl + 5)
+        subject.ledger.extend("message-1", ttl=entry().ttl + 3)
+        assert subject.extra("message-1", "ttl") == entry().ttl + 5
+        assert subject.record("message-1") == before
+
+    def test_makes_no_record(self, subject: Subject) -> None:
+        subject.ledger.extend("message-1", ttl=entry().ttl)
+        assert subject.record("message-1") is None
+
+
+class TestReferences:
+    def test_of_one_key_lead_to_its_record(self, ledger: Ledger) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        claim(ledger, entry(reference="costs-42"))
+        found = ledger.sender_of("costs-42")
+        assert found is not None
+        assert (found.key, found.state) == ("message-1", State.SENDING)
+
+    def test_registered_again_by_the_same_key_stay_clear(self, ledger: Ledger) -> None:
+        claim(ledger, entry(reference="costs-42"))
+        for _ in range(3):
+            ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        found = ledger.sender_of("costs-42")
+        assert found is not None
+        assert found.key == "message-1"
+
+    def test_of_two_keys_are_ambiguous_for_good(self, subject: Subject) -> None:
+        for key in ("message-1", "message-2", "message-3", "message-1"):
+            subject.ledger.register_reference("costs-42", key, ttl=entry().ttl)
+            claim(subject.ledger, entry(key, reference="costs-42"))
+        assert subject.ledger.sender_of("costs-42") is None
+        subject.delete("message-2")
+        subject.delete("message-3")
+        assert subject.ledger.sender_of("costs-42") is None
+
+    def test_that_nobody_gave_are_the_keys_themselves(self, ledger: Ledger) -> None:
+        claim(ledger, entry())
+        found = ledger.sender_of("message-1")
+        assert found is not None
+        assert found.key == "message-1"
+
+    def test_do_not_lead_to_the_key_of_a_message_with_another_reference(self, ledger: Ledger) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        claim(ledger, entry(reference="costs-42"))
+        assert ledger.sender_of("message-1") is None
+
+    def test_equal_to_the_key_of_another_message_are_ambiguous(self, ledger: Ledger) -> None:
+        claim(ledger, entry("message-1"))
+        ledger.register_reference("message-1", "message-2", ttl=entry().ttl)
+        claim(ledger, entry("message-2", reference="message-1"))
+        assert ledger.sender_of("message-1") is None
+
+    def test_equal_to_the_key_of_a_message_that_does_not_answer_to_it_are_clear(self, ledger: Ledger) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        claim(ledger, entry("message-1", reference="costs-42"))
+        ledger.register_reference("message-1", "message-2", ttl=entry().ttl)
+        claim(ledger, entry("message-2", reference="message-1"))
+        found = ledger.sender_of("message-1")
+        assert found is not None
+        assert found.key == "message-2"
+
+    def test_equal_to_the_own_key_are_clear(self, ledger: Ledger) -> None:
+        ledger.register_reference("message-1", "message-1", ttl=entry().ttl)
+        claim(ledger, entry("message-1", reference="message-1"))
+        found = ledger.sender_of("message-1")
+        assert found is not None
+        assert found.key == "message-1"
+
+    @pytest.mark.parametrize("reference", ["nobody", "costs-42"])
+    def test_lead_nowhere_without_a_record(self, ledger: Ledger, reference: str) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        assert ledger.sender_of(reference) is None
+
+
+class TestAdopt:
+    @pytest.mark.parametrize("state", [State.SENDING, State.RETRY, State.UNKNOWN])
+    def test_settles_what_was_open_and_tells_what_it_was(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state, entry(segments=2))
+        before = subject.record("message-1")
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) == before
+        assert before is not None
+        assert (before.destination, before.segments) == (entry().destination, 2)
+        after = subject.record("message-1")
+        assert after is not None
+        assert (after.state, after.gateway_id, after.destination) == (State.ACCEPTED, "gw-9", None)
+        assert after.accepted_at == "2026-01-01T00:00:00.000Z"
+
+    def test_completes_an_acceptance_without_an_id(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        subject.ledger.accepted(mine, entry(), None, now=NOW)
+        before = subject.ledger.adopt("message-1", "gw-9", now=NOW + 60)
+        assert before is not None
+        assert before.destination == entry().destination
+        after = subject.record("message-1")
+        assert after is not None
+        assert (after.gateway_id, after.accepted_at) == ("gw-9", "2026-01-01T00:00:00.000Z")
+
+    @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED, State.ACCEPTED])
+    def test_comes_too_late_for_what_is_settled(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
+        assert subject.record("message-1") == before
+
+    def test_makes_no_record(self, subject: Subject) -> None:
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
+        assert subject.record("message-1") is None
+
+    def test_succeeds_once(self, subject: Subject) -> None:
+        claim(subject.ledger)
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is not None
+        assert subject.ledger.adopt("message-1", "gw-8", now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.gateway_id == "gw-9"
+
+    def test_keeps_the_owner_from_saying_something_weaker(self, ledger: Ledger) -> None:
+        mine = claim(ledger)
+        ledger.adopt("message-1", "gw-9", now=NOW)
+        refused_by = ledger.unknown(mine, "timed_out", now=NOW)
+        assert refused_by is not None
+        assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-9")
+        assert ledger.accepted(mine, entry(), "gw-9", now=NOW) is None
+
+
+class LosesFirstAnswer:
+    """The write is done, its answer never comes, and the SDK writes again: once."""
+
+    def __init__(self, client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes = 0
+        client.meta.events.register_last("before-send.dynamodb.UpdateItem", self._lose)
+        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+    def _lose(self, request: Any, **_: Any) -> None:
+        self.writes += 1
+        if self.writes == 1:
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+
+class TestTheSdkRepeatsAWrite:
+    """Without these rules a lost answer locks a message out until its lease ends, or refuses its own outcome."""
+
+    @pytest.fixture
+    def dynamo(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Subject, Callable[[], LosesFirstAnswer]]]:
+        with mock_aws():
+            client = boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
+            yield _in_dynamodb(client), lambda: LosesFirstAnswer(client, monkeypatch)
+
+    def test_claim(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
+        subject, lose_next_answer = dynamo
+        network = lose_next_answer()
+        assert claim(subject.ledger) == Claim("message-1", "me", 1, "hold", 0)
+        assert network.writes == 2
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.attempts == 1
+
+    @pytest.mark.parametrize(("to", "write"), OUTCOMES.values(), ids=OUTCOMES)
+    def test_outcome(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]], to: State, write: Outcome) -> None:
+        subject, lose_next_answer = dynamo
+        mine = claim(subject.ledger)
+        network = lose_next_answer()
+        assert write(subject.ledger, mine) is None
+        assert network.writes == 2
+        assert state_of(subject) is to
+
+    def test_accepted(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
+        subject, lose_next_answer = dynamo
+        mine = claim(subject.ledger)
+        network = lose_next_answer()
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert network.writes == 2
+        assert subject.extra("message-1", "other_gateway_ids") is None
+
+    def test_adopt(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
+        """The caller can't tell it from a proof that came too late, but the record is settled."""
+        subject, lose_next_answer = dynamo
+        claim(subject.ledger)
+        lose_next_answer()
+        subject.ledger.adopt("message-1", "gw-9", now=NOW)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-9")
