@@ -438,7 +438,8 @@ def metrics_are_named_after_the_function(stack: Template) -> Problems:
     for function in functions(stack):
         variables, folder = function.properties["Environment"]["Variables"], function.properties["Code"]["S3Key"]
         service, namespace = variables["POWERTOOLS_SERVICE_NAME"], variables["POWERTOOLS_METRICS_NAMESPACE"]
-        if (namespace, f"functions/{service}") != ("OptusSms", folder):
+        stack_name = variables["STACK_NAME"]
+        if (namespace, f"functions/{service}", stack_name) != ("OptusSms", folder, STACK_NAME):
             yield f"{function.logical_id}: {namespace}, {service}"
 
 
@@ -815,18 +816,21 @@ def alarms_reach_somebody_and_say_what_they_mean(stack: Template) -> Problems:
     resource_mistake("DeadLettersAlarm/Dimensions/0/Name", "FunctionName"),
     resource_mistake("OldestMessageAlarm/Dimensions/0/Value", "outbound"),
     resource_mistake("GatewayHealthAlarm/Dimensions/0/Value", "health"),
+    resource_mistake("GatewayHealthAlarm/Dimensions/1/Value", "another-stack"),
     resource_mistake("GatewayHealthAlarm/MetricName", "GatewayHealth"),
 )
 def alarms_watch_metrics_that_exist(stack: Template) -> Problems:
     services = {f.properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] for f in functions(stack)}
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
         properties = alarm.properties
-        ((name, value),) = [(dimension["Name"], dimension["Value"]) for dimension in properties["Dimensions"]]
+        dimensions = {dimension["Name"]: dimension["Value"] for dimension in properties["Dimensions"]}
         if properties["Namespace"] == "AWS/SQS":
+            value = dimensions.get("QueueName")
             queue = value["Fn::GetAtt"] if isinstance(value, Mapping) else [value, ""]
-            known = name == "QueueName" and queue[0] in stack.resources and queue[1] == "QueueName"
+            known = set(dimensions) == {"QueueName"} and queue[0] in stack.resources and queue[1] == "QueueName"
         else:
-            known = name == "service" and value in services and properties["MetricName"] in set(Metric)
+            ours = set(dimensions) == {"service", "stack"} and dimensions["stack"] == STACK_NAME
+            known = ours and dimensions["service"] in services and properties["MetricName"] in set(Metric)
         if not known:
             yield alarm.logical_id
 

@@ -7,6 +7,7 @@ library's exception may quote what it was given.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
@@ -20,7 +21,7 @@ NAMESPACE: Final = "OptusSms"
 
 
 class Metric(StrEnum):
-    """Every metric this bundle publishes, dimension ``service`` = the function's verb phrase (design: public names)."""
+    """Every metric this bundle publishes; dimensions ``service``, the function's verb phrase, and ``stack``."""
 
     MESSAGES_ACCEPTED = "MessagesAccepted"
     MESSAGES_REJECTED = "MessagesRejected"
@@ -59,7 +60,9 @@ def logger() -> Logger:
 
 @cache
 def _metrics() -> Metrics:
-    return Metrics(namespace=NAMESPACE)
+    metrics = Metrics(namespace=NAMESPACE)
+    metrics.set_default_dimensions(stack=os.environ.get("STACK_NAME", "local"))
+    return metrics
 
 
 def publish(measurements: Iterable[Measurement]) -> None:
