@@ -432,13 +432,13 @@ def _reader(script: Script) -> Callable[[Post], Outcome | Step | None]:
 class FixedSecret(_Steps):
     """`optus_sms.sending.SecretPort`: the versions of a secret, in the order in which a rotation brings them.
 
-    The first is current; `newer_than` moves on to the next, if there is one. ``forgotten`` counts.
+    The first is current; `newer_than` moves on to the next, if there is one. ``batches`` counts `forget_refused`.
     """
 
     def __init__(self, *versions: GatewayCredentials, hook: Hook = no_hook) -> None:
         super().__init__("secret", hook)
         self.versions = list(versions or [GatewayCredentials("example-app", "example-password")])
-        self.forgotten = 0
+        self.batches = 0
 
     def current(self) -> GatewayCredentials:
         with self._step("current"):
@@ -451,8 +451,8 @@ class FixedSecret(_Steps):
             return None if self.versions[0] == refused else self.versions[0]
 
     def forget_refused(self) -> None:
-        with self._step("forget"):
-            self.forgotten += 1
+        with self._step("forget_refused"):
+            self.batches += 1
 
 
 class FixedCallbackSecret(_Steps):

@@ -1,13 +1,15 @@
 """Send SMS through the Optus SMS Suite gateway, at most once, and keep what it reports back.
 
-Modules import only from rows above their own (tests/contract/test_imports.py enforces it):
+A module imports only from its own row and those above it, and never in a circle (tests/contract/test_imports.py reads
+this table and enforces it):
 
 ==================  ==================================================================
-pure                errors, segments, delivery, messages, callbacks
-process-wide        settings, observability
+pure                errors, times, segments, delivery, messages, callbacks
+process-wide        settings, observability, clients, dynamodb
 one system each     credentials, transport, gateway, ledger, message_store, queues
-use cases           sending, receiving, health
+use cases           breaker, pacing, sending, receiving, health
 ==================  ==================================================================
 
-Importing any module has no side effect.
+Pure modules touch nothing outside themselves: no AWS, no network, no environment. Importing any module has no side
+effect.
 """

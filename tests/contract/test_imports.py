@@ -1,0 +1,163 @@
+"""The import rule of the package, as the table in its docstring says it, and that importing does nothing else."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import optus_sms
+
+PACKAGE = Path(optus_sms.__file__).parent
+ROOT = Path(__file__).parents[2]
+APPS = sorted((ROOT / "functions").glob("*/app.py"))
+MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"}
+# What the standard library offers for talking to the world, or to find out where one is.
+WORLDLY = {"os", "socket", "ssl", "http", "urllib", "subprocess", "threading", "logging", "asyncio"}
+
+
+def rows() -> dict[str, list[str]]:
+    """The table of the package's docstring: row → modules."""
+    table = re.findall(r"^(\S[a-z -]*?)  +([a-z_]+(?:, [a-z_]+)*)$", optus_sms.__doc__ or "", re.MULTILINE)
+    return {row: modules.split(", ") for row, modules in table}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it and for type checking too, in full."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            if node.module == "optus_sms":
+                yield from (f"optus_sms.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def ours(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path) if name.startswith("optus_sms.")}
+
+
+def test_every_module_has_exactly_one_row() -> None:
+    named = [module for modules in rows().values() for module in modules]
+    assert sorted(named) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_from_its_own_row_and_those_above(module: str) -> None:
+    allowed: set[str] = set()
+    for modules in rows().values():
+        allowed |= set(modules)
+        if module in modules:
+            break
+    assert ours(MODULES[module]) <= allowed - {module}
+
+
+def test_no_circle() -> None:
+    order = list(TopologicalSorter({name: ours(path) for name, path in MODULES.items()}).static_order())
+    assert set(order) == set(MODULES)
+
+
+@pytest.mark.parametrize("module", rows()["pure"])
+def test_pure_modules_touch_nothing_outside(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imported(MODULES[module])}
+    assert roots <= (sys.stdlib_module_names - WORLDLY) | {"pydantic", "pydantic_core", "optus_sms"}
+
+
+@pytest.mark.parametrize("app", APPS, ids=lambda path: path.parent.name)
+def test_an_entry_point_imports_no_sibling(app: Path) -> None:
+    """A handler is the top-level module `app` in Lambda: there is nothing beside it but the layer."""
+    roots = {name.partition(".")[0] for name in imported(app)}
+    assert roots - sys.stdlib_module_names == {"optus_sms", "aws_lambda_powertools"}
+
+
+def test_there_are_entry_points() -> None:
+    assert {app.parent.name for app in APPS} >= {"send_message", "receive_callback", "check_health"}
+
+
+# Runs in an interpreter of its own: imports what it is given, and prints what that did besides.
+PROBE = """
+import importlib, logging, os, sys, threading
+
+class Environment(type(os.environ)):
+    def __getitem__(self, name):
+        caller = sys._getframe(1)
+        while caller.f_globals.get("__name__") in ("os", "_collections_abc", "collections.abc"):
+            caller = caller.f_back
+        if {"optus_sms", "functions"} & set(caller.f_code.co_filename.split(os.sep)):
+            print("reads", name)
+        return super().__getitem__(name)
+
+os.environ.__class__ = Environment
+import boto3, botocore.session, socket
+boto3.Session.__init__ = lambda *_, **__: print("makes a session")
+botocore.session.Session.create_client = lambda *_, **__: print("makes a client")
+socket.socket.__init__ = lambda *_, **__: print("makes a socket")
+level = logging.root.level
+*folders, module = sys.argv[1:]
+sys.path[:0] = folders
+importlib.import_module(module)
+for name in (None, *logging.root.manager.loggerDict):
+    for handler in logging.getLogger(name).handlers:
+        if not isinstance(handler, logging.NullHandler):
+            print("adds a handler to", name)
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        print("starts", thread.name)
+if logging.root.level != level:
+    print("changes the log level")
+"""
+
+
+def what_importing_does(module: str, *folders: Path) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, *map(str, (PACKAGE.parent, *folders)), module],
+        capture_output=True, text=True, check=False, env={}, timeout=60,
+    )  # fmt: skip
+    return (result.stdout + result.stderr).strip()
+
+
+# All other modules are imported by these.
+@pytest.mark.parametrize("module", ["sending", "receiving", "health", "clients", "settings"])
+def test_importing_a_module_does_nothing_else(module: str) -> None:
+    assert what_importing_does(f"optus_sms.{module}") == ""
+
+
+@pytest.mark.parametrize("app", APPS, ids=lambda path: path.parent.name)
+def test_importing_an_entry_point_does_nothing_else(app: Path) -> None:
+    assert what_importing_does("app", app.parent) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os; os.environ.get('GATEWAY_BASE_URL')",
+        "import boto3; boto3.client('sqs')",
+        "import logging; logging.basicConfig()",
+        "import threading, time; threading.Thread(target=time.sleep, args=(1,), daemon=True).start()",
+        "import socket; socket.socket()",
+    ],
+)
+def test_the_probe_sees_what_it_looks_for(tmp_path: Path, line: str) -> None:
+    folder = tmp_path / "functions" / "noisy"
+    folder.mkdir(parents=True)
+    (folder / "app.py").write_text(line)
+    assert what_importing_does("app", folder) != ""
+
+
+def test_every_module_is_covered_by_the_probe() -> None:
+    reached: set[str] = set()
+    pending = ["sending", "receiving", "health", "clients", "settings"]
+    while pending:
+        module = pending.pop()
+        if module not in reached:
+            reached.add(module)
+            pending += ours(MODULES[module])
+    assert reached == set(MODULES)

@@ -1,0 +1,78 @@
+"""Template and code agree on every function's environment variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from optus_sms.observability import NAMESPACE
+from optus_sms.settings import HealthSettings, ReceiveSettings, SendSettings
+from tests.support.aws import default_template
+
+SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings]] = {
+    "send_message": SendSettings,
+    "receive_callback": ReceiveSettings,
+    "check_health": HealthSettings,
+}
+# Read by libraries and, the stack's name, by `optus_sms.observability`; not by our settings.
+READ_ELSEWHERE = {
+    "STACK_NAME",
+    "POWERTOOLS_SERVICE_NAME",
+    "POWERTOOLS_METRICS_NAMESPACE",
+    "POWERTOOLS_LOG_LEVEL",
+    "PYDANTIC_DISABLE_PLUGINS",
+    "RES_OPTIONS",
+}
+# For local runs only: the template never sets it.
+NEVER_DEPLOYED = {"GATEWAY_ALLOW_HTTP"}
+
+
+class Recorder(Mapping[str, str]):
+    """An environment that remembers what was asked for."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.asked: set[str] = set()
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("settings read variables by name")
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def environments() -> dict[str, dict[str, str]]:
+    """By folder of the function: its variables, with something in the place of what only a deployment knows."""
+    template = default_template()
+    unknown = {name: {"Ref": f"ref-{name}", "Arn": f"arn-{name}"} for name in template.resources}
+    found: dict[str, dict[str, str]] = {}
+    for function in template.of_type("AWS::Lambda::Function"):
+        variables: dict[str, Any] = template.resolve(function.properties["Environment"]["Variables"], unknown)
+        found[function.properties["Code"]["S3Key"].rpartition("/")[2]] = variables
+    return found
+
+
+def test_every_function_has_settings() -> None:
+    assert set(environments()) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("function", SETTINGS)
+def test_the_template_sets_exactly_what_is_read(function: str) -> None:
+    given = environments()[function]
+    recorder = Recorder(given)
+    SETTINGS[function].from_environment(recorder)
+    assert recorder.asked - NEVER_DEPLOYED == set(given) - READ_ELSEWHERE
+    assert not NEVER_DEPLOYED & set(given)
+
+
+@pytest.mark.parametrize("function", SETTINGS)
+def test_powertools_gets_the_public_names(function: str) -> None:
+    given = environments()[function]
+    assert given["POWERTOOLS_SERVICE_NAME"] == function
+    assert given["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
