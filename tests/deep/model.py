@@ -1,0 +1,564 @@
+"""The send protocol as an explicit-state model: one message, everything that can happen to it, in every order.
+
+Two workers and redeliveries, a crash at every step, lost answers of the table (also repeated by the SDK, also arriving
+late) and of the gateway, callbacks at any time, dead-letter copy and message row as steps of their own, redrive,
+expiry. `Rules` are the protocol's lines, each of which can be left out to see that something breaks. The model knows
+nothing of the code; tests/deep/schedules.py puts the code through the same kinds of step.
+
+Time has no numbers: a lease or a wait ends at any moment its rules allow. Visibility is ignored: a message that is not
+deleted may be delivered at any moment, which is more than SQS does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+RESENDS: Final = 1
+MAX_ATTEMPTS: Final = 2
+FOREIGN: Final = 9  # a gateway id that belongs to somebody else's message with the same reference
+NOBODY: Final = 0
+ACCEPTED_RANK, SENT_RANK, RECEIVED_RANK = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The protocol, line by line. A rule set to False is a seeded bug."""
+
+    claim_is_conditional: bool = True  # only absent or RETRY may be claimed
+    owner_is_checked: bool = True  # an outcome is written only by whoever holds the record …
+    attempt_is_checked: bool = True  # … in the attempt that it made
+    unknown_is_held: bool = True  # an unknown outcome is not written as "not sent"
+    lapse_is_unknown: bool = True  # a lost owner's message is not simply claimed again
+    lease_outlives_owner: bool = True  # nobody POSTs after its lease has ended
+    own_claim_is_recognised: bool = True  # the SDK repeated a claim whose answer was lost
+    acceptance_wins: bool = True  # proof of acceptance is written whatever the state
+    resends_are_counted: bool = True
+    resend_is_conditional: bool = True  # on the very record that was read
+    copy_before_ack: bool = True
+    copy_is_repaired: bool = True  # a duplicate of a REJECTED or UNKNOWN message is copied again
+    row_is_repaired: bool = True  # a duplicate of an ACCEPTED message writes its row again
+    outcome_is_written_before_ack: bool = True
+    ambiguous_reference_proves_nothing: bool = True
+    one_id_for_a_record: bool = True  # a callback does not replace the gateway's id
+    adoption_is_repeatable: bool = True  # by the callback that did it, if it crashed before the row
+    unknown_once_is_never_certain: bool = True  # REJECTED or EXPIRED after an unknown outcome can still be disproved
+    rank_decides: bool = True  # not the order of callbacks
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the world may do. ``faults``: crashes, lost answers and stalls, in all. ``statuses``: told of each."""
+
+    on_unknown: str
+    faults: int = 2
+    redrives: int = 1
+    may_expire: bool = False
+    shared_reference: bool = False
+    statuses: int = 1
+
+
+class Record(NamedTuple):
+    """The ledger's record. ``gateway_id`` is the number of the acceptance it names, 0 for none."""
+
+    state: str = "absent"
+    owner: int = NOBODY
+    attempt: int = 0
+    lease_over: bool = False
+    unknowns: int = 0
+    waited: bool = False
+    gateway_id: int = 0
+
+
+class Worker(NamedTuple):
+    """``at`` is the step it takes next. ``late``: its deadline is over, so it cannot begin a POST any more.
+
+    ``owner`` and ``attempt`` are those of its claim or, before one, of the record that refused it.
+    """
+
+    at: str = "idle"
+    message: int = 0
+    owner: int = NOBODY
+    attempt: int = 0
+    late: bool = False
+    outcome: str = ""
+    gateway_id: int = 0
+
+
+class Row(NamedTuple):
+    """The message row of one acceptance. ``told`` is the best status any callback told, which nobody stores."""
+
+    rank: int = 0
+    linked: bool = False
+    told: int = 0
+
+
+class World(NamedTuple):
+    """``queued``: the original and the redriven message are not deleted. ``late_claim``: a write still on its way."""
+
+    record: Record = Record()
+    workers: tuple[Worker, ...] = (Worker(), Worker())
+    queued: tuple[bool, bool] = (True, False)
+    copied: bool = False
+    accepted: int = 0
+    rows: tuple[Row, ...] = ()
+    callback: tuple[int, str] | None = None
+    late_claim: int = NOBODY
+    expired: bool = False
+    faults: int = 0
+    redrives: int = 0
+    excused: bool = False  # a crash, stall, late or lost write, or ambiguous answer: UNKNOWN has a cause
+    known: bool = False  # somebody who read the gateway's yes has written an outcome
+
+
+class Step(NamedTuple):
+    """``fault``: a crash or the like, on which no message may depend to get on. ``callback``: the gateway's doing."""
+
+    label: str
+    world: World
+    fault: bool = False
+    callback: bool = False
+
+
+class Violation(NamedTuple):
+    """A broken promise and the steps to it."""
+
+    promise: str
+    trace: tuple[str, ...]
+
+
+class Report(NamedTuple):
+    """What the exploration of one setting found."""
+
+    states: int
+    steps: int
+    violation: Violation | None
+
+
+def explore(rules: Rules, setting: Setting, *, limit: int = 1_000_000) -> Report:
+    """Visit every reachable state, breadth first, until a promise breaks."""
+    start = World(faults=setting.faults, redrives=setting.redrives)
+    came_from: dict[World, tuple[World, str] | None] = {start: None}
+    before: dict[World, list[tuple[World, bool]]] = {}
+    todo, taken, moves = deque([start]), 0, Moves(rules, setting)
+    while todo:
+        world = todo.popleft()
+        for step in moves.of(world):
+            taken += 1
+            if not step.fault:
+                before.setdefault(step.world, []).append((world, step.callback))
+            if step.world in came_from:
+                continue
+            came_from[step.world] = (world, step.label)
+            if len(came_from) > limit:
+                raise RuntimeError("more states than expected")
+            if promise := broken_promise(world, step.world, setting):
+                return Report(len(came_from), taken, Violation(promise, trace(came_from, step.world)))
+            todo.append(step.world)
+    ends = [world for world in came_from if is_at_rest(world)]
+    for promise, good in (
+        ("without another fault or callback it ends", can_reach(ends, before, callbacks=False)),
+        (
+            "without another fault it ends in the truth",
+            can_reach([world for world in ends if is_true(world, setting)], before, callbacks=True),
+        ),
+    ):
+        stuck = next((world for world in came_from if world not in good), None)
+        if stuck is not None:
+            return Report(len(came_from), taken, Violation(promise, trace(came_from, stuck)))
+    return Report(len(came_from), taken, None)
+
+
+def can_reach(ends: list[World], before: dict[World, list[tuple[World, bool]]], *, callbacks: bool) -> set[World]:
+    """Every state from which one of ``ends`` can be reached."""
+    reached, todo = set(ends), deque(ends)
+    while todo:
+        for world, by_callback in before.get(todo.popleft(), ()):
+            if world not in reached and (callbacks or not by_callback):
+                reached.add(world)
+                todo.append(world)
+    return reached
+
+
+def trace(came_from: dict[World, tuple[World, str] | None], world: World) -> tuple[str, ...]:
+    """The steps to a state."""
+    labels: list[str] = []
+    while (origin := came_from[world]) is not None:
+        world, label = origin
+        labels.append(label)
+    return tuple(reversed(labels))
+
+
+def broken_promise(before: World, world: World, setting: Setting) -> str | None:  # noqa: PLR0911
+    """The first promise that this state, or the step to it, breaks: one line for each."""
+    record = world.record
+    if world.accepted > 1 + (RESENDS if setting.on_unknown == "resend" else 0):
+        return "the gateway accepts at most as often as allowed"
+    posting = [worker for worker in world.workers if worker.at in ("post", "outcome") and not worker.late]
+    if len(posting) > 1:
+        return "only one at a time may send"
+    if any(w.at == "post" and not w.late and not _holds(w, record) and record.state != "ACCEPTED" for w in posting):
+        return "who may send holds the record"
+    if record.state == "ACCEPTED" and (world.accepted == 0 or record.gateway_id == FOREIGN):
+        return "ACCEPTED is true"
+    if world.known and record.state != "ACCEPTED":
+        return "a known acceptance is written"
+    if before.record.gateway_id not in (0, record.gateway_id):
+        return "the gateway's id, once known, stays"
+    if record.state in ("REJECTED", "EXPIRED") and world.accepted and not record.unknowns:
+        return "REJECTED and EXPIRED are true"
+    if record.state == "UNKNOWN" and not world.excused:
+        return "UNKNOWN has a cause"
+    if not any(world.queued) and not world.copied and record.state not in ("ACCEPTED", "EXPIRED"):
+        return "a message is in a queue, or its end is known"
+    if any(row.rank != max(row.told, ACCEPTED_RANK if row.linked else 0) for row in world.rows):
+        return "the order of callbacks does not matter"
+    return None
+
+
+def is_at_rest(world: World) -> bool:
+    """Nobody works on it, nobody will, and a person sees what needs one."""
+    if any(world.queued) or world.callback or any(worker.at != "idle" for worker in world.workers):
+        return False
+    return world.record.state in ("ACCEPTED", "EXPIRED") or world.copied
+
+
+def is_true(world: World, setting: Setting) -> bool:
+    """What was accepted is known as accepted, with its row, as far as a callback can prove it; or a person has it."""
+    record, provable = world.record, not setting.shared_reference
+    if record.state == "ACCEPTED" and record.gateway_id:
+        return world.rows[record.gateway_id - 1].linked or world.copied
+    return record.state == "ACCEPTED" or world.accepted == 0 or not provable
+
+
+def _holds(worker: Worker, record: Record) -> bool:
+    return record.state == "SENDING" and _same(worker, record)
+
+
+def _same(worker: Worker, record: Record) -> bool:
+    return (worker.owner, worker.attempt) == (record.owner, record.attempt)
+
+
+class Moves:
+    """Every step that can be taken next."""
+
+    def __init__(self, rules: Rules, setting: Setting) -> None:
+        self.rules = rules
+        self.setting = setting
+
+    def of(self, world: World) -> Iterator[Step]:
+        """All of them; workers are alike, so their order is made one."""
+        for step in (*self._time(world), *self._callbacks(world), *self._workers(world)):
+            yield step._replace(world=_without_difference(step.world))
+
+    # What happens by itself
+
+    def _time(self, world: World) -> Iterator[Step]:
+        record = world.record
+        if record.state == "SENDING" and not record.lease_over:
+            over = world._replace(record=record._replace(lease_over=True))
+            owner = next(
+                (i for i, w in enumerate(world.workers) if w.at in ("post", "outcome") and _holds(w, record)), None
+            )
+            if owner is None:
+                yield Step("the lease of a lost owner ends", over)
+            elif not self.rules.lease_outlives_owner:
+                yield Step("the lease ends before its owner", over, fault=True)
+            elif world.faults:
+                late = _with_worker(over, owner, world.workers[owner]._replace(late=True))
+                yield Step("the owner stalls past its lease", _faulty(late, excused=True), fault=True)
+        if record.state == "UNKNOWN" and not record.waited:
+            yield Step("time for proof is over", world._replace(record=record._replace(waited=True)))
+        if self.setting.may_expire and not world.expired:
+            yield Step("the message expires", world._replace(expired=True))
+        if world.copied and world.redrives:
+            redriven = world._replace(copied=False, queued=(world.queued[0], True), redrives=world.redrives - 1)
+            yield Step("an operator redrives the dead letter", redriven)
+        if world.late_claim:
+            late = world._replace(late_claim=NOBODY)
+            if self._may_claim(record):
+                late = late._replace(record=_claimed(record, world.late_claim), excused=True)
+            yield Step("a claim that was on its way arrives", late)
+
+    # Callbacks: status into the row, proof into the ledger, the sender's half into the row
+
+    def _callbacks(self, world: World) -> Iterator[Step]:
+        if world.callback is None:
+            for number, row in enumerate(world.rows, start=1):
+                for told in (SENT_RANK, RECEIVED_RANK)[-self.setting.statuses :]:
+                    rank = max(row.rank, told) if self.rules.rank_decides else row.rank or told
+                    stored = _with_row(world, number, row._replace(rank=rank, told=max(row.told, told)))
+                    stored = stored if row.linked else stored._replace(callback=(number, "prove"))
+                    yield Step(f"callback: {number} has status {told}", stored, callback=True)
+            if self.setting.shared_reference:
+                yield Step(
+                    "callback of somebody else's message",
+                    world._replace(record=self._proved(world.record, FOREIGN)),
+                    callback=True,
+                )
+            return
+        number, part = world.callback
+        done = world._replace(callback=None)
+        if part == "prove":
+            proved = self._proved(world.record, number)
+            again = self.rules.adoption_is_repeatable and world.record.gateway_id == number
+            linking = proved != world.record or (again and not self.setting.shared_reference)
+            after = done._replace(record=proved, callback=(number, "link") if linking else None)
+            yield Step(f"callback: {number} is taken as proof", after)
+        else:
+            yield Step(f"callback: {number} is joined with its message", _linked(done, number))
+        if world.faults:
+            yield Step("the receiver crashes", _faulty(done), fault=True)
+
+    def _proved(self, record: Record, number: int) -> Record:
+        if self.setting.shared_reference and self.rules.ambiguous_reference_proves_nothing:
+            return record
+        other_id = record.gateway_id not in (0, number) and self.rules.one_id_for_a_record
+        may_be_true = record.state in ("SENDING", "RETRY", "UNKNOWN", "ACCEPTED") or (
+            self.rules.unknown_once_is_never_certain and record.unknowns > 0
+        )
+        if other_id or not may_be_true:
+            return record
+        return record._replace(state="ACCEPTED", gateway_id=number)
+
+    # The workers
+
+    def _workers(self, world: World) -> Iterator[Step]:
+        for index, worker in enumerate(world.workers):
+            if worker.at == "idle":
+                for message, there in enumerate(world.queued):
+                    if there:
+                        yield Step("delivered", _with_worker(world, index, Worker("start", message)))
+                continue
+            if world.faults:
+                crashed = _with_worker(world, index, Worker())
+                yield Step(f"crash at {worker.at}", _faulty(crashed, excused=True), fault=True)
+            yield from getattr(self, f"_{worker.at}")(world, index)
+
+    def _start(self, world: World, index: int) -> Iterator[Step]:
+        owner = _new_owner(world)
+        yield from self._write(world, index, "claim", lambda at: self._claim(at, index, owner, again=False), owner)
+
+    def _again(self, world: World, index: int) -> Iterator[Step]:
+        owner = _new_owner(world)
+        yield from self._write(world, index, "claim again", lambda at: self._claim(at, index, owner, again=True))
+
+    def _claim(self, world: World, index: int, owner: int, *, again: bool) -> World:
+        record, worker = world.record, world.workers[index]
+        if world.expired and not again:
+            if record.state in ("absent", "RETRY"):
+                expired = record._replace(state="EXPIRED")
+                return _with_worker(world._replace(record=expired), index, worker._replace(at="ack"))
+            return self._refused(world, index)
+        may_claim = self._may_claim_again(record, worker) if again else self._may_claim(record)
+        if may_claim or not self.rules.claim_is_conditional:
+            record = _claimed(record, owner)
+        elif not (record.owner == owner and record.state == "SENDING" and self.rules.own_claim_is_recognised):
+            return self._refused(world, index)
+        claimed = worker._replace(at="post", owner=owner, attempt=record.attempt)
+        return _with_worker(world._replace(record=record), index, claimed)
+
+    def _may_claim(self, record: Record) -> bool:
+        return record.state in ("absent", "RETRY")
+
+    def _may_claim_again(self, record: Record, worker: Worker) -> bool:
+        if not self.rules.resend_is_conditional:
+            return record.state != "ACCEPTED"
+        return record.state == "UNKNOWN" and _same(worker, record)
+
+    def _refused(self, world: World, index: int) -> World:
+        """What is left to do of a message that somebody dealt, or deals, with."""
+        record, worker, at = world.record, world.workers[index], "idle"
+        match record.state:
+            case "ACCEPTED":
+                at = "row" if record.gateway_id and self.rules.row_is_repaired else "ack"
+                worker = worker._replace(gateway_id=record.gateway_id)
+            case "REJECTED":
+                at = "copy" if self.rules.copy_is_repaired else "ack"
+            case "EXPIRED":
+                at = "ack"
+            case "SENDING" if record.lease_over:
+                at = "take_over" if self.rules.lapse_is_unknown else "again"
+            case "UNKNOWN":
+                again = self.setting.on_unknown == "resend" and not world.expired
+                if not again or (self.rules.resends_are_counted and record.unknowns > RESENDS):
+                    at = "copy" if self.rules.copy_is_repaired else "ack"
+                elif record.waited:
+                    at = "again"
+        return _with_worker(world, index, worker._replace(at=at, owner=record.owner, attempt=record.attempt))
+
+    def _take_over(self, world: World, index: int) -> Iterator[Step]:
+        def lapse(at: World) -> World:
+            if not _same(at.workers[index], at.record) or at.record.state not in ("SENDING", "UNKNOWN"):
+                return self._refused(at, index)
+            return self._settle(_unknown(at) if at.record.state == "SENDING" else at, index)
+
+        yield from self._write(world, index, "take over", lapse)
+
+    def _settle(self, world: World, index: int) -> World:
+        """Just became UNKNOWN."""
+        waits = self.setting.on_unknown == "resend" and (
+            world.record.unknowns <= RESENDS or not self.rules.resends_are_counted
+        )
+        return _with_worker(world, index, Worker() if waits else world.workers[index]._replace(at="copy"))
+
+    def _post(self, world: World, index: int) -> Iterator[Step]:
+        worker = world.workers[index]
+        if worker.late or world.expired:
+            answered = worker._replace(at="outcome", outcome="too late")
+            yield Step("too late to POST", _with_worker(world, index, answered))
+            return
+        taken = world._replace(accepted=world.accepted + 1, rows=(*world.rows, Row()))
+        number = taken.accepted
+        for label, then, outcome, gateway_id, ambiguous in (
+            ("accepted", taken, "sent", number, False),
+            ("accepted without id", taken, "sent", 0, False),
+            ("accepted, answer lost", taken, "unknown", 0, True),
+            ("not accepted, answer lost", world, "unknown", 0, True),
+            ("certainly not sent", world, "not sent", 0, False),
+            ("rejected", world, "rejected", 0, False),
+        ):
+            answered = worker._replace(at="outcome", outcome=outcome, gateway_id=gateway_id)
+            then_answered = _with_worker(then, index, answered)
+            yield Step(f"POST: {label}", then_answered._replace(excused=world.excused or ambiguous))
+
+    def _outcome(self, world: World, index: int) -> Iterator[Step]:
+        if not self.rules.outcome_is_written_before_ack:
+            yield Step("acknowledged early", _with_worker(world, index, world.workers[index]._replace(at="ack")))
+        yield from self._write(world, index, "outcome", lambda at: self._written(at, index))
+
+    def _written(self, world: World, index: int) -> World:
+        worker, record = world.workers[index], world.record
+        outcome = worker.outcome
+        if outcome == "unknown" and not self.rules.unknown_is_held:
+            outcome = "not sent"
+        if outcome == "sent":
+            return self._write_sent(world, index)
+        to = {"too late": "RETRY", "not sent": "RETRY", "rejected": "REJECTED", "unknown": "UNKNOWN"}[outcome]
+        if outcome == "not sent" and worker.attempt >= MAX_ATTEMPTS:
+            to = "REJECTED"
+        mine = (not self.rules.owner_is_checked or record.owner == worker.owner) and (
+            not self.rules.attempt_is_checked or record.attempt == worker.attempt
+        )
+        if record.state == "SENDING" and mine:
+            world = _unknown(world) if to == "UNKNOWN" else world._replace(record=record._replace(state=to))
+        elif not (record.state == to and _same(worker, record)):
+            return self._refused(world, index)
+        if to == "UNKNOWN":
+            return self._settle(world, index)
+        return _with_worker(world, index, Worker() if to == "RETRY" else worker._replace(at="copy"))
+
+    def _write_sent(self, world: World, index: int) -> World:
+        worker, record = world.workers[index], world.record
+        world = world._replace(known=True)
+        if not self.rules.acceptance_wins and not _holds(worker, record):
+            return self._refused(world, index)
+        world = world._replace(
+            record=record._replace(state="ACCEPTED", gateway_id=record.gateway_id or worker.gateway_id)
+        )
+        return _with_worker(world, index, worker._replace(at="row" if worker.gateway_id else "ack"))
+
+    def _row(self, world: World, index: int) -> Iterator[Step]:
+        def write(at: World) -> World:
+            worker = at.workers[index]
+            return _linked(_with_worker(at, index, worker._replace(at="ack")), worker.gateway_id)
+
+        yield from self._write(world, index, "row", write)
+
+    def _copy(self, world: World, index: int) -> Iterator[Step]:
+        if not self.rules.copy_before_ack:
+            yield Step("acknowledged before the copy", _without_message(world, world.workers[index].message))
+        yield from self._write(
+            world,
+            index,
+            "dead-letter copy",
+            lambda at: _with_worker(at._replace(copied=True), index, at.workers[index]._replace(at="ack")),
+        )
+
+    def _ack(self, world: World, index: int) -> Iterator[Step]:
+        deleted = _without_message(world, world.workers[index].message)
+        yield Step("acknowledged", _with_worker(deleted, index, Worker()))
+
+    def _write(
+        self, world: World, index: int, what: str, apply: Callable[[World], World], claims_as: int = NOBODY
+    ) -> Iterator[Step]:
+        """One write of a worker, and what can go wrong with it."""
+        applied = apply(world)
+        yield Step(what, applied)
+        if not world.faults:
+            return
+        idle = Worker()
+        yield Step(f"{what}: fails", _faulty(_with_worker(world, index, idle), excused=True), fault=True)
+        yield Step(
+            f"{what}: done, but its answer is lost",
+            _faulty(_with_worker(applied, index, idle), excused=True),
+            fault=True,
+        )
+        unanswered = _with_worker(applied, index, world.workers[index])
+        yield Step(f"{what}: done, its answer is lost, the SDK repeats it", _faulty(apply(unanswered)), fault=True)
+        if claims_as and not world.late_claim and not world.expired:
+            for after, label in ((applied, "and once more, later"), (_with_worker(world, index, idle), "but not yet")):
+                yield Step(f"{what}: {label}", _faulty(after._replace(late_claim=claims_as)), fault=True)
+
+
+def _claimed(record: Record, owner: int) -> Record:
+    return record._replace(state="SENDING", owner=owner, attempt=record.attempt + 1, lease_over=False, waited=False)
+
+
+def _unknown(world: World) -> World:
+    unknowns = min(world.record.unknowns + 1, RESENDS + 1)
+    return world._replace(record=world.record._replace(state="UNKNOWN", unknowns=unknowns, waited=False))
+
+
+def _faulty(world: World, *, excused: bool = False) -> World:
+    return world._replace(faults=world.faults - 1, excused=world.excused or excused)
+
+
+def _with_worker(world: World, index: int, worker: Worker) -> World:
+    return world._replace(workers=(*world.workers[:index], worker, *world.workers[index + 1 :]))
+
+
+def _with_row(world: World, number: int, row: Row) -> World:
+    return world._replace(rows=(*world.rows[: number - 1], row, *world.rows[number:]))
+
+
+def _linked(world: World, number: int) -> World:
+    row = world.rows[number - 1]
+    return _with_row(world, number, row._replace(linked=True, rank=max(row.rank, ACCEPTED_RANK)))
+
+
+def _without_message(world: World, message: int) -> World:
+    return world._replace(queued=(world.queued[0] and message != 0, world.queued[1] and message != 1))
+
+
+def _new_owner(world: World) -> int:
+    return max(world.record.owner, world.late_claim, *(worker.owner for worker in world.workers)) + 1
+
+
+def _without_difference(world: World) -> World:
+    """One state for all that differ only in what nobody can see any more: it keeps their number small."""
+    record = world.record
+    if record.state in ("ACCEPTED", "EXPIRED"):
+        record = Record(record.state, gateway_id=record.gateway_id, unknowns=record.unknowns)
+    if record.lease_over and record.state != "SENDING":
+        record = record._replace(lease_over=False)
+    workers = tuple(sorted(_KEPT[worker.at](worker) for worker in world.workers))
+    accepted = record.state == "ACCEPTED"
+    return world._replace(
+        record=record, workers=workers, excused=world.excused or accepted, known=world.known or accepted
+    )
+
+
+_KEPT: Final[dict[str, Callable[[Worker], Worker]]] = {
+    "idle": lambda _: Worker(),
+    "start": lambda worker: Worker("start", worker.message),
+    "again": lambda worker: Worker("again", worker.message, worker.owner, worker.attempt),
+    "take_over": lambda worker: Worker("take_over", worker.message, worker.owner, worker.attempt),
+    "post": lambda worker: worker,
+    "outcome": lambda worker: worker,
+    "row": lambda worker: Worker("row", worker.message, gateway_id=worker.gateway_id),
+    "copy": lambda worker: Worker("copy", worker.message),
+    "ack": lambda worker: Worker("ack", worker.message),
+}

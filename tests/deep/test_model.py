@@ -1,0 +1,97 @@
+"""Every state that the send protocol can reach keeps its promises, and each of its lines is needed for that."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deep.model import Report, Rules, Setting, explore
+
+HOLD = Setting("hold", faults=1)
+RESEND = Setting("resend", faults=1, redrives=0)
+SHARED_REFERENCE = Setting("hold", faults=1, shared_reference=True)
+EXPIRY = Setting("hold", faults=1, redrives=0, may_expire=True)
+STATUSES = Setting("hold", faults=1, redrives=0, statuses=2)
+SETTINGS = {
+    "hold": HOLD,
+    "resend": RESEND,
+    "shared reference": SHARED_REFERENCE,
+    "expiry": EXPIRY,
+    "status order": STATUSES,
+}
+
+# What is left out of the protocol, and where it is enough to look for what goes wrong.
+SEEDED_BUGS = {
+    "claim_is_conditional": HOLD,
+    "unknown_is_held": HOLD,
+    "lapse_is_unknown": HOLD,
+    "lease_outlives_owner": HOLD,
+    "own_claim_is_recognised": HOLD,
+    "acceptance_wins": HOLD,
+    "copy_before_ack": HOLD,
+    "copy_is_repaired": HOLD,
+    "outcome_is_written_before_ack": HOLD,
+    "adoption_is_repeatable": HOLD,
+    "resends_are_counted": RESEND,
+    "resend_is_conditional": RESEND,
+    "one_id_for_a_record": RESEND,
+    "unknown_once_is_never_certain": RESEND,
+    "row_is_repaired": SHARED_REFERENCE,
+    "ambiguous_reference_proves_nothing": SHARED_REFERENCE,
+    "rank_decides": STATUSES,
+}
+FENCE = {"owner_is_checked", "attempt_is_checked"}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
+def test_protocol_keeps_its_promises(setting: Setting) -> None:
+    report = explore(Rules(), setting)
+    _tell(report, setting)
+    assert report.violation is None, _story(report)
+    assert report.states >= 5_000
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting("hold", faults=2),
+        Setting("resend", faults=1),
+        Setting("resend", faults=2, redrives=0),
+        Setting("resend", faults=1, redrives=0, may_expire=True),
+        Setting("hold", faults=3, redrives=0),
+        Setting("hold", faults=2, may_expire=True),
+        Setting("resend", faults=1, may_expire=True, shared_reference=True),
+    ],
+    ids=str,
+)
+def test_protocol_keeps_its_promises_with_more_faults(setting: Setting) -> None:
+    report = explore(Rules(), setting)
+    _tell(report, setting)
+    assert report.violation is None, _story(report)
+
+
+@pytest.mark.parametrize("rule", SEEDED_BUGS)
+def test_each_rule_is_needed(rule: str) -> None:
+    report = explore(Rules(**{rule: False}), SEEDED_BUGS[rule])
+    assert report.violation is not None
+
+
+def test_outcomes_are_fenced() -> None:
+    """Each claim has an owner and an attempt of its own, so that either would do; without both, two send at a time."""
+    assert explore(Rules(**dict.fromkeys(FENCE, False)), RESEND).violation is not None
+    for rule in FENCE:
+        assert explore(Rules(**{rule: False}), RESEND).violation is None
+
+
+def test_every_rule_has_its_bug() -> None:
+    assert set(SEEDED_BUGS) | FENCE == set(Rules.__dataclass_fields__)
+
+
+def _tell(report: Report, setting: Setting) -> None:
+    print(f"{report.states} states, {report.steps} steps: {setting}")  # noqa: T201 - shown with -s or on failure
+
+
+def _story(report: Report) -> str:
+    assert report.violation is not None
+    return f"broken: {report.violation.promise}\n" + "\n".join(report.violation.trace)
