@@ -11,7 +11,7 @@ import importlib.util
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +27,7 @@ from optus_sms.dynamodb import Item, unmarshal
 from optus_sms.ledger import DynamoLedger
 from optus_sms.message_store import HANDSET_INDEX, DynamoMessageStore
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, default_template
-from tests.support.builders import CALLBACK_PASSWORD
+from tests.support.builders import CALLBACK_PASSWORD, basic
 from tests.support.fakes import FakeClock, FakeLambdaContext
 from tests.support.sandbox import forget_sandbox
 
@@ -62,13 +62,18 @@ class Answer:
 
 
 @dataclass
+class _Fault:
+    error: Exception
+    after: int
+
+
+@dataclass
 class CallbackStack:
     """A context manager. ``calls`` are the handler's AWS calls so far, such as ``dynamodb.UpdateItem``."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     calls: list[str] = field(default_factory=list)
-    faults: dict[str, Exception] = field(default_factory=dict)
-    """By call: raised instead of it, once botocore's own retries are over."""
+    _faults: dict[str, _Fault] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self._exits = contextlib.ExitStack()
@@ -105,7 +110,8 @@ class CallbackStack:
     def clean(self) -> Self:
         """Nothing stored, nothing counted, no faults; the sandbox stays warm. For a stack that several tests share."""
         os.environ.update(self._environment)
-        self.faults.clear()
+        self.mend()
+        assert self._app.receiver().secret.admits(basic())  # reads the secret if it was read long ago
         for row in self.rows():
             self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": str(row["id"])}})
         for item in self._ledger_items():
@@ -113,6 +119,14 @@ class CallbackStack:
         self.dead_letters()
         self.calls.clear()
         return self
+
+    def fail(self, *calls: str, error: Exception, after: int = 0) -> None:
+        """These AWS calls raise ``error``, as when botocore has given up; the first ``after`` of each still work."""
+        self._faults |= {call: _Fault(error, after) for call in calls}
+
+    def mend(self) -> None:
+        """No call fails any more."""
+        self._faults.clear()
 
     def handle(self, event: Any) -> Answer:
         """One invocation."""
@@ -182,8 +196,10 @@ class CallbackStack:
     def _on_call(self, model: Any, **_: Any) -> None:
         name = f"{model.service_model.service_name}.{model.name}"
         self.calls.append(name)
-        if name in self.faults:
-            raise self.faults[name]
+        if (fault := self._faults.get(name)) is not None:
+            fault.after -= 1
+            if fault.after < 0:
+                raise fault.error
 
     def _ledger_items(self) -> list[dict[str, Any]]:
         return list(self._dynamodb.scan(TableName=self._ledger_table)["Items"])
@@ -193,8 +209,7 @@ class _InProcess(Creator):
     """Creates in the moto of this process instead of a server's."""
 
     def client(self, service: str) -> Any:
-        make: Callable[[str], Any] = boto3.client
-        return make(service)
+        return boto3.client(service)  # type: ignore[call-overload] # the stubs know literal names only
 
 
 def _restore_environment(environment: Mapping[str, str]) -> None:
