@@ -580,6 +580,27 @@ class TestAdopt:
         assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
         assert subject.record("message-1") == before
 
+    @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED])
+    def test_corrects_what_was_settled_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
+        """Only the last attempt was certainly not sent."""
+        ledger, first = subject.ledger, entry(on_unknown="resend")
+        ledger.unknown(claim(ledger, first), "timed_out", now=NOW)
+        unknown = subject.record("message-1")
+        again = ledger.claim(first, owner="later", lease_until=int(NOW) + 400, now=NOW + 121, after=unknown)
+        assert isinstance(again, Claim)
+        if state is State.REJECTED:
+            ledger.rejected(again, "rejected", "rejected (status 400)", now=NOW + 122)
+        else:
+            ledger.not_sent(again, "unreachable", now=NOW + 122)
+            ledger.expired(first, now=NOW + 200)
+        before = subject.record("message-1")
+        assert before is not None
+        assert before.state is state
+        assert ledger.adopt("message-1", "gw-1", now=NOW + 300) == before
+        after = subject.record("message-1")
+        assert after is not None
+        assert (after.state, after.gateway_id) == (State.ACCEPTED, "gw-1")
+
     def test_makes_no_record(self, subject: Subject) -> None:
         assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
         assert subject.record("message-1") is None

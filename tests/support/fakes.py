@@ -166,7 +166,9 @@ class MemoryLedger(_Steps):
     def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
         with self._step("adopt"):
             old = self.records.get(key)
-            if old is None or old.gateway_id is not None or old.state in (State.REJECTED, State.EXPIRED):
+            if old is None or old.gateway_id is not None:
+                return None
+            if old.state in (State.REJECTED, State.EXPIRED) and old.unknown_outcomes == 0:
                 return None
             self.records[key] = replace(
                 old,

@@ -137,7 +137,8 @@ class Ledger(Protocol):
     def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
         """A callback proved that this message was sent: SENDING, RETRY, UNKNOWN, or ACCEPTED without an id → ACCEPTED.
 
-        Returns the record as it was before, or None if the proof came too late to matter.
+        REJECTED and EXPIRED too, if an outcome was unknown before: they are certain of the last attempt only. Returns
+        the record as it was before, or None if the proof came too late to matter.
         """
 
 
@@ -313,7 +314,8 @@ class DynamoLedger:
             key,
             "SET #state = :accepted, gateway_id = :gateway_id, accepted_at = if_not_exists(accepted_at, :now),"
             " settled_by = :callback REMOVE lease_until, destination, #segments, masked",
-            "attribute_not_exists(gateway_id) AND #state IN (:sending, :retry, :unknown, :accepted)",
+            "attribute_not_exists(gateway_id)"
+            " AND (#state IN (:sending, :retry, :unknown, :accepted) OR unknown_outcomes > :none)",
             {
                 ":accepted": State.ACCEPTED,
                 ":sending": State.SENDING,
@@ -322,6 +324,7 @@ class DynamoLedger:
                 ":gateway_id": gateway_id,
                 ":now": format_rfc3339(now),
                 ":callback": "callback",
+                ":none": 0,
             },
         )
         return None if isinstance(before, _Refusal) else _record(key, before)

@@ -410,6 +410,8 @@ class _Attempt:
     def _rejected(self, claim: Claim, outcome: Outcome, reason: DeadLetterReason, detail: str) -> Handled:
         # The gateway's own words may quote the text: they go with the body, not into the ledger.
         words = _words(outcome)
+        if claim.unknown_outcomes:
+            detail += "; the outcome of an earlier try is unknown"  # this try was not sent, but that one may have been
         refused_by = self._write(lambda: self.sender.ledger.rejected(claim, reason.value, words, now=self.now))
         if refused_by is not None:
             return self._refused(refused_by)
