@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import io
 import math
+import re
 import socket
 import ssl
 import threading
@@ -118,19 +119,34 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineFile(self._sock, self._exchange))
 
 
+# Stricter than http.client, which takes `2_02`, `+202` and `HTTP/9 202` for a status too.
+_STATUS_LINE_START: Final = re.compile(rb"HTTP/1\.(?P<minor>\d) (?P<status>[1-9]\d\d)[ \r\n]?")
+_STATUS_LINE_START_BYTES: Final = len(b"HTTP/1.1 202 ")
+_MAX_LINE_BYTES: Final = 64 * 1024
+
+
 class _Response(http.client.HTTPResponse):
-    """Notes the status even if the headers or the body after it never come."""
+    """Notes the status once its three digits are certain, even if nothing after them ever comes."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         self._exchange = _thread.exchange
         super().__init__(_DeadlineSocket(sock, self._exchange), *args, **kwargs)  # type: ignore[arg-type] # only makefile is used
 
-    def begin(self) -> None:
-        try:
-            super().begin()
-        finally:
-            if isinstance(self.status, int):
-                self._exchange.status = self.status
+    def _read_status(self) -> tuple[str, int, str]:
+        """http.client's hook: version, status and reason phrase (which nobody needs)."""
+        start = self.fp.read(_STATUS_LINE_START_BYTES)
+        if not start:
+            raise http.client.RemoteDisconnected("closed without an answer")
+        match = _STATUS_LINE_START.fullmatch(start)
+        if match is None or int(match["status"]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise http.client.BadStatusLine("no status line of HTTP/1")
+        status = int(match["status"])
+        if status >= 200:
+            self._exchange.status = status
+        if not start.endswith(b"\n") and len(self.fp.readline(_MAX_LINE_BYTES + 1)) > _MAX_LINE_BYTES:
+            raise http.client.LineTooLong("status line")
+        # http.client skips only 100 and takes 103 for the answer; the real one would then answer our next request.
+        return f"HTTP/1.{match['minor'].decode()}", status if status >= 200 else http.HTTPStatus.CONTINUE, ""
 
 
 class _TrackingMixin:
@@ -148,12 +164,17 @@ class _TrackingMixin:
             addresses = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             reason = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
-            raise NameResolutionError(connection.host, connection, reason) from error
+            raise NameResolutionError(connection.host, connection, reason) from reason
         failure: OSError = OSError("no address")
-        for family, kind, protocol, _, address in addresses:
-            sock = socket.socket(family, kind, protocol)
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             try:
-                sock.settimeout(max(0.001, deadline - time.monotonic()))
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:  # no IPv6 on this machine
+                failure = error
+                continue
+            try:
+                # An equal share of what is left: a silent first address must not use up the time of the others.
+                sock.settimeout(max(0.001, (deadline - time.monotonic()) / (len(addresses) - tried)))
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.connect(address)
                 sock.settimeout(max(0.001, deadline - time.monotonic()))  # the TLS handshake counts too
@@ -285,7 +306,7 @@ class Transport:
             return _answer(exchange, started, failure=failure_code(error))
         with _closing(response):
             try:
-                content = response.raw.read(MAX_BODY_BYTES + 1, decode_content=False)
+                content = _read_body(response)
             except Exception as error:  # noqa: BLE001
                 return _answer(exchange, started, response=response, failure=failure_code(error))
         if len(content) > MAX_BODY_BYTES:
@@ -302,6 +323,17 @@ def _headers(headers: Mapping[str, str] | None, body: bytes | None) -> dict[str,
     if body is not None:
         common["Content-Type"] = "application/json"
     return common | dict(headers or {})
+
+
+def _read_body(response: requests.Response) -> bytes:
+    """The body, or one byte more than is allowed. Raises if it ended early: the read after a short one tells."""
+    body = b""
+    while len(body) <= MAX_BODY_BYTES:
+        part: bytes = response.raw.read(MAX_BODY_BYTES + 1 - len(body), decode_content=False)
+        if not part:
+            break
+        body += part
+    return body
 
 
 def _answer(
@@ -341,6 +373,7 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ConnectionRefusedError, "connection_refused"),
     (http.client.RemoteDisconnected, "closed_without_answer"),
     (ConnectionError, "connection_lost"),
+    (http.client.IncompleteRead, "cut_short"),
     (http.client.HTTPException, "not_http"),
     (OSError, "network_error"),
 )
