@@ -4,6 +4,7 @@ Options are environment variables (local/options.py); local/README.md explains t
 """
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ class Stopped(BaseException):
 def main() -> int:
     """The exit status: 0, or 1 when an example did not reach its end, or 2 when the stack cannot start."""
     display = Display()
+    _forget_aws_settings()
     try:
         options = read_options()
         with _ended_by_signals():
@@ -39,6 +41,13 @@ def main() -> int:
     except (OptionError, StackError) as error:
         display.line(f"make run: {error}")
         return 2
+
+
+def _forget_aws_settings() -> None:
+    """Whatever account and profile this shell is set up for has no part in a local stack."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
 @contextlib.contextmanager
@@ -66,8 +75,9 @@ def _run(options: Options, display: Display) -> int:
             progress=lambda step: display.progress(f"{step} …"),
         )
         stack = exit_stack.enter_context(LocalStack(config))
-        exit_stack.callback(endpoints.remove)
-        endpoints.write(endpoints.variables(stack))
+        values = endpoints.variables(stack)
+        exit_stack.callback(endpoints.remove, values)
+        endpoints.write(values)
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
         _tell_where(stack, options, display)
         watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter))
@@ -101,8 +111,8 @@ def _tell_where(stack: LocalStack, options: Options, display: Display) -> None:
         ("AWS (SQS, DynamoDB, …)", stack.endpoint_url),
         ("callback API", stack.api_url),
         ("gateway", stack.gateway_url),
-        ("addresses for your shell", _relative(endpoints.PATH)),
-        ("log of the functions", _relative(LOG_PATH)),
+        ("addresses for your shell", endpoints.PATH),
+        ("log of the functions", LOG_PATH),
     ]
     if stack.simulator is not None:
         rows.insert(3, ("its control endpoint", f"{stack.simulator.control_url} (seed {stack.simulator.seed})"))
@@ -114,7 +124,7 @@ def _tell_what_next(stack: LocalStack, display: Display) -> None:
     display.line(f"""
 It stays up until Ctrl-C; what happens to further messages shows below. In another terminal:
 
-  source {_relative(endpoints.PATH)}
+  source {endpoints.PATH}
 
   # Put a message on the queue, with the AWS CLI or with Python
   aws sqs send-message --endpoint-url "$AWS_ENDPOINT_URL" --queue-url "$OUTBOUND_QUEUE_URL" \\
@@ -169,10 +179,6 @@ class _FunctionLog:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._file.close()
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(endpoints.PATH.parent.parent))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from local.stack import LocalStack
 
-PATH = Path(__file__).resolve().parent.parent / ".local" / "endpoints.env"
+PATH = Path(".local/endpoints.env")
+"""In the folder in which `make run` was called."""
 
 
 def variables(stack: LocalStack) -> dict[str, str]:
@@ -47,10 +48,14 @@ def write(values: Mapping[str, str], path: Path = PATH) -> None:
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
-    path.write_text("".join(lines), encoding="utf-8")
+    path.write_text(_text(values), encoding="utf-8")
 
 
-def remove(path: Path = PATH) -> None:
-    """Remove the file, if it is there."""
-    path.unlink(missing_ok=True)
+def remove(values: Mapping[str, str], path: Path = PATH) -> None:
+    """Remove the file, unless another stack has written its own meanwhile."""
+    if path.exists() and path.read_text(encoding="utf-8") == _text(values):
+        path.unlink()
+
+
+def _text(values: Mapping[str, str]) -> str:
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())

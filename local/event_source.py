@@ -80,6 +80,7 @@ class EventSource:
         self._free = threading.Semaphore(config.concurrency)
         self._may_poll = threading.Event()
         self._stopping = threading.Event()
+        self._waits = threading.Event()
         self._poller = threading.Thread(target=self._poll_until_stopped, name="event source poller", daemon=True)
         self.enabled = config.enabled
 
@@ -94,6 +95,11 @@ class EventSource:
             self._may_poll.set()
         else:
             self._may_poll.clear()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is disabled and the last poll has ended, so that nothing is taken any more."""
+        return self._waits.is_set() and not self.enabled
 
     def start(self) -> None:
         """Start polling."""
@@ -113,7 +119,9 @@ class EventSource:
 
     def _poll_until_stopped(self) -> None:
         while not self._stopping.is_set():
+            self._waits.set()
             self._may_poll.wait()
+            self._waits.clear()
             self._free.acquire()
             try:
                 messages = [] if self._stopping.is_set() or not self.enabled else self._next_batch()

@@ -90,6 +90,7 @@ EXAMPLES = (
 class Sent:
     """A message on the queue, with the end it should reach."""
 
+    file: str
     key: str
     number: str
     what: str
@@ -145,7 +146,7 @@ def _message(example: Example, record: dict[str, Any], end: End, now: datetime) 
         for name, value in record["messageAttributes"].items()
     }
     key = fields.get("message_id") or attributes.get("message_id", {}).get("StringValue") or example.file
-    return Sent(str(key), str(fields.get("destination", "")), example.what, body, attributes, end)
+    return Sent(example.file, str(key), str(fields.get("destination", "")), example.what, body, attributes, end)
 
 
 def _fields(body: str) -> dict[str, Any]:

@@ -117,6 +117,7 @@ class Function:
             sandbox.release()
         self._idle.clear()
         self._alive.clear()
+        self._free.release(self.config.max_sandboxes)  # who comes later is told so
 
     def process_ids(self) -> list[int]:
         """The processes that stand ready or are busy."""
@@ -274,6 +275,8 @@ def _environment(config: FunctionConfig) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(config.memory_mb),
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{config.name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": f"local/{uuid.uuid4().hex}",
+        "AWS_CONFIG_FILE": os.devnull,  # this machine's own AWS settings have no part in it
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "LAMBDA_TASK_ROOT": str(config.code),
         "PYTHONPATH": os.pathsep.join(str(path) for path in (config.code, *config.layers)),
         "TZ": ":UTC",

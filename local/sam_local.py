@@ -1,0 +1,63 @@
+"""`.local/sam-template.json`: template.yaml as `sam local` needs it to run the built functions against the running stack.
+
+A template of its own, because `sam local` gives a function only those variables that its template declares: what makes
+a run local (`AWS_ENDPOINT_URL`, `GATEWAY_ALLOW_HTTP`) is in no deployed template, so no file for `--env-vars` could set
+it. It names this machine's processor too, since the default, arm64, runs on no other without an emulator.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from local.stack import LocalStack
+from local.template import read_template
+
+PATH = Path(".local/sam-template.json")
+"""In the folder in which `make run` was called; samconfig.toml names it."""
+BUILD_FOLDER: Final = Path(".aws-sam/build")
+"""Beside template.yaml: what `sam build` made."""
+HOST: Final = "host.docker.internal"
+"""What a container calls this machine: Docker Desktop by itself, Linux through samconfig.toml's `add_host`."""
+
+
+def template(stack: LocalStack, machine: str | None = None) -> dict[str, Any]:
+    """The template for `sam local`: every function with its built folder, this machine's processor and its variables."""
+    source = stack.config.template_path
+    document = read_template(source)
+    architecture = "arm64" if (machine or platform.machine()) in ("arm64", "aarch64") else "x86_64"
+    document["Globals"]["Function"].pop("Environment", None)
+    for logical_id, resource in document["Resources"].items():
+        built = str(source.parent / BUILD_FOLDER / logical_id)
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::Serverless::LayerVersion":
+            properties["ContentUri"] = built
+        elif resource["Type"] == "AWS::Serverless::Function":
+            properties["CodeUri"] = built
+            properties["Architectures"] = [architecture]
+            environment = stack.functions[logical_id].config.environment
+            properties["Environment"] = {"Variables": _as_seen_from_a_container(environment, stack.host)}
+    return document
+
+
+def _as_seen_from_a_container(environment: Mapping[str, str], host: str) -> dict[str, str]:
+    return {name: value.replace(f"http://{host}:", f"http://{HOST}:") for name, value in environment.items()}
+
+
+def write(document: Mapping[str, Any], path: Path = PATH) -> None:
+    """Write the file, readable by its owner only."""
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(_text(document), encoding="utf-8")
+
+
+def remove(document: Mapping[str, Any], path: Path = PATH) -> None:
+    """Remove the file, unless another stack has written its own meanwhile."""
+    if path.exists() and path.read_text(encoding="utf-8") == _text(document):
+        path.unlink()
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2)

@@ -1,0 +1,179 @@
+"""What API Gateway does around a function, over real HTTP, with a function that tells what it got."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from local.callback_api import CallbackApi, api_config
+from local.function import FunctionError, Invocation
+from local.stack import listen
+
+ARN = "arn:aws:lambda:ap-southeast-2:123456789012:function:Receiver"
+URI = f"arn:aws:apigateway:ap-southeast-2:lambda:path/2015-03-31/functions/{ARN}/invocations"
+OPERATION = {"x-amazon-apigateway-integration": {"type": "aws_proxy", "httpMethod": "POST", "uri": URI}}
+BODY: dict[str, Any] = {"paths": {"/things": {"post": OPERATION}}}
+
+
+class Receiver:
+    """Stands for the function: remembers its events and gives the answer it was told to."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.answer = Invocation("1", result={"statusCode": 200, "body": "done"})
+
+    def __call__(self, event: dict[str, Any]) -> Invocation:
+        self.events.append(event)
+        return self.answer
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+def serve(receiver: Receiver) -> Iterator[Callable[..., str]]:
+    """Serves an API with this OpenAPI body as stage `v1`; its base URL."""
+    served: list[CallbackApi] = []
+
+    def start(body: dict[str, Any] = BODY) -> str:
+        listener = listen("127.0.0.1", 0, "test")
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        served.append(CallbackApi(api_config("abc", "v1", body), listener, {ARN: receiver}))
+        served[-1].start()
+        return url
+
+    yield start
+    for api in served:
+        api.stop()
+
+
+def test_a_request_becomes_the_event_of_a_proxy_integration(serve: Callable[..., str], receiver: Receiver) -> None:
+    url = serve()
+    answer = requests.post(
+        f"{url}/things?a=1&a=2", data="täxt".encode(), headers={"X-Own": "value", "User-Agent": "test"}, timeout=10
+    )
+
+    assert (answer.status_code, answer.text, answer.headers["Content-Type"]) == (200, "done", "application/json")
+    (event,) = receiver.events
+    assert (event["resource"], event["path"], event["httpMethod"]) == ("/things", "/things", "POST")
+    assert (event["body"], event["isBase64Encoded"]) == ("täxt", False)
+    assert (event["headers"]["X-Own"], event["multiValueHeaders"]["X-Own"]) == ("value", ["value"])
+    assert event["multiValueQueryStringParameters"] == {"a": ["1", "2"]}
+    context = event["requestContext"]
+    assert (context["stage"], context["path"], context["resourcePath"]) == ("v1", "/v1/things", "/things")
+    assert context["identity"] == {"sourceIp": "127.0.0.1", "userAgent": "test"}
+    assert context["requestId"] == answer.headers["x-amzn-RequestId"]
+
+
+def test_no_body_is_null_and_bytes_that_are_no_text_are_mangled(serve: Callable[..., str], receiver: Receiver) -> None:
+    url = serve()
+    requests.post(f"{url}/things", timeout=10)
+    requests.post(f"{url}/things", data=b"\xff", timeout=10)
+
+    assert [event["body"] for event in receiver.events] == [None, "\ufffd"]
+
+
+def test_binary_media_types_come_as_base64(serve: Callable[..., str], receiver: Receiver) -> None:
+    url = serve(BODY | {"x-amazon-apigateway-binary-media-types": ["application/octet-stream"]})
+    requests.post(f"{url}/things", data=b"\xff", headers={"Content-Type": "application/octet-stream; a=b"}, timeout=10)
+
+    (event,) = receiver.events
+    assert (event["body"], event["isBase64Encoded"]) == ("/w==", True)
+
+
+def test_a_chunked_body_is_read_and_the_connection_is_used_again(serve: Callable[..., str], receiver: Receiver) -> None:
+    url = serve()
+    with requests.Session() as session:
+        for _ in range(2):
+            session.post(f"{url}/things", data=iter([b"one ", b"two"]), timeout=10)
+
+    assert [event["body"] for event in receiver.events] == ["one two"] * 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Invocation("1", error=FunctionError("ValueError", "no")),
+        Invocation("1", result=None),
+        Invocation("1", result="text"),
+        Invocation("1", result={"statusCode": 200, "body": {"not": "text"}}),
+        Invocation("1", result={"statusCode": "many"}),
+    ],
+)
+def test_an_answer_that_is_none_is_a_502(serve: Callable[..., str], receiver: Receiver, answer: Invocation) -> None:
+    receiver.answer = answer
+    response = requests.post(f"{serve()}/things", timeout=10)
+
+    assert (response.status_code, response.json()) == (502, {"message": "Internal server error"})
+
+
+def test_an_answers_headers_go_out_some_renamed(serve: Callable[..., str], receiver: Receiver) -> None:
+    headers = {"WWW-Authenticate": "Basic", "X-Number": 5, "Content-Type": "text/plain"}
+    result = {"statusCode": 401, "headers": headers, "multiValueHeaders": {"X-Many": ["a", "b"]}, "body": "no"}
+    receiver.answer = Invocation("1", result=result)
+    response = requests.post(f"{serve()}/things", timeout=10)
+
+    assert response.status_code == 401
+    assert response.headers["x-amzn-Remapped-WWW-Authenticate"] == "Basic"
+    assert "WWW-Authenticate" not in response.headers
+    assert (response.headers["X-Number"], response.headers["X-Many"]) == ("5", "a, b")
+    assert response.headers["Content-Type"] == "text/plain"
+
+
+def with_validator(validates: bool, **more: Any) -> dict[str, Any]:
+    """An API whose route requires the header X-Token."""
+    operation = OPERATION | {
+        "parameters": [{"name": "X-Token", "in": "header", "required": True, "type": "string"}],
+        "x-amazon-apigateway-request-validator": "own",
+    }
+    validators = {"own": {"validateRequestParameters": validates, "validateRequestBody": False}}
+    return {
+        "paths": {"/things": {"post": operation}},
+        "x-amazon-apigateway-request-validators": validators,
+        **more,
+    }
+
+
+def test_a_missing_required_header_does_not_reach_the_function(serve: Callable[..., str], receiver: Receiver) -> None:
+    url = serve(with_validator(True))
+
+    refused = requests.post(f"{url}/things", timeout=10)
+    taken = requests.post(f"{url}/things", headers={"x-token": "t"}, timeout=10)
+
+    assert (refused.status_code, refused.json()) == (400, {"message": "Missing required request parameters"})
+    assert (taken.status_code, len(receiver.events)) == (200, 1)
+
+
+def test_without_a_validator_a_required_header_is_not_required(serve: Callable[..., str], receiver: Receiver) -> None:
+    assert requests.post(f"{serve(with_validator(False))}/things", timeout=10).status_code == 200
+    assert len(receiver.events) == 1
+
+
+def test_a_gateway_response_of_the_template_is_used_and_its_default_too(serve: Callable[..., str]) -> None:
+    own = {
+        "BAD_REQUEST_PARAMETERS": {
+            "statusCode": "401",
+            "responseParameters": {"gatewayresponse.header.WWW-Authenticate": "'Basic realm=\"x\"'"},
+            "responseTemplates": {"application/json": '{"own":$context.error.messageString}'},
+        },
+        "DEFAULT_4XX": {"responseTemplates": {"application/json": '{"message":"constant"}'}},
+    }
+    url = serve(with_validator(True, **{"x-amazon-apigateway-gateway-responses": own}))
+
+    missing = requests.post(f"{url}/things", timeout=10)
+    nowhere = requests.post(f"{url}/nothing", timeout=10)
+
+    assert (missing.status_code, missing.json()) == (401, {"own": "Missing required request parameters"})
+    assert missing.headers["WWW-Authenticate"] == 'Basic realm="x"'
+    assert (nowhere.status_code, nowhere.json()) == (403, {"message": "constant"})
+
+
+def test_another_integration_is_refused() -> None:
+    mock = {"x-amazon-apigateway-integration": {"type": "mock", "uri": ""}}
+
+    with pytest.raises(ValueError, match="POST /things is no Lambda proxy integration"):
+        api_config("abc", "v1", json.loads(json.dumps({"paths": {"/things": {"post": mock}}})))
