@@ -163,7 +163,7 @@ def parse_message(body: str, *, now: float) -> OutboundMessage:
     """The message in an SQS body, or `InvalidMessageError` that names every broken field and its rule."""
     try:
         # Not model_validate_json: it ignores a field's Python name where only the alias is allowed (pydantic 2.13).
-        fields = from_json(body, allow_inf_nan=False)
+        fields = from_json(body.encode(), allow_inf_nan=False)
     except ValueError as error:
         raise InvalidMessageError(f"body: must be JSON; {error}") from None
     try:
