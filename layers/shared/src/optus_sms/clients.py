@@ -9,7 +9,10 @@ import boto3
 from botocore.config import Config
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
@@ -30,9 +33,24 @@ def _session() -> boto3.Session:
     return boto3.Session()
 
 
+def cloudwatch() -> CloudWatchClient:
+    """A client for what the functions have measured."""
+    return _session().client("cloudwatch", config=_CONFIG)
+
+
 def dynamodb() -> DynamoDBClient:
     """A client for the two tables."""
     return _session().client("dynamodb", config=_CONFIG)
+
+
+def lambda_() -> LambdaClient:
+    """A client for the queue's event source mapping."""
+    return _session().client("lambda", config=_CONFIG)
+
+
+def eventbridge() -> EventBridgeClient:
+    """A client for the event bus."""
+    return _session().client("events", config=_CONFIG)
 
 
 def secrets_manager() -> SecretsManagerClient:
