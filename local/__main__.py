@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from local import endpoints
+from local import endpoints, sam_local
 from local.display import Display
 from local.examples import run_examples, run_many
 from local.options import LOOPBACK, OptionError, Options, read_options
@@ -78,6 +78,9 @@ def _run(options: Options, display: Display) -> int:
         values = endpoints.variables(stack)
         exit_stack.callback(endpoints.remove, values)
         endpoints.write(values)
+        sam_template = sam_local.template(stack)
+        exit_stack.callback(sam_local.remove, sam_template)
+        sam_local.write(sam_template)
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
         _tell_where(stack, options, display)
         watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter))
@@ -112,6 +115,7 @@ def _tell_where(stack: LocalStack, options: Options, display: Display) -> None:
         ("callback API", stack.api_url),
         ("gateway", stack.gateway_url),
         ("addresses for your shell", endpoints.PATH),
+        ("template for `sam local`", sam_local.PATH),
         ("log of the functions", LOG_PATH),
     ]
     if stack.simulator is not None:

@@ -1,4 +1,4 @@
-"""`.local/sam-template.json`: template.yaml as `sam local` needs it to run the built functions against the running stack.
+"""`.local/sam-template.json`: template.yaml as `sam local` needs it to run the built functions on the running stack.
 
 A template of its own, because `sam local` gives a function only those variables that its template declares: what makes
 a run local (`AWS_ENDPOINT_URL`, `GATEWAY_ALLOW_HTTP`) is in no deployed template, so no file for `--env-vars` could set
@@ -23,7 +23,7 @@ HOST: Final = "host.docker.internal"
 
 
 def template(stack: LocalStack, machine: str | None = None) -> dict[str, Any]:
-    """The template for `sam local`: every function with its built folder, this machine's processor and its variables."""
+    """The template for `sam local`: each function with its built folder, this machine's processor, its variables."""
     source = stack.config.template_path
     document = read_template(source)
     architecture = "arm64" if (machine or platform.machine()) in ("arm64", "aarch64") else "x86_64"
