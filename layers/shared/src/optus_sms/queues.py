@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 MAX_VISIBILITY_SECONDS: Final = 43_200  # SQS: 12 hours from the receive
-_MAX_DETAIL: Final = 1000
+_MAX_ATTRIBUTE: Final = 1000
 # What an SQS body and attribute may not hold (SendMessage: "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | …").
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -29,6 +29,7 @@ class DeadLetterReason(StrEnum):
     UNKNOWN_OUTCOME = "unknown_outcome"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     UNREADABLE_CALLBACK = "unreadable_callback"
+    UNPUBLISHED_EVENT = "unpublished_event"  # in UnpublishedEventsQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class SqsQueues:
         body, encoding = _storable(letter.body)
         attributes = {
             "reason": letter.reason.value,
-            "detail": _FORBIDDEN.sub("?", letter.detail)[:_MAX_DETAIL] or "-",
+            "detail": letter.detail,
             "message_id": letter.message_id,
             "time": format_rfc3339(now),
         }
@@ -100,4 +101,5 @@ def _storable(body: str | bytes) -> tuple[str, str | None]:
 
 
 def _string(value: str) -> MessageAttributeValueTypeDef:
-    return {"DataType": "String", "StringValue": value}
+    """An attribute that SQS accepts: neither empty nor with characters that it can't hold."""
+    return {"DataType": "String", "StringValue": _FORBIDDEN.sub("?", value)[:_MAX_ATTRIBUTE] or "-"}
