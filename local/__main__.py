@@ -18,7 +18,9 @@ from local import endpoints, sam_local
 from local.display import Display
 from local.examples import run_examples, run_many
 from local.options import LOOPBACK, OptionError, Options, read_options
+from local.resources import ResourceError
 from local.stack import LocalStack, StackConfig, StackError
+from local.template import TemplateError
 from local.watcher import Watcher
 
 LOG_PATH = endpoints.PATH.with_name("functions.log")
@@ -38,7 +40,7 @@ def main() -> int:
             return _run(options, display)
     except Stopped:
         return 0
-    except (OptionError, StackError) as error:
+    except (OptionError, StackError, ResourceError, TemplateError) as error:
         display.line(f"make run: {error}")
         return 2
 
@@ -83,7 +85,7 @@ def _run(options: Options, display: Display) -> int:
         sam_local.write(sam_template)
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
         _tell_where(stack, options, display)
-        watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter))
+        watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter, display.event))
         all_reached = _send(stack, watcher, options, display)
         if options.once:
             return 0 if all_reached else 1

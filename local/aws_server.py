@@ -14,7 +14,10 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import cache
+from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -31,10 +34,20 @@ def serve(listening_fd: int) -> None:
     dispatcher = DomainDispatcherApplication(create_backend_app)
     # It lists moto's own folder to find out who answers a host, for every request: a fifth of moto's time.
     dispatcher.get_backend_for_host = cache(dispatcher.get_backend_for_host)
+    one_at_a_time = threading.Lock()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # A conditional write is one step in DynamoDB. In moto it is several, and another thread can see the item half
+        # made: the second of two equal messages would find a record without a state.
+        is_dynamodb = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
+        with one_at_a_time if is_dynamodb else nullcontext():
+            answer: Iterable[bytes] = dispatcher(environ, start_response)
+            return answer
+
     server = make_server(
         host,
         port,
-        dispatcher,
+        application,
         threaded=True,
         request_handler=MotoRequestHandler,
         fd=listening_fd,
