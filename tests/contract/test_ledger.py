@@ -16,7 +16,18 @@ from moto import mock_aws
 
 from optus_sms import clients
 from optus_sms.dynamodb import Item, unmarshal
-from optus_sms.ledger import Claim, DynamoLedger, Entry, Ledger, Record, State, _record
+from optus_sms.ledger import (
+    ABANDONED_SECONDS,
+    LAPSE_SECONDS,
+    UNRESOLVED_SECONDS,
+    Claim,
+    DynamoLedger,
+    Entry,
+    Ledger,
+    Record,
+    State,
+    _record,
+)
 from tests.support.aws import REGION, create_table
 from tests.support.builders import NOW, entry
 from tests.support.fakes import MemoryLedger
@@ -44,10 +55,12 @@ def _in_memory() -> Subject:
         "ttl": ledger.ttls,
         "other_gateway_ids": ledger.other_gateway_ids,
         "late_evidence": ledger.late_evidence,
+        "look_at": ledger.look_at,
     }
 
     def delete(key: str) -> None:
         del ledger.records[key], ledger.ttls[key]
+        ledger.look_at.pop(key, None)
 
     return Subject(ledger, ledger.records.get, lambda key, name: extras[name].get(key), delete)
 
@@ -680,3 +693,109 @@ class TestTheSdkRepeatsAWrite:
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-9")
+
+
+def due(ledger: Ledger, state: State, *, now: float) -> list[str]:
+    return [record.key for record in ledger.due(state, now=now, limit=100)]
+
+
+DUE_AT = {
+    State.SENDING: LEASE + LAPSE_SECONDS,
+    State.RETRY: int(NOW) + ABANDONED_SECONDS,
+    State.UNKNOWN: int(NOW) + UNRESOLVED_SECONDS,
+}
+
+
+class TestUndecided:
+    @pytest.mark.parametrize("state", sorted(DUE_AT))
+    def test_is_listed_and_due_when_its_time_has_come(self, ledger: Ledger, state: State) -> None:
+        bring_to(ledger, state)
+        assert ledger.count_undecided(state) == 1
+        assert due(ledger, state, now=DUE_AT[state] - 1) == []
+        assert due(ledger, state, now=DUE_AT[state]) == ["message-1"]
+        assert [other for other in State if other is not state and ledger.count_undecided(other)] == []
+
+    @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.EXPIRED])
+    def test_a_decision_ends_it(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        assert [other for other in State if subject.ledger.count_undecided(other)] == []
+        assert subject.extra("message-1", "look_at") is None
+
+    def test_expiry_after_a_retry_ends_it(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.RETRY)
+        assert ledger.expired(entry(), now=NOW) is None
+        assert ledger.count_undecided(State.RETRY) == 0
+
+    @pytest.mark.parametrize("state", sorted(DUE_AT))
+    def test_a_callbacks_proof_ends_it(self, ledger: Ledger, state: State) -> None:
+        bring_to(ledger, state)
+        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.count_undecided(state) == 0
+
+    def test_accepted_without_an_id_waits_for_one(self, ledger: Ledger) -> None:
+        mine = claim(ledger)
+        assert ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert due(ledger, State.ACCEPTED, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
+        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.count_undecided(State.ACCEPTED) == 0
+
+    def test_unknown_of_a_scheduled_message_is_due_later(self, ledger: Ledger) -> None:
+        scheduled = entry(ttl=entry().ttl + 60 * 86_400)
+        bring_to(ledger, State.UNKNOWN, scheduled)
+        at = DUE_AT[State.UNKNOWN] + 60 * 86_400
+        assert due(ledger, State.UNKNOWN, now=at - 1) == []
+        assert due(ledger, State.UNKNOWN, now=at) == ["message-1"]
+
+    def test_a_new_claim_is_due_by_its_own_lease(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.RETRY)
+        claim(ledger, owner="next")
+        assert due(ledger, State.RETRY, now=NOW + 2 * ABANDONED_SECONDS) == []
+        assert due(ledger, State.SENDING, now=LEASE + LAPSE_SECONDS) == ["message-1"]
+
+    def test_lapsing_moves_it_on(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.SENDING)
+        (record,) = ledger.due(State.SENDING, now=LEASE + LAPSE_SECONDS, limit=1)
+        assert ledger.lapsed(record, now=LEASE + LAPSE_SECONDS) is None
+        assert due(ledger, State.UNKNOWN, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
+
+
+class TestGiveUp:
+    def test_looks_no_more_and_keeps_the_state(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        assert state_of(subject) is State.UNKNOWN
+        assert subject.ledger.count_undecided(State.UNKNOWN) == 0
+        assert not subject.ledger.give_up(record, now=NOW), "the second time changes nothing"
+
+    def test_a_late_proof_still_counts(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        assert subject.ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert state_of(subject) is State.ACCEPTED
+
+    def test_a_retry_that_was_given_up_can_still_be_claimed(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        claim(subject.ledger)
+        assert subject.ledger.count_undecided(State.SENDING) == 1
+
+    def test_is_refused_when_somebody_claimed_it_meanwhile(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        record = subject.record("message-1")
+        assert record is not None
+        claim(subject.ledger, owner="next")
+        assert not subject.ledger.give_up(record, now=NOW)
+        assert subject.ledger.count_undecided(State.SENDING) == 1
+
+    def test_is_refused_when_a_callback_settled_it_meanwhile(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        subject.ledger.adopt("message-1", "gw-1", now=NOW)
+        assert not subject.ledger.give_up(record, now=NOW)

@@ -14,9 +14,9 @@ from moto import mock_aws
 
 from optus_sms import clients
 from optus_sms.callbacks import ReplyCallback, StatusCallback
-from optus_sms.delivery import FAILURE_STATUSES, STATUS_RANK
-from optus_sms.dynamodb import Item, unmarshal
-from optus_sms.message_store import Applied, DynamoMessageStore, IdTakenError, MessageStore
+from optus_sms.delivery import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
+from optus_sms.dynamodb import Item, shard, unmarshal
+from optus_sms.message_store import MATCH_SECONDS, Applied, Awaiting, DynamoMessageStore, IdTakenError, MessageStore
 from tests.support.aws import REGION, create_table
 from tests.support.builders import HANDSET, NOW, sent_message
 from tests.support.fakes import MemoryMessageStore
@@ -98,13 +98,16 @@ class TestRecordSent:
             "accepted_at": AT,
             "created_at": AT,
             "ttl": int(NOW) + RETENTION_DAYS * DAY,
+            "awaiting": shard(Awaiting.STATUS, "gw-1"),
+            "look_at": int(NOW) + DAY,
         }
 
     def test_again_keeps_the_times_and_moves_the_ttl(self, subject: Subject) -> None:
         subject.store.record_sent(sent_message(), now=NOW)
         before = subject.row("gw-1")
         subject.store.record_sent(sent_message(), now=NOW + 60)
-        assert subject.row("gw-1") == before | {"ttl": int(NOW) + 60 + RETENTION_DAYS * DAY}
+        later = {"ttl": int(NOW) + 60 + RETENTION_DAYS * DAY, "look_at": int(NOW) + 60 + DAY}
+        assert subject.row("gw-1") == before | later
 
     def test_does_not_set_a_status_back(self, subject: Subject) -> None:
         subject.store.record_status(status("received", detail="on the handset"), now=NOW)
@@ -402,3 +405,100 @@ class TestLatestSentTo:
 
     def test_of_nobody_is_none(self, store: MessageStore) -> None:
         assert store.latest_sent_to(HANDSET, since=0.0) is None
+
+
+def due(store: MessageStore, awaiting: Awaiting, *, now: float, limit: int = 100) -> list[str]:
+    return sorted(str(row["id"]) for row in store.due(awaiting, now=now, limit=limit))
+
+
+class TestAwaitingAFinalStatus:
+    def test_a_sent_message_is_due_a_day_later(self, store: MessageStore) -> None:
+        store.record_sent(sent_message(), now=NOW)
+        assert due(store, Awaiting.STATUS, now=NOW + DAY - 1) == []
+        assert due(store, Awaiting.STATUS, now=NOW + DAY) == ["gw-1"]
+        assert due(store, Awaiting.MESSAGE, now=NOW + DAY) == []
+
+    def test_a_scheduled_message_is_due_a_day_after_its_schedule(self, store: MessageStore) -> None:
+        store.record_sent(sent_message(scheduled_at=NOW + 60 * DAY), now=NOW)
+        assert due(store, Awaiting.STATUS, now=NOW + 61 * DAY - 1) == []
+        assert due(store, Awaiting.STATUS, now=NOW + 61 * DAY) == ["gw-1"]
+
+    @pytest.mark.parametrize("name", sorted(FINAL_STATUSES))
+    @pytest.mark.parametrize("callback_first", [False, True])
+    def test_a_final_status_ends_it(self, subject: Subject, name: str, callback_first: bool) -> None:
+        if callback_first:
+            subject.store.record_status(status(name), now=NOW)
+        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.record_status(status(name), now=NOW)
+        assert subject.store.count_awaiting(Awaiting.STATUS) == 0
+        assert {"awaiting", "look_at"}.isdisjoint(subject.row("gw-1"))
+
+    @pytest.mark.parametrize("name", sorted(set(STATUS_RANK) - FINAL_STATUSES))
+    def test_another_status_does_not(self, store: MessageStore, name: str) -> None:
+        store.record_sent(sent_message(), now=NOW)
+        store.record_status(status(name), now=NOW)
+        assert store.count_awaiting(Awaiting.STATUS) == 1
+
+    def test_looking_again_counts_and_moves_the_time(self, subject: Subject) -> None:
+        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.look_again("gw-1", Awaiting.STATUS, at=NOW + 2 * DAY)
+        subject.store.look_again("gw-1", Awaiting.STATUS, at=NOW + 4 * DAY)
+        assert subject.row("gw-1")["looks"] == 2
+        assert due(subject.store, Awaiting.STATUS, now=NOW + 4 * DAY - 1) == []
+        assert due(subject.store, Awaiting.STATUS, now=NOW + 4 * DAY) == ["gw-1"]
+
+    def test_looking_again_does_not_bring_back_what_a_callback_has_ended(self, subject: Subject) -> None:
+        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.record_status(status("received"), now=NOW)
+        ended = subject.row("gw-1")
+        subject.store.look_again("gw-1", Awaiting.STATUS, at=NOW + DAY)
+        subject.store.give_up("gw-1", Awaiting.STATUS, now=NOW + DAY)
+        assert subject.row("gw-1") == ended
+
+    def test_after_giving_up_a_late_callback_still_counts(self, subject: Subject) -> None:
+        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.give_up("gw-1", Awaiting.STATUS, now=NOW)
+        assert subject.row("gw-1")["unresolved_at"] == AT
+        assert subject.store.count_awaiting(Awaiting.STATUS) == 0
+        assert subject.store.record_status(status("received"), now=NOW + 60).applied is Applied.APPLIED
+        assert subject.row("gw-1")["status"] == "received"
+
+    def test_no_more_are_due_than_asked_for_and_none_is_forgotten(self, store: MessageStore) -> None:
+        ids = [f"gw-{number}" for number in range(40)]
+        for gateway_id in ids:
+            store.record_sent(sent_message(gateway_id), now=NOW)
+        assert store.count_awaiting(Awaiting.STATUS) == 40
+        seen: set[str] = set()
+        for _ in range(40):
+            some = due(store, Awaiting.STATUS, now=NOW + DAY, limit=8)
+            assert len(some) <= 8
+            seen |= set(some)
+            for gateway_id in some:
+                store.give_up(gateway_id, Awaiting.STATUS, now=NOW + DAY)
+        assert seen == set(ids)
+
+
+class TestAwaitingAMessage:
+    def test_a_row_without_a_message_is_due_minutes_later(self, store: MessageStore) -> None:
+        store.record_status(status("received", reference="message-1"), now=NOW)
+        store.await_message("gw-1", now=NOW)
+        assert due(store, Awaiting.MESSAGE, now=NOW + MATCH_SECONDS - 1) == []
+        assert due(store, Awaiting.MESSAGE, now=NOW + MATCH_SECONDS) == ["gw-1"]
+        assert store.count_awaiting(Awaiting.MESSAGE) == 1
+
+    def test_a_row_with_a_message_waits_for_none(self, store: MessageStore) -> None:
+        store.record_sent(sent_message(), now=NOW)
+        store.await_message("gw-1", now=NOW)
+        assert store.count_awaiting(Awaiting.MESSAGE) == 0
+        assert store.count_awaiting(Awaiting.STATUS) == 1
+
+    def test_no_row_is_made_for_it(self, subject: Subject) -> None:
+        subject.store.await_message("gw-1", now=NOW)
+        assert subject.row("gw-1") == {}
+
+    def test_the_senders_half_ends_it(self, store: MessageStore) -> None:
+        store.record_status(status("sent", reference="message-1"), now=NOW)
+        store.await_message("gw-1", now=NOW)
+        store.record_sent(sent_message(), now=NOW)
+        assert store.count_awaiting(Awaiting.MESSAGE) == 0
+        assert due(store, Awaiting.STATUS, now=NOW + DAY) == ["gw-1"]

@@ -21,11 +21,28 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from optus_sms.callbacks import ReplyCallback, StatusCallback
 from optus_sms.credentials import GatewayCredentials
-from optus_sms.delivery import STATUS_RANK, contradicts
-from optus_sms.dynamodb import Item, Value
+from optus_sms.delivery import FINAL_STATUSES, STATUS_RANK, contradicts
+from optus_sms.dynamodb import Item, Value, shard
 from optus_sms.gateway import Outcome, Verdict
-from optus_sms.ledger import Claim, Entry, Record, State
-from optus_sms.message_store import Applied, IdTakenError, SentMessage, StatusResult
+from optus_sms.ledger import (
+    ABANDONED_SECONDS,
+    KEEP_SECONDS,
+    LAPSE_SECONDS,
+    UNRESOLVED_SECONDS,
+    Claim,
+    Entry,
+    Record,
+    State,
+)
+from optus_sms.message_store import (
+    FIRST_LOOK_SECONDS,
+    MATCH_SECONDS,
+    Applied,
+    Awaiting,
+    IdTakenError,
+    SentMessage,
+    StatusResult,
+)
 from optus_sms.queues import DeadLetter
 from optus_sms.times import Clock, format_rfc3339
 
@@ -65,6 +82,8 @@ class MemoryLedger(_Steps):
         self.other_gateway_ids: dict[str, frozenset[str]] = {}
         self.late_evidence: dict[str, str] = {}
         self.message_keys: dict[str, frozenset[str]] = {}  # by reference
+        self.look_at: dict[str, int] = {}  # of what is undecided
+        self.unresolved_at: dict[str, float] = {}
 
     def claim(
         self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
@@ -90,6 +109,7 @@ class MemoryLedger(_Steps):
             )
             self.records[entry.key] = new
             self.ttls[entry.key] = entry.ttl
+            self.look_at[entry.key] = lease_until + LAPSE_SECONDS
             return _claim_of(new)
 
     def register_reference(self, reference: str, key: str, *, ttl: int) -> None:
@@ -105,6 +125,7 @@ class MemoryLedger(_Steps):
                 return old
             base = old or Record(entry.key, State.EXPIRED, payload_sha256=entry.payload_sha256)
             self.records[entry.key] = replace(base, state=State.EXPIRED, destination=None, segments=None, masked=False)
+            self.look_at.pop(entry.key, None)
             self.ttls[entry.key] = entry.ttl
             return None
 
@@ -123,7 +144,9 @@ class MemoryLedger(_Steps):
                 payload_sha256=base.payload_sha256 or entry.payload_sha256,
                 accepted_at=base.accepted_at or format_rfc3339(now),
             )
+            self.look_at[claim.key] = entry.ttl - KEEP_SECONDS + UNRESOLVED_SECONDS
             if gateway_id is not None:
+                del self.look_at[claim.key]
                 new = replace(new, gateway_id=gateway_id, destination=None, segments=None, masked=False)
             self.records[claim.key] = new
             self.ttls.setdefault(claim.key, entry.ttl)
@@ -131,7 +154,7 @@ class MemoryLedger(_Steps):
 
     def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
         with self._step("not_sent"):
-            refused_by = self._leave_sending(claim, State.RETRY, reason=reason)
+            refused_by = self._leave_sending(claim, State.RETRY, look_at=int(now) + ABANDONED_SECONDS, reason=reason)
             if refused_by is not None and claim.key in self.records:
                 self.late_evidence[claim.key] = f"attempt {claim.attempt} was certainly not sent: {reason}"
             return refused_by
@@ -139,7 +162,7 @@ class MemoryLedger(_Steps):
     def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
         with self._step("rejected"):
             gone = {"destination": None, "segments": None, "masked": False}
-            return self._leave_sending(claim, State.REJECTED, reason=reason, detail=detail, **gone)
+            return self._leave_sending(claim, State.REJECTED, look_at=None, reason=reason, detail=detail, **gone)
 
     def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
         with self._step("unknown"):
@@ -163,6 +186,24 @@ class MemoryLedger(_Steps):
             answering = [record for record in candidates if (record.reference or record.key) == reference]
             return answering[0] if len(answering) == 1 else None
 
+    def due(self, state: State, *, now: float, limit: int) -> Iterator[Record]:
+        with self._step("due"):
+            listed = [key for key, at in self.look_at.items() if at <= now and self.records[key].state is state]
+            return (self.records[key] for key in listed[:limit])
+
+    def count_undecided(self, state: State) -> int:
+        with self._step("count_undecided"):
+            return sum(self.records[key].state is state for key in self.look_at)
+
+    def give_up(self, record: Record, *, now: float) -> bool:
+        with self._step("give_up"):
+            current = self.records.get(record.key, _vanished(record.key))
+            same = (current.state, current.owner, current.attempts) == (record.state, record.owner, record.attempts)
+            if not same or self.look_at.pop(record.key, None) is None:
+                return False
+            self.unresolved_at[record.key] = now
+            return True
+
     def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
         with self._step("adopt"):
             old = self.records.get(key)
@@ -180,17 +221,24 @@ class MemoryLedger(_Steps):
                 segments=None,
                 masked=False,
             )
+            self.look_at.pop(key, None)
             return old
 
     def _unknown(self, claim: Claim, reason: str, now: float) -> Record | None:
         outcomes = self.records.get(claim.key, _vanished(claim.key)).unknown_outcomes + 1
-        return self._leave_sending(claim, State.UNKNOWN, reason=reason, unknown_at=int(now), unknown_outcomes=outcomes)
+        look_at = self.ttls.get(claim.key, int(now) + KEEP_SECONDS) - KEEP_SECONDS + UNRESOLVED_SECONDS
+        changes = {"reason": reason, "unknown_at": int(now), "unknown_outcomes": outcomes}
+        return self._leave_sending(claim, State.UNKNOWN, look_at=look_at, **changes)
 
-    def _leave_sending(self, claim: Claim, to: State, **changes: Any) -> Record | None:
+    def _leave_sending(self, claim: Claim, to: State, *, look_at: int | None, **changes: Any) -> Record | None:
         old = self.records.get(claim.key, _vanished(claim.key))
         mine = (old.owner, old.attempts) == (claim.owner, claim.attempt)
         if mine and old.state is State.SENDING:
             self.records[claim.key] = replace(old, state=to, lease_until=0, **changes)
+            if look_at is None:
+                self.look_at.pop(claim.key, None)
+            else:
+                self.look_at[claim.key] = look_at
             return None
         return None if mine and old.state is to else old
 
@@ -231,6 +279,8 @@ class MemoryMessageStore(_Steps):
             "handset": message.destination,
             "segments": message.segments,
             "masked": message.masked,
+            "awaiting": shard(Awaiting.STATUS, message.gateway_id),
+            "look_at": int(max(now, message.scheduled_at or 0)) + FIRST_LOOK_SECONDS,
         }
         first: dict[str, Value | None] = {
             "status": "accepted",
@@ -239,7 +289,42 @@ class MemoryMessageStore(_Steps):
             "created_at": at if message.destination else None,
         }
         with self._step("record_sent"):
-            self._update(message.gateway_id, now, known, first)
+            row = self._update(message.gateway_id, now, known, first)
+            if row["status"] in FINAL_STATUSES:
+                self._wait_no_more(message.gateway_id)
+
+    def await_message(self, gateway_id: str, *, now: float) -> None:
+        with self._step("await_message"):
+            if "message_id" not in self.rows.get(gateway_id, {"message_id": "-"}):
+                self.rows[gateway_id] |= {
+                    "awaiting": shard(Awaiting.MESSAGE, gateway_id),
+                    "look_at": int(now) + MATCH_SECONDS,
+                }
+
+    def due(self, awaiting: Awaiting, *, now: float, limit: int) -> Iterator[Item]:
+        with self._step("due"):
+            waiting = [row for row in self.rows.values() if _awaits(row, awaiting)]
+            return iter([dict(row) for row in waiting if cast("int", row["look_at"]) <= now][:limit])
+
+    def count_awaiting(self, awaiting: Awaiting) -> int:
+        with self._step("count_awaiting"):
+            return sum(_awaits(row, awaiting) for row in self.rows.values())
+
+    def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
+        with self._step("look_again"):
+            row = self.rows[gateway_id]
+            if _awaits(row, awaiting):
+                row |= {"look_at": int(at), "looks": cast("int", row.get("looks", 0)) + 1}
+
+    def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
+        with self._step("give_up"):
+            if _awaits(self.rows[gateway_id], awaiting):
+                self.rows[gateway_id]["unresolved_at"] = format_rfc3339(now)
+                self._wait_no_more(gateway_id)
+
+    def _wait_no_more(self, gateway_id: str) -> None:
+        for name in ("awaiting", "look_at"):
+            self.rows[gateway_id].pop(name, None)
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
         key, status = callback.gateway_id, callback.status
@@ -269,6 +354,8 @@ class MemoryMessageStore(_Steps):
         if cast("int", old.get("status_rank", -1)) < rank:
             row = self._update(key, now, known | {"status": status, "status_rank": rank}, first)
             self.rows[key] = row = _with_detail(row, callback.detail)
+            if status in FINAL_STATUSES:
+                self._wait_no_more(key)
             return StatusResult(Applied.APPLIED, dict(row), _contradictory(row))
         if old.get("status") == status and (callback.detail or "") > str(old.get("detail", "")):
             self.rows[key] = row = _with_detail(old, callback.detail)
@@ -320,6 +407,10 @@ class MemoryMessageStore(_Steps):
         row = {**_present(first), **old, **_present(known), "ttl": int(now) + self._keep_seconds}
         self.rows[key] = row
         return dict(row)
+
+
+def _awaits(row: Item, awaiting: Awaiting) -> bool:
+    return row.get("awaiting") == shard(awaiting, cast("str", row["id"]))
 
 
 def _present(values: Mapping[str, Value | None]) -> Item:

@@ -5,13 +5,22 @@ boto3's own serializer goes through Decimal and a dozen type checks for each val
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+# A partition of an index takes about 1000 writes a second, and a throttled index throttles its table; eight carry
+# thousands of messages a second (docs/decisions/due-time-indexes.md).
+SHARDS: Final = 8
+DUE: Final = "look_at"
+_MOST_PAGES_COUNTED: Final = 10  # of 1 MB: a hundred thousand items or so
 
 Value = str | int | bool | frozenset[str]
 Item = dict[str, Value]
@@ -44,6 +53,68 @@ def refused_item(error: ClientError) -> Item | None:
         return None
     response: Mapping[str, Any] = error.response
     return unmarshal(response.get("Item", {}))
+
+
+def shard(kind: str, key: str) -> str:
+    """The partition of a `DueIndex` that lists the item with this key under ``kind``."""
+    return f"{kind}.{zlib.crc32(key.encode()) % SHARDS}"
+
+
+@dataclass(frozen=True)
+class DueIndex:
+    """A sparse index that lists, by kind, the items that somebody has to look at again, and when.
+
+    An item is in it while it has ``attribute`` (its kind, by `shard`) and `DUE` (epoch seconds); ``key``: the table's.
+    """
+
+    client: DynamoDBClient
+    table_name: str
+    index_name: str
+    attribute: str
+    key: str
+
+    def due(self, kind: str, *, now: float, limit: int) -> Iterator[Item]:
+        """The items of a kind whose time has come, read whole and consistently; at most ``limit``, oldest of each shard
+        first. An item may have changed since it was listed.
+        """
+        for partition in self._partitions(kind):
+            answer = self.client.query(
+                TableName=self.table_name,
+                IndexName=self.index_name,
+                KeyConditionExpression="#kind = :kind AND #due <= :now",
+                ExpressionAttributeNames={"#kind": self.attribute, "#due": DUE},
+                ExpressionAttributeValues=marshal({":kind": partition, ":now": int(now)}),
+                Limit=max(1, limit // SHARDS),
+            )
+            for listed in answer["Items"]:
+                found = self.client.get_item(
+                    TableName=self.table_name, Key={self.key: listed[self.key]}, ConsistentRead=True
+                )
+                item = unmarshal(found.get("Item", {}))
+                if item.get(self.attribute) == partition:
+                    yield item
+
+    def count(self, kind: str) -> int:
+        """How many items are listed under a kind; of very many only the first hundred thousand or so are counted."""
+        total = 0
+        for partition in self._partitions(kind):
+            pages = self.client.get_paginator("query").paginate(
+                TableName=self.table_name,
+                IndexName=self.index_name,
+                Select="COUNT",
+                KeyConditionExpression="#kind = :kind",
+                ExpressionAttributeNames={"#kind": self.attribute},
+                ExpressionAttributeValues=marshal({":kind": partition}),
+            )
+            for number, page in enumerate(pages, start=1):
+                total += page["Count"]
+                if number >= _MOST_PAGES_COUNTED // SHARDS + 1:
+                    break
+        return total
+
+    @staticmethod
+    def _partitions(kind: str) -> Iterator[str]:
+        return (f"{kind}.{number}" for number in range(SHARDS))
 
 
 def _marshal(value: Value) -> AttributeValueTypeDef:

@@ -13,18 +13,22 @@
 Items: ``msg#<key>``, one message; ``ref#<reference>``, the keys behind a sender's own reference (two keys make it
 ambiguous for good, and then no more are kept); ``health#gateway`` belongs to `optus_sms.health`. No message text; the
 destination only until the outcome is known, so that a late callback can complete the conversation.
+
+While nothing is decided (SENDING, RETRY, UNKNOWN, and ACCEPTED without an id), a record has ``undecided`` and
+``look_at``, and is listed in the sparse index of these names for `optus_sms.reconciling`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from botocore.exceptions import ClientError
 
-from optus_sms.dynamodb import Item, Value, marshal, refused_item, unmarshal
+from optus_sms.dynamodb import DueIndex, Item, Value, marshal, refused_item, shard, unmarshal
 from optus_sms.times import format_rfc3339
 
 if TYPE_CHECKING:
@@ -34,6 +38,13 @@ if TYPE_CHECKING:
 
 # Longer than queue (10 days), dead-letter queue (14), queue and dead-letter queue again after a redrive.
 KEEP_SECONDS: Final = 60 * 86_400
+# When an undecided record is looked at again (docs/outages.md).
+LAPSE_SECONDS: Final = 15 * 60  # after its lease: long after the queue has delivered the message again
+UNRESOLVED_SECONDS: Final = (
+    8 * 86_400
+)  # after claim or schedule: carriers try for 7 days (Optus, "SMS delivery retry process")
+ABANDONED_SECONDS: Final = 11 * 86_400  # after the last try: the queue keeps a message for 10 days
+UNDECIDED_INDEX: Final = "undecided-index"
 _ALIAS: Final = re.compile(r"#[a-z_]+")  # names that DynamoDB reserves are written so in the expressions below
 
 
@@ -134,6 +145,15 @@ class Ledger(Protocol):
     def sender_of(self, reference: str) -> Record | None:
         """The only record that answers to a reference in a callback; None if there is none or more than one."""
 
+    def due(self, state: State, *, now: float, limit: int) -> Iterator[Record]:
+        """Undecided records of a state whose time to be looked at has come, as they are now; at most ``limit``."""
+
+    def count_undecided(self, state: State) -> int:
+        """How many undecided records have this state."""
+
+    def give_up(self, record: Record, *, now: float) -> bool:
+        """Look no more at a record that still is as it was read, and note since when. A late proof still counts."""
+
     def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
         """A callback proved that this message was sent: SENDING, RETRY, UNKNOWN, or ACCEPTED without an id → ACCEPTED.
 
@@ -155,6 +175,7 @@ class DynamoLedger:
     def __init__(self, client: DynamoDBClient, table_name: str) -> None:
         self._client = client
         self._table_name = table_name
+        self._undecided = DueIndex(client, table_name, UNDECIDED_INDEX, attribute="undecided", key="pk")
 
     def claim(
         self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
@@ -172,7 +193,8 @@ class DynamoLedger:
             "SET #state = :sending, #owner = :owner, lease_until = :lease_until, claimed_at = :now, #ttl = :ttl,"
             " payload_sha256 = :payload, on_unknown = if_not_exists(on_unknown, :on_unknown),"
             " first_claimed_at = if_not_exists(first_claimed_at, :now),"
-            " destination = :destination, #segments = :segments, masked = :masked"
+            " destination = :destination, #segments = :segments, masked = :masked,"
+            " undecided = :undecided, look_at = :look_at"
             + (", #reference = :reference" if entry.reference else "")
             + " ADD attempts :one",
             may_claim,
@@ -188,6 +210,8 @@ class DynamoLedger:
                 ":segments": entry.segments,
                 ":masked": entry.masked,
                 ":reference": entry.reference,
+                ":undecided": shard(State.SENDING, entry.key),
+                ":look_at": lease_until + LAPSE_SECONDS,
                 ":one": 1,
                 **seen,
             },
@@ -217,7 +241,7 @@ class DynamoLedger:
         before = self._write(
             entry.key,
             "SET #state = :expired, payload_sha256 = :payload, expired_at = :now, #ttl = :ttl"
-            " REMOVE destination, #segments, masked",
+            " REMOVE destination, #segments, masked, undecided, look_at",
             "attribute_not_exists(pk) OR (#state = :retry AND payload_sha256 = :payload)",
             {
                 ":expired": State.EXPIRED,
@@ -242,11 +266,17 @@ class DynamoLedger:
             ":ttl": entry.ttl,
         }
         if gateway_id is None:
-            self._write(claim.key, always + " REMOVE lease_until", None, values)
+            without_id: dict[str, Value | None] = {
+                ":undecided": shard(State.ACCEPTED, claim.key),
+                ":look_at": entry.ttl - KEEP_SECONDS + UNRESOLVED_SECONDS,
+            }
+            update = always + ", undecided = :undecided, look_at = :look_at REMOVE lease_until"
+            self._write(claim.key, update, None, values | without_id)
             return None
         before = self._write(
             claim.key,
-            always + ", gateway_id = :gateway_id REMOVE lease_until, destination, #segments, masked",
+            always + ", gateway_id = :gateway_id"
+            " REMOVE lease_until, destination, #segments, masked, undecided, look_at",
             "attribute_not_exists(gateway_id) OR gateway_id = :gateway_id",
             values | {":gateway_id": gateway_id},
         )
@@ -258,7 +288,13 @@ class DynamoLedger:
     def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
         """See `Ledger.not_sent`."""
         refused_by = self._leave_sending(
-            claim, State.RETRY, "SET #state = :to, reason = :reason, tried_at = :now REMOVE lease_until", reason, now
+            claim,
+            State.RETRY,
+            "SET #state = :to, reason = :reason, tried_at = :now, undecided = :undecided, look_at = :look_at"
+            " REMOVE lease_until",
+            reason,
+            now,
+            {":undecided": shard(State.RETRY, claim.key), ":look_at": int(now) + ABANDONED_SECONDS},
         )
         if refused_by is not None:
             evidence = f"attempt {claim.attempt} was certainly not sent: {reason}"
@@ -271,7 +307,7 @@ class DynamoLedger:
             claim,
             State.REJECTED,
             "SET #state = :to, reason = :reason, detail = :detail, rejected_at = :now"
-            " REMOVE lease_until, destination, #segments, masked",
+            " REMOVE lease_until, destination, #segments, masked, undecided, look_at",
             reason,
             now,
             {":detail": detail},
@@ -282,11 +318,18 @@ class DynamoLedger:
         return self._leave_sending(
             claim,
             State.UNKNOWN,
-            "SET #state = :to, reason = :reason, unknown_at = :at, unknown_since = :now REMOVE lease_until"
-            " ADD unknown_outcomes :one",
+            # The item's `ttl` counts from its claim or its schedule, and so does the time until it is unresolved.
+            "SET #state = :to, reason = :reason, unknown_at = :at, unknown_since = :now, undecided = :undecided,"
+            " look_at = if_not_exists(#ttl, :ttl) - :earlier REMOVE lease_until ADD unknown_outcomes :one",
             reason,
             now,
-            {":at": int(now), ":one": 1},
+            {
+                ":at": int(now),
+                ":one": 1,
+                ":undecided": shard(State.UNKNOWN, claim.key),
+                ":ttl": int(now) + KEEP_SECONDS,
+                ":earlier": KEEP_SECONDS - UNRESOLVED_SECONDS,
+            },
         )
 
     def lapsed(self, record: Record, *, now: float) -> Record | None:
@@ -308,12 +351,36 @@ class DynamoLedger:
         answering = [record for record in candidates if (record.reference or record.key) == reference]
         return answering[0] if len(answering) == 1 else None
 
+    def due(self, state: State, *, now: float, limit: int) -> Iterator[Record]:
+        """See `Ledger.due`."""
+        for item in self._undecided.due(state, now=now, limit=limit):
+            yield _record(cast("str", item["pk"]).removeprefix("msg#"), item)
+
+    def count_undecided(self, state: State) -> int:
+        """See `Ledger.count_undecided`."""
+        return self._undecided.count(state)
+
+    def give_up(self, record: Record, *, now: float) -> bool:
+        """See `Ledger.give_up`."""
+        before = self._write(
+            record.key,
+            "SET unresolved_at = :now REMOVE undecided, look_at",
+            "#state = :state AND #owner = :owner AND attempts = :attempts AND attribute_exists(undecided)",
+            {
+                ":now": format_rfc3339(now),
+                ":state": record.state,
+                ":owner": record.owner,
+                ":attempts": record.attempts,
+            },
+        )
+        return not isinstance(before, _Refusal)
+
     def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
         """See `Ledger.adopt`."""
         before = self._write(
             key,
             "SET #state = :accepted, gateway_id = :gateway_id, accepted_at = if_not_exists(accepted_at, :now),"
-            " settled_by = :callback REMOVE lease_until, destination, #segments, masked",
+            " settled_by = :callback REMOVE lease_until, destination, #segments, masked, undecided, look_at",
             "attribute_not_exists(gateway_id)"
             " AND (#state IN (:sending, :retry, :unknown, :accepted) OR unknown_outcomes > :none)",
             {

@@ -2,18 +2,23 @@
 
 Key ``id`` is the gateway's id. MT rows come from two sides, the sender's acceptance and the status callbacks; both only
 add, so that whoever comes second completes the row. A status wins by its rank (`optus_sms.delivery`), in the database.
+
+While an MT row waits for something, it has ``awaiting`` and ``look_at``, and is listed in the sparse index
+``awaiting-index`` for `optus_sms.reconciling`.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from botocore.exceptions import ClientError
 
-from optus_sms.delivery import STATUS_RANK, contradicts
-from optus_sms.dynamodb import Item, Value, marshal, refused_item, unmarshal
+from optus_sms.delivery import FINAL_STATUSES, STATUS_RANK, contradicts
+from optus_sms.dynamodb import DueIndex, Item, Value, marshal, refused_item, shard, unmarshal
 from optus_sms.times import format_rfc3339
 
 if TYPE_CHECKING:
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from optus_sms.callbacks import ReplyCallback, StatusCallback
 
 HANDSET_INDEX: Final = "handset-index"
+AWAITING_INDEX: Final = "awaiting-index"
+FIRST_LOOK_SECONDS: Final = 86_400  # after it was sent: most final statuses come within minutes
+MATCH_SECONDS: Final = 600  # until a callback whose message was not found is looked at again
 _MAX_UNKNOWN_STATUSES: Final = 20
 _NO_REPLY: Final = "(attribute_not_exists(#direction) OR #direction = :direction)"
 
@@ -39,6 +47,14 @@ class SentMessage:
     destination: str | None
     segments: int | None
     masked: bool | None
+    scheduled_at: float | None = None  # epoch seconds, if the gateway is to send it later
+
+
+class Awaiting(StrEnum):
+    """What an MT row waits for."""
+
+    STATUS = "status"  # we sent it, and no final status has come
+    MESSAGE = "message"  # a callback with a reference came, and no message was found for it
 
 
 class Applied(StrEnum):
@@ -72,6 +88,21 @@ class MessageStore(Protocol):
         `IdTakenError` if the id is a reply's.
         """
 
+    def await_message(self, gateway_id: str, *, now: float) -> None:
+        """Let a row that no message was found for be looked at again, if it still has none."""
+
+    def due(self, awaiting: Awaiting, *, now: float, limit: int) -> Iterator[Item]:
+        """Rows that wait and whose time to be looked at has come, as they are now; at most ``limit``."""
+
+    def count_awaiting(self, awaiting: Awaiting) -> int:
+        """How many rows wait for this."""
+
+    def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
+        """Look again at that time (epoch seconds), if the row still waits for this; ``looks`` counts."""
+
+    def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
+        """Look no more at a row that still waits for this, and note since when. A late callback still counts."""
+
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
         """An MO row, once per id; False if it was there. `IdTakenError` if the id is a message we sent."""
 
@@ -98,6 +129,7 @@ class DynamoMessageStore:
         self._client = client
         self._table_name = table_name
         self._keep_seconds = retention_days * 86_400
+        self._awaiting = DueIndex(client, table_name, AWAITING_INDEX, attribute="awaiting", key="id")
 
     def record_sent(self, message: SentMessage, *, now: float) -> None:
         """See `MessageStore.record_sent`."""
@@ -110,6 +142,8 @@ class DynamoMessageStore:
             "segments": message.segments,
             "masked": message.masked,
             "ttl": self._ttl(now),
+            "awaiting": shard(Awaiting.STATUS, message.gateway_id),
+            "look_at": int(max(now, message.scheduled_at or 0)) + FIRST_LOOK_SECONDS,
         }
         # `accepted` is what the 202 says; a callback that overtook it already holds something better.
         first: dict[str, Value | None] = {
@@ -118,7 +152,9 @@ class DynamoMessageStore:
             "accepted_at": format_rfc3339(now),
             "created_at": format_rfc3339(now) if message.destination else None,
         }
-        self._update(message.gateway_id, known, first)
+        row = self._update(message.gateway_id, known, first)
+        if row["status"] in FINAL_STATUSES:  # its callback came first, so it waits for nothing
+            self._while_awaiting(message.gateway_id, Awaiting.STATUS, "REMOVE awaiting, look_at", {})
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
         """See `MessageStore.record_status`."""
@@ -138,7 +174,10 @@ class DynamoMessageStore:
                 reference | {seen: at},
                 condition=f"{_NO_REPLY} AND (attribute_not_exists(status_rank) OR status_rank < :status_rank)",
                 # `detail` belongs to the status that won, so one without detail removes the loser's.
-                remove=() if callback.detail else ("detail",),
+                remove=(
+                    *(() if callback.detail else ("detail",)),
+                    *(("awaiting", "look_at") if status in FINAL_STATUSES else ()),
+                ),
             )
         except _RefusedError as refused:
             if refused.row.get("status") == status and (callback.detail or "") > str(refused.row.get("detail", "")):
@@ -178,6 +217,49 @@ class DynamoMessageStore:
         except _RefusedError as refused:
             return StatusResult(Applied.DUPLICATE, refused.row, False)
         return StatusResult(Applied.UNKNOWN_STATUS, row, False)
+
+    def await_message(self, gateway_id: str, *, now: float) -> None:
+        """See `MessageStore.await_message`."""
+        with contextlib.suppress(_RefusedError):
+            self._update(
+                gateway_id,
+                {"awaiting": shard(Awaiting.MESSAGE, gateway_id), "look_at": int(now) + MATCH_SECONDS},
+                {},
+                condition="attribute_exists(id) AND attribute_not_exists(message_id)",
+            )
+
+    def due(self, awaiting: Awaiting, *, now: float, limit: int) -> Iterator[Item]:
+        """See `MessageStore.due`."""
+        return self._awaiting.due(awaiting, now=now, limit=limit)
+
+    def count_awaiting(self, awaiting: Awaiting) -> int:
+        """See `MessageStore.count_awaiting`."""
+        return self._awaiting.count(awaiting)
+
+    def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
+        """See `MessageStore.look_again`."""
+        self._while_awaiting(gateway_id, awaiting, "SET look_at = :at ADD looks :one", {":at": int(at), ":one": 1})
+
+    def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
+        """See `MessageStore.give_up`."""
+        update = "SET unresolved_at = :now REMOVE awaiting, look_at"
+        self._while_awaiting(gateway_id, awaiting, update, {":now": format_rfc3339(now)})
+
+    def _while_awaiting(
+        self, gateway_id: str, awaiting: Awaiting, update: str, values: dict[str, Value | None]
+    ) -> None:
+        """Change a row if it still waits for this: a callback may have come meanwhile."""
+        try:
+            self._client.update_item(
+                TableName=self._table_name,
+                Key={"id": {"S": gateway_id}},
+                UpdateExpression=update,
+                ConditionExpression="awaiting = :awaiting",
+                ExpressionAttributeValues=marshal(values | {":awaiting": shard(awaiting, gateway_id)}),
+            )
+        except ClientError as error:
+            if refused_item(error) is None:
+                raise
 
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
         """See `MessageStore.record_reply`."""
