@@ -280,17 +280,31 @@ def items_expire(stack: Template) -> Problems:
     ),
     resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/KeySchema/1/AttributeName", "id"),
     resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/Projection/ProjectionType", "KEYS_ONLY"),
+    resource_mistake("MessagesTable/GlobalSecondaryIndexes/1"),
+    resource_mistake("SendLedgerTable/GlobalSecondaryIndexes/0/KeySchema/1/AttributeName", "claimed_at"),
 )
 def keys_never_change(stack: Template) -> Problems:
     """Another key is another table: an upgrade would start with an empty ledger and send messages twice."""
-    if _key(stack.resources["SendLedgerTable"].properties) != [("pk", "HASH")]:
+    ledger = stack.resources["SendLedgerTable"].properties
+    if _key(ledger) != [("pk", "HASH")]:
         yield "SendLedgerTable"
+    if _indexes(ledger) != {"undecided-index": ([("undecided", "HASH"), ("look_at", "RANGE")], "KEYS_ONLY")}:
+        yield "undecided-index"
     messages = stack.resources["MessagesTable"].properties
     if _key(messages) != [("id", "HASH")]:
         yield "MessagesTable"
-    indexes = [(index["IndexName"], _key(index), index["Projection"]) for index in messages["GlobalSecondaryIndexes"]]
-    if indexes != [("handset-index", [("handset", "HASH"), ("created_at", "RANGE")], {"ProjectionType": "ALL"})]:
-        yield "handset-index"
+    if _indexes(messages) != {
+        "handset-index": ([("handset", "HASH"), ("created_at", "RANGE")], "ALL"),
+        "awaiting-index": ([("awaiting", "HASH"), ("look_at", "RANGE")], "KEYS_ONLY"),
+    }:
+        yield "MessagesTable's indexes"
+
+
+def _indexes(properties: Mapping[str, Any]) -> dict[str, tuple[list[tuple[str, str]], str]]:
+    return {
+        index["IndexName"]: (_key(index), index["Projection"]["ProjectionType"])
+        for index in properties.get("GlobalSecondaryIndexes", [])
+    }
 
 
 def _key(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
