@@ -23,6 +23,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, Self
@@ -155,6 +156,7 @@ class FaultServer:
         self._stopping = threading.Event()
         self._connected = threading.Condition()
         self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._acceptor = threading.Thread(target=self._accept, name="fault-server", daemon=True)
 
@@ -193,6 +195,9 @@ class FaultServer:
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._acceptor.join(PATIENCE_SECONDS)
         self._listener.close()
+        for sock in self._sockets:
+            with suppress(OSError):  # most are closed by now
+                sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PATIENCE_SECONDS)
 
@@ -217,6 +222,7 @@ class FaultServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._handshake(self._tls, sock, connection)
+            self._sockets.append(sock)
             peer = Peer(sock, connection, self._stopping)
             try:
                 script(peer)

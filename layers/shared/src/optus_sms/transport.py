@@ -132,6 +132,12 @@ class _Response(http.client.HTTPResponse):
         self._exchange = _thread.exchange
         super().__init__(_DeadlineSocket(sock, self._exchange), *args, **kwargs)  # type: ignore[arg-type] # only makefile is used
 
+    def begin(self) -> None:
+        super().begin()
+        # What it could not parse may quote our request; urllib3 would log it.
+        self.msg.defects.clear()
+        self.msg.set_payload("")
+
     def _read_status(self) -> tuple[str, int, str]:
         """http.client's hook: version, status and reason phrase (which nobody needs)."""
         start = self.fp.read(_STATUS_LINE_START_BYTES)
@@ -170,7 +176,7 @@ class _TrackingMixin:
             try:
                 sock = socket.socket(family, kind, protocol)
             except OSError as error:  # no IPv6 on this machine
-                failure = error
+                failure = error.with_traceback(None)
                 continue
             try:
                 # An equal share of what is left: a silent first address must not use up the time of the others.
@@ -180,7 +186,7 @@ class _TrackingMixin:
                 sock.settimeout(max(0.001, deadline - time.monotonic()))  # the TLS handshake counts too
             except OSError as error:
                 sock.close()
-                failure = error
+                failure = error.with_traceback(None)  # which would hold this frame, and the frame its connection
             else:
                 return sock
         if isinstance(failure, TimeoutError):
@@ -251,6 +257,13 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def close(self) -> None:
+        """At once; urllib3 leaves the connections to the garbage collector."""
+        pools = self.poolmanager.pools
+        for key in pools.keys():  # noqa: SIM118 - this container refuses to be iterated
+            pools[key].close()
+        super().close()
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Certificates are always checked, by the context; requests would load the CA file for each connection."""
