@@ -1,0 +1,235 @@
+"""`sam local invoke` and `start-api` with the built functions, on the running local stack.
+
+Each file in events/ has its expectation here; what is accepted must really be in the tables and at the gateway.
+"""
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import pytest
+import requests
+
+from local.examples import Sent, example_messages
+from local.template import TEMPLATE_PATH, load_template
+from tests.sam.conftest import Run
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+EVENTS: Final = TEMPLATE_PATH.parent / "events"
+FILES: Final = sorted(EVENTS.glob("*/*.json"))
+FUNCTIONS: Final = sorted(function.logical_id for function in load_template().of_type("AWS::Lambda::Function"))
+
+# What a callback is answered; status_… and reply_… are stored.
+ANSWERS: Final = {
+    "empty_body": (200, "Kept for a person"),
+    "no_credentials": (401, "Unauthorized"),
+    "no_id": (200, "Kept for a person"),
+    "other_scheme": (401, "Unauthorized"),
+    "unreadable_body": (200, "Kept for a person"),
+    "wrong_credentials": (401, "Unauthorized"),
+    "wrong_method": (404, "Not found"),
+    "wrong_path": (404, "Not found"),
+}
+# Which of a file's messages wins is open, so these are not among the examples.
+ONE_OF_TWO: Final = {"conflict", "duplicate"}
+
+Invoke = Callable[[str, Path], Any]
+
+
+def function_of(path: Path) -> str:
+    """The function that a file in events/ is for."""
+    match path.parent.name:
+        case "sqs":
+            return "SendMessageFunction"
+        case "api":
+            return "ReceiveCallbackFunction"
+        case "stream":
+            return "PublishEventsFunction"
+        case _:
+            return "".join(word.capitalize() for word in path.stem.split("_")) + "Function"
+
+
+def files(folder: str, *, without: AbstractSet[str] = frozenset()) -> list[Any]:
+    """Parameters: the files of a folder of events/."""
+    chosen = [path for path in FILES if path.parent.name == folder and path.stem not in without]
+    return [pytest.param(path, id=path.stem) for path in chosen]
+
+
+@pytest.fixture(scope="module")
+def lambda_url(run: Run) -> Iterator[str]:
+    """`sam local start-lambda`, which keeps its containers: as `sam local invoke`, without the start of each."""
+    with run.serving("start-lambda") as url:
+        yield url
+
+
+@pytest.fixture
+def invoke(run: Run, lambda_url: str) -> Invoke:
+    """Runs a function with an event file, in empty tables; fails if the function raised."""
+    run.clean()
+    client = boto3.client("lambda", endpoint_url=lambda_url)
+
+    def call(function: str, path: Path) -> Any:
+        answer = client.invoke(FunctionName=function, Payload=path.read_bytes())
+        payload = answer["Payload"].read().decode()
+        assert not answer.get("FunctionError"), payload
+        return json.loads(payload)
+
+    return call
+
+
+def expected_ends() -> dict[str, list[Sent]]:
+    ends: dict[str, list[Sent]] = {}
+    for sent in example_messages(with_simulator=True):
+        ends.setdefault(sent.file, []).append(sent)
+    ends["redelivered"] = ends["one_message"]
+    return ends
+
+
+def test_every_function_has_an_event() -> None:
+    assert {function_of(path) for path in FILES} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize(
+    ("function", "file", "answer"),
+    [
+        ("SendMessageFunction", "sqs/one_message", {"batchItemFailures": []}),
+        (
+            "ReceiveCallbackFunction",
+            "api/status_received",
+            {"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": '{"message": "Stored"}'},
+        ),
+    ],
+)
+def test_the_short_command_of_the_readme(run: Run, function: str, file: str, answer: Mapping[str, Any]) -> None:
+    run.clean()
+
+    result = subprocess.run(
+        run.sam("invoke", function, "-e", f"events/{file}.json"),
+        cwd=run.folder,
+        env=run.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(result.stdout.strip().splitlines()[-1]) == answer, result.stderr
+    if function == "SendMessageFunction":
+        assert run.ledger("one-message")["state"] == "ACCEPTED"
+        assert len(run.taken("one-message")) == 1
+    else:
+        assert run.message("497f6eca-6276-4993-bfeb-53cbbbba6f08")["status"] == "received"
+
+
+@pytest.mark.parametrize("path", files("sqs", without=ONE_OF_TWO))
+def test_a_queue_event_reaches_ledger_and_gateway(run: Run, invoke: Invoke, path: Path) -> None:
+    assert invoke("SendMessageFunction", path) == {"batchItemFailures": []}
+
+    messages = expected_ends()[path.stem]
+    dead = sorted((sent.end.dead_letter, body_of(sent, path)) for sent in messages if sent.end.dead_letter)
+    if dead:
+        eventually(lambda: sorted(run.dead_letters())[: len(dead)] == dead, f"dead letters {dead}")
+    for sent in messages:
+        record = run.ledger(sent.key)
+        assert record.get("state") == sent.end.state, sent
+        if sent.end.state == "ACCEPTED":
+            (taken,) = run.taken(reference_of(path, sent))
+            assert taken["id"] == record["gateway_id"]
+            assert run.message(taken["id"])["message_id"] == sent.key
+
+
+def bodies(path: Path) -> list[str]:
+    return [record["body"] for record in json.loads(path.read_text(encoding="utf-8"))["Records"]]
+
+
+def body_of(sent: Sent, path: Path) -> str:
+    """As the file has it: `make run` fills in times."""
+    return sent.body if sent.body in bodies(path) else bodies(path)[0]
+
+
+def reference_of(path: Path, sent: Sent) -> str:
+    """What the gateway knows a message by: the sender's reference, else our key."""
+    fields = json.loads(body_of(sent, path))
+    return str(fields.get("reference", sent.key))
+
+
+@pytest.mark.parametrize("path", files("sqs", without={path.stem for path in FILES} - ONE_OF_TWO))
+def test_of_two_with_one_key_one_is_sent(run: Run, invoke: Invoke, path: Path) -> None:
+    invoke("SendMessageFunction", path)  # the other is done, or waits for the first: both are right
+
+    (key,) = {json.loads(body)["message_id"] for body in bodies(path)}
+    assert run.ledger(key)["state"] == "ACCEPTED"
+    assert len(run.taken(key)) == 1
+    if path.stem == "conflict":
+        eventually(lambda: [reason for reason, _ in run.dead_letters()] == ["conflict"], "the other is a dead letter")
+
+
+@pytest.mark.parametrize("path", files("api"))
+def test_a_callback_event_reaches_the_tables(run: Run, invoke: Invoke, path: Path) -> None:
+    event = json.loads(path.read_text(encoding="utf-8"))
+
+    answer = invoke("ReceiveCallbackFunction", path)
+
+    status, message = ANSWERS.get(path.stem, (200, "Stored"))
+    assert (answer["statusCode"], json.loads(answer["body"])) == (status, {"message": message})
+    if message == "Stored":
+        stored = [row for row in rows(run) if row["id"]["S"] in readable_body(event)]
+        assert [row["direction"]["S"] for row in stored] == ["MO" if "reply" in path.stem else "MT"]
+    else:
+        assert rows(run) == []
+    if message == "Kept for a person":
+        eventually(lambda: [reason for reason, _ in run.dead_letters()] == ["unreadable_callback"], "it is kept")
+
+
+def readable_body(event: Mapping[str, Any]) -> str:
+    """A callback's body, which an event may hold in base64."""
+    body = str(event["body"] or "")
+    return base64.b64decode(body).decode() if event["isBase64Encoded"] else body
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = run.client("dynamodb").scan(TableName=run.variables["MESSAGES_TABLE_NAME"])["Items"]
+    return items
+
+
+def test_a_health_check_asks_the_gateway_and_is_recorded(run: Run, invoke: Invoke) -> None:
+    answer = invoke("CheckHealthFunction", EVENTS / "schedule/check_health.json")
+
+    assert answer["state"] == "healthy"
+    key = {"pk": {"S": "health#gateway"}}
+    item = run.client("dynamodb").get_item(TableName=run.variables["SEND_LEDGER_TABLE_NAME"], Key=key)["Item"]
+    assert item["state"]["S"] == "healthy"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_event_file_makes_a_function_fail(run: Run, invoke: Invoke, function: str) -> None:
+    """Each function with each file, those for other functions included."""
+    for path in FILES:
+        invoke(function, path)
+
+
+def test_start_api_serves_both_callbacks_to_the_gateway(run: Run) -> None:
+    run.clean()
+    with run.serving("start-api") as url:
+        for kind in ("status", "reply"):
+            refused = requests.post(f"{url}/callbacks/{kind}", json={}, timeout=60)
+            assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="callbacks"')
+        run.call_back(url)
+        try:
+            fields = {"message_id": "by-sam", "destination": "+61491570006801", "content": "Will you come?"}
+            queue = run.variables["OUTBOUND_QUEUE_URL"]
+            run.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(fields))
+            replies = eventually(
+                lambda: [row for row in rows(run) if row["direction"]["S"] == "MO"], "the reply is stored", 60
+            )
+        finally:
+            run.call_back(run.variables["STATUS_CALLBACK_URL"].removesuffix("/callbacks/status"))
+    gateway_id = run.ledger("by-sam")["gateway_id"]
+    assert run.message(gateway_id)["status"] == "received"
+    assert replies[0]["in_reply_to"]["S"] == gateway_id
