@@ -85,7 +85,7 @@ def _run(options: Options, display: Display) -> int:
         sam_local.write(sam_template)
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
         _tell_where(stack, options, display)
-        watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter))
+        watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter, display.event))
         all_reached = _send(stack, watcher, options, display)
         if options.once:
             return 0 if all_reached else 1

@@ -71,6 +71,13 @@ class Display:
         detail = letter.detail if len(letter.detail) <= _DETAIL_SHOWN else f"{letter.detail[:_DETAIL_SHOWN]}…"
         self._step(letter.message_id, "", f"dead letter, {letter.reason}: {detail}", "bad")
 
+    def event(self, event: Item) -> None:
+        """An event came over the bus."""
+        detail = event["detail"]
+        key = str(detail.get("message_id") or detail.get("gateway_id", "")[:8])
+        what = " ".join(str(detail[name]) for name in ("status", "state") if name in detail)
+        self._step(key, "", f"event: {event['detail-type']} {what}".rstrip(), "faint")
+
     def coloured(self, text: str, colour: str) -> str:
         """The text, in colour where there is colour."""
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and self._is_terminal else text

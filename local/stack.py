@@ -24,6 +24,7 @@ from local.function import Function, FunctionConfig, Invocation, LogSink
 from local.gateway.server import GatewayConfig, GatewaySimulator
 from local.resources import Attributes, Creator, create_resources, local_client
 from local.schedules import Schedule, Scheduler, seconds_between
+from local.stream_source import StreamSource, StreamSourceConfig
 from local.template import REGION, TEMPLATE_PATH, Resource, Template, load_template
 
 CALLBACK_PASSWORD = "example-password-for-local-use"
@@ -82,10 +83,11 @@ class LocalStack:
         self.outputs: dict[str, str] = {}
         self.functions: dict[str, Function] = {}
         self.event_sources: dict[str, EventSource] = {}
+        self.stream_sources: list[StreamSource] = []
         self.on_activity: Callable[[], None] = lambda: None
         """Called after every invocation of a function: something may have changed."""
         self._attributes: Attributes = {}
-        self._threads: list[EventSource | Scheduler] = []
+        self._threads: list[EventSource | StreamSource | Scheduler] = []
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -264,10 +266,10 @@ class LocalStack:
         }
 
     def _max_sandboxes(self, template: Template, function_arn: str) -> int:
-        sources = [source for source in self._event_sources_of(template) if source[0] == function_arn]
-        return sum(config.concurrency for _, config in sources) or DEFAULT_SANDBOXES
+        sources = [config for arn, config in self._event_sources_of(template) if arn == function_arn]
+        return sum(getattr(config, "concurrency", 1) for config in sources) or DEFAULT_SANDBOXES
 
-    def _event_sources_of(self, template: Template) -> Iterator[tuple[str, EventSourceConfig]]:
+    def _event_sources_of(self, template: Template) -> Iterator[tuple[str, EventSourceConfig | StreamSourceConfig]]:
         """Function ARN and settings of every event source mapping."""
         queues = {
             self._attributes[queue.logical_id]["Arn"]: self._attributes[queue.logical_id]["QueueUrl"]
@@ -275,13 +277,13 @@ class LocalStack:
         }
         for resource in template.of_type("AWS::Lambda::EventSourceMapping"):
             properties = template.resolve(resource.properties, self._attributes)
-            queue_arn = properties["EventSourceArn"]
-            if queue_arn not in queues:
-                raise StackError(f"{resource.logical_id}: the local stack feeds functions from SQS queues only")
-            yield (
-                self._function_arn(properties["FunctionName"]),
-                EventSourceConfig.from_properties(properties, queues[queue_arn]),
-            )
+            function_arn, source_arn = self._function_arn(properties["FunctionName"]), properties["EventSourceArn"]
+            if source_arn in queues:
+                yield function_arn, EventSourceConfig.from_properties(properties, queues[source_arn])
+            elif ":dynamodb:" in source_arn:
+                yield function_arn, StreamSourceConfig.from_properties(properties, queues)
+            else:
+                raise StackError(f"{resource.logical_id}: the local stack feeds functions from queues and streams only")
 
     def _function_arn(self, name: str) -> str:
         return name if name.startswith("arn:") else self._attributes[name]["Arn"]
@@ -291,6 +293,8 @@ class LocalStack:
 
     def _invoke(self, function: Function, event: Any) -> Invocation:
         invocation = function.invoke(event)
+        for source in self.stream_sources:
+            source.wake()
         self.on_activity()
         return invocation
 
@@ -309,12 +313,22 @@ class LocalStack:
 
     def _start_event_sources(self, template: Template) -> None:
         for function_arn, config in self._event_sources_of(template):
-            sqs = local_client("sqs", self.endpoint_url, max_attempts=1)
-            source = EventSource(config, self._invoker(function_arn), sqs)
-            self.event_sources[function_arn.rpartition(":")[2]] = source
+            source = self._event_source(function_arn, config)
             self._threads.append(source)
             self._exit.callback(source.stop)
             source.start()
+
+    def _event_source(
+        self, function_arn: str, config: EventSourceConfig | StreamSourceConfig
+    ) -> EventSource | StreamSource:
+        sqs = local_client("sqs", self.endpoint_url, max_attempts=1)
+        if isinstance(config, StreamSourceConfig):
+            streams = local_client("dynamodbstreams", self.endpoint_url, max_attempts=1)
+            self.stream_sources.append(StreamSource(config, self._invoker(function_arn), streams, sqs))
+            return self.stream_sources[-1]
+        source = EventSource(config, self._invoker(function_arn), sqs)
+        self.event_sources[function_arn.rpartition(":")[2]] = source
+        return source
 
     def _start_schedules(self, template: Template) -> None:
         schedules = [

@@ -4,6 +4,7 @@ Nothing is polled. The stack says when a function was invoked (`LocalStack.on_ac
 streams read, so an idle stack stays idle and no change is missed. A table whose template has no stream gets one here.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -31,11 +32,13 @@ class DeadLetter:
 
 @dataclass
 class Seen:
-    """Everything seen so far: ledger records by message key, gateway records by gateway id, dead letters in order."""
+    """Everything seen so far: ledger records by message key, gateway records by gateway id, the rest in order."""
 
     ledger: dict[str, Item] = field(default_factory=dict)
     messages: dict[str, Item] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    events: list[Item] = field(default_factory=list)
+    """As a rule's target gets them."""
 
     def message_for(self, key: str) -> Item:
         """The gateway's record of a message; empty as long as there is none."""
@@ -53,7 +56,7 @@ Change = tuple[str, str, Item, Item]
 class Watcher:
     """Follows a running stack in a thread of its own.
 
-    `on_change` and `on_dead_letter` are called in that thread. `changed` is notified after every look.
+    `on_change`, `on_dead_letter` and `on_event` are called in that thread. `changed` is notified after every look.
     """
 
     def __init__(
@@ -61,13 +64,14 @@ class Watcher:
         stack: LocalStack,
         on_change: Callable[[Change], None] = lambda _: None,
         on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
+        on_event: Callable[[Item], None] = lambda _: None,
         pause_seconds: float = 0.05,
     ) -> None:
         self.seen = Seen()
         self.changed = threading.Condition()
         self.pause_seconds = pause_seconds
         """Between two looks: how far the display may lag, against how much of moto's time it takes."""
-        self._on_change, self._on_dead_letter = on_change, on_dead_letter
+        self._on_change, self._on_dead_letter, self._on_event = on_change, on_dead_letter, on_event
         self._activity = threading.Event()
         self._stopping = threading.Event()
         self._streams = [
@@ -75,6 +79,7 @@ class Watcher:
             _Stream(stack.endpoint_url, stack.outputs["MessagesTableName"], self._message_changed),
         ]
         self._dead_letters = _DeadLetterQueue(stack.endpoint_url, stack.outputs["DeadLetterQueueUrl"])
+        self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"])
         self._thread = threading.Thread(target=self._watch, name="watcher")
         stack.on_activity = self._activity.set
 
@@ -114,7 +119,11 @@ class Watcher:
             self.seen.dead_letters.extend(letters)
             for letter in letters:
                 self._on_dead_letter(letter)
-            if changes or letters:
+            events = self._events.new()
+            self.seen.events.extend(events)
+            for event in events:
+                self._on_event(event)
+            if changes or letters or events:
                 self.changed.notify_all()
 
     def _ledger_changed(self, before: Item, after: Item) -> None:
@@ -207,6 +216,30 @@ class _DeadLetterQueue:
         )
         messages: list[dict[str, Any]] = answer.get("Messages", [])
         return messages
+
+
+class _EventFeed:
+    """What comes over the bus: a rule for all of our events with a queue as its target, as anybody could add one."""
+
+    def __init__(self, endpoint_url: str, bus_name: str) -> None:
+        self._sqs = local_client("sqs", endpoint_url)
+        self._queue_url: str = self._sqs.create_queue(QueueName=f"{bus_name}-seen")["QueueUrl"]
+        name = "QueueArn"
+        arn = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=[name])["Attributes"][name]
+        events, pattern = local_client("events", endpoint_url), json.dumps({"source": ["optus.sms"]})
+        events.put_rule(Name="seen", EventBusName=bus_name, EventPattern=pattern)
+        events.put_targets(Rule="seen", EventBusName=bus_name, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def new(self) -> list[Item]:
+        """The events that have come since the last look."""
+        found: list[Item] = []
+        while messages := self._sqs.receive_message(
+            QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+        ).get("Messages", []):
+            found += [json.loads(message["Body"]) for message in messages]
+            entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
+            self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        return found
 
 
 def _dead_letter(message: Mapping[str, Any]) -> DeadLetter:

@@ -26,7 +26,7 @@ from local.template import (
 )
 from optus_sms.errors import SettingsError
 from optus_sms.observability import Metric
-from optus_sms.settings import HealthSettings, ReceiveSettings, SendSettings
+from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, SendSettings
 from tests.support.broken_templates import Mistake, with_mistake
 
 ROOT: Final = TEMPLATE_PATH.parent
@@ -42,6 +42,7 @@ ALL_CHOSEN: Final = {
     "SenderConcurrency": "100",
     "RetentionDays": "7",
     "LogRetentionDays": "365",
+    "ReplyTextInEvents": "false",
     "AlarmEmail": "operator@example.com",
     "Architecture": "x86_64",
     "ApiGatewayLogRole": "existing",
@@ -115,6 +116,8 @@ def listed(value: object) -> list[Any]:
 def queue_stays_invisible_for_six_timeouts(stack: Template) -> Problems:
     for source in stack.of_type("AWS::Lambda::EventSourceMapping"):
         queue = stack.resources[source.properties["EventSourceArn"]["Fn::GetAtt"][0]]
+        if queue.type != "AWS::SQS::Queue":
+            continue
         function = stack.resources[source.properties["FunctionName"]["Ref"]]
         visibility, timeout = queue.properties.get("VisibilityTimeout", 30), function.properties["Timeout"]
         if visibility < 6 * timeout:
@@ -330,6 +333,9 @@ def public_names_are_there(stack: Template) -> Problems:
         "SendMessageFunction": "AWS::Lambda::Function",
         "ReceiveCallbackFunction": "AWS::Lambda::Function",
         "CheckHealthFunction": "AWS::Lambda::Function",
+        "PublishEventsFunction": "AWS::Lambda::Function",
+        "SmsEventBus": "AWS::Events::EventBus",
+        "UnpublishedEventsQueue": "AWS::SQS::Queue",
     }
     if not stack.parameters["GatewaySecretArn"].value:
         resources["GatewaySecret"] = "AWS::SecretsManager::Secret"
@@ -337,6 +343,7 @@ def public_names_are_there(stack: Template) -> Problems:
     outputs = {
         *("OutboundQueueUrl", "OutboundQueueArn", "DeadLetterQueueUrl", "StatusCallbackUrl", "ReplyCallbackUrl"),
         *("GatewaySecretArn", "CallbackSecretArn", "MessagesTableName", "SendLedgerTableName"),
+        *("EventBusName", "UnpublishedEventsQueueUrl"),
     }
     types = {name: resource.type for name, resource in stack.resources.items()}
     yield from (name for name, kind in resources.items() if types.get(name) != kind)
@@ -354,6 +361,7 @@ def public_names_are_there(stack: Template) -> Problems:
     resource_mistake("DeadLettersAlarm/AlarmName", "dead"),
     resource_mistake("SendMessageLogGroup/LogGroupName", "/aws/lambda/send"),
     resource_mistake("SharedLayer/LayerName"),
+    resource_mistake("SmsEventBus/Name", "sms"),
 )
 def nothing_has_a_fixed_name(stack: Template) -> Problems:
     """So that two stacks fit in one account, and that CloudFormation can replace what it must."""
@@ -361,11 +369,14 @@ def nothing_has_a_fixed_name(stack: Template) -> Problems:
         "AWS::ApiGateway::RestApi": "Name",
         "AWS::CloudWatch::Alarm": "AlarmName",
         "AWS::DynamoDB::Table": "TableName",
+        "AWS::CloudWatch::Dashboard": "DashboardName",
+        "AWS::Events::EventBus": "Name",
         "AWS::Events::Rule": "Name",
         "AWS::IAM::Role": "RoleName",
         "AWS::Lambda::Function": "FunctionName",
         "AWS::Lambda::LayerVersion": "LayerName",
         "AWS::Logs::LogGroup": "LogGroupName",
+        "AWS::Logs::QueryDefinition": "Name",
         "AWS::SNS::Topic": "TopicName",
         "AWS::SQS::Queue": "QueueName",
         "AWS::SecretsManager::Secret": "Name",
@@ -433,6 +444,7 @@ def functions_get_the_settings_that_they_read(stack: Template) -> Problems:
         "SendMessageFunction": SendSettings.from_environment,
         "ReceiveCallbackFunction": ReceiveSettings.from_environment,
         "CheckHealthFunction": HealthSettings.from_environment,
+        "PublishEventsFunction": PublishSettings.from_environment,
     }
     for function in functions(stack):
         variables = {
@@ -594,8 +606,15 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("ReceiveCallbackRole", "sqs:SendMessage", "DeadLetterQueue"),
         ("CheckHealthRole", "dynamodb:UpdateItem", "SendLedgerTable where dynamodb:LeadingKeys is health#gateway"),
         *(
+            ("PublishEventsRole", f"dynamodb:{name}", f"{table}/stream")
+            for name in ("DescribeStream", "GetShardIterator", "GetRecords", "ListStreams")
+            for table in ("SendLedgerTable", "MessagesTable")
+        ),
+        ("PublishEventsRole", "events:PutEvents", "SmsEventBus"),
+        ("PublishEventsRole", "sqs:SendMessage", "UnpublishedEventsQueue"),
+        *(
             (f"{name}Role", f"logs:{action}", f"{name}LogGroup")
-            for name in ("SendMessage", "ReceiveCallback", "CheckHealth")
+            for name in ("SendMessage", "ReceiveCallback", "CheckHealth", "PublishEvents")
             for action in ("CreateLogStream", "PutLogEvents")
         ),
     }
@@ -614,6 +633,8 @@ def _where(resource: Any, statement: Mapping[str, Any]) -> str:
     if isinstance(resource, Mapping):
         ((function, argument),) = resource.items()
         name = argument[0] if function == "Fn::GetAtt" else re.sub(r"\$\{(\w+)\.Arn\}", r"\1", argument)
+        if argument[1] == "StreamArn":
+            name += "/stream"
     conditions = statement.get("Condition", {}).get("ForAllValues:StringEquals", {})
     return " ".join([name, *(f"where {key} is {', '.join(values)}" for key, values in conditions.items())])
 

@@ -4,10 +4,10 @@ A module imports only from its own row and those above it, and never in a circle
 this table and enforces it):
 
 ==================  ==================================================================
-pure                errors, times, segments, delivery, messages, callbacks
+pure                errors, times, segments, delivery, messages, callbacks, events
 process-wide        settings, observability, clients, dynamodb
-one system each     credentials, transport, gateway, ledger, message_store, queues
-use cases           breaker, pacing, sending, receiving, health
+one system each     credentials, transport, gateway, ledger, message_store, queues, event_bus
+use cases           breaker, pacing, sending, receiving, health, publishing
 ==================  ==================================================================
 
 Pure modules touch nothing outside themselves: no AWS, no network, no environment. Importing any module has no side

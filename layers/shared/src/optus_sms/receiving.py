@@ -10,7 +10,6 @@ import base64
 import binascii
 import contextlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,18 +17,17 @@ from enum import StrEnum
 from typing import Any, Final, Protocol, cast
 
 from optus_sms.callbacks import ReplyCallback, StatusCallback, parse_callback
-from optus_sms.delivery import FINAL_STATUSES, STATUS_RANK
+from optus_sms.delivery import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.dynamodb import Item
 from optus_sms.errors import UnreadableCallbackError
 from optus_sms.ledger import Ledger
 from optus_sms.message_store import Applied, IdTakenError, MessageStore, SentMessage, StatusResult
-from optus_sms.observability import Measurement, Metric, error_fields, logger, mask_number
+from optus_sms.observability import Measurement, Metric, error_fields, loggable_id, logger
 from optus_sms.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.times import Clock
 
 MAX_BODY_BYTES: Final = 64 * 1024
 _DAY_SECONDS: Final = 86_400
-_PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
 
 
 class Route(StrEnum):
@@ -213,15 +211,24 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
     match result.applied:
         case Applied.APPLIED:
             measurements.append((Metric.STATUSES_APPLIED, 1.0))
-            accepted_at = result.row.get("accepted_at")
-            if callback.status == "received" and accepted_at is not None:
-                seconds = now - datetime.fromisoformat(cast("str", accepted_at)).timestamp()
-                measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
+            if callback.status == "received":
+                measurements.append((Metric.MESSAGES_DELIVERED, 1.0))
+                accepted_at = result.row.get("accepted_at")
+                if accepted_at is not None:
+                    seconds = now - datetime.fromisoformat(cast("str", accepted_at)).timestamp()
+                    measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
+            elif callback.status in FAILURE_STATUSES and not _had_ended(callback.status, result.row):
+                measurements.append((Metric.MESSAGES_UNDELIVERED, 1.0))
         case Applied.STALE | Applied.DUPLICATE:
             measurements.append((Metric.STATUSES_STALE, 1.0))
     if _is_contradiction(callback, result):
         measurements.append((Metric.STATUSES_CONTRADICTORY, 1.0))
     return measurements
+
+
+def _had_ended(status: str, row: Item) -> bool:
+    """Whether the message had another final status before, and was counted then."""
+    return any(f"{final}_at" in row for final in FINAL_STATUSES - {status})
 
 
 def _is_contradiction(callback: StatusCallback, result: StatusResult) -> bool:
@@ -230,8 +237,7 @@ def _is_contradiction(callback: StatusCallback, result: StatusResult) -> bool:
 
 
 def _loggable(gateway_id: str | None) -> str | None:
-    """An id as it may be logged: what doesn't look like one may be a number or text that ended up in its place."""
-    return gateway_id if gateway_id is None or _PLAIN_ID.fullmatch(gateway_id) else mask_number(gateway_id)
+    return None if gateway_id is None else loggable_id(gateway_id)
 
 
 def _body(body: object, *, encoded: bool) -> bytes:

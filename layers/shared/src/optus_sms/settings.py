@@ -110,6 +110,27 @@ class HealthSettings:
         return settings
 
 
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """What PublishEventsFunction reads."""
+
+    event_bus_name: str
+    unpublished_events_queue_url: str
+    reply_text_in_events: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> PublishSettings:
+        """`SettingsError` lists every missing or wrong variable."""
+        read = _Reader(environment)
+        settings = cls(
+            event_bus_name=read.text("EVENT_BUS_NAME"),
+            unpublished_events_queue_url=read.text("UNPUBLISHED_EVENTS_QUEUE_URL"),
+            reply_text_in_events=read.choice("REPLY_TEXT_IN_EVENTS", _TRUE_FALSE),
+        )
+        read.finish()
+        return settings
+
+
 class _Reader:
     """Reads variables and collects what is wrong with them; a wrong one yields a value that `finish` never lets out."""
 

@@ -1,0 +1,44 @@
+"""PublishEventsFunction: a batch of a table's stream → events on `SmsEventBus` → the record from which on it failed."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from optus_sms import clients
+from optus_sms.event_bus import EventBridgeBus
+from optus_sms.observability import logger, publish
+from optus_sms.publishing import Publisher
+from optus_sms.queues import SqsQueues
+from optus_sms.settings import PublishSettings
+from optus_sms.times import Clock
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@cache
+def publisher() -> Publisher:
+    """Everything one sandbox needs, made at its first invocation."""
+    settings = PublishSettings.from_environment()
+    return Publisher(
+        bus=EventBridgeBus(clients.eventbridge(), settings.event_bus_name),
+        queues=SqsQueues(clients.sqs(), dead_letter_queue_url=settings.unpublished_events_queue_url),
+        clock=Clock(),
+        reply_text=settings.reply_text_in_events,
+    )
+
+
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Partial batch response: Lambda gives the named record and all after it again."""
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list) or not all(_is_stream_record(record) for record in records):
+        logger().error("not a DynamoDB stream event, nothing done")
+        return {"batchItemFailures": []}
+    result = publisher().publish_batch(records)
+    publish(result.measurements)
+    return {"batchItemFailures": [{"itemIdentifier": result.failed_from}] if result.failed_from else []}
+
+
+def _is_stream_record(record: object) -> bool:
+    return isinstance(record, dict) and record.get("eventSource") == "aws:dynamodb" and "dynamodb" in record
