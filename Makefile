@@ -26,8 +26,8 @@ $(READY): pyproject.toml uv.lock
 	@touch $(READY)
 
 .PHONY: run
-run: $(READY) ## the whole bundle on this machine: examples go through, then it stays up (ONCE=1 NO_EXAMPLES=1 PORT=… BIND=… GATEWAY_BASE_URL=…)
-	@ONCE="$(ONCE)" NO_EXAMPLES="$(NO_EXAMPLES)" PORT="$(PORT)" BIND="$(BIND)" GATEWAY_BASE_URL="$(GATEWAY_BASE_URL)" $(BIN)/python -m local
+run: $(READY) ## the whole bundle on this machine: examples go through, then it stays up (ONCE=1 NO_EXAMPLES=1 MESSAGES=… PORT=… BIND=… GATEWAY_BASE_URL=…)
+	@$(BIN)/python -m local
 
 .PHONY: test
 test: $(READY) ## every test that needs neither Docker nor long (minutes)

@@ -46,3 +46,9 @@ def test_another_gateway_is_near_or_far(base_url: str, far: bool) -> None:
     assert options.gateway == Gateway(base_url.rstrip("/"), "app", "secret")
     assert options.gateway_is_far is far
     assert "secret" not in repr(options)
+
+
+def test_a_gateway_on_this_machine_needs_no_credentials() -> None:
+    options = read_options({"GATEWAY_BASE_URL": "http://127.0.0.1:8080/v2"})
+
+    assert options.gateway == Gateway("http://127.0.0.1:8080/v2", "simulator", "simulator-password")
