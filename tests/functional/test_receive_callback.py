@@ -89,7 +89,7 @@ def test_a_status_is_one_row_of_what_the_gateway_says(stack: CallbackStack, id_f
         "received_at": now(stack),
     }
     assert stack.row(MT)["ttl"] == int(stack.clock.now()) + 90 * DAY
-    assert answer.metrics == {"StatusesApplied": 1}
+    assert answer.metrics["StatusesApplied"] == 1
 
 
 def test_a_whole_number_is_an_id_too(stack: CallbackStack) -> None:
@@ -115,7 +115,7 @@ def test_a_status_without_a_status_still_leaves_a_trace(stack: CallbackStack) ->
 def test_the_time_from_acceptance_to_the_handset_is_measured(stack: CallbackStack) -> None:
     stack.messages.record_sent(sent_message(MT), now=stack.clock.now())
     stack.clock.advance(4.5)
-    assert stack.handle(status("received")).metrics == {"StatusesApplied": 1, "DeliveryLatency": 4500}
+    assert stack.handle(status("received")).metrics["DeliveryLatency"] == 4500
 
 
 def test_unknown_statuses_are_kept_and_decide_nothing(stack: CallbackStack) -> None:
