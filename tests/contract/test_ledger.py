@@ -35,6 +35,8 @@ from tests.support.fakes import MemoryLedger
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from optus_sms.settings import OnUnknown
+
 LEASE = int(NOW) + 90
 OTHER_PAYLOAD = "b" * 64
 
@@ -200,15 +202,14 @@ class TestClaim:
         bring_to(ledger, state, owner="me")
         assert refused(ledger, owner="me").state is state
 
-    def test_fixes_on_unknown_for_good(self, ledger: Ledger) -> None:
-        first = claim(ledger, entry(on_unknown="hold"))
-        assert ledger.not_sent(first, "throttled", now=NOW) is None
-        assert claim(ledger, entry(on_unknown="resend"), owner="next").on_unknown == "hold"
-
-    def test_fixes_resend_for_good_too(self, ledger: Ledger) -> None:
-        first = claim(ledger, entry(on_unknown="resend"))
-        assert ledger.not_sent(first, "throttled", now=NOW) is None
-        assert claim(ledger, entry(on_unknown="hold"), owner="next").on_unknown == "resend"
+    @pytest.mark.parametrize(("first", "later"), [("hold", "resend"), ("resend", "hold")])
+    def test_fixes_on_unknown_for_good(self, subject: Subject, first: OnUnknown, later: OnUnknown) -> None:
+        mine = claim(subject.ledger, entry(on_unknown=first))
+        assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
+        assert claim(subject.ledger, entry(on_unknown=later), owner="next").on_unknown == first
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.on_unknown == first
 
 
 class TestClaimAfterUnknown:

@@ -1,0 +1,116 @@
+"""A `Sender` and a `Receiver` on doubles, and everything they touch within reach."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from optus_sms.breaker import Breaker
+from optus_sms.ledger import Record, State
+from optus_sms.observability import Measurement
+from optus_sms.pacing import Pacer
+from optus_sms.receiving import Receiver
+from optus_sms.sending import BatchResult, QueueRecord, Sender
+from tests.support.builders import basic
+from tests.support.fakes import (
+    FakeClock,
+    FixedCallbackSecret,
+    FixedSecret,
+    Hook,
+    MemoryLedger,
+    MemoryMessageStore,
+    Moment,
+    RecordingQueues,
+    ScriptedGateway,
+    no_hook,
+)
+
+
+class FaultError(Exception):
+    """What an injected fault raises; its text must never be logged."""
+
+
+@dataclass
+class FailAt:
+    """A hook that raises when a step comes, in the order of ``skip`` and ``times`` (-1: for ever)."""
+
+    step: str
+    moment: Moment = "before"
+    times: int = 1
+    skip: int = 0
+    raised: int = 0
+
+    def __call__(self, step: str, moment: Moment) -> None:
+        if (step, moment) != (self.step, self.moment) or self.raised == self.times:
+            return
+        if self.skip > 0:
+            self.skip -= 1
+            return
+        self.raised += 1
+        raise FaultError("c4n4ry")
+
+
+@dataclass
+class Bench:
+    """Change what a test is about, then `send` or use `receiver`. A hook set later applies from then on."""
+
+    gateway: ScriptedGateway = field(default_factory=ScriptedGateway)
+    secret: FixedSecret = field(default_factory=FixedSecret)
+    time: FakeClock = field(default_factory=FakeClock)
+    interval: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ledger = MemoryLedger()
+        self.messages = MemoryMessageStore()
+        self.queues = RecordingQueues()
+        self.breaker = Breaker(self.time.monotonic)
+        owners = itertools.count(1)
+        self.sender = Sender(
+            ledger=self.ledger,
+            messages=self.messages,
+            queues=self.queues,
+            gateway=self.gateway,
+            secret=self.secret,
+            pacer=Pacer(self.interval, self.time.monotonic, self.time.sleep),
+            breaker=self.breaker,
+            clock=self.time.clock,
+            random=random.Random(1),
+            new_owner=lambda: f"owner-{next(owners)}",
+            **self.options,
+        )
+        self.receiver = Receiver(
+            ledger=self.ledger,
+            messages=self.messages,
+            queues=self.queues,
+            secret=FixedCallbackSecret(basic()),
+            clock=self.time.clock,
+        )
+
+    def hook(self, hook: Hook = no_hook) -> None:
+        """Let a hook see every step of every double from now on."""
+        for double in (self.ledger, self.messages, self.queues, self.gateway, self.secret):
+            double.hook = hook
+
+    def send(self, *records: QueueRecord, seconds: float = 60.0) -> BatchResult:
+        """One invocation with that much time."""
+        return self.sender.send_batch(records, deadline=self.time.now() + seconds)
+
+    def record(self, key: str = "message-1") -> Record:
+        """The ledger's record, which must be there."""
+        return self.ledger.records[key]
+
+    def state(self, key: str = "message-1") -> State:
+        """The ledger's state of a message."""
+        return self.record(key).state
+
+
+def totals(measurements: tuple[Measurement, ...]) -> dict[str, float]:
+    """Metrics by name."""
+    sums: Counter[str] = Counter()
+    for name, value in measurements:
+        sums[name.value] += value  # type: ignore[assignment] # a Counter counts in floats as well
+    return dict(sums)
