@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -70,6 +71,55 @@ def test_layer_is_complete_small_and_the_same_each_time(tmp_path: Path) -> None:
     assert "python/optus_sms/sending.py" in files
     bytecode = {re.search(r"\.(cpython-\d+)\.pyc$", name) for name in files if name.endswith(".pyc")}
     assert {match and match[1] for match in bytecode} <= {"cpython-313"}
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(300)
+def test_sam_build_is_silent_repeatable_and_only_lacks_bytecode_without_the_runtimes_python(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for folder in ("functions", "layers"):
+        shutil.copytree(ROOT / folder, source / folder)
+    shutil.copy(ROOT / "template.yaml", source)
+    first, words = _sam_build(source, tmp_path / "arm64", "arm64")
+    again, other_words = _sam_build(source, tmp_path / "x86_64", "x86_64", without=f"python{_version()}")
+
+    assert "without bytecode" in other_words
+    assert "warn" not in (words + other_words).lower()
+    compiled = {name for name in first if name.endswith(".pyc")}
+    assert {name: digest for name, digest in first.items() if name not in compiled} == again
+    for function in load_template().of_type("AWS::Lambda::Function"):
+        own = {name for name in first if name.startswith(f"{function.logical_id}/")}
+        assert own - compiled == {f"{function.logical_id}/app.py"}
+        assert bool(own & compiled) == ("without bytecode" not in words)
+    unwanted = re.compile(r"(^|/)(tests?|bin|[^/]+\.dist-info)/|\.pyi$|\.DS_Store$")
+    assert [name for name in first if unwanted.search(name)] == []
+
+
+def _version() -> str:
+    return makefile_words(LAYER / "Makefile", "VERSION")[0]
+
+
+def _sam_build(source: Path, folder: Path, architecture: str, without: str = "") -> tuple[dict[str, str], str]:
+    """What `sam build` makes, and all that it says; on a machine `without` a command if one is named."""
+    hidden = folder / "hidden"
+    hidden.mkdir(parents=True)
+    if without:
+        (hidden / without).write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
+        (hidden / without).chmod(0o755)
+    sam = Path(sys.executable).with_name("sam")
+    path = os.pathsep.join([str(hidden), str(sam.parent), os.environ["PATH"]])
+    command = [str(sam), "build", "--build-dir", str(folder / "build"), "--parameter-overrides"]
+    result = subprocess.run(
+        [*command, f"Architecture={architecture}"],
+        cwd=source,
+        env={**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    content = {name: digest for name, digest in _content(folder / "build").items() if name != "template.yaml"}
+    return content, result.stdout + result.stderr
 
 
 def _build(folder: Path) -> Path:
