@@ -58,6 +58,8 @@ def _in_memory() -> Subject:
         "other_gateway_ids": ledger.other_gateway_ids,
         "late_evidence": ledger.late_evidence,
         "look_at": ledger.look_at,
+        "resolved_by": ledger.persons,
+        "reopened_by": ledger.persons,
     }
 
     def delete(key: str) -> None:
@@ -800,3 +802,100 @@ class TestGiveUp:
         assert record is not None
         subject.ledger.adopt("message-1", "gw-1", now=NOW)
         assert not subject.ledger.give_up(record, now=NOW)
+
+
+def after_an_unknown_outcome(ledger: Ledger) -> Claim:
+    """REJECTED, and whether the first try was sent is unknown."""
+    resend = entry(on_unknown="resend")
+    bring_to(ledger, State.UNKNOWN, resend)
+    again = claim(ledger, resend, owner="next", after=refused(ledger, resend))
+    assert ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
+    return again
+
+
+class TestResolveByAPerson:
+    def test_as_sent_with_the_gateways_id(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_sent("message-1", "gw-7", by="alex", now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, "gw-7", None)
+        assert subject.extra("message-1", "resolved_by") == "alex"
+        assert subject.ledger.count_undecided(State.ACCEPTED) == 0
+
+    def test_as_sent_without_an_id_still_waits_for_a_callback(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW) is None
+        assert subject.ledger.count_undecided(State.ACCEPTED) == 1
+        assert subject.ledger.adopt("message-1", "gw-7", now=NOW) is not None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-7")
+
+    def test_as_not_sent_can_be_claimed_with_all_its_tries(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert subject.extra("message-1", "resolved_by") == "alex"
+        assert subject.ledger.count_undecided(State.RETRY) == 1
+        got = claim(subject.ledger, owner="next")
+        assert (got.attempt, got.earlier_attempts) == (2, 1)
+        assert claim(subject.ledger, owner="next") == got
+
+    def test_what_was_rejected_after_an_unknown_outcome(self, subject: Subject) -> None:
+        after_an_unknown_outcome(subject.ledger)
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert state_of(subject) is State.RETRY
+
+    @pytest.mark.parametrize("state", set(State) - {State.UNKNOWN})
+    def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert subject.ledger.resolve_sent("message-1", "gw-7", by="alex", now=NOW) == before
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) == before
+        assert subject.record("message-1") == before
+        assert subject.extra("message-1", "resolved_by") is None
+
+    def test_is_refused_of_a_message_that_never_was(self, subject: Subject) -> None:
+        assert subject.ledger.resolve_not_sent("message-9", by="alex", now=NOW) is not None
+        assert subject.ledger.resolve_sent("message-9", None, by="alex", now=NOW) is not None
+        assert subject.record("message-9") is None
+
+    def test_a_late_acceptance_still_wins(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert state_of(subject) is State.ACCEPTED
+
+
+class TestReopen:
+    def test_a_rejected_message_can_be_claimed_again_with_all_its_tries(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.REJECTED)
+        assert subject.ledger.reopen(refused(subject.ledger), by="alex", now=NOW) is None
+        assert state_of(subject) is State.RETRY
+        assert subject.extra("message-1", "reopened_by") == "alex"
+        assert subject.ledger.count_undecided(State.RETRY) == 1
+        got = claim(subject.ledger, owner="next")
+        assert (got.attempt, got.earlier_attempts) == (2, 1)
+
+    @pytest.mark.parametrize("state", set(State) - {State.REJECTED})
+    def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert before is not None
+        assert subject.ledger.reopen(replace(before, state=State.REJECTED), by="alex", now=NOW) == before
+        assert subject.record("message-1") == before
+
+    def test_is_refused_after_an_unknown_outcome(self, subject: Subject) -> None:
+        after_an_unknown_outcome(subject.ledger)
+        read = refused(subject.ledger)
+        assert subject.ledger.reopen(read, by="alex", now=NOW) == read
+        assert state_of(subject) is State.REJECTED
+
+    def test_is_refused_if_it_was_rejected_anew(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.REJECTED)
+        read = refused(subject.ledger)
+        assert subject.ledger.reopen(read, by="alex", now=NOW) is None
+        again = claim(subject.ledger, owner="next")
+        assert subject.ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
+        assert subject.ledger.reopen(read, by="alex", now=NOW) is not None
+        assert state_of(subject) is State.REJECTED

@@ -84,6 +84,7 @@ class MemoryLedger(_Steps):
         self.message_keys: dict[str, frozenset[str]] = {}  # by reference
         self.look_at: dict[str, int] = {}  # of what is undecided
         self.unresolved_at: dict[str, float] = {}
+        self.persons: dict[str, str] = {}  # who settled or reopened a message by hand
 
     def claim(
         self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
@@ -224,6 +225,48 @@ class MemoryLedger(_Steps):
             self.look_at.pop(key, None)
             return old
 
+    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> Record | None:
+        with self._step("resolve_sent"):
+            old = self.records.get(key, _vanished(key))
+            if not self._may_resolve(key):
+                return old
+            new = replace(old, state=State.ACCEPTED, lease_until=0, accepted_at=old.accepted_at or format_rfc3339(now))
+            self.look_at[key] = int(now) + UNRESOLVED_SECONDS
+            if gateway_id is not None:
+                del self.look_at[key]
+                new = replace(new, gateway_id=gateway_id, destination=None, segments=None, masked=False)
+            self.records[key], self.persons[key] = new, by
+            return None
+
+    def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
+        with self._step("resolve_not_sent"):
+            old = self.records.get(key, _vanished(key))
+            if not self._may_resolve(key):
+                return old
+            self._retry_again(old, by, now)
+            return None
+
+    def reopen(self, record: Record, *, by: str, now: float) -> Record | None:
+        with self._step("reopen"):
+            old = self.records.get(record.key, _vanished(record.key))
+            same = (old.owner, old.attempts) == (record.owner, record.attempts)
+            if not same or old.state is not State.REJECTED or old.unknown_outcomes:
+                return old
+            self._retry_again(old, by, now)
+            return None
+
+    def _may_resolve(self, key: str) -> bool:
+        old = self.records.get(key)
+        if old is None or old.gateway_id is not None:
+            return False
+        after_unknown = old.state in (State.REJECTED, State.EXPIRED) and old.unknown_outcomes > 0
+        return old.state is State.UNKNOWN or after_unknown
+
+    def _retry_again(self, old: Record, by: str, now: float) -> None:
+        self.records[old.key] = replace(old, state=State.RETRY, lease_until=0, earlier_attempts=old.attempts)
+        self.look_at[old.key] = int(now) + ABANDONED_SECONDS
+        self.persons[old.key] = by
+
     def _unknown(self, claim: Claim, reason: str, now: float) -> Record | None:
         outcomes = self.records.get(claim.key, _vanished(claim.key)).unknown_outcomes + 1
         look_at = self.ttls.get(claim.key, int(now) + KEEP_SECONDS) - KEEP_SECONDS + UNRESOLVED_SECONDS
@@ -254,7 +297,14 @@ def _may_claim(old: Record | None, entry: Entry, after: Record | None) -> bool:
 
 
 def _claim_of(record: Record) -> Claim:
-    return Claim(record.key, record.owner, record.attempts, record.on_unknown, record.unknown_outcomes)
+    return Claim(
+        record.key,
+        record.owner,
+        record.attempts,
+        record.on_unknown,
+        record.unknown_outcomes,
+        record.earlier_attempts,
+    )
 
 
 def _vanished(key: str) -> Record:

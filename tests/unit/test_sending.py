@@ -247,6 +247,17 @@ class TestRefused:
         assert reasons(run) == ["attempts_exhausted"] * 2
         assert run.gateway.posts_of("message-1") == 3
 
+    def test_after_a_person_reopened_it_all_tries_count_anew(self) -> None:
+        run = bench(*[send_failed()] * 9, options={"max_attempts": 2})
+        for attempt in (1, 2):
+            run.send(queue_record(receive_count=attempt))
+        assert run.ledger.reopen(run.ledger.records["message-1"], by="alex", now=run.time.now()) is None
+        run.send(queue_record(receive_count=3))
+        assert run.state() is State.RETRY
+        run.send(queue_record(receive_count=4))
+        assert run.state() is State.REJECTED
+        assert run.gateway.posts_of("message-1") == 4
+
 
 class TestNotSent:
     @pytest.mark.parametrize("outcome", [send_failed(), unreachable(), throttled()], ids=lambda o: o.reason)

@@ -10,6 +10,9 @@
             │              └──────────────── claim again (`resend`, once) ┘
             └─ past expires_at ──► EXPIRED   (from RETRY too)
 
+A person (the command line) may settle UNKNOWN as sent (ACCEPTED) or not sent (RETRY), and let a REJECTED be tried again
+(RETRY); who and when is kept.
+
 Items: ``msg#<key>``, one message; ``ref#<reference>``, the keys behind a sender's own reference (two keys make it
 ambiguous for good, and then no more are kept); ``health#gateway`` belongs to `optus_sms.health`. No message text; the
 destination only until the outcome is known, so that a late callback can complete the conversation.
@@ -94,6 +97,7 @@ class Record:
     segments: int | None = None
     masked: bool = False
     accepted_at: str | None = None
+    earlier_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class Claim:
     attempt: int
     on_unknown: OnUnknown
     unknown_outcomes: int
+    earlier_attempts: int = 0  # before a person let it be tried again; they don't count towards the most there may be
 
 
 class Ledger(Protocol):
@@ -160,6 +165,15 @@ class Ledger(Protocol):
         REJECTED and EXPIRED too, if an outcome was unknown before: they are certain of the last attempt only. Returns
         the record as it was before, or None if the proof came too late to matter.
         """
+
+    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> Record | None:
+        """A person knows that an unknown outcome was a send → ACCEPTED. Of REJECTED and EXPIRED, see `adopt`."""
+
+    def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
+        """A person knows that no try was a send: UNKNOWN, or REJECTED or EXPIRED after one → RETRY, tries anew."""
+
+    def reopen(self, record: Record, *, by: str, now: float) -> Record | None:
+        """A person lets the REJECTED just read be tried again → RETRY. Refused if an outcome was unknown before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +233,13 @@ class DynamoLedger:
         if not isinstance(before, _Refusal):
             old = _record(entry.key, before)
             on_unknown = old.on_unknown if before else entry.on_unknown
-            return Claim(entry.key, owner, old.attempts + 1, on_unknown, old.unknown_outcomes)
+            return Claim(entry.key, owner, old.attempts + 1, on_unknown, old.unknown_outcomes, old.earlier_attempts)
         record = _record(entry.key, before.item)
         if record.owner == owner and record.state is State.SENDING:
             # The SDK repeated a write whose answer was lost; the first one did it.
-            return Claim(entry.key, owner, record.attempts, record.on_unknown, record.unknown_outcomes)
+            return Claim(
+                entry.key, owner, record.attempts, record.on_unknown, record.unknown_outcomes, record.earlier_attempts
+            )
         return record
 
     def register_reference(self, reference: str, key: str, *, ttl: int) -> None:
@@ -396,6 +412,80 @@ class DynamoLedger:
         )
         return None if isinstance(before, _Refusal) else _record(key, before)
 
+    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> Record | None:
+        """See `Ledger.resolve_sent`."""
+        update = (
+            "SET #state = :accepted, accepted_at = if_not_exists(accepted_at, :now), settled_by = :person,"
+            " resolved_as = :sent, resolved_by = :by, resolved_at = :now"
+        )
+        values: dict[str, Value | None] = {":accepted": State.ACCEPTED, ":person": "person", ":sent": "sent"}
+        if gateway_id is None:  # a late callback can still tell the id
+            update += ", undecided = :undecided, look_at = :look_at REMOVE lease_until"
+            values |= {
+                ":undecided": shard(State.ACCEPTED, key),
+                ":look_at": int(now) + UNRESOLVED_SECONDS,
+            }
+        else:
+            update += (
+                ", gateway_id = :gateway_id REMOVE lease_until, destination, #segments, masked, undecided, look_at"
+            )
+            values |= {":gateway_id": gateway_id}
+        return self._resolve(key, update, values, by, now)
+
+    def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
+        """See `Ledger.resolve_not_sent`."""
+        return self._resolve(
+            key,
+            "SET #state = :retry, resolved_as = :not_sent, resolved_by = :by, resolved_at = :now,"
+            " earlier_attempts = attempts, undecided = :undecided, look_at = :look_at REMOVE lease_until",
+            {
+                ":retry": State.RETRY,
+                ":not_sent": "not_sent",
+                ":undecided": shard(State.RETRY, key),
+                ":look_at": int(now) + ABANDONED_SECONDS,
+            },
+            by,
+            now,
+        )
+
+    def _resolve(self, key: str, update: str, values: dict[str, Value | None], by: str, now: float) -> Record | None:
+        before = self._write(
+            key,
+            update,
+            "attribute_not_exists(gateway_id)"
+            " AND (#state = :unknown OR (#state IN (:rejected, :expired) AND unknown_outcomes > :none))",
+            {
+                ":unknown": State.UNKNOWN,
+                ":rejected": State.REJECTED,
+                ":expired": State.EXPIRED,
+                ":none": 0,
+                ":by": by,
+                ":now": format_rfc3339(now),
+                **values,
+            },
+        )
+        return _record(key, before.item) if isinstance(before, _Refusal) else None
+
+    def reopen(self, record: Record, *, by: str, now: float) -> Record | None:
+        """See `Ledger.reopen`."""
+        before = self._write(
+            record.key,
+            "SET #state = :retry, reopened_by = :by, reopened_at = :now, earlier_attempts = attempts,"
+            " undecided = :undecided, look_at = :look_at",
+            "#state = :rejected AND #owner = :owner AND attempts = :attempts AND attribute_not_exists(unknown_outcomes)",
+            {
+                ":retry": State.RETRY,
+                ":rejected": State.REJECTED,
+                ":owner": record.owner,
+                ":attempts": record.attempts,
+                ":by": by,
+                ":now": format_rfc3339(now),
+                ":undecided": shard(State.RETRY, record.key),
+                ":look_at": int(now) + ABANDONED_SECONDS,
+            },
+        )
+        return _record(record.key, before.item) if isinstance(before, _Refusal) else None
+
     def _leave_sending(
         self, claim: Claim, to: State, update: str, reason: str, now: float, more: dict[str, Value] | None = None
     ) -> Record | None:
@@ -474,4 +564,5 @@ def _record(key: str, item: Item) -> Record:
         segments=number("segments") or None,
         masked=bool(item.get("masked", False)),
         accepted_at=text("accepted_at"),
+        earlier_attempts=number("earlier_attempts"),
     )

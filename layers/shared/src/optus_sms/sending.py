@@ -340,13 +340,16 @@ class _Attempt:
             case Verdict.REJECTED:
                 detail = f"the gateway refused it with status {outcome.status}: {outcome.detail or 'no reason given'}"
                 return self._rejected(claim, outcome, DeadLetterReason.REJECTED, detail)
-            case Verdict.NOT_SENT if claim.attempt >= self.sender.max_attempts and outcome.reason != "too_late":
+            case Verdict.NOT_SENT if self._is_last(claim) and outcome.reason != "too_late":
                 detail = (
                     f"tried {claim.attempt} times, certainly not sent; last: {_words(outcome)} {outcome.detail}".strip()
                 )
                 return self._rejected(claim, outcome, DeadLetterReason.ATTEMPTS_EXHAUSTED, detail)
             case Verdict.NOT_SENT:
                 return self._not_sent(claim, outcome)
+
+    def _is_last(self, claim: Claim) -> bool:
+        return claim.attempt - claim.earlier_attempts >= self.sender.max_attempts
 
     def _newer_credentials(self) -> GatewayCredentials | None:
         try:
