@@ -29,6 +29,10 @@ $(READY): pyproject.toml uv.lock
 run: $(READY) ## the whole bundle on this machine: examples go through, then it stays up (ONCE=1 NO_EXAMPLES=1 MESSAGES=… PORT=… BIND=… GATEWAY_BASE_URL=…)
 	@$(BIN)/python -m local
 
+.PHONY: sms
+sms: $(READY) ## the command line: make sms ARGS="send +61491570006 'Hello' --follow"; same as .venv/bin/optus-sms
+	@$(BIN)/optus-sms $(ARGS)
+
 .PHONY: test
 test: $(READY) ## every test that needs neither Docker nor long (minutes)
 	@$(BIN)/pytest -m "not deep and not docker"
