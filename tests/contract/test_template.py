@@ -25,11 +25,13 @@ from local.template import (
     translate,
 )
 from optus_sms.errors import SettingsError
-from optus_sms.observability import Metric
+from optus_sms.ledger import KEEP_SECONDS
+from optus_sms.observability import NAMESPACE, Metric
 from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, SendSettings
 from tests.support.broken_templates import Mistake, with_mistake
 
 ROOT: Final = TEMPLATE_PATH.parent
+PACKAGE: Final = ROOT / "layers" / "shared" / "src" / "optus_sms"
 SOURCE: Final = read_template()
 
 # Every parameter away from its default, so that each condition is seen both ways.
@@ -207,8 +209,11 @@ def queues_are_encrypted(stack: Template) -> Problems:
     resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/0/Condition"),
     resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/0/Effect", "Allow"),
     resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/0/Action", "sqs:SendMessage"),
+    Mistake("Resources/SmsEventBusPolicy"),
+    resource_mistake("SmsEventBusPolicy/Statement/Effect", "Allow"),
+    Mistake("Resources/UnpublishedEventsQueuePolicy"),
 )
-def queues_and_secrets_refuse_plain_http(stack: Template) -> Problems:
+def queues_secrets_and_bus_refuse_plain_http(stack: Template) -> Problems:
     guarded = set()
     for policy in stack.of_type("AWS::SQS::QueuePolicy"):
         if _denies_plain_http(policy.properties["PolicyDocument"], "sqs:*"):
@@ -216,7 +221,10 @@ def queues_and_secrets_refuse_plain_http(stack: Template) -> Problems:
     for policy in stack.of_type("AWS::SecretsManager::ResourcePolicy"):
         if _denies_plain_http(policy.properties["ResourcePolicy"], "secretsmanager:*"):
             guarded.add(policy.properties["SecretId"]["Ref"])
-    for kind in ("AWS::SQS::Queue", "AWS::SecretsManager::Secret"):
+    for policy in stack.of_type("AWS::Events::EventBusPolicy"):
+        if _denies_plain_http({"Statement": [policy.properties["Statement"]]}, "events:PutEvents"):
+            guarded.add(policy.properties["EventBusName"]["Ref"])
+    for kind in ("AWS::SQS::Queue", "AWS::SecretsManager::Secret", "AWS::Events::EventBus"):
         yield from (resource.logical_id for resource in stack.of_type(kind) if resource.logical_id not in guarded)
 
 
@@ -343,7 +351,7 @@ def public_names_are_there(stack: Template) -> Problems:
     outputs = {
         *("OutboundQueueUrl", "OutboundQueueArn", "DeadLetterQueueUrl", "StatusCallbackUrl", "ReplyCallbackUrl"),
         *("GatewaySecretArn", "CallbackSecretArn", "MessagesTableName", "SendLedgerTableName"),
-        *("EventBusName", "UnpublishedEventsQueueUrl"),
+        *("EventBusName", "UnpublishedEventsQueueUrl", "DashboardUrl"),
     }
     types = {name: resource.type for name, resource in stack.resources.items()}
     yield from (name for name, kind in resources.items() if types.get(name) != kind)
@@ -832,54 +840,286 @@ def callback_urls_are_routes(stack: Template) -> Problems:
 # Alarms
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A metric that an alarm or the dashboard reads; ``dimensions`` as in the template."""
+
+    namespace: str
+    name: str
+    dimensions: Mapping[str, Any]
+
+
+def alarm_metrics(alarm: Resource) -> list[Watched]:
+    """What an alarm reads, by itself or through an expression."""
+    properties = alarm.properties
+    metrics = [m["MetricStat"]["Metric"] for m in properties.get("Metrics", []) if "MetricStat" in m] or [properties]
+    return [
+        Watched(m["Namespace"], m["MetricName"], {d["Name"]: d["Value"] for d in m.get("Dimensions", [])})
+        for m in metrics
+    ]
+
+
+def dashboard_widgets(stack: Template) -> list[dict[str, Any]]:
+    body = stack.resources["Dashboard"].properties["DashboardBody"]["Fn::Sub"].replace("${AWS::StackName}", STACK_NAME)
+    widgets: list[dict[str, Any]] = json.loads(body)["widgets"]
+    return widgets
+
+
+def dashboard_metrics(stack: Template) -> list[Watched]:
+    rows = [row for widget in dashboard_widgets(stack) for row in widget["properties"]["metrics"]]
+    found = []
+    for namespace, name, *rest in rows:
+        names = rest[:-1]
+        dimensions = {key: _reference(value) for key, value in zip(names[::2], names[1::2], strict=True)}
+        found.append(Watched(namespace, name, dimensions))
+    return found
+
+
+def _reference(text: str) -> Any:
+    """`${Queue.QueueName}` and `${Function}` as the template writes them elsewhere."""
+    match = re.fullmatch(r"\$\{(\w+)(?:\.(\w+))?\}", text)
+    if match is None:
+        return text
+    return {"Fn::GetAtt": [match[1], match[2]]} if match[2] else {"Ref": match[1]}
+
+
+def published() -> dict[str, set[str]]:
+    """By service, the metrics that its function can publish: those that a module its app.py imports speaks of."""
+    found = {}
+    for app in sorted((ROOT / "functions").glob("*/app.py")):
+        modules = re.findall(r"^from optus_sms\.(\w+) import", app.read_text(), re.MULTILINE)
+        code = "".join((PACKAGE / f"{module}.py").read_text() for module in modules if module != "observability")
+        found[app.parent.name] = {Metric[name].value for name in re.findall(r"\bMetric\.([A-Z_]+)\b", code)}
+    return found
+
+
+# What AWS publishes by itself, as far as we look at it ("Available CloudWatch metrics" of each service).
+AWS_METRICS: Final[Mapping[str, tuple[str, str, frozenset[str]]]] = {
+    "AWS/SQS": (
+        "QueueName",
+        "AWS::SQS::Queue",
+        frozenset(
+            {
+                *("ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesNotVisible"),
+                *("ApproximateNumberOfMessagesVisible", "NumberOfMessagesSent"),
+            }
+        ),
+    ),
+    "AWS/Lambda": (
+        "FunctionName",
+        "AWS::Lambda::Function",
+        frozenset({"Duration", "Errors", "Invocations", "IteratorAge", "Throttles"}),
+    ),
+}
+
+
+def is_known(stack: Template, metric: Watched) -> bool:
+    if metric.namespace not in AWS_METRICS:
+        service = str(metric.dimensions.get("service"))
+        ours = metric.dimensions == {"service": service, "stack": STACK_NAME}
+        return ours and metric.namespace == NAMESPACE and metric.name in published().get(service, set())
+    dimension, kind, names = AWS_METRICS[metric.namespace]
+    value = metric.dimensions.get(dimension)
+    if set(metric.dimensions) != {dimension} or metric.name not in names or not isinstance(value, Mapping):
+        return False
+    name, attribute = value["Fn::GetAtt"] if "Fn::GetAtt" in value else (value["Ref"], "QueueUrl or FunctionName")
+    right = attribute == "QueueName" if kind == "AWS::SQS::Queue" else "Ref" in value
+    return right and name in stack.resources and stack.resources[name].type == kind
+
+
 @invariant(
     resource_mistake("DeadLettersAlarm/AlarmActions"),
-    resource_mistake("OldestMessageAlarm/AlarmDescription"),
-    resource_mistake("GatewayHealthAlarm/OKActions", []),
+    resource_mistake("UnknownOutcomesAlarm/OKActions", []),
     parameters=ALL_CHOSEN,
 )
-def alarms_reach_somebody_and_say_what_they_mean(stack: Template) -> Problems:
+def alarms_reach_somebody(stack: Template) -> Problems:
     told = [{"Ref": "AlarmTopic"}] if stack.parameters["AlarmEmail"].value else None
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
         if [alarm.properties.get(name) for name in ("AlarmActions", "OKActions")] != [told, told]:
             yield f"{alarm.logical_id}: actions"
-        if len(alarm.properties.get("AlarmDescription", "")) < 40:
-            yield f"{alarm.logical_id}: description"
+
+
+@invariant(
+    resource_mistake("OldestMessageAlarm/AlarmDescription"),
+    resource_mistake("RejectedShareAlarm/AlarmDescription", "Many. Runbook: docs/runbook.md#rejected"),
+    resource_mistake("FunctionErrorsAlarm/AlarmDescription", "A function raised an error, which none should ever do."),
+    resource_mistake(
+        "SlowDeliveryAlarm/AlarmDescription",
+        "One message in ten takes more than ten minutes to its handset. Runbook: docs/runbook.md#slow",
+    ),
+)
+def alarms_say_what_they_mean_and_what_to_do(stack: Template) -> Problems:
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
+        match = re.fullmatch(
+            r"(.{40,}) Runbook: docs/runbook\.md#([\w-]+)", alarm.properties.get("AlarmDescription", "")
+        )
+        if match is None or match[2] not in anchors:
+            yield f"{alarm.logical_id}: {alarm.properties.get('AlarmDescription')}"
 
 
 @invariant(
     resource_mistake("DeadLettersAlarm/Dimensions/0/Name", "FunctionName"),
     resource_mistake("OldestMessageAlarm/Dimensions/0/Value", "outbound"),
-    resource_mistake("GatewayHealthAlarm/Dimensions/0/Value", "health"),
-    resource_mistake("GatewayHealthAlarm/Dimensions/1/Value", "another-stack"),
-    resource_mistake("GatewayHealthAlarm/MetricName", "GatewayHealth"),
+    resource_mistake("OldestMessageAlarm/MetricName", "AgeOfOldestMessage"),
+    resource_mistake("GatewayErrorsAlarm/MetricName", "GatewayError"),
+    resource_mistake("GatewayErrorsAlarm/Dimensions/0/Value", "receive_callback"),
+    resource_mistake("GatewayErrorsAlarm/Dimensions/1/Value", "another-stack"),
+    resource_mistake("EventsLateAlarm/Dimensions/0/Value", {"Ref": "MessagesTable"}),
+    resource_mistake("RejectedShareAlarm/Metrics/1/MetricStat/Metric/MetricName", "Rejected"),
 )
 def alarms_watch_metrics_that_exist(stack: Template) -> Problems:
-    services = {f.properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] for f in functions(stack)}
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
-        properties = alarm.properties
-        dimensions = {dimension["Name"]: dimension["Value"] for dimension in properties["Dimensions"]}
-        if properties["Namespace"] == "AWS/SQS":
-            value = dimensions.get("QueueName")
-            queue = value["Fn::GetAtt"] if isinstance(value, Mapping) else [value, ""]
-            known = set(dimensions) == {"QueueName"} and queue[0] in stack.resources and queue[1] == "QueueName"
-        else:
-            ours = set(dimensions) == {"service", "stack"} and dimensions["stack"] == STACK_NAME
-            known = ours and dimensions["service"] in services and properties["MetricName"] in set(Metric)
-        if not known:
-            yield alarm.logical_id
+        yield from (f"{alarm.logical_id}: {m}" for m in alarm_metrics(alarm) if not is_known(stack, m))
+
+
+def _with(text: str, other: str) -> object:
+    """The dashboard with one text in it replaced."""
+    body = SOURCE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert text in body
+    return {"Fn::Sub": body.replace(text, other, 1)}
+
+
+@invariant(
+    resource_mistake("Dashboard/DashboardBody", _with("MessagesDelivered", "MessagesArrived")),
+    resource_mistake("Dashboard/DashboardBody", _with("${OutboundQueue.QueueName}", "${OutboundQueue.Arn}")),
+    resource_mistake("Dashboard/DashboardBody", _with('"service", "send_message"', '"service", "send"')),
+)
+def dashboard_shows_metrics_that_exist(stack: Template) -> Problems:
+    yield from (str(metric) for metric in dashboard_metrics(stack) if not is_known(stack, metric))
+
+
+@invariant(
+    resource_mistake("Dashboard/DashboardBody", _with('"x": 6,', '"x": 5,')),
+    resource_mistake("Dashboard/DashboardBody", _with('"y": 12,', '"y": 18,')),
+    resource_mistake("Dashboard/DashboardBody", _with("${AWS::Region}", "eu-west-1")),
+)
+def dashboard_is_one_screen_without_overlap(stack: Template) -> Problems:
+    taken: set[tuple[int, int]] = set()
+    for widget in dashboard_widgets(stack):
+        x, y, width, height = (widget[name] for name in ("x", "y", "width", "height"))
+        cells = {(column, row) for column in range(x, x + width) for row in range(y, y + height)}
+        if cells & taken or x + width > 24 or y + height > 18 or widget["properties"]["region"] != "${AWS::Region}":
+            yield widget["properties"]["title"]
+        taken |= cells
+
+
+@invariant(
+    resource_mistake(
+        "FunctionErrorsAlarm/Metrics/1/MetricStat/Metric/Dimensions/0/Value", {"Ref": "CheckHealthFunction"}
+    ),
+    resource_mistake("NearTimeoutAlarm/Metrics/0/Expression", "MAX([sendMessage / 60000])"),
+    resource_mistake("SendMessageFunction/Timeout", 45),
+)
+def no_function_fails_unnoticed(stack: Template) -> Problems:
+    """Errors, throttles and times near the timeout, of each function, against its own timeout."""
+    wanted = {function.logical_id for function in functions(stack)}
+    for alarm, name in (("FunctionErrors", "Errors"), ("FunctionThrottles", "Throttles"), ("NearTimeout", "Duration")):
+        watched = alarm_metrics(stack.resources[f"{alarm}Alarm"])
+        if {m.dimensions["FunctionName"]["Ref"] for m in watched} != wanted or {m.name for m in watched} != {name}:
+            yield alarm
+    result, *metrics = stack.resources["NearTimeoutAlarm"].properties["Metrics"]
+    shares = dict(re.findall(r"(\w+) / (\d+)", result["Expression"]))
+    for metric in metrics:
+        function = stack.resources[metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"]]
+        if shares.get(metric["Id"]) != str(function.properties["Timeout"] * 1000):
+            yield f"{function.logical_id}: {shares.get(metric['Id'])} ms"
+
+
+MEASURED_ALL_THE_TIME: Final = {"GatewayHealthy"}
 
 
 @invariant(
     resource_mistake("GatewayHealthAlarm/TreatMissingData"),
     resource_mistake("DeadLettersAlarm/TreatMissingData", "breaching"),
+    resource_mistake("UnknownOutcomesAlarm/TreatMissingData"),
 )
 def silence_means_what_it_should(stack: Template) -> Problems:
-    """Of our own minute by minute measure it is alarming; SQS says nothing of a queue that nobody uses."""
+    """Of what is measured every minute it is alarming; all else is silent when nothing happens."""
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
-        wanted = "notBreaching" if alarm.properties["Namespace"] == "AWS/SQS" else "breaching"
-        if alarm.properties.get("TreatMissingData") != wanted:
+        always = {metric.name for metric in alarm_metrics(alarm)} & MEASURED_ALL_THE_TIME
+        if alarm.properties.get("TreatMissingData") != ("breaching" if always else "notBreaching"):
             yield alarm.logical_id
+
+
+@invariant(
+    resource_mistake("FollowOneMessageQuery/LogGroupNames/0"),
+    resource_mistake("WhoIsRefusedQuery/LogGroupNames/0", {"Ref": "AlarmTopic"}),
+    resource_mistake("WhyNotSentQuery/QueryString", "filter ispresent(result)"),
+)
+def log_questions_ask_for_what_is_logged(stack: Template) -> Problems:
+    code = "".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    logged = {*re.findall(r'"(\w+)"', code), "service", "level", "message"}
+    access_log = stack.resources["CallbackApiv1Stage"].properties["AccessLogSetting"]["Format"]
+    logged |= set(re.findall(r'"(\w+)":', access_log))
+    words = {
+        *("fields", "filter", "sort", "stats", "limit", "by", "as", "or", "and", "in", "like", "asc", "desc"),
+        *("ispresent", "count", "max", "pct", "bin", "messages", "requests", "latest", "median_ms", "p95_ms", "max_ms"),
+        "timestamp",
+    }
+    for query in stack.of_type("AWS::Logs::QueryDefinition"):
+        text = re.sub(r'"[^"]*"|/[^/]*/', "", query.properties["QueryString"])
+        unknown = set(re.findall(r"\b[a-z_]\w*", text)) - words - logged
+        groups = {stack.document["Resources"][group["Ref"]]["Type"] for group in query.properties["LogGroupNames"]}
+        if unknown or groups != {"AWS::Logs::LogGroup"}:
+            yield f"{query.logical_id}: {sorted(unknown)} {sorted(groups)}"
+    followed = stack.resources["FollowOneMessageQuery"].properties["LogGroupNames"]
+    of_functions = [function.properties["LoggingConfig"]["LogGroup"] for function in functions(stack)]
+    if sorted(map(str, followed)) != sorted(map(str, of_functions)):
+        yield "FollowOneMessageQuery does not see every function"
+
+
+# Events
+
+
+@invariant(
+    *(
+        resource_mistake(f"PublishEventsFunction/Events/{name}/Properties/{path}", *value)
+        for name, path, *value in (
+            ("LedgerChanges", "StartingPosition", "LATEST"),
+            ("MessageChanges", "DestinationConfig"),
+            ("LedgerChanges", "BisectBatchOnFunctionError"),
+            ("MessageChanges", "MaximumRetryAttempts"),
+            ("MessageChanges", "MaximumRecordAgeInSeconds", 86400),
+        )
+    ),
+    resource_mistake("MessagesTable/StreamSpecification/StreamViewType", "NEW_IMAGE"),
+    resource_mistake("PublishEventsFunction/Events/LedgerChanges"),
+)
+def events_miss_nothing_and_nothing_blocks_them(stack: Template) -> Problems:
+    sources = [
+        source.properties
+        for source in stack.of_type("AWS::Lambda::EventSourceMapping")
+        if "FilterCriteria" in source.properties
+    ]
+    followed = {source["EventSourceArn"]["Fn::GetAtt"][0] for source in sources}
+    tables = {table.logical_id: table.properties for table in stack.of_type("AWS::DynamoDB::Table")}
+    yield from followed ^ set(tables)
+    for name, table in tables.items():
+        if table.get("StreamSpecification") != {"StreamViewType": "NEW_AND_OLD_IMAGES"}:
+            yield f"{name}: images"
+    destination = {"OnFailure": {"Destination": {"Fn::GetAtt": ["UnpublishedEventsQueue", "Arn"]}}}
+    for source in sources:
+        if (source["StartingPosition"], source.get("DestinationConfig")) != ("TRIM_HORIZON", destination):
+            yield f"{source['EventSourceArn']}: start or destination"
+        tries, age = source.get("MaximumRetryAttempts", -1), source.get("MaximumRecordAgeInSeconds", -1)
+        # Less than the 24 hours that a stream keeps: half of them are left for whoever reads the note.
+        if not source.get("BisectBatchOnFunctionError") or not 0 < tries <= 10000 or not 0 < age <= 43200:
+            yield f"{source['EventSourceArn']}: tries"
+
+
+@invariant(
+    resource_mistake("OutboundQueue/MessageRetentionPeriod", 1209600),
+    resource_mistake("DeadLetterQueue/MessageRetentionPeriod", 5000000),
+)
+def the_ledger_remembers_longer_than_any_queue(stack: Template) -> Problems:
+    """A message may wait in its queue, among the dead letters, be redriven, and wait in both once more."""
+    waiting = sum(
+        stack.resources[name].properties["MessageRetentionPeriod"] for name in ("OutboundQueue", "DeadLetterQueue")
+    )
+    if 2 * waiting + 10 * 86400 > KEEP_SECONDS:
+        yield f"{KEEP_SECONDS} s against twice {waiting} s"
 
 
 # The tests
