@@ -17,6 +17,6 @@ def forget_sandbox() -> None:
         observability.logger.cache_clear()
     if observability._metrics.cache_info().currsize:
         metrics = observability._metrics()
-        metrics.clear_metrics()
         metrics.clear_default_dimensions()
+        metrics.clear_metrics()  # after the defaults, which it would otherwise set again
         observability._metrics.cache_clear()
