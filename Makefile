@@ -41,6 +41,10 @@ test: $(READY) ## every test that needs neither Docker nor long (minutes)
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
 	@$(BIN)/pytest -m deep
 
+.PHONY: test-sam
+test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
+	@$(BIN)/pytest -m docker
+
 .PHONY: build
 build: $(READY) ## what `sam deploy` ships, into .aws-sam/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
