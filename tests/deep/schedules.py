@@ -138,6 +138,8 @@ class World:
         self.names = 0
         self.story: list[str] = []
         self.known_id: str | None = None
+        self.written = True
+        self.last_record: Record | None = None
         self.sandboxes: list[Sender | None] = [None, None, None]
         self.heard: set[Actor] = set()  # who read the gateway's yes
         self.paces: dict[Actor, float] = {}
@@ -155,6 +157,12 @@ class World:
 
     def tell(self, what: str) -> None:
         self.story.append(f"{self.now - self.time.epoch:7.1f} {what}")
+
+    def record(self) -> Record | None:
+        """The ledger's record, read again only after a write."""
+        if self.written:
+            self.last_record, self.written = self.stores.record(KEY), False
+        return self.last_record
 
     # One schedule
 
@@ -207,7 +215,7 @@ class World:
         return self.paces.setdefault(actor, self.rng.choice((0.05, 1.0, 4.0, 12.0)))
 
     def _let_time_pass(self) -> None:
-        record = self.stores.record(KEY)
+        record = self.record()
         turns = [message.visible_at for message in self.queue.values()]
         turns += [record.lease_until, record.unknown_at + sending.RESEND_AFTER_SECONDS] if record else []
         seconds = self.rng.choice([0.5, 15.0, 95.0] + [turn - self.now for turn in turns if turn > self.now])
@@ -266,7 +274,7 @@ class World:
 
     def _late_write(self) -> None:
         self.tell("a write that was on its way arrives")
-        self.excused = True
+        self.excused = self.written = True
         self.late_writes.pop()()
 
     def _callback(self) -> None:
@@ -321,7 +329,7 @@ class World:
             raise BrokenPromiseError("accepted more often than allowed")
         if self.baton.actors and self.calm:
             return  # the tables are read between the steps of chaos and at the end
-        record = self.stores.record(KEY)
+        record = self.record()
         self._check_record(record)
         lost = not self.queue and not self.dead_letters
         if lost and (record is None or record.state not in (State.ACCEPTED, State.EXPIRED)):
@@ -343,7 +351,7 @@ class World:
 
     def check_may_post(self) -> None:
         """When a first byte is handed over."""
-        record = self.stores.record(KEY)
+        record = self.record()
         if any(over_at > self.now for over_at in self.posting.values()):
             raise BrokenPromiseError("two POSTs at a time")
         if self.expires_at is not None and self.now >= self.expires_at:
@@ -354,12 +362,12 @@ class World:
 
     def _check_heard(self, *, acknowledged: bool) -> None:
         """Whoever read the gateway's yes and is done has written it."""
-        record = self.stores.record(KEY)
+        record = self.record()
         if self.baton.current in self.heard and acknowledged and (record is None or record.state is not State.ACCEPTED):
             raise BrokenPromiseError(f"accepted, and the ledger says {record and record.state}")
 
     def _check_end(self) -> None:
-        record = self.stores.record(KEY)
+        record = self.record()
         assert record is not None
         if record.state in (State.SENDING, State.RETRY) and not self.dead_letters:
             raise BrokenPromiseError(f"ends as {record.state}")
@@ -379,7 +387,7 @@ class World:
             if row.get("status") != best:
                 raise BrokenPromiseError(f"status {row.get('status')} instead of {best}")
         self.check_always()
-        record = self.stores.record(KEY)
+        record = self.record()
         assert record is not None
         if self.acceptances and not self.scenario.shared:
             if record.state is not State.ACCEPTED:
@@ -413,6 +421,7 @@ class Ports:
         """One call to a table or a queue."""
         world = self.world
         self.moment(name, "before")
+        world.written = True
         actor = world.baton.current
         if (deaf := world.deaf.get(actor)) is not None:
             if deaf:

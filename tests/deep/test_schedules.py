@@ -315,7 +315,18 @@ SEEDED_BUGS: dict[str, Patch] = {
 }
 
 
-@pytest.mark.parametrize("bug", SEEDED_BUGS)
+RARELY_FOUND = {  # after hundreds of schedules; the model finds the same at once
+    "outcomes are not fenced",
+    "an own claim is not recognised",
+    "only the owner may write an acceptance",
+    "a callback replaces the id",
+    "REJECTED after an unknown outcome is final",
+}
+
+
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, marks=pytest.mark.deep) if bug in RARELY_FOUND else bug for bug in SEEDED_BUGS]
+)
 def test_seeded_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     SEEDED_BUGS[bug](monkeypatch)
     with pytest.raises(AssertionError, match="SCHEDULE_SEED=") as found:
