@@ -31,7 +31,7 @@ from optus_sms.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.times import Clock, format_rfc3339
 
 _MESSAGE: Final = "msg#"
-_HEALTH: Final = "health#gateway"  # optus_sms.health; not imported, since it brings more than its key
+_HEALTH: Final = "health#gateway"  # optus_sms.health_store; not imported, since it brings more than its key
 
 
 @dataclass(frozen=True, slots=True)
