@@ -1,4 +1,4 @@
-"""CheckHealthFunction: an EventBridge schedule → `GET /healthz` → state, metrics, and a log line on change."""
+"""CheckHealthFunction: EventBridge schedules → the gateway's health (every minute) or its contract (daily)."""
 
 from __future__ import annotations
 
@@ -6,32 +6,55 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms import clients
+from optus_sms.contract import ContractWatch
+from optus_sms.credentials import GatewaySecret
 from optus_sms.gateway import Gateway
-from optus_sms.health import DynamoHealthStore, HealthChecker
+from optus_sms.health import HealthChecker, Thresholds
+from optus_sms.health_store import DynamoHealthStore
 from optus_sms.observability import publish
 from optus_sms.settings import HealthSettings
 from optus_sms.times import Clock
+from optus_sms.traffic import CloudWatchTraffic
 from optus_sms.transport import Transport
+from optus_sms.valve import LambdaValve
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
 @cache
-def checker() -> HealthChecker:
+def checks() -> tuple[HealthChecker, ContractWatch]:
     """Everything one sandbox needs, made at its first invocation."""
     settings, clock = HealthSettings.from_environment(), Clock()
-    return HealthChecker(
-        gateway=Gateway(
-            Transport(), settings.gateway_base_url, timeout_seconds=settings.gateway_timeout_seconds, now=clock.now
-        ),
-        store=DynamoHealthStore(clients.dynamodb(), settings.send_ledger_table_name),
-        clock=clock,
+    gateway = Gateway(
+        Transport(),
+        settings.gateway_base_url,
+        timeout_seconds=settings.gateway_timeout_seconds,
+        now=clock.now,
+        service_status_url=settings.service_status_url,
     )
+    secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
+    checker = HealthChecker(
+        gateway=gateway,
+        secret=secret,
+        store=DynamoHealthStore(clients.dynamodb(), settings.send_ledger_table_name),
+        valve=LambdaValve(clients.lambda_(), settings.sender_mapping_id),
+        traffic=CloudWatchTraffic(clients.cloudwatch(), settings.stack_name),
+        clock=clock,
+        thresholds=Thresholds(
+            unhealthy_after=settings.unhealthy_after_checks,
+            healthy_after=settings.healthy_after_checks,
+            unknown_after=settings.unknown_after_checks,
+        ),
+        pause_on_outage=settings.pause_on_outage,
+    )
+    return checker, ContractWatch(gateway, secret)
 
 
-def lambda_handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """The result of the check, for whoever invokes it by hand."""
-    result, measurements = checker().check()
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """The result of the check, for whoever invokes it by hand; ``{"check": "contract"}`` asks for the other one."""
+    checker, contract = checks()
+    asked_for = event.get("check") if isinstance(event, dict) else None
+    result, measurements = contract.check() if asked_for == "contract" else checker.check()
     publish(measurements)
     return dict(result)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from optus_sms.observability import NAMESPACE
-from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, SendSettings
+from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
 from tests.support.aws import default_template
 
-SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings | PublishSettings]] = {
+SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings | ReconcileSettings | PublishSettings]] = {
     "send_message": SendSettings,
     "receive_callback": ReceiveSettings,
     "check_health": HealthSettings,
+    "reconcile_messages": ReconcileSettings,
     "publish_events": PublishSettings,
 }
 # Read by libraries and, the stack's name, by `optus_sms.observability`; not by our settings.

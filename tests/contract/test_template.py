@@ -27,7 +27,7 @@ from local.template import (
 from optus_sms.errors import SettingsError
 from optus_sms.ledger import KEEP_SECONDS
 from optus_sms.observability import NAMESPACE, Metric
-from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, SendSettings
+from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
 from tests.support.broken_templates import Mistake, with_mistake
 
 ROOT: Final = TEMPLATE_PATH.parent
@@ -40,6 +40,8 @@ ALL_CHOSEN: Final = {
     "GatewaySecretArn": "arn:aws:secretsmanager:ap-southeast-2:123456789012:secret:sms/gateway-AbCdEf",
     "OnUnknownOutcome": "resend",
     "RequireMessageId": "true",
+    "ServiceStatusUrl": "",
+    "PauseOnOutage": "false",
     "MaxMessagesPerSecond": "40",
     "SenderConcurrency": "100",
     "RetentionDays": "7",
@@ -341,6 +343,7 @@ def public_names_are_there(stack: Template) -> Problems:
         "SendMessageFunction": "AWS::Lambda::Function",
         "ReceiveCallbackFunction": "AWS::Lambda::Function",
         "CheckHealthFunction": "AWS::Lambda::Function",
+        "ReconcileMessagesFunction": "AWS::Lambda::Function",
         "PublishEventsFunction": "AWS::Lambda::Function",
         "SmsEventBus": "AWS::Events::EventBus",
         "UnpublishedEventsQueue": "AWS::SQS::Queue",
@@ -452,6 +455,7 @@ def functions_get_the_settings_that_they_read(stack: Template) -> Problems:
         "SendMessageFunction": SendSettings.from_environment,
         "ReceiveCallbackFunction": ReceiveSettings.from_environment,
         "CheckHealthFunction": HealthSettings.from_environment,
+        "ReconcileMessagesFunction": ReconcileSettings.from_environment,
         "PublishEventsFunction": PublishSettings.from_environment,
     }
     for function in functions(stack):
@@ -532,6 +536,7 @@ def the_gateway_is_called_from_the_chosen_network(stack: Template) -> Problems:
     resource_mistake("CheckHealthFunction/EventInvokeConfig"),
     resource_mistake("CheckHealthFunction/Events/EveryMinute/Properties/Schedule", "rate(5 minutes)"),
     resource_mistake("CheckHealthFunction/Events/EveryMinute/Properties/Input", "health"),
+    resource_mistake("CheckHealthFunction/Timeout", 61),
 )
 def health_is_checked_every_minute_and_never_late(stack: Template) -> Problems:
     rule = stack.resources["CheckHealthFunctionEveryMinute"].properties
@@ -539,10 +544,59 @@ def health_is_checked_every_minute_and_never_late(stack: Template) -> Problems:
     never_late = {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
     if rule["ScheduleExpression"] != "rate(1 minute)" or target["Input"] != '{"check": "health"}':
         yield "schedule or input"
-    invocations = [config.properties for config in stack.of_type("AWS::Lambda::EventInvokeConfig")]
+    if stack.resources["CheckHealthFunction"].properties["Timeout"] > 60:
+        yield "two checks at a time"
+    invocations = [
+        config.properties
+        for config in stack.of_type("AWS::Lambda::EventInvokeConfig")
+        if config.properties["FunctionName"] == {"Ref": "CheckHealthFunction"}
+    ]
     for settings in (target.get("RetryPolicy", {}), *(invocations or [{}])):
         if not never_late.items() <= settings.items():
             yield f"retries: {settings}"
+
+
+@invariant(
+    resource_mistake("CheckHealthFunction/Events/EveryDay/Properties/Schedule", "rate(7 days)"),
+    resource_mistake("CheckHealthFunction/Events/EveryDay/Properties/Input", '{"check": "health"}'),
+    resource_mistake("ReconcileMessagesFunction/Events/EveryFiveMinutes/Properties/Schedule", "rate(1 hour)"),
+    resource_mistake("ReconcileMessagesFunction/Timeout", 301),
+)
+def the_contract_is_watched_daily_and_reconciliation_never_overlaps(stack: Template) -> Problems:
+    daily = stack.resources["CheckHealthFunctionEveryDay"].properties
+    if (daily["ScheduleExpression"], daily["Targets"][0].get("Input")) != ("rate(1 day)", '{"check": "contract"}'):
+        yield "contract"
+    if stack.resources["ReconcileMessagesFunctionEveryFiveMinutes"].properties["ScheduleExpression"] != (
+        "rate(5 minutes)"
+    ):
+        yield "reconciliation"
+    if stack.resources["ReconcileMessagesFunction"].properties["Timeout"] > 300:
+        yield "two runs at a time"
+
+
+@invariant(
+    resource_mistake("CheckHealthFunction/Environment/Variables/SENDER_MAPPING_ID", {"Ref": "SendMessageFunction"}),
+    resource_mistake(
+        "CheckHealthRole/Policies/0/PolicyDocument/Statement/1/Resource", {"Fn::Sub": "${OutboundQueue.Arn}"}
+    ),
+    resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/Enabled", True),
+)
+def health_pauses_the_senders_queue_and_a_deployment_does_not_resume_it(stack: Template) -> Problems:
+    """`Enabled` in the template would make CloudFormation switch a paused queue on when it changes the mapping."""
+    source = "SendMessageFunctionOutboundMessages"
+    if stack.resources["CheckHealthFunction"].properties["Environment"]["Variables"]["SENDER_MAPPING_ID"] != {
+        "Ref": source
+    }:
+        yield "another mapping"
+    turned = [
+        statement["Resource"]
+        for role, statement in policy_statements(stack)
+        if role.logical_id == "CheckHealthRole" and "lambda:UpdateEventSourceMapping" in listed(statement["Action"])
+    ]
+    if not all(str(resource).endswith(f":event-source-mapping:${{{source}}}'}}") for resource in turned) or not turned:
+        yield f"permission: {turned}"
+    if "Enabled" in stack.resources[source].properties:
+        yield "Enabled"
 
 
 # Permissions
@@ -560,8 +614,9 @@ def roles_name_actions_and_resources(stack: Template) -> Problems:
         named = {"Sid", "Effect", "Action", "Resource"}
         if not named <= statement.keys() <= {*named, "Condition"}:
             yield f"{role.logical_id}: {sorted(statement)}"
-        # Lambda takes network interfaces from a role only for all resources.
+        # Lambda takes network interfaces from a role only for all resources; metrics have no ARN.
         anywhere = statement.get("Sid") == "UseVpc" and all(action.startswith("ec2:") for action in statement["Action"])
+        anywhere = anywhere or statement["Action"] == "cloudwatch:GetMetricData"
         for value in [*listed(statement["Action"]), *([] if anywhere else listed(statement["Resource"]))]:
             if "*" in json.dumps(value):
                 yield f"{role.logical_id}, {statement.get('Sid')}: {value}"
@@ -612,7 +667,20 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("ReceiveCallbackRole", "dynamodb:GetItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "sqs:SendMessage", "DeadLetterQueue"),
-        ("CheckHealthRole", "dynamodb:UpdateItem", "SendLedgerTable where dynamodb:LeadingKeys is health#gateway"),
+        ("CheckHealthRole", "dynamodb:GetItem", "SendLedgerTable where dynamodb:LeadingKeys is health#gateway"),
+        ("CheckHealthRole", "dynamodb:PutItem", "SendLedgerTable where dynamodb:LeadingKeys is health#gateway"),
+        ("CheckHealthRole", "lambda:GetEventSourceMapping", "SendMessageFunctionOutboundMessages"),
+        ("CheckHealthRole", "lambda:UpdateEventSourceMapping", "SendMessageFunctionOutboundMessages"),
+        ("CheckHealthRole", "cloudwatch:GetMetricData", "*"),
+        ("CheckHealthRole", "secretsmanager:GetSecretValue", secret),
+        ("ReconcileMessagesRole", "dynamodb:Query", "SendLedgerTable/index/undecided-index"),
+        ("ReconcileMessagesRole", "dynamodb:Query", "MessagesTable/index/awaiting-index"),
+        *(
+            ("ReconcileMessagesRole", f"dynamodb:{name}", table)
+            for name in ("GetItem", "UpdateItem")
+            for table in ("SendLedgerTable", "MessagesTable")
+        ),
+        ("ReconcileMessagesRole", "secretsmanager:GetSecretValue", secret),
         *(
             ("PublishEventsRole", f"dynamodb:{name}", f"{table}/stream")
             for name in ("DescribeStream", "GetShardIterator", "GetRecords", "ListStreams")
@@ -622,7 +690,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("PublishEventsRole", "sqs:SendMessage", "UnpublishedEventsQueue"),
         *(
             (f"{name}Role", f"logs:{action}", f"{name}LogGroup")
-            for name in ("SendMessage", "ReceiveCallback", "CheckHealth", "PublishEvents")
+            for name in ("SendMessage", "ReceiveCallback", "CheckHealth", "ReconcileMessages", "PublishEvents")
             for action in ("CreateLogStream", "PutLogEvents")
         ),
     }
@@ -641,6 +709,7 @@ def _where(resource: Any, statement: Mapping[str, Any]) -> str:
     if isinstance(resource, Mapping):
         ((function, argument),) = resource.items()
         name = argument[0] if function == "Fn::GetAtt" else re.sub(r"\$\{(\w+)\.Arn\}", r"\1", argument)
+        name = re.sub(r"arn:.*:event-source-mapping:\$\{(\w+)\}", r"\1", name)
         if argument[1] == "StreamArn":
             name += "/stream"
     conditions = statement.get("Condition", {}).get("ForAllValues:StringEquals", {})
@@ -1027,11 +1096,13 @@ def no_function_fails_unnoticed(stack: Template) -> Problems:
             yield f"{function.logical_id}: {shares.get(metric['Id'])} ms"
 
 
-MEASURED_ALL_THE_TIME: Final = {"GatewayHealthy"}
+MEASURED_ALL_THE_TIME: Final = {"HealthChecks", "SendingPaused"}
 
 
 @invariant(
-    resource_mistake("GatewayHealthAlarm/TreatMissingData"),
+    resource_mistake("HealthChecksAlarm/TreatMissingData", "notBreaching"),
+    resource_mistake("SendingPausedAlarm/TreatMissingData"),
+    resource_mistake("GatewayHealthAlarm/TreatMissingData", "breaching"),
     resource_mistake("DeadLettersAlarm/TreatMissingData", "breaching"),
     resource_mistake("UnknownOutcomesAlarm/TreatMissingData"),
 )
@@ -1175,6 +1246,8 @@ def test_lint_would_notice_a_mistake() -> None:
         ({"GatewaySecretArn": "gateway"}, "the full ARN"),
         ({"OnUnknownOutcome": "retry"}, "hold or resend"),
         ({"RequireMessageId": "yes"}, "true or false"),
+        ({"ServiceStatusUrl": "http://status.example/status"}, "empty, or an https address"),
+        ({"PauseOnOutage": "yes"}, "true or false"),
         ({"MaxMessagesPerSecond": "0.5"}, "a whole number"),
         ({"MaxMessagesPerSecond": "-1"}, "a whole number"),
         ({"SenderConcurrency": "1"}, "from 2 to 100"),

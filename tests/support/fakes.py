@@ -366,6 +366,11 @@ class MemoryMessageStore(_Steps):
             if _awaits(row, awaiting):
                 row |= {"look_at": int(at), "looks": cast("int", row.get("looks", 0)) + 1}
 
+    def stop_waiting(self, gateway_id: str, awaiting: Awaiting) -> None:
+        with self._step("stop_waiting"):
+            if _awaits(self.rows[gateway_id], awaiting):
+                self._wait_no_more(gateway_id)
+
     def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
         with self._step("give_up"):
             if _awaits(self.rows[gateway_id], awaiting):

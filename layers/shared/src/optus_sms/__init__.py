@@ -3,12 +3,13 @@
 A module imports only from its own row and those above it, and never in a circle (tests/contract/test_imports.py reads
 this table and enforces it):
 
-==================  ==================================================================
+==================  ======================================================================================
 pure                errors, times, segments, delivery, messages, callbacks, events
 process-wide        settings, observability, clients, dynamodb
 one system each     credentials, transport, gateway, ledger, message_store, queues, event_bus
-use cases           breaker, pacing, sending, receiving, health, publishing
-==================  ==================================================================
+the health check    health_store, valve, traffic
+use cases           breaker, pacing, settling, sending, receiving, health, contract, reconciling, publishing
+==================  ======================================================================================
 
 Pure modules touch nothing outside themselves: no AWS, no network, no environment. Importing any module has no side
 effect.

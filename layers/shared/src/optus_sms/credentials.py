@@ -26,6 +26,7 @@ class GatewayCredentials:
 
     application: str = field(repr=False)
     password: str = field(repr=False)
+    version: str = field(default="", compare=False)  # of the secret, as Secrets Manager names it
 
     @property
     def authorization(self) -> str:
@@ -66,7 +67,7 @@ class GatewaySecret:
             self._refused = None
 
     def _read(self) -> GatewayCredentials:
-        fields = _read_json(self._client, self._secret_id, "AWSCURRENT") or {}
+        fields, version = _read_json(self._client, self._secret_id, "AWSCURRENT") or ({}, "")
         application, password = fields.get("application", ""), fields.get("password", "")
         hint = (
             'put {"application": "…", "password": "…"} from the portal (API configuration, REST v2) into GatewaySecret'
@@ -77,7 +78,7 @@ class GatewaySecret:
             raise CredentialsError(f"GatewaySecret still holds the placeholder; {hint}")
         if ":" in application:
             raise CredentialsError(f"GatewaySecret: an application name can't hold a colon (RFC 7617); {hint}")
-        return GatewayCredentials(application, password)
+        return GatewayCredentials(application, password, version)
 
 
 class CallbackSecret:
@@ -134,7 +135,7 @@ class CallbackSecret:
 
     def _read(self) -> tuple[bytes, ...]:
         versions = (_read_json(self._client, self._secret_id, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS"))
-        pairs = [(fields.get("username", ""), fields.get("password", "")) for fields in versions if fields is not None]
+        pairs = [(found[0].get("username", ""), found[0].get("password", "")) for found in versions if found]
         digests = tuple(
             _digest(f"{username}:{password}".encode()) for username, password in pairs if username and password
         )
@@ -145,17 +146,18 @@ class CallbackSecret:
         return digests
 
 
-def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> dict[str, str] | None:
-    """The string fields of a secret's version; None if there is no such version."""
+def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, str], str] | None:
+    """The string fields of a secret's version, and its id; None if there is no such version."""
     try:
-        text = client.get_secret_value(SecretId=secret_id, VersionStage=stage).get("SecretString", "")
+        answer = client.get_secret_value(SecretId=secret_id, VersionStage=stage)
     except client.exceptions.ResourceNotFoundException:
         return None
     try:
-        fields = json.loads(text)
+        fields = json.loads(answer.get("SecretString", ""))
     except ValueError:
-        return {}
-    return {k: v for k, v in fields.items() if isinstance(v, str)} if isinstance(fields, dict) else {}
+        fields = None
+    texts = {k: v for k, v in fields.items() if isinstance(v, str)} if isinstance(fields, dict) else {}
+    return texts, answer["VersionId"]
 
 
 def _basic_digest(authorization: str) -> bytes:

@@ -6,7 +6,8 @@
     ├── SettingsError            the function's environment is incomplete: fix the template
     ├── CredentialsError         a secret is missing, malformed or still a placeholder: fill it in; nothing was sent
     ├── InvalidMessageError      a queue message breaks a rule: dead-letter queue, reason ``invalid``
-    └── UnreadableCallbackError  an authenticated callback makes no sense: kept raw in the dead-letter queue
+    ├── UnreadableCallbackError  an authenticated callback makes no sense: kept raw in the dead-letter queue
+    └── ReconcilingError         some steps of a run failed, and are done again in the next one
 
 What the gateway answers is not an error but an `optus_sms.gateway.Outcome`: "unknown" is a result like any other here.
 No error message holds message text, a whole phone number or a credential.
@@ -51,3 +52,11 @@ class UnreadableCallbackError(OptusSmsError):
     def __init__(self, detail: str) -> None:
         self.detail = detail
         super().__init__(detail)
+
+
+class ReconcilingError(OptusSmsError):
+    """Steps of a run that failed; all others were done. The log says why."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        self.steps = tuple(steps)
+        super().__init__(", ".join(steps))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from optus_sms.credentials import GatewayCredentials
@@ -153,9 +154,16 @@ class Gateway:
     """The API at one base URL."""
 
     def __init__(
-        self, transport: Transport, base_url: str, *, timeout_seconds: float, now: Callable[[], float]
+        self,
+        transport: Transport,
+        base_url: str,
+        *,
+        timeout_seconds: float,
+        now: Callable[[], float],
+        service_status_url: str = "",
     ) -> None:
         self.timeout_seconds = timeout_seconds
+        self._service_status_url = service_status_url
         self._transport = transport
         self._base_url = base_url
         self._now = now
@@ -177,6 +185,24 @@ class Gateway:
     def get_health(self) -> Answer:
         """`GET /healthz`, without credentials."""
         return self._transport.exchange("GET", f"{self._base_url}/healthz", seconds=self.timeout_seconds)
+
+    def get_service_status(self) -> Answer | None:
+        """`GET /status?service=restv2` of the Health Monitoring API, a service of its own; None without its address."""
+        if not self._service_status_url:
+            return None
+        return self._transport.exchange("GET", self._service_status_url, seconds=self.timeout_seconds)
+
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+        """`GET /messages?id=` (the OpenAPI file of the gateway's page, MessageDetails); 404 if there is none."""
+        return self._get(f"/messages?id={quote(gateway_id, safe='')}", credentials)
+
+    def get_contract(self, credentials: GatewayCredentials | None) -> Answer:
+        """`GET /openapi.yaml`; the page says that it needs no credentials, and a gateway that wants them gets them."""
+        return self._get("/openapi.yaml", credentials)
+
+    def _get(self, path: str, credentials: GatewayCredentials | None) -> Answer:
+        headers = {"Authorization": credentials.authorization} if credentials else {}
+        return self._transport.exchange("GET", f"{self._base_url}{path}", headers=headers, seconds=self.timeout_seconds)
 
 
 def retry_after_seconds(header: str | None, *, now: float) -> float | None:

@@ -100,6 +100,9 @@ class MessageStore(Protocol):
     def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
         """Look again at that time (epoch seconds), if the row still waits for this; ``looks`` counts."""
 
+    def stop_waiting(self, gateway_id: str, awaiting: Awaiting) -> None:
+        """Look no more at a row that has what it waited for."""
+
     def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
         """Look no more at a row that still waits for this, and note since when. A late callback still counts."""
 
@@ -154,7 +157,7 @@ class DynamoMessageStore:
         }
         row = self._update(message.gateway_id, known, first)
         if row["status"] in FINAL_STATUSES:  # its callback came first, so it waits for nothing
-            self._while_awaiting(message.gateway_id, Awaiting.STATUS, "REMOVE awaiting, look_at", {})
+            self.stop_waiting(message.gateway_id, Awaiting.STATUS)
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
         """See `MessageStore.record_status`."""
@@ -239,6 +242,10 @@ class DynamoMessageStore:
     def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
         """See `MessageStore.look_again`."""
         self._while_awaiting(gateway_id, awaiting, "SET look_at = :at ADD looks :one", {":at": int(at), ":one": 1})
+
+    def stop_waiting(self, gateway_id: str, awaiting: Awaiting) -> None:
+        """See `MessageStore.stop_waiting`."""
+        self._while_awaiting(gateway_id, awaiting, "REMOVE awaiting, look_at", {})
 
     def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
         """See `MessageStore.give_up`."""

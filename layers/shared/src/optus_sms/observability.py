@@ -49,6 +49,20 @@ class Metric(StrEnum):
     EVENTS_PUBLISHED = "EventsPublished"
     EVENTS_NOT_PUBLISHED = "EventsNotPublished"
     GATEWAY_HEALTHY = "GatewayHealthy"
+    HEALTH_CHECKS = "HealthChecks"
+    SENDING_PAUSED = "SendingPaused"
+    CONTRACT_DIFFERENCES = "ContractDifferences"
+    CONTRACT_UNREADABLE = "ContractUnreadable"
+    MESSAGES_SENDING = "MessagesSending"
+    MESSAGES_RETRYING = "MessagesRetrying"
+    MESSAGES_UNKNOWN = "MessagesUnknown"
+    MESSAGES_AWAITING_ID = "MessagesAwaitingId"
+    MESSAGES_AWAITING_STATUS = "MessagesAwaitingStatus"
+    CALLBACKS_AWAITING_MESSAGE = "CallbacksAwaitingMessage"
+    MESSAGES_ABANDONED = "MessagesAbandoned"
+    OUTCOMES_UNRESOLVED = "OutcomesUnresolved"
+    STATUSES_ASKED = "StatusesAsked"
+    STATUSES_UNRESOLVED = "StatusesUnresolved"
 
 
 _MILLISECONDS: Final = frozenset({Metric.GATEWAY_LATENCY, Metric.QUEUE_DELAY, Metric.DELIVERY_LATENCY})

@@ -21,9 +21,10 @@ from optus_sms.delivery import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.dynamodb import Item
 from optus_sms.errors import UnreadableCallbackError
 from optus_sms.ledger import Ledger
-from optus_sms.message_store import Applied, IdTakenError, MessageStore, SentMessage, StatusResult
+from optus_sms.message_store import Applied, IdTakenError, MessageStore, StatusResult
 from optus_sms.observability import Measurement, Metric, error_fields, loggable_id, logger
 from optus_sms.queues import DeadLetter, DeadLetterReason, Queues
+from optus_sms.settling import join
 from optus_sms.times import Clock
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -124,7 +125,7 @@ class Receiver:
             return self._store(request.body, expect_reply=route is Route.REPLY)
         except Exception as error:  # noqa: BLE001 - not stored, so the gateway must deliver it again
             logger().error("callback not stored", extra=error_fields(error))
-            return _not_stored()
+            return Response(200, "Stored")
 
     def _store(self, body: bytes, *, expect_reply: bool) -> Response:
         try:
@@ -159,41 +160,27 @@ class Receiver:
         return Response(200, "Stored", measurements=tuple(measurements))
 
     def _adopt(self, callback: StatusCallback, row: Item, now: float) -> str | None:
-        """Join a callback with its message by reference, if our own write has not done so; the key that was settled.
-
-        It proves a send only if exactly one record answers to the reference and that has no other id yet.
-        """
+        """Join a callback with its message by reference, if our own write has not done so; the key that was settled."""
         if "message_id" in row or not callback.reference:
             return None
-        sender = self.ledger.sender_of(callback.reference)
-        if sender is None:
-            return None
-        before = self.ledger.adopt(sender.key, callback.gateway_id, now=now)
-        if before is None and sender.gateway_id != callback.gateway_id:
-            return None
-        # Also when the ledger has this very id already: whoever wrote it there may have failed to write it here.
-        self.messages.record_sent(
-            SentMessage(
-                gateway_id=callback.gateway_id,
-                message_id=sender.key,
-                reference=callback.reference,
-                destination=before.destination if before else None,
-                segments=before.segments if before else None,
-                masked=before.masked if before else None,
-            ),
-            now=now,
-        )
-        if before is None:
+        try:
+            joined = join(self.ledger, self.messages, callback.gateway_id, callback.reference, now=now)
+        except Exception:
+            # The gateway is asked to deliver again. It may have given up by then, so reconciliation looks as well.
+            with contextlib.suppress(Exception):
+                self.messages.await_message(callback.gateway_id, now=now)
+            raise
+        if joined is None or joined.settled is None:
             return None
         logger().info(
             "outcome settled by callback",
             extra={
-                "message_id": sender.key,
+                "message_id": joined.key,
                 "gateway_id": _loggable(callback.gateway_id),
-                "was": before.state.value,
+                "was": joined.settled.value,
             },
         )
-        return sender.key
+        return joined.key
 
     def _store_reply(self, reply: ReplyCallback) -> Response:
         now = self.clock.now()

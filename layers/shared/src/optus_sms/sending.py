@@ -443,6 +443,7 @@ class _Attempt:
             destination=self.entry.destination,
             segments=self.entry.segments,
             masked=self.entry.masked,
+            scheduled_at=self.message.scheduled_epoch,
         )
         self.sender.messages.record_sent(sent, now=self.now)
 

@@ -94,8 +94,16 @@ class HealthSettings:
     """What CheckHealthFunction reads."""
 
     gateway_base_url: str
+    gateway_secret_id: str
+    service_status_url: str  # empty: there is none to ask
     send_ledger_table_name: str
     gateway_timeout_seconds: float
+    sender_mapping_id: str
+    stack_name: str
+    pause_on_outage: bool
+    unhealthy_after_checks: int
+    healthy_after_checks: int
+    unknown_after_checks: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> HealthSettings:
@@ -103,8 +111,43 @@ class HealthSettings:
         read = _Reader(environment)
         settings = cls(
             gateway_base_url=read.gateway_url("GATEWAY_BASE_URL"),
+            gateway_secret_id=read.text("GATEWAY_SECRET_ID"),
+            service_status_url=read.optional_url("SERVICE_STATUS_URL"),
             send_ledger_table_name=read.text("SEND_LEDGER_TABLE_NAME"),
             gateway_timeout_seconds=read.seconds("GATEWAY_TIMEOUT_SECONDS"),
+            sender_mapping_id=read.text("SENDER_MAPPING_ID"),
+            stack_name=read.text("STACK_NAME"),
+            pause_on_outage=read.choice("PAUSE_ON_OUTAGE", _TRUE_FALSE),
+            unhealthy_after_checks=read.whole("UNHEALTHY_AFTER_CHECKS", at_least=1),
+            healthy_after_checks=read.whole("HEALTHY_AFTER_CHECKS", at_least=1),
+            unknown_after_checks=read.whole("UNKNOWN_AFTER_CHECKS", at_least=1),
+        )
+        read.finish()
+        return settings
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileSettings:
+    """What ReconcileMessagesFunction reads."""
+
+    gateway_base_url: str
+    gateway_secret_id: str
+    send_ledger_table_name: str
+    messages_table_name: str
+    gateway_timeout_seconds: float
+    retention_days: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ReconcileSettings:
+        """`SettingsError` lists every missing or wrong variable."""
+        read = _Reader(environment)
+        settings = cls(
+            gateway_base_url=read.gateway_url("GATEWAY_BASE_URL"),
+            gateway_secret_id=read.text("GATEWAY_SECRET_ID"),
+            send_ledger_table_name=read.text("SEND_LEDGER_TABLE_NAME"),
+            messages_table_name=read.text("MESSAGES_TABLE_NAME"),
+            gateway_timeout_seconds=read.seconds("GATEWAY_TIMEOUT_SECONDS"),
+            retention_days=read.whole("RETENTION_DAYS", at_least=1),
         )
         read.finish()
         return settings
@@ -163,6 +206,17 @@ class _Reader:
         allow_http = self._environment.get("GATEWAY_ALLOW_HTTP", "").strip().lower() == "true"
         rule = "must be an https URL without user, query or fragment (http: loopback, or GATEWAY_ALLOW_HTTP=true)"
         return self._parsed(name, lambda text: _gateway_url(text, allow_http=allow_http), "", rule)
+
+    def optional_url(self, name: str) -> str:
+        """An address with or without a query, to which nothing secret is sent; empty if it is not set."""
+        text = self._environment.get(name, "").strip()
+        try:
+            wrong = bool(text) and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname)
+        except ValueError:
+            wrong = True
+        if wrong:
+            self._problems.append(f"{name} must be empty or an http or https URL")
+        return text
 
     def _parsed(self, name: str, parse: Callable[[str], _T], otherwise: _T, rule: str) -> _T:
         text = self.text(name)

@@ -1,0 +1,47 @@
+"""ReconcileMessagesFunction: an EventBridge schedule → what nobody else has decided, settled, asked for or given up."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from optus_sms import clients
+from optus_sms.credentials import GatewaySecret
+from optus_sms.errors import ReconcilingError
+from optus_sms.gateway import Gateway
+from optus_sms.ledger import DynamoLedger
+from optus_sms.message_store import DynamoMessageStore
+from optus_sms.observability import logger, publish
+from optus_sms.reconciling import Reconciler
+from optus_sms.settings import ReconcileSettings
+from optus_sms.times import Clock
+from optus_sms.transport import Transport
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@cache
+def reconciler() -> Reconciler:
+    """Everything one sandbox needs, made at its first invocation."""
+    settings, clock, dynamodb = ReconcileSettings.from_environment(), Clock(), clients.dynamodb()
+    return Reconciler(
+        ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
+        messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        gateway=Gateway(
+            Transport(), settings.gateway_base_url, timeout_seconds=settings.gateway_timeout_seconds, now=clock.now
+        ),
+        secret=GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id),
+        clock=clock,
+    )
+
+
+def lambda_handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """How much there was of each kind. A step that failed makes the invocation fail, after all the others are done."""
+    service = reconciler()
+    report = service.run(deadline=service.clock.now() + context.get_remaining_time_in_millis() / 1000)
+    publish(report.measurements)
+    logger().info("reconciled", extra={"counts": dict(report.counts)})
+    if report.failed:
+        raise ReconcilingError(report.failed)
+    return dict(report.counts)

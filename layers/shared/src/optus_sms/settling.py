@@ -1,0 +1,42 @@
+"""Join what the gateway says with the message it is about, when only the reference tells which one that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optus_sms.ledger import Ledger, State
+from optus_sms.message_store import MessageStore, SentMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A row and its message found each other. ``settled``: the state that this proof ended, if it ended one."""
+
+    key: str
+    settled: State | None
+
+
+def join(ledger: Ledger, messages: MessageStore, gateway_id: str, reference: str, *, now: float) -> Joined | None:
+    """Join a row of `MessagesTable` with its message by reference; None if no message can be told.
+
+    It proves a send only if exactly one record answers to the reference and that has no other id yet.
+    """
+    sender = ledger.sender_of(reference)
+    if sender is None:
+        return None
+    before = ledger.adopt(sender.key, gateway_id, now=now)
+    if before is None and sender.gateway_id != gateway_id:
+        return None
+    # Also when the ledger has this very id already: whoever wrote it there may have failed to write it here.
+    messages.record_sent(
+        SentMessage(
+            gateway_id=gateway_id,
+            message_id=sender.key,
+            reference=reference,
+            destination=before.destination if before else None,
+            segments=before.segments if before else None,
+            masked=before.masked if before else None,
+        ),
+        now=now,
+    )
+    return Joined(sender.key, before.state if before else None)
