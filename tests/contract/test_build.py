@@ -80,6 +80,7 @@ def test_sam_build_is_silent_repeatable_and_only_lacks_bytecode_without_the_runt
     for folder in ("functions", "layers"):
         shutil.copytree(ROOT / folder, source / folder)
     shutil.copy(ROOT / "template.yaml", source)
+    (source / "layers/shared/src/optus_sms/.DS_Store").touch()  # the Finder of macOS leaves them
     first, words = _sam_build(source, tmp_path / "arm64", "arm64")
     again, other_words = _sam_build(source, tmp_path / "x86_64", "x86_64", without=f"python{_version()}")
 

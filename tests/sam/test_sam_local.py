@@ -37,6 +37,23 @@ ANSWERS: Final = {
     "wrong_method": (404, "Not found"),
     "wrong_path": (404, "Not found"),
 }
+# The events that a change in a table makes.
+PUBLISHED: Final = {
+    "accepted": ["SMS Accepted"],
+    "deleted_by_ttl": [],
+    "expired": ["SMS Expired"],
+    "health_changed": ["Gateway Health Changed"],
+    "outcome_settled_later": ["SMS Accepted"],
+    "outcome_unknown": ["SMS Outcome Unknown"],
+    "rejected": ["SMS Rejected"],
+    "reply": ["SMS Reply Received"],
+    "status_before_our_own_write": ["SMS Status Changed", "SMS Status Changed"],
+    "status_received": ["SMS Status Changed"],
+    "status_undelivered": ["SMS Status Changed"],
+    "unreadable_record": ["SMS Expired", "SMS Rejected"],
+}
+FILES_DAY: Final = "2026-01-01"
+"""When everything in events/stream happened: tells it from what happens in the running stack."""
 # Which of a file's messages wins is open, so these are not among the examples.
 ONE_OF_TWO: Final = {"conflict", "duplicate"}
 
@@ -52,6 +69,8 @@ def function_of(path: Path) -> str:
             return "ReceiveCallbackFunction"
         case "stream":
             return "PublishEventsFunction"
+        case _ if "check" in json.loads(path.read_text(encoding="utf-8")):
+            return "CheckHealthFunction"
         case _:
             return "".join(word.capitalize() for word in path.stem.split("_")) + "Function"
 
@@ -198,13 +217,44 @@ def rows(run: Run) -> list[dict[str, Any]]:
     return items
 
 
+@pytest.fixture(scope="module")
+def published(run: Run) -> Callable[[], list[str]]:
+    """Takes what has come from the bus since the last call: the names of the files' events, sorted."""
+    sqs, events = run.client("sqs"), run.client("events")
+    queue, bus = sqs.create_queue(QueueName="published")["QueueUrl"], run.variables["EVENT_BUS_NAME"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="all", EventBusName=bus, EventPattern=json.dumps({"source": ["optus.sms"]}))
+    events.put_targets(Rule="all", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def take() -> list[str]:
+        names = []
+        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+                event = json.loads(message["Body"])
+                if event["detail"]["occurred_at"].startswith(FILES_DAY):
+                    names.append(event["detail-type"])
+        return sorted(names)
+
+    return take
+
+
+@pytest.mark.parametrize("path", files("stream"))
+def test_a_change_in_a_table_becomes_an_event(invoke: Invoke, published: Callable[[], list[str]], path: Path) -> None:
+    published()
+
+    assert invoke("PublishEventsFunction", path) == {"batchItemFailures": []}
+
+    assert published() == PUBLISHED[path.stem]
+
+
 def test_a_health_check_asks_the_gateway_and_is_recorded(run: Run, invoke: Invoke) -> None:
     answer = invoke("CheckHealthFunction", EVENTS / "schedule/check_health.json")
 
-    assert answer["state"] == "healthy"
+    assert answer["seen"] == "healthy"
     key = {"pk": {"S": "health#gateway"}}
     item = run.client("dynamodb").get_item(TableName=run.variables["SEND_LEDGER_TABLE_NAME"], Key=key)["Item"]
-    assert item["state"]["S"] == "healthy"
+    assert item["state"]["S"] == answer["state"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -225,11 +275,13 @@ def test_start_api_serves_both_callbacks_to_the_gateway(run: Run) -> None:
             fields = {"message_id": "by-sam", "destination": "+61491570006801", "content": "Will you come?"}
             queue = run.variables["OUTBOUND_QUEUE_URL"]
             run.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(fields))
-            replies = eventually(
-                lambda: [row for row in rows(run) if row["direction"]["S"] == "MO"], "the reply is stored", 60
-            )
+            eventually(lambda: "gateway_id" in run.ledger("by-sam"), "it is sent")
+            gateway_id = run.ledger("by-sam")["gateway_id"]
+            eventually(lambda: run.message(gateway_id).get("status") == "received", "it is received", 60)
+            eventually(lambda: replies_to(run, gateway_id), "the reply is stored", 60)
         finally:
             run.call_back(run.variables["STATUS_CALLBACK_URL"].removesuffix("/callbacks/status"))
-    gateway_id = run.ledger("by-sam")["gateway_id"]
-    assert run.message(gateway_id)["status"] == "received"
-    assert replies[0]["in_reply_to"]["S"] == gateway_id
+
+
+def replies_to(run: Run, gateway_id: str) -> list[dict[str, Any]]:
+    return [row for row in rows(run) if row.get("in_reply_to") == {"S": gateway_id}]
