@@ -125,7 +125,7 @@ class Receiver:
             return self._store(request.body, expect_reply=route is Route.REPLY)
         except Exception as error:  # noqa: BLE001 - not stored, so the gateway must deliver it again
             logger().error("callback not stored", extra=error_fields(error))
-            return Response(200, "Stored")
+            return _not_stored()
 
     def _store(self, body: bytes, *, expect_reply: bool) -> Response:
         try:
