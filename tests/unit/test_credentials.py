@@ -54,7 +54,7 @@ def app(password: str) -> dict[str, str]:
 
 
 def password_of(credentials: GatewayCredentials | None) -> str | None:
-    return credentials and credentials.password
+    return None if credentials is None else credentials.password
 
 
 def user(password: str) -> dict[str, str]:
