@@ -643,10 +643,12 @@ class LosesFirstAnswer:
 
     def __init__(self, client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes = 0
-        client.meta.events.register_last("before-send.dynamodb.UpdateItem", self._lose)
+        client.meta.events.register_last("before-send", self._lose)  # after moto has done the write
         monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
     def _lose(self, request: Any, **_: Any) -> None:
+        if not request.headers["X-Amz-Target"].endswith(b".UpdateItem"):
+            return
         self.writes += 1
         if self.writes == 1:
             raise ConnectionClosedError(endpoint_url=request.url)
@@ -802,6 +804,13 @@ class TestGiveUp:
         assert record is not None
         subject.ledger.adopt("message-1", "gw-1", now=NOW)
         assert not subject.ledger.give_up(record, now=NOW)
+
+
+@pytest.mark.parametrize("state", State)
+def test_read_gives_the_record_as_it_is(subject: Subject, state: State) -> None:
+    assert subject.ledger.read("message-1") is None
+    bring_to(subject.ledger, state)
+    assert subject.ledger.read("message-1") == subject.record("message-1")
 
 
 def after_an_unknown_outcome(ledger: Ledger) -> Claim:

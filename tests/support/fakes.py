@@ -178,6 +178,10 @@ class MemoryLedger(_Steps):
             if key in self.ttls:
                 self.ttls[key] = max(self.ttls[key], ttl)
 
+    def read(self, key: str) -> Record | None:
+        with self._step("read"):
+            return self.records.get(key)
+
     def sender_of(self, reference: str) -> Record | None:
         with self._step("sender_of"):
             registered = self.message_keys.get(reference, frozenset())

@@ -147,6 +147,9 @@ class Ledger(Protocol):
     def extend(self, key: str, *, ttl: int) -> None:
         """Keep a record longer, because a copy of its message goes round again."""
 
+    def read(self, key: str) -> Record | None:
+        """The record of a message as it is now; None if there is none."""
+
     def sender_of(self, reference: str) -> Record | None:
         """The only record that answers to a reference in a callback; None if there is none or more than one."""
 
@@ -184,7 +187,7 @@ class _Refusal:
 
 
 class DynamoLedger:
-    """The ledger in DynamoDB. Each method is one conditional write, but for `sender_of`, which reads."""
+    """The ledger in DynamoDB. Each method is one conditional write, but for `read` and `sender_of`, which read."""
 
     def __init__(self, client: DynamoDBClient, table_name: str) -> None:
         self._client = client
@@ -356,6 +359,11 @@ class DynamoLedger:
     def extend(self, key: str, *, ttl: int) -> None:
         """See `Ledger.extend`."""
         self._write(key, "SET #ttl = :ttl", "attribute_exists(pk) AND #ttl < :ttl", {":ttl": ttl})
+
+    def read(self, key: str) -> Record | None:
+        """See `Ledger.read`."""
+        item = self._read(f"msg#{key}")
+        return _record(key, item) if item else None
 
     def sender_of(self, reference: str) -> Record | None:
         """See `Ledger.sender_of`."""
