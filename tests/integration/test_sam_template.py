@@ -1,0 +1,62 @@
+"""The template that `make run` writes for `sam local`; what it does there, tests/sam shows with Docker."""
+
+import json
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from local import sam_local
+from local.stack import LocalStack
+from local.template import TEMPLATE_PATH, load_template
+
+
+def test_every_function_is_the_built_one_with_the_addresses_a_container_sees(local_stack: LocalStack) -> None:
+    document = sam_local.template(local_stack)
+
+    for name, function in local_stack.functions.items():
+        properties = document["Resources"][name]["Properties"]
+        variables = properties["Environment"]["Variables"]
+        port = urlsplit(local_stack.endpoint_url).port
+        assert properties["CodeUri"] == str(TEMPLATE_PATH.parent / ".aws-sam/build" / name)
+        assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{port}"
+        assert variables.keys() == function.config.environment.keys()
+        assert [value for value in variables.values() if "127.0.0.1" in value] == []
+    layer = document["Resources"]["SharedLayer"]["Properties"]
+    assert layer["ContentUri"] == str(TEMPLATE_PATH.parent / ".aws-sam/build/SharedLayer")
+
+
+@pytest.mark.parametrize(
+    ("machine", "architecture"),
+    [("arm64", "arm64"), ("aarch64", "arm64"), ("x86_64", "x86_64"), ("AMD64", "x86_64")],
+)
+def test_functions_have_this_machines_processor(local_stack: LocalStack, machine: str, architecture: str) -> None:
+    document = sam_local.template(local_stack, machine)
+
+    for name in local_stack.functions:
+        assert document["Resources"][name]["Properties"]["Architectures"] == [architecture]
+
+
+def test_the_file_is_a_template_and_goes_with_its_stack_only(local_stack: LocalStack, tmp_path: Path) -> None:
+    path = tmp_path / ".local/sam-template.json"
+    document = sam_local.template(local_stack)
+    sam_local.write(document, path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    functions = {function.logical_id for function in load_template(path).of_type("AWS::Lambda::Function")}
+    assert functions == local_stack.functions.keys()
+
+    sam_local.remove({**document, "Description": "another stack's"}, path)
+    assert path.exists()
+    sam_local.remove(document, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("command", ["local_invoke", "local_start_api", "local_start_lambda"])
+def test_samconfig_leads_sam_to_it(command: str) -> None:
+    settings = tomllib.loads((TEMPLATE_PATH.parent / "samconfig.toml").read_text(encoding="utf-8"))
+    parameters = settings["default"][command]["parameters"]
+
+    assert parameters["template_file"] == str(sam_local.PATH)
+    assert json.dumps(parameters["add_host"]) == f'["{sam_local.HOST}:host-gateway"]'
