@@ -73,6 +73,7 @@ def _run(options: Options, display: Display) -> int:
             bind=options.bind,
             port=options.port,
             gateway=options.gateway,
+            schedule_speed=float(options.schedule_speed),
             log=log,
             progress=lambda step: display.progress(f"{step} …"),
         )

@@ -19,7 +19,9 @@ from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sqs.models import Queue
 from werkzeug.serving import make_server
 
 
@@ -30,6 +32,9 @@ def serve(listening_fd: int) -> None:
     listener = socket.socket(fileno=os.dup(listening_fd))
     host, port = listener.getsockname()[:2]
     listener.close()
+    for source in (Queue, Table):
+        # The runner feeds the functions; moto would itself, in Docker, as soon as a mapping is enabled.
+        source.lambda_event_source_mappings = property(lambda _: {}, lambda _self, _mappings: None)
     os.environ["MOTO_PORT"] = str(port)  # moto writes it into some of the addresses it hands out
     dispatcher = DomainDispatcherApplication(create_backend_app)
     # It lists moto's own folder to find out who answers a host, for every request: a fifth of moto's time.

@@ -60,6 +60,8 @@ class Display:
         table, key, before, after = change
         if table == "ledger":
             self._ledger_change(key, before, after)
+        elif table == "health":
+            self._health_change(before, after)
         elif after.get("direction") == "MO":
             if before.get("in_reply_to") != after.get("in_reply_to") or "content" not in before:
                 self._reply(after)
@@ -93,6 +95,19 @@ class Display:
             words += f" ({after['reason']})"
         number = after.get("destination") or before.get("destination") or ""
         self._step(key, masked(str(number)), words, colour)
+
+    def _health_change(self, before: Item, after: Item) -> None:
+        """The health check's verdict, and its pauses."""
+        state = str(after.get("state"))
+        if state != before.get("state", "unknown"):
+            colour = {"healthy": "good", "unhealthy": "bad"}.get(state, "waiting")
+            self._step("gateway", "", f"{state}: {after.get('reason')}", colour)
+        if "paused_by" in after and "paused_by" not in before:
+            words = str(after.get("pause_reason")).replace("_", " ")
+            self._step("sending", "", f"paused ({words}): messages wait in the queue", "waiting")
+        elif "paused_by" in before and "paused_by" not in after:
+            by_hand = " by hand" if "resumed_by_operator" in after else ""
+            self._step("sending", "", f"resumed{by_hand}", "good")
 
     def _status(self, after: Item) -> None:
         status = str(after.get("status"))

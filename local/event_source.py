@@ -38,9 +38,12 @@ class EventSourceConfig:
     concurrency: int = DEFAULT_CONCURRENCY
     report_batch_item_failures: bool = False
     enabled: bool = True
+    mapping_id: str = ""
 
     @classmethod
-    def from_properties(cls, properties: Mapping[str, Any], queue_url: str) -> "EventSourceConfig":
+    def from_properties(
+        cls, properties: Mapping[str, Any], queue_url: str, mapping_id: str = ""
+    ) -> "EventSourceConfig":
         """From the resolved properties of the mapping. Raises ValueError for a property that would be ignored."""
         known = {
             "BatchSize",
@@ -63,6 +66,7 @@ class EventSourceConfig:
             concurrency=int(scaling.get("MaximumConcurrency", DEFAULT_CONCURRENCY)),
             report_batch_item_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
             enabled=str(properties.get("Enabled", True)).lower() == "true",
+            mapping_id=mapping_id,
         )
 
 

@@ -28,7 +28,6 @@ Attributes = dict[str, dict[str, str]]
 PLAYED_BY_THE_RUNNER = {
     "AWS::Lambda::Function": "sandboxes (local/function.py)",
     "AWS::Lambda::LayerVersion": "a folder on the sandboxes' PYTHONPATH",
-    "AWS::Lambda::EventSourceMapping": "local/event_source.py",
     "AWS::ApiGateway::RestApi": "local/callback_api.py",
     "AWS::ApiGateway::Stage": "local/callback_api.py",
     "AWS::Events::Rule": "local/schedules.py",
@@ -207,6 +206,34 @@ def _generated_secret(generate: Mapping[str, Any], password: str | None) -> str:
     return json.dumps({**json.loads(generate["SecretStringTemplate"]), generate["GenerateStringKey"]: password})
 
 
+def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    """For Lambda's API, which turns it on and off; `local/event_source.py` does its work. A stream's mapping is never
+    turned, so moto has none of it.
+    """
+    if ":sqs:" not in properties["EventSourceArn"]:
+        return {"Ref": logical_id}
+    client = creator.client("lambda")
+    client.create_function(
+        FunctionName=properties["FunctionName"],
+        Role=_any_role(creator),
+        Runtime="python3.13",
+        Handler="app.lambda_handler",
+        Code={"ZipFile": b"only a name: the runner runs the function"},
+    )
+    mapping = client.create_event_source_mapping(
+        EventSourceArn=properties["EventSourceArn"],
+        FunctionName=properties["FunctionName"],
+        Enabled=str(properties.get("Enabled", True)).lower() == "true",
+    )
+    return {"Ref": mapping["UUID"], "Id": mapping["UUID"]}
+
+
+def _any_role(creator: Creator) -> str:
+    """moto wants a function to have a role that exists, whatever it allows."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    return str(creator.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument=trust)["Role"]["Arn"])
+
+
 def _event_bus(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     name = properties.pop("Name", f"{STACK_NAME}-{logical_id}")
     tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
@@ -234,10 +261,11 @@ def _as_text(value: object) -> str:
     return json.dumps(value) if isinstance(value, Mapping | list) else str(value)
 
 
-# boto3 refuses a property that it does not know, so none is ignored.
+# boto3 refuses a property that it does not know, so none is ignored; those of a mapping its event source checks.
 _CREATORS: Mapping[str, Callable[[str, dict[str, Any], Creator], dict[str, str]]] = {
     "AWS::DynamoDB::Table": _table,
     "AWS::Events::EventBus": _event_bus,
+    "AWS::Lambda::EventSourceMapping": _event_source_mapping,
     "AWS::SNS::Topic": _topic,
     "AWS::SQS::Queue": _queue,
     "AWS::SecretsManager::Secret": _secret,

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from local.callback_api import CallbackApi, api_config
 from local.event_source import EventSource, EventSourceConfig
 from local.function import Function, FunctionConfig, Invocation, LogSink
 from local.gateway.server import GatewayConfig, GatewaySimulator
+from local.mapping_switch import MappingSwitch
+from local.metrics import MetricRecorder
 from local.resources import Attributes, Creator, create_resources, local_client
 from local.schedules import Schedule, Scheduler, seconds_between
 from local.stream_source import StreamSource, StreamSourceConfig
@@ -67,6 +69,19 @@ class StackConfig:
     progress: Callable[[str], None] = lambda _step: None
 
 
+class _Thread(Protocol):
+    """A part of the stack with a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Begin nothing new; returns at once."""
+
+    def join(self) -> None:
+        """Wait for what is under way."""
+
+
 class LocalStack:
     """A running local stack, as a context manager; everything it started is gone at the end.
 
@@ -87,7 +102,10 @@ class LocalStack:
         self.on_activity: Callable[[], None] = lambda: None
         """Called after every invocation of a function: something may have changed."""
         self._attributes: Attributes = {}
-        self._threads: list[EventSource | StreamSource | Scheduler] = []
+        self.on_turned: Callable[[bool], None] = lambda _enabled: None
+        """Called after a queue's event source was turned on or off through Lambda's API."""
+        self._threads: list[_Thread] = []
+        self._metrics = MetricRecorder(None)
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -129,6 +147,8 @@ class LocalStack:
         }
         self._start_simulator()
         self.config.progress("starting the functions")
+        self._metrics = MetricRecorder(local_client("cloudwatch", self.endpoint_url, max_attempts=1))
+        self._run(self._metrics)
         self._make_functions(template)
         self._exit.callback(self._start_api(template, api_listener).stop)
         self._exit.callback(self._close_functions)
@@ -219,7 +239,7 @@ class LocalStack:
     def _make_functions(self, template: Template) -> None:
         for resource in template.of_type("AWS::Lambda::Function"):
             config = self._function_config(template, resource)
-            self.functions[resource.logical_id] = Function(config, self.config.log)
+            self.functions[resource.logical_id] = Function(config, self._log)
 
     def _function_config(self, template: Template, resource: Resource) -> FunctionConfig:
         properties = resource.properties
@@ -253,7 +273,16 @@ class LocalStack:
             own["GATEWAY_BASE_URL"] = self.gateway_url
             if self.simulator is not None:
                 own["GATEWAY_ALLOW_HTTP"] = "true"
+        if "SERVICE_STATUS_URL" in own:
+            own["SERVICE_STATUS_URL"] = self._service_status_url()
         return {**own, **self.aws_environment(), **self.config.environment}
+
+    def _service_status_url(self) -> str:
+        """The simulator's; of another gateway's nothing is known."""
+        if self.simulator is None:
+            return ""
+        url = urlsplit(self.simulator.services_url)
+        return urlunsplit(url._replace(netloc=f"{self.host}:{url.port}")) + "/status?service=restv2"
 
     def aws_environment(self) -> dict[str, str]:
         """The variables with which any AWS SDK talks to the local endpoint."""
@@ -279,7 +308,8 @@ class LocalStack:
             properties = template.resolve(resource.properties, self._attributes)
             function_arn, source_arn = self._function_arn(properties["FunctionName"]), properties["EventSourceArn"]
             if source_arn in queues:
-                yield function_arn, EventSourceConfig.from_properties(properties, queues[source_arn])
+                mapping_id = self._attributes[resource.logical_id]["Ref"]
+                yield function_arn, EventSourceConfig.from_properties(properties, queues[source_arn], mapping_id)
             elif ":dynamodb:" in source_arn:
                 yield function_arn, StreamSourceConfig.from_properties(properties, queues)
             else:
@@ -314,9 +344,22 @@ class LocalStack:
     def _start_event_sources(self, template: Template) -> None:
         for function_arn, config in self._event_sources_of(template):
             source = self._event_source(function_arn, config)
-            self._threads.append(source)
-            self._exit.callback(source.stop)
-            source.start()
+            self._run(source)
+            if isinstance(source, EventSource) and source.config.mapping_id:
+                client = local_client("lambda", self.endpoint_url, max_attempts=1)
+                self._run(MappingSwitch(source, client, source.config.mapping_id, self._turned))
+
+    def _turned(self, enabled: bool) -> None:
+        self.on_turned(enabled)
+
+    def _log(self, function_name: str, line: str) -> None:
+        self._metrics.take(line)
+        self.config.log(function_name, line)
+
+    def _run(self, thread: "_Thread") -> None:
+        self._threads.append(thread)
+        self._exit.callback(thread.stop)
+        thread.start()
 
     def _event_source(
         self, function_arn: str, config: EventSourceConfig | StreamSourceConfig
@@ -334,10 +377,7 @@ class LocalStack:
         schedules = [
             schedule for rule in template.of_type("AWS::Events::Rule") for schedule in self._schedules(template, rule)
         ]
-        scheduler = Scheduler(schedules, self.config.schedule_speed)
-        self._threads.append(scheduler)
-        self._exit.callback(scheduler.stop)
-        scheduler.start()
+        self._run(Scheduler(schedules, self.config.schedule_speed))
 
     def _schedules(self, template: Template, rule: Resource) -> Iterator[Schedule]:
         properties = template.resolve(rule.properties, self._attributes)

@@ -50,7 +50,7 @@ class Seen:
 
 
 Change = tuple[str, str, Item, Item]
-"""What changed ("ledger", "message"), its key there, the item before (empty if new) and after."""
+"""What changed ("ledger", "message", "health"), its key there, the item before (empty if new) and after."""
 
 
 class Watcher:
@@ -131,6 +131,8 @@ class Watcher:
         if kind == "msg":
             self.seen.ledger[key] = after
             self._on_change(("ledger", key, before, after))
+        elif kind == "health":
+            self._on_change(("health", key, before, after))
 
     def _message_changed(self, before: Item, after: Item) -> None:
         self.seen.messages[after["id"]] = after

@@ -18,6 +18,7 @@ def test_each_option_counts() -> None:
     given = {"ONCE": "1", "NO_EXAMPLES": "yes", "MESSAGES": "1000", "PORT": "5000", "BIND": "0.0.0.0"}
 
     assert read_options(given) == Options(once=True, no_examples=True, messages=1000, port=5000, bind="0.0.0.0")
+    assert read_options({"SCHEDULE_SPEED": "60"}).schedule_speed == 60
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ def test_each_option_counts() -> None:
         ({"PORT": "80"}, "PORT=80 is no whole number"),
         ({"PORT": "65535"}, "PORT=65535 is no whole number"),
         ({"MESSAGES": "-1"}, "MESSAGES=-1 is no whole number"),
+        ({"SCHEDULE_SPEED": "0"}, "SCHEDULE_SPEED=0 is no whole number from 1 to 600"),
         ({"ONCE": "maybe"}, "ONCE=maybe is neither 1 nor 0"),
         ({"GATEWAY_BASE_URL": "gateway.example"}, "is no address"),
         ({"GATEWAY_BASE_URL": "https://gateway.example/v2"}, "set GATEWAY_APPLICATION and GATEWAY_PASSWORD"),

@@ -1,0 +1,92 @@
+"""Puts what the functions measure into CloudWatch: what AWS does with log lines in the embedded metric format.
+
+Counts go in as their sum, other units value by value.
+"""
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+MOST_AT_ONCE = 500
+"""Data in one PutMetricData; CloudWatch takes up to 1000."""
+
+log = logging.getLogger(__name__)
+
+
+class MetricRecorder:
+    """Takes log lines from many threads, and puts the metrics in them from a thread of its own.
+
+    `cloudwatch` is a client that does not retry.
+    """
+
+    def __init__(self, cloudwatch: Any) -> None:
+        self._cloudwatch = cloudwatch
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="metric recorder")
+
+    def take(self, line: str) -> None:
+        """One line of a function's log; most have no metrics."""
+        if '"_aws"' in line:
+            self._lines.put(line)
+
+    def start(self) -> None:
+        """Start putting."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Put no more than what is waiting."""
+        self._stopping = True
+        self._lines.put(None)
+
+    def join(self) -> None:
+        """Wait until that is done."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        for line in iter(self._lines.get, None):
+            for namespace, data in metric_data(line):
+                try:
+                    for start in range(0, len(data), MOST_AT_ONCE):
+                        self._cloudwatch.put_metric_data(
+                            Namespace=namespace, MetricData=data[start : start + MOST_AT_ONCE]
+                        )
+                except (BotoCoreError, ClientError) as error:
+                    if not self._stopping:  # moto's server ends before this thread does
+                        log.warning("metrics are lost: %s", error)
+
+
+def metric_data(line: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Namespace and data, as PutMetricData takes them, of a line in the embedded metric format; else nothing."""
+    try:
+        record = json.loads(line)
+        directives = record["_aws"]["CloudWatchMetrics"]
+        at = datetime.fromtimestamp(record["_aws"]["Timestamp"] / 1000, UTC)
+    except (ValueError, KeyError, TypeError):
+        return
+    for directive in directives:
+        data = [
+            {
+                "MetricName": metric["Name"],
+                "Dimensions": [{"Name": name, "Value": str(record[name])} for name in names],
+                "Unit": metric["Unit"],
+                "Timestamp": at,
+                "Values": _values(record, metric),
+            }
+            for names in directive["Dimensions"]
+            for metric in directive["Metrics"]
+        ]
+        yield directive["Namespace"], data
+
+
+def _values(record: Mapping[str, Any], metric: Mapping[str, str]) -> list[float]:
+    given = record[metric["Name"]]
+    values = [float(value) for value in given] if isinstance(given, list) else [float(given)]
+    return [sum(values)] if metric["Unit"] == "Count" else values
