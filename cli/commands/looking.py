@@ -1,0 +1,239 @@
+"""`status`, `explain`, `conversation`, `list`: what became of messages. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import click
+
+from cli.context import Context, with_context
+from cli.errors import CliError, Exit
+from cli.explain import TONES, Facts, Standing, next_step, standing, timeline, why
+from cli.output import masked, one_line
+from optus_sms.delivery import FAILURE_STATUSES
+from optus_sms.dynamodb import Item
+from optus_sms.ledger import State
+from optus_sms.times import format_rfc3339, parse_rfc3339
+
+_AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_NAME: Final = 255
+
+
+class Since(click.ParamType):
+    """A time, as RFC 3339 with offset or as an age: 90s, 15m, 2h, 7d. Gives epoch seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As click wants it."""
+        if isinstance(value, float):
+            return value
+        if found := _AGO.fullmatch(value):
+            return time.time() - int(found[1]) * _SECONDS[found[2]]
+        try:
+            return parse_rfc3339(value)
+        except ValueError:
+            self.fail("must be a time like 2026-12-24T09:00:00+11:00, or an age like 15m, 2h or 7d", param, ctx)
+
+
+def found(context: Context, name: str) -> list[Facts]:
+    """The messages that go by a name; an error if there is none."""
+    if not 0 < len(name.encode()) <= _LONGEST_NAME:
+        raise CliError("A KEY has 1 to 255 characters.", "Give a message id, a gateway id or a reference.", Exit.USAGE)
+    facts = context.tables.find(name)
+    if not facts:
+        raise CliError(
+            f"Nothing is known of {one_line(name)!r}: neither a message id, nor a gateway id, nor a reference.",
+            "If it was queued just now, it may still wait in the queue (`health` tells how many do). A message that "
+            "broke\na rule is in the dead-letter queue: `dead-letters`.",
+            Exit.NOT_FOUND,
+        )
+    return facts
+
+
+def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
+    """One message for programs; with whole numbers only if asked for."""
+    hidden = ("destination", "source", "handset")
+
+    def shown(item: Item) -> dict[str, Any]:
+        return {
+            name: masked(str(value)) if name in hidden and not show_numbers else value for name, value in item.items()
+        }
+
+    return {
+        "message_id": facts.key,
+        "standing": standing(facts).value,
+        "ledger": shown(facts.ledger),
+        "gateway": shown(facts.row),
+    }
+
+
+@click.command()
+@click.argument("key")
+@with_context
+def status(context: Context, *, key: str) -> None:
+    """What became of the message KEY. Exit code as of `send --follow`."""
+    all_facts = found(context, key)
+    context.out.document([as_json(facts) for facts in all_facts])
+    for facts in all_facts:
+        _show_status(context, facts)
+    if len(all_facts) > 1:
+        context.out.note("Several messages have this reference.", "unsure")
+        return
+    raise SystemExit(int(exit_code(all_facts[0])))
+
+
+def exit_code(facts: Facts) -> Exit:
+    """0 received (or a reply), else what it is."""
+    match standing(facts):
+        case Standing.RECEIVED | Standing.REPLY:
+            return Exit.OK
+        case Standing.UNDELIVERED | Standing.REJECTED | Standing.EXPIRED:
+            return Exit.NOT_DELIVERED
+        case Standing.UNKNOWN:
+            return Exit.UNKNOWN
+        case Standing.SENDING | Standing.RETRY | Standing.ACCEPTED | Standing.NOT_SEEN:
+            return Exit.ON_ITS_WAY
+
+
+def _show_status(context: Context, facts: Facts) -> None:
+    stands, out = standing(facts), context.out
+    out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
+    both = facts.ledger | facts.row
+    for label, name in (
+        ("to", "destination"), ("from", "source"), ("gateway id", "gateway_id"), ("reference", "reference"),
+        ("status", "status"), ("detail", "detail"), ("parts", "segments"), ("tries", "attempts"),
+    ):  # fmt: skip
+        if name in both:
+            out.line(f"  {label:<11} {one_line(str(both[name]))}")
+    if "reason" in facts.ledger:
+        out.line(f"  {'last word':<11} {why(str(facts.ledger['reason']))}")
+    for reply in facts.replies:
+        out.line(f"  {'reply':<11} {one_line(str(reply.get('content', '')))}", "good")
+
+
+@click.command()
+@click.argument("key")
+@with_context
+def explain(context: Context, *, key: str) -> None:
+    """The life of the message KEY in plain words: what happened, why, and what happens next."""
+    all_facts = found(context, key)
+    context.out.document(
+        [
+            {
+                "message_id": facts.key,
+                "standing": standing(facts).value,
+                "timeline": [{"at": line.at, "text": line.text} for line in timeline(facts)],
+                "next": next_step(facts),
+            }
+            for facts in all_facts
+        ]
+    )
+    for facts in all_facts:
+        stands = standing(facts)
+        context.out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
+        for line in timeline(facts):
+            context.out.line(f"  {line.at:<24}  {one_line(line.text)}", line.tone)
+        context.out.line(f"  next: {next_step(facts)}")
+
+
+@click.command()
+@click.argument("handset")
+@click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
+@with_context
+def conversation(context: Context, *, handset: str, since: float | None) -> None:
+    """Messages to and replies from HANDSET (+61…), in time order. The text of what was sent is not kept."""
+    rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
+    context.out.document(rows)
+    if not rows:
+        raise CliError(
+            f"There is nothing with {one_line(handset)}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND
+        )
+    for row in rows:
+        if row.get("direction") == "MO":
+            context.out.line(f"{row.get('received_at', '')}  ← {one_line(str(row.get('content', '')))}", "good")
+        else:
+            name = row.get("message_id", row["id"])
+            context.out.line(f"{row.get('created_at', '')}  → {one_line(str(name))}: {row.get('status', '?')}")
+
+
+@click.command("list")
+@click.option("--unknown", is_flag=True, help="Of which nobody knows whether they were sent.")
+@click.option("--undelivered", is_flag=True, help="Not received, or not known to be. Reads the whole table.")
+@click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
+@click.option("--scan", is_flag=True, help="Of --unknown: those too that nobody looks for any more.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option("--show-numbers", is_flag=True, help="Whole phone numbers.")
+@with_context
+def list_(
+    context: Context,
+    *,
+    unknown: bool,
+    undelivered: bool,
+    since: float | None,
+    scan: bool,
+    limit: int,
+    show_numbers: bool,
+) -> None:
+    """Messages by what became of them. --undelivered, and --since alone, read a whole table and warn of its cost."""
+    if unknown and undelivered:
+        raise click.UsageError("--unknown and --undelivered exclude each other.")
+    if not unknown and not undelivered and since is None:
+        raise click.UsageError("Give --unknown, --undelivered or --since.")
+    after = format_rfc3339(since) if since is not None else ""
+    chosen = _unknown(context, after, scan=scan) if unknown else _sent(context, after, undelivered=undelivered)
+    some = list(itertools.islice(chosen, limit + 1))
+    shown = sorted(some[:limit], key=_when)
+    context.out.document([as_json(facts, show_numbers=show_numbers) for facts in shown])
+    rows = [_row(facts, show_numbers=show_numbers) for facts in shown]
+    if rows:
+        context.out.table(("since", "message id", "to", "stands", "last word"), rows)
+    else:
+        context.out.line("none", "good")
+    if len(some) > limit:
+        context.out.note(f"There are more than {limit}; raise --limit.", "unsure")
+
+
+def _unknown(context: Context, after: str, *, scan: bool) -> Iterable[Facts]:
+    if scan:
+        _warn_of_scan(context)
+    every = context.tables.scan_ledger(State.UNKNOWN) if scan else context.tables.undecided(State.UNKNOWN)
+    if not scan:
+        context.out.note("Those of more than a week ago, for which nobody looks any more, are listed with --scan.")
+    return (facts for facts in every if _when(facts) >= after)
+
+
+def _sent(context: Context, after: str, *, undelivered: bool) -> Iterable[Facts]:
+    _warn_of_scan(context)
+    for row in context.tables.scan_messages():
+        facts = Facts(str(row.get("message_id", row["id"])), {}, row)
+        is_wanted = not undelivered or row.get("status") in FAILURE_STATUSES or "received_at" not in row
+        if is_wanted and _when(facts) >= after:
+            yield facts
+
+
+def _warn_of_scan(context: Context) -> None:
+    context.out.note(
+        "Reading the whole table: half a read unit for each 4 KB of it, some 0.15 US$ for a million messages. Slow.",
+        "unsure",
+    )
+
+
+def _when(facts: Facts) -> str:
+    item = facts.ledger or facts.row
+    return str(item.get("unknown_since") or item.get("created_at") or item.get("accepted_at") or "")
+
+
+def _row(facts: Facts, *, show_numbers: bool) -> tuple[str, ...]:
+    both = facts.ledger | facts.row
+    words = both.get("status") or (why(str(both["reason"])) if "reason" in both else "-")
+    number = masked(str(both.get("destination", "")), show=show_numbers)
+    return (_when(facts) or "-", facts.key, number, standing(facts).value, str(words))
+
+
+COMMANDS = (status, explain, conversation, list_)

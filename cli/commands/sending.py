@@ -1,0 +1,235 @@
+"""`send`: one message or a file of them, with a dry run, and following one to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.context import Context, with_context
+from cli.errors import CliError, Exit
+from cli.explain import TONES, Facts, Line, Standing, next_step, standing, timeline
+from cli.messages import (
+    Journal,
+    Ready,
+    check,
+    describe,
+    new_key,
+    queue_all,
+    queue_one,
+    read_lines,
+    stopping_between_batches,
+    wrong_lines,
+)
+from cli.output import one_line
+from optus_sms.errors import InvalidMessageError
+from optus_sms.times import format_rfc3339
+
+_LOOK_EVERY_SECONDS: Final = 0.5
+ENDS: Final = {
+    Standing.RECEIVED: Exit.OK,
+    Standing.UNDELIVERED: Exit.NOT_DELIVERED,
+    Standing.REJECTED: Exit.NOT_DELIVERED,
+    Standing.EXPIRED: Exit.NOT_DELIVERED,
+    Standing.UNKNOWN: Exit.UNKNOWN,
+}
+
+
+@click.command()
+@click.argument("to", required=False)
+@click.argument("text", required=False)
+@click.option("--file", "path", type=click.Path(path_type=Path), help="JSON lines instead: a message in each.")
+@click.option("--journal", type=click.Path(path_type=Path), help="Of --file: what is queued. [default: FILE.journal]")
+@click.option("--skip-invalid", is_flag=True, help="Of --file: queue the valid lines although others are not.")
+@click.option("--dry-run", is_flag=True, help="Only check, and show parts, encoding and what would be queued.")
+@click.option("--follow", is_flag=True, help="Show what happens to it until its final status.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to --follow.")
+@click.option("--message-id", metavar="KEY", help="Your key; the same key is sent once. [default: a new one]")
+@click.option("--reference", help="Comes back with each status. [default: the message id]")
+@click.option("--mask", help="Registered sender name, at most 11 characters; nobody can reply.")
+@click.option("--source", help="A number or short code of your account.")
+@click.option("--class", "class_", help="A routing class of your account.")
+@click.option("--sms-class", type=click.IntRange(0, 3), help="0 shows at once on the handset.")
+@click.option("--integration-id", metavar="UUID", help="Passed to the gateway.")
+@click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway keeps it until then.")
+@click.option("--expires-at", metavar="TIME", help="RFC 3339 with offset; not sent at or after it.")
+@click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="If the gateway's answer is lost.")
+@with_context
+def send(
+    context: Context,
+    *,
+    to: str | None,
+    text: str | None,
+    path: Path | None,
+    journal: Path | None,
+    skip_invalid: bool,
+    dry_run: bool,
+    follow: bool,
+    timeout: float,
+    class_: str | None,
+    **fields: Any,
+) -> None:
+    """Put TEXT for the handset TO on the queue; `-` as TEXT reads it from stdin."""
+    fields["class"] = class_
+    if path is not None:
+        given = [name for name, value in fields.items() if value is not None]
+        if to is not None or given or follow:
+            raise click.UsageError("--file takes all fields from its lines, and can't be followed.")
+        _send_file(context, path, journal or path.with_name(path.name + ".journal"), dry_run, skip_invalid)
+        return
+    if to is None or text is None:
+        raise click.UsageError("Give TO and TEXT, or --file.")
+    content = sys.stdin.read().removesuffix("\n") if text == "-" else text
+    ready = _checked({"destination": to, "content": content, **fields})
+    if dry_run:
+        _show_dry_run(context, ready)
+        return
+    queued_at = format_rfc3339(time.time())
+    queue_one(context.target.sqs, context.url("OutboundQueueUrl"), ready)
+    context.out.line(f"queued as {ready.key}", "good")
+    if follow:
+        raise SystemExit(int(_follow(context, ready.key, queued_at, timeout)))
+    context.out.document({"message_id": ready.key, "queued_at": queued_at})
+
+
+def _checked(fields: dict[str, Any]) -> Ready:
+    try:
+        return check(fields, new_key())
+    except InvalidMessageError as error:
+        problems = error.detail.replace("; ", "\n  ")
+        raise CliError(f"The message breaks a rule:\n  {problems}", "Nothing was queued.", Exit.INVALID) from None
+
+
+def _show_dry_run(context: Context, ready: Ready) -> None:
+    described = describe(ready.message)
+    out = context.out
+    out.document({"valid": True, **described, "would_queue": json.loads(ready.body)})
+    parts = "1 part" if described["parts"] == 1 else f"{described['parts']} parts"
+    out.line(f"{parts}, {described['encoding']}, {described['characters']} characters")
+    if because := described.get("ucs2_because"):
+        out.line(
+            f"UCS-2 because of “{one_line(because['character'])}” ({because['code_point']} {because['name']}), "
+            f"character {because['position']}; without such characters a part holds more than twice as much",
+            "unsure",
+        )
+    out.line("would queue: " + one_line(json.dumps(json.loads(ready.body), ensure_ascii=False)))
+
+
+def _send_file(context: Context, path: Path, journal_path: Path, dry_run: bool, skip_invalid: bool) -> None:
+    if dry_run:
+        _dry_run_file(context, path, skip_invalid)
+        return
+    with Journal(journal_path, context.target.stack_id) as journal:
+        ready, wrong = read_lines(path, journal.key_of)
+        _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
+        _settle_uncertain(context, journal)
+        waiting = [message for message in ready if message.key not in journal.queued]
+        earlier = len(ready) - len(waiting)
+        if earlier:
+            context.out.note(f"{earlier} of {len(ready)} were queued before, by {journal.path}.")
+        refused = _queue_with_progress(context, waiting, journal)
+    _report_file(context, journal, {"queued": len(waiting) - len(refused), "earlier": earlier}, refused, wrong)
+
+
+def _dry_run_file(context: Context, path: Path, skip_invalid: bool) -> None:
+    ready, wrong = read_lines(path, lambda _line, _occurrence: new_key())
+    parts = sum(message.message.segments.count for message in ready)
+    ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in ready)
+    context.out.document({"valid": len(ready), "parts": parts, "ucs2": ucs2, "invalid": wrong})
+    context.out.line(f"{len(ready)} messages, {parts} parts, {ucs2} of them in UCS-2; nothing was queued")
+    _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
+
+
+def _refuse_wrong(path: Path, wrong: dict[int, str], *, skip_invalid: bool) -> None:
+    if wrong and not skip_invalid:
+        raise CliError(
+            wrong_lines(path, wrong),
+            f"{len(wrong)} lines break a rule, so nothing was queued now. Mend them, or add --skip-invalid.",
+            Exit.INVALID,
+        )
+
+
+def _settle_uncertain(context: Context, journal: Journal) -> None:
+    """Of a batch during which an earlier run was killed: what the ledger knows was queued."""
+    known = [key for key in sorted(journal.uncertain) if context.tables.ledger_item(key)]
+    if known:
+        journal.done(known)
+    unsettled = journal.uncertain - set(known)
+    if unsettled:
+        context.out.note(
+            f"{len(unsettled)} may be on the queue already, because an earlier run was killed; they are queued "
+            "under the same message_id, so each is sent once.",
+            "unsure",
+        )
+
+
+def _queue_with_progress(context: Context, waiting: list[Ready], journal: Journal) -> list[str]:
+    sqs, url = context.target.sqs, context.url("OutboundQueueUrl")
+    progress: Any = click.progressbar(length=len(waiting), label="queueing", file=sys.stderr, show_pos=True)
+    with stopping_between_batches() as stop, progress as bar:
+        return queue_all(sqs, url, waiting, journal, progress=bar.update, stop=stop)
+
+
+def _report_file(
+    context: Context, journal: Journal, counts: dict[str, int], refused: list[str], wrong: dict[int, str]
+) -> None:
+    out = context.out
+    out.document({**counts, "refused_by_sqs": refused, "invalid": wrong, "journal": str(journal.path)})
+    out.line(f"{counts['queued']} queued, {counts['earlier']} before", "good")
+    if wrong:
+        out.note(f"{len(wrong)} invalid lines were left out.", "unsure")
+    if refused:
+        out.note(f"SQS did not take {len(refused)}; the same command tries them again.", "bad")
+    if refused or wrong:
+        raise SystemExit(int(Exit.NOT_ALL))
+    if not counts["queued"]:
+        out.note(f"To queue all of it once more, as new messages, remove {journal.path}.")
+
+
+def _follow(context: Context, key: str, queued_at: str, timeout: float) -> Exit:
+    """Print what happens as it happens, until the last word or the end of the time."""
+    end = time.monotonic() + timeout
+    told: set[Line] = set()
+    while True:
+        facts = _facts(context, key, queued_at)
+        for line in timeline(facts):
+            if line not in told:
+                told.add(line)
+                context.out.entry({"at": line.at, "text": line.text})
+                context.out.line(f"{line.at:<24}  {one_line(line.text)}", line.tone)
+        stands = standing(facts)
+        if stands in ENDS and not _goes_on(facts):
+            return _ended(context, facts, ENDS[stands])
+        if time.monotonic() >= end:
+            context.out.note(f"Still {stands} after {timeout:.0f} s; `explain {key}` tells more later.", "unsure")
+            return _ended(context, facts, Exit.ON_ITS_WAY)
+        time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _facts(context: Context, key: str, queued_at: str) -> Facts:
+    found = context.tables.facts(key)
+    return Facts(found.key, found.ledger, found.row, found.replies, queued_at)
+
+
+def _goes_on(facts: Facts) -> bool:
+    """An unknown outcome whose message is to be sent once more."""
+    item = facts.ledger
+    return item.get("state") == "UNKNOWN" and (item.get("on_unknown"), item.get("unknown_outcomes")) == ("resend", 1)
+
+
+def _ended(context: Context, facts: Facts, code: Exit) -> Exit:
+    stands = standing(facts)
+    context.out.line(f"{facts.key}: {stands}", TONES[stands])
+    if code not in (Exit.OK, Exit.ON_ITS_WAY):
+        context.out.line(next_step(facts))
+    context.out.entry(
+        {"message_id": facts.key, "standing": stands, "status": facts.row.get("status"), "next": next_step(facts)}
+    )
+    return code
+
+
+COMMANDS = (send,)

@@ -1,0 +1,96 @@
+"""What every command has: which stack, how to print, and errors that end in an exit code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli import target as targets
+from cli.errors import CliError, Exit, from_aws
+from cli.output import Output
+from cli.tables import Tables
+from cli.target import Target
+
+R = TypeVar("R")
+
+
+@dataclass
+class Context:
+    """The options that all commands share. The stack is looked up when it is first needed."""
+
+    stack: str | None
+    local: bool
+    region: str | None
+    profile: str | None
+    out: Output = field(default_factory=Output)
+
+    @cached_property
+    def target(self) -> Target:
+        """The stack; says plainly when it is the local one without having been asked for."""
+        found = targets.choose(stack=self.stack, local=self.local, region=self.region, profile=self.profile)
+        if found.local and not self.local:
+            self.out.note("On the local stack (.local/endpoints.env is here; --stack NAME for a deployed one).")
+        return found
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Its tables, to look into."""
+        return Tables.of(self.target)
+
+    def url(self, output: str) -> str:
+        """An output of the stack."""
+        return self.target.outputs[output]
+
+
+_OPTIONS = (
+    click.option("--stack", envvar="OPTUS_SMS_STACK", metavar="NAME", help="A deployed stack, by its name."),
+    click.option("--local", is_flag=True, help="The local stack that `make run` has started in this folder."),
+    click.option("--region", metavar="NAME", help="AWS region, if not the one of your AWS settings."),
+    click.option("--profile", metavar="NAME", help="Profile of your AWS settings."),
+    click.option("--json", "as_json", is_flag=True, help="JSON on stdout; for programs."),
+)
+
+
+def with_context(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the shared options, as a `Context`; AWS's errors leave it as `CliError`."""
+
+    @functools.wraps(command)
+    def run(
+        stack: str | None, local: bool, region: str | None, profile: str | None, as_json: bool, **options: Any
+    ) -> R:
+        current = click.get_current_context()
+        if os.environ.get("NO_COLOR"):
+            current.color = False
+        context = Context(stack, local, region, profile, Output(as_json))
+        try:
+            return _translated(context, command, options)
+        except CliError as error:
+            if as_json:
+                click.echo(json.dumps({"error": error.problem, "next": error.next_step}), err=True)
+                current.exit(error.exit_code)
+            raise
+
+    wrapped: Callable[..., R] = run
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _translated(context: Context, command: Callable[..., R], options: dict[str, Any]) -> R:
+    try:
+        return command(context, **options)
+    except (BotoCoreError, ClientError) as error:
+        is_local = "target" in context.__dict__ and context.target.local
+        raise from_aws(error, local=is_local) from error
+    except KeyboardInterrupt:
+        raise CliError(
+            "Interrupted.", "What was done so far is kept; the same command goes on.", Exit.INTERRUPTED
+        ) from None

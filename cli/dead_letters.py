@@ -1,0 +1,218 @@
+"""The dead-letter queue: read it without losing anything, and say of each letter what may be done with it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from optus_sms.errors import InvalidMessageError
+from optus_sms.ledger import Record, State
+from optus_sms.messages import OutboundMessage, choose_key, parse_message
+from optus_sms.queues import DeadLetterReason
+from optus_sms.times import format_rfc3339
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_HOLD_SECONDS: Final = 300  # others don't see a letter while we look at it; far longer than reading thousands takes
+_EMPTY_RECEIVES: Final = 2  # so many in a row, each over all of SQS's servers, and there is nothing more
+_BATCH: Final = 10
+
+
+class Kind(StrEnum):
+    """What a dead letter is, by the queue and the ledger together."""
+
+    SAFE = "safe"
+    SENT = "already_sent"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    MALFORMED = "malformed"
+    REJECTED = "rejected"
+    CONFLICT = "conflict"
+    BUSY = "busy"
+    CALLBACK = "callback"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message of the dead-letter queue. ``reason`` is empty if SQS itself moved it there.
+
+    ``key``: what it is sent once under; ``problem``: why it is no message, or empty; ``since``: RFC 3339.
+    """
+
+    sqs_id: str
+    body: str = field(repr=False)
+    reason: str
+    detail: str
+    since: str
+    key: str
+    message: OutboundMessage | None = field(repr=False)
+    problem: str = ""
+
+    @property
+    def body_sha256(self) -> str:
+        """Of the body as it is."""
+        return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def destination(self) -> str | None:
+        """The handset, if it is a message."""
+        return self.message.destination if self.message else None
+
+
+def read_letter(raw: Mapping[str, Any], *, now: float) -> Letter:
+    """From what ReceiveMessage gives."""
+    given = raw.get("MessageAttributes", {})
+    attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
+    reason, key = attributes.get("reason", ""), attributes.get("message_id") or raw["MessageId"]
+    message, problem = None, ""
+    if "body_encoding" in attributes:
+        problem = "its body could not be kept as it was"
+    elif reason != DeadLetterReason.UNREADABLE_CALLBACK:
+        try:
+            message = parse_message(raw["Body"], now=now)
+            key = choose_key(
+                message,
+                attribute=attributes.get("message_id") or None,
+                sqs_message_id=raw["MessageId"],  # SQS keeps it when it moves a message here
+                required=False,
+            )
+        except InvalidMessageError as error:
+            message, problem = None, error.detail
+    sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
+    return Letter(
+        sqs_id=raw["MessageId"],
+        body=raw["Body"],
+        reason=reason,
+        detail=attributes.get("detail", "").strip(),
+        since=attributes.get("time") or format_rfc3339(sent),
+        key=key,
+        message=message,
+        problem=problem,
+    )
+
+
+def judge(letter: Letter, record: Record | None, *, now: float) -> tuple[Kind, str]:  # noqa: PLR0911 - one line each
+    """What may be done with a letter, and why. ``record``: what the ledger knows of its key now."""
+    if letter.reason == DeadLetterReason.UNREADABLE_CALLBACK:
+        return Kind.CALLBACK, "a callback of the gateway that makes no sense; it is no message"
+    if letter.message is None:
+        return Kind.MALFORMED, letter.problem
+    if record is None:
+        return _judge_without_record(letter, now)
+    if record.payload_sha256 is not None and record.payload_sha256 != letter.message.payload_sha256:
+        return Kind.CONFLICT, "its message_id was used for a message with other fields"
+    match record.state:
+        case State.ACCEPTED:
+            return Kind.SENT, "the gateway accepted it"
+        case State.UNKNOWN:
+            return Kind.UNKNOWN, "it may have been sent; settle it with `resolve` first"
+        case State.SENDING if now < record.lease_until:
+            return Kind.BUSY, "it is being sent just now"
+        case State.SENDING:
+            return Kind.UNKNOWN, "its sender died in the middle; it counts as unknown within half an hour"
+        case State.REJECTED | State.EXPIRED if record.unknown_outcomes:
+            return Kind.UNKNOWN, "the outcome of an earlier try is unknown; settle it with `resolve` first"
+        case State.EXPIRED:
+            return Kind.EXPIRED, "it was not sent in time"
+    if _is_expired(letter, now):
+        return Kind.EXPIRED, "its expires_at has passed"
+    if record.state is State.REJECTED and record.reason != DeadLetterReason.ATTEMPTS_EXHAUSTED:
+        return Kind.REJECTED, "the gateway refused it, and would again unless its cause is mended"
+    return Kind.SAFE, "certainly not sent"
+
+
+def _judge_without_record(letter: Letter, now: float) -> tuple[Kind, str]:
+    if letter.reason == DeadLetterReason.CONFLICT:
+        return Kind.CONFLICT, "its message_id was used for a message with other fields"
+    if letter.reason == DeadLetterReason.INVALID:
+        return Kind.REJECTED, "it was refused as invalid, and its sender may have queued it anew"
+    if letter.reason:
+        return Kind.UNKNOWN, "the ledger does not know it (any more), so nothing proves that it was not sent"
+    if _is_expired(letter, now):
+        return Kind.EXPIRED, "its expires_at has passed"
+    return Kind.SAFE, "nobody ever tried to send it"
+
+
+def _is_expired(letter: Letter, now: float) -> bool:
+    expires = letter.message.expires_epoch if letter.message else None
+    return expires is not None and now >= expires
+
+
+@dataclass
+class DeadLetterQueue:
+    """The queue, as a context manager: what was received and not deleted is visible again at its end."""
+
+    sqs: SQSClient
+    url: str
+    held: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def letters(self) -> Iterator[Letter]:
+        """Every letter that nobody else holds just now, once each."""
+        seen: set[str] = set()
+        empty = 0
+        while empty < _EMPTY_RECEIVES:
+            messages = self._receive()
+            new = [message for message in messages if message["MessageId"] not in seen]
+            self.held |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+            seen |= {message["MessageId"] for message in new}
+            empty = 0 if new else empty + 1
+            for message in new:
+                yield read_letter(message, now=time.time())
+
+    def delete(self, letter: Letter) -> None:
+        """Take a letter out for good."""
+        self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=self.held[letter.sqs_id])
+        del self.held[letter.sqs_id]
+
+    def release(self) -> None:
+        """Let others see again what is still held. What can't be released appears by itself within minutes."""
+        handles = list(self.held.values())
+        self.held.clear()
+        for start in range(0, len(handles), _BATCH):
+            self.sqs.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                    for number, handle in enumerate(handles[start : start + _BATCH])
+                ],
+            )
+
+    def hidden(self) -> int:
+        """About how many letters somebody else looks at just now; call it when none is held here."""
+        name = "ApproximateNumberOfMessagesNotVisible"
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])  # type: ignore[list-item]
+        return int(answer["Attributes"][name])  # type: ignore[index]
+
+    def _receive(self) -> list[Any]:
+        answer = self.sqs.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=_BATCH,
+            VisibilityTimeout=_HOLD_SECONDS,
+            WaitTimeSeconds=1,
+            AttributeNames=["SentTimestamp"],
+            MessageAttributeNames=["All"],
+        )
+        return list(answer.get("Messages", []))
+
+
+def put_back(sqs: SQSClient, outbound_queue_url: str, letter: Letter) -> None:
+    """Queue a copy of a letter with its key stamped on it, because SQS gives the copy a new id."""
+    sqs.send_message(
+        QueueUrl=outbound_queue_url,
+        MessageBody=letter.body,
+        MessageAttributes={"message_id": {"DataType": "String", "StringValue": letter.key}},
+    )

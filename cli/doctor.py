@@ -1,0 +1,228 @@
+"""Is a stack fit to send? Each check looks at one thing, says what it found and, if it is wrong, what to do. Nothing
+is sent, and nothing is written but the refused callbacks in the metrics."""
+
+from __future__ import annotations
+
+import base64
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.errors import CliError, from_aws
+from cli.operations import health_of
+from cli.tables import Tables
+from optus_sms.credentials import GatewayCredentials, GatewaySecret
+from optus_sms.errors import CredentialsError
+from optus_sms.gateway import Gateway
+from optus_sms.health import Admission, judge_credentials
+from optus_sms.ledger import State
+from optus_sms.times import parse_rfc3339
+from optus_sms.transport import Transport
+
+if TYPE_CHECKING:
+    from cli.target import Target
+
+Result = Literal["ok", "warning", "failed", "skipped"]
+_SECONDS: Final = 10.0
+_CHECKED_LATELY_SECONDS: Final = 600
+_BASIC_OF_NOBODY: Final = "Basic " + base64.b64encode(b"doctor:wrong on purpose").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding."""
+
+    name: str
+    result: Result
+    says: str
+    remedy: str = ""
+
+
+def examine(target: Target) -> Iterator[Check]:
+    """All checks, one after the other; one that can't be made is a failure and stops none of the others."""
+    transport = Transport()
+    try:
+        checks: tuple[tuple[str, Callable[[], Check]], ...] = (
+            ("gateway secret", lambda: _secret(target)),
+            ("gateway", lambda: _gateway(target, transport)),
+            ("credentials", lambda: _credentials(target, transport)),
+            ("status callbacks", lambda: _callbacks(target, transport, "status callbacks", "StatusCallbackUrl")),
+            ("reply callbacks", lambda: _callbacks(target, transport, "reply callbacks", "ReplyCallbackUrl")),
+            ("health check", lambda: _health_check(target)),
+            ("sending", lambda: _sending(target)),
+            ("alarms", lambda: _alarms(target)),
+            ("dead letters", lambda: _dead_letters(target)),
+            ("unknown outcomes", lambda: _unknown(target)),
+        )
+        for name, check in checks:
+            yield _tried(name, check, local=target.local)
+    finally:
+        transport.close()
+
+
+def _tried(name: str, check: Callable[[], Check], *, local: bool) -> Check:
+    try:
+        return check()
+    except CliError as error:
+        return Check(name, "failed", error.problem, error.next_step)
+    except (BotoCoreError, ClientError) as error:
+        found = from_aws(error, local=local)
+        return Check(name, "failed", found.problem, found.next_step)
+
+
+def _read_secret(target: Target) -> GatewayCredentials:
+    return GatewaySecret(target.secrets, target.outputs["GatewaySecretArn"]).current()
+
+
+def _secret(target: Target) -> Check:
+    try:
+        _read_secret(target)
+    except CredentialsError as error:
+        return Check(
+            "gateway secret", "failed", str(error), "aws secretsmanager put-secret-value, as in README, Deploy"
+        )
+    return Check("gateway secret", "ok", "has an application and a password")
+
+
+def _gateway_of(target: Target, transport: Transport) -> Gateway:
+    url = target.settings.get("GatewayBaseUrl") or target.settings.get("GATEWAY_BASE_URL") or ""
+    return Gateway(transport, url.rstrip("/"), timeout_seconds=_SECONDS, now=time.time)
+
+
+def _gateway(target: Target, transport: Transport) -> Check:
+    answer = _gateway_of(target, transport).get_health()
+    if answer.status == 200:
+        return Check("gateway", "ok", "answers GET /healthz from here")
+    if answer.status == 404:
+        return Check("gateway", "ok", "answers from here; it does not offer /healthz")
+    says = f"status {answer.status}" if answer.status is not None else f"can't be reached from here: {answer.failure}"
+    remedy = "Check GatewayBaseUrl and this machine's way out; what counts is the stack's own, see health check."
+    return Check("gateway", "failed", says, remedy)
+
+
+def _credentials(target: Target, transport: Transport) -> Check:
+    try:
+        credentials = _read_secret(target)
+    except CredentialsError:
+        return Check("credentials", "skipped", "no credentials to try")
+    answer = _gateway_of(target, transport).get_message(str(uuid.uuid4()), credentials)
+    match judge_credentials(answer):
+        case Admission.ACCEPTED:
+            return Check("credentials", "ok", "the gateway accepts them (asked for a message that does not exist)")
+        case Admission.REFUSED:
+            remedy = (
+                "Compare them with the portal (API configuration, REST v2). If they are right, the gateway may let in "
+                "only the stack's addresses; then the health check below counts."
+            )
+            return Check(
+                "credentials", "failed", f"the gateway refuses them from here (status {answer.status})", remedy
+            )
+        case Admission.UNKNOWN:
+            says = f"the gateway does not say (status {answer.status})"
+            return Check(
+                "credentials", "warning", says, "Send one message to a handset of yours: send +61… Test --follow"
+            )
+
+
+def _callbacks(target: Target, transport: Transport, name: str, output: str) -> Check:
+    url = target.outputs[output]
+    without = transport.exchange("POST", url, body=b"{}", seconds=_SECONDS)
+    headers = {"Authorization": _BASIC_OF_NOBODY}
+    wrong = transport.exchange("POST", url, headers=headers, body=b"{}", seconds=_SECONDS)
+    if without.status is None:
+        remedy = "Look whether the stack's CallbackApi has a stage v1, and whether this machine may call it."
+        return Check(name, "failed", f"can't be reached: {without.failure}", remedy)
+    if (without.status, wrong.status) == (401, 401):
+        return Check(name, "ok", "reachable; strangers and wrong passwords are refused")
+    says = f"answers {without.status} without and {wrong.status} with wrong credentials; both should be 401"
+    return Check(
+        name, "failed", says, "Look at ReceiveCallbackFunction's log; 503 means that it can't read CallbackSecret."
+    )
+
+
+def _health_check(target: Target) -> Check:
+    found = health_of(target)
+    if not found.checked_at:
+        remedy = "Wait two minutes; then look at CheckHealthFunction's log and its rule."
+        return Check("health check", "failed", "the stack has never checked the gateway", remedy)
+    if time.time() - parse_rfc3339(found.checked_at) > _CHECKED_LATELY_SECONDS:
+        remedy = "Look at CheckHealthFunction's log and its rule."
+        return Check("health check", "failed", f"the last was at {found.checked_at}", remedy)
+    if found.credentials == "refused":
+        remedy = "Put the right credentials into GatewaySecret; they are tried again within a minute."
+        return Check("health check", "failed", "the gateway refuses the stack's credentials", remedy)
+    says = f"the stack finds the gateway {found.state} ({found.reason})"
+    if found.state == "healthy":
+        return Check("health check", "ok", says)
+    return Check("health check", "warning", says, "docs/runbook.md, Gateway health")
+
+
+def _sending(target: Target) -> Check:
+    found = health_of(target)
+    if found.sending == "on":
+        return Check("sending", "ok", f"on; {found.waiting} wait in the queue")
+    says = f"{found.sending}{', by ' + found.paused_by if found.paused_by else ''}; {found.waiting} wait in the queue"
+    return Check("sending", "warning", says, "`resume`, if nobody wants it so")
+
+
+def _alarms(target: Target) -> Check:
+    if target.local:
+        return Check("alarms", "skipped", "a local stack has none")
+    names = _alarm_names(target)
+    client = target.client("cloudwatch")
+    pages = client.get_paginator("describe_alarms").paginate(AlarmNames=names) if names else ()
+    alarms = [alarm for page in pages for kind in ("MetricAlarms", "CompositeAlarms") for alarm in page.get(kind, ())]
+    if not alarms:
+        return Check("alarms", "failed", "there are none", "Deploy the current version with `sam deploy`.")
+    disarmed = [alarm["AlarmName"] for alarm in alarms if not alarm["ActionsEnabled"]]
+    if disarmed:
+        remedy = "aws cloudwatch enable-alarm-actions --alarm-names …"
+        return Check("alarms", "failed", f"{len(disarmed)} are switched off: {', '.join(disarmed)}", remedy)
+    ringing = [alarm["AlarmName"] for alarm in alarms if alarm["StateValue"] == "ALARM"]
+    if ringing:
+        return Check(
+            "alarms", "warning", f"ringing now: {', '.join(ringing)}", "docs/runbook.md has a section for each"
+        )
+    return _subscription(target, len(alarms))
+
+
+def _subscription(target: Target, count: int) -> Check:
+    """Whether somebody hears the alarms."""
+    topic = target.physical_id("AlarmTopic")
+    if topic is None:
+        remedy = "Deploy with AlarmEmail, or add actions of your own to the alarms."
+        return Check("alarms", "warning", f"{count} are armed, and nobody is told: AlarmEmail is empty", remedy)
+    subscriptions = target.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    if not any(subscription["SubscriptionArn"].startswith("arn:") for subscription in subscriptions):
+        remedy = "Click the link in AWS's mail to AlarmEmail; it also sits in spam folders."
+        return Check("alarms", "failed", f"{count} are armed, and the address is not confirmed", remedy)
+    return Check("alarms", "ok", f"{count} are armed, and somebody is told")
+
+
+def _alarm_names(target: Target) -> list[str]:
+    pages = target.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=target.name)
+    resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+    return [
+        r["PhysicalResourceId"]
+        for r in resources
+        if r["ResourceType"].startswith("AWS::CloudWatch::") and "Alarm" in r["ResourceType"]
+    ]
+
+
+def _dead_letters(target: Target) -> Check:
+    count = health_of(target).dead_letters
+    if count:
+        return Check("dead letters", "warning", f"about {count} need a person", "`dead-letters`, then `redrive --plan`")
+    return Check("dead letters", "ok", "none")
+
+
+def _unknown(target: Target) -> Check:
+    count = sum(1 for _ in Tables.of(target).undecided(State.UNKNOWN))
+    if count:
+        remedy = "`list --unknown`; callbacks settle most by themselves, `resolve` the rest"
+        return Check("unknown outcomes", "warning", f"{count} are not settled", remedy)
+    return Check("unknown outcomes", "ok", "none")

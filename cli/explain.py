@@ -1,0 +1,335 @@
+"""The life of one message in plain words, from what the two tables say of it. Pure: facts in, lines out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, cast
+
+from optus_sms.delivery import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
+from optus_sms.dynamodb import Item
+from optus_sms.gateway import CLASSIFICATION
+
+Tone = Literal["good", "bad", "unsure", "dim", "plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of one message: its key, its ledger item and the gateway's row (empty if there is none), its replies.
+
+    ``queued_at``: RFC 3339, if the caller knows it; the tables don't.
+    """
+
+    key: str
+    ledger: Item
+    row: Item
+    replies: tuple[Item, ...] = ()
+    queued_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something that happened; ``at``: RFC 3339, UTC, or empty for what has no time of its own."""
+
+    at: str
+    text: str
+    tone: Tone = "plain"
+
+
+class Standing(StrEnum):
+    """Where a message stands, in one word."""
+
+    NOT_SEEN = "not seen"
+    SENDING = "being sent"
+    RETRY = "waits for another try"
+    ACCEPTED = "on its way"
+    RECEIVED = "received"
+    UNDELIVERED = "not delivered"
+    REJECTED = "not sent"
+    EXPIRED = "expired before it was sent"
+    UNKNOWN = "unknown whether it was sent"
+    REPLY = "a reply"
+
+
+_BY_STATE: Final[Mapping[object, Standing]] = {
+    "SENDING": Standing.SENDING,
+    "RETRY": Standing.RETRY,
+    "ACCEPTED": Standing.ACCEPTED,
+    "REJECTED": Standing.REJECTED,
+    "EXPIRED": Standing.EXPIRED,
+    "UNKNOWN": Standing.UNKNOWN,
+}
+
+TONES: Final[Mapping[Standing, Tone]] = {
+    Standing.NOT_SEEN: "unsure",
+    Standing.SENDING: "plain",
+    Standing.RETRY: "unsure",
+    Standing.ACCEPTED: "plain",
+    Standing.RECEIVED: "good",
+    Standing.UNDELIVERED: "bad",
+    Standing.REJECTED: "bad",
+    Standing.EXPIRED: "bad",
+    Standing.UNKNOWN: "unsure",
+    Standing.REPLY: "good",
+}
+
+# What the statuses mean, in the order of their ranks. Source: `optus_sms.delivery`.
+_STATUS_MEANS: Final = {
+    "accepted": "the gateway took it",
+    "queued": "it waits inside the gateway",
+    "sent": "it left the gateway for the carrier",
+    "failed": "the gateway could not hand it to the carrier and tries again",
+    "submitted": "the carrier has it",
+    "frozen": "the gateway has given up after many tries",
+    "deficient": "the gateway stopped it; believed to be credit or provisioning",
+    "blocked": "the gateway stopped it; believed to be an opt-out or a block list",
+    "expired": "the carrier could not deliver it in time",
+    "rejected": "the carrier refused it",
+    "dead": "somebody at the gateway ended it",
+    "received": "it is on the handset",
+}
+
+_WHY: Final = {row.reason: row.why for row in CLASSIFICATION}
+_NO_BYTE_LEFT: Final = _WHY["unreachable"]
+_NO_ANSWER: Final = _WHY["no_answer"]
+_REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
+# The transport's words for what went wrong on the wire, and those of the sender.
+_ON_THE_WIRE: Final = {
+    "name_not_resolved": "the gateway's name could not be looked up",
+    "certificate_refused": "the gateway's certificate is not trusted",
+    "tls_failed": "no encrypted connection could be made",
+    "timed_out": "the gateway did not answer in time",
+    "connection_refused": "the gateway refused the connection",
+    "closed_without_answer": "the gateway closed the connection without an answer",
+    "connection_lost": "the connection was lost",
+    "cut_short": "the answer ended too early",
+    "not_http": "what answered does not speak HTTP",
+    "network_error": "the network failed",
+    "unreachable": "the gateway could not be reached",
+    "no_answer": "no answer came",
+    "owner_lost": "the function that was sending it ended before it could write down what happened",
+    "too_late": "too little time was left",
+    "reference_not_registered": "its reference could not be written down first",
+}
+_ANSWERED: Final = {
+    "credentials_refused": "the gateway refused our credentials",
+    "throttled": "the gateway said that we are too fast",
+    "misconfigured": "what answered is not the gateway's API",
+    "send_failed": "the gateway said that it could not queue it",
+    "rejected": "the gateway refused it",
+    "server_error": "the gateway answered with an error",
+    "contradictory": "the gateway's answer contradicted itself",
+    "body_too_large": "the answer was too large",
+}
+
+
+def standing(facts: Facts) -> Standing:
+    """Where the message stands. The gateway's word about the handset goes before our own state."""
+    if facts.row.get("direction") == "MO":
+        return Standing.REPLY
+    status = facts.row.get("status")
+    if status == "received":
+        return Standing.RECEIVED
+    if status in FAILURE_STATUSES:
+        return Standing.UNDELIVERED
+    if facts.ledger:
+        return _BY_STATE.get(facts.ledger.get("state"), Standing.UNKNOWN)
+    return Standing.ACCEPTED if facts.row else Standing.NOT_SEEN
+
+
+def timeline(facts: Facts) -> list[Line]:
+    """Everything that is known to have happened, in time order; what has no time comes last."""
+    if facts.row.get("direction") == "MO":
+        return [_reply(facts.row)]
+    lines = [*_queued(facts), *_ours(facts), *_callbacks(facts), *(_reply(reply) for reply in facts.replies)]
+    return sorted((line for line in lines if line.at), key=lambda line: line.at) + [
+        line for line in lines if not line.at
+    ]
+
+
+def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each standing
+    """What happens next, and what a person can do."""
+    key = facts.key
+    match standing(facts):
+        case Standing.NOT_SEEN:
+            return "Nobody has taken it from the queue. If it was queued: is sending paused? See `health`."
+        case Standing.SENDING:
+            return (
+                "A function is sending it now. Should it die, the outcome counts as unknown "
+                "once its lease is over, and it is not sent again without proof."
+            )
+        case Standing.RETRY:
+            return (
+                "It comes out of the queue again after a pause that grows with each try, and after ten tries "
+                "needs a person. If no queue holds it any more, queue it again under the same message_id."
+            )
+        case Standing.ACCEPTED:
+            return "The gateway tells by callbacks what becomes of it. For some numbers `submitted` is the last word."
+        case Standing.RECEIVED | Standing.REPLY:
+            return "Nothing; this is the end."
+        case Standing.UNDELIVERED:
+            return "Nothing more is tried. To send it after all, queue it under a new message_id."
+        case Standing.REJECTED if facts.ledger.get("unknown_outcomes"):
+            return (
+                "Its copy is in the dead-letter queue. The outcome of an earlier try is unknown, so it is not sent "
+                f"again: look it up in the gateway's portal, then `resolve {key} --sent` or `--not-sent`."
+            )
+        case Standing.REJECTED:
+            return "Its copy is in the dead-letter queue: mend the cause, then `redrive --plan FILE`."
+        case Standing.EXPIRED:
+            return "Nothing; it was too late to send it."
+        case Standing.UNKNOWN:
+            return _next_of_unknown(facts)
+
+
+def _next_of_unknown(facts: Facts) -> str:
+    by_hand = (
+        f"A callback with our reference settles it by itself. To settle it by hand, look it up in the gateway's "
+        f"portal, then `resolve {facts.key} --sent` or `--not-sent`."
+    )
+    if facts.ledger.get("on_unknown") == "resend" and facts.ledger.get("unknown_outcomes") == 1:
+        return "It asks to be sent once more (`resend`), unless proof comes within two minutes. " + by_hand
+    return "It is not sent again without proof. " + by_hand
+
+
+def why(reason: str) -> str:
+    """A ledger's reason, like ``throttled (status 429)``, in words."""
+    found = _REASON.fullmatch(reason)
+    if not found:
+        return reason
+    word, status = found["word"], found["status"]
+    words = _ANSWERED.get(word) or _ON_THE_WIRE.get(word) or word.replace("_", " ")
+    return f"{words} (status {status})" if status else words
+
+
+def _proof(reason: str, *, not_sent: bool) -> str:
+    """Why an outcome was classified so: the row of `optus_sms.gateway.CLASSIFICATION` that decided."""
+    found = _REASON.fullmatch(reason)
+    word = found["word"] if found else reason
+    if word == "owner_lost":
+        return "nobody can know how far it got"
+    if word == "reference_not_registered":
+        return _NO_BYTE_LEFT
+    return _WHY.get(word) or (_NO_BYTE_LEFT if not_sent else _NO_ANSWER)
+
+
+def _queued(facts: Facts) -> Iterator[Line]:
+    if facts.queued_at:
+        yield Line(facts.queued_at, "put on the queue")
+
+
+def _ours(facts: Facts) -> Iterator[Line]:
+    """What the ledger says: claims, tries, outcomes, and what persons did."""
+    item = facts.ledger
+    text = {name: str(value) for name, value in item.items() if isinstance(value, str)}
+    attempts = cast("int", item.get("attempts", 0))
+    yield from _claims(text, attempts)
+    yield from _outcomes(item, text, attempts)
+    yield from _by_persons(text)
+    if "unresolved_at" in text:
+        yield Line(text["unresolved_at"], "no proof came in all that time; nobody looks for it any more", "unsure")
+    if "late_evidence" in text:
+        yield Line("", f"learned too late to matter: {text['late_evidence']}", "dim")
+    others = cast("frozenset[str]", item.get("other_gateway_ids", frozenset()))
+    if others:
+        yield Line("", f"the gateway accepted it more than once; also as {', '.join(sorted(others))}", "bad")
+
+
+def _claims(text: Mapping[str, str], attempts: int) -> Iterator[Line]:
+    first, last = text.get("first_claimed_at"), text.get("claimed_at")
+    if first:
+        yield Line(first, "taken from the queue and claimed, so that nobody else sends it: try 1")
+    if last and last != first:
+        yield Line(last, f"claimed again: try {attempts}")
+
+
+def _outcomes(item: Item, text: Mapping[str, str], attempts: int) -> Iterator[Line]:
+    """The ledger keeps one reason, that of the latest outcome that has one; earlier ones keep their time only."""
+    reason, detail = text.get("reason", ""), text.get("detail", "")
+    times = {name: text[name] for name in ("tried_at", "unknown_since", "rejected_at") if name in text}
+    latest = max(times, key=lambda name: times[name], default="")
+    if "tried_at" in text:
+        yield Line(text["tried_at"], _not_sent(reason if latest == "tried_at" else "", attempts), "unsure")
+    if "unknown_since" in text:
+        known = reason if latest == "unknown_since" else ""
+        because = f": {why(known)}; {_proof(known, not_sent=False)}" if known else ""
+        yield Line(text["unknown_since"], f"the outcome of a try is unknown{because}", "unsure")
+    if "rejected_at" in text:
+        words = why(detail) if detail else "the gateway refused it"
+        if reason == "attempts_exhausted":
+            yield Line(
+                text["rejected_at"], f"given up after {attempts} tries, certainly not sent; last: {words}", "bad"
+            )
+        else:
+            because = _proof(detail, not_sent=True)
+            yield Line(text["rejected_at"], f"certainly not sent, and not tried again: {words}; {because}", "bad")
+    if "expired_at" in text:
+        yield Line(text["expired_at"], "not sent: its expires_at had passed", "bad")
+    if "accepted_at" in text:
+        gateway_id = item.get("gateway_id")
+        under = f"under the id {gateway_id}" if gateway_id else "without telling an id; a callback will"
+        yield Line(text["accepted_at"], _accepted(text.get("settled_by"), under))
+
+
+def _not_sent(reason: str, attempts: int) -> str:
+    if not reason:
+        return "a try was certainly not sent"
+    return f"try {attempts} was certainly not sent: {why(reason)}; {_proof(reason, not_sent=True)}"
+
+
+def _accepted(settled_by: str | None, under: str) -> str:
+    if settled_by == "callback":
+        return f"a callback with our reference proved that the gateway accepted it, {under}"
+    if settled_by == "person":
+        return f"counted as accepted by the gateway, {under}, because a person said so"
+    return f"the gateway accepted it, {under}"
+
+
+def _by_persons(text: Mapping[str, str]) -> Iterator[Line]:
+    if "resolved_at" in text:
+        word = "was sent" if text.get("resolved_as") == "sent" else "was not sent, so it may be sent again"
+        yield Line(text["resolved_at"], f"{text.get('resolved_by', 'somebody')} settled that it {word}")
+    if "reopened_at" in text:
+        yield Line(text["reopened_at"], f"{text.get('reopened_by', 'somebody')} let it be tried again")
+
+
+def _callbacks(facts: Facts) -> Iterator[Line]:
+    """Each status at the time it was first seen, and why one was ignored."""
+    row = facts.row
+    seen = sorted(
+        (str(row[f"{status}_at"]), rank, status) for status, rank in STATUS_RANK.items() if f"{status}_at" in row
+    )
+    highest, best = -1, ""
+    for at, rank, status in seen:
+        if status == "accepted" and facts.ledger.get("accepted_at"):
+            highest, best = max((highest, best), (rank, status))
+            continue  # our own write; the ledger has told it
+        told = f"callback: {status}, {_STATUS_MEANS[status]}"
+        if rank < highest:
+            yield Line(at, f"{told}; ignored, because {best} was known already and says more", "dim")
+            continue
+        detail = f" ({row['detail']})" if status == row.get("status") and "detail" in row else ""
+        yield Line(at, told + detail, _status_tone(status))
+        highest, best = rank, status
+    unknown = cast("frozenset[str]", row.get("unknown_statuses", frozenset()))
+    if unknown:
+        named = ", ".join(sorted(unknown))
+        yield Line("", f"callbacks with statuses that nobody documented: {named}; kept, and ignored", "dim")
+    if "unresolved_at" in row:
+        yield Line(str(row["unresolved_at"]), "no final status came; nobody asks for it any more", "unsure")
+
+
+def _status_tone(status: str) -> Tone:
+    if status == "received":
+        return "good"
+    return "bad" if status in FINAL_STATUSES else "unsure" if status == "failed" else "plain"
+
+
+def _reply(reply: Item) -> Line:
+    match = {"exact": ", as the gateway says", "inferred": ", because it was the latest one sent there"}
+    answers = (
+        f" to {reply['in_reply_to']}{match.get(str(reply.get('reply_match')), '')}" if "in_reply_to" in reply else ""
+    )
+    return Line(str(reply.get("received_at", "")), f"the handset answered{answers}: {reply.get('content', '')}", "good")

@@ -1,0 +1,78 @@
+"""What the command prints: lines for people, or one JSON document for programs. Colours only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import click
+
+Tone = Literal["good", "bad", "unsure", "dim", "plain"]
+_COLOURS: Final[Mapping[str, dict[str, Any]]] = {
+    "good": {"fg": "green"},
+    "bad": {"fg": "red"},
+    "unsure": {"fg": "yellow"},
+    "dim": {"dim": True},
+    "plain": {},
+}
+# Everything that a terminal would act on, for texts that strangers wrote; right-to-left overrides among them.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Lines go to stdout, notes to stderr. With ``as_json`` only `document` and `entry` write to stdout."""
+
+    as_json: bool = False
+
+    def line(self, text: str = "", tone: Tone = "plain") -> None:
+        """For people; nothing with --json."""
+        if not self.as_json:
+            click.secho(text, **_COLOURS[tone])
+
+    def note(self, text: str, tone: Tone = "dim") -> None:
+        """What is not the answer: on stderr, for people and with --json alike."""
+        click.secho(text, err=True, **_COLOURS[tone])
+
+    def document(self, value: object) -> None:
+        """The whole answer, with --json."""
+        if self.as_json:
+            click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_jsonable))
+
+    def entry(self, value: object) -> None:
+        """One of several, on a line of its own, with --json."""
+        if self.as_json:
+            click.echo(json.dumps(value, ensure_ascii=False, default=_jsonable))
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Columns lined up, for people."""
+        cells = [[one_line(str(cell)) for cell in row] for row in rows]
+        widths = [max(len(line[column]) for line in [list(headers), *cells]) for column in range(len(headers))]
+        self.line(_columns(headers, widths), "dim")
+        for row in cells:
+            self.line(_columns(row, widths))
+
+
+def _columns(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def one_line(text: str) -> str:
+    """A text that somebody else wrote, fit for a terminal: no control characters, no line of its own."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " ⏎ "))
+
+
+def masked(number: str | None, *, show: bool = False) -> str:
+    """A phone number as lists show it: country and last three digits."""
+    if not number:
+        return "-"
+    if show or len(number) < 8 or not number.lstrip("+").isdigit():
+        return one_line(number)
+    return f"{number[:3]}…{number[-3:]}"
+
+
+def _jsonable(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset | set) else str(value)

@@ -1,0 +1,210 @@
+"""Replay dead letters by a plan that a person can read and change.
+
+Making a plan changes nothing. Applying it trusts nothing in it but the choice: each letter is judged anew by the queue
+and the ledger at that moment, and what is not certainly unsent is refused. It copies, then deletes; interrupted between
+the two, the copy goes under the same key, so the ledger lets only one through.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cli.dead_letters import DeadLetterQueue, Kind, Letter, judge, put_back
+from cli.errors import CliError, Exit
+from cli.output import masked, one_line
+from optus_sms.ledger import Record, State
+from optus_sms.times import format_rfc3339
+
+if TYPE_CHECKING:
+    from cli.target import Target
+
+Action = Literal["send", "keep", "delete"]
+_MAX_BYTES: Final = 100_000_000
+_HOW: Final = (
+    "Nothing has been done yet. Each item's action is send, keep or delete; change it where you know better, then "
+    "apply this file with: optus-sms redrive --apply FILE. What may have been sent is never sent by it."
+)
+
+
+class Item(BaseModel):
+    """One message of the plan, and its copies in the queue (their SQS ids)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    action: Action
+    kind: Literal["safe", "already_sent", "unknown", "expired", "malformed", "rejected", "conflict", "busy", "callback"]
+    why: str
+    message_id: str
+    to: str
+    reason: str
+    detail: str
+    since: str
+    body_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    copies: list[str] = Field(min_length=1)
+
+
+class Plan(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    plan: Literal[1] = 1
+    how: str = _HOW
+    stack: str
+    made_at: str
+    made_by: str
+    items: list[Item]
+
+    @model_validator(mode="after")
+    def _each_copy_once(self) -> Plan:
+        counted = Counter(copy for item in self.items for copy in item.copies)
+        if any(count > 1 for count in counted.values()):
+            raise ValueError("a copy is named by two items")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became of one letter. ``done``: as the plan wanted, or nothing was left to do."""
+
+    message_id: str
+    result: str
+    done: bool
+    why: str = ""
+
+
+def make_plan(target: Target) -> tuple[Plan, int]:
+    """Everything in the dead-letter queue, sorted by what may be done with it; how many letters others hold."""
+    now = time.time()
+    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+        items = list(_items(queue.letters(), lambda key: find_record(target, key), now))
+        queue.release()
+        hidden = queue.hidden()
+    items.sort(key=lambda item: (list(Kind).index(Kind(item.kind)), item.since))
+    plan = Plan(stack=target.stack_id, made_at=format_rfc3339(now), made_by=target.person, items=items)
+    return plan, hidden
+
+
+def _items(letters: Iterable[Letter], record_of: Callable[[str], Record | None], now: float) -> Iterator[Item]:
+    """One item for each message: a letter that is there twice is one item with two copies."""
+    groups: dict[tuple[str, str], list[Letter]] = {}
+    for letter in letters:
+        groups.setdefault((letter.key, letter.body_sha256), []).append(letter)
+    claimed: dict[str, str] = {}
+    for group in groups.values():
+        first = group[0]
+        kind, why = judge(first, record_of(first.key), now=now)
+        if kind is Kind.SAFE and first.message:
+            payload = first.message.payload_sha256
+            if claimed.setdefault(first.key, payload) != payload:
+                kind, why = Kind.CONFLICT, "another letter has the same message_id and other fields"
+        yield Item(
+            action="send" if kind is Kind.SAFE else "keep",
+            kind=kind.value,
+            why=why,
+            message_id=first.key,
+            to=masked(first.destination),
+            reason=first.reason or "moved by SQS",
+            detail=one_line(first.detail),
+            since=min(letter.since for letter in group),
+            body_sha256=first.body_sha256,
+            copies=[letter.sqs_id for letter in group],
+        )
+
+
+def find_record(target: Target, key: str) -> Record | None:
+    """What the ledger knows of a key."""
+    return target.ledger.read(key)
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """A new file, never over another: a plan may hold a person's changes."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            json.dump(plan.model_dump(), file, indent=2, ensure_ascii=False)
+            file.write("\n")
+    except FileExistsError:
+        raise CliError(f"{path} exists already.", "Name another file, or remove it.", Exit.USAGE) from None
+    except OSError as error:
+        raise CliError(f"{path} can't be written: {error.strerror}.", "Name another file.", Exit.USAGE) from None
+
+
+def read_plan(path: Path, target: Target) -> Plan:
+    """A plan that was made for this stack. Anything else about it is an error before anything is done."""
+    remedy = "Make a new one with `redrive --plan FILE`; change nothing in it but actions."
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CliError(f"{path} is far too large to be a plan.", remedy, Exit.INVALID)
+        plan = Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CliError(f"{path} can't be read: {error.strerror}.", remedy, Exit.INVALID) from None
+    except ValidationError as error:
+        problems = [
+            f"  {'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)[:10]
+        ]
+        raise CliError(f"{path} is not a plan:\n" + "\n".join(problems), remedy, Exit.INVALID) from None
+    if plan.stack != target.stack_id:
+        raise CliError(f"{path} was made for another stack: {one_line(plan.stack)}.", remedy, Exit.INVALID)
+    return plan
+
+
+def apply_plan(plan: Plan, target: Target) -> Iterator[Step]:
+    """Do what the plan says, a letter at a time. May be interrupted anywhere, and repeated."""
+    wanted = {copy: item for item in plan.items if item.action != "keep" for copy in item.copies}
+    done: set[str] = set()
+    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+        for letter in queue.letters() if wanted else ():
+            item = wanted.pop(letter.sqs_id, None)
+            if item is not None:
+                yield _apply(item, letter, queue, target, done)
+            if not wanted:
+                break
+    for item in {id(item): item for item in wanted.values()}.values():
+        gone = "not in the queue: done before, deleted, or somebody else looks at it just now"
+        yield Step(item.message_id, "gone", True, gone)
+
+
+def _apply(  # noqa: PLR0911 - one line for each result
+    item: Item, letter: Letter, queue: DeadLetterQueue, target: Target, done: set[str]
+) -> Step:
+    """One letter. ``done``: message ids of which a copy has been queued in this run."""
+    key = letter.key
+    if (key, letter.body_sha256) != (item.message_id, item.body_sha256):
+        return Step(item.message_id, "refused", False, "the letter in the queue is not the one in the plan")
+    if item.action == "delete":
+        queue.delete(letter)
+        return Step(key, "deleted", True)
+    if key in done:
+        queue.delete(letter)
+        return Step(key, "another copy deleted", True)
+    record = find_record(target, key)
+    kind, why = judge(letter, record, now=time.time())
+    if kind is Kind.SENT and Kind(item.kind) is not Kind.SENT:
+        queue.delete(letter)
+        return Step(key, "sent meanwhile", True, "the gateway accepted it since the plan was made; letter deleted")
+    if kind not in (Kind.SAFE, Kind.REJECTED):
+        return Step(key, "refused", False, why)
+    refused_by = _open_again(target, record)
+    if refused_by is not None:
+        return Step(key, "refused", False, f"the ledger says {refused_by.state} now")
+    put_back(target.sqs, target.outputs["OutboundQueueUrl"], letter)
+    queue.delete(letter)
+    done.add(key)
+    return Step(key, "queued", True)
+
+
+def _open_again(target: Target, record: Record | None) -> Record | None:
+    """The sender refuses what is REJECTED, so a person has to let it be tried again, here and nowhere else."""
+    if record is None or record.state is not State.REJECTED:
+        return None
+    refused_by = target.ledger.reopen(record, by=target.person, now=time.time())
+    return None if refused_by is None or refused_by.state is State.RETRY else refused_by

@@ -1,0 +1,214 @@
+"""Where the commands work: a deployed stack, by its outputs, or the local stack, by `.local/endpoints.env`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from cli.errors import CliError, Exit
+from optus_sms.ledger import DynamoLedger
+from optus_sms.message_store import DynamoMessageStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+
+ENDPOINTS: Final = Path(".local/endpoints.env")
+# SendMessage is among the calls: a repeat whose first answer was lost is the same message_id twice, hence one SMS.
+_CONFIG: Final = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "total_max_attempts": 5},
+    user_agent="optus-sms-cli",
+)
+_WITHOUT_OUTPUTS: Final = ("CREATE_IN_PROGRESS", "CREATE_FAILED", "REVIEW_IN_PROGRESS")
+_GONE_OR_GOING: Final = ("DELETE_", "ROLLBACK_")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A stack. ``settings``: its parameters, or the local functions' environment; ``stack_id``: which one it is."""
+
+    name: str
+    stack_id: str
+    local: bool
+    outputs: Mapping[str, str]
+    settings: Mapping[str, str]
+    session: boto3.Session = field(repr=False)
+    endpoint_url: str | None = None
+
+    def client(self, service: str) -> Any:
+        """A new client of that service in the stack's region."""
+        return self.session.client(service, endpoint_url=self.endpoint_url, config=_CONFIG)  # type: ignore[call-overload]
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """For the queues."""
+        client: SQSClient = self.client("sqs")
+        return client
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        """For the two tables."""
+        client: DynamoDBClient = self.client("dynamodb")
+        return client
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        """For the queue's event source mapping."""
+        client: LambdaClient = self.client("lambda")
+        return client
+
+    @cached_property
+    def secrets(self) -> SecretsManagerClient:
+        """For the two secrets."""
+        client: SecretsManagerClient = self.client("secretsmanager")
+        return client
+
+    @cached_property
+    def ledger(self) -> DynamoLedger:
+        """`SendLedgerTable`."""
+        return DynamoLedger(self.dynamodb, self.outputs["SendLedgerTableName"])
+
+    @cached_property
+    def messages(self) -> DynamoMessageStore:
+        """`MessagesTable`."""
+        days = self.settings.get("RetentionDays") or self.settings.get("RETENTION_DAYS") or "90"
+        return DynamoMessageStore(self.dynamodb, self.outputs["MessagesTableName"], retention_days=int(days))
+
+    @cached_property
+    def person(self) -> str:
+        """Who works here: recorded with what a person decides."""
+        if self.local:
+            return _local_user()
+        return str(self.client("sts").get_caller_identity()["Arn"])
+
+    def physical_id(self, logical_id: str) -> str | None:
+        """Of a resource of a deployed stack; None if there is none."""
+        try:
+            answer = self.client("cloudformation").describe_stack_resource(
+                StackName=self.name, LogicalResourceId=logical_id
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ValidationError":
+                return None
+            raise
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+
+class Outputs(dict[str, str]):
+    """The template's outputs; one that is missing says that this is another template."""
+
+    def __missing__(self, name: str) -> str:
+        raise CliError(
+            f"This stack has no output {name}, so it is not this bundle, or an older version of it.",
+            "Check the name given with --stack; deploy the current version with `sam deploy`.",
+            Exit.NO_TARGET,
+        )
+
+
+def choose(*, stack: str | None, local: bool, region: str | None, profile: str | None) -> Target:
+    """The target that the options name; without any, the local stack if there is one."""
+    if stack and local:
+        raise CliError("--stack and --local exclude each other.", "Give one of them.", Exit.USAGE)
+    if stack:
+        return deployed(stack, region=region, profile=profile)
+    if local or ENDPOINTS.exists():
+        return local_stack(ENDPOINTS)
+    raise CliError(
+        "Which stack?",
+        "Name a deployed one with --stack NAME (or OPTUS_SMS_STACK), or start the local one with `make run` and call\n"
+        "this from the same folder.",
+        Exit.NO_TARGET,
+    )
+
+
+def local_stack(endpoints: Path) -> Target:
+    """The running local stack, as `make run` has written it down."""
+    try:
+        values = parse_endpoints(endpoints.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CliError(
+            "The local stack is not running: there is no .local/endpoints.env in this folder.",
+            "Start it with `make run` in another terminal, and call this from the repository's folder.",
+            Exit.NO_TARGET,
+        ) from None
+    session = boto3.Session(
+        aws_access_key_id=values.get("AWS_ACCESS_KEY_ID", "local"),
+        aws_secret_access_key=values.get("AWS_SECRET_ACCESS_KEY", "local"),
+        region_name=values.get("AWS_REGION", "ap-southeast-2"),
+    )
+    outputs = Outputs({_camel(name): value for name, value in values.items()})
+    return Target(
+        name="the local stack",
+        stack_id=values.get("OUTBOUND_QUEUE_URL", ""),
+        local=True,
+        outputs=outputs,
+        settings=values,
+        session=session,
+        endpoint_url=values.get("AWS_ENDPOINT_URL"),
+    )
+
+
+def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
+    """A deployed stack, with the AWS credentials in place."""
+    session = boto3.Session(region_name=region, profile_name=profile)
+    try:
+        answer = session.client("cloudformation", config=_CONFIG).describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise CliError(
+            f"There is no stack {stack!r} in {session.region_name} of this account.",
+            "`aws cloudformation list-stacks` lists those there are; name another region with --region, or deploy it\n"
+            "with `sam deploy`.",
+            Exit.NO_TARGET,
+        ) from None
+    status = answer["StackStatus"]
+    if status in _WITHOUT_OUTPUTS or status.startswith(_GONE_OR_GOING):
+        raise CliError(
+            f"The stack {stack!r} is not ready: {status}.",
+            "Look at its events in the CloudFormation console, and try again when it says CREATE_COMPLETE.",
+            Exit.NO_TARGET,
+        )
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in answer.get("Outputs", [])}
+    settings = {p["ParameterKey"]: p.get("ParameterValue", "") for p in answer.get("Parameters", [])}
+    return Target(
+        name=stack,
+        stack_id=answer.get("StackId", stack),
+        local=False,
+        outputs=Outputs(outputs),
+        settings=settings,
+        session=session,
+    )
+
+
+def parse_endpoints(text: str) -> dict[str, str]:
+    """The variables of a file with lines ``export NAME=value``, quoted for a shell."""
+    words = shlex.split(text, comments=True)
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def _camel(name: str) -> str:
+    """`OUTBOUND_QUEUE_URL` as `OutboundQueueUrl`."""
+    return re.sub(r"(?:^|_)([A-Z0-9])([A-Z0-9]*)", lambda part: part[1] + part[2].lower(), name)
+
+
+def _local_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
