@@ -1,0 +1,165 @@
+"""Every action that a role allows is used by its function, and no other is needed.
+
+One round of each function's work, with IAM enforced: under its role nothing is refused; without any one of the role's
+actions exactly that action is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from moto.core import disable_iam_authentication
+
+from local.stream_source import lambda_record
+from tests.support.aws import default_template
+from tests.support.builders import message_body, rejected, reply_event, sent, sqs_event, status_event, unreachable
+from tests.support.fakes import FakeClock, ScriptedGateway
+from tests.support.least_privilege import Account, Sandbox, allowed_actions
+
+_numbers = itertools.count(1)
+Round = Callable[[Sandbox], None]
+
+
+def send_messages(sandbox: Sandbox) -> None:
+    """One accepted, one refused, one that cannot be sent just now; taken from the queue and deleted as Lambda does."""
+    number = next(_numbers)
+    keys = {name: f"{name}-{number}" for name in ("sent", "refused", "later")}
+    scripts = {keys["sent"]: [sent(f"gw-{number}")], keys["refused"]: [rejected()], keys["later"]: [unreachable()]}
+    sandbox.app.Gateway = lambda *_, **__: ScriptedGateway(by_reference=scripts)  # type: ignore[attr-defined]
+    sandbox.app.Clock = lambda: FakeClock().clock  # type: ignore[attr-defined] # nobody waits for another try
+    owner = sandbox.account.owner.client("sqs")
+    sqs, queue = sandbox.client("sqs"), sandbox.output("OutboundQueueUrl")
+    with as_owner():
+        while left := owner.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
+            for forgotten in left:  # by a round that was not allowed to take them
+                owner.delete_message(QueueUrl=queue, ReceiptHandle=forgotten["ReceiptHandle"])
+        for key in keys.values():
+            owner.send_message(QueueUrl=queue, MessageBody=message_body(message_id=key))
+    with refused():
+        sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])
+    messages: list[dict[str, Any]] = []
+    with refused():
+        messages = sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"], WaitTimeSeconds=0
+        ).get("Messages", [])
+    records = [
+        {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+            "messageAttributes": {},
+        }
+        for message in messages
+    ]
+    if records:
+        sandbox.invoke(sqs_event(*records))
+    for message in messages:
+        with refused():
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+
+def receive_callbacks(sandbox: Sandbox) -> None:
+    """A status that settles nothing, two replies of which one must be matched, and one that makes no sense."""
+    number = next(_numbers)
+    for event in (
+        status_event({"message_id": f"gw-{number}", "status": "sent", "reference": f"order-{number}"}),
+        reply_event({"id": f"mo-{number}", "source": "+61491570006", "content": "Yes"}),
+        status_event("not JSON"),
+    ):
+        sandbox.invoke(event)
+    with as_owner():
+        settle_unknown(sandbox, f"unknown-{number}")
+    sandbox.invoke(status_event({"message_id": f"late-{number}", "status": "sent", "reference": f"unknown-{number}"}))
+
+
+def settle_unknown(sandbox: Sandbox, key: str) -> None:
+    """A message of unknown outcome, which a callback with its reference then proves."""
+    sandbox.account.owner.client("dynamodb").put_item(
+        TableName=sandbox.output("SendLedgerTableName"),
+        Item={"pk": {"S": f"msg#{key}"}, "state": {"S": "UNKNOWN"}, "attempts": {"N": "1"}},
+    )
+
+
+def publish_events(sandbox: Sandbox) -> None:
+    """Changes as Lambda reads them from the stream, one of them unreadable."""
+    owner, table = sandbox.account.owner.client("dynamodb"), sandbox.output("SendLedgerTableName")
+    number = next(_numbers)
+    with as_owner():
+        for key, attempts in (("good", "1"), ("bad", "1.5")):
+            item = {"pk": {"S": f"msg#{key}-{number}"}, "state": {"S": "ACCEPTED"}, "attempts": {"N": attempts}}
+            owner.put_item(TableName=table, Item=item)
+        arn = owner.describe_table(TableName=table)["Table"]["LatestStreamArn"]
+    streams = sandbox.client("dynamodbstreams")
+    records: list[dict[str, Any]] = []
+    with refused():
+        streams.list_streams(TableName=table)
+    shard, iterator = "", ""
+    with refused():
+        shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
+    if shard:
+        with refused():
+            iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")[
+                "ShardIterator"
+            ]
+    if iterator:
+        with refused():
+            records = streams.get_records(ShardIterator=iterator)["Records"]
+    if records:
+        sandbox.invoke({"Records": [lambda_record(record, arn) for record in records[-2:]]})
+
+
+ROUNDS: dict[str, Round] = {
+    "SendMessageFunction": send_messages,
+    "ReceiveCallbackFunction": receive_callbacks,
+    "PublishEventsFunction": publish_events,
+}
+
+
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """What Lambda does under the role may be refused; the account counts it."""
+    with contextlib.suppress(ClientError, BotoCoreError):
+        yield
+
+
+@contextlib.contextmanager
+def as_owner() -> Iterator[None]:
+    """What the test itself prepares is nobody's permission."""
+    with disable_iam_authentication():
+        yield
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    with Account() as account:
+        yield account
+
+
+CASES = [
+    pytest.param(function.logical_id, action, id=f"{function.logical_id}-{action}")
+    for function in default_template().of_type("AWS::Lambda::Function")
+    if function.logical_id in ROUNDS
+    for action in allowed_actions(function)
+]
+
+
+@pytest.mark.parametrize("function", ROUNDS)
+def test_its_role_allows_all_that_a_function_does(account: Account, function: str) -> None:
+    with account.function(function) as sandbox:
+        ROUNDS[function](sandbox)
+
+    assert account.denied == []
+
+
+@pytest.mark.parametrize(("function", "action"), CASES)
+def test_each_action_is_needed(account: Account, function: str, action: str) -> None:
+    with account.function(function, without=action) as sandbox:
+        ROUNDS[function](sandbox)
+
+    assert set(account.denied) == {action}

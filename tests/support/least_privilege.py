@@ -1,0 +1,187 @@
+"""Each function under its own role: AWS by moto with IAM enforced; handler and Lambda around it use its credentials.
+
+Moto compares an action's resource with `*` for most services and knows no conditions, so the roles here are copies of
+the template's with `Resource: "*"`. Which resources an action is allowed on is checked on the template.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+from uuid import uuid4
+
+import boto3
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from moto.core import enable_iam_authentication
+
+from local.resources import Attributes, Creator, create_resources
+from local.template import Resource, Template
+from optus_sms import clients, observability
+from tests.support.aws import FAKE_AWS_ENVIRONMENT, REGION, default_template
+from tests.support.builders import ACCOUNT, CALLBACK_PASSWORD
+from tests.support.fakes import FakeLambdaContext
+from tests.support.sandbox import forget_sandbox
+
+ROOT = Path(__file__).parents[2]
+GATEWAY_SECRET = json.dumps({"application": "example-app", "password": "example-password"})
+
+
+def role_of(function: Resource) -> Resource:
+    """The function's own role."""
+    return default_template().resources[function.properties["Role"]["Fn::GetAtt"][0]]
+
+
+def allowed_actions(function: Resource) -> list[str]:
+    """What its role allows, network interfaces aside: in moto no function is in a VPC."""
+    statements = role_of(function).properties["Policies"][0]["PolicyDocument"]["Statement"]
+    actions = [action for statement in statements for action in _listed(statement["Action"])]
+    return sorted({action for action in actions if not action.startswith("ec2:")})
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@dataclass
+class Account:
+    """A context manager: the stack's resources in moto. ``denied``: what was refused, such as `sqs:SendMessage`."""
+
+    denied: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._exits = contextlib.ExitStack()
+        self._exits.callback(_restore_environment, dict(os.environ))
+        os.environ.update(FAKE_AWS_ENVIRONMENT)
+        self._exits.enter_context(mock_aws())
+        self.template = default_template()
+        self.attributes = _create(self.template)
+        self.owner = boto3.Session()
+        iam = self.owner.client("iam")
+        for function in self.template.of_type("AWS::Lambda::Function"):
+            iam.create_role(RoleName=function.logical_id, AssumeRolePolicyDocument="{}")
+            self.owner.client("logs").create_log_group(logGroupName=f"/{function.logical_id}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        forget_sandbox()
+        self._exits.close()
+
+    @contextlib.contextmanager
+    def function(self, logical_id: str, *, without: str = "") -> Iterator[Sandbox]:
+        """The function in a fresh sandbox, its role without one action; IAM is enforced meanwhile."""
+        resource = self.template.resources[logical_id]
+        document = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": action, "Resource": "*"}
+                for action in allowed_actions(resource)
+                if action != without
+            ],
+        }
+        self.owner.client("iam").put_role_policy(
+            RoleName=logical_id, PolicyName="own", PolicyDocument=json.dumps(document)
+        )
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{logical_id}"
+        credentials = self.owner.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        self.denied.clear()
+        variables = self.template.resolve(resource.properties["Environment"]["Variables"], self.attributes)
+        environment = {
+            **variables,
+            "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": credentials["SessionToken"],
+            "AWS_DEFAULT_REGION": REGION,
+        }
+        before = dict(os.environ)
+        os.environ.update(environment)
+        forget_sandbox()
+        try:
+            with enable_iam_authentication():
+                clients._session().events.register("after-call", self._on_answer)
+                yield Sandbox(self, logical_id, _load_handler(resource))
+        finally:
+            _restore_environment(before)
+            forget_sandbox()
+
+    def _on_answer(self, model: Any, parsed: Mapping[str, Any], **_: Any) -> None:
+        if parsed["ResponseMetadata"]["HTTPStatusCode"] == 403:
+            self.denied.append(f"{model.service_model.signing_name}:{model.name}")
+
+
+@dataclass
+class Sandbox:
+    """A function under its role. ``app`` is its module, of which a test may replace what is not AWS."""
+
+    account: Account
+    logical_id: str
+    app: ModuleType
+
+    def client(self, service: str) -> Any:
+        """A client with the role's credentials, for what Lambda does around the function."""
+        return clients._session().client(service)  # type: ignore[call-overload] # the stubs know literal names only
+
+    def output(self, name: str) -> str:
+        """The value of one of the stack's outputs."""
+        value: str = self.account.template.resolve(
+            self.account.template.outputs[name]["Value"], self.account.attributes
+        )
+        return value
+
+    def invoke(self, event: Any) -> Any:
+        """Run the handler, and write what it printed to its log group as Lambda does."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            if observability.logger.cache_info().currsize:
+                observability.logger().registered_handler.setStream(printed)  # type: ignore[attr-defined]
+            result = self.app.lambda_handler(event, FakeLambdaContext(self.logical_id))
+        self._write_log(printed.getvalue())
+        return result
+
+    def _write_log(self, text: str) -> None:
+        logs, names = self.client("logs"), {"logGroupName": f"/{self.logical_id}", "logStreamName": uuid4().hex}
+        line = {"timestamp": int(time.time() * 1000), "message": text or "-"}
+        for write in (logs.create_log_stream, partial(logs.put_log_events, logEvents=[line])):
+            with contextlib.suppress(ClientError):  # a refusal is counted where it happens
+                write(**names)
+
+
+class _InProcess(Creator):
+    def client(self, service: str) -> Any:
+        return boto3.client(service)  # type: ignore[call-overload] # the stubs know literal names only
+
+
+def _create(template: Template) -> Attributes:
+    """Without event source mappings: moto would work them with Docker."""
+    creator = _InProcess(
+        "", secret_values={"GatewaySecret": GATEWAY_SECRET}, generated_passwords={"CallbackSecret": CALLBACK_PASSWORD}
+    )
+    mappings = {mapping.logical_id for mapping in template.of_type("AWS::Lambda::EventSourceMapping")}
+    resources = {name: resource for name, resource in template.resources.items() if name not in mappings}
+    others = Template(resources, {}, template.parameters, template.document, template._evaluator)
+    return {**create_resources(others, creator), **{name: {"Ref": name, "Id": name} for name in mappings}}
+
+
+def _load_handler(function: Resource) -> ModuleType:
+    path = ROOT / function.properties["Code"]["S3Key"] / "app.py"
+    specification = importlib.util.spec_from_file_location(f"{path.parent.name}_app", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def _restore_environment(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
