@@ -71,6 +71,14 @@ lock: $(READY) ## take the newest allowed versions into uv.lock and the layer's 
 layers/shared/requirements.txt: uv.lock $(READY)
 	@$(BIN)/uv export --quiet --locked --no-default-groups --no-emit-project --format requirements-txt --output-file $@
 
+.PHONY: schemas
+schemas: $(READY) ## write schemas/ from the code
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m local.schemas
+
+.PHONY: dashboard
+dashboard: $(READY) ## draw the dashboard from a run of the local stack: docs/images/dashboard.svg (two minutes)
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m local.dashboard
+
 .PHONY: clean
 clean: ## remove everything that make has made
 	rm -rf $(VENV) .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,227 @@
+"""The published schemas are up to date, and say what the code does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from local.schemas import FOLDER, MESSAGE_EXAMPLES, as_text, file_name, schemas
+from optus_sms.errors import InvalidMessageError
+from optus_sms.events import EVENT_TYPES
+from optus_sms.messages import parse_message
+from optus_sms.publishing import event_of, read_change
+from tests.support.builders import NOW, message_fields
+
+ROOT: Final = Path(__file__).parents[2]
+SCHEMAS: Final = schemas()
+MESSAGE: Final = Draft202012Validator(SCHEMAS["queue-message.schema.json"])
+
+
+def is_taken(fields: Any) -> bool:
+    try:
+        parse_message(json.dumps(fields), now=NOW)
+    except InvalidMessageError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", SCHEMAS)
+def test_the_file_is_up_to_date(path: str) -> None:
+    assert (FOLDER / path).read_text(encoding="utf-8") == as_text(SCHEMAS[path]), "run: make schemas"
+
+
+def test_no_file_is_left_over() -> None:
+    assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.schema.json")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("path", SCHEMAS)
+def test_it_is_a_schema_whose_examples_validate(path: str) -> None:
+    Draft202012Validator.check_schema(SCHEMAS[path])
+    examples = SCHEMAS[path]["examples"]
+
+    assert examples
+    assert [
+        error.message for example in examples for error in Draft202012Validator(SCHEMAS[path]).iter_errors(example)
+    ] == []
+
+
+# The queue message
+
+
+@pytest.mark.parametrize("example", MESSAGE_EXAMPLES)
+def test_the_examples_are_messages(example: dict[str, Any]) -> None:
+    fields = {name: value for name, value in example.items() if name not in ("scheduled", "expires_at")}
+
+    assert is_taken(fields)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "events" / "sqs").glob("*.json")), ids=lambda path: path.stem)
+def test_the_schema_and_the_sender_agree_on_every_event_file(file: Path) -> None:
+    for record in json.loads(file.read_text())["Records"]:
+        try:
+            fields = json.loads(record["body"])
+        except ValueError:
+            continue
+        too_far = isinstance(fields, dict) and fields.get("message_id") in ("mixed-schedule-too-far", "scheduled")
+        assert MESSAGE.is_valid(fields) is (is_taken(fields) or too_far), record["body"]
+
+
+BAD: Final[list[dict[str, Any]]] = [
+    {"destination": None},
+    {"destination": "0491570006"},
+    {"destination": "+0491570006"},
+    {"destination": "+61 491 570 006"},
+    {"destination": "+6149157000612345678"},
+    {"destination": 61491570006},
+    {"content": None},
+    {"content": ""},
+    {"content": "x" * 1531},
+    {"content": "я" * 671},
+    {"content": "€" * 1531},
+    {"content": ["text"]},
+    {"mask": "TwelveLetters"},
+    {"mask": "12345"},
+    {"mask": " Clinic"},
+    {"mask": "Clinic!"},
+    {"mask": ""},
+    {"sms_class": 4},
+    {"sms_class": -1},
+    {"sms_class": "1"},
+    {"sms_class": True},
+    {"reference": ""},
+    {"reference": "x" * 51},
+    {"scheduled": "2026-01-02 09:00:00Z"},
+    {"scheduled": "2026-01-02T09:00:00"},
+    {"scheduled": "tomorrow"},
+    {"scheduled": 1767225600},
+    {"expires_at": "2026-01-02"},
+    {"message_id": ""},
+    {"message_id": "with space"},
+    {"message_id": "x" * 51},
+    {"on_unknown": "retry"},
+    {"source": ""},
+    {"source": "x" * 256},
+    {"class": ""},
+    {"integration_id": "none"},
+    {"schedule": "2026-01-02T09:00:00Z"},
+    {"routing_class": "mt_message"},
+]
+
+
+@pytest.mark.parametrize("change", BAD, ids=str)
+def test_what_breaks_a_rule_is_refused_before_it_is_queued(change: dict[str, Any]) -> None:
+    fields = message_fields(**change)
+
+    assert not MESSAGE.is_valid(fields)
+    assert not is_taken(fields)
+
+
+@pytest.mark.parametrize("fields", [[], "text", 1, None, {}])
+def test_what_is_no_message_at_all_is_refused(fields: Any) -> None:
+    assert not MESSAGE.is_valid(fields)
+    assert not is_taken(fields)
+
+
+# What the description of the schema says that it cannot say.
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"content": "€" * 766},
+        {"content": "🎄" * 400},
+        {"scheduled": "2026-02-30T09:00:00Z"},
+        {"scheduled": "2026-06-01T09:00:00Z"},
+        {"scheduled": "2026-01-03T09:00:00Z", "expires_at": "2026-01-02T09:00:00Z"},
+    ],
+    ids=str,
+)
+def test_what_a_schema_cannot_say_only_the_sender_refuses(change: dict[str, Any]) -> None:
+    fields = message_fields(**change)
+
+    assert MESSAGE.is_valid(fields)
+    assert not is_taken(fields)
+
+
+_text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=60)
+_any_value = st.one_of(st.none(), st.booleans(), st.integers(-2, 5), _text, st.lists(_text, max_size=1))
+_good = {
+    "destination": st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True),
+    "content": st.one_of(_text.filter(bool), st.sampled_from(["x" * 1530, "я" * 670, "{}[]~|^\\€\n\r\f"])),
+    "source": _text.filter(bool),
+    "class": _text.filter(bool),
+    "integration_id": st.uuids().map(str),
+    "mask": st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,10}", fullmatch=True),
+    "sms_class": st.integers(0, 3),
+    "reference": st.text(st.characters(codec="utf-8"), min_size=1, max_size=50),
+    "scheduled": st.just("2026-01-02T09:00:00+11:00"),
+    "message_id": st.from_regex(r"[A-Za-z0-9._:-]{1,50}", fullmatch=True),
+    "expires_at": st.just("2026-01-03T09:00:00.5Z"),
+    "on_unknown": st.sampled_from(["hold", "resend"]),
+}
+
+
+@settings(max_examples=300)
+@given(
+    st.fixed_dictionaries(
+        {name: _good[name] for name in ("destination", "content")},
+        optional={name: values for name, values in _good.items() if name not in ("destination", "content")},
+    )
+)
+def test_the_schema_takes_what_the_sender_takes(fields: dict[str, Any]) -> None:
+    assert is_taken(fields)
+    assert MESSAGE.is_valid(fields)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([*_good, "other"]), _any_value)
+def test_whatever_the_schema_refuses_the_sender_refuses(name: str, value: Any) -> None:
+    fields = message_fields() | {name: value}
+
+    if not MESSAGE.is_valid(fields):
+        assert not is_taken(fields)
+
+
+# Events
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "events" / "stream").glob("*.json")), ids=lambda path: path.stem)
+def test_every_event_that_is_published_validates(file: Path) -> None:
+    for record in json.loads(file.read_text())["Records"]:
+        try:
+            change = read_change(record)
+        except ValueError:
+            assert file.stem == "unreadable_record"
+            continue
+        event = event_of(change) if change else None
+        if event is None:
+            continue
+        schema = SCHEMAS[f"events/{file_name(type(event))}.schema.json"]
+        whole: dict[str, Any] = {"source": "optus.sms", "detail-type": event.detail_type, "detail": event.to_detail()}
+        assert [error.message for error in Draft202012Validator(schema).iter_errors(whole)] == []
+        assert whole["detail"].keys() <= schema["properties"]["detail"]["properties"].keys()
+
+
+def test_every_event_has_a_schema_that_only_it_fulfils() -> None:
+    for path, schema in SCHEMAS.items():
+        if path.startswith("events/"):
+            fulfilled = [
+                name
+                for name, other in SCHEMAS.items()
+                if name.startswith("events/") and Draft202012Validator(other).is_valid(schema["examples"][0])
+            ]
+            assert fulfilled == [path]
+    assert len(SCHEMAS) == len(EVENT_TYPES) + 1
+
+
+@pytest.mark.parametrize("event", EVENT_TYPES)
+def test_an_event_without_what_it_must_have_is_refused(event: Any) -> None:
+    schema = SCHEMAS[f"events/{file_name(event)}.schema.json"]
+    example = schema["examples"][0]
+    for name in schema["properties"]["detail"]["required"]:
+        detail = {field: value for field, value in example["detail"].items() if field != name}
+        assert not Draft202012Validator(schema).is_valid(example | {"detail": detail}), name
