@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _HOLD_SECONDS: Final = 300  # others don't see a letter while we look at it; far longer than reading thousands takes
-_EMPTY_RECEIVES: Final = 2  # so many in a row, each over all of SQS's servers, and there is nothing more
 _BATCH: Final = 10
 
 
@@ -163,13 +162,9 @@ class DeadLetterQueue:
     def letters(self) -> Iterator[Letter]:
         """Every letter that nobody else holds just now, once each."""
         seen: set[str] = set()
-        empty = 0
-        while empty < _EMPTY_RECEIVES:
-            messages = self._receive()
-            new = [message for message in messages if message["MessageId"] not in seen]
-            self.held |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        # A receive that waits asks all of SQS's servers, so one without anything new is the end.
+        while new := [message for message in self._receive() if message["MessageId"] not in seen]:
             seen |= {message["MessageId"] for message in new}
-            empty = 0 if new else empty + 1
             for message in new:
                 yield read_letter(message, now=time.time())
 
@@ -206,7 +201,9 @@ class DeadLetterQueue:
             AttributeNames=["SentTimestamp"],
             MessageAttributeNames=["All"],
         )
-        return list(answer.get("Messages", []))
+        messages: list[Any] = list(answer.get("Messages", []))
+        self.held |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        return messages
 
 
 def put_back(sqs: SQSClient, outbound_queue_url: str, letter: Letter) -> None:

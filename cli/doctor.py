@@ -224,5 +224,5 @@ def _unknown(target: Target) -> Check:
     count = sum(1 for _ in Tables.of(target).undecided(State.UNKNOWN))
     if count:
         remedy = "`list --unknown`; callbacks settle most by themselves, `resolve` the rest"
-        return Check("unknown outcomes", "warning", f"{count} are not settled", remedy)
+        return Check("unknown outcomes", "warning", f"{count} not settled", remedy)
     return Check("unknown outcomes", "ok", "none")

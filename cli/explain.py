@@ -31,11 +31,19 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something that happened; ``at``: RFC 3339, UTC, or empty for what has no time of its own."""
+    """Something that happened; ``at``: RFC 3339, UTC, or empty for what has no time of its own.
+
+    ``detail``: the gateway's words, which may move on to a later line when its status wins.
+    """
 
     at: str
     text: str
     tone: Tone = "plain"
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """Without the time."""
+        return f"{self.text} ({self.detail})" if self.detail else self.text
 
 
 class Standing(StrEnum):
@@ -254,7 +262,7 @@ def _outcomes(item: Item, text: Mapping[str, str], attempts: int) -> Iterator[Li
         yield Line(text["tried_at"], _not_sent(reason if latest == "tried_at" else "", attempts), "unsure")
     if "unknown_since" in text:
         known = reason if latest == "unknown_since" else ""
-        because = f": {why(known)}; {_proof(known, not_sent=False)}" if known else ""
+        because = f": {why(known)}. Why so: {_proof(known, not_sent=False)}" if known else ""
         yield Line(text["unknown_since"], f"the outcome of a try is unknown{because}", "unsure")
     if "rejected_at" in text:
         words = why(detail) if detail else "the gateway refused it"
@@ -264,7 +272,9 @@ def _outcomes(item: Item, text: Mapping[str, str], attempts: int) -> Iterator[Li
             )
         else:
             because = _proof(detail, not_sent=True)
-            yield Line(text["rejected_at"], f"certainly not sent, and not tried again: {words}; {because}", "bad")
+            yield Line(
+                text["rejected_at"], f"certainly not sent, and not tried again: {words}. Why so: {because}", "bad"
+            )
     if "expired_at" in text:
         yield Line(text["expired_at"], "not sent: its expires_at had passed", "bad")
     if "accepted_at" in text:
@@ -276,7 +286,7 @@ def _outcomes(item: Item, text: Mapping[str, str], attempts: int) -> Iterator[Li
 def _not_sent(reason: str, attempts: int) -> str:
     if not reason:
         return "a try was certainly not sent"
-    return f"try {attempts} was certainly not sent: {why(reason)}; {_proof(reason, not_sent=True)}"
+    return f"try {attempts} was certainly not sent: {why(reason)}. Why so: {_proof(reason, not_sent=True)}"
 
 
 def _accepted(settled_by: str | None, under: str) -> str:
@@ -310,8 +320,8 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
         if rank < highest:
             yield Line(at, f"{told}; ignored, because {best} was known already and says more", "dim")
             continue
-        detail = f" ({row['detail']})" if status == row.get("status") and "detail" in row else ""
-        yield Line(at, told + detail, _status_tone(status))
+        detail = str(row.get("detail", "")) if status == row.get("status") else ""
+        yield Line(at, told, _status_tone(status), detail)
         highest, best = rank, status
     unknown = cast("frozenset[str]", row.get("unknown_statuses", frozenset()))
     if unknown:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -157,7 +157,7 @@ def read_plan(path: Path, target: Target) -> Plan:
     return plan
 
 
-def apply_plan(plan: Plan, target: Target) -> Iterator[Step]:
+def apply_plan(plan: Plan, target: Target) -> Generator[Step, None, None]:
     """Do what the plan says, a letter at a time. May be interrupted anywhere, and repeated."""
     wanted = {copy: item for item in plan.items if item.action != "keep" for copy in item.copies}
     done: set[str] = set()
@@ -168,9 +168,13 @@ def apply_plan(plan: Plan, target: Target) -> Iterator[Step]:
                 yield _apply(item, letter, queue, target, done)
             if not wanted:
                 break
+        queue.release()
+        hidden = bool(wanted) and queue.hidden() > 0
     for item in {id(item): item for item in wanted.values()}.values():
-        gone = "not in the queue: done before, deleted, or somebody else looks at it just now"
-        yield Step(item.message_id, "gone", True, gone)
+        if hidden:
+            yield Step(item.message_id, "not seen", False, "perhaps somebody else looks at it just now; apply again")
+        else:
+            yield Step(item.message_id, "gone", True, "not in the queue any more: done before, or deleted")
 
 
 def _apply(  # noqa: PLR0911 - one line for each result

@@ -128,7 +128,7 @@ def explain(context: Context, *, key: str) -> None:
             {
                 "message_id": facts.key,
                 "standing": standing(facts).value,
-                "timeline": [{"at": line.at, "text": line.text} for line in timeline(facts)],
+                "timeline": [{"at": line.at, "text": str(line)} for line in timeline(facts)],
                 "next": next_step(facts),
             }
             for facts in all_facts
@@ -138,7 +138,7 @@ def explain(context: Context, *, key: str) -> None:
         stands = standing(facts)
         context.out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
         for line in timeline(facts):
-            context.out.line(f"  {line.at:<24}  {one_line(line.text)}", line.tone)
+            context.out.line(f"  {line.at:<24}  {one_line(str(line))}", line.tone)
         context.out.line(f"  next: {next_step(facts)}")
 
 
@@ -219,7 +219,7 @@ def _sent(context: Context, after: str, *, undelivered: bool) -> Iterable[Facts]
 
 def _warn_of_scan(context: Context) -> None:
     context.out.note(
-        "Reading the whole table: half a read unit for each 4 KB of it, some 0.15 US$ for a million messages. Slow.",
+        "This reads the whole table, which costs half a read unit for each 4 KB of it, and takes its time.",
         "unsure",
     )
 

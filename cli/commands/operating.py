@@ -97,7 +97,8 @@ def doctor(context: Context) -> None:
     if failed:
         context.out.line(f"{failed} failed", "bad")
         raise SystemExit(int(Exit.NOT_ALL))
-    context.out.line("all well", "good")
+    warnings = sum(check.result == "warning" for check in checks)
+    context.out.line(f"no failure, {warnings} to look at" if warnings else "all well", "good")
 
 
 COMMANDS = (pause, resume, health, rotate_callback_password, doctor)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -132,10 +133,11 @@ def _apply(context: Context, path: Path, *, yes: bool) -> None:
 
 def _applied(context: Context, plan: Plan) -> list[Step]:
     steps: list[Step] = []
-    for step in apply_plan(plan, context.target):
-        steps.append(step)
-        words = f"{one_line(step.message_id)}: {step.result}" + (f" ({one_line(step.why)})" if step.why else "")
-        context.out.line(words, "good" if step.result == "queued" else "plain" if step.done else "bad")
+    with closing(apply_plan(plan, context.target)) as applied:
+        for step in applied:
+            steps.append(step)
+            words = f"{one_line(step.message_id)}: {step.result}" + (f" ({one_line(step.why)})" if step.why else "")
+            context.out.line(words, "good" if step.result == "queued" else "plain" if step.done else "bad")
     return steps
 
 

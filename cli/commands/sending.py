@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from cli.context import Context, with_context
 from cli.errors import CliError, Exit
-from cli.explain import TONES, Facts, Line, Standing, next_step, standing, timeline
+from cli.explain import TONES, Facts, Standing, next_step, standing, timeline
 from cli.messages import (
     Journal,
     Ready,
@@ -30,6 +31,7 @@ from optus_sms.errors import InvalidMessageError
 from optus_sms.times import format_rfc3339
 
 _LOOK_EVERY_SECONDS: Final = 0.5
+_BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 ENDS: Final = {
     Standing.RECEIVED: Exit.OK,
     Standing.UNDELIVERED: Exit.NOT_DELIVERED,
@@ -100,7 +102,7 @@ def _checked(fields: dict[str, Any]) -> Ready:
     try:
         return check(fields, new_key())
     except InvalidMessageError as error:
-        problems = error.detail.replace("; ", "\n  ")
+        problems = _BETWEEN_PROBLEMS.sub("\n  ", error.detail)
         raise CliError(f"The message breaks a rule:\n  {problems}", "Nothing was queued.", Exit.INVALID) from None
 
 
@@ -193,14 +195,14 @@ def _report_file(
 def _follow(context: Context, key: str, queued_at: str, timeout: float) -> Exit:
     """Print what happens as it happens, until the last word or the end of the time."""
     end = time.monotonic() + timeout
-    told: set[Line] = set()
+    told: set[tuple[str, str]] = set()
     while True:
         facts = _facts(context, key, queued_at)
         for line in timeline(facts):
-            if line not in told:
-                told.add(line)
-                context.out.entry({"at": line.at, "text": line.text})
-                context.out.line(f"{line.at:<24}  {one_line(line.text)}", line.tone)
+            if (line.at, line.text) not in told:
+                told.add((line.at, line.text))
+                context.out.entry({"at": line.at, "text": str(line)})
+                context.out.line(f"{line.at:<24}  {one_line(str(line))}", line.tone)
         stands = standing(facts)
         if stands in ENDS and not _goes_on(facts):
             return _ended(context, facts, ENDS[stands])

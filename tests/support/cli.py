@@ -1,0 +1,38 @@
+"""The command line in the test's own process: what it printed and its exit code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from click.testing import CliRunner
+
+from cli.main import main
+
+
+@dataclass(frozen=True)
+class Ran:
+    """``exit_code``: docs/cli.md."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """The JSON on stdout."""
+        return json.loads(self.stdout)
+
+    @property
+    def entries(self) -> list[Any]:
+        """The JSON lines on stdout."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+def optus_sms(*arguments: object, stdin: str | None = None) -> Ran:
+    """Run `optus-sms` with these arguments. Errors that it does not expect come through."""
+    result = CliRunner(mix_stderr=False).invoke(main, [str(argument) for argument in arguments], input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
