@@ -8,6 +8,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -191,19 +192,25 @@ def test_of_two_with_one_key_one_is_sent(run: Run, invoke: Invoke, path: Path) -
 
 @pytest.mark.parametrize("path", files("api"))
 def test_a_callback_event_reaches_the_tables(run: Run, invoke: Invoke, path: Path) -> None:
-    event = json.loads(path.read_text(encoding="utf-8"))
-
     answer = invoke("ReceiveCallbackFunction", path)
 
     status, message = ANSWERS.get(path.stem, (200, "Stored"))
     assert (answer["statusCode"], json.loads(answer["body"])) == (status, {"message": message})
+    # The callbacks of an earlier test's message may come meanwhile; they have ids that no file knows.
+    stored = [row["direction"]["S"] for row in rows(run) if row["id"]["S"] in all_callbacks()]
     if message == "Stored":
-        stored = [row for row in rows(run) if row["id"]["S"] in readable_body(event)]
-        assert [row["direction"]["S"] for row in stored] == ["MO" if "reply" in path.stem else "MT"]
+        assert stored == ["MO" if "reply" in path.stem else "MT"]
     else:
-        assert rows(run) == []
+        assert stored == []
     if message == "Kept for a person":
         eventually(lambda: [reason for reason, _ in run.dead_letters()] == ["unreadable_callback"], "it is kept")
+
+
+@cache
+def all_callbacks() -> str:
+    """The bodies of all callbacks in events/."""
+    events = [json.loads(path.read_text(encoding="utf-8")) for path in FILES if path.parent.name == "api"]
+    return "\n".join(map(readable_body, events))
 
 
 def readable_body(event: Mapping[str, Any]) -> str:
@@ -257,10 +264,25 @@ def test_a_health_check_asks_the_gateway_and_is_recorded(run: Run, invoke: Invok
     assert item["state"]["S"] == answer["state"]
 
 
+def test_the_contract_check_reads_the_gateways_description(invoke: Invoke) -> None:
+    answer = invoke("CheckHealthFunction", EVENTS / "schedule/check_contract.json")
+
+    assert (answer["contract"], answer["differences"]) == ("same", [])
+
+
+def test_an_outcome_that_nobody_decided_is_noticed(run: Run, invoke: Invoke) -> None:
+    invoke("SendMessageFunction", EVENTS / "sqs/lost_answer.json")
+
+    answer = invoke("ReconcileMessagesFunction", EVENTS / "schedule/reconcile_messages.json")
+
+    assert run.ledger("lost-answer")["state"] == "UNKNOWN"
+    assert answer["MessagesUnknown"] == 1
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_event_file_makes_a_function_fail(run: Run, invoke: Invoke, function: str) -> None:
-    """Each function with each file, those for other functions included."""
-    for path in FILES:
+def test_no_event_for_another_function_makes_one_fail(run: Run, invoke: Invoke, function: str) -> None:
+    """One of each kind; its own are above."""
+    for path in {path.parent: path for path in FILES}.values():
         invoke(function, path)
 
 
