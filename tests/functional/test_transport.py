@@ -41,9 +41,9 @@ def serve(peer: Peer) -> None:
 
 
 @contextmanager
-def serving(scheme: str, *scripts: Script) -> Iterator[tuple[FaultServer, Transport]]:
+def serving(scheme: str, *scripts: Script, tls_delay: float = 0.0) -> Iterator[tuple[FaultServer, Transport]]:
     client = Transport(tls=client_tls())
-    with FaultServer(*scripts, tls=server_tls() if scheme == "https" else None) as server:
+    with FaultServer(*scripts, tls=server_tls() if scheme == "https" else None, tls_delay=tls_delay) as server:
         try:
             yield server, client
         finally:
@@ -334,7 +334,7 @@ def test_a_server_that_takes_the_request_a_little_at_a_time_is_left_at_the_deadl
 def test_a_dead_first_address_leaves_time_for_the_next(
     scheme: str, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(scheme, serve) as (server, client), dead_address(first) as dead:
+    with serving(scheme, serve, tls_delay=0.1) as (server, client), dead_address(first) as dead:
         alive = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [dead, alive])
         assert verdict(post(client, server.url, seconds=4.0)) is Verdict.SENT

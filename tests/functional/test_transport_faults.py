@@ -21,7 +21,7 @@ from typing import Any, Final
 import pytest
 
 from optus_sms.gateway import Outcome, Verdict, classify
-from optus_sms.transport import MAX_BODY_BYTES, Answer, Transport
+from optus_sms.transport import CONNECT_SECONDS, MAX_BODY_BYTES, Answer, Transport
 from tests.support.fault_server import (
     FaultServer,
     Peer,
@@ -586,6 +586,7 @@ def test_a_name_that_cannot_be_looked_up_is_not_sent(host: str) -> None:
 def test_a_connection_that_is_never_answered_is_not_sent(scheme: str) -> None:
     with full_listener() as port, transport() as client:
         outcome = judge(post(client, f"{scheme}://127.0.0.1:{port}/messages", SHORT))
+    assert outcome.seconds < CONNECT_SECONDS, "the deadline of the exchange counts, not only the one for connecting"
     assert (outcome.verdict, outcome.reason) == (NOT_SENT, "timed_out")
 
 

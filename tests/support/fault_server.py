@@ -146,12 +146,18 @@ Script = Callable[[Peer], None]
 
 
 class FaultServer:
-    """Listens on a free loopback port. The n-th connection gets the n-th script, all later ones the last."""
+    """Listens on a free loopback port. The n-th connection gets the n-th script, all later ones the last.
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, scheme: str | None = None) -> None:
+    ``tls_delay``: seconds before the server takes part in the TLS handshake.
+    """
+
+    def __init__(
+        self, *scripts: Script, tls: ssl.SSLContext | None = None, tls_delay: float = 0.0, scheme: str | None = None
+    ) -> None:
         self.connections: list[Connection] = []
         self._scripts = scripts
         self._tls = tls
+        self._tls_delay = tls_delay
         self._scheme = scheme or ("https" if tls else "http")
         self._stopping = threading.Event()
         self._connected = threading.Condition()
@@ -235,6 +241,7 @@ class FaultServer:
             connection.closed.set()
 
     def _handshake(self, tls: ssl.SSLContext, sock: socket.socket, connection: Connection) -> socket.socket:
+        self._stopping.wait(self._tls_delay)
         try:
             return tls.wrap_socket(sock, server_side=True)
         except OSError:
