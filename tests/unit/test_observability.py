@@ -129,15 +129,16 @@ class TestNothingPrivateIsWritten:
         TEXT.encode() + b"\xff",
     )
 
+    @pytest.mark.parametrize("times", [2, -1])
     @pytest.mark.parametrize("moment", ["before", "after"])
     @pytest.mark.parametrize("step", EVERY_STEP)
-    def test_while_sending(self, step: str, moment: Moment, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_while_sending(self, step: str, moment: Moment, times: int, capsys: pytest.CaptureFixture[str]) -> None:
         for outcome in self.OUTCOMES:
             run = Bench(
                 gateway=ScriptedGateway([] if outcome is None else [outcome]),
                 secret=FixedSecret(GatewayCredentials("c4n4ry-app", PASSWORD)),
             )
-            run.hook(FailAt(step, moment, times=2))
+            run.hook(FailAt(step, moment, times=times))
             bodies = [
                 message_body(destination=NUMBER, content=TEXT, reference="costs-42", source=NUMBER),
                 message_body(destination=NUMBER, content=TEXT + "!", reference="costs-42"),  # a conflict
