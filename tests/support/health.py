@@ -1,0 +1,194 @@
+"""Doubles of what the health check asks and turns, and a world in which minutes pass between checks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optus_sms.credentials import GatewayCredentials
+from optus_sms.errors import CredentialsError
+from optus_sms.health import HealthChecker, Thresholds
+from optus_sms.health_store import HealthRecord
+from optus_sms.observability import Metric
+from optus_sms.traffic import Traffic
+from optus_sms.transport import Answer
+from tests.support.fakes import FakeClock
+
+NO_MESSAGE = {"message": "SMS Gateway Service V2 error", "statusCode": 404, "error": "No message matched"}
+NO_PATH = {"message": "Not Found"}
+
+
+def answer(status: int | None, body: object = b"", failure: str | None = None) -> Answer:
+    """An answer of the gateway; a mapping becomes JSON."""
+    raw = json.dumps(body).encode() if isinstance(body, Mapping) else body
+    return Answer(True, status, raw if isinstance(raw, bytes) else None, None, failure, 0.25)
+
+
+def no_answer(failure: str = "connection_refused") -> Answer:
+    """Nobody is there."""
+    return Answer(False, None, None, None, failure, 0.0)
+
+
+def service_status(status: str) -> Answer:
+    """What the status API says of restv2."""
+    return answer(200, {"services": {"restv2": {"status": status}}})
+
+
+@dataclass
+class FakeGateway:
+    """Its answers are attributes; ``tried`` are the credentials that came."""
+
+    health: Answer = field(default_factory=lambda: answer(200))
+    service: Answer | None = None
+    message: Answer = field(default_factory=lambda: answer(404, NO_MESSAGE))
+    valid: frozenset[str] | None = None
+    """Passwords that are accepted; None accepts all."""
+    tried: list[GatewayCredentials] = field(default_factory=list)
+
+    def get_health(self) -> Answer:
+        return self.health
+
+    def get_service_status(self) -> Answer | None:
+        return self.service
+
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+        self.tried.append(credentials)
+        if self.valid is not None and credentials.password not in self.valid:
+            return answer(401, {"message": "Unauthorized"})
+        return self.message
+
+
+@dataclass
+class FakeSecret:
+    """A secret with the caching of `GatewaySecret`: read once, and again after it was refused."""
+
+    stored: GatewayCredentials | Exception = field(default_factory=lambda: GatewayCredentials("app", "right", "v1"))
+    _cached: GatewayCredentials | None = None
+    _refused: GatewayCredentials | None = None
+
+    def store(self, password: str, version: str) -> None:
+        self.stored = GatewayCredentials("app", password, version)
+
+    def break_(self) -> None:
+        self.stored = CredentialsError("GatewaySecret still holds the placeholder")
+        self._cached = None
+
+    def current(self) -> GatewayCredentials:
+        if self._cached is None:
+            if isinstance(self.stored, Exception):
+                raise self.stored
+            self._cached = self.stored
+        return self._cached
+
+    def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
+        self._cached, self._refused = None, refused
+        newer = self.current()
+        return None if newer == refused else newer
+
+    def forget_refused(self) -> None:
+        if self._refused is not None and self._refused == self._cached:
+            self._cached = None
+        self._refused = None
+
+
+class MemoryHealthStore:
+    """`optus_sms.health_store.HealthStore` in a variable."""
+
+    def __init__(self) -> None:
+        self.record = HealthRecord()
+        self.writes = 0
+
+    def read(self) -> HealthRecord:
+        return self.record
+
+    def write(self, record: HealthRecord, *, seen: HealthRecord) -> bool:
+        same_pause = (self.record.pause is None) == (seen.pause is None)
+        if self.record.checks != seen.checks or not same_pause:
+            return self.record == record
+        self.record = record
+        self.writes += 1
+        return True
+
+
+@dataclass
+class FakeValve:
+    """``open_`` may be turned by anybody; None is a state in between. ``failure`` is raised by both operations."""
+
+    open_: bool | None = True
+    failure: Exception | None = None
+    turns: list[bool] = field(default_factory=list)
+
+    def is_open(self) -> bool | None:
+        if self.failure:
+            raise self.failure
+        return self.open_
+
+    def turn(self, *, open_: bool) -> None:
+        if self.failure:
+            raise self.failure
+        self.turns.append(open_)
+        self.open_ = open_
+
+
+@dataclass
+class FakeTraffic:
+    """``traffic`` or an exception; ``asked`` are the intervals."""
+
+    traffic: Traffic | Exception = field(default_factory=lambda: Traffic(0, 0))
+    asked: list[tuple[float, float]] = field(default_factory=list)
+
+    def between(self, start: float, end: float) -> Traffic:
+        self.asked.append((start, end))
+        if isinstance(self.traffic, Exception):
+            raise self.traffic
+        return self.traffic
+
+
+@dataclass
+class World:
+    """Everything around a checker; `minutes` lets checks happen, one a minute."""
+
+    gateway: FakeGateway = field(default_factory=FakeGateway)
+    secret: FakeSecret = field(default_factory=FakeSecret)
+    store: MemoryHealthStore = field(default_factory=MemoryHealthStore)
+    valve: FakeValve = field(default_factory=FakeValve)
+    traffic: FakeTraffic = field(default_factory=FakeTraffic)
+    clock: FakeClock = field(default_factory=FakeClock)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    pause_on_outage: bool = True
+    results: list[Mapping[str, Any]] = field(default_factory=list)
+    metrics: list[dict[Metric, float]] = field(default_factory=list)
+
+    @property
+    def record(self) -> HealthRecord:
+        return self.store.record
+
+    def minutes(self, count: int) -> HealthRecord:
+        for _ in range(count):
+            checker = HealthChecker(
+                self.gateway,
+                self.secret,
+                self.store,
+                self.valve,
+                self.traffic,
+                self.clock.clock,
+                self.thresholds,
+                self.pause_on_outage,
+            )
+            result, measurements = checker.check()
+            self.results.append(result)
+            self.metrics.append(dict(measurements))
+            self.clock.advance(60)
+        return self.record
+
+    def healthy(self) -> World:
+        self.minutes(2)
+        return self
+
+    def go_down(self) -> None:
+        self.gateway.health = no_answer()
+
+    def come_back(self) -> None:
+        self.gateway.health = answer(200)
