@@ -744,6 +744,12 @@ class TestUndecided:
         assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
         assert ledger.count_undecided(State.ACCEPTED) == 0
 
+    def test_accepted_without_an_id_after_a_callback_told_it_waits_for_nothing(self, ledger: Ledger) -> None:
+        mine = claim(ledger)
+        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert ledger.count_undecided(State.ACCEPTED) == 0
+
     def test_unknown_of_a_scheduled_message_is_due_later(self, ledger: Ledger) -> None:
         scheduled = entry(ttl=entry().ttl + 60 * 86_400)
         bring_to(ledger, State.UNKNOWN, scheduled)

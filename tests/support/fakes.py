@@ -133,6 +133,8 @@ class MemoryLedger(_Steps):
     def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> Record | None:
         with self._step("accepted"):
             old = self.records.get(claim.key)
+            if old is not None and gateway_id is None and old.gateway_id is not None:
+                return None
             if old is not None and gateway_id is not None and old.gateway_id not in (None, gateway_id):
                 others = self.other_gateway_ids.get(claim.key, frozenset())
                 self.other_gateway_ids[claim.key] = others | {gateway_id}

@@ -290,7 +290,8 @@ class DynamoLedger:
                 ":look_at": entry.ttl - KEEP_SECONDS + UNRESOLVED_SECONDS,
             }
             update = always + ", undecided = :undecided, look_at = :look_at REMOVE lease_until"
-            self._write(claim.key, update, None, values | without_id)
+            # Refused: a callback has told the id already, which is more than we know.
+            self._write(claim.key, update, "attribute_not_exists(gateway_id)", values | without_id)
             return None
         before = self._write(
             claim.key,
