@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from optus_sms.callbacks import StatusCallback
 from optus_sms.delivery import FINAL_STATUSES, STATUS_RANK, normalised
@@ -22,6 +22,8 @@ from optus_sms.message_store import Awaiting, IdTakenError, MessageStore
 from optus_sms.observability import Measurement, Metric, error_fields, loggable_id, logger
 from optus_sms.settling import join
 from optus_sms.times import Clock
+
+_T = TypeVar("_T")
 
 if TYPE_CHECKING:
     from optus_sms.credentials import GatewayCredentials
@@ -117,104 +119,107 @@ class _Run:
         self._end = min(deadline - WRITE_SECONDS, reconciler.clock.now() + RUN_SECONDS)
         self._counts: Counter[Metric] = Counter()
         self._gauges: dict[Metric, int] = {}
+        self._failed: dict[str, None] = {}  # an ordered set
         self._may_ask = True
+        self._asked = False
+        self._current: GatewayCredentials | None = None
 
     def run(self) -> Report:
-        steps: tuple[Callable[[], None], ...] = (
-            self._end_leases,
-            self._give_up_on_outcomes,
-            self._report_abandoned,
-            self._find_messages,
-            self._ask_for_statuses,
-            self._measure,
-        )
-        failed = []
-        for step in steps:
-            try:
-                step()
-            except Exception as error:  # noqa: BLE001 - one step's trouble is no reason to leave the others undone
-                failed.append(step.__name__.strip("_"))
-                logger().error("step failed", extra={"step": failed[-1], **error_fields(error)})
+        self._each("leases", self._records(State.SENDING), self._end_lease)
+        self._each("unknown outcomes", self._records(State.UNKNOWN), self._give_up_on_outcome)
+        self._each("missing ids", self._records(State.ACCEPTED), self._give_up_on_outcome)
+        self._each("retries", self._records(State.RETRY), self._report_abandoned)
+        self._each("callbacks", self._rows(Awaiting.MESSAGE, AT_ONCE), self._find_message)
+        self._each("statuses", self._rows(Awaiting.STATUS, ASKS_AT_ONCE), self._ask_for_status)
+        self._each("gauges", iter((None,)), lambda _: self._measure())
         every = {**self._counts, **self._gauges}
         return Report(
             counts={metric.value: count for metric, count in every.items()},
             measurements=tuple((metric, float(count)) for metric, count in every.items()),
-            failed=tuple(failed),
+            failed=tuple(self._failed),
         )
+
+    def _each(self, step: str, items: Iterator[_T], look_at: Callable[[_T], bool | None]) -> None:
+        """Look at each item while there is time, until one says False. What fails for one is no reason to leave the
+        others, or the other steps, undone.
+        """
+        while self._has_time():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            except Exception as error:  # noqa: BLE001
+                self._note_failure(step, error)
+                return
+            try:
+                if look_at(item) is False:
+                    return
+            except Exception as error:  # noqa: BLE001
+                self._note_failure(step, error)
+
+    def _note_failure(self, step: str, error: Exception) -> None:
+        self._failed[step] = None
+        logger().error("not reconciled", extra={"step": step, **error_fields(error)})
 
     def _has_time(self, seconds: float = 0.0) -> bool:
         return self._clock.now() + seconds < self._end
 
-    def _due_records(self, state: State) -> Iterator[Record]:
+    def _records(self, state: State) -> Iterator[Record]:
         for record in self._ledger.due(state, now=self._clock.now(), limit=AT_ONCE):
-            if not self._has_time():
-                return
             if record.state is state:
                 yield record
 
-    def _end_leases(self) -> None:
+    def _rows(self, awaiting: Awaiting, limit: int) -> Iterator[Item]:
+        yield from self._messages.due(awaiting, now=self._clock.now(), limit=limit)
+
+    def _end_lease(self, record: Record) -> None:
         """Whoever claimed it is dead, and the queue has not brought it back: nobody knows whether it was sent."""
-        for record in self._due_records(State.SENDING):
-            now = self._clock.now()
-            if now < record.lease_until + LAPSE_SECONDS or self._ledger.lapsed(record, now=now) is not None:
-                continue
+        now = self._clock.now()
+        if now >= record.lease_until + LAPSE_SECONDS and self._ledger.lapsed(record, now=now) is None:
             self._counts[Metric.OUTCOMES_UNKNOWN] += 1
             logger().warning("outcome unknown, its sender is gone", extra={"message_id": record.key})
 
-    def _give_up_on_outcomes(self) -> None:
+    def _give_up_on_outcome(self, record: Record) -> None:
         """No callback has settled it in longer than a carrier tries; one that comes even later still does."""
-        for state in (State.UNKNOWN, State.ACCEPTED):
-            for record in self._due_records(state):
-                if self._ledger.give_up(record, now=self._clock.now()):
-                    self._counts[Metric.OUTCOMES_UNRESOLVED] += 1
-                    logger().warning("outcome stays unknown", extra={"message_id": record.key, "state": state.value})
+        if self._ledger.give_up(record, now=self._clock.now()):
+            self._counts[Metric.OUTCOMES_UNRESOLVED] += 1
+            fields = {"message_id": record.key, "state": record.state.value}
+            logger().warning("outcome stays unknown", extra=fields)
 
-    def _report_abandoned(self) -> None:
+    def _report_abandoned(self, record: Record) -> None:
         """Certainly not sent, to be tried again, and in no queue any more: nobody will."""
-        for record in self._due_records(State.RETRY):
-            if self._ledger.give_up(record, now=self._clock.now()):
-                self._counts[Metric.MESSAGES_ABANDONED] += 1
-                logger().error(
-                    "not sent, and no queue holds it any more",
-                    extra={"message_id": record.key, "attempts": record.attempts, "reason": record.reason},
-                )
+        if self._ledger.give_up(record, now=self._clock.now()):
+            self._counts[Metric.MESSAGES_ABANDONED] += 1
+            fields = {"message_id": record.key, "attempts": record.attempts, "reason": record.reason}
+            logger().error("not sent, and no queue holds it any more", extra=fields)
 
-    def _find_messages(self) -> None:
-        """Callbacks that came when their message could not be told, or could not be written down."""
-        for row in self._messages.due(Awaiting.MESSAGE, now=self._clock.now(), limit=AT_ONCE):
-            if not self._has_time():
-                return
-            gateway_id, now = str(row["id"]), self._clock.now()
-            joined = join(self._ledger, self._messages, gateway_id, str(row.get("reference", "")), now=now)
-            if joined is None:
-                # Keys and references are written before anything is sent, so that none will turn up later.
-                self._messages.give_up(gateway_id, Awaiting.MESSAGE, now=now)
-            elif joined.settled is not None:
-                self._counts[Metric.OUTCOMES_SETTLED] += 1
-                settled = {"message_id": joined.key, "was": joined.settled.value}
-                logger().info("outcome settled by an earlier callback", extra=settled)
+    def _find_message(self, row: Item) -> None:
+        """A callback that came when its message could not be written down."""
+        gateway_id, now = str(row["id"]), self._clock.now()
+        joined = join(self._ledger, self._messages, gateway_id, str(row.get("reference", "")), now=now)
+        if joined is None:
+            # Keys and references are written before anything is sent, so that none will turn up later.
+            self._messages.give_up(gateway_id, Awaiting.MESSAGE, now=now)
+        elif joined.settled is not None:
+            self._counts[Metric.OUTCOMES_SETTLED] += 1
+            settled = {"message_id": joined.key, "was": joined.settled.value}
+            logger().info("outcome settled by an earlier callback", extra=settled)
 
-    def _ask_for_statuses(self) -> None:
-        """Sent, and no final status has come: ask, one after the other and not many at a time."""
-        asked = 0
-        credentials: GatewayCredentials | None = None
-        for row in self._messages.due(Awaiting.STATUS, now=self._clock.now(), limit=ASKS_AT_ONCE):
-            if not self._has_time(self._gateway.timeout_seconds + ASK_SECONDS):
-                return
-            if row.get("status") in FINAL_STATUSES:
-                self._messages.stop_waiting(str(row["id"]), Awaiting.STATUS)
-                continue
-            if self._may_ask:
-                credentials = credentials or self._credentials()
-                if credentials is None:
-                    return
-                if asked:
-                    self._clock.sleep(ASK_SECONDS)
-                asked += 1
-                if not self._ask(row, credentials):
-                    return
-            else:
-                self._look_again(row)
+    def _ask_for_status(self, row: Item) -> bool:
+        """Sent, and no final status has come: ask, one after the other; False if it is no use to go on in this run."""
+        if row.get("status") in FINAL_STATUSES:
+            self._messages.stop_waiting(str(row["id"]), Awaiting.STATUS)
+            return True
+        if not self._may_ask:
+            self._look_again(row)
+            return True
+        self._current = self._current or self._credentials()
+        if self._current is None or not self._has_time(self._gateway.timeout_seconds + ASK_SECONDS):
+            return False
+        if self._asked:
+            self._clock.sleep(ASK_SECONDS)
+        self._asked = True
+        return self._ask(row, self._current)
 
     def _credentials(self) -> GatewayCredentials | None:
         try:
