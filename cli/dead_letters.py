@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _HOLD_SECONDS: Final = 300  # others don't see a letter while we look at it; far longer than reading thousands takes
+_WAIT_SECONDS: Final = 1
 _BATCH: Final = 10
 
 
@@ -197,7 +198,7 @@ class DeadLetterQueue:
             QueueUrl=self.url,
             MaxNumberOfMessages=_BATCH,
             VisibilityTimeout=_HOLD_SECONDS,
-            WaitTimeSeconds=1,
+            WaitTimeSeconds=_WAIT_SECONDS,
             AttributeNames=["SentTimestamp"],
             MessageAttributeNames=["All"],
         )

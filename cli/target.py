@@ -34,6 +34,8 @@ _CONFIG: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 5},
     user_agent="optus-sms-cli",
 )
+# On this machine nothing is worth waiting for: either it runs or it does not.
+_CONFIG_HERE: Final = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 _WITHOUT_OUTPUTS: Final = ("CREATE_IN_PROGRESS", "CREATE_FAILED", "REVIEW_IN_PROGRESS")
 _GONE_OR_GOING: Final = ("DELETE_", "ROLLBACK_")
 
@@ -52,7 +54,8 @@ class Target:
 
     def client(self, service: str) -> Any:
         """A new client of that service in the stack's region."""
-        return self.session.client(service, endpoint_url=self.endpoint_url, config=_CONFIG)  # type: ignore[call-overload]
+        config = _CONFIG_HERE if self.local else _CONFIG
+        return self.session.client(service, endpoint_url=self.endpoint_url, config=config)  # type: ignore[call-overload]
 
     @cached_property
     def sqs(self) -> SQSClient:

@@ -1,0 +1,146 @@
+"""A deployed stack as far as the command line sees one: in moto's CloudFormation, with the template's own tables."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import boto3
+
+from optus_sms.ledger import Claim, DynamoLedger, Record, State
+from optus_sms.messages import parse_message
+from optus_sms.queues import DeadLetter, DeadLetterReason, SqsQueues
+from tests.support.aws import default_template
+from tests.support.builders import entry, message_body
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+STACK: Final = "optus-sms-test"
+_TABLE_PROPERTIES: Final = ("KeySchema", "AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes")
+
+
+def _table(logical_id: str) -> dict[str, Any]:
+    properties: dict[str, Any] = dict(default_template().resources[logical_id].properties)
+    return {
+        "Type": "AWS::DynamoDB::Table",
+        "Properties": {n: properties[n] for n in _TABLE_PROPERTIES if n in properties},
+    }
+
+
+def _secret(session: boto3.Session, fields: dict[str, str]) -> str:
+    """A new secret; its ARN. Not by CloudFormation, whose double in moto knows none."""
+    client = session.client("secretsmanager")
+    return client.create_secret(Name=f"{STACK}-{uuid4()}", SecretString=json.dumps(fields))["ARN"]
+
+
+def deploy(session: boto3.Session, name: str = STACK) -> DeployedStack:
+    """Create it, and wait for nothing: moto is done at once."""
+    outputs = {
+        "OutboundQueueUrl": {"Ref": "OutboundQueue"},
+        "DeadLetterQueueUrl": {"Ref": "DeadLetterQueue"},
+        "SendLedgerTableName": {"Ref": "SendLedgerTable"},
+        "MessagesTableName": {"Ref": "MessagesTable"},
+        "GatewaySecretArn": _secret(session, {"application": "REPLACE_ME", "password": "REPLACE_ME"}),
+        "CallbackSecretArn": _secret(session, {"username": "gateway", "password": "first-password"}),
+        "StatusCallbackUrl": "https://callbacks.invalid/v1/callbacks/status",
+        "ReplyCallbackUrl": "https://callbacks.invalid/v1/callbacks/reply",
+    }
+    template = {
+        "Parameters": {
+            "GatewayBaseUrl": {"Type": "String", "Default": "https://gateway.invalid/rest/sms/v2"},
+            "RetentionDays": {"Type": "Number", "Default": 90},
+        },
+        "Resources": {
+            "OutboundQueue": {"Type": "AWS::SQS::Queue"},
+            "DeadLetterQueue": {"Type": "AWS::SQS::Queue"},
+            "SendLedgerTable": _table("SendLedgerTable"),
+            "MessagesTable": _table("MessagesTable"),
+        },
+        "Outputs": {output: {"Value": value} for output, value in outputs.items()},
+    }
+    cloudformation = session.client("cloudformation")
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
+    described = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+    return DeployedStack(session, {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]})
+
+
+@dataclass
+class DeployedStack:
+    """Its outputs, and ways to bring a message into a state and a letter into the dead-letter queue."""
+
+    session: boto3.Session
+    outputs: dict[str, str]
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        return self.session.client("sqs")
+
+    @cached_property
+    def ledger(self) -> DynamoLedger:
+        return DynamoLedger(self.session.client("dynamodb"), self.outputs["SendLedgerTableName"])
+
+    def bring(self, state: State, key: str, *, body: str | None = None, reason: str = "rejected") -> str:
+        """The ledger's record of a message in a state, as the sender would have written it; the message's body."""
+        body = body or message_body(message_id=key)
+        now = time.time()
+        of = entry(key, payload_sha256=parse_message(body, now=now).payload_sha256)
+        if state is State.EXPIRED:
+            self.ledger.expired(of, now=now)
+            return body
+        claim = self.ledger.claim(of, owner="sender", lease_until=int(now) + 90, now=now)
+        assert isinstance(claim, Claim)
+        match state:
+            case State.RETRY:
+                self.ledger.not_sent(claim, "throttled (status 429)", now=now)
+            case State.ACCEPTED:
+                self.ledger.accepted(claim, of, f"gw-{key}", now=now)
+            case State.REJECTED:
+                self.ledger.rejected(claim, reason, "rejected (status 400)", now=now)
+            case State.UNKNOWN:
+                self.ledger.unknown(claim, "timed_out", now=now)
+            case State.SENDING:
+                pass
+        return body
+
+    def record(self, key: str) -> Record | None:
+        """What the ledger says of a message now."""
+        return self.ledger.read(key)
+
+    def letter(self, body: str, reason: DeadLetterReason, key: str, detail: str = "why") -> None:
+        """A dead letter as the functions write it."""
+        queues = SqsQueues(self.sqs, dead_letter_queue_url=self.outputs["DeadLetterQueueUrl"])
+        queues.dead_letter(DeadLetter(body, reason, detail, key), now=time.time())
+
+    def moved_by_sqs(self, body: str) -> str:
+        """A dead letter as SQS itself moves it: without a word; its SQS id."""
+        return self.sqs.send_message(QueueUrl=self.outputs["DeadLetterQueueUrl"], MessageBody=body)["MessageId"]
+
+    def queued(self) -> list[tuple[str, str]]:
+        """Takes all messages out of the outbound queue: body and the attribute `message_id` (or empty)."""
+        return [
+            (message["Body"], message.get("MessageAttributes", {}).get("message_id", {}).get("StringValue", ""))
+            for message in self._take("OutboundQueueUrl")
+        ]
+
+    def dead(self) -> int:
+        """How many dead letters are visible."""
+        answer = self.sqs.get_queue_attributes(
+            QueueUrl=self.outputs["DeadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    def _take(self, output: str) -> list[Any]:
+        taken: list[Any] = []
+        url = self.outputs[output]
+        while batch := self.sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0, MessageAttributeNames=["All"]
+        ).get("Messages", []):
+            taken += batch
+            for message in batch:
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return taken
