@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,7 @@ _CONFIG: Final = Config(
 
 @cache
 def _session() -> boto3.Session:
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # else each cold start logs where it found credentials
     return boto3.Session()
 
 
