@@ -35,11 +35,11 @@ sms: $(READY) ## the command line: make sms ARGS="send +61491570006 'Hello' --fo
 
 .PHONY: test
 test: $(READY) ## every test that needs neither Docker nor long (minutes)
-	@$(BIN)/pytest -m "not deep and not docker"
+	@$(BIN)/pytest -m "not deep and not docker" -n auto --dist loadscope -q
 
 .PHONY: test-deep
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
-	@$(BIN)/pytest -m deep
+	@$(BIN)/pytest -m deep -n auto --dist loadscope -q
 
 .PHONY: test-sam
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
