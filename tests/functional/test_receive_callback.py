@@ -358,6 +358,13 @@ def test_a_reused_reference_proves_nothing(stack: CallbackStack) -> None:
     }
 
 
+def test_a_reference_once_reused_proves_nothing_for_good(stack: CallbackStack) -> None:
+    unknown(stack, reference="marketing")
+    stack.ledger.register_reference("marketing", "a-message-long-forgotten", ttl=int(stack.clock.now()) + DAY)
+    ok(stack.handle(status("sent", reference="marketing")))
+    assert stack.ledger_item(OWN_KEY)["state"] == "UNKNOWN"
+
+
 def test_a_reference_that_is_another_messages_key_proves_nothing(stack: CallbackStack) -> None:
     unknown(stack)
     stack.ledger.unknown(claimed(stack, "order-2", reference=OWN_KEY), "timed_out", now=stack.clock.now())
