@@ -1,0 +1,228 @@
+"""`send` to a deployed stack: one message, and a file that is killed half-way and resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from cli import messages
+from optus_sms.ledger import State
+from tests.support.aws import REGION
+from tests.support.builders import HANDSET, message_body, message_fields
+from tests.support.cli import optus_sms
+from tests.support.deployed import STACK, DeployedStack, deploy
+
+TARGET = ("--stack", STACK, "--region", REGION)
+FILE, JOURNAL = Path("messages.jsonl"), Path("messages.jsonl.journal")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[boto3.Session]:
+    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
+    with mock_aws():
+        yield boto3.Session(region_name=REGION)
+
+
+@pytest.fixture
+def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+    """A stack of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    yield deploy(session)
+    session.client("cloudformation").delete_stack(StackName=STACK)
+
+
+def write_file(count: int, *, keys: bool = False) -> None:
+    lines = [message_body(message_id=f"k-{n}" if keys else None, content=f"Message {n}") for n in range(count)]
+    FILE.write_text("\n".join(lines))
+
+
+def send_file(*options: str) -> Any:
+    ran = optus_sms("send", "--file", FILE, "--json", *options, *TARGET)
+    return ran.document if ran.exit_code == 0 else ran
+
+
+def contents(stack: DeployedStack) -> Counter[str]:
+    return Counter(json.loads(body)["content"] for body, _ in stack.queued())
+
+
+def test_every_field_goes_on_the_queue_as_it_was_given(stack: DeployedStack) -> None:
+    ran = optus_sms(
+        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop", "--source", "1234",
+        "--class", "bulk", "--sms-class", "0", "--integration-id", "0b9d4f1c-0000-4000-8000-000000000000",
+        "--scheduled", "2099-01-01T00:00:00Z", "--on-unknown", "resend", "--json", *TARGET,
+    )  # fmt: skip
+    assert ran.exit_code == 5, "too far ahead"
+    ran = optus_sms(
+        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop", "--source", "1234",
+        "--class", "bulk", "--sms-class", "0", "--integration-id", "0b9d4f1c-0000-4000-8000-000000000000",
+        "--expires-at", "2099-01-01T00:00:00Z", "--on-unknown", "resend", "--json", *TARGET,
+    )  # fmt: skip
+    assert ran.document["message_id"] == "k"
+    ((body, _),) = stack.queued()
+    assert json.loads(body) == message_fields(
+        message_id="k", content="Hello", reference="r", mask="Shop", source="1234", class_="bulk", sms_class=0,
+        integration_id="0b9d4f1c-0000-4000-8000-000000000000", expires_at="2099-01-01T00:00:00Z", on_unknown="resend",
+    )  # fmt: skip
+
+
+def test_text_comes_from_stdin_and_a_key_is_made(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "-", "--json", *TARGET, stdin="Two\nlines\n")
+    ((body, _),) = stack.queued()
+    assert json.loads(body)["content"] == "Two\nlines"
+    assert json.loads(body)["message_id"] == ran.document["message_id"]
+
+
+def test_a_dry_run_shows_what_made_it_ucs2_and_queues_nothing(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "It’s here", "--dry-run", *TARGET)
+    assert ran.exit_code == 0
+    assert "1 part, UCS-2, 9 characters" in ran.stdout
+    assert "“’” (U+2019 RIGHT SINGLE QUOTATION MARK), character 3" in ran.stdout
+    assert stack.queued() == []
+
+
+def test_what_breaks_a_rule_is_not_queued(stack: DeployedStack) -> None:
+    ran = optus_sms("send", "0491570006", "", *TARGET)
+    assert ran.exit_code == 5
+    assert "destination: must be an E.164" in ran.stderr
+    assert "content: must be text" in ran.stderr
+    assert stack.queued() == []
+
+
+def test_following_ends_with_its_code_when_the_time_is_over(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "Hello", "--message-id", "k", "--follow", "--timeout", "0", *TARGET)
+    assert ran.exit_code == 8
+    assert "Still not seen" in ran.stderr
+
+
+def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: DeployedStack) -> None:
+    lines = [
+        message_body(message_id="a"),
+        "",
+        "{",
+        message_body(destination="1"),
+        message_body(message_id="a", content="x"),
+    ]
+    FILE.write_text("\n".join(lines))
+
+    ran = send_file()
+
+    assert ran.exit_code == 5
+    problem = json.loads(ran.stderr)["error"]
+    for words in ("line 3: must be JSON", "line 4: destination:", "line 5: message_id: line 1 has the same"):
+        assert words in problem
+    assert stack.queued() == []
+    ran = send_file("--skip-invalid")
+    assert ran.exit_code == 9
+    assert ran.document["queued"] == 1
+
+
+def test_a_dry_run_of_a_file_counts_and_leaves_no_journal(stack: DeployedStack) -> None:
+    write_file(12)
+    assert send_file("--dry-run") == {"valid": 12, "parts": 12, "ucs2": 0, "invalid": {}}
+    assert (stack.queued(), JOURNAL.exists()) == ([], False)
+
+
+def test_a_file_is_queued_once_and_equal_lines_are_two_messages(stack: DeployedStack) -> None:
+    FILE.write_text("\n".join([message_body(message_id=None)] * 2 + [message_body(message_id="k")] * 2))
+    assert send_file()["queued"] == 3
+    assert send_file()["queued"] == 0
+    keys = [json.loads(body)["message_id"] for body, _ in stack.queued()]
+    assert len(keys) == len(set(keys)) == 3
+
+
+def test_a_line_added_later_is_all_that_is_queued_then(stack: DeployedStack) -> None:
+    write_file(5)
+    send_file()
+    FILE.write_text(message_body(message_id=None, content="New") + "\n" + FILE.read_text())
+    assert send_file() | {"journal": ""} == {
+        "queued": 1,
+        "earlier": 5,
+        "refused_by_sqs": [],
+        "invalid": {},
+        "journal": "",
+    }
+    assert contents(stack)["New"] == 1
+
+
+@pytest.mark.parametrize("text", ['{"journal": 1, "stack": "other", "run": "r"}', "junk", "[]", '{"journal": 2}'])
+def test_a_journal_of_something_else_is_refused(stack: DeployedStack, text: str) -> None:
+    write_file(1)
+    JOURNAL.write_text(text + "\n")
+    assert send_file().exit_code == 5
+    assert stack.queued() == []
+
+
+def test_what_sqs_does_not_take_is_tried_by_the_next_run(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(3)
+    monkeypatch.setattr(messages, "_queue_batch", lambda _sqs, _url, batch: [ready.key for ready in batch[:2]])
+    ran = send_file()
+    assert ran.exit_code == 9
+    assert len(ran.document["refused_by_sqs"]) == 1
+    monkeypatch.undo()
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("moment", ["before the batch", "after the batch"])
+@pytest.mark.parametrize("known", [True, False], ids=["the ledger knows them", "still in the queue"])
+def test_killed_in_the_middle_of_a_batch(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, moment: str, known: bool
+) -> None:
+    write_file(30, keys=True)
+    real, batches = messages._queue_batch, iter(range(3))
+
+    def dying(sqs: Any, url: str, batch: Any) -> list[str]:
+        third = next(batches) == 2
+        if third and moment == "before the batch":
+            raise KilledError
+        taken = real(sqs, url, batch)
+        if third:
+            raise KilledError
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", dying)
+        with pytest.raises(KilledError):
+            send_file()
+    if known and moment == "after the batch":
+        for n in range(20, 30):  # the sender has taken them meanwhile
+            stack.bring(State.ACCEPTED, f"k-{n}", body=message_body(message_id=f"k-{n}", content=f"Message {n}"))
+
+    assert send_file()["earlier"] == (30 if known and moment == "after the batch" else 20)
+
+    queued = contents(stack)
+    assert set(queued) == {f"Message {n}" for n in range(30)}
+    # Only what was in the batch that was cut may be there again, under its key: the sender sends it once.
+    again = {content for content, count in queued.items() if count > 1}
+    assert again <= {f"Message {n}" for n in range(20, 30)}
+    assert bool(again) == (moment == "after the batch" and not known)
+
+
+def test_ctrl_c_ends_between_batches_so_that_nothing_is_queued_twice(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(30)
+    real, batches = messages._queue_batch, iter(range(3))
+
+    def interrupted(sqs: Any, url: str, batch: Any) -> list[str]:
+        if next(batches) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return real(sqs, url, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", interrupted)
+        assert send_file().exit_code == 130
+
+    assert send_file()["earlier"] == 20
+    assert contents(stack) == {f"Message {n}": 1 for n in range(30)}
