@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import boto3
 import pytest
 
 from local import endpoints
 from local.gateway.scenarios import SCENARIOS
 from local.stack import LocalStack
+from tests.support.aws import REGION
 from tests.support.cli import optus_sms
 from tests.support.waiting import eventually
 
 
+@pytest.fixture(scope="module")
+def session() -> boto3.Session:
+    """One for all runs: reading boto3's service data takes most of a run's time."""
+    return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
+
+
 @pytest.fixture(autouse=True)
-def _in_the_folder_of_make_run(local_stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_folder_of_make_run(
+    local_stack: LocalStack, session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     endpoints.write(endpoints.variables(local_stack))
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server
 
 
 def new_key() -> str:
@@ -156,11 +173,43 @@ def test_a_file_is_queued_once_however_often_it_is_sent(local_stack: LocalStack)
     eventually(lambda: all(gateway_took(local_stack, f"{mine}-{n}") == 1 for n in range(25)), "each was sent once")
 
 
+def test_a_process_killed_half_way_through_a_file_is_resumed(local_stack: LocalStack) -> None:
+    lines = [json.dumps({"destination": SCENARIOS["received"].number, "content": f"Message {n}"}) for n in range(200)]
+    Path("messages.jsonl").write_text("\n".join(lines))
+    journal, source = Path("messages.jsonl.journal"), local_stack.event_sources["SendMessageFunction"]
+    command = [sys.executable, "-c", "from cli.main import main; main()", "send", "--file", "messages.jsonl"]
+    source.enabled = False
+    try:
+        eventually(lambda: source.is_idle, "nobody takes messages")
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            eventually(lambda: journal.exists() and journal.read_text().count("queued") >= 2, "a few batches")
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+
+        resumed = optus_sms("send", "--file", "messages.jsonl", "--json")
+
+        assert 0 < resumed.document["earlier"] < 200
+        keys = Counter(json.loads(body)["message_id"] for body in taken_from_the_queue(local_stack))
+        assert len(keys) == 200
+        assert sum(keys.values()) <= 210, "at most the batch that was cut is there again, under the same keys"
+    finally:
+        source.enabled = True
+
+
+def taken_from_the_queue(stack: LocalStack) -> Iterator[str]:
+    """The bodies of everything that waits, deleted."""
+    sqs, url = stack.client("sqs"), stack.outputs["OutboundQueueUrl"]
+    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
+        yield from (message["Body"] for message in batch)
+        entries = [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(batch)]
+        sqs.delete_message_batch(QueueUrl=url, Entries=entries)
+
+
 def test_pause_keeps_messages_in_the_queue_until_resume(local_stack: LocalStack) -> None:
     key = new_key()
     assert optus_sms("pause").exit_code == 0
     try:
-        eventually(lambda: not local_stack.event_sources["SendMessageFunction"].enabled, "the local mapping is off")
+        eventually(lambda: local_stack.event_sources["SendMessageFunction"].is_idle, "nobody takes messages")
         optus_sms("send", SCENARIOS["received"].number, "Hello", "--message-id", key)
         seen = optus_sms("health", "--json").document
         assert (seen["sending"], seen["paused_by"]) == ("paused", "an operator")

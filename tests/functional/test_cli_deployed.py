@@ -1,0 +1,245 @@
+"""The command line against a deployed stack: finding it, looking, settling, and the doctor."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from optus_sms.ledger import State
+from optus_sms.message_store import DynamoMessageStore
+from optus_sms.queues import DeadLetterReason
+from optus_sms.times import format_rfc3339
+from tests.support.aws import REGION
+from tests.support.builders import HANDSET, sent_message
+from tests.support.cli import optus_sms
+from tests.support.deployed import STACK, DeployedStack, deploy
+
+TARGET = ("--stack", STACK, "--region", REGION)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[boto3.Session]:
+    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
+    with mock_aws():
+        yield boto3.Session(region_name=REGION)
+
+
+@pytest.fixture
+def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+    """A stack of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server
+    yield deploy(session)
+    session.client("cloudformation").delete_stack(StackName=STACK)
+
+
+def put_row(stack: DeployedStack, key: str) -> None:
+    """The gateway's row of a message that was sent."""
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_sent(sent_message(f"gw-{key}", message_id=key, reference=key), now=time.time())
+
+
+COMMANDS = [
+    ("send", HANDSET, "Hello"), ("status", "k"), ("explain", "k"), ("conversation", HANDSET), ("list", "--unknown"),
+    ("dead-letters",), ("redrive", "--plan", "p"), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
+    ("rotate-callback-password", "--yes"), ("doctor",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.usefixtures("session")
+def test_every_command_says_that_there_is_no_such_stack(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: boto3.Session
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    ran = optus_sms(*command, "--stack", "nowhere", "--json")
+    assert ran.exit_code == 3
+    error = json.loads(ran.stderr)
+    assert error["error"] == "There is no stack 'nowhere' in ap-southeast-2 of this account."
+    assert "--region" in error["next"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stack_that_is_not_ready_or_another_is_said_to_be_so(session: boto3.Session, stack: DeployedStack) -> None:
+    cloudformation = session.client("cloudformation")
+    other = json.dumps({"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}})
+    cloudformation.create_stack(StackName="other", TemplateBody=other)
+    cloudformation.create_change_set(StackName="new", ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=other)
+
+    assert "not this bundle" in optus_sms("send", HANDSET, "Hello", "--stack", "other").stderr
+    ran = optus_sms("health", "--stack", "new")
+    assert (ran.exit_code, "is not ready: REVIEW_IN_PROGRESS" in ran.stderr) == (3, True)
+
+
+def test_without_credentials_or_region_it_says_how_to_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    ran = optus_sms("health", "--stack", STACK)
+    assert (ran.exit_code, "no AWS credentials" in ran.stderr, "aws sso login" in ran.stderr) == (3, True, True)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert "--region" in optus_sms("health", "--stack", STACK).stderr
+    assert "list-profiles" in optus_sms("health", "--stack", STACK, "--profile", "nobody").stderr
+
+
+def test_a_local_stack_that_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".local").mkdir()
+    Path(".local/endpoints.env").write_text(
+        "export AWS_ENDPOINT_URL=http://127.0.0.1:9\nexport SEND_LEDGER_TABLE_NAME=l\nexport MESSAGES_TABLE_NAME=m\n"
+    )
+    ran = optus_sms("status", "k")
+    assert (ran.exit_code, "The local stack is not running" in ran.stderr) == (3, True)
+
+
+def test_status_and_explain_find_nothing_under_a_name_that_nobody_has(stack: DeployedStack) -> None:
+    for command in ("status", "explain"):
+        for name in ("nobody", "x" * 300, "a\x1b[2J"):
+            ran = optus_sms(command, name, *TARGET)
+            assert ran.exit_code in (2, 4)
+            assert "\x1b" not in ran.stderr
+
+
+def test_a_reference_of_two_messages_shows_both_and_settles_neither(stack: DeployedStack) -> None:
+    for key in ("a", "b"):
+        stack.bring(State.UNKNOWN, key)
+        stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
+    found = optus_sms("status", "shared", "--json", *TARGET).document
+    assert [one["message_id"] for one in found] == ["a", "b"]
+    ran = optus_sms("resolve", "shared", "--sent", *TARGET)
+    assert (ran.exit_code, "Several messages" in ran.stderr) == (2, True)
+
+
+def test_lists_mask_numbers_and_one_message_does_not(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    put_row(stack, "sent")
+    for command in (("list", "--unknown"), ("list", "--undelivered"), ("list", "--since", "1h")):
+        for options in ((), ("--json",)):
+            ran = optus_sms(*command, *options, *TARGET)
+            assert HANDSET not in ran.stdout
+            assert "+61…006" in ran.stdout
+            assert HANDSET in optus_sms(*command, *options, "--show-numbers", *TARGET).stdout
+    assert HANDSET in optus_sms("status", "k", *TARGET).stdout
+    assert "whole table" in optus_sms("list", "--undelivered", *TARGET).stderr
+    assert "whole table" not in optus_sms("list", "--unknown", *TARGET).stderr
+
+
+def test_what_nobody_looks_for_any_more_is_listed_by_a_scan(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "old")
+    record = stack.record("old")
+    assert record is not None
+    assert stack.ledger.give_up(record, now=time.time())
+    assert optus_sms("list", "--unknown", "--json", *TARGET).document == []
+    assert [one["message_id"] for one in optus_sms("list", "--unknown", "--scan", "--json", *TARGET).document] == [
+        "old"
+    ]
+
+
+def test_resolve_as_not_sent_queues_the_dead_letter_under_its_key(stack: DeployedStack) -> None:
+    body = stack.bring(State.UNKNOWN, "k")
+    for _ in range(2):
+        stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, "k")
+    stack.letter(stack.bring(State.UNKNOWN, "other"), DeadLetterReason.UNKNOWN_OUTCOME, "other")
+
+    ran = optus_sms("resolve", "k", "--not-sent", "--json", *TARGET)
+
+    assert ran.exit_code == 0
+    assert re.search(r"by arn:aws:\S+, and queued again", ran.document[0]["result"])
+    assert stack.queued() == [(body, "k")]
+    assert stack.dead() == 1
+    record = stack.record("k")
+    assert record is not None
+    assert record.state is State.RETRY
+
+
+def test_resolve_as_not_sent_without_a_letter_says_who_has_the_text(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    ran = optus_sms("resolve", "k", "--not-sent", "--by", "alex", *TARGET)
+    assert "queue it under the same message_id" in ran.stdout
+    assert stack.queued() == []
+
+
+def test_resolve_as_sent_with_an_id_that_belongs_to_another_changes_nothing(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    put_row(stack, "other")
+    ran = optus_sms("resolve", "k", "--sent", "--gateway-id", "gw-other", *TARGET)
+    assert (ran.exit_code, "belongs to other" in ran.stdout) == (9, True)
+    record = stack.record("k")
+    assert record is not None
+    assert record.state is State.UNKNOWN
+
+
+def test_resolve_as_sent_twice_is_the_same_and_keeps_the_conversation(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    for _ in range(2):
+        assert optus_sms("resolve", "k", "--sent", "--gateway-id", "gw-9", "--by", "alex", *TARGET).exit_code == 0
+    rows = optus_sms("conversation", HANDSET, "--json", *TARGET).document
+    assert [row["id"] for row in rows] == ["gw-9"]
+    assert "alex settled that it was sent" in optus_sms("explain", "k", *TARGET).stdout
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.SENDING, State.EXPIRED])
+def test_what_is_certain_is_not_resolved(stack: DeployedStack, state: State) -> None:
+    stack.bring(state, "k")
+    before = stack.record("k")
+    for way in ("--sent", "--not-sent"):
+        assert optus_sms("resolve", "k", way, *TARGET).exit_code == 9
+    assert stack.record("k") == before
+
+
+def test_many_are_resolved_by_when_they_became_unknown(stack: DeployedStack) -> None:
+    for key in ("a", "b"):
+        stack.bring(State.UNKNOWN, key)
+    later = format_rfc3339(time.time() + 60)
+    assert optus_sms("resolve", "--since", later, "--sent", "--yes", "--json", *TARGET).document == []
+    ran = optus_sms("resolve", "--since", "1h", "--sent", *TARGET)
+    assert (ran.exit_code, "--yes" in ran.stderr) == (2, True)
+
+    done = optus_sms("resolve", "--since", "1h", "--sent", "--yes", "--json", *TARGET).document
+
+    assert sorted(one["message_id"] for one in done) == ["a", "b"]
+    assert all(one["settled"] for one in done)
+    assert optus_sms("list", "--unknown", "--json", *TARGET).document == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("k",), ("k", "--sent", "--not-sent"), ("--sent",), ("k", "--since", "1h", "--sent"),
+     ("k", "--not-sent", "--gateway-id", "g"), ("--since", "1h", "--sent", "--gateway-id", "g")],
+)  # fmt: skip
+def test_options_of_resolve_that_make_no_sense_do_nothing(stack: DeployedStack, options: tuple[str, ...]) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    before = stack.record("k")
+    assert optus_sms("resolve", *options, *TARGET).exit_code == 2
+    assert stack.record("k") == before
+
+
+def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: DeployedStack) -> None:
+    ran = optus_sms("doctor", "--json", *TARGET)
+    assert ran.exit_code == 9
+    checks = {check["name"]: check for check in ran.document}
+    assert len(checks) == 10, "one that fails stops none of the others"
+    failed = [check for check in checks.values() if check["result"] == "failed"]
+    assert all(check["remedy"] for check in failed)
+    assert "REPLACE_ME" not in ran.stdout
+    assert checks["gateway secret"]["result"] == "failed"
+    assert checks["gateway"]["says"].startswith("can't be reached from here")
+    assert checks["status callbacks"]["result"] == "failed"
+    assert checks["alarms"]["says"] == "there are none"
+    assert stack.queued() == []
+
+
+def test_the_password_before_the_last_two_ends_and_that_is_said(stack: DeployedStack) -> None:
+    assert optus_sms("rotate-callback-password", "--yes", *TARGET).stderr == ""
+    ran = optus_sms("rotate-callback-password", "--yes", "--json", *TARGET)
+    assert "rotated within the last day" in ran.stderr
+    assert re.fullmatch(r"https://gateway:[A-Za-z0-9]{40}@callbacks\.invalid/v1/callbacks/reply", ran.document["reply"])

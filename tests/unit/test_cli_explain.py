@@ -1,0 +1,162 @@
+"""The life of a message in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.explain import Facts, Standing, next_step, standing, timeline, why
+from optus_sms.delivery import FAILURE_STATUSES, STATUS_RANK
+from optus_sms.dynamodb import Item
+from optus_sms.gateway import CLASSIFICATION
+from optus_sms.ledger import State
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02d}.000Z"
+
+
+def facts(ledger: Item | None = None, row: Item | None = None, **more: Any) -> Facts:
+    return Facts("k", ledger or {}, row or {}, **more)
+
+
+CLAIMED: Item = {"state": "SENDING", "attempts": 1, "first_claimed_at": at(1), "claimed_at": at(1)}
+ACCEPTED: Item = CLAIMED | {"state": "ACCEPTED", "accepted_at": at(2), "gateway_id": "gw-1"}
+
+
+def texts(of: Facts) -> list[str]:
+    return [str(line) for line in timeline(of)]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (State.SENDING, Standing.SENDING),
+        (State.RETRY, Standing.RETRY),
+        (State.ACCEPTED, Standing.ACCEPTED),
+        (State.REJECTED, Standing.REJECTED),
+        (State.EXPIRED, Standing.EXPIRED),
+        (State.UNKNOWN, Standing.UNKNOWN),
+    ],
+)
+def test_without_a_word_of_the_gateway_the_ledger_says_where_it_stands(state: State, expected: Standing) -> None:
+    assert standing(facts({"state": state.value})) is expected
+
+
+@pytest.mark.parametrize("status", STATUS_RANK)
+def test_a_final_status_goes_before_our_own_state(status: str) -> None:
+    expected = (
+        Standing.RECEIVED if status == "received" else Standing.UNDELIVERED if status in FAILURE_STATUSES else None
+    )
+    assert standing(facts({"state": "UNKNOWN"}, {"status": status})) is (expected or Standing.UNKNOWN)
+    assert standing(facts(ACCEPTED, {"status": status})) is (expected or Standing.ACCEPTED)
+
+
+def test_nothing_known_is_not_seen_and_a_reply_is_a_reply() -> None:
+    assert standing(facts()) is Standing.NOT_SEEN
+    assert standing(facts(row={"id": "r", "direction": "MO"})) is Standing.REPLY
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_standing_says_what_happens_next(state: State) -> None:
+    assert next_step(facts({"state": state.value}))
+
+
+def test_a_message_that_arrived_is_told_in_order() -> None:
+    row: Item = {
+        "id": "gw-1", "status": "received", "detail": "on the phone", "accepted_at": at(2), "sent_at": at(4),
+        "queued_at": at(3), "received_at": at(6),
+    }  # fmt: skip
+    reply: Item = {
+        "id": "r", "in_reply_to": "gw-1", "reply_match": "inferred", "content": "Yes", "received_at": at(7)
+    }  # fmt: skip
+    told = texts(facts(ACCEPTED, row, replies=(reply,), queued_at=at(0)))
+    starts = [
+        "put on the queue", "taken from the queue", "the gateway accepted it, under the id gw-1",
+        "callback: queued", "callback: sent", "callback: received", "the handset answered to gw-1, because",
+    ]  # fmt: skip
+    assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
+    assert told[5].endswith("(on the phone)")
+    assert told[6].endswith(": Yes")
+
+
+def test_a_callback_that_came_too_late_says_why_it_was_ignored() -> None:
+    row: Item = {"id": "gw-1", "status": "received", "received_at": at(3), "sent_at": at(4), "failed_at": at(5)}
+    told = texts(facts(ACCEPTED, row))
+    assert told[-2].endswith("ignored, because received was known already and says more")
+    assert told[-1].startswith("callback: failed")
+    assert "ignored" in told[-1]
+
+
+def test_undocumented_statuses_and_other_ids_come_last_without_a_time() -> None:
+    ledger = ACCEPTED | {"other_gateway_ids": frozenset({"gw-2"}), "late_evidence": "attempt 1 was certainly not sent"}
+    lines = timeline(facts(ledger, {"id": "gw-1", "unknown_statuses": frozenset({"teleported"})}))
+    assert [line.at for line in lines[-3:]] == ["", "", ""]
+    assert {word for word in ("gw-2", "teleported", "too late to matter") if any(word in str(x) for x in lines)} == {
+        "gw-2", "teleported", "too late to matter",
+    }  # fmt: skip
+
+
+def test_a_try_that_was_not_sent_says_the_answer_and_the_proof() -> None:
+    ledger = CLAIMED | {"state": "RETRY", "tried_at": at(2), "reason": "throttled (status 429)"}
+    assert texts(facts(ledger))[-1] == (
+        "try 1 was certainly not sent: the gateway said that we are too fast (status 429). Why so: refused for its rate"
+    )
+
+
+@pytest.mark.parametrize("word", ["connection_refused", "name_not_resolved", "something_new"])
+def test_what_went_wrong_on_the_wire_has_the_proof_of_its_outcome(word: str) -> None:
+    not_sent = texts(facts(CLAIMED | {"state": "RETRY", "tried_at": at(2), "reason": word}))[-1]
+    unknown = texts(facts(CLAIMED | {"state": "UNKNOWN", "unknown_since": at(2), "reason": word}))[-1]
+    assert not_sent.endswith("no request byte was handed to the socket")
+    assert unknown.endswith("bytes left and no status line came back")
+
+
+@pytest.mark.parametrize("row", CLASSIFICATION, ids=lambda row: row.reason)
+def test_every_reason_of_the_classification_has_words(row: Any) -> None:
+    words = why(f"{row.reason} (status 500)")
+    assert words.endswith("(status 500)")
+    assert row.reason not in words.split() or row.reason in ("accepted", "rejected")
+
+
+def test_a_lost_sender_and_giving_up_and_expiry() -> None:
+    lost = texts(facts(CLAIMED | {"state": "UNKNOWN", "unknown_since": at(9), "reason": "owner_lost"}))[-1]
+    assert "ended before it could write down" in lost
+    gone = CLAIMED | {
+        "state": "REJECTED", "attempts": 10, "rejected_at": at(9), "reason": "attempts_exhausted",
+        "detail": "send_failed (status 500)",
+    }  # fmt: skip
+    assert "given up after 10 tries, certainly not sent" in texts(facts(gone))[-1]
+    assert texts(facts({"state": "EXPIRED", "expired_at": at(9)})) == ["not sent: its expires_at had passed"]
+
+
+def test_the_one_reason_is_told_with_the_outcome_it_belongs_to() -> None:
+    ledger = ACCEPTED | {
+        "tried_at": at(2), "unknown_since": at(4), "reason": "timed_out", "accepted_at": at(8),
+        "settled_by": "callback", "attempts": 2, "claimed_at": at(3),
+    }  # fmt: skip
+    told = texts(facts(ledger))
+    assert told[1] == "a try was certainly not sent"
+    assert told[2] == "claimed again: try 2"
+    assert told[3].startswith("the outcome of a try is unknown: the gateway did not answer in time")
+    assert told[4].startswith("a callback with our reference proved")
+
+
+def test_what_persons_did_is_told_with_who_and_when() -> None:
+    ledger = CLAIMED | {
+        "state": "RETRY", "resolved_at": at(5), "resolved_by": "alex", "resolved_as": "not_sent",
+        "reopened_at": at(6), "reopened_by": "kim",
+    }  # fmt: skip
+    told = texts(facts(ledger))
+    assert told[-2:] == [
+        "alex settled that it was not sent, so it may be sent again",
+        "kim let it be tried again",
+    ]
+
+
+def test_next_of_an_unknown_outcome_names_the_commands() -> None:
+    assert "`resolve k --sent` or `--not-sent`" in next_step(facts({"state": "UNKNOWN"}))
+    resend: Item = {"state": "UNKNOWN", "on_unknown": "resend", "unknown_outcomes": 1}
+    assert "sent once more" in next_step(facts(resend))
+    assert "earlier try is unknown" in next_step(facts({"state": "REJECTED", "unknown_outcomes": 1}))

@@ -1,0 +1,120 @@
+"""Small things of the command line: masking, terminals, endpoints, AWS's errors, ages."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import botocore.exceptions as aws
+import click
+import pytest
+
+from cli.commands.looking import Since
+from cli.errors import CliError, Exit, from_aws
+from cli.output import masked, one_line
+from cli.target import choose, local_stack, parse_endpoints
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("+61491570006", "+61…006"),
+        ("+15551234", "+15…234"),
+        ("", "-"),
+        (None, "-"),
+        ("12345", "12345"),
+        ("Shop", "Shop"),
+    ],
+)
+def test_numbers_are_masked(number: str | None, expected: str) -> None:
+    assert masked(number) == expected
+
+
+def test_a_number_is_whole_when_asked_for() -> None:
+    assert masked("+61491570006", show=True) == "+61491570006"
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\u202egnp", "\x9b31m", "\u2066x", "\x00"])
+def test_nothing_that_a_terminal_would_act_on_is_printed(text: str) -> None:
+    assert "\N{REPLACEMENT CHARACTER}" in one_line(text)
+    assert not set(one_line(text)) & set("\x1b\r\u202e\x9b\u2066\x00")
+
+
+def test_lines_stay_on_one_line_and_emoji_stay_whole() -> None:
+    assert one_line("a\nb 👍🏽") == "a ⏎ b 👍🏽"
+
+
+def test_endpoints_are_read_as_a_shell_would() -> None:
+    text = "export A=1\nexport B='two words'\nexport C='it'\"'\"'s'\n"
+    assert parse_endpoints(text) == {"A": "1", "B": "two words", "C": "it's"}
+
+
+def test_the_local_stack_has_the_templates_outputs(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.env"
+    path.write_text("export AWS_ENDPOINT_URL=http://127.0.0.1:4566\nexport OUTBOUND_QUEUE_URL=q\n")
+    target = local_stack(path)
+    assert (target.local, target.endpoint_url, target.outputs["OutboundQueueUrl"]) == (
+        True,
+        "http://127.0.0.1:4566",
+        "q",
+    )
+    with pytest.raises(CliError, match="no output MessagesTableName"):
+        target.outputs["MessagesTableName"]
+
+
+def test_no_stack_at_all_says_how_to_name_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CliError, match="--stack NAME") as raised:
+        choose(stack=None, local=False, region=None, profile=None)
+    assert raised.value.exit_code == Exit.NO_TARGET
+    with pytest.raises(CliError, match="make run"):
+        choose(stack=None, local=True, region=None, profile=None)
+    with pytest.raises(CliError, match="exclude each other"):
+        choose(stack="x", local=True, region=None, profile=None)
+
+
+def _answer(code: str) -> aws.ClientError:
+    return aws.ClientError({"Error": {"Code": code, "Message": "secret words"}}, "UpdateItem")
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "code"),
+    [
+        (aws.NoCredentialsError(), "no AWS credentials", Exit.NO_TARGET),
+        (aws.NoRegionError(), "No AWS region", Exit.NO_TARGET),
+        (aws.ProfileNotFound(profile="x"), "list-profiles", Exit.NO_TARGET),
+        (aws.EndpointConnectionError(endpoint_url="https://x"), "AWS can't be reached", Exit.NO_TARGET),
+        (aws.UnauthorizedSSOTokenError(), "has expired", Exit.NO_TARGET),
+        (aws.ReadTimeoutError(endpoint_url="https://x"), "Try again", Exit.FAILED),
+        (_answer("ExpiredToken"), "have expired", Exit.NO_TARGET),
+        (_answer("InvalidClientTokenId"), "does not know these credentials", Exit.NO_TARGET),
+        (_answer("AccessDeniedException"), "may not call UpdateItem", Exit.FAILED),
+        (_answer("InternalError"), "AWS refused UpdateItem: InternalError", Exit.FAILED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_aws_name_the_next_step(error: Any, says: str, code: Exit) -> None:
+    found = from_aws(error, local=False)
+    assert says in found.message
+    assert found.next_step
+    assert found.exit_code == code
+    assert "secret words" not in found.message
+
+
+def test_a_local_stack_that_is_gone_says_make_run() -> None:
+    found = from_aws(aws.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), local=True)
+    assert "make run" in found.message
+
+
+@pytest.mark.parametrize(("age", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604_800)])
+def test_ages_count_back_from_now(age: str, seconds: int) -> None:
+    before = time.time()
+    assert before - seconds <= Since().convert(age, None, None) <= time.time() - seconds
+
+
+def test_times_have_an_offset() -> None:
+    assert Since().convert("2026-01-01T11:00:00+11:00", None, None) == 1_767_225_600
+    for text in ("2026-01-01T00:00:00", "yesterday", "0d", "-1h", "7", ""):
+        with pytest.raises(click.BadParameter):
+            Since().convert(text, None, None)
