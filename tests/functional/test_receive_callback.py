@@ -262,7 +262,7 @@ def check_end(stack: CallbackStack, order: list[str]) -> None:
 
 
 @given(order=st.permutations(EVENTS), repeats=st.lists(st.sampled_from(EVENTS[1:]), max_size=3), data=st.data())
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_any_order_with_repeats_ends_the_same(
     shared_stack: CallbackStack, order: list[str], repeats: list[str], data: st.DataObject
 ) -> None:

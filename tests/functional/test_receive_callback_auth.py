@@ -31,11 +31,13 @@ def shared_stack() -> Iterator[CallbackStack]:
 @pytest.fixture
 def stack(shared_stack: CallbackStack) -> Iterator[CallbackStack]:
     """A warm sandbox; the secret is put back afterwards."""
+    before = shared_stack.secret_versions()
     yield shared_stack.clean()
     shared_stack.mend()
-    shared_stack.rotate(CALLBACK_USERNAME, CALLBACK_PASSWORD)
-    shared_stack.rotate(CALLBACK_USERNAME, CALLBACK_PASSWORD)
-    shared_stack.clock.advance(1_000)
+    if shared_stack.secret_versions() != before:
+        for _ in range(2):
+            shared_stack.rotate(CALLBACK_USERNAME, CALLBACK_PASSWORD)
+    shared_stack.clock.advance(1_000)  # so that whatever the sandbox knows is read again
 
 
 def attempt(stack: CallbackStack, authorization: str | None) -> Answer:
@@ -272,8 +274,8 @@ HEADERS = st.one_of(
 
 
 @given(headers=st.lists(HEADERS, min_size=40, max_size=40))
-@settings(max_examples=25)
-def test_a_thousand_strangers_an_hour_cost_two_calls_a_minute(shared_stack: CallbackStack, headers: list[str]) -> None:
+@settings(max_examples=10)
+def test_hundreds_of_strangers_cost_two_calls_a_minute(shared_stack: CallbackStack, headers: list[str]) -> None:
     stack = shared_stack.clean()
     for header in headers:
         assert_refused(attempt(stack, header))

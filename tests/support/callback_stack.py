@@ -187,6 +187,11 @@ class CallbackStack:
         secret = json.dumps({"username": username, "password": password})
         self.secrets_manager.put_secret_value(SecretId=self.secret_id, SecretString=secret)
 
+    def secret_versions(self) -> list[str]:
+        """The ids of all versions of the secret."""
+        found = self.secrets_manager.list_secret_version_ids(SecretId=self.secret_id, IncludeDeprecated=True)
+        return sorted(version["VersionId"] for version in found["Versions"])
+
     @property
     def _logger(self) -> Any:
         if not observability.logger.cache_info().currsize:
