@@ -237,7 +237,8 @@ def _ours(facts: Facts) -> Iterator[Line]:
     yield from _outcomes(item, text, attempts)
     yield from _by_persons(text)
     if "unresolved_at" in text:
-        yield Line(text["unresolved_at"], "no proof came in all that time; nobody looks for it any more", "unsure")
+        told = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came in all that time"
+        yield Line(text["unresolved_at"], f"{told}; nobody looks for it any more", "unsure")
     if "late_evidence" in text:
         yield Line("", f"learned too late to matter: {text['late_evidence']}", "dim")
     others = cast("frozenset[str]", item.get("other_gateway_ids", frozenset()))

@@ -1,4 +1,4 @@
-"""`pause`, `resume`, `health`, `rotate-callback-password`, `doctor`: running a stack."""
+"""`pause`, `resume`, `health`, `callback-urls`, `rotate-callback-password`, `doctor`: running a stack."""
 
 from __future__ import annotations
 
@@ -75,6 +75,17 @@ def rotate_callback_password(context: Context, *, yes: bool) -> None:
         )
     ask(f"Rotate the callback password of {context.target.name}?", yes=yes)
     rotate(context.target)
+    _show_urls(context)
+
+
+@click.command("callback-urls")
+@with_context
+def callback_urls_(context: Context) -> None:
+    """Print the callback URLs for the gateway's portal; they hold the password."""
+    _show_urls(context)
+
+
+def _show_urls(context: Context) -> None:
     urls = callback_urls(context.target)
     context.out.document(urls)
     context.out.line("Enter these in the gateway's portal; they hold the password, so put them nowhere else:", "good")
@@ -101,4 +112,4 @@ def doctor(context: Context) -> None:
     context.out.line(f"no failure, {warnings} to look at" if warnings else "all well", "good")
 
 
-COMMANDS = (pause, resume, health, rotate_callback_password, doctor)
+COMMANDS = (pause, resume, health, callback_urls_, rotate_callback_password, doctor)

@@ -50,7 +50,7 @@ def put_row(stack: DeployedStack, key: str) -> None:
 COMMANDS = [
     ("send", HANDSET, "Hello"), ("status", "k"), ("explain", "k"), ("conversation", HANDSET), ("list", "--unknown"),
     ("dead-letters",), ("redrive", "--plan", "p"), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
-    ("rotate-callback-password", "--yes"), ("doctor",),
+    ("callback-urls",), ("rotate-callback-password", "--yes"), ("doctor",),
 ]  # fmt: skip
 
 
@@ -236,6 +236,13 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
     assert checks["status callbacks"]["result"] == "failed"
     assert checks["alarms"]["says"] == "there are none"
     assert stack.queued() == []
+
+
+def test_the_callback_urls_are_printed_ready_to_paste(stack: DeployedStack) -> None:
+    assert optus_sms("callback-urls", "--json", *TARGET).document == {
+        "status": "https://gateway:first-password@callbacks.invalid/v1/callbacks/status",
+        "reply": "https://gateway:first-password@callbacks.invalid/v1/callbacks/reply",
+    }
 
 
 def test_the_password_before_the_last_two_ends_and_that_is_said(stack: DeployedStack) -> None:
