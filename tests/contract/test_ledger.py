@@ -527,6 +527,25 @@ class TestReferences:
         subject.delete("message-3")
         assert subject.ledger.sender_of("costs-42") is None
 
+    def test_of_two_keys_are_not_forgotten_while_they_are_used(self, dynamodb: DynamoDBClient) -> None:
+        """Else the next message of a shared reference would be taken for its only sender."""
+        table = create_table(dynamodb, "SendLedgerTable")
+        ledger, day = DynamoLedger(dynamodb, table), 86_400
+
+        def kept_until() -> object:
+            key = {"pk": {"S": "ref#costs-42"}}
+            return unmarshal(dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"])["ttl"]
+
+        start = entry().ttl
+        for key in ("message-1", "message-2"):
+            ledger.register_reference("costs-42", key, ttl=start)
+        ledger.register_reference("costs-42", "message-3", ttl=start + day)
+        assert kept_until() == start  # one write a day is enough
+        ledger.register_reference("costs-42", "message-4", ttl=start + 30 * day)
+        assert kept_until() == start + 30 * day
+        ledger.register_reference("costs-42", "message-5", ttl=start)
+        assert kept_until() == start + 30 * day
+
     def test_that_nobody_gave_are_the_keys_themselves(self, ledger: Ledger) -> None:
         claim(ledger, entry())
         found = ledger.sender_of("message-1")

@@ -168,6 +168,17 @@ class TestAccepted:
         assert run.ledger.message_keys == {"costs-42": frozenset({"message-1"})}
         assert run.gateway.posts[0].fields["reference"] == "costs-42"
 
+    @pytest.mark.parametrize("ahead", [None, 50 * 86_400])
+    def test_senders_own_reference_is_kept_as_long_as_any_record_that_answers_to_it(
+        self, ahead: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two messages may share it, and the one that comes second must not shorten it for the first."""
+        run = bench()
+        kept: list[int] = []
+        monkeypatch.setattr(run.ledger, "register_reference", lambda _reference, _key, *, ttl: kept.append(ttl))
+        run.send(queue_record(message_body(reference="costs-42", scheduled=None if ahead is None else at(ahead))))
+        assert kept == [int(NOW) + (60 + 60) * 86_400]
+
     def test_writes_of_a_message_are_three_or_four(self) -> None:
         for body, most in ((message_body(), 3), (message_body(reference="costs-42"), 4)):
             run = bench()

@@ -47,6 +47,7 @@ UNRESOLVED_SECONDS: Final = (
     8 * 86_400
 )  # after claim or schedule: carriers try for 7 days (Optus, "SMS delivery retry process")
 ABANDONED_SECONDS: Final = 11 * 86_400  # after the last try: the queue keeps a message for 10 days
+_REFRESH_SECONDS: Final = 86_400  # at most one write a day keeps a reference that many messages share
 UNDECIDED_INDEX: Final = "undecided-index"
 _ALIAS: Final = re.compile(r"#[a-z_]+")  # names that DynamoDB reserves are written so in the expressions below
 
@@ -247,13 +248,16 @@ class DynamoLedger:
 
     def register_reference(self, reference: str, key: str, *, ttl: int) -> None:
         """See `Ledger.register_reference`."""
-        self._write(
+        before = self._write(
             reference,
             "ADD message_keys :keys SET #ttl = :ttl",
             "attribute_not_exists(message_keys) OR size(message_keys) < :two OR contains(message_keys, :key)",
             {":keys": frozenset({key}), ":key": key, ":two": 2, ":ttl": ttl},
             prefix="ref#",
         )
+        # Ambiguous for good: forgotten while it is in use, it would seem to be the next sender's own.
+        if isinstance(before, _Refusal) and cast("int", before.item.get("ttl", 0)) < ttl - _REFRESH_SECONDS:
+            self._write(reference, "SET #ttl = :ttl", "#ttl < :ttl", {":ttl": ttl}, prefix="ref#")
 
     def expired(self, entry: Entry, *, now: float) -> Record | None:
         """See `Ledger.expired`."""
@@ -481,7 +485,8 @@ class DynamoLedger:
             record.key,
             "SET #state = :retry, reopened_by = :by, reopened_at = :now, earlier_attempts = attempts,"
             " undecided = :undecided, look_at = :look_at",
-            "#state = :rejected AND #owner = :owner AND attempts = :attempts AND attribute_not_exists(unknown_outcomes)",
+            "#state = :rejected AND #owner = :owner AND attempts = :attempts"
+            " AND attribute_not_exists(unknown_outcomes)",
             {
                 ":retry": State.RETRY,
                 ":rejected": State.REJECTED,

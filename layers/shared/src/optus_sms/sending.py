@@ -20,7 +20,7 @@ from optus_sms.errors import CredentialsError, InvalidMessageError
 from optus_sms.gateway import Outcome, Stop, Verdict
 from optus_sms.ledger import KEEP_SECONDS, Claim, Entry, Ledger, Record, State
 from optus_sms.message_store import MessageStore, SentMessage
-from optus_sms.messages import OutboundMessage, choose_key, parse_message
+from optus_sms.messages import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, parse_message
 from optus_sms.observability import Measurement, Metric, error_fields, logger
 from optus_sms.pacing import Pacer
 from optus_sms.queues import DeadLetter, DeadLetterReason, Queues
@@ -30,6 +30,8 @@ from optus_sms.times import Clock
 LEASE_MARGIN_SECONDS: Final = 30  # past the function's own deadline, so that no living owner loses its lease
 RESEND_AFTER_SECONDS: Final = 120  # time for a status callback to prove the first one after all
 RESENDS: Final = 1
+# As long as any record that answers to it, whatever its schedule: the next message that shares it must not shorten it.
+KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
 CLAIM_SECONDS: Final = 2.0  # a claim and a reference; if they take longer, the POST is not begun
 OUTCOME_SECONDS: Final = 5.0  # an outcome, a message row and a dead-letter copy, tried again until they are written
 WORKERS: Final = 32
@@ -324,7 +326,8 @@ class _Attempt:
         """Ours alone now. Until a byte leaves, whatever goes wrong is certainly not sent, and is noted as that."""
         try:
             if self.message.reference is not None:
-                self.sender.ledger.register_reference(self.message.reference, claim.key, ttl=self.entry.ttl)
+                ttl = int(self.now) + KEEP_REFERENCE_SECONDS
+                self.sender.ledger.register_reference(self.message.reference, claim.key, ttl=ttl)
         except Exception as error:  # noqa: BLE001
             logger().warning("reference not registered", extra={"message_id": claim.key, **error_fields(error)})
             return self._not_sent(claim, Outcome(Verdict.NOT_SENT, "reference_not_registered"))
