@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from optus_sms.ledger import Claim, State
+from optus_sms.ledger import Claim, Record, State
 from optus_sms.queues import DeadLetterReason
 from optus_sms.receiving import MAX_BODY_BYTES, Request, Response
 from tests.support.bench import Bench, FailAt, totals
@@ -191,6 +191,20 @@ class TestProof:
         row = run.messages.rows["gw-1"]
         assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "sent")
         assert totals(response.measurements)["OutcomesSettled"] == 1
+
+    def test_counts_though_the_sdk_repeats_a_write_whose_answer_was_lost(
+        self, run: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run.ledger.unknown(claim(run), "timed_out", now=NOW)
+        adopt = run.ledger.adopt
+
+        def adopt_twice(key: str, gateway_id: str, *, now: float) -> Record | None:
+            adopt(key, gateway_id, now=now)
+            return adopt(key, gateway_id, now=now)
+
+        monkeypatch.setattr(run.ledger, "adopt", adopt_twice)
+        assert status(run, reference="message-1").status == 200
+        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
 
     def test_comes_before_our_own_write(self, run: Bench) -> None:
         mine = claim(run)

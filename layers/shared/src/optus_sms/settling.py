@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optus_sms.ledger import Ledger, State
+from optus_sms.ledger import Ledger, Record, State
 from optus_sms.message_store import MessageStore, SentMessage
 
 
@@ -25,7 +25,7 @@ def join(ledger: Ledger, messages: MessageStore, gateway_id: str, reference: str
     if sender is None:
         return None
     before = ledger.adopt(sender.key, gateway_id, now=now)
-    if before is None and sender.gateway_id != gateway_id:
+    if before is None and not _has_id(ledger, sender, gateway_id):
         return None
     # Also when the ledger has this very id already: whoever wrote it there may have failed to write it here.
     messages.record_sent(
@@ -40,3 +40,12 @@ def join(ledger: Ledger, messages: MessageStore, gateway_id: str, reference: str
         now=now,
     )
     return Joined(sender.key, before.state if before else None)
+
+
+def _has_id(ledger: Ledger, sender: Record, gateway_id: str) -> bool:
+    """Whether a refused adoption had been done: when it was read, or since (another callback of the same message, or
+    the SDK repeated our own write because its answer was lost).
+    """
+    if sender.gateway_id is None:
+        sender = ledger.read(sender.key) or sender
+    return sender.gateway_id == gateway_id
