@@ -23,6 +23,10 @@ class Traffic:
     refused: int
 
 
+class TrafficUnknownError(Exception):
+    """CloudWatch answered in part only."""
+
+
 class TrafficLog(Protocol):
     """What the health check needs."""
 
@@ -31,7 +35,9 @@ class TrafficLog(Protocol):
 
 
 class CloudWatchTraffic:
-    """The metrics in CloudWatch; they show a minute or two late. botocore's errors come through."""
+    """The metrics in CloudWatch; they show a minute or two late. botocore's errors come through, and half an answer is
+    one too: nothing counted must not look like nothing accepted.
+    """
 
     def __init__(self, client: CloudWatchClient, stack_name: str) -> None:
         self._client = client
@@ -48,7 +54,10 @@ class CloudWatchTraffic:
                 self._sum("refused", Metric.CREDENTIALS_REFUSED),
             ],
         )
-        sums = {result["Id"]: round(sum(result["Values"])) for result in answer["MetricDataResults"]}
+        results = answer["MetricDataResults"]
+        if any(result["StatusCode"] != "Complete" for result in results):
+            raise TrafficUnknownError
+        sums = {result["Id"]: round(sum(result["Values"])) for result in results}
         return Traffic(sums["accepted"], sums["refused"])
 
     def _sum(self, name: str, metric: Metric) -> MetricDataQueryTypeDef:

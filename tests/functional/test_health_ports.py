@@ -1,0 +1,105 @@
+"""What the health check asks AWS: the senders' metrics, and the queue's mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from optus_sms import clients
+from optus_sms.observability import NAMESPACE
+from optus_sms.traffic import CloudWatchTraffic, Traffic, TrafficUnknownError
+from optus_sms.valve import LambdaValve
+from tests.support.aws import REGION
+
+NOW = datetime.now(UTC).timestamp() - 600  # moto forgets what is old
+
+
+@pytest.fixture
+def cloudwatch() -> Iterator[Any]:
+    with mock_aws():
+        yield boto3.client("cloudwatch", region_name=REGION, config=clients._CONFIG)
+
+
+def put(client: Any, name: str, value: float, *, at: float = NOW, stack: str = "ours", service: str = "") -> None:
+    dimensions = {"service": service or "send_message", "stack": stack}
+    client.put_metric_data(
+        Namespace=NAMESPACE,
+        MetricData=[
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
+                "Value": value,
+                "Unit": "Count",
+                "Timestamp": datetime.fromtimestamp(at, UTC),
+            }
+        ],
+    )
+
+
+def test_traffic_is_the_sum_of_what_our_senders_measured_in_that_time(cloudwatch: Any) -> None:
+    put(cloudwatch, "MessagesAccepted", 3)
+    put(cloudwatch, "MessagesAccepted", 4, at=NOW + 200)
+    put(cloudwatch, "CredentialsRefused", 2, at=NOW + 100)
+    put(cloudwatch, "MessagesAccepted", 50, at=NOW - 600)
+    put(cloudwatch, "MessagesAccepted", 50, at=NOW + 500)
+    put(cloudwatch, "MessagesAccepted", 50, stack="another")
+    put(cloudwatch, "CredentialsRefused", 50, service="check_health")
+    assert CloudWatchTraffic(cloudwatch, "ours").between(NOW - 60, NOW + 240) == Traffic(accepted=7, refused=2)
+
+
+def test_no_traffic_is_nothing_accepted(cloudwatch: Any) -> None:
+    assert CloudWatchTraffic(cloudwatch, "ours").between(NOW - 60, NOW) == Traffic(0, 0)
+
+
+@pytest.mark.parametrize("status", ["PartialData", "InternalError", "Forbidden"])
+def test_half_an_answer_is_none(status: str) -> None:
+    class Client:
+        def get_metric_data(self, **_: object) -> dict[str, Any]:
+            results = [{"Id": "accepted", "Values": [], "StatusCode": status}]
+            return {"MetricDataResults": [*results, {"Id": "refused", "Values": [3.0], "StatusCode": "Complete"}]}
+
+    with pytest.raises(TrafficUnknownError):
+        CloudWatchTraffic(cast(Any, Client()), "ours").between(NOW - 60, NOW)
+
+
+class Lambda:
+    """A mapping in Lambda's words."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.updates: list[dict[str, Any]] = []
+
+    def get_event_source_mapping(self, **arguments: Any) -> dict[str, Any]:
+        assert arguments == {"UUID": "mapping-1"}
+        return {"UUID": "mapping-1", "State": self.state}
+
+    def update_event_source_mapping(self, **arguments: Any) -> None:
+        self.updates.append(arguments)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_open"),
+    [
+        ("Enabled", True),
+        ("Enabling", True),
+        ("Disabled", False),
+        ("Disabling", False),
+        ("Updating", None),
+        ("Creating", None),
+        ("Deleting", None),
+    ],
+)
+def test_a_change_under_way_counts_as_done_and_any_other_state_is_not_known(state: str, is_open: bool | None) -> None:
+    assert LambdaValve(cast(Any, Lambda(state)), "mapping-1").is_open() is is_open
+
+
+@pytest.mark.parametrize("open_", [True, False])
+def test_turning_names_the_mapping_and_nothing_else(open_: bool) -> None:
+    client = Lambda("Enabled")
+    LambdaValve(cast(Any, client), "mapping-1").turn(open_=open_)
+    assert client.updates == [{"UUID": "mapping-1", "Enabled": open_}]
