@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
-MAX_VISIBILITY_SECONDS: Final = 43_200  # SQS: 12 hours from the receive
+# SQS refuses what ends more than 12 hours after the receive; by then the message was ours for the queue's visibility
+# timeout at most.
+MAX_VISIBILITY_SECONDS: Final = 43_200 - 360
 _MAX_ATTRIBUTE: Final = 1000
 # What an SQS body and attribute may not hold (SendMessage: "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | …").
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
