@@ -196,6 +196,24 @@ def test_the_first_accepted_of_a_row_is_told_by_sms_accepted_alone() -> None:
     assert event_of(Change({}, row, AT)) is None
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("+642712345678", "…"),  # the detail in the gateway's own example of a status callback
+        ("to +61 491 570 006: absent", "to …: absent"),
+        ("0491-570.006", "…"),
+        ("error 1024, tried 50 times", "error 1024, tried 50 times"),
+    ],
+)
+def test_a_detail_tells_nobodys_number(given: str, told: str) -> None:
+    row: Item = {"id": "gw-1", "direction": "MT", "message_id": "message-1", "status": "received", "detail": given}
+
+    event = event_of(Change({}, row, AT))
+
+    assert isinstance(event, SmsStatusChanged)
+    assert event.detail == told
+
+
 @pytest.mark.parametrize("state", ["SENDING", "RETRY"])
 def test_the_way_there_is_no_event(state: str) -> None:
     assert event_of(Change({}, message(state), AT)) is None
