@@ -1,0 +1,89 @@
+"""Commands in the runbook and its like are commands that exist, on resources, outputs and logs that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+import pytest
+from botocore.session import Session
+
+from tests.support.aws import default_template
+
+DOCS: Final = Path(__file__).parents[2] / "docs"
+PAGES: Final = [DOCS / name for name in ("runbook.md", "privacy.md")]
+# Of the AWS CLI itself.
+CLI_OPTIONS: Final = {"query", "output", "region", "profile", "max-items"}
+
+
+def shell_lines(page: Path) -> list[str]:
+    """The lines of every sh block and every inline `aws …`, those with a backslash at their end joined."""
+    text = page.read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    inline = re.findall(r"`(aws [^`]+)`", text)
+    joined = "\n".join([*blocks, *inline]).replace("\\\n", " ")
+    return [line.strip() for line in joined.splitlines() if line.strip()]
+
+
+def aws_commands(page: Path) -> list[tuple[str, str, list[str]]]:
+    """Service, operation and options of every AWS CLI call, also of those inside others."""
+    found = []
+    for line in shell_lines(page):
+        for match in re.finditer(r"\baws ([a-z-]+) ([a-z][a-z-]+)\b([^|;]*)", line):
+            options = re.findall(r"(?<=\s)--([a-z][a-z-]*)", match[3].split("$(aws")[0])
+            found.append((match[1], match[2], options))
+    return found
+
+
+COMMANDS: Final = [
+    pytest.param(*command, id=f"{page.stem} {command[0]} {command[1]}")
+    for page in PAGES
+    for command in dict.fromkeys((s, o, tuple(options)) for s, o, options in aws_commands(page))
+]
+
+
+@pytest.mark.parametrize(("service", "operation", "options"), COMMANDS)
+def test_each_command_exists_with_its_options(service: str, operation: str, options: tuple[str, ...]) -> None:
+    model = Session().get_service_model(service)
+    operations = {_dashed(name): name for name in model.operation_names}
+
+    assert operation in operations
+    shape = model.operation_model(operations[operation]).input_shape
+    members = {_dashed(name) for name in (shape.members if shape else {})}
+    flags = {f"no-{name}" for name in members}
+    assert set(options) <= members | flags | CLI_OPTIONS
+
+
+def _dashed(name: str) -> str:
+    """As the AWS CLI writes it: `GetItem` as get-item, `logGroupName` as log-group-name, `UUID` as uuid."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_outputs_resources_and_logs_exist(page: Path) -> None:
+    template, text = default_template(), page.read_text()
+    named = set(re.findall(r"\bout ([A-Z]\w+)", text))
+    resources = set(re.findall(r"\bres ([A-Z]\w+)", text))
+    logs = {f"{name}LogGroup" for name in re.findall(r"^logs ([A-Z]\w+)", text, re.MULTILINE)}
+
+    assert named <= template.outputs.keys()
+    assert resources | logs <= template.resources.keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_line_is_one_that_a_shell_can_read(page: Path) -> None:
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+        shlex.split(block, comments=True)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s:]*)(?:#([\w'’-]+))?\)", page.read_text()):
+        linked = (page.parent / target).resolve() if target else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{target}#{anchor}"
