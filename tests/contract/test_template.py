@@ -1043,6 +1043,16 @@ def alarms_watch_metrics_that_exist(stack: Template) -> Problems:
         yield from (f"{alarm.logical_id}: {m}" for m in alarm_metrics(alarm) if not is_known(stack, m))
 
 
+@invariant(
+    resource_mistake("UnknownOutcomesAlarm/Metrics/1/MetricStat/Metric/Dimensions/0/Value", "reconcile_messages"),
+    resource_mistake("UnknownOutcomesAlarm/Metrics/2/MetricStat/Metric/Dimensions/0/Value", "send_message"),
+)
+def no_outcome_becomes_unknown_unseen(stack: Template) -> Problems:
+    """Whoever finds out: the sender, or reconciliation when no sender is left to."""
+    finders = {service for service, metrics in published().items() if Metric.OUTCOMES_UNKNOWN.value in metrics}
+    yield from finders - {m.dimensions["service"] for m in alarm_metrics(stack.resources["UnknownOutcomesAlarm"])}
+
+
 def _with(text: str, other: str) -> object:
     """The dashboard with one text in it replaced."""
     body = SOURCE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
