@@ -122,7 +122,7 @@ class TestRecordSent:
         row = subject.row("gw-1")
         assert row["message_id"] == "message-1"
         assert not {"destination", "handset", "created_at", "segments", "masked"} & row.keys()
-        assert subject.store.latest_sent_to(HANDSET, since=NOW - DAY) is None
+        assert subject.store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) is None
 
     def test_without_what_is_not_known_changes_nothing_that_is(self, subject: Subject) -> None:
         subject.store.record_sent(sent_message(segments=2, masked=True), now=NOW)
@@ -134,7 +134,7 @@ class TestRecordSent:
         subject.store.record_sent(sent_message(destination=None, segments=None, masked=None), now=NOW)
         subject.store.record_sent(sent_message(), now=NOW + 60)
         assert subject.row("gw-1")["created_at"] == LATER
-        assert subject.store.latest_sent_to(HANDSET, since=NOW - DAY) == "gw-1"
+        assert subject.store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-1"
 
 
 class TestRecordStatus:
@@ -386,25 +386,31 @@ class TestLatestSentTo:
         store.record_sent(sent_message("gw-1"), now=NOW)
         store.record_sent(sent_message("gw-2"), now=NOW + 10)
         store.record_sent(sent_message("gw-3", destination="+61491570156"), now=NOW + 20)
-        assert store.latest_sent_to(HANDSET, since=NOW - DAY) == "gw-2"
+        assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-2"
 
     def test_skips_masked_ones_because_nobody_can_reply_to_them(self, store: MessageStore) -> None:
         store.record_sent(sent_message("gw-1"), now=NOW)
         store.record_sent(sent_message("gw-2", masked=True), now=NOW + 10)
-        assert store.latest_sent_to(HANDSET, since=NOW - DAY) == "gw-1"
+        assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-1"
 
     def test_skips_the_other_side_of_the_conversation(self, store: MessageStore) -> None:
         store.record_sent(sent_message("gw-1"), now=NOW)
         store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW + 10)
-        assert store.latest_sent_to(HANDSET, since=NOW - DAY) == "gw-1"
+        assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-1"
 
     def test_counts_from_since_on(self, store: MessageStore) -> None:
         store.record_sent(sent_message("gw-1"), now=NOW)
-        assert store.latest_sent_to(HANDSET, since=NOW) == "gw-1"
-        assert store.latest_sent_to(HANDSET, since=NOW + 0.001) is None
+        assert store.latest_sent_to(HANDSET, since=NOW, until=NOW + DAY) == "gw-1"
+        assert store.latest_sent_to(HANDSET, since=NOW + 0.001, until=NOW + DAY) is None
+
+    def test_a_scheduled_one_counts_from_when_it_leaves_the_gateway(self, store: MessageStore) -> None:
+        store.record_sent(sent_message("gw-1"), now=NOW)
+        store.record_sent(sent_message("gw-2", scheduled_at=NOW + DAY), now=NOW + 10)
+        assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY - 1) == "gw-1"
+        assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-2"
 
     def test_of_nobody_is_none(self, store: MessageStore) -> None:
-        assert store.latest_sent_to(HANDSET, since=0.0) is None
+        assert store.latest_sent_to(HANDSET, since=0.0, until=NOW + DAY) is None
 
 
 def due(store: MessageStore, awaiting: Awaiting, *, now: float, limit: int = 100) -> list[str]:

@@ -342,7 +342,7 @@ class MemoryMessageStore(_Steps):
             "status": "accepted",
             "status_rank": STATUS_RANK["accepted"],
             "accepted_at": at,
-            "created_at": at if message.destination else None,
+            "created_at": format_rfc3339(max(now, message.scheduled_at or 0)) if message.destination else None,
         }
         with self._step("record_sent"):
             row = self._update(message.gateway_id, now, known, first)
@@ -451,13 +451,13 @@ class MemoryMessageStore(_Steps):
                 self._update(reply.gateway_id, now, values, {})
             return old is None
 
-    def latest_sent_to(self, handset: str, *, since: float) -> str | None:
+    def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
         with self._step("latest_sent_to"):
             sent = [
                 row
                 for row in self.rows.values()
                 if (row.get("handset"), row.get("direction"), row.get("masked")) == (handset, "MT", False)
-                and cast("str", row.get("created_at", "")) >= format_rfc3339(since)
+                and format_rfc3339(since) <= cast("str", row.get("created_at", "")) <= format_rfc3339(until)
             ]
             return cast("str", max(sent, key=lambda row: cast("str", row["created_at"]))["id"]) if sent else None
 

@@ -109,8 +109,8 @@ class MessageStore(Protocol):
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
         """An MO row, once per id; False if it was there. `IdTakenError` if the id is a message we sent."""
 
-    def latest_sent_to(self, handset: str, *, since: float) -> str | None:
-        """The gateway id of the latest MT to a handset that can be replied to (not masked), if any."""
+    def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
+        """The gateway id of the latest MT to a handset in that time that can be replied to (not masked), if any."""
 
 
 class IdTakenError(Exception):
@@ -153,7 +153,8 @@ class DynamoMessageStore:
             "status": "accepted",
             "status_rank": STATUS_RANK["accepted"],
             "accepted_at": format_rfc3339(now),
-            "created_at": format_rfc3339(now) if message.destination else None,
+            # Its place in the conversation: a scheduled message can't be answered before it leaves the gateway.
+            "created_at": format_rfc3339(max(now, message.scheduled_at or 0)) if message.destination else None,
         }
         row = self._update(message.gateway_id, known, first)
         if row["status"] in FINAL_STATUSES:  # its callback came first, so it waits for nothing
@@ -303,15 +304,21 @@ class DynamoMessageStore:
             return False
         return True
 
-    def latest_sent_to(self, handset: str, *, since: float) -> str | None:
+    def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
         """See `MessageStore.latest_sent_to`. Reads pages until one is found: replies and masked rows don't count."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table_name,
             IndexName=HANDSET_INDEX,
-            KeyConditionExpression="handset = :handset AND created_at >= :since",
+            KeyConditionExpression="handset = :handset AND created_at BETWEEN :since AND :until",
             FilterExpression="direction = :mt AND masked = :no",
             ExpressionAttributeValues=marshal(
-                {":handset": handset, ":since": format_rfc3339(since), ":mt": "MT", ":no": False}
+                {
+                    ":handset": handset,
+                    ":since": format_rfc3339(since),
+                    ":until": format_rfc3339(until),
+                    ":mt": "MT",
+                    ":no": False,
+                }
             ),
             ScanIndexForward=False,
         )

@@ -186,7 +186,8 @@ class Receiver:
         now = self.clock.now()
         in_reply_to, exact = reply.reply_to, reply.reply_to is not None
         if in_reply_to is None and reply.handset and self.reply_match_days:
-            in_reply_to = self.messages.latest_sent_to(reply.handset, since=now - self.reply_match_days * _DAY_SECONDS)
+            since = now - self.reply_match_days * _DAY_SECONDS
+            in_reply_to = self.messages.latest_sent_to(reply.handset, since=since, until=now)
         new = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
         fields = {"gateway_id": _loggable(reply.gateway_id), "in_reply_to": _loggable(in_reply_to), "new": new}
         logger().info("reply", extra=fields)
