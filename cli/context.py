@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
+from click.core import ParameterSource
 
 from cli import target as targets
 from cli.errors import CliError, Exit, from_aws
@@ -69,6 +70,8 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
         current = click.get_current_context()
         if os.environ.get("NO_COLOR"):
             current.color = False
+        if local and current.get_parameter_source("stack") is ParameterSource.ENVIRONMENT:
+            stack = None  # what is said here goes before what the shell was told some day
         context = Context(stack, local, region, profile, Output(as_json))
         try:
             return _translated(context, command, options)

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from cli.target import Target
 from optus_sms.ledger import State
 from optus_sms.message_store import DynamoMessageStore
 from optus_sms.queues import DeadLetterReason
@@ -236,6 +237,91 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
     assert checks["status callbacks"]["result"] == "failed"
     assert checks["alarms"]["says"] == "there are none"
     assert stack.queued() == []
+
+
+@pytest.mark.parametrize(
+    ("armed", "ringing", "topic", "result", "says"),
+    [
+        (True, False, None, "warning", "AlarmEmail is empty"),
+        (False, False, "confirmed", "failed", "1 are switched off: A"),
+        (True, True, "confirmed", "warning", "ringing now: A"),
+        (True, False, "unconfirmed", "failed", "the address is not confirmed"),
+        (True, False, "confirmed", "ok", "1 are armed, and somebody is told"),
+    ],
+)
+def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
+    session: boto3.Session,
+    stack: DeployedStack,
+    monkeypatch: pytest.MonkeyPatch,
+    armed: bool,
+    ringing: bool,
+    topic: str | None,
+    result: str,
+    says: str,
+) -> None:
+    cloudwatch, sns = session.client("cloudwatch"), session.client("sns")
+    cloudwatch.put_metric_alarm(
+        AlarmName="A", ActionsEnabled=armed, ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1,
+        Threshold=0, MetricName="M", Namespace="N", Period=60, Statistic="Sum",
+    )  # fmt: skip
+    if ringing:
+        cloudwatch.set_alarm_state(AlarmName="A", StateValue="ALARM", StateReason="test")
+    arn = None
+    if topic is not None:
+        arn = sns.create_topic(Name=topic)["TopicArn"]
+        if topic == "confirmed":
+            sns.subscribe(TopicArn=arn, Protocol="email", Endpoint="ops@example.com")
+    # moto's CloudFormation has no alarms.
+    monkeypatch.setattr("cli.doctor._alarm_names", lambda _target: ["A"])
+    monkeypatch.setattr(Target, "physical_id", lambda _target, _logical_id: arn)
+
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+
+    assert checks["alarms"]["result"] == result
+    assert says in checks["alarms"]["says"]
+
+
+def test_pause_and_resume_turn_the_queues_mapping(
+    session: boto3.Session, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = session.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    lambda_ = session.client("lambda")
+    lambda_.create_function(
+        FunctionName="sender", Role=role, Runtime="python3.13", Handler="app.handler", Code={"ZipFile": b"x"}
+    )
+    queue = stack.sqs.get_queue_attributes(QueueUrl=stack.outputs["OutboundQueueUrl"], AttributeNames=["QueueArn"])
+    mapping = lambda_.create_event_source_mapping(
+        FunctionName="sender", EventSourceArn=queue["Attributes"]["QueueArn"], Enabled=False
+    )["UUID"]
+    asked: list[str] = []
+
+    def physical_id(_target: Target, logical_id: str) -> str:
+        asked.append(logical_id)
+        return mapping
+
+    monkeypatch.setattr(Target, "physical_id", physical_id)
+    dynamodb, table = session.client("dynamodb"), stack.outputs["SendLedgerTableName"]
+    key = {"pk": {"S": "health#gateway"}}
+    dynamodb.put_item(TableName=table, Item={**key, "paused_by": {"S": "health"}, "paused_at": {"S": "2026"}})
+
+    assert optus_sms("resume", *TARGET).exit_code == 0
+    assert lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Enabled"
+    assert "paused_by" in dynamodb.get_item(TableName=table, Key=key)["Item"], "the health check notices by itself"
+    assert optus_sms("pause", *TARGET).exit_code == 0
+    assert lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
+    assert "paused_by" not in dynamodb.get_item(TableName=table, Key=key)["Item"], "now it is an operator's pause"
+    assert set(asked) == {"SendMessageFunctionOutboundMessages"}
+
+
+def test_a_stack_without_the_mapping_says_so(stack: DeployedStack) -> None:
+    ran = optus_sms("pause", *TARGET)
+    assert (ran.exit_code, "no mapping" in ran.stderr) == (3, True)
+
+
+def test_local_goes_before_a_stack_of_the_environment(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTUS_SMS_STACK", STACK)
+    assert optus_sms("list", "--unknown").exit_code == 0
+    assert "make run" in optus_sms("list", "--unknown", "--local").stderr
 
 
 def test_the_callback_urls_are_printed_ready_to_paste(stack: DeployedStack) -> None:

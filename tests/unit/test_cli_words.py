@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import botocore.exceptions as aws
 import click
 import pytest
 
 from cli.commands.looking import Since
+from cli.doctor import _alarm_names
 from cli.errors import CliError, Exit, from_aws
 from cli.output import masked, one_line
 from cli.target import choose, local_stack, parse_endpoints
@@ -118,3 +120,13 @@ def test_times_have_an_offset() -> None:
     for text in ("2026-01-01T00:00:00", "yesterday", "0d", "-1h", "7", ""):
         with pytest.raises(click.BadParameter):
             Since().convert(text, None, None)
+
+
+def test_the_doctor_looks_at_all_alarms_of_the_stack_and_at_nothing_else() -> None:
+    types = {"A": "AWS::CloudWatch::Alarm", "B": "AWS::CloudWatch::CompositeAlarm", "C": "AWS::CloudWatch::Dashboard"}
+    summaries = [{"PhysicalResourceId": name, "ResourceType": kind} for name, kind in types.items()]
+    client = Mock()
+    client.get_paginator.return_value.paginate.return_value = [{"StackResourceSummaries": summaries}]
+    target = Mock(spec=["client", "name"])
+    target.client.return_value = client
+    assert _alarm_names(target) == ["A", "B"]
