@@ -112,7 +112,11 @@ def read_template(path: Path = TEMPLATE_PATH) -> dict[str, Any]:
 def translate(document: Mapping[str, Any], parameters: Mapping[str, str]) -> Template:
     """What `load_template` does, for a template that is data already. Raises TemplateError."""
     known = known_parameters(document, parameters)
-    translated = _translated(document, {name: parameter.value for name, parameter in known.items()})
+    return evaluated(_translated(document, {name: parameter.value for name, parameter in known.items()}), known)
+
+
+def evaluated(translated: Mapping[str, Any], known: Mapping[str, Parameter]) -> Template:
+    """The stack of a template that SAM has translated already, with these parameters. Raises TemplateError."""
     evaluator = _Evaluator(
         values={**_PSEUDO_PARAMETERS, **{name: parameter.parsed() for name, parameter in known.items()}},
         mappings=translated.get("Mappings", {}),

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import pytest
@@ -20,6 +21,7 @@ from local.template import (
     Resource,
     Template,
     TemplateError,
+    evaluated,
     known_parameters,
     read_template,
     translate,
@@ -1211,6 +1213,22 @@ def stack(request: pytest.FixtureRequest) -> Template:
     return translate(SOURCE, request.param)
 
 
+def broken_stack(mistake: Mistake, parameters: Mapping[str, str]) -> Template:
+    """The stack with a mistake. What SAM passes on as it is need not be translated again."""
+    names = mistake.path.split("/")
+    if names[0] == "Resources" and names[2:3] == ["Properties"]:
+        kind = SOURCE["Resources"][names[1]]["Type"]
+        if not kind.startswith("AWS::Serverless::"):
+            whole = translated_once(tuple(sorted(parameters.items())))
+            return evaluated(with_mistake(whole.document, mistake), whole.parameters)
+    return translate(with_mistake(SOURCE, mistake), parameters)
+
+
+@cache
+def translated_once(parameters: tuple[tuple[str, str], ...]) -> Template:
+    return translate(SOURCE, dict(parameters))
+
+
 @pytest.mark.parametrize("rule", INVARIANTS, ids=lambda rule: rule.name)
 def test_invariant_holds(rule: Invariant, stack: Template) -> None:
     assert list(rule.check(stack)) == []
@@ -1221,9 +1239,7 @@ def test_invariant_holds(rule: Invariant, stack: Template) -> None:
     [pytest.param(rule, mistake, id=f"{rule.name}-{mistake}") for rule in INVARIANTS for mistake in rule.mistakes],
 )
 def test_invariant_notices(rule: Invariant, mistake: Mistake) -> None:
-    broken = translate(with_mistake(SOURCE, mistake), rule.parameters)
-
-    assert list(rule.check(broken)) != []
+    assert list(rule.check(broken_stack(mistake, rule.parameters))) != []
 
 
 def test_each_invariant_has_a_mistake_that_it_notices() -> None:
