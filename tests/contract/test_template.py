@@ -6,6 +6,7 @@ Each invariant lists what is wrong, and stands with a mistake that it must notic
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -1303,6 +1304,19 @@ def test_every_pace_that_is_taken_lets_a_batch_through_in_thirty_seconds() -> No
 
 def test_without_a_pace_any_number_of_senders_is_taken() -> None:
     assert all(_is_taken(0, senders) for senders in range(2, 101))
+
+
+def test_every_deployment_is_tagged_as_a_whole() -> None:
+    """The stack's tags go to each resource that can have some; a resource's own would be forgotten on the next one."""
+    environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    deployed = {name: e["deploy"]["parameters"] for name, e in environments.items() if "deploy" in e}
+
+    assert deployed.keys() >= {"default", "staging", "production"}
+    for name, parameters in deployed.items():
+        assert "Application=" in parameters["tags"], name
+        assert "Environment=" in parameters["tags"], name
+    own = {logical_id for logical_id, r in SOURCE["Resources"].items() if "Tags" in r.get("Properties", {})}
+    assert own == {"CallbackApi"}  # where a tag orders two resources
 
 
 def _is_taken(rate: int, senders: int) -> bool:

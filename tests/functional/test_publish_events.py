@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +142,22 @@ def test_what_cannot_be_published_waits_for_a_person(listener: Listener) -> None
 def test_foreign_events_are_refused_without_a_crash(listener: Listener, event: Any) -> None:
     assert listener.sandbox.invoke(event) == {"batchItemFailures": []}
     assert listener.bodies(listener.queue_url) == []
+
+
+def test_its_cold_start_pays_for_no_library_of_the_others() -> None:
+    root = EVENTS.parent
+    path = os.pathsep.join(str(root / part) for part in ("functions/publish_events", "layers/shared/src"))
+    program = "import app, sys; print(*sorted({'pydantic', 'requests', 'yaml', 'jsonschema'} & set(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert ran.stdout.strip() == ""
 
 
 FILTERS = [
