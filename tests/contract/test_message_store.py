@@ -171,6 +171,16 @@ class TestRecordStatus:
         assert result.row == row
         assert (row["status"], row["detail"], row["sent_at"]) == ("received", "on the handset", LATER)
 
+    @pytest.mark.parametrize("detail", [None, "delivered"])
+    @pytest.mark.parametrize("references", [(None, "costs-42"), ("costs-42", None)])
+    def test_a_reference_that_only_one_of_two_repeats_has_is_kept(
+        self, subject: Subject, references: tuple[str | None, str | None], detail: str | None
+    ) -> None:
+        first, second = references
+        subject.store.record_status(status("sent", reference=first), now=NOW)
+        result = subject.store.record_status(status("sent", reference=second, detail=detail), now=NOW)
+        assert (result.applied, result.row["reference"]) == (Applied.DUPLICATE, "costs-42")
+
     def test_of_two_details_of_one_status_the_greater_is_kept(self, subject: Subject) -> None:
         """Any fixed choice would do; without one, the row would depend on the order of the callbacks."""
         for detail in (None, "b", "a", "c", None):

@@ -420,8 +420,12 @@ class MemoryMessageStore(_Steps):
             return StatusResult(Applied.APPLIED, dict(row), _contradictory(row))
         if old.get("status") == status and (callback.detail or "") > str(old.get("detail", "")):
             self.rows[key] = row = _with_detail(old, callback.detail)
+            if callback.reference:
+                row.setdefault("reference", callback.reference)
             return StatusResult(Applied.DUPLICATE, dict(row), False)
         if f"{status}_at" in old:
+            if callback.reference and "reference" not in old:
+                old = self._update(key, now, known, {"reference": callback.reference})
             return StatusResult(Applied.DUPLICATE, dict(old), False)
         row = self._update(key, now, known, first)
         return StatusResult(Applied.STALE, row, _contradictory(row))

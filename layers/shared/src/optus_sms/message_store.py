@@ -187,7 +187,10 @@ class DynamoMessageStore:
             if refused.row.get("status") == status and (callback.detail or "") > str(refused.row.get("detail", "")):
                 return StatusResult(Applied.DUPLICATE, self._keep_greater_detail(callback, refused.row), False)
             if seen in refused.row:
-                return StatusResult(Applied.DUPLICATE, refused.row, False)
+                row = refused.row
+                if callback.reference and "reference" not in row:  # a repeat may be the first one to have it
+                    row = self._update(callback.gateway_id, common, reference)
+                return StatusResult(Applied.DUPLICATE, row, False)
             row = self._update(callback.gateway_id, common, reference | {seen: at})
             return StatusResult(Applied.STALE, row, _contradictory(row))
         return StatusResult(Applied.APPLIED, row, _contradictory(row))
@@ -198,7 +201,7 @@ class DynamoMessageStore:
             return self._update(
                 callback.gateway_id,
                 {"detail": callback.detail},
-                {},
+                {"reference": callback.reference},
                 condition="status_rank = :same AND (attribute_not_exists(#detail) OR #detail < :detail)",
                 values={":same": row["status_rank"]},
             )
