@@ -58,6 +58,7 @@ def _blocked_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     def check(sock: socket.socket, address: Any) -> None:
         if sock.family == socket.AF_UNIX or (allow_loopback and _is_loopback(address[0])):
             return
+        sock.close()  # whoever opened it may expect nothing but an OSError here, and leak it
         raise NetworkBlockedError(f"a {request.path.parent.name} test tried to connect to {address!r}")
 
     def guarded_connect(sock: socket.socket, address: Any) -> None:

@@ -112,3 +112,8 @@ def test_every_stop_opens_it() -> None:
         breaker = Breaker(FakeClock().monotonic)
         breaker.note(Outcome(Verdict.NOT_SENT, "x", stop=stop))
         assert breaker.blocked_seconds() > 0
+
+
+def test_a_retry_after_of_hours_silences_nobody_for_hours(breaker: Breaker) -> None:
+    breaker.note(throttled(retry_after_seconds=43_200.0))
+    assert 60 < breaker.blocked_seconds() <= 900

@@ -16,6 +16,7 @@ from optus_sms.gateway import Outcome, Verdict
 UNKNOWN_IN_A_ROW: Final = 3
 _FIRST_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 60.0
+_LONGEST_ASKED_SECONDS: Final = 900.0  # a Retry-After for one message must not silence the sandbox for hours
 
 
 @dataclass
@@ -62,4 +63,4 @@ class Breaker:
         if now >= self._open_until:  # threads that fail together open it once
             self._openings += 1
         wait = min(_FIRST_SECONDS * 2 ** (self._openings - 1), _LONGEST_SECONDS)
-        self._open_until = max(self._open_until, now + max(wait, seconds or 0.0))
+        self._open_until = max(self._open_until, now + max(wait, min(seconds or 0.0, _LONGEST_ASKED_SECONDS)))

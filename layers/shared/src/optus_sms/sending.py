@@ -37,6 +37,7 @@ OUTCOME_SECONDS: Final = 5.0  # an outcome, a message row and a dead-letter copy
 WORKERS: Final = 32
 _FIRST_BACKOFF_SECONDS: Final = 5
 _LONGEST_BACKOFF_SECONDS: Final = 900
+_LONGEST_WAIT_SECONDS: Final = 3600  # untried, in an outage without a pause: the queue allows 100 receives, thus days
 
 _T = TypeVar("_T")
 
@@ -229,9 +230,9 @@ class Sender:
         """Keep a copy where a person finds it."""
         self.queues.dead_letter(DeadLetter(record.body, reason, detail, key), now=self.clock.now())
 
-    def backoff(self, record: QueueRecord, at_least: float = 0.0) -> int:
+    def backoff(self, record: QueueRecord, at_least: float = 0.0, *, longest: int = _LONGEST_BACKOFF_SECONDS) -> int:
         """Seconds until a message is seen again: doubles with each receive, with jitter, never less than asked for."""
-        ceiling = min(_FIRST_BACKOFF_SECONDS * 2 ** min(record.receive_count - 1, 10), _LONGEST_BACKOFF_SECONDS)
+        ceiling = min(_FIRST_BACKOFF_SECONDS * 2 ** min(record.receive_count - 1, 10), longest)
         return int(at_least) + 1 + int(self.random.uniform(ceiling / 2, ceiling))
 
 
@@ -271,7 +272,9 @@ class _Attempt:
             return self._refused(refused_by) if refused_by else self._expired()
         blocked = self.sender.breaker.blocked_seconds()
         if blocked > 0:
-            return self._give_back("sending is stopped", self.sender.backoff(self.record, blocked))
+            return self._give_back(
+                "sending is stopped", self.sender.backoff(self.record, blocked, longest=_LONGEST_WAIT_SECONDS)
+            )
         if self.deadline - self.now < CLAIM_SECONDS + self.sender.gateway.timeout_seconds + OUTCOME_SECONDS:
             return self._give_back("no time left in this invocation", 1)
         try:
@@ -279,9 +282,8 @@ class _Attempt:
         except CredentialsError as error:
             self.sender.breaker.trip()
             logger().error(str(error))
-            return self._give_back(
-                "credentials unusable", self.sender.backoff(self.record), (Metric.CREDENTIALS_REFUSED, 1)
-            )
+            seconds = self.sender.backoff(self.record, longest=_LONGEST_WAIT_SECONDS)
+            return self._give_back("credentials unusable", seconds, (Metric.CREDENTIALS_REFUSED, 1))
         return self._claim()
 
     def _claim(self, after: Record | None = None) -> Handled:
