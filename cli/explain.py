@@ -19,7 +19,7 @@ Tone = Literal["good", "bad", "unsure", "dim", "plain"]
 class Facts:
     """Of one message: its key, its ledger item and the gateway's row (empty if there is none), its replies.
 
-    ``queued_at``: RFC 3339, if the caller knows it; the tables don't.
+    ``queued_at``: RFC 3339, if the caller knows it better than the ledger, which learns it with the first claim.
     """
 
     key: str
@@ -224,8 +224,9 @@ def _proof(reason: str, *, not_sent: bool) -> str:
 
 
 def _queued(facts: Facts) -> Iterator[Line]:
-    if facts.queued_at:
-        yield Line(facts.queued_at, "put on the queue")
+    queued_at = facts.queued_at or facts.ledger.get("queued_at")
+    if queued_at:
+        yield Line(str(queued_at), "put on the queue")
 
 
 def _ours(facts: Facts) -> Iterator[Line]:

@@ -28,6 +28,7 @@ from optus_sms.ledger import (
     State,
     _record,
 )
+from optus_sms.times import format_rfc3339
 from tests.support.aws import REGION, create_table
 from tests.support.builders import NOW, entry
 from tests.support.fakes import MemoryLedger
@@ -58,6 +59,7 @@ def _in_memory() -> Subject:
         "other_gateway_ids": ledger.other_gateway_ids,
         "late_evidence": ledger.late_evidence,
         "look_at": ledger.look_at,
+        "queued_at": ledger.queued_at,
         "resolved_by": ledger.persons,
         "reopened_by": ledger.persons,
     }
@@ -160,6 +162,12 @@ class TestClaim:
             masked=True,
         )
         assert subject.extra("message-1", "ttl") == entry().ttl
+
+    def test_keeps_when_the_message_was_first_queued(self, subject: Subject) -> None:
+        first, again = (replace(entry(), queued_at=format_rfc3339(at)) for at in (NOW - 9, NOW))
+        bring_to(subject.ledger, State.RETRY, first)
+        claim(subject.ledger, again, owner="next")
+        assert subject.extra("message-1", "queued_at") == format_rfc3339(NOW - 9)
 
     def test_after_retry_counts_the_attempt_and_changes_the_owner(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.RETRY)

@@ -81,6 +81,7 @@ class MemoryLedger(_Steps):
         self.ttls: dict[str, int] = {}
         self.other_gateway_ids: dict[str, frozenset[str]] = {}
         self.late_evidence: dict[str, str] = {}
+        self.queued_at: dict[str, str] = {}
         self.message_keys: dict[str, frozenset[str]] = {}  # by reference
         self.look_at: dict[str, int] = {}  # of what is undecided
         self.unresolved_at: dict[str, float] = {}
@@ -111,6 +112,8 @@ class MemoryLedger(_Steps):
             self.records[entry.key] = new
             self.ttls[entry.key] = entry.ttl
             self.look_at[entry.key] = lease_until + LAPSE_SECONDS
+            if entry.queued_at is not None:
+                self.queued_at.setdefault(entry.key, entry.queued_at)
             return _claim_of(new)
 
     def register_reference(self, reference: str, key: str, *, ttl: int) -> None:

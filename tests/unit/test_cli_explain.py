@@ -63,6 +63,11 @@ def test_every_standing_says_what_happens_next(state: State) -> None:
     assert next_step(facts({"state": state.value}))
 
 
+def test_the_ledger_tells_when_a_message_was_queued() -> None:
+    told = texts(facts({**ACCEPTED, "queued_at": at(0)}))
+    assert told[0].startswith("put on the queue")
+
+
 def test_a_message_that_arrived_is_told_in_order() -> None:
     row: Item = {
         "id": "gw-1", "status": "received", "detail": "on the phone", "accepted_at": at(2), "sent_at": at(4),

@@ -75,6 +75,7 @@ class Entry:
     segments: int
     masked: bool
     ttl: int
+    queued_at: str | None = None  # RFC 3339, for whoever follows the message's life
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,7 @@ class DynamoLedger:
             " destination = :destination, #segments = :segments, masked = :masked,"
             " undecided = :undecided, look_at = :look_at"
             + (", #reference = :reference" if entry.reference else "")
+            + (", queued_at = if_not_exists(queued_at, :queued_at)" if entry.queued_at else "")
             + " ADD attempts :one",
             may_claim,
             {
@@ -228,6 +230,7 @@ class DynamoLedger:
                 ":segments": entry.segments,
                 ":masked": entry.masked,
                 ":reference": entry.reference,
+                ":queued_at": entry.queued_at,
                 ":undecided": shard(State.SENDING, entry.key),
                 ":look_at": lease_until + LAPSE_SECONDS,
                 ":one": 1,

@@ -25,7 +25,7 @@ from optus_sms.observability import Measurement, Metric, error_fields, logger
 from optus_sms.pacing import Pacer
 from optus_sms.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.settings import OnUnknown
-from optus_sms.times import Clock
+from optus_sms.times import Clock, format_rfc3339
 
 LEASE_MARGIN_SECONDS: Final = 30  # past the function's own deadline, so that no living owner loses its lease
 RESEND_AFTER_SECONDS: Final = 120  # time for a status callback to prove the first one after all
@@ -256,6 +256,7 @@ class _Attempt:
             segments=message.segments.count,
             masked=message.mask is not None,
             ttl=int(max(sender.clock.now(), scheduled)) + KEEP_SECONDS,
+            queued_at=None if record.sent_at is None else format_rfc3339(record.sent_at),
         )
 
     @property
