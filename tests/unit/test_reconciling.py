@@ -17,7 +17,16 @@ from optus_sms.delivery import FINAL_STATUSES, STATUS_RANK
 from optus_sms.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS, Claim, Record, State
 from optus_sms.message_store import FIRST_LOOK_SECONDS, MATCH_SECONDS, StatusResult
 from optus_sms.observability import Metric
-from optus_sms.reconciling import ASK_SECONDS, ASKS_AT_ONCE, RUN_SECONDS, Lookup, Reconciler, Report, judge_lookup
+from optus_sms.reconciling import (
+    ASK_SECONDS,
+    ASKS_AT_ONCE,
+    RUN_SECONDS,
+    UNANSWERED_IN_A_ROW,
+    Lookup,
+    Reconciler,
+    Report,
+    judge_lookup,
+)
 from optus_sms.transport import Answer
 from tests.support.builders import CONTENT, HANDSET, NOW, entry, sent_message
 from tests.support.fakes import FakeClock, Hook, MemoryLedger, MemoryMessageStore, Moment, no_hook
@@ -320,14 +329,25 @@ class TestMissingStatuses:
         stack.pass_until(2 * DAY)
         assert stack.row()["status"] == "received"
 
-    def test_a_gateway_that_is_not_well_is_asked_once_a_run_and_nothing_is_missed(self) -> None:
+    def test_a_message_that_the_gateway_never_answers_for_holds_up_no_other(self) -> None:
+        stack = Stack()
+        for number in range(5):
+            stack.sent(f"gw-{number}")
+            stack.gateway.answers[f"gw-{number}"] = message("received")
+        stack.gateway.answers["gw-0"] = stack.gateway.answers["gw-1"] = answer(500)
+        stack.pass_until(DAY)
+        rows = stack.messages.rows
+        assert [rows[f"gw-{number}"]["status"] for number in range(2, 5)] == ["received"] * 3
+        assert [rows[f"gw-{number}"]["looks"] for number in range(2)] == [1, 1]
+
+    def test_a_gateway_that_is_not_well_is_asked_three_times_a_run_and_nothing_is_missed(self) -> None:
         stack = Stack()
         for number in range(5):
             stack.sent(f"gw-{number}")
         stack.gateway.otherwise = answer(503)
         stack.pass_until(DAY)
         stack.pass_until(DAY + 300)
-        assert len(stack.asked) == 2
+        assert len(stack.asked) == 2 * UNANSWERED_IN_A_ROW
         stack.gateway.otherwise = message("received")
         stack.pass_until(DAY + 600)
         assert {row["status"] for row in stack.messages.rows.values()} == {"received"}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 200  # items of each kind in one run
 ASKS_AT_ONCE: Final = 100  # questions to the gateway in one run
 ASK_SECONDS: Final = 0.5  # between two of them
+UNANSWERED_IN_A_ROW: Final = 3  # then it is the gateway that is not well, and the next run asks again
 RUN_SECONDS: Final = 60.0  # after which nothing new is begun
 WRITE_SECONDS: Final = 10.0  # kept at the end of the invocation for what was begun
 # A message is asked for one day after it was sent (`message_store.FIRST_LOOK_SECONDS`), and again so long after each
@@ -122,6 +123,7 @@ class _Run:
         self._failed: dict[str, None] = {}  # an ordered set
         self._may_ask = True
         self._asked = False
+        self._unanswered: list[Item] = []
         self._current: GatewayCredentials | None = None
 
     def run(self) -> Report:
@@ -237,7 +239,10 @@ class _Run:
         lookup = judge_lookup(answer)
         if lookup is Lookup.LATER:
             logger().warning("statuses not asked for", extra={"reason": answer.failure or f"status {answer.status}"})
-            return False
+            self._unanswered.append(row)
+            return len(self._unanswered) < UNANSWERED_IN_A_ROW
+        while self._unanswered:  # the gateway is well, so it was about these messages: they must not hold up the others
+            self._look_again(self._unanswered.pop())
         if lookup is Lookup.NOT_OFFERED:
             self._may_ask = False
             if answer.status in (401, 403):
