@@ -99,7 +99,10 @@ def read_lines(path: Path, key_of: Callable[[str, int], str]) -> tuple[list[Read
 
 
 def _object(line: str) -> dict[str, Any]:
-    fields = json.loads(line)
+    try:
+        fields = json.loads(line)
+    except RecursionError:
+        raise InvalidMessageError("body: must be JSON; nested too deeply") from None
     if not isinstance(fields, dict):
         raise InvalidMessageError("body: must be a JSON object")
     return fields

@@ -20,6 +20,8 @@ _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
 }
 # Everything that a terminal would act on, for texts that strangers wrote; right-to-left overrides among them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_SHOWN: Final = 60
+"""Characters of a text in a table; `--json` has all of it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ def _columns(cells: Sequence[str], widths: Sequence[int]) -> str:
 def one_line(text: str) -> str:
     """A text that somebody else wrote, fit for a terminal: no control characters, no line of its own."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " ⏎ "))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text for a table's last column, with a mark where some is left out."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def masked(number: str | None, *, show: bool = False) -> str:

@@ -33,7 +33,7 @@ CALLBACK_PASSWORD = "example-password-for-local-use"
 """In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
 DEFAULT_SANDBOXES = 4
 """Sandboxes of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
-PORT_OF = {"AWS": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3}
+PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3}
 """What `StackConfig.port` is counted from."""
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 
@@ -133,7 +133,7 @@ class LocalStack:
     def _start(self) -> None:
         # The order of clean-up is the reverse: polling stops, sandboxes die, then what they talk to, then threads end.
         self._exit.callback(self._join_threads)
-        aws_listener, api_listener = self._listen("AWS"), self._listen("callback API")
+        aws_listener, api_listener = self._listen("AWS services"), self._listen("callback API")
         self.api_url = self._url(api_listener)
         self._bind_gateway()
         self._start_aws(aws_listener)

@@ -121,7 +121,7 @@ def _show_status(context: Context, facts: Facts) -> None:
 @click.argument("key")
 @with_context
 def explain(context: Context, *, key: str) -> None:
-    """The life of the message KEY in plain words: what happened, why, and what happens next."""
+    """The life of the message KEY in plain words. What happened, why, and what happens next."""
     all_facts = found(context, key)
     context.out.document(
         [
@@ -147,7 +147,7 @@ def explain(context: Context, *, key: str) -> None:
 @click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
 @with_context
 def conversation(context: Context, *, handset: str, since: float | None) -> None:
-    """Messages to and replies from HANDSET (+61…), in time order. The text of what was sent is not kept."""
+    """Messages to and replies from HANDSET (+61…). In time order; the text of what was sent is not kept."""
     rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
     context.out.document(rows)
     if not rows:

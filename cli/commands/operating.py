@@ -19,7 +19,7 @@ _RESULT_TONES: dict[Result, Tone] = {"ok": "good", "warning": "unsure", "failed"
 @click.command()
 @with_context
 def pause(context: Context) -> None:
-    """Stop sending: messages wait in the queue and spend no tries. Only `resume` ends it."""
+    """Stop sending; messages wait in the queue. They spend no tries; only `resume` ends it."""
     pause_sending(context.target)
     context.out.document({"paused": True})
     context.out.line("Paused: messages wait in the queue (up to 10 days). What is being sent now ends.", "unsure")
@@ -38,7 +38,7 @@ def resume(context: Context) -> None:
 @click.command()
 @with_context
 def health(context: Context) -> None:
-    """How the gateway is, whether sending is paused, and how many messages wait."""
+    """How the gateway is, and whether sending is on. Also how many messages wait."""
     found = health_of(context.target)
     context.out.document(asdict(found))
     _show_health(context, found)
@@ -63,7 +63,7 @@ def _show_health(context: Context, found: Health) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @with_context
 def rotate_callback_password(context: Context, *, yes: bool) -> None:
-    """Make a new password for the callback URLs, and print the URLs for the gateway's portal.
+    """Make a new password for the callback URLs. Prints the URLs for the gateway's portal.
 
     The old password counts until the next rotation, so nothing is refused before the portal has the new one.
     """
@@ -81,7 +81,7 @@ def rotate_callback_password(context: Context, *, yes: bool) -> None:
 @click.command("callback-urls")
 @with_context
 def callback_urls_(context: Context) -> None:
-    """Print the callback URLs for the gateway's portal; they hold the password."""
+    """Print the URLs for the gateway's portal. They hold the password."""
     _show_urls(context)
 
 
@@ -96,7 +96,7 @@ def _show_urls(context: Context) -> None:
 @click.command()
 @with_context
 def doctor(context: Context) -> None:
-    """Check a stack after its deployment; each failure with its remedy. Sends nothing."""
+    """Check a stack after its deployment. Names the remedy of each failure; sends nothing."""
     checks: list[Check] = []
     for check in examine(context.target):
         checks.append(check)

@@ -16,7 +16,7 @@ from cli.commands.looking import Since, found
 from cli.context import Context, with_context
 from cli.dead_letters import DeadLetterQueue, Letter
 from cli.errors import CliError, Exit
-from cli.output import masked, one_line
+from cli.output import masked, one_line, shortened
 from cli.redrive import Plan, Step, apply_plan, make_plan, read_plan, write_plan
 from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
 from optus_sms.queues import DeadLetterReason
@@ -55,7 +55,7 @@ def dead_letters(context: Context, *, reason: str | None, show_numbers: bool) ->
                 letter.since,
                 letter.key,
                 masked(letter.destination, show=show_numbers),
-                letter.detail[:60],
+                shortened(letter.detail),
             )
             for letter in letters
         ]
@@ -91,7 +91,7 @@ def _note_hidden(context: Context, hidden: int) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @with_context
 def redrive(context: Context, *, plan_path: Path | None, apply_path: Path | None, yes: bool) -> None:
-    """Replay dead letters: first --plan FILE, which you read and may change, then --apply FILE.
+    """Replay dead letters by a plan. First --plan FILE, which you read and may change, then --apply FILE.
 
     Only what is certainly unsent is sent, each under its own key. Can be interrupted and repeated.
     """
@@ -163,7 +163,7 @@ def resolve(
     by: str | None,
     yes: bool,
 ) -> None:
-    """Settle whether KEY was sent, as the gateway's portal says. Recorded with who and when."""
+    """Settle whether KEY was sent. The gateway's portal shows it; who settled it and when is recorded."""
     if sent == not_sent:
         raise click.UsageError("Give either --sent or --not-sent.")
     if (key is None) == (since is None):

@@ -75,7 +75,7 @@ def send(
     class_: str | None,
     **fields: Any,
 ) -> None:
-    """Put TEXT for the handset TO on the queue; `-` as TEXT reads it from stdin."""
+    """Put TEXT for the handset TO on the queue. `-` as TEXT reads it from stdin."""
     fields["class"] = class_
     if path is not None:
         given = [name for name, value in fields.items() if value is not None]
@@ -150,7 +150,8 @@ def _refuse_wrong(path: Path, wrong: dict[int, str], *, skip_invalid: bool) -> N
     if wrong and not skip_invalid:
         raise CliError(
             wrong_lines(path, wrong),
-            f"{len(wrong)} lines break a rule, so nothing was queued now. Mend them, or add --skip-invalid.",
+            f"Lines with a mistake: {len(wrong)}; nothing was queued now. Mend them, or add --skip-invalid. "
+            "Each line must be one JSON object.",
             Exit.INVALID,
         )
 
@@ -183,12 +184,12 @@ def _report_file(
     out.document({**counts, "refused_by_sqs": refused, "invalid": wrong, "journal": str(journal.path)})
     out.line(f"{counts['queued']} queued, {counts['earlier']} before", "good")
     if wrong:
-        out.note(f"{len(wrong)} invalid lines were left out.", "unsure")
+        out.note(f"Invalid lines left out: {len(wrong)}.", "unsure")
     if refused:
         out.note(f"SQS did not take {len(refused)}; the same command tries them again.", "bad")
     if refused or wrong:
         raise SystemExit(int(Exit.NOT_ALL))
-    if not counts["queued"]:
+    if counts["earlier"] and not counts["queued"]:
         out.note(f"To queue all of it once more, as new messages, remove {journal.path}.")
 
 

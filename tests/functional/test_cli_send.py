@@ -110,6 +110,7 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
         "{",
         message_body(destination="1"),
         message_body(message_id="a", content="x"),
+        "[" * 100_000,
     ]
     FILE.write_text("\n".join(lines))
 
@@ -117,7 +118,12 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
 
     assert ran.exit_code == 5
     problem = json.loads(ran.stderr)["error"]
-    for words in ("line 3: must be JSON", "line 4: destination:", "line 5: message_id: line 1 has the same"):
+    for words in (
+        "line 3: must be JSON",
+        "line 4: destination:",
+        "line 5: message_id: line 1 has the same",
+        "line 6: body: must be JSON; nested too deeply",
+    ):
         assert words in problem
     assert stack.queued() == []
     ran = send_file("--skip-invalid")
