@@ -91,7 +91,7 @@ class Display:
         colour, words = _LEDGER_WORDS[state]
         if state == "ACCEPTED":
             words = f"accepted by the gateway as {str(after.get('gateway_id', 'without an id'))[:8]}"
-        elif after.get("reason"):
+        elif after.get("reason") and after["reason"] != words:
             words += f" ({after['reason']})"
         number = after.get("destination") or before.get("destination") or ""
         self._step(key, masked(str(number)), words, colour)
