@@ -215,15 +215,16 @@ def test_killed_in_the_middle_of_a_batch(
     assert bool(again) == (moment == "after the batch" and not known)
 
 
-def test_ctrl_c_ends_between_batches_so_that_nothing_is_queued_twice(
-    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     write_file(30)
     real, batches = messages._queue_batch, iter(range(3))
 
     def interrupted(sqs: Any, url: str, batch: Any) -> list[str]:
         if next(batches) == 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return real(sqs, url, batch)
 
     with monkeypatch.context() as patch:
