@@ -133,7 +133,11 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
 
   source {endpoints.PATH}
 
-  # Put a message on the queue, with the AWS CLI or with Python
+  # Put a message on the queue and follow it; then its life in words, what needs a person, and more (docs/cli.md)
+  .venv/bin/optus-sms send +61491570006 "Hello" --follow
+  .venv/bin/optus-sms dead-letters
+
+  # The same as another system does it, with the AWS CLI or with Python
   aws sqs send-message --endpoint-url "$AWS_ENDPOINT_URL" --queue-url "$OUTBOUND_QUEUE_URL" \\
       --message-body '{{"destination": "+61491570006", "content": "Hello"}}'
   .venv/bin/python -c 'import boto3, os; boto3.client("sqs").send_message(QueueUrl=os.environ["OUTBOUND_QUEUE_URL"],
