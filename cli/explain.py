@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, cast
@@ -11,6 +11,7 @@ from typing import Final, Literal, cast
 from optus_sms.delivery import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.dynamodb import Item
 from optus_sms.gateway import CLASSIFICATION
+from optus_sms.ledger import Step, steps
 
 Tone = Literal["good", "bad", "unsure", "dim", "plain"]
 
@@ -150,8 +151,9 @@ def standing(facts: Facts) -> Standing:
 def timeline(facts: Facts) -> list[Line]:
     """Everything that is known to have happened, in time order; what has no time comes last."""
     if facts.row.get("direction") == "MO":
-        return [_reply(facts.row)]
-    lines = [*_queued(facts), *_ours(facts), *_callbacks(facts), *(_reply(reply) for reply in facts.replies)]
+        return list(_reply(facts.row))
+    replies = (line for reply in facts.replies for line in _reply(reply))
+    lines = [*_queued(facts), *_ours(facts), *_callbacks(facts), *replies]
     return sorted((line for line in lines if line.at), key=lambda line: line.at) + [
         line for line in lines if not line.at
     ]
@@ -233,62 +235,67 @@ def _ours(facts: Facts) -> Iterator[Line]:
     """What the ledger says: claims, tries, outcomes, and what persons did."""
     item = facts.ledger
     text = {name: str(value) for name, value in item.items() if isinstance(value, str)}
-    attempts = cast("int", item.get("attempts", 0))
-    yield from _claims(text, attempts)
-    yield from _outcomes(item, text, attempts)
-    yield from _by_persons(text)
-    if "unresolved_at" in text:
-        told = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came in all that time"
-        yield Line(text["unresolved_at"], f"{told}; nobody looks for it any more", "unsure")
-    if "late_evidence" in text:
-        yield Line("", f"learned too late to matter: {text['late_evidence']}", "dim")
-    others = cast("frozenset[str]", item.get("other_gateway_ids", frozenset()))
-    if others:
-        yield Line("", f"the gateway accepted it more than once; also as {', '.join(sorted(others))}", "bad")
-
-
-def _claims(text: Mapping[str, str], attempts: int) -> Iterator[Line]:
-    first, last = text.get("first_claimed_at"), text.get("claimed_at")
-    if first:
-        yield Line(first, "taken from the queue and claimed, so that nobody else sends it: try 1")
-    if last and last != first:
-        yield Line(last, f"claimed again: try {attempts}")
-
-
-def _outcomes(item: Item, text: Mapping[str, str], attempts: int) -> Iterator[Line]:
-    """The ledger keeps one reason, that of the latest outcome that has one; earlier ones keep their time only."""
-    reason, detail = text.get("reason", ""), text.get("detail", "")
-    times = {name: text[name] for name in ("tried_at", "unknown_since", "rejected_at") if name in text}
-    latest = max(times, key=lambda name: times[name], default="")
-    if "tried_at" in text:
-        yield Line(text["tried_at"], _not_sent(reason if latest == "tried_at" else "", attempts), "unsure")
-    if "unknown_since" in text:
-        known = reason if latest == "unknown_since" else ""
-        because = f": {why(known)}. Why so: {_proof(known, not_sent=False)}" if known else ""
-        yield Line(text["unknown_since"], f"the outcome of a try is unknown{because}", "unsure")
-    if "rejected_at" in text:
-        words = why(detail) if detail else "the gateway refused it"
-        if reason == "attempts_exhausted":
-            yield Line(
-                text["rejected_at"], f"given up after {attempts} tries, certainly not sent; last: {words}", "bad"
-            )
-        else:
-            because = _proof(detail, not_sent=True)
-            yield Line(
-                text["rejected_at"], f"certainly not sent, and not tried again: {words}. Why so: {because}", "bad"
-            )
+    yield from (_step(step) for step in steps(item))
     if "expired_at" in text:
         yield Line(text["expired_at"], "not sent: its expires_at had passed", "bad")
     if "accepted_at" in text:
         gateway_id = item.get("gateway_id")
         under = f"under the id {gateway_id}" if gateway_id else "without telling an id; a callback will"
         yield Line(text["accepted_at"], _accepted(text.get("settled_by"), under))
+    if "unresolved_at" in text:
+        told = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came in all that time"
+        yield Line(text["unresolved_at"], f"{told}; nobody looks for it any more", "unsure")
+    others = cast("frozenset[str]", item.get("other_gateway_ids", frozenset()))
+    if others:
+        yield Line("", f"the gateway accepted it more than once; also as {', '.join(sorted(others))}", "bad")
 
 
-def _not_sent(reason: str, attempts: int) -> str:
-    if not reason:
-        return "a try was certainly not sent"
-    return f"try {attempts} was certainly not sent: {why(reason)}. Why so: {_proof(reason, not_sent=True)}"
+def _step(step: Step) -> Line:
+    """A line of the ledger's history."""
+    words, tone = _STEPS[step.what]
+    return Line(step.at, words(step), tone)
+
+
+def _claimed(step: Step) -> str:
+    if step.attempt == 1:
+        return "taken from the queue and claimed, so that nobody else sends it: try 1"
+    return f"claimed again: try {step.attempt}"
+
+
+def _not_sent(step: Step) -> str:
+    because = _proof(step.words, not_sent=True)
+    return f"try {step.attempt} was certainly not sent: {why(step.words)}. Why so: {because}"
+
+
+def _not_sent_late(step: Step) -> str:
+    return f"learned too late to matter: try {step.attempt} was certainly not sent: {why(step.words)}"
+
+
+def _unknown(step: Step) -> str:
+    because = _proof(step.words, not_sent=False)
+    return f"the outcome of try {step.attempt} is unknown: {why(step.words)}. Why so: {because}"
+
+
+def _rejected(step: Step) -> str:
+    """``words``: the dead letter's reason, then what the gateway answered."""
+    reason, _, answer = step.words.partition(" ")
+    if reason == "attempts_exhausted":
+        return f"given up with try {step.attempt}, certainly not sent; last: {why(answer)}"
+    because = _proof(answer, not_sent=True)
+    return f"try {step.attempt} was certainly not sent, and is not tried again: {why(answer)}. Why so: {because}"
+
+
+_STEPS: Final[Mapping[str, tuple[Callable[[Step], str], Tone]]] = {
+    "claimed": (_claimed, "plain"),
+    "not_sent": (_not_sent, "unsure"),
+    "not_sent_late": (_not_sent_late, "dim"),
+    "unknown": (_unknown, "unsure"),
+    "rejected": (_rejected, "bad"),
+    "resolved_sent": (lambda step: f"{step.words} settled that it was sent", "plain"),
+    "resolved_not_sent": (lambda step: f"{step.words} settled that it was not sent, so it may be sent again", "plain"),
+    "reopened": (lambda step: f"{step.words} let it be tried again", "plain"),
+}
+"""How each line of the ledger's history is told (`optus_sms.ledger.Step`)."""
 
 
 def _accepted(settled_by: str | None, under: str) -> str:
@@ -299,16 +306,8 @@ def _accepted(settled_by: str | None, under: str) -> str:
     return f"the gateway accepted it, {under}"
 
 
-def _by_persons(text: Mapping[str, str]) -> Iterator[Line]:
-    if "resolved_at" in text:
-        word = "was sent" if text.get("resolved_as") == "sent" else "was not sent, so it may be sent again"
-        yield Line(text["resolved_at"], f"{text.get('resolved_by', 'somebody')} settled that it {word}")
-    if "reopened_at" in text:
-        yield Line(text["reopened_at"], f"{text.get('reopened_by', 'somebody')} let it be tried again")
-
-
 def _callbacks(facts: Facts) -> Iterator[Line]:
-    """Each status at the time it was first seen, and why one was ignored."""
+    """Each status at the time it was first seen, each repeat, and why one was ignored."""
     row = facts.row
     seen = sorted(
         (str(row[f"{status}_at"]), rank, status) for status, rank in STATUS_RANK.items() if f"{status}_at" in row
@@ -325,6 +324,7 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
         detail = str(row.get("detail", "")) if status == row.get("status") else ""
         yield Line(at, told, _status_tone(status), detail)
         highest, best = rank, status
+    yield from _repeats(row)
     unknown = cast("frozenset[str]", row.get("unknown_statuses", frozenset()))
     if unknown:
         named = ", ".join(sorted(unknown))
@@ -333,15 +333,24 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
         yield Line(str(row["unresolved_at"]), "no final status came; nobody asks for it any more", "unsure")
 
 
+def _repeats(row: Item) -> Iterator[Line]:
+    """Callbacks that came again; of very many the first ones."""
+    for line in sorted(cast("frozenset[str]", row.get("repeats", frozenset()))):
+        at, what = line.split(" ", 1)
+        yield Line(at, f"callback: {what} again; ignored, because it was known already", "dim")
+
+
 def _status_tone(status: str) -> Tone:
     if status == "received":
         return "good"
     return "bad" if status in FINAL_STATUSES else "unsure" if status == "failed" else "plain"
 
 
-def _reply(reply: Item) -> Line:
+def _reply(reply: Item) -> Iterator[Line]:
     match = {"exact": ", as the gateway says", "inferred": ", because it was the latest one sent there"}
     answers = (
         f" to {reply['in_reply_to']}{match.get(str(reply.get('reply_match')), '')}" if "in_reply_to" in reply else ""
     )
-    return Line(str(reply.get("received_at", "")), f"the handset answered{answers}: {reply.get('content', '')}", "good")
+    told = f"the handset answered{answers}: {reply.get('content', '')}"
+    yield Line(str(reply.get("received_at", "")), told, "good")
+    yield from _repeats(reply)

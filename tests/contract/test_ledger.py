@@ -5,6 +5,7 @@ A test says what the caller sees (what a method returns) and what is kept (read 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ from optus_sms.ledger import (
     Ledger,
     Record,
     State,
+    Step,
     _record,
+    steps,
 )
 from optus_sms.times import format_rfc3339
 from tests.support.aws import REGION, create_table
@@ -57,11 +60,9 @@ def _in_memory() -> Subject:
     extras: dict[str, dict[str, Any]] = {
         "ttl": ledger.ttls,
         "other_gateway_ids": ledger.other_gateway_ids,
-        "late_evidence": ledger.late_evidence,
+        "history": ledger.history,
         "look_at": ledger.look_at,
         "queued_at": ledger.queued_at,
-        "resolved_by": ledger.persons,
-        "reopened_by": ledger.persons,
     }
 
     def delete(key: str) -> None:
@@ -105,6 +106,10 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture
 def ledger(subject: Subject) -> Ledger:
     return subject.ledger
+
+
+def history(subject: Subject) -> list[Step]:
+    return steps({"history": subject.extra("message-1", "history") or frozenset()})
 
 
 def claim(ledger: Ledger, of: Entry | None = None, *, owner: str = "me", after: Record | None = None) -> Claim:
@@ -339,7 +344,6 @@ class TestNotSent:
         record = subject.record("message-1")
         assert record is not None
         assert (record.reason, record.payload_sha256) == ("throttled", "a" * 64)
-        assert subject.extra("message-1", "late_evidence") is None
 
     def test_after_a_takeover_is_evidence_and_changes_nothing_else(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
@@ -347,7 +351,70 @@ class TestNotSent:
         before = subject.record("message-1")
         assert subject.ledger.not_sent(mine, "connection_refused", now=NOW) == before
         assert subject.record("message-1") == before
-        assert subject.extra("message-1", "late_evidence") == "attempt 1 was certainly not sent: connection_refused"
+        assert [step.what for step in history(subject)] == ["claimed", "not_sent_late", "unknown"]
+
+
+class TestHistory:
+    def test_has_each_claim_each_outcome_and_each_act_of_a_person(self, subject: Subject) -> None:
+        ledger, clock = subject.ledger, itertools.count(NOW)
+
+        def claimed(owner: str, after: Record | None = None) -> Claim:
+            taken = ledger.claim(entry(), owner=owner, lease_until=LEASE, now=next(clock), after=after)
+            assert isinstance(taken, Claim)
+            return taken
+
+        ledger.not_sent(claimed("first"), "throttled (status 429)", now=next(clock))
+        ledger.rejected(claimed("second"), "rejected", "rejected (status 400)", now=next(clock))
+        rejected = subject.record("message-1")
+        assert rejected is not None
+        ledger.reopen(rejected, by="kim lee", now=next(clock))
+        ledger.unknown(claimed("third"), "timed_out", now=next(clock))
+        ledger.resolve_not_sent("message-1", by="alex", now=next(clock))
+        stale = claimed("fourth")
+        fourth = subject.record("message-1")
+        assert fourth is not None
+        ledger.lapsed(fourth, now=next(clock))
+        ledger.not_sent(stale, "unreachable", now=next(clock))
+        ledger.resolve_sent("message-1", "gw-1", by="alex", now=next(clock))
+        assert [(step.at, step.what, step.attempt, step.words) for step in history(subject)] == [
+            (format_rfc3339(NOW + second), *line)
+            for second, line in enumerate([
+                ("claimed", 1, ""),
+                ("not_sent", 1, "throttled (status 429)"),
+                ("claimed", 2, ""),
+                ("rejected", 2, "rejected rejected (status 400)"),
+                ("reopened", 0, "kim lee"),
+                ("claimed", 3, ""),
+                ("unknown", 3, "timed_out"),
+                ("resolved_not_sent", 0, "alex"),
+                ("claimed", 4, ""),
+                ("unknown", 4, "owner_lost"),
+                ("not_sent_late", 4, "unreachable"),
+                ("resolved_sent", 0, "alex"),
+            ])
+        ]  # fmt: skip
+
+    def test_has_no_line_for_a_write_that_was_refused(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.ACCEPTED)
+        before = history(subject)
+        refused(subject.ledger)
+        mine = Claim("message-1", "me", 1, "hold", 0)
+        writes: tuple[Callable[[], Record | None], ...] = (
+            lambda: subject.ledger.rejected(mine, "rejected", "rejected", now=NOW + 1),
+            lambda: subject.ledger.unknown(mine, "timed_out", now=NOW + 1),
+            lambda: subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW + 1),
+            lambda: subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW + 1),
+        )
+        for write in writes:
+            assert write() is not None
+        assert history(subject) == before
+
+    def test_of_a_write_that_the_sdk_repeats_has_one_line(self, subject: Subject) -> None:
+        for _ in range(2):
+            mine = claim(subject.ledger, owner="me")
+        for _ in range(2):
+            assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
+        assert [step.what for step in history(subject)] == ["claimed", "not_sent"]
 
 
 class TestRejected:
@@ -862,7 +929,7 @@ class TestResolveByAPerson:
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, "gw-7", None)
-        assert subject.extra("message-1", "resolved_by") == "alex"
+        assert "alex" in {step.words for step in history(subject)}
         assert subject.ledger.count_undecided(State.ACCEPTED) == 0
 
     def test_as_sent_without_an_id_still_waits_for_a_callback(self, subject: Subject) -> None:
@@ -877,7 +944,7 @@ class TestResolveByAPerson:
     def test_as_not_sent_can_be_claimed_with_all_its_tries(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
         assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
-        assert subject.extra("message-1", "resolved_by") == "alex"
+        assert "alex" in {step.words for step in history(subject)}
         assert subject.ledger.count_undecided(State.RETRY) == 1
         got = claim(subject.ledger, owner="next")
         assert (got.attempt, got.earlier_attempts) == (2, 1)
@@ -895,7 +962,7 @@ class TestResolveByAPerson:
         assert subject.ledger.resolve_sent("message-1", "gw-7", by="alex", now=NOW) == before
         assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) == before
         assert subject.record("message-1") == before
-        assert subject.extra("message-1", "resolved_by") is None
+        assert all(step.attempt for step in history(subject))  # 0: a person did something
 
     def test_is_refused_of_a_message_that_never_was(self, subject: Subject) -> None:
         assert subject.ledger.resolve_not_sent("message-9", by="alex", now=NOW) is not None
@@ -914,7 +981,7 @@ class TestReopen:
         bring_to(subject.ledger, State.REJECTED)
         assert subject.ledger.reopen(refused(subject.ledger), by="alex", now=NOW) is None
         assert state_of(subject) is State.RETRY
-        assert subject.extra("message-1", "reopened_by") == "alex"
+        assert "alex" in {step.words for step in history(subject)}
         assert subject.ledger.count_undecided(State.RETRY) == 1
         got = claim(subject.ledger, owner="next")
         assert (got.attempt, got.earlier_attempts) == (2, 1)

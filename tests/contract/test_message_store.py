@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
@@ -19,7 +19,7 @@ from optus_sms.dynamodb import Item, shard, unmarshal
 from optus_sms.message_store import MATCH_SECONDS, Applied, Awaiting, DynamoMessageStore, IdTakenError, MessageStore
 from tests.support.aws import REGION, create_table
 from tests.support.builders import HANDSET, NOW, sent_message
-from tests.support.fakes import MemoryMessageStore
+from tests.support.fakes import MAX_REPEATS, MemoryMessageStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -52,6 +52,10 @@ def _in_dynamodb(client: DynamoDBClient) -> Subject:
         return unmarshal(answer.get("Item", {}))
 
     return Subject(DynamoMessageStore(client, table, retention_days=RETENTION_DAYS), row)
+
+
+def without(row: Item, name: str) -> Item:
+    return {key: value for key, value in row.items() if key != name}
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +194,31 @@ class TestRecordStatus:
         assert subject.store.record_status(status("failed", detail="d"), now=NOW).row == subject.row("gw-1")
 
     @pytest.mark.parametrize("first", ["sent", "received"])
-    def test_again_changes_nothing(self, subject: Subject, first: str) -> None:
+    def test_again_changes_nothing_but_keeps_that_it_came(self, subject: Subject, first: str) -> None:
         subject.store.record_status(status("sent", detail="x"), now=NOW)
         subject.store.record_status(status("received", detail="x"), now=NOW)
         before = subject.row("gw-1")
         result = subject.store.record_status(status(first, detail="x"), now=NOW + 60)
         assert result.applied is Applied.DUPLICATE
-        assert result.row == subject.row("gw-1") == before
+        assert result.row == subject.row("gw-1")
+        assert without(result.row, "ttl") == without(before, "ttl") | {"repeats": frozenset({f"{LATER} {first}"})}
+
+    def test_again_with_a_greater_detail_keeps_that_it_came(self, subject: Subject) -> None:
+        subject.store.record_status(status("received", detail="x"), now=NOW)
+        subject.store.record_status(status("received", detail="y"), now=NOW + 60)
+        row = subject.row("gw-1")
+        assert (row["detail"], row["repeats"]) == ("y", frozenset({f"{LATER} received"}))
+
+    def test_a_write_that_the_sdk_repeats_is_no_repeat(self, subject: Subject) -> None:
+        for _ in range(2):
+            subject.store.record_status(status("received"), now=NOW)
+        assert "repeats" not in subject.row("gw-1")
+
+    def test_only_so_many_repeats_are_kept(self, subject: Subject) -> None:
+        for second in range(MAX_REPEATS + 5):
+            result = subject.store.record_status(status("received"), now=NOW + second)
+        assert result.row == subject.row("gw-1")
+        assert len(cast("frozenset[str]", result.row["repeats"])) == MAX_REPEATS
 
     def test_accepted_after_our_own_write_is_a_duplicate(self, store: MessageStore) -> None:
         store.record_sent(sent_message(), now=NOW)
@@ -368,8 +390,15 @@ class TestRecordReply:
         assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW)
         before = subject.row("mo-1")
         again = reply(content="Something else")
-        assert not subject.store.record_reply(again, in_reply_to="gw-1", exact=True, now=NOW + 60)
-        assert subject.row("mo-1") == before
+        for _ in range(2):
+            assert not subject.store.record_reply(again, in_reply_to="gw-1", exact=True, now=NOW + 60)
+        kept = {"repeats": frozenset({f"{LATER} reply"})}
+        assert without(subject.row("mo-1"), "ttl") == without(before, "ttl") | kept
+
+    def test_only_so_many_repeats_are_kept(self, subject: Subject) -> None:
+        for second in range(MAX_REPEATS + 5):
+            subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW + second)
+        assert len(cast("frozenset[str]", subject.row("mo-1")["repeats"])) == MAX_REPEATS
 
     @pytest.mark.parametrize("name", ["received", "flying", None])
     def test_is_not_changed_by_a_status_with_its_id(self, subject: Subject, name: str | None) -> None:

@@ -187,9 +187,9 @@ def claim_again_without_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def outcomes_without_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_sending = MemoryLedger._leave_sending
 
-    def leave(ledger: MemoryLedger, claim: Claim, to: State, **changes: Any) -> Record | None:
+    def leave(ledger: MemoryLedger, claim: Claim, to: State, line: Any, **changes: Any) -> Record | None:
         old = ledger.records[claim.key]
-        return leave_sending(ledger, replace(claim, owner=old.owner, attempt=old.attempts), to, **changes)
+        return leave_sending(ledger, replace(claim, owner=old.owner, attempt=old.attempts), to, line, **changes)
 
     monkeypatch.setattr(MemoryLedger, "_leave_sending", leave)
 

@@ -483,7 +483,7 @@ def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def acceptance_is_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
     def patched(self: DynamoLedger, claim: Claim, entry: Entry, gateway_id: str, *, now: float) -> Record | None:
-        return self._leave_sending(claim, State.ACCEPTED, "SET #state = :to, reason = :reason, at = :now", "", now)
+        return self._leave_sending(claim, State.ACCEPTED, "SET #state = :to, reason = :reason", "", {})
 
     monkeypatch.setattr(DynamoLedger, "accepted", patched)
 

@@ -50,6 +50,7 @@ Moment = Literal["before", "after"]
 Hook = Callable[[str, Moment], None]
 
 MAX_UNKNOWN_STATUSES = 20
+MAX_REPEATS = 20
 
 
 def no_hook(_step: str, _moment: Moment) -> None:
@@ -80,12 +81,11 @@ class MemoryLedger(_Steps):
         self.records: dict[str, Record] = {}
         self.ttls: dict[str, int] = {}
         self.other_gateway_ids: dict[str, frozenset[str]] = {}
-        self.late_evidence: dict[str, str] = {}
+        self.history: dict[str, frozenset[str]] = {}
         self.queued_at: dict[str, str] = {}
         self.message_keys: dict[str, frozenset[str]] = {}  # by reference
         self.look_at: dict[str, int] = {}  # of what is undecided
         self.unresolved_at: dict[str, float] = {}
-        self.persons: dict[str, str] = {}  # who settled or reopened a message by hand
 
     def claim(
         self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
@@ -112,6 +112,7 @@ class MemoryLedger(_Steps):
             self.records[entry.key] = new
             self.ttls[entry.key] = entry.ttl
             self.look_at[entry.key] = lease_until + LAPSE_SECONDS
+            self._note(entry.key, now, "claimed")
             if entry.queued_at is not None:
                 self.queued_at.setdefault(entry.key, entry.queued_at)
             return _claim_of(new)
@@ -160,15 +161,18 @@ class MemoryLedger(_Steps):
 
     def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
         with self._step("not_sent"):
-            refused_by = self._leave_sending(claim, State.RETRY, look_at=int(now) + ABANDONED_SECONDS, reason=reason)
+            line = (now, "not_sent", claim.attempt, reason)
+            look_at = int(now) + ABANDONED_SECONDS
+            refused_by = self._leave_sending(claim, State.RETRY, line, look_at=look_at, reason=reason)
             if refused_by is not None and claim.key in self.records:
-                self.late_evidence[claim.key] = f"attempt {claim.attempt} was certainly not sent: {reason}"
+                self._note(claim.key, now, "not_sent_late", claim.attempt, reason)
             return refused_by
 
     def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
         with self._step("rejected"):
             gone = {"destination": None, "segments": None, "masked": False}
-            return self._leave_sending(claim, State.REJECTED, look_at=None, reason=reason, detail=detail, **gone)
+            line = (now, "rejected", claim.attempt, f"{reason} {detail}")
+            return self._leave_sending(claim, State.REJECTED, line, look_at=None, reason=reason, detail=detail, **gone)
 
     def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
         with self._step("unknown"):
@@ -244,7 +248,8 @@ class MemoryLedger(_Steps):
             if gateway_id is not None:
                 del self.look_at[key]
                 new = replace(new, gateway_id=gateway_id, destination=None, segments=None, masked=False)
-            self.records[key], self.persons[key] = new, by
+            self.records[key] = new
+            self._note(key, now, "resolved_sent", words=by)
             return None
 
     def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
@@ -252,7 +257,7 @@ class MemoryLedger(_Steps):
             old = self.records.get(key, _vanished(key))
             if not self._may_resolve(key):
                 return old
-            self._retry_again(old, by, now)
+            self._retry_again(old, "resolved_not_sent", by, now)
             return None
 
     def reopen(self, record: Record, *, by: str, now: float) -> Record | None:
@@ -261,7 +266,7 @@ class MemoryLedger(_Steps):
             same = (old.owner, old.attempts) == (record.owner, record.attempts)
             if not same or old.state is not State.REJECTED or old.unknown_outcomes:
                 return old
-            self._retry_again(old, by, now)
+            self._retry_again(old, "reopened", by, now)
             return None
 
     def _may_resolve(self, key: str) -> bool:
@@ -271,22 +276,30 @@ class MemoryLedger(_Steps):
         after_unknown = old.state in (State.REJECTED, State.EXPIRED) and old.unknown_outcomes > 0
         return old.state is State.UNKNOWN or after_unknown
 
-    def _retry_again(self, old: Record, by: str, now: float) -> None:
+    def _retry_again(self, old: Record, what: str, by: str, now: float) -> None:
         self.records[old.key] = replace(old, state=State.RETRY, lease_until=0, earlier_attempts=old.attempts)
         self.look_at[old.key] = int(now) + ABANDONED_SECONDS
-        self.persons[old.key] = by
+        self._note(old.key, now, what, words=by)
+
+    def _note(self, key: str, now: float, what: str, attempt: int = 0, words: str = "") -> None:
+        line = f"{format_rfc3339(now)} {what} {attempt} {words}"
+        self.history[key] = self.history.get(key, frozenset()) | {line}
 
     def _unknown(self, claim: Claim, reason: str, now: float) -> Record | None:
         outcomes = self.records.get(claim.key, _vanished(claim.key)).unknown_outcomes + 1
         look_at = self.ttls.get(claim.key, int(now) + KEEP_SECONDS) - KEEP_SECONDS + UNRESOLVED_SECONDS
         changes = {"reason": reason, "unknown_at": int(now), "unknown_outcomes": outcomes}
-        return self._leave_sending(claim, State.UNKNOWN, look_at=look_at, **changes)
+        line = (now, "unknown", claim.attempt, reason)
+        return self._leave_sending(claim, State.UNKNOWN, line, look_at=look_at, **changes)
 
-    def _leave_sending(self, claim: Claim, to: State, *, look_at: int | None, **changes: Any) -> Record | None:
+    def _leave_sending(
+        self, claim: Claim, to: State, line: tuple[float, str, int, str], *, look_at: int | None, **changes: Any
+    ) -> Record | None:
         old = self.records.get(claim.key, _vanished(claim.key))
         mine = (old.owner, old.attempts) == (claim.owner, claim.attempt)
         if mine and old.state is State.SENDING:
             self.records[claim.key] = replace(old, state=to, lease_until=0, **changes)
+            self._note(claim.key, *line)
             if look_at is None:
                 self.look_at.pop(claim.key, None)
             else:
@@ -421,17 +434,15 @@ class MemoryMessageStore(_Steps):
             if status in FINAL_STATUSES:
                 self._wait_no_more(key)
             return StatusResult(Applied.APPLIED, dict(row), _contradictory(row))
-        if old.get("status") == status and (callback.detail or "") > str(old.get("detail", "")):
-            self.rows[key] = row = _with_detail(old, callback.detail)
-            if callback.reference:
-                row.setdefault("reference", callback.reference)
-            return StatusResult(Applied.DUPLICATE, dict(row), False)
-        if f"{status}_at" in old:
-            if callback.reference and "reference" not in old:
-                old = self._update(key, now, known, {"reference": callback.reference})
-            return StatusResult(Applied.DUPLICATE, dict(old), False)
-        row = self._update(key, now, known, first)
-        return StatusResult(Applied.STALE, row, _contradictory(row))
+        if f"{status}_at" not in old:
+            row = self._update(key, now, known, first)
+            return StatusResult(Applied.STALE, row, _contradictory(row))
+        repeat = _repeat(old, status, cast("str", old[f"{status}_at"]), format_rfc3339(now))
+        if old["status"] == status and (callback.detail or "") > str(old.get("detail", "")):
+            self.rows[key] = _with_detail(old, callback.detail)
+        if repeat or (callback.reference and "reference" not in old):
+            row = self._update(key, now, known | repeat, {"reference": callback.reference})
+        return StatusResult(Applied.DUPLICATE, dict(self.rows[key]), False)
 
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
         at = format_rfc3339(now)
@@ -456,6 +467,8 @@ class MemoryMessageStore(_Steps):
                 raise IdTakenError(reply.gateway_id)
             if old is None:
                 self._update(reply.gateway_id, now, values, {})
+            elif repeat := _repeat(old, "reply", cast("str", old["received_at"]), at):
+                self._update(reply.gateway_id, now, repeat, {})
             return old is None
 
     def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
@@ -483,6 +496,11 @@ def _awaits(row: Item, awaiting: Awaiting) -> bool:
 
 def _present(values: Mapping[str, Value | None]) -> Item:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _repeat(row: Item, what: str, first_at: str, at: str) -> Item:
+    kept = cast("frozenset[str]", row.get("repeats", frozenset()))
+    return {"repeats": kept | {f"{at} {what}"}} if at != first_at and len(kept) < MAX_REPEATS else {}
 
 
 def _with_detail(row: Item, detail: str | None) -> Item:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +21,13 @@ def facts(ledger: Item | None = None, row: Item | None = None, **more: Any) -> F
     return Facts("k", ledger or {}, row or {}, **more)
 
 
-CLAIMED: Item = {"state": "SENDING", "attempts": 1, "first_claimed_at": at(1), "claimed_at": at(1)}
+def with_history(ledger: Item, *lines: str) -> Item:
+    """The ledger item with these lines of history; each begins with the second."""
+    told = frozenset(at(int(second)) + " " + rest for second, rest in (line.split(" ", 1) for line in lines))
+    return ledger | {"history": cast("frozenset[str]", ledger.get("history", frozenset())) | told}
+
+
+CLAIMED: Item = with_history({"state": "SENDING", "attempts": 1}, "1 claimed 0 ")
 ACCEPTED: Item = CLAIMED | {"state": "ACCEPTED", "accepted_at": at(2), "gateway_id": "gw-1"}
 
 
@@ -95,16 +101,38 @@ def test_a_callback_that_came_too_late_says_why_it_was_ignored() -> None:
 
 
 def test_undocumented_statuses_and_other_ids_come_last_without_a_time() -> None:
-    ledger = ACCEPTED | {"other_gateway_ids": frozenset({"gw-2"}), "late_evidence": "attempt 1 was certainly not sent"}
+    ledger = ACCEPTED | {"other_gateway_ids": frozenset({"gw-2"})}
     lines = timeline(facts(ledger, {"id": "gw-1", "unknown_statuses": frozenset({"teleported"})}))
-    assert [line.at for line in lines[-3:]] == ["", "", ""]
-    assert {word for word in ("gw-2", "teleported", "too late to matter") if any(word in str(x) for x in lines)} == {
-        "gw-2", "teleported", "too late to matter",
-    }  # fmt: skip
+    assert [line.at for line in lines[-2:]] == ["", ""]
+    assert "gw-2" in str(lines[-2])
+    assert "teleported" in str(lines[-1])
+
+
+def test_evidence_after_a_takeover_says_that_it_came_too_late() -> None:
+    ledger = with_history(CLAIMED, "5 unknown 1 owner_lost", "6 not_sent_late 1 connection_refused")
+    assert texts(facts(ledger))[-1] == (
+        "learned too late to matter: try 1 was certainly not sent: the gateway refused the connection"
+    )
+
+
+@pytest.mark.parametrize("what", ["status", "reply"])
+def test_a_callback_that_came_again_is_listed_with_the_reason_it_was_ignored(what: str) -> None:
+    row: Item = {"id": "gw-1", "status": "received", "received_at": at(3), "accepted_at": at(2)}
+    reply: Item = {"id": "r", "in_reply_to": "gw-1", "content": "Yes", "received_at": at(4)}
+    if what == "status":
+        row["repeats"] = frozenset({f"{at(6)} received", f"{at(5)} received"})
+        expected = "callback: received again; ignored, because it was known already"
+    else:
+        reply["repeats"] = frozenset({f"{at(6)} reply", f"{at(5)} reply"})
+        expected = "callback: reply again; ignored, because it was known already"
+    lines = timeline(facts(ACCEPTED, row, replies=(reply,)))
+    assert [(line.at, str(line)) for line in lines[-2:]] == [(at(5), expected), (at(6), expected)]
+    if what == "reply":
+        assert [str(line) for line in timeline(facts(row=reply | {"direction": "MO"}))][1:] == [expected] * 2
 
 
 def test_a_try_that_was_not_sent_says_the_answer_and_the_proof() -> None:
-    ledger = CLAIMED | {"state": "RETRY", "tried_at": at(2), "reason": "throttled (status 429)"}
+    ledger = with_history(CLAIMED, "2 not_sent 1 throttled (status 429)")
     assert texts(facts(ledger))[-1] == (
         "try 1 was certainly not sent: the gateway said that we are too fast (status 429). Why so: refused for its rate"
     )
@@ -112,8 +140,8 @@ def test_a_try_that_was_not_sent_says_the_answer_and_the_proof() -> None:
 
 @pytest.mark.parametrize("word", ["connection_refused", "name_not_resolved", "something_new"])
 def test_what_went_wrong_on_the_wire_has_the_proof_of_its_outcome(word: str) -> None:
-    not_sent = texts(facts(CLAIMED | {"state": "RETRY", "tried_at": at(2), "reason": word}))[-1]
-    unknown = texts(facts(CLAIMED | {"state": "UNKNOWN", "unknown_since": at(2), "reason": word}))[-1]
+    not_sent = texts(facts(with_history(CLAIMED, f"2 not_sent 1 {word}")))[-1]
+    unknown = texts(facts(with_history(CLAIMED, f"2 unknown 1 {word}")))[-1]
     assert not_sent.endswith("no request byte was handed to the socket")
     assert unknown.endswith("bytes left and no status line came back")
 
@@ -126,37 +154,51 @@ def test_every_reason_of_the_classification_has_words(row: Any) -> None:
 
 
 def test_a_lost_sender_and_giving_up_and_expiry() -> None:
-    lost = texts(facts(CLAIMED | {"state": "UNKNOWN", "unknown_since": at(9), "reason": "owner_lost"}))[-1]
+    lost = texts(facts(with_history(CLAIMED, "9 unknown 1 owner_lost")))[-1]
     assert "ended before it could write down" in lost
-    gone = CLAIMED | {
-        "state": "REJECTED", "attempts": 10, "rejected_at": at(9), "reason": "attempts_exhausted",
-        "detail": "send_failed (status 500)",
-    }  # fmt: skip
-    assert "given up after 10 tries, certainly not sent" in texts(facts(gone))[-1]
+    gone = with_history(CLAIMED, "9 rejected 10 attempts_exhausted send_failed (status 500)")
+    assert (
+        "given up with try 10, certainly not sent; last: the gateway said that it could not queue it"
+        in texts(facts(gone))[-1]
+    )
     assert texts(facts({"state": "EXPIRED", "expired_at": at(9)})) == ["not sent: its expires_at had passed"]
 
 
-def test_the_one_reason_is_told_with_the_outcome_it_belongs_to() -> None:
-    ledger = ACCEPTED | {
-        "tried_at": at(2), "unknown_since": at(4), "reason": "timed_out", "accepted_at": at(8),
-        "settled_by": "callback", "attempts": 2, "claimed_at": at(3),
-    }  # fmt: skip
+def test_of_many_tries_each_has_its_answer_and_its_reason() -> None:
+    ledger = with_history(
+        ACCEPTED | {"accepted_at": at(8), "settled_by": "callback", "attempts": 3},
+        "2 not_sent 1 throttled (status 429)",
+        "3 claimed 0 ",
+        "4 not_sent 2 unreachable",
+        "5 claimed 0 ",
+        "6 unknown 3 timed_out",
+    )
     told = texts(facts(ledger))
-    assert told[1] == "a try was certainly not sent"
-    assert told[2] == "claimed again: try 2"
-    assert told[3].startswith("the outcome of a try is unknown: the gateway did not answer in time")
-    assert told[4].startswith("a callback with our reference proved")
+    starts = [
+        "taken from the queue", "try 1 was certainly not sent: the gateway said that we are too fast",
+        "claimed again: try 2", "try 2 was certainly not sent: the gateway could not be reached",
+        "claimed again: try 3", "the outcome of try 3 is unknown: the gateway did not answer in time",
+        "a callback with our reference proved",
+    ]  # fmt: skip
+    assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
+
+
+def test_a_refusal_says_what_the_gateway_answered() -> None:
+    told = texts(facts(with_history(CLAIMED, "2 rejected 1 rejected rejected (status 400)")))[-1]
+    assert told.startswith(
+        "try 1 was certainly not sent, and is not tried again: the gateway refused it (status 400). Why so: "
+    )
 
 
 def test_what_persons_did_is_told_with_who_and_when() -> None:
-    ledger = CLAIMED | {
-        "state": "RETRY", "resolved_at": at(5), "resolved_by": "alex", "resolved_as": "not_sent",
-        "reopened_at": at(6), "reopened_by": "kim",
-    }  # fmt: skip
-    told = texts(facts(ledger))
-    assert told[-2:] == [
+    ledger = with_history(
+        CLAIMED, "5 resolved_not_sent 0 alex", "6 reopened 0 kim lee", "7 reopened 0 alex", "8 resolved_sent 0 kim"
+    )
+    assert texts(facts(ledger))[-4:] == [
         "alex settled that it was not sent, so it may be sent again",
-        "kim let it be tried again",
+        "kim lee let it be tried again",
+        "alex let it be tried again",
+        "kim settled that it was sent",
     ]
 
 

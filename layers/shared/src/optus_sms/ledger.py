@@ -17,6 +17,9 @@ Items: ``msg#<key>``, one message; ``ref#<reference>``, the keys behind a sender
 ambiguous for good, and then no more are kept); ``health#gateway`` belongs to `optus_sms.health`. No message text; the
 destination only until the outcome is known, so that a late callback can complete the conversation.
 
+``history`` holds a line for each claim, each outcome but acceptance, and each act of a person (`steps` reads them), in
+writes that happen anyway: of many tries every one can be explained.
+
 While nothing is decided (SENDING, RETRY, UNKNOWN, and ACCEPTED without an id), a record has ``undecided`` and
 ``look_at``, and is listed in the sparse index of these names for `optus_sms.reconciling`.
 """
@@ -114,6 +117,32 @@ class Claim:
     earlier_attempts: int = 0  # before a person let it be tried again; they don't count towards the most there may be
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a record's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for what a person did.
+
+    ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (why); ``not_sent_late`` (why; learned
+    after a takeover, changed nothing); ``rejected`` (the dead letter's reason, then why); ``resolved_sent``,
+    ``resolved_not_sent`` and ``reopened`` (who).
+    """
+
+    at: str
+    what: str
+    attempt: int
+    words: str
+
+
+def steps(item: Item) -> list[Step]:
+    """What happened to the message of a ledger item, in time order."""
+    found: list[Step] = []
+    for line in sorted(cast("frozenset[str]", item.get("history", frozenset()))):
+        at, what, attempt, words = line.split(" ", 3)
+        # A claim is written before anybody knows which one it is.
+        claims = sum(step.what == "claimed" for step in found) + 1
+        found.append(Step(at, what, claims if what == "claimed" else int(attempt), words))
+    return found
+
+
 class Ledger(Protocol):
     """What the use cases need; every implementation passes tests/contract/test_ledger.py.
 
@@ -209,20 +238,19 @@ class DynamoLedger:
             seen = {":unknown": State.UNKNOWN, ":seen_owner": after.owner, ":seen_attempts": after.attempts}
         before = self._write(
             entry.key,
-            "SET #state = :sending, #owner = :owner, lease_until = :lease_until, claimed_at = :now, #ttl = :ttl,"
+            "SET #state = :sending, #owner = :owner, lease_until = :lease_until, #ttl = :ttl,"
             " payload_sha256 = :payload, on_unknown = if_not_exists(on_unknown, :on_unknown),"
-            " first_claimed_at = if_not_exists(first_claimed_at, :now),"
             " destination = :destination, #segments = :segments, masked = :masked,"
             " undecided = :undecided, look_at = :look_at"
             + (", #reference = :reference" if entry.reference else "")
             + (", queued_at = if_not_exists(queued_at, :queued_at)" if entry.queued_at else "")
-            + " ADD attempts :one",
+            + " ADD attempts :one, history :history",
             may_claim,
             {
                 ":sending": State.SENDING,
                 ":owner": owner,
                 ":lease_until": lease_until,
-                ":now": format_rfc3339(now),
+                ":history": _line(now, "claimed"),
                 ":ttl": entry.ttl,
                 ":payload": entry.payload_sha256,
                 ":on_unknown": entry.on_unknown,
@@ -317,15 +345,18 @@ class DynamoLedger:
         refused_by = self._leave_sending(
             claim,
             State.RETRY,
-            "SET #state = :to, reason = :reason, tried_at = :now, undecided = :undecided, look_at = :look_at"
-            " REMOVE lease_until",
+            "SET #state = :to, reason = :reason, undecided = :undecided, look_at = :look_at"
+            " REMOVE lease_until ADD history :history",
             reason,
-            now,
-            {":undecided": shard(State.RETRY, claim.key), ":look_at": int(now) + ABANDONED_SECONDS},
+            {
+                ":history": _line(now, "not_sent", claim.attempt, reason),
+                ":undecided": shard(State.RETRY, claim.key),
+                ":look_at": int(now) + ABANDONED_SECONDS,
+            },
         )
         if refused_by is not None:
-            evidence = f"attempt {claim.attempt} was certainly not sent: {reason}"
-            self._write(claim.key, "SET late_evidence = :text", "attribute_exists(pk)", {":text": evidence})
+            evidence = _line(now, "not_sent_late", claim.attempt, reason)
+            self._write(claim.key, "ADD history :history", "attribute_exists(pk)", {":history": evidence})
         return refused_by
 
     def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
@@ -334,10 +365,13 @@ class DynamoLedger:
             claim,
             State.REJECTED,
             "SET #state = :to, reason = :reason, detail = :detail, rejected_at = :now"
-            " REMOVE lease_until, destination, #segments, masked, undecided, look_at",
+            " REMOVE lease_until, destination, #segments, masked, undecided, look_at ADD history :history",
             reason,
-            now,
-            {":detail": detail},
+            {
+                ":now": format_rfc3339(now),
+                ":detail": detail,
+                ":history": _line(now, "rejected", claim.attempt, f"{reason} {detail}"),
+            },
         )
 
     def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
@@ -347,10 +381,12 @@ class DynamoLedger:
             State.UNKNOWN,
             # The item's `ttl` counts from its claim or its schedule, and so does the time until it is unresolved.
             "SET #state = :to, reason = :reason, unknown_at = :at, unknown_since = :now, undecided = :undecided,"
-            " look_at = if_not_exists(#ttl, :ttl) - :earlier REMOVE lease_until ADD unknown_outcomes :one",
+            " look_at = if_not_exists(#ttl, :ttl) - :earlier"
+            " REMOVE lease_until ADD unknown_outcomes :one, history :history",
             reason,
-            now,
             {
+                ":now": format_rfc3339(now),
+                ":history": _line(now, "unknown", claim.attempt, reason),
                 ":at": int(now),
                 ":one": 1,
                 ":undecided": shard(State.UNKNOWN, claim.key),
@@ -430,11 +466,13 @@ class DynamoLedger:
 
     def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> Record | None:
         """See `Ledger.resolve_sent`."""
-        update = (
-            "SET #state = :accepted, accepted_at = if_not_exists(accepted_at, :now), settled_by = :person,"
-            " resolved_as = :sent, resolved_by = :by, resolved_at = :now"
-        )
-        values: dict[str, Value | None] = {":accepted": State.ACCEPTED, ":person": "person", ":sent": "sent"}
+        update = "SET #state = :accepted, accepted_at = if_not_exists(accepted_at, :now), settled_by = :person"
+        values: dict[str, Value | None] = {
+            ":accepted": State.ACCEPTED,
+            ":person": "person",
+            ":now": format_rfc3339(now),
+            ":history": _line(now, "resolved_sent", words=by),
+        }
         if gateway_id is None:  # a late callback can still tell the id
             update += ", undecided = :undecided, look_at = :look_at REMOVE lease_until"
             values |= {
@@ -446,28 +484,26 @@ class DynamoLedger:
                 ", gateway_id = :gateway_id REMOVE lease_until, destination, #segments, masked, undecided, look_at"
             )
             values |= {":gateway_id": gateway_id}
-        return self._resolve(key, update, values, by, now)
+        return self._resolve(key, update, values)
 
     def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
         """See `Ledger.resolve_not_sent`."""
         return self._resolve(
             key,
-            "SET #state = :retry, resolved_as = :not_sent, resolved_by = :by, resolved_at = :now,"
-            " earlier_attempts = attempts, undecided = :undecided, look_at = :look_at REMOVE lease_until",
+            "SET #state = :retry, earlier_attempts = attempts, undecided = :undecided, look_at = :look_at"
+            " REMOVE lease_until",
             {
                 ":retry": State.RETRY,
-                ":not_sent": "not_sent",
                 ":undecided": shard(State.RETRY, key),
                 ":look_at": int(now) + ABANDONED_SECONDS,
+                ":history": _line(now, "resolved_not_sent", words=by),
             },
-            by,
-            now,
         )
 
-    def _resolve(self, key: str, update: str, values: dict[str, Value | None], by: str, now: float) -> Record | None:
+    def _resolve(self, key: str, update: str, values: dict[str, Value | None]) -> Record | None:
         before = self._write(
             key,
-            update,
+            update + " ADD history :history",
             "attribute_not_exists(gateway_id)"
             " AND (#state = :unknown OR (#state IN (:rejected, :expired) AND unknown_outcomes > :none))",
             {
@@ -475,8 +511,6 @@ class DynamoLedger:
                 ":rejected": State.REJECTED,
                 ":expired": State.EXPIRED,
                 ":none": 0,
-                ":by": by,
-                ":now": format_rfc3339(now),
                 **values,
             },
         )
@@ -486,8 +520,8 @@ class DynamoLedger:
         """See `Ledger.reopen`."""
         before = self._write(
             record.key,
-            "SET #state = :retry, reopened_by = :by, reopened_at = :now, earlier_attempts = attempts,"
-            " undecided = :undecided, look_at = :look_at",
+            "SET #state = :retry, earlier_attempts = attempts,"
+            " undecided = :undecided, look_at = :look_at ADD history :history",
             "#state = :rejected AND #owner = :owner AND attempts = :attempts"
             " AND attribute_not_exists(unknown_outcomes)",
             {
@@ -495,16 +529,15 @@ class DynamoLedger:
                 ":rejected": State.REJECTED,
                 ":owner": record.owner,
                 ":attempts": record.attempts,
-                ":by": by,
-                ":now": format_rfc3339(now),
                 ":undecided": shard(State.RETRY, record.key),
                 ":look_at": int(now) + ABANDONED_SECONDS,
+                ":history": _line(now, "reopened", words=by),
             },
         )
         return _record(record.key, before.item) if isinstance(before, _Refusal) else None
 
     def _leave_sending(
-        self, claim: Claim, to: State, update: str, reason: str, now: float, more: dict[str, Value] | None = None
+        self, claim: Claim, to: State, update: str, reason: str, more: dict[str, Value]
     ) -> Record | None:
         before = self._write(
             claim.key,
@@ -513,11 +546,10 @@ class DynamoLedger:
             {
                 ":to": to,
                 ":reason": reason,
-                ":now": format_rfc3339(now),
                 ":sending": State.SENDING,
                 ":owner": claim.owner,
                 ":attempt": claim.attempt,
-                **(more or {}),
+                **more,
             },
         )
         if not isinstance(before, _Refusal):
@@ -554,6 +586,11 @@ class DynamoLedger:
     def _read(self, pk: str) -> Item:
         answer = self._client.get_item(TableName=self._table_name, Key={"pk": {"S": pk}}, ConsistentRead=True)
         return unmarshal(answer.get("Item", {}))
+
+
+def _line(now: float, what: str, attempt: int = 0, words: str = "") -> frozenset[str]:
+    """A line of the history (`steps`), as the set of one that ADD takes; the SDK's repeat of a write adds no second."""
+    return frozenset({f"{format_rfc3339(now)} {what} {attempt} {words}"})
 
 
 def _record(key: str, item: Item) -> Record:

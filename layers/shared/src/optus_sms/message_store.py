@@ -31,6 +31,7 @@ AWAITING_INDEX: Final = "awaiting-index"
 FIRST_LOOK_SECONDS: Final = 86_400  # after it was sent: most final statuses come within minutes
 MATCH_SECONDS: Final = 600  # until a callback whose message was not found is looked at again
 _MAX_UNKNOWN_STATUSES: Final = 20
+_MAX_REPEATS: Final = 20  # kept of a gateway that doesn't stop
 _NO_REPLY: Final = "(attribute_not_exists(#direction) OR #direction = :direction)"
 
 
@@ -83,7 +84,7 @@ class MessageStore(Protocol):
         """The sender's half of an MT row; repeatable."""
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
-        """One status callback: one write; two when it is stale and its status, or a greater detail of it, is new.
+        """One status callback: one write; two when it does not win: it is stale, or was there and goes to ``repeats``.
 
         `IdTakenError` if the id is a reply's.
         """
@@ -107,7 +108,7 @@ class MessageStore(Protocol):
         """Look no more at a row that still waits for this, and note since when. A late callback still counts."""
 
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
-        """An MO row, once per id; False if it was there. `IdTakenError` if the id is a message we sent."""
+        """An MO row, once per id; False if it was there: ``repeats`` keeps when. `IdTakenError` if we sent that id."""
 
     def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
         """The gateway id of the latest MT to a handset in that time that can be replied to (not masked), if any."""
@@ -184,24 +185,34 @@ class DynamoMessageStore:
                 ),
             )
         except _RefusedError as refused:
-            if refused.row.get("status") == status and (callback.detail or "") > str(refused.row.get("detail", "")):
-                return StatusResult(Applied.DUPLICATE, self._keep_greater_detail(callback, refused.row), False)
-            if seen in refused.row:
-                row = refused.row
-                if callback.reference and "reference" not in row:  # a repeat may be the first one to have it
-                    row = self._update(callback.gateway_id, common, reference)
-                return StatusResult(Applied.DUPLICATE, row, False)
-            row = self._update(callback.gateway_id, common, reference | {seen: at})
-            return StatusResult(Applied.STALE, row, _contradictory(row))
+            return self._record_loser(callback, status, refused.row, now)
         return StatusResult(Applied.APPLIED, row, _contradictory(row))
 
-    def _keep_greater_detail(self, callback: StatusCallback, row: Item) -> Item:
+    def _record_loser(self, callback: StatusCallback, status: str, row: Item, now: float) -> StatusResult:
+        """A status that the row has already, or that is less than what it has."""
+        at, seen = format_rfc3339(now), f"{status}_at"
+        common: dict[str, Value | None] = {"direction": "MT", "ttl": self._ttl(now)}
+        reference: dict[str, Value | None] = {"reference": callback.reference}
+        if seen not in row:
+            row = self._update(callback.gateway_id, common, reference | {seen: at})
+            return StatusResult(Applied.STALE, row, _contradictory(row))
+        repeat = _repeat(row, status, first_at=str(row[seen]), at=at)
+        if row["status"] == status and (callback.detail or "") > str(row.get("detail", "")):
+            row = self._keep_greater_detail(callback, row, common, repeat)
+        elif repeat or (callback.reference and "reference" not in row):  # a repeat may be the first one to have it
+            row = self._update(callback.gateway_id, common, reference, add=repeat)
+        return StatusResult(Applied.DUPLICATE, row, False)
+
+    def _keep_greater_detail(
+        self, callback: StatusCallback, row: Item, common: dict[str, Value | None], repeat: dict[str, Value | None]
+    ) -> Item:
         """The row has this very status, with a smaller detail or none: the greater text stays, in whatever order."""
         try:
             return self._update(
                 callback.gateway_id,
-                {"detail": callback.detail},
+                common | {"detail": callback.detail},
                 {"reference": callback.reference},
+                add=repeat,
                 condition="status_rank = :same AND (attribute_not_exists(#detail) OR #detail < :detail)",
                 values={":same": row["status_rank"]},
             )
@@ -304,6 +315,9 @@ class DynamoMessageStore:
                 raise
             if refused_by.get("direction") != "MO":
                 raise IdTakenError(reply.gateway_id) from None
+            first_at, at = str(refused_by.get("received_at", "")), format_rfc3339(now)
+            if repeat := _repeat(refused_by, "reply", first_at=first_at, at=at):
+                self._update(reply.gateway_id, {"ttl": self._ttl(now)}, {}, add=repeat)
             return False
         return True
 
@@ -380,6 +394,15 @@ class DynamoMessageStore:
 
     def _ttl(self, now: float) -> int:
         return int(now) + self._keep_seconds
+
+
+def _repeat(row: Item, what: str, *, first_at: str, at: str) -> dict[str, Value | None]:
+    """What keeps that a callback came again: a line ``<time> <what>``.
+
+    Empty if it is the first one, whose write the SDK repeated because the answer was lost, or if there are enough.
+    """
+    kept = cast("frozenset[str]", row.get("repeats", frozenset()))
+    return {"repeats": frozenset({f"{at} {what}"})} if at != first_at and len(kept) < _MAX_REPEATS else {}
 
 
 def _contradictory(row: Item) -> bool:
