@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 BATCH: Final = 10  # SQS's most
+SQS_COUNTS_AFTER_SECONDS: Final = 60
+"""SQS's counts of a queue are right a minute after the last message was sent to it (its API reference says so)."""
 _TRIES: Final = 5  # of what SQS did not take from a batch through no fault of the message
 _MOST_SHOWN: Final = 20
 
@@ -139,6 +141,9 @@ class Journal:
     def __init__(self, path: Path, stack_id: str) -> None:
         self.path, self._stack_id = path, stack_id
         self.run = ""
+        self.idle_seconds = 0.0
+        """Since somebody wrote to it before."""
+        self._began = False
         self.queued: set[str] = set()
         self.uncertain: set[str] = set()
 
@@ -157,6 +162,7 @@ class Journal:
                 f"Another process is queueing this file ({self.path} is locked).", "Wait for its end.", Exit.USAGE
             ) from None
         try:
+            self.idle_seconds = time.time() - self.path.stat().st_mtime
             self._load()
         except BaseException:
             self._file.close()
@@ -166,6 +172,8 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._began:  # a file that was refused leaves nothing behind
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
     def key_of(self, line: str, occurrence: int) -> str:
@@ -174,6 +182,7 @@ class Journal:
 
     def queueing(self, keys: Sequence[str]) -> None:
         """Written before a batch: from now on nobody knows, until `done`."""
+        self._began = True
         self._append({"queueing": list(keys)})
 
     def done(self, keys: Sequence[str]) -> None:
@@ -194,7 +203,7 @@ class Journal:
             self.run = f"file-{uuid.uuid4().hex[:10]}"
             self._append({"journal": 1, "stack": self._stack_id, "run": self.run})
             return
-        self.run = self._run_of(head)
+        self.run, self._began = self._run_of(head), bool(entries)
         pending: set[str] = set()
         for line in entries:
             try:

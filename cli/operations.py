@@ -74,8 +74,8 @@ def health_of(target: Target) -> Health:
         credentials=record.credentials,
         sending=sending,
         paused_by=by if sending == "paused" else "",
-        dead_letters=_counts(target, target.outputs["DeadLetterQueueUrl"])["waiting"],
-        **_counts(target, target.outputs["OutboundQueueUrl"]),
+        dead_letters=queue_counts(target, target.outputs["DeadLetterQueueUrl"])["waiting"],
+        **queue_counts(target, target.outputs["OutboundQueueUrl"]),
     )
 
 
@@ -132,6 +132,7 @@ def _forget_own_pause(target: Target) -> None:
             raise
 
 
-def _counts(target: Target, url: str) -> dict[str, int]:
+def queue_counts(target: Target, url: str) -> dict[str, int]:
+    """How many messages of a queue are waiting, in flight and delayed: approximately, as SQS says."""
     answer: Any = target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_WAITING.values()))  # type: ignore[arg-type]
     return {name: int(answer["Attributes"].get(attribute, 0)) for name, attribute in _WAITING.items()}

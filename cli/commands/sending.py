@@ -15,6 +15,7 @@ from cli.context import Context, with_context
 from cli.errors import CliError, Exit
 from cli.explain import TONES, Facts, Standing, next_step, standing, timeline
 from cli.messages import (
+    SQS_COUNTS_AFTER_SECONDS,
     Journal,
     Ready,
     check,
@@ -26,6 +27,7 @@ from cli.messages import (
     stopping_between_batches,
     wrong_lines,
 )
+from cli.operations import queue_counts
 from cli.output import one_line
 from optus_sms.errors import InvalidMessageError
 from optus_sms.times import format_rfc3339
@@ -47,6 +49,7 @@ ENDS: Final = {
 @click.option("--file", "path", type=click.Path(path_type=Path), help="JSON lines instead: a message in each.")
 @click.option("--journal", type=click.Path(path_type=Path), help="Of --file: what is queued. [default: FILE.journal]")
 @click.option("--skip-invalid", is_flag=True, help="Of --file: queue the valid lines although others are not.")
+@click.option("--queue-uncertain", is_flag=True, help="Of --file: also what may be on the queue after a kill.")
 @click.option("--dry-run", is_flag=True, help="Only check, and show parts, encoding and what would be queued.")
 @click.option("--follow", is_flag=True, help="Show what happens to it until its final status.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to --follow.")
@@ -69,6 +72,7 @@ def send(
     path: Path | None,
     journal: Path | None,
     skip_invalid: bool,
+    queue_uncertain: bool,
     dry_run: bool,
     follow: bool,
     timeout: float,
@@ -81,7 +85,8 @@ def send(
         given = [name for name, value in fields.items() if value is not None]
         if to is not None or given or follow:
             raise click.UsageError("--file takes all fields from its lines, and can't be followed.")
-        _send_file(context, path, journal or path.with_name(path.name + ".journal"), dry_run, skip_invalid)
+        journal = journal or path.with_name(path.name + ".journal")
+        _send_file(context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain)
         return
     if to is None or text is None:
         raise click.UsageError("Give TO and TEXT, or --file.")
@@ -121,20 +126,23 @@ def _show_dry_run(context: Context, ready: Ready) -> None:
     out.line("would queue: " + one_line(json.dumps(json.loads(ready.body), ensure_ascii=False)))
 
 
-def _send_file(context: Context, path: Path, journal_path: Path, dry_run: bool, skip_invalid: bool) -> None:
+def _send_file(
+    context: Context, path: Path, journal_path: Path, dry_run: bool, *, skip_invalid: bool, queue_uncertain: bool
+) -> None:
     if dry_run:
         _dry_run_file(context, path, skip_invalid)
         return
     with Journal(journal_path, context.target.stack_id) as journal:
         ready, wrong = read_lines(path, journal.key_of)
         _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
-        _settle_uncertain(context, journal)
-        waiting = [message for message in ready if message.key not in journal.queued]
-        earlier = len(ready) - len(waiting)
+        held = set() if queue_uncertain else _held(context, journal)
+        waiting = [message for message in ready if message.key not in journal.queued | held]
+        earlier = sum(message.key in journal.queued for message in ready)
         if earlier:
             context.out.note(f"{earlier} of {len(ready)} were queued before, by {journal.path}.")
         refused = _queue_with_progress(context, waiting, journal)
-    _report_file(context, journal, {"queued": len(waiting) - len(refused), "earlier": earlier}, refused, wrong)
+    counts = {"queued": len(waiting) - len(refused), "earlier": earlier, "held": len(held)}
+    _report_file(context, journal, counts, refused, wrong)
 
 
 def _dry_run_file(context: Context, path: Path, skip_invalid: bool) -> None:
@@ -156,18 +164,20 @@ def _refuse_wrong(path: Path, wrong: dict[int, str], *, skip_invalid: bool) -> N
         )
 
 
-def _settle_uncertain(context: Context, journal: Journal) -> None:
-    """Of a batch during which an earlier run was killed: what the ledger knows was queued."""
+def _held(context: Context, journal: Journal) -> set[str]:
+    """Of a batch during which an earlier run was killed: what may be on the queue, and must not be put there again.
+
+    What the ledger knows was queued; what it doesn't, while the queue is empty, was not.
+    """
+    if not journal.uncertain:
+        return set()
+    counts = queue_counts(context.target, context.url("OutboundQueueUrl"))
+    nobody_waits = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
+    # Read after the counts: whoever took a message from the queue since then has written its record.
     known = [key for key in sorted(journal.uncertain) if context.tables.ledger_item(key)]
     if known:
         journal.done(known)
-    unsettled = journal.uncertain - set(known)
-    if unsettled:
-        context.out.note(
-            f"{len(unsettled)} may be on the queue already, because an earlier run was killed; they are queued "
-            "under the same message_id, so each is sent once.",
-            "unsure",
-        )
+    return set() if nobody_waits else journal.uncertain - set(known)
 
 
 def _queue_with_progress(context: Context, waiting: list[Ready], journal: Journal) -> list[str]:
@@ -187,7 +197,14 @@ def _report_file(
         out.note(f"Invalid lines left out: {len(wrong)}.", "unsure")
     if refused:
         out.note(f"SQS did not take {len(refused)}; the same command tries them again.", "bad")
-    if refused or wrong:
+    if counts["held"]:
+        out.note(
+            f"{counts['held']} may be on the queue already, because an earlier run was killed; they were not queued "
+            "again. The same command settles it a minute later, as soon as the queue is empty (`health`). To queue "
+            "them at once, under the same message_id, so that each is still sent once, add --queue-uncertain.",
+            "unsure",
+        )
+    if refused or wrong or counts["held"]:
         raise SystemExit(int(Exit.NOT_ALL))
     if counts["earlier"] and not counts["queued"]:
         out.note(f"To queue all of it once more, as new messages, remove {journal.path}.")
