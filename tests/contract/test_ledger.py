@@ -890,6 +890,15 @@ class TestGiveUp:
         claim(subject.ledger)
         assert subject.ledger.count_undecided(State.SENDING) == 1
 
+    def test_of_an_acceptance_whose_claim_vanished(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        subject.delete("message-1")
+        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        assert subject.ledger.count_undecided(State.ACCEPTED) == 0
+
     def test_is_refused_when_somebody_claimed_it_meanwhile(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.RETRY)
         record = subject.record("message-1")

@@ -430,15 +430,16 @@ class DynamoLedger:
 
     def give_up(self, record: Record, *, now: float) -> bool:
         """See `Ledger.give_up`."""
+        same = "#owner = :owner AND attempts = :attempts" if record.owner else "attribute_not_exists(#owner)"
         before = self._write(
             record.key,
             "SET unresolved_at = :now REMOVE undecided, look_at",
-            "#state = :state AND #owner = :owner AND attempts = :attempts AND attribute_exists(undecided)",
+            f"#state = :state AND {same} AND attribute_exists(undecided)",
             {
                 ":now": format_rfc3339(now),
                 ":state": record.state,
-                ":owner": record.owner,
-                ":attempts": record.attempts,
+                ":owner": record.owner or None,
+                ":attempts": record.attempts or None,
             },
         )
         return not isinstance(before, _Refusal)
