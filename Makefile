@@ -45,6 +45,10 @@ test-deep: $(READY) ## the long suites: model, schedules, kill tests (several mi
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
 	@$(BIN)/pytest -m docker
 
+.PHONY: bench
+bench: $(READY) ## the ratios that show the speed, against their limits and the baseline (minutes; QUICK=1: one; SAVE=1: new baseline)
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
+
 .PHONY: build
 build: $(READY) ## what `sam deploy` ships, into .aws-sam/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build

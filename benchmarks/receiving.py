@@ -1,0 +1,64 @@
+"""ReceiveCallbackFunction: CPU of a status callback, and what it costs in calls."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.handlers import Context, aws_in_process, load, silent, status_callback
+from benchmarks.sending import Progress
+from benchmarks.side_by_side import Arm, Figure, measure, ratio
+
+_AT_ONCE = 50
+
+
+def cpu(*, passes: int, progress: Progress) -> Iterator[Figure]:
+    """CPU of a status callback, its log line and metrics included, against the bare table write."""
+    progress("CPU of a status callback")
+    app, event = load("receive_callback"), status_callback()
+    (write,), client = _table_writes(app, event), app.receiver().messages._client
+
+    def callbacks() -> None:
+        for _ in range(_AT_ONCE):
+            app.lambda_handler(event, Context())
+
+    def writes() -> None:
+        for _ in range(_AT_ONCE):
+            client.update_item(**write)
+
+    arms = [Arm("callback", callbacks, units=_AT_ONCE), Arm("write", writes, units=_AT_ONCE)]
+    with silent():
+        over_http = measure(arms, passes=passes, timer=time.process_time)
+        with aws_in_process():
+            in_process = measure(arms, passes=passes, timer=time.process_time)
+    yield Figure("CPU of a status callback", ratio(over_http, "callback", "write"), 1.4, "of the bare table write")
+    name = "CPU of a status callback, no network"
+    yield Figure(name, ratio(in_process, "callback", "write"), note="the same, the write answered in process")
+
+
+def calls(*, progress: Progress) -> Iterator[Figure]:
+    """AWS calls of a warm sandbox for a status callback."""
+    progress("calls of a status callback")
+    app, event, seen = load("receive_callback"), status_callback(), Counter[str]()
+    with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
+        app.lambda_handler(event, Context())
+        seen.clear()
+        answer = app.lambda_handler(event, Context())
+    assert answer["statusCode"] == 200
+    yield Figure("table writes of a status callback", seen.pop("UpdateItem"), 1)
+    yield Figure("other AWS calls of a status callback", seen.total(), 0)
+
+
+def _table_writes(app: Any, event: dict[str, Any]) -> list[dict[str, Any]]:
+    asked: list[dict[str, Any]] = []
+
+    def record(target: str, body: bytes) -> None:
+        if target.endswith("UpdateItem"):
+            asked.append(json.loads(body))
+
+    with silent(), aws_in_process(record):
+        app.lambda_handler(event, Context())
+    return asked

@@ -1,0 +1,55 @@
+"""`make bench`: the ratios of this project side by side, against their limits and the committed baseline."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from benchmarks import receiving, sending
+from benchmarks.handlers import set_environment
+from benchmarks.servers import Servers, running
+from benchmarks.side_by_side import Figure, table, worse_than
+
+BASELINE: Final = Path(__file__).with_name("baseline.json")
+TOLERANCE: Final = 0.15  # the machine is noisy
+
+
+def main() -> int:
+    """The exit status: 1 when a limit is exceeded or a ratio got worse than the baseline."""
+    started, quick = time.monotonic(), os.environ.get("QUICK", "") not in ("", "0")
+    baseline: dict[str, float] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    with running() as servers:
+        set_environment(servers)
+        figures = list(_figures(servers, quick=quick))
+    _progress("")
+    print(table(figures, baseline))
+    worse = worse_than(figures, baseline, TOLERANCE)
+    exceeded = [figure.name for figure in figures if not figure.holds]
+    print(f"\n{time.monotonic() - started:.0f} s. Each ratio is the median of side-by-side passes on this machine.")
+    if os.environ.get("SAVE"):
+        BASELINE.write_text(json.dumps({figure.name: round(figure.value, 3) for figure in figures}, indent=2) + "\n")
+        print(f"Saved as {BASELINE.name}.")
+        return 0
+    print(f"Worse than the baseline by more than {TOLERANCE:.0%}: {'; '.join(worse) or 'nothing'}.")
+    print(f"Over their limit: {', '.join(exceeded) or 'none'}.")
+    return 1 if worse or exceeded else 0
+
+
+def _figures(servers: Servers, *, quick: bool) -> Iterator[Figure]:
+    yield from sending.batches(servers, passes=5 if quick else 21, progress=_progress)
+    yield from sending.cpu(servers, passes=9 if quick else 41, progress=_progress)
+    yield from receiving.cpu(passes=9 if quick else 41, progress=_progress)
+    yield from sending.calls(servers, progress=_progress)
+    yield from receiving.calls(progress=_progress)
+    yield from sending.scale(servers, most=1_000 if quick else 10_000, progress=_progress)
+
+
+def _progress(what: str) -> None:
+    """One line, rewritten; nothing where nobody looks."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,140 @@
+"""SendMessageFunction: wall time of a batch, CPU of a message, and what a message costs in calls."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, Final
+
+import certifi
+import requests
+
+from benchmarks.handlers import Context, aws_in_process, batch, load, silent
+from benchmarks.servers import GATEWAY_SECRET, Servers
+from benchmarks.side_by_side import Arm, Figure, measure, ratio
+
+Progress = Callable[[str], None]
+_AUTH: Final = (GATEWAY_SECRET["application"], GATEWAY_SECRET["password"])
+BATCH_LIMITS: Final = {("warm", 10, 100): 1.3, ("fresh TLS", 10, 100): 1.6}
+"""Of the gateway's own time: connections, messages, milliseconds."""
+
+
+def batches(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure]:
+    """Wall time of one invocation against the gateway's own time, table writes answered in process."""
+    for size, delay in ((10, 100), (1, 100), (100, 100), (10, 20), (10, 500)):
+        progress(f"batch of {size} at a gateway that takes {delay} ms")
+        yield from _batch(servers, size, delay, passes if size < 100 else max(3, passes // 3))
+
+
+def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Figure]:
+    warm = _sender(f"{servers.gateway}/{delay}")
+    fresh = _sender(f"{servers.gateway_tls}/{delay}", roots=servers)
+    event = batch(size)
+    arms = [
+        Arm("gateway", lambda: time.sleep(delay / 1000)),
+        Arm("warm", lambda: warm.lambda_handler(batch(size), Context())),
+        Arm("fresh TLS", lambda: fresh.lambda_handler(batch(size), Context()), _hang_up(fresh)),
+    ]
+    if size <= 10:  # one after the other: a hundred take ten seconds
+        arms.append(Arm("tutorial", lambda: _tutorial(event, f"{servers.gateway}/{delay}/messages")))
+    with silent(), aws_in_process():
+        seconds = measure(arms, passes=passes, timer=time.perf_counter)
+    for arm in arms[1:]:
+        limit = BATCH_LIMITS.get((arm.name, size, delay))
+        name = f"batch of {size:3}, gateway {delay:3} ms, {arm.name}"
+        yield Figure(name, ratio(seconds, arm.name, "gateway"), limit, "of the gateway's own time")
+
+
+def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure]:
+    """CPU of a message in a batch of ten against the same POST and table writes with nothing around them."""
+    progress("CPU of a message")
+    app = _sender(f"{servers.gateway}/0")
+    writes = _table_writes(app)
+    client, session = app.sender().ledger._client, requests.Session()
+    url, payload = f"{servers.gateway}/0/messages", {"destination": "+61491570006", "content": "Hello"}
+
+    def floor() -> None:
+        for _ in range(10):
+            session.post(url, json=payload, auth=_AUTH, timeout=10)
+            for arguments in writes:
+                client.update_item(**arguments)
+
+    arms = [Arm("floor", floor, units=10), Arm("sender", lambda: app.lambda_handler(batch(10), Context()), units=10)]
+    with silent():
+        seconds = measure(arms, passes=passes, timer=time.process_time)
+    yield Figure("CPU of a message", ratio(seconds, "sender", "floor"), 1.5, "of one POST and three table writes")
+
+
+def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
+    """AWS calls of a warm sandbox, for each message of a batch of ten."""
+    progress("calls of a message")
+    app, seen = _sender(f"{servers.gateway}/0"), Counter[str]()
+    with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
+        app.lambda_handler(batch(10), Context())
+        seen.clear()
+        app.lambda_handler(batch(10), Context())
+    yield Figure("table writes of a message", seen.pop("UpdateItem") / 10, 3)
+    yield Figure("secret reads of a warm batch", seen.pop("GetSecretValue", 0), 0)
+    yield Figure("other AWS calls of a message", seen.total() / 10, 0)
+
+
+def scale(servers: Servers, *, most: int, progress: Progress) -> Iterator[Figure]:
+    """Whether the ten-thousandth message costs what the first ones did, and the sandbox's memory stays."""
+    app, spent, memory = _sender(f"{servers.gateway}/0"), list[float](), list[int]()
+    with silent(), aws_in_process():
+        app.lambda_handler(batch(10), Context())
+        for sent in range(0, most, 10):
+            if sent % 1000 == 0:
+                progress(f"{sent:,} of {most:,} messages through one sandbox")
+            event = batch(10)
+            start = time.process_time()
+            app.lambda_handler(event, Context())
+            spent.append(time.process_time() - start)
+            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    tenth = len(spent) // 10
+    late, early = sum(sorted(spent[-tenth:])[: tenth // 2]), sum(sorted(spent[:tenth])[: tenth // 2])
+    yield Figure(f"CPU of the last of {most:,} messages", late / early, 1.1, "of the first ones'")
+    yield Figure(f"memory after {most:,} messages", memory[-1] / memory[tenth], 1.05, "of that after a tenth of them")
+
+
+def _sender(base_url: str, *, roots: Servers | None = None) -> ModuleType:
+    """A sandbox of its own, which trusts the benchmark's authority if asked."""
+    app = load("send_message", GATEWAY_BASE_URL=base_url)
+    where = certifi.where
+    if roots is not None:
+        certifi.where = lambda: str(roots.roots)
+    try:
+        app.sender()
+    finally:
+        certifi.where = where
+    return app
+
+
+def _hang_up(app: ModuleType) -> Callable[[], None]:
+    """Close the sandbox's connections to the gateway."""
+    return app.sender().gateway._transport.close  # type: ignore[no-any-return]
+
+
+def _table_writes(app: ModuleType) -> list[dict[str, Any]]:
+    """What the sender asks of DynamoDB for one message."""
+    asked: list[dict[str, Any]] = []
+
+    def record(target: str, body: bytes) -> None:
+        if target.endswith("UpdateItem"):
+            asked.append(json.loads(body))
+
+    with silent(), aws_in_process(record):
+        app.lambda_handler(batch(1), Context())
+    return asked
+
+
+def _tutorial(event: dict[str, Any], url: str) -> None:
+    """As a first search finds it: one record after the other, a new connection for each."""
+    for record in event["Records"]:
+        fields = json.loads(record["body"])
+        payload = {"destination": fields["destination"], "content": fields["content"]}
+        requests.post(url, json=payload, auth=_AUTH, timeout=10).raise_for_status()

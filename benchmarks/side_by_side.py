@@ -1,0 +1,82 @@
+"""Two or more ways of doing a thing, measured in one go, so that a noisy machine is noisy for all of them alike."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+Timer = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way. ``work`` is timed, ``prepare`` before it is not. ``units``: messages or callbacks in one run of it."""
+
+    name: str
+    work: Callable[[], object]
+    prepare: Callable[[], object] = lambda: None
+    units: int = 1
+
+
+def measure(arms: Sequence[Arm], *, passes: int, timer: Timer, seed: int = 1) -> dict[str, list[float]]:
+    """Seconds per unit of each arm in each pass: all arms once, in random order. One run of each before warms up."""
+    order, seconds = random.Random(seed), {arm.name: list[float]() for arm in arms}
+    for arm in arms:
+        arm.prepare()
+        arm.work()
+    for _ in range(passes):
+        for arm in order.sample(arms, len(arms)):
+            arm.prepare()
+            start = timer()
+            arm.work()
+            seconds[arm.name].append((timer() - start) / arm.units)
+    return seconds
+
+
+def ratio(seconds: Mapping[str, Sequence[float]], of: str, to: str) -> float:
+    """The median over the passes of how many times as long ``of`` took as ``to`` in the same pass."""
+    return statistics.median(one / other for one, other in zip(seconds[of], seconds[to], strict=True))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A ratio or count, and what it must not exceed; ``limit`` None: for comparison only."""
+
+    name: str
+    value: float
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps to its limit."""
+        return self.limit is None or self.value <= self.limit
+
+
+def worse_than(figures: Sequence[Figure], baseline: Mapping[str, float], tolerance: float) -> list[str]:
+    """What got worse than the committed baseline by more than ``tolerance`` (0.1: a tenth), in words."""
+    worse = [
+        (figure, baseline[figure.name])
+        for figure in figures
+        if figure.name in baseline and figure.value > baseline[figure.name] * (1 + tolerance)
+    ]
+    return [
+        f"{figure.name}: {figure.value:.2f}, was {before:.2f}"
+        + (f" ({figure.value / before - 1:+.0%})" if before else "")
+        for figure, before in worse
+    ]
+
+
+def table(figures: Sequence[Figure], baseline: Mapping[str, float]) -> str:
+    """The figures, lined up."""
+    width = max(len(figure.name) for figure in figures)
+    lines = [f"{'':{width}}  {'now':>7}  {'limit':>6}  {'baseline':>8}"]
+    for figure in figures:
+        limit = "" if figure.limit is None else f"{figure.limit:.2f}"
+        before = f"{baseline[figure.name]:.2f}" if figure.name in baseline else ""
+        verdict = "" if figure.limit is None else "holds" if figure.holds else "EXCEEDED"
+        line = f"{figure.name:{width}}  {figure.value:7.2f}  {limit:>6}  {before:>8}  {verdict:<8}  {figure.note}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""The benchmarks' own arithmetic: sides, ratios, limits, and what got worse than the baseline."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from benchmarks.side_by_side import Arm, Figure, measure, ratio, table, worse_than
+
+
+def test_each_pass_runs_every_arm_once_and_times_only_its_work() -> None:
+    clock, ran = [0.0], Counter[str]()
+
+    def take(name: str, seconds: float) -> None:
+        ran[name] += 1
+        clock[0] += seconds
+
+    arms = [
+        Arm("slow", lambda: take("slow", 6.0), prepare=lambda: take("preparing", 100.0), units=3),
+        Arm("fast", lambda: take("fast", 1.0)),
+    ]
+    seconds = measure(arms, passes=4, timer=lambda: clock[0])
+    assert seconds == {"slow": [2.0] * 4, "fast": [1.0] * 4}
+    assert ran == {"slow": 5, "fast": 5, "preparing": 5}, "one run to warm up"
+
+
+def test_the_ratio_is_the_median_of_those_within_a_pass() -> None:
+    # The machine was ten times as slow in the second pass, for both.
+    assert ratio({"ours": [2.0, 30.0, 4.0], "floor": [1.0, 10.0, 1.0]}, "ours", "floor") == 3.0
+
+
+def test_a_figure_holds_up_to_its_limit() -> None:
+    assert Figure("calls", 3.0, 3.0).holds
+    assert not Figure("calls", 3.1, 3.0).holds
+    assert Figure("for comparison", 99.0).holds
+
+
+def test_what_got_worse_is_named_with_how_much() -> None:
+    baseline = {"one": 1.0, "two": 1.0, "gone": 1.0, "none": 0.0}
+    figures = [Figure("one", 1.09), Figure("two", 1.5), Figure("new", 9.0), Figure("none", 0.0)]
+    assert worse_than(figures, baseline, 0.1) == ["two: 1.50, was 1.00 (+50%)"]
+    assert worse_than(figures, {}, 0.1) == []
+
+
+def test_a_count_that_was_none_and_is_some_now_is_worse() -> None:
+    assert worse_than([Figure("secret reads", 1.0)], {"secret reads": 0.0}, 0.1) == ["secret reads: 1.00, was 0.00"]
+
+
+def test_the_table_lines_up_and_says_what_exceeds_its_limit() -> None:
+    lines = table([Figure("a", 1.2, 1.3), Figure("longer", 1.4, 1.3, "of the floor")], {"a": 1.1}).splitlines()
+    assert lines[1].split() == ["a", "1.20", "1.30", "1.10", "holds"]
+    assert lines[2].split() == ["longer", "1.40", "1.30", "EXCEEDED", "of", "the", "floor"]
+    assert lines[1].index("1.30") == lines[2].index("1.30")
