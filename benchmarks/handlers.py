@@ -7,7 +7,6 @@ import importlib.util
 import io
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -106,9 +105,6 @@ def silent() -> Iterator[None]:
 class _Raw(io.BytesIO):
     def stream(self) -> Iterator[bytes]:
         yield self.read()
-
-
-Calls = Counter[str]
 
 
 @contextlib.contextmanager
