@@ -34,12 +34,21 @@ sms: $(READY) ## the command line: make sms ARGS="send +61491570006 'Hello' --fo
 	@$(BIN)/optus-sms $(ARGS)
 
 .PHONY: test
-test: $(READY) ## every test that needs neither Docker nor long (minutes)
-	@$(BIN)/pytest -m "not deep and not docker" -n auto --dist loadscope -q
+test: $(READY) ## every test that needs neither Docker, a browser nor long (minutes)
+	@$(BIN)/pytest -m "not deep and not docker and not browser" -n auto --dist loadscope -q
 
 .PHONY: test-deep
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
 	@$(BIN)/pytest -m deep -n auto --dist loadscope -q
+
+# Synced each time, because a plain `uv sync` removes what only this group has.
+.PHONY: browser
+browser: $(READY)
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --group browser --python $(BIN)/python
+
+.PHONY: test-browser
+test-browser: browser ## the phone page in a real browser, if Chromium or Chrome is installed
+	@$(BIN)/pytest -m browser -q
 
 .PHONY: test-sam
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)

@@ -1,0 +1,103 @@
+// Starts the page: the stream comes in, and what it changed is drawn once per frame.
+
+import { byId, count, say } from "./text.js";
+import { follow } from "./server.js";
+import { store, take } from "./store.js";
+import { drawLoad, drawNumbers, startCompose, suggest } from "./compose.js";
+import { drawFaults, startFaults } from "./faults.js";
+import { bringForward, drawPhones, forgetPhones, startPhones } from "./phones.js";
+import { drawEvents, drawList, forgetEvents, refreshTimeline, showGroup, showTimeline, startSide } from "./side.js";
+import { drawStrip, startStrip } from "./strip.js";
+
+const SPEAK_EVERY = 3000;
+
+let changed = new Set();
+let changedKeys = new Set();
+let frame = 0;
+let awaited = null;
+let news = { delivered: 0, failed: 0, unknown: 0, replies: 0 };
+let speaking = 0;
+
+function onData(kind, data) {
+  const { names, fresh } = take(kind, data);
+  for (const name of names) changed.add(name);
+  for (const [before, message] of fresh) {
+    changedKeys.add(message.key);
+    if (kind === "update") hear(before, message);
+  }
+  if (kind === "snapshot") {
+    forgetPhones();
+    forgetEvents();
+  } else if (data.replies) {
+    news.replies += data.replies.length;
+    speakSoon();
+  }
+  frame ||= requestAnimationFrame(draw);
+}
+
+function draw() {
+  frame = 0;
+  const [now, keys] = [changed, changedKeys];
+  changed = new Set();
+  changedKeys = new Set();
+  if (awaited && store.threads.has(awaited)) {
+    bringForward(awaited);
+    awaited = null;
+  }
+  if (now.has("meta")) drawMeta();
+  if (now.has("strip") || now.has("meta")) drawStrip();
+  if (now.has("faults") || now.has("meta")) drawFaults();
+  if (now.has("load")) drawLoad();
+  if (now.has("messages") || now.has("replies") || now.has("meta")) drawPhones();
+  if (now.has("messages") || now.has("dead_letters")) drawList();
+  if (now.has("events") || now.has("meta")) drawEvents();
+  refreshTimeline(keys);
+}
+
+function drawMeta() {
+  drawNumbers();
+  const first = store.meta.numbers?.[0]?.number;
+  if (first) suggest(first);
+  say(byId("where"), store.meta.simulator === false ? "the local stack and a gateway of your own" : "the local stack and its gateway simulator; nothing leaves this machine");
+}
+
+// A screen reader hears a sum every few seconds, not each of a thousand changes.
+function hear(before, message) {
+  if (before?.tone === message.tone) return;
+  if (message.tone === "good") news.delivered += 1;
+  else if (message.tone === "bad") news.failed += 1;
+  else if (message.standing?.startsWith("unknown")) news.unknown += 1;
+  else return;
+  speakSoon();
+}
+
+function speakSoon() {
+  speaking ||= setTimeout(() => {
+    speaking = 0;
+    const parts = [
+      news.delivered && `${news.delivered} delivered`,
+      news.failed && `${news.failed} failed`,
+      news.unknown && `${news.unknown} unknown`,
+      news.replies && count(news.replies, "reply", "replies"),
+    ].filter(Boolean);
+    news = { delivered: 0, failed: 0, unknown: 0, replies: 0 };
+    say(byId("spoken"), parts.join(", "));
+  }, SPEAK_EVERY);
+}
+
+function onState(open) {
+  document.body.classList.toggle("lost", !open);
+  const banner = byId("banner");
+  banner.hidden = open;
+  if (!open) say(banner, "No connection: make run has ended or is starting. What you see is the last known state. Start make run again; this page reconnects by itself.");
+}
+
+startStrip(showGroup);
+startCompose((_key, number) => {
+  awaited = number;
+  frame ||= requestAnimationFrame(() => { changed.add("messages"); draw(); });
+});
+startFaults();
+startSide();
+startPhones(showTimeline);
+follow(onData, onState);

@@ -1,0 +1,191 @@
+// Compose and load: what puts messages on the queue.
+
+import { byId, count, isolated, make, nameOf, say, visible } from "./text.js";
+import { call } from "./server.js";
+import { store } from "./store.js";
+
+// The fields of schemas/queue-message.schema.json, in its order.
+const FIELDS = [
+  { name: "destination", label: "To", hint: "+61491570006", list: "numbers", type: "tel" },
+  { name: "content", label: "Text", area: true },
+  { name: "source", label: "From (number or short code)", more: true },
+  { name: "mask", label: "From (sender name)", more: true, hint: "City Clinic" },
+  { name: "class", label: "Routing class", more: true },
+  { name: "integration_id", label: "Integration id", more: true, hint: "a UUID" },
+  { name: "sms_class", label: "SMS class", more: true, choices: ["0", "1", "2", "3"], number: true },
+  { name: "reference", label: "Reference", more: true },
+  { name: "scheduled", label: "Not before", more: true, hint: "2026-12-24T09:00:00+11:00" },
+  { name: "expires_at", label: "Not after", more: true, hint: "2026-12-24T09:05:00+11:00" },
+  { name: "on_unknown", label: "If the outcome is unknown", more: true, choices: ["hold", "resend"] },
+  { name: "message_id", label: "Message id", more: true, hint: "made if left out" },
+];
+const PAUSE_IN_TYPING = 150;
+
+const inputs = new Map();
+const touched = new Set();
+let asked = 0;
+let timer = 0;
+let loadRunning = false;
+let numbersShown = null;
+
+export function startCompose(onSent) {
+  const form = byId("compose");
+  const more = make("details", { class: "more-fields" }, make("summary", {}, "More fields"));
+  for (const field of FIELDS) (field.more ? more : form).append(fieldOf(field));
+  form.append(
+    more,
+    make("details", { class: "more-fields" }, make("summary", {}, "What goes on the queue"), make("pre", { id: "queue-message", tabindex: "0" }, "{}")),
+    make("p", { id: "compose-says", class: "small", role: "status" }),
+    make("button", { type: "submit", class: "primary" }, "Send"),
+    make("datalist", { id: "numbers" }));
+  inputs.get("content").after(
+    make("p", { id: "counter", class: "small counter" }, "0 characters"),
+    make("div", { id: "culprits", class: "culprits", hidden: true }));
+  form.addEventListener("submit", (event) => { event.preventDefault(); send(onSent); });
+  form.addEventListener("input", later);
+  form.addEventListener("focusout", (event) => { if (event.target.name && event.target.value) { touched.add(event.target.name); later(); } });
+  byId("load").addEventListener("submit", (event) => { event.preventDefault(); startLoad(); });
+  byId("load-stop").addEventListener("click", () => tell("load-says", () => call("POST", "/api/load/stop")));
+  byId("load-count").addEventListener("input", (event) => say(byId("load-go"), `Send ${event.target.value || 0}`));
+}
+
+function fieldOf(field) {
+  const id = `field-${field.name}`;
+  const common = { id, name: field.name, "aria-describedby": `error-${field.name}${field.area ? " counter" : ""}`, spellcheck: field.area ? null : "false" };
+  let input;
+  if (field.choices) input = make("select", common, ...["", ...field.choices].map((value) => make("option", { value }, value || "not said")));
+  else if (field.area) input = make("textarea", { ...common, rows: "3", dir: "auto" });
+  else input = make("input", { ...common, type: field.type ?? "text", placeholder: field.hint ?? null, list: field.list ?? null });
+  inputs.set(field.name, input);
+  return make("div", { class: "field" }, make("label", { for: id }, field.label, " ", make("code", {}, field.name)), input, make("p", { class: "error", id: `error-${field.name}`, hidden: true }));
+}
+
+/** The queue message as typed: what is empty is left out. */
+function typed() {
+  const message = {};
+  for (const field of FIELDS) {
+    const value = inputs.get(field.name).value;
+    if (value !== "") message[field.name] = field.number ? Number(value) : value;
+  }
+  return message;
+}
+
+function later() {
+  clearTimeout(timer);
+  timer = setTimeout(validate, PAUSE_IN_TYPING);
+}
+
+async function validate() {
+  const mine = ++asked;
+  try {
+    const answer = await call("POST", "/api/validate", typed());
+    if (mine !== asked) return;
+    showErrors(answer.fields ?? {}, touched);
+    showCounter(answer);
+    byId("queue-message").replaceChildren(visible(JSON.stringify(answer.queue_message ?? {}, null, 2)));
+    say(byId("compose-says"), "");
+  } catch (refused) {
+    if (mine === asked) say(byId("compose-says"), refused.message);
+  }
+}
+
+function showErrors(fields, which) {
+  for (const [name, input] of inputs) {
+    const problem = fields[name] && (!which || which.has(name)) ? fields[name] : "";
+    const line = byId(`error-${name}`);
+    say(line, problem);
+    line.hidden = !problem;
+    if (problem) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
+    if (problem && !which) input.closest("details")?.setAttribute("open", "");
+  }
+}
+
+function showCounter({ parts, encoding, units, left_in_part: left, culprits = [] }) {
+  const full = parts ? `${count(parts, "part")} · ${encoding} · ${count(units ?? 0, "unit")}, ${left} left in this part` : "0 characters";
+  say(byId("counter"), full);
+  const box = byId("culprits");
+  box.hidden = culprits.length === 0;
+  if (culprits.length === 0) return box.replaceChildren();
+  const shown = culprits.slice(0, 8);
+  box.replaceChildren(
+    make("span", { class: "small" }, "UCS-2 because of "),
+    ...shown.map(({ char, at, name }) => make("button", { type: "button", class: "culprit", title: `${name}: select it`, "aria-label": `Select ${name} at character ${at + 1}`, onclick: () => select(at, char) },
+      isolated(char), " ", make("span", { class: "small" }, (name ?? nameOf(char)).toLowerCase()))),
+    culprits.length > shown.length ? make("span", { class: "small" }, ` and ${culprits.length - shown.length} more`) : "");
+}
+
+// `at` counts characters as Unicode does, a text field counts UTF-16 units.
+function select(at, char) {
+  const area = inputs.get("content");
+  const from = [...area.value].slice(0, at).join("").length;
+  area.focus();
+  area.setSelectionRange(from, from + char.length);
+}
+
+async function send(onSent) {
+  clearTimeout(timer);
+  asked += 1;
+  const message = typed();
+  try {
+    const { key } = await call("POST", "/api/send", message);
+    showErrors({});
+    touched.clear();
+    inputs.get("content").value = "";
+    inputs.get("message_id").value = "";
+    showCounter({});
+    byId("compose-says").replaceChildren("On the queue as ", isolated(key));
+    onSent(key, message.destination);
+  } catch (refused) {
+    showErrors(refused.fields);
+    say(byId("compose-says"), refused.message);
+    [...inputs].find(([name]) => refused.fields[name])?.[1].focus();
+  }
+}
+
+async function tell(id, work) {
+  try {
+    await work();
+    say(byId(id), "");
+    return true;
+  } catch (refused) {
+    say(byId(id), refused.message);
+    return false;
+  }
+}
+
+async function startLoad() {
+  const wanted = Number(byId("load-count").value);
+  const body = { count: wanted };
+  byId("load-go").disabled = true;
+  if (!(await tell("load-says", () => call("POST", "/api/load", body)))) byId("load-go").disabled = loadRunning;
+}
+
+/** How far the load is; `null`: none was started. */
+export function drawLoad() {
+  const load = store.load;
+  loadRunning = Boolean(load && !load.done);
+  byId("load-go").disabled = loadRunning;
+  byId("load-go").hidden = loadRunning;
+  byId("load-stop").hidden = !loadRunning;
+  const bar = byId("load-bar");
+  bar.hidden = !load;
+  if (!load) return;
+  bar.max = Math.max(1, load.total);
+  bar.value = load.finished ?? 0;
+  const figures = `${load.queued} queued, ${load.accepted} accepted, ${load.finished} finished of ${load.total}`;
+  const seconds = load.seconds === null || load.seconds === undefined ? "" : `, ${Number(load.seconds).toFixed(1)} s`;
+  say(byId("load-says"), load.problem ? `${load.problem} (${figures})` : `${figures}${seconds}`);
+}
+
+export function drawNumbers() {
+  if (numbersShown === store.meta.numbers) return;
+  numbersShown = store.meta.numbers;
+  byId("numbers").replaceChildren(...(numbersShown ?? []).map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));
+}
+
+/** Puts a number into the form, as when the form is still empty. */
+export function suggest(number) {
+  const input = inputs.get("destination");
+  if (!input.value) input.value = number;
+}

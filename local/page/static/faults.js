@@ -1,0 +1,76 @@
+// The switches of the gateway simulator.
+
+import { byId, make, say } from "./text.js";
+import { call } from "./server.js";
+import { store } from "./store.js";
+
+const SWITCHES = [
+  { name: "gateway_down", label: "Gateway down", does: "nothing listens; messages wait and are tried again" },
+  { name: "slow", label: "Slow answers", does: "seconds before each answer", value: 2 },
+  { name: "credentials_refused", label: "Credentials refused", does: "401 for everything; sending pauses itself" },
+  { name: "callbacks_held", label: "Callbacks held", does: "kept back until this is off again" },
+  { title: "For each message, one of" },
+  { name: "lost_answers", label: "Lost answers", does: "taken, but no answer: unknown whether it was sent" },
+  { name: "lost_then_told", label: "Lost, then settled", does: "no answer, then a late callback settles it" },
+  { name: "too_many_requests", label: "Too many requests", does: "429" },
+  { name: "unavailable", label: "Unavailable", does: "503" },
+  { name: "callbacks_doubled", label: "Callbacks doubled", does: "each one comes twice" },
+  { name: "callbacks_reordered", label: "Callbacks reordered", does: "the last comes first" },
+  { name: "callbacks_early", label: "Callbacks early", does: "before the answer to the send" },
+  { name: "callbacks_late", label: "Callbacks late", does: "long after the send" },
+];
+
+const boxes = new Map();
+let seconds = null;
+
+export function startFaults() {
+  const rows = SWITCHES.map((each) => {
+    if (each.title) return make("p", { class: "small switches-title" }, each.title);
+    const box = make("input", { type: "checkbox", role: "switch", id: `fault-${each.name}`, "aria-describedby": `does-${each.name}`, onchange: () => turn(each, box) });
+    boxes.set(each.name, box);
+    if (each.value) {
+      seconds = make("input", { type: "number", min: "0", max: "60", step: "0.5", value: each.value, "aria-label": "Seconds before each answer", onchange: () => { if (box.checked) turn(each, box); } });
+    }
+    return make("div", { class: "switch" }, box,
+      make("div", {}, make("label", { for: box.id }, each.label), make("p", { class: "small", id: `does-${each.name}` }, each.does)),
+      each.value ? seconds : null);
+  });
+  byId("faults").append(
+    make("p", { id: "no-faults", class: "empty", hidden: true }, "The gateway is not the simulator (GATEWAY_BASE_URL is set). For faults and answers, start make run without it."),
+    make("div", { id: "switches" },
+      make("button", { type: "button", id: "normal", onclick: () => change(() => call("DELETE", "/api/faults")) }, "Back to normal"),
+      ...rows),
+    make("p", { id: "faults-say", class: "error", role: "alert" }));
+}
+
+function turn({ name, value }, box) {
+  const body = { name, on: box.checked };
+  if (value && box.checked) body.value = Number(seconds.value);
+  return change(() => call("POST", "/api/faults", body));
+}
+
+async function change(work) {
+  try {
+    store.faults = await work();
+    say(byId("faults-say"), "");
+  } catch (refused) {
+    say(byId("faults-say"), refused.message);
+  }
+  drawFaults();
+}
+
+export function drawFaults() {
+  const faults = store.faults;
+  const without = store.meta.simulator === false || faults?.simulator === false;
+  byId("no-faults").hidden = !without;
+  byId("switches").hidden = without;
+  const active = new Set(faults?.active ?? []);
+  for (const [name, box] of boxes) box.checked = active.has(name);
+  const told = faults?.values?.answer_delay_seconds;
+  if (told && document.activeElement !== seconds) seconds.value = told;
+  const normal = byId("normal");
+  normal.classList.toggle("primary", active.size > 0);
+  say(normal, active.size > 0 ? `Back to normal (${active.size} on)` : "Back to normal");
+  const seed = store.meta.seed;
+  say(byId("seed"), seed === null || seed === undefined ? "" : `seed ${seed}`);
+}

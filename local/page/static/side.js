@@ -1,0 +1,144 @@
+// The right column: events, messages, and one message's timeline.
+
+import { byId, count, isolated, make, say, time, visible } from "./text.js";
+import { call } from "./server.js";
+import { store } from "./store.js";
+import { COUNTERS } from "./strip.js";
+
+const EVENTS_AT_ONCE = 100;
+const ROWS_AT_ONCE = 100;
+const TABS = ["events", "messages", "timeline"];
+
+let newestEvent = null;
+let open = null;
+let asked = 0;
+let again = 0;
+
+export function startSide() {
+  for (const tab of TABS) byId(`tab-${tab}`).addEventListener("click", () => showTab(tab));
+  byId("tabs").addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const now = TABS.findIndex((tab) => event.target.id === `tab-${tab}`);
+    showTab(TABS[(now + step + TABS.length) % TABS.length], true);
+  });
+  byId("group").append(make("option", { value: "" }, "all messages"), ...COUNTERS.map(({ name, label }) => make("option", { value: name }, label)));
+  byId("group").addEventListener("change", drawList);
+  byId("find-message").addEventListener("input", drawList);
+}
+
+export function showTab(tab, focus = false) {
+  for (const each of TABS) {
+    const button = byId(`tab-${each}`);
+    button.setAttribute("aria-selected", String(each === tab));
+    button.tabIndex = each === tab ? 0 : -1;
+    byId(`panel-${each}`).hidden = each !== tab;
+  }
+  if (focus) byId(`tab-${tab}`).focus();
+  if (tab === "messages") drawList();
+}
+
+export function showGroup(group) {
+  byId("group").value = group;
+  byId("find-message").value = "";
+  showTab("messages");
+  reveal();
+}
+
+// On a narrow screen the column is far below what was pressed.
+function reveal() {
+  const side = document.querySelector(".side");
+  if (side.getBoundingClientRect().top > innerHeight - 80) side.scrollIntoView({ block: "start" });
+}
+
+export function drawEvents() {
+  const list = byId("events");
+  const fresh = newestEvent === null ? store.events : store.events.filter(({ n }) => n > newestEvent);
+  byId("no-events").hidden = store.events.length > 0;
+  for (const each of fresh.slice(-EVENTS_AT_ONCE)) list.prepend(eventRow(each));
+  while (list.children.length > EVENTS_AT_ONCE) list.lastElementChild.remove();
+  newestEvent = store.events.at(-1)?.n ?? newestEvent;
+}
+
+export function forgetEvents() {
+  byId("events").replaceChildren();
+  newestEvent = null;
+}
+
+function eventRow({ at, detail_type: type, event }) {
+  const detail = event?.detail ?? {};
+  const about = detail.destination ?? detail.from ?? detail.key ?? detail.reason ?? "";
+  const json = make("pre", { tabindex: "0" });
+  const row = make("details", {}, make("summary", {}, make("span", { class: "strong" }, type), time(at), make("span", { class: "small about" }, isolated(about))), json);
+  row.addEventListener("toggle", () => { if (row.open && !json.firstChild) json.append(visible(JSON.stringify(event, null, 2))); });
+  return make("li", {}, row);
+}
+
+export function drawList() {
+  if (byId("panel-messages").hidden) return;
+  const group = byId("group").value;
+  const wanted = byId("find-message").value.trim().toLowerCase();
+  if (group === "dead_letters") return drawDeadLetters(wanted);
+  const rows = [];
+  let matches = 0;
+  for (const message of [...store.messages.values()].reverse()) {
+    if (group && !(message.group ?? []).includes(group)) continue;
+    if (wanted && !`${message.to} ${message.key} ${message.text ?? ""}`.toLowerCase().includes(wanted)) continue;
+    matches += 1;
+    if (rows.length < ROWS_AT_ONCE) rows.push(message);
+  }
+  const chosen = document.activeElement?.dataset?.row;
+  byId("list").replaceChildren(...rows.map(messageRow));
+  if (chosen) byId("list").querySelector(`[data-row="${CSS.escape(chosen)}"]`)?.focus();
+  say(byId("list-says"), matches === 0 ? "None here. Choose another group, or clear the search." : matches > rows.length ? `The newest ${rows.length} of ${count(matches, "message")}` : count(matches, "message"));
+}
+
+function messageRow(message) {
+  return make("li", {}, make("button", { type: "button", class: `row-button ${message.tone}`, "data-row": message.key, onclick: () => showTimeline(message.key) },
+    make("span", { class: "strong" }, isolated(message.to)), make("span", { class: "small" }, message.label ?? message.standing, message.problem ? ": " : null, message.problem ? isolated(message.problem) : null),
+    make("span", { class: "small about", dir: "auto" }, visible(message.text === null || message.text === undefined ? message.key : message.text.slice(0, 80)))));
+}
+
+function drawDeadLetters(wanted) {
+  const found = store.deadLetters.filter((letter) => !wanted || JSON.stringify(letter).toLowerCase().includes(wanted));
+  byId("list").replaceChildren(...found.slice(-ROWS_AT_ONCE).reverse().map((letter) => make("li", {}, make("div", { class: "letter" },
+    make("p", { class: "strong" }, isolated(letter.reason)), letter.detail ? make("p", { class: "small" }, isolated(letter.detail)) : null,
+    letter.key ? make("button", { type: "button", class: "quiet", onclick: () => showTimeline(letter.key) }, "Timeline of ", isolated(letter.key)) : null,
+    make("pre", { tabindex: "0" }, visible(typeof letter.body === "string" ? letter.body : JSON.stringify(letter.body, null, 2)))))));
+  say(byId("list-says"), found.length === 0 ? "No dead letters." : count(found.length, "dead letter"));
+}
+
+export async function showTimeline(key) {
+  open = key;
+  showTab("timeline");
+  reveal();
+  await readTimeline();
+}
+
+/** Reads the open timeline again if its message is among the changed ones. */
+export function refreshTimeline(keys) {
+  if (open === null || again || !keys.has(open)) return;
+  again = setTimeout(() => { again = 0; readTimeline(); }, 300);
+}
+
+async function readTimeline() {
+  const mine = ++asked;
+  const box = byId("timeline");
+  try {
+    const life = await call("GET", `/api/messages/${encodeURIComponent(open)}`);
+    if (mine === asked) box.replaceChildren(...lifeOf(life));
+  } catch (refused) {
+    if (mine === asked) box.replaceChildren(make("p", { class: "error" }, refused.message));
+  }
+}
+
+function lifeOf({ message, standing, next_step: next, timeline, ledger, row }) {
+  return [
+    make("h3", {}, make("span", { class: `pill ${message?.tone ?? "plain"}` }, standing ?? message?.standing ?? "")),
+    make("p", { class: "small" }, isolated(message?.to), " · ", isolated(message?.key ?? open)),
+    make("ol", { class: "life" }, ...(timeline ?? []).map(({ at, text, tone }) => make("li", { class: tone ?? "plain" }, at ? time(at) : null, make("span", { dir: "auto" }, visible(text))))),
+    next ? make("p", { class: "next" }, visible(next)) : null,
+    ...[["Ledger item", ledger], ["Gateway's row", row]].map(([title, item]) => item && Object.keys(item).length > 0
+      ? make("details", {}, make("summary", {}, title), make("pre", { tabindex: "0" }, visible(JSON.stringify(item, null, 2)))) : null),
+  ].filter(Boolean);
+}

@@ -1,0 +1,52 @@
+// What the page knows, folded from the stream.
+
+const EVENTS_KEPT = 500;
+
+export const store = { meta: {}, strip: {}, faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), threads: new Map() };
+
+/** Takes one snapshot or update in; returns what changed: the names of the keys, and the messages that are new or changed. */
+export function take(kind, data) {
+  if (kind === "snapshot") Object.assign(store, { events: [], messages: new Map(), replies: new Map(), threads: new Map() });
+  for (const name of ["meta", "strip", "faults"]) if (data[name]) store[name] = data[name];
+  if ("load" in data) store.load = data.load;
+  if (data.dead_letters) store.deadLetters = data.dead_letters;
+  if (data.events) store.events = store.events.concat(data.events).slice(-EVENTS_KEPT);
+  const fresh = [];
+  for (const message of data.messages ?? []) {
+    const before = store.messages.get(message.key);
+    store.messages.set(message.key, message);
+    place(message.to, before, { id: `m:${message.key}`, at: message.queued_at ?? message.steps?.[0]?.at ?? "", message });
+    fresh.push([before, message]);
+  }
+  for (const reply of data.replies ?? []) {
+    const before = store.replies.get(reply.id);
+    store.replies.set(reply.id, reply);
+    place(reply.from, before, { id: `r:${reply.id}`, at: reply.at ?? "", reply });
+  }
+  return { names: new Set(Object.keys(data)), fresh };
+}
+
+function place(number, before, item) {
+  const name = number ?? "unknown number";
+  let thread = store.threads.get(name);
+  if (!thread) store.threads.set(name, (thread = { number: name, items: [], latest: "", version: 0 }));
+  thread.version += 1;
+  const index = before ? thread.items.findLastIndex((each) => each.id === item.id) : -1;
+  if (index >= 0) {
+    thread.items[index] = { ...item, at: thread.items[index].at };
+  } else {
+    let to = thread.items.length;
+    while (to > 0 && thread.items[to - 1].at > item.at) to -= 1;
+    thread.items.splice(to, 0, item);
+    if (item.at > thread.latest) thread.latest = item.at;
+  }
+}
+
+/** The message with this ledger key or gateway id, if the page has it. */
+export function messageOf(key, gatewayId) {
+  if (key && store.messages.has(key)) return store.messages.get(key);
+  if (!gatewayId) return undefined;
+  return [...store.messages.values()].find((message) => message.gateway_id === gatewayId);
+}
+
+export const meaningOf = (number) => (store.meta.numbers ?? []).find((each) => each.number === number);

@@ -1,0 +1,63 @@
+// The strip of numbers on top, and the health of the bundle.
+
+import { byId, make, say } from "./text.js";
+import { call } from "./server.js";
+import { store } from "./store.js";
+
+export const COUNTERS = [
+  { name: "queued", label: "queued", tone: "plain" },
+  { name: "in_flight", label: "in flight", tone: "plain" },
+  { name: "accepted", label: "accepted", tone: "plain" },
+  { name: "delivered", label: "delivered", tone: "good" },
+  { name: "undelivered", label: "not delivered", tone: "bad" },
+  { name: "unknown", label: "unknown", tone: "unsure" },
+  { name: "rejected", label: "rejected", tone: "bad" },
+  { name: "expired", label: "expired", tone: "bad" },
+  { name: "dead_letters", label: "dead letters", tone: "bad" },
+];
+
+const figures = new Map();
+
+export function startStrip(onGroup) {
+  for (const { name, label, tone } of COUNTERS) {
+    const figure = make("span", { class: "figure" }, "–");
+    const button = make("button", { type: "button", class: `number ${tone}`, "data-group": name, onclick: () => onGroup(name) }, figure, make("span", { class: "what" }, label));
+    figures.set(name, { figure, button });
+    byId("strip").append(button);
+  }
+  byId("state").append(
+    make("p", { id: "health" }, ""),
+    make("p", { id: "paused" }, ""),
+    make("button", { type: "button", id: "pause", class: "quiet", onclick: pause }, "Pause"));
+}
+
+async function pause() {
+  const notice = byId("notice");
+  try {
+    await call("POST", store.strip.paused ? "/api/resume" : "/api/pause");
+    notice.hidden = true;
+  } catch (refused) {
+    say(notice, refused.message);
+    notice.hidden = false;
+  }
+}
+
+export function drawStrip() {
+  const strip = store.strip;
+  for (const [name, { figure, button }] of figures) {
+    const value = strip[name];
+    say(figure, value === undefined || value === null ? "–" : Number(value).toLocaleString("en"));
+    button.classList.toggle("some", value > 0);
+  }
+  const health = byId("health");
+  const word = strip.health ?? "unknown";
+  health.className = `pill ${{ healthy: "good", unhealthy: "bad", recovering: "unsure" }[word] ?? "plain"}`;
+  say(health, word === "unknown" ? "gateway: not checked yet" : `gateway ${word}`);
+  health.title = strip.health_reason ?? "";
+  const paused = byId("paused");
+  paused.className = `pill ${strip.paused ? "unsure" : "plain"}`;
+  say(paused, strip.paused ? `paused${strip.pause_reason ? `: ${strip.pause_reason}` : ""}` : "sending");
+  const button = byId("pause");
+  button.hidden = store.meta.can_pause === false;
+  say(button, strip.paused ? "Resume" : "Pause");
+}

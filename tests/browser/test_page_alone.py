@@ -1,0 +1,131 @@
+"""The browser side by itself: hostile text, many messages, refusals, a lost stream, an old token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.canned_page import CannedPage, message, snapshot
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<img src=x onerror=alert(1)></p><b>\u202egnp.exe\u202c \u0007\u200b & \U0001f468\u200d\U0001f469"
+
+
+@pytest.fixture
+def canned() -> Iterator[CannedPage]:
+    server = CannedPage(snapshot())
+    yield server
+    server.close()
+
+
+def _open(page: Page, canned: CannedPage) -> None:
+    page.goto(canned.url)
+    page.wait_for_selector("#health.good")
+
+
+def test_hostile_text_is_shown_as_text_with_what_is_invisible_named(page: Page, canned: CannedPage) -> None:
+    canned.first = snapshot(message("a", HOSTILE))
+    _open(page, canned)
+    words = page.locator(".words")
+    assert words.text_content() == HOSTILE.replace("\u202e", "RLO").replace("\u202c", "PDF").replace(
+        "\u0007", "BEL"
+    ).replace("\u200b", "ZWSP")
+    assert page.locator("main img, main b").count() == 0
+    assert words.get_attribute("dir") == "auto"
+
+
+def test_a_failure_shows_the_gateways_word(page: Page, canned: CannedPage) -> None:
+    canned.first = snapshot(message("a", "Hello"))
+    _open(page, canned)
+    canned.update(
+        {"messages": [message("a", "Hello", tone="bad", label="not delivered", problem="rejected", status="rejected")]}
+    )
+    page.wait_for_selector(".bubble.bad")
+    assert "not delivered: rejected" in (page.locator(".bubble .status").text_content() or "")
+
+
+def test_a_thousand_messages_keep_the_page_small_and_the_newest_in_sight(page: Page, canned: CannedPage) -> None:
+    canned.first = snapshot(*(message(f"m{n}", f"Message {n}") for n in range(1000)))
+    _open(page, canned)
+    assert page.locator(".bubble").last.locator(".words").text_content() == "Message 999"
+    assert page.locator(".bubble").count() < 20
+    page.get_by_role("button", name="Show earlier (992)").click()
+    page.wait_for_selector("[data-key=m980]")
+
+
+def test_a_refusal_stands_beside_its_field(page: Page, canned: CannedPage) -> None:
+    problem = "must be an E.164 number with a leading +, like +61491570006"
+    canned.answers["POST", "/api/validate"] = (200, {"ok": False, "fields": {"destination": problem}})
+    canned.answers["POST", "/api/send"] = (422, {"error": "Not queued.", "fields": {"destination": problem}})
+    _open(page, canned)
+    page.fill("#field-destination", "12")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.wait_for_selector("#error-destination:not([hidden])")
+    assert page.text_content("#error-destination") == problem
+    assert page.get_attribute("#field-destination", "aria-invalid") == "true"
+
+
+def test_the_character_that_makes_it_ucs2_is_selected_though_an_emoji_stands_before_it(
+    page: Page, canned: CannedPage
+) -> None:
+    culprit = {"char": "\u2019", "at": 1, "name": "RIGHT SINGLE QUOTATION MARK"}
+    answer = {
+        "ok": True,
+        "fields": {},
+        "parts": 1,
+        "encoding": "UCS-2",
+        "units": 3,
+        "left_in_part": 67,
+        "culprits": [culprit],
+    }
+    canned.answers["POST", "/api/validate"] = (200, answer)
+    _open(page, canned)
+    page.fill("#field-content", "\U0001f384\u2019")
+    page.locator(".culprit").click()
+    assert page.locator("#field-content").evaluate("area => [area.selectionStart, area.selectionEnd]") == [2, 3]
+
+
+def test_an_answer_goes_out_from_its_handset_and_names_the_message_only_if_told(page: Page, canned: CannedPage) -> None:
+    canned.first = snapshot(message("a", "Hello"))
+    canned.answers["POST", "/api/reply"] = (202, {"id": "r"})
+    _open(page, canned)
+    words = page.get_by_label("Answer from +61491570006", exact=True)
+    for text in ("STOP", "Yes"):
+        words.fill(text)
+        with page.expect_response("**/api/reply"):
+            words.press("Enter")
+        page.get_by_label("say which message it answers").check()
+    first, second = (call[3] for call in canned.calls)
+    assert first == {"handset": "+61491570006", "to": "61480000000", "content": "STOP"}
+    assert second["in_reply_to"] == "g-a"
+
+
+def test_a_lost_stream_is_said_and_found_again(page: Page, canned: CannedPage) -> None:
+    _open(page, canned)
+    canned.first = snapshot(message("later", "After the restart"))
+    canned.drop_streams()
+    page.wait_for_selector("#banner:not([hidden])")
+    page.wait_for_selector("[data-key=later]")
+    page.wait_for_selector("#banner", state="hidden")
+
+
+def test_an_older_page_fetches_the_token_of_the_new_start(page: Page, canned: CannedPage) -> None:
+    canned.answers["DELETE", "/api/faults"] = (200, {"simulator": True, "active": [], "values": {}})
+    _open(page, canned)
+    canned.token = "second"
+    with page.expect_response(lambda response: response.url.endswith("/api/faults") and response.ok):
+        page.get_by_role("button", name="Back to normal").click()
+    assert [call[2] for call in canned.calls] == ["first", "second"]
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page, canned: CannedPage) -> None:
+    canned.first = snapshot(message("a", "x" * 200))
+    page.set_viewport_size({"width": 360, "height": 740})
+    _open(page, canned)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360

@@ -1,0 +1,151 @@
+"""The phone page's static files with a scripted server behind them, to test what only the browser side decides."""
+
+import json
+import queue
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+STATIC: Final = Path(__file__).parents[2] / "local" / "page" / "static"
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_TYPES: Final = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
+_NAMES: Final = ("queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired")
+
+
+def message(key: str, text: str | None, to: str = "+61491570006", **other: Any) -> dict[str, Any]:
+    """A message as the stream tells it, on its way unless `other` says more."""
+    return {
+        "key": key,
+        "to": to,
+        "from": "61480000000",
+        "text": text,
+        "parts": 1,
+        "encoding": "GSM-7",
+        "queued_at": "2026-01-01T00:00:00Z",
+        "state": "ACCEPTED",
+        "status": "sent",
+        "standing": "on its way",
+        "tone": "plain",
+        "label": "on its way",
+        "problem": None,
+        "gateway_id": f"g-{key}",
+        "reference": key,
+        "steps": [{"name": "queued", "at": "2026-01-01T00:00:00Z", "tone": "plain"}],
+        "group": ["accepted"],
+        **other,
+    }
+
+
+def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
+    """The first answer of a stream, of a healthy stack without faults."""
+    return {
+        "meta": {"seed": 7, "simulator": True, "outputs": {}, "numbers": []},
+        "messages": list(messages),
+        "replies": [],
+        "dead_letters": [],
+        "events": [],
+        "load": None,
+        "strip": {**dict.fromkeys(_NAMES, 0), "dead_letters": 0, "health": "healthy", "paused": False},
+        "faults": {"simulator": True, "active": [], "values": {}, "raw": {}},
+    }
+
+
+class CannedPage:
+    """On a free port; `answers`: (method, path) to (status, JSON); `calls`: (method, path, token, JSON)."""
+
+    def __init__(self, first: dict[str, Any]) -> None:
+        self.first = first
+        self.token = "first"
+        self.answers: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+        self.calls: list[tuple[str, str, str, Any]] = []
+        self._streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
+        page = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_args: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                page.get(self)
+
+            def do_POST(self) -> None:
+                page.change(self)
+
+            def do_DELETE(self) -> None:
+                page.change(self)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def update(self, change: dict[str, Any]) -> None:
+        """Sends it to every open stream."""
+        for stream in self._streams:
+            stream.put(change)
+
+    def drop_streams(self) -> None:
+        """Ends every open stream, as the end of `make run` does."""
+        streams, self._streams = self._streams, []
+        for stream in streams:
+            stream.put(None)
+
+    def close(self) -> None:
+        self.drop_streams()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def get(self, request: BaseHTTPRequestHandler) -> None:
+        file = STATIC / Path(request.path).name
+        if request.path == "/api/stream":
+            self._stream(request)
+        elif request.path == "/":
+            _reply(request, 200, self._index().encode(), _TYPES[".html"])
+        elif request.path.startswith("/static/") and file.is_file():
+            _reply(request, 200, file.read_bytes(), _TYPES[file.suffix])
+        else:
+            self._canned(request, "GET")
+
+    def change(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        token = request.headers.get("X-Page-Token", "")
+        self.calls.append((request.command, request.path, token, json.loads(body) if body else None))
+        if token == self.token:
+            self._canned(request, request.command)
+        else:
+            _reply(request, 403, b'{"error": "The token is of an earlier start."}', "application/json")
+
+    def _index(self) -> str:
+        html = (STATIC / "index.html").read_text()
+        return html.replace('name="page-token" content=""', f'name="page-token" content="{self.token}"')
+
+    def _canned(self, request: BaseHTTPRequestHandler, method: str) -> None:
+        status, answer = self.answers.get((method, request.path), (404, {"error": "Not here."}))
+        _reply(request, status, json.dumps(answer).encode(), "application/json")
+
+    def _stream(self, request: BaseHTTPRequestHandler) -> None:
+        changes: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._streams.append(changes)
+        request.send_response(200)
+        request.send_header("Content-Type", "text/event-stream")
+        request.end_headers()
+        kind, change = "snapshot", self.first
+        while True:
+            request.wfile.write(f"event: {kind}\ndata: {json.dumps(change)}\n\n".encode())
+            request.wfile.flush()
+            following = changes.get()
+            if following is None:
+                return
+            kind, change = "update", following
+
+
+def _reply(request: BaseHTTPRequestHandler, status: int, body: bytes, kind: str) -> None:
+    request.send_response(status)
+    request.send_header("Content-Type", kind)
+    request.send_header("Content-Length", str(len(body)))
+    request.send_header("Content-Security-Policy", CSP)
+    request.end_headers()
+    request.wfile.write(body)
