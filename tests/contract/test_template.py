@@ -676,8 +676,11 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("CheckHealthRole", "lambda:UpdateEventSourceMapping", "SendMessageFunctionOutboundMessages"),
         ("CheckHealthRole", "cloudwatch:GetMetricData", "*"),
         ("CheckHealthRole", "secretsmanager:GetSecretValue", secret),
-        ("ReconcileMessagesRole", "dynamodb:Query", "SendLedgerTable/index/undecided-index"),
-        ("ReconcileMessagesRole", "dynamodb:Query", "MessagesTable/index/awaiting-index"),
+        *(
+            ("ReconcileMessagesRole", f"dynamodb:{name}", index)
+            for name in ("Query", "Scan")
+            for index in ("SendLedgerTable/index/undecided-index", "MessagesTable/index/awaiting-index")
+        ),
         *(
             ("ReconcileMessagesRole", f"dynamodb:{name}", table)
             for name in ("GetItem", "UpdateItem")

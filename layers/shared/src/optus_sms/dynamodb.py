@@ -77,7 +77,7 @@ class DueIndex:
         """The items of a kind whose time has come, read whole and consistently; at most ``limit``, oldest of each shard
         first. An item may have changed since it was listed.
         """
-        for partition in self._partitions(kind):
+        for partition in self._listed_partitions(kind):
             answer = self.client.query(
                 TableName=self.table_name,
                 IndexName=self.index_name,
@@ -97,7 +97,7 @@ class DueIndex:
     def count(self, kind: str) -> int:
         """How many items are listed under a kind; of very many only the first hundred thousand or so are counted."""
         total = 0
-        for partition in self._partitions(kind):
+        for partition in self._listed_partitions(kind):
             pages = self.client.get_paginator("query").paginate(
                 TableName=self.table_name,
                 IndexName=self.index_name,
@@ -112,9 +112,11 @@ class DueIndex:
                     break
         return total
 
-    @staticmethod
-    def _partitions(kind: str) -> Iterator[str]:
-        return (f"{kind}.{number}" for number in range(SHARDS))
+    def _listed_partitions(self, kind: str) -> Iterator[str]:
+        """The partitions of a kind; none if the index lists nothing at all, as it does most of a quiet day."""
+        page = self.client.scan(TableName=self.table_name, IndexName=self.index_name, Select="COUNT", Limit=1)
+        if page["Count"] or "LastEvaluatedKey" in page:
+            yield from (f"{kind}.{number}" for number in range(SHARDS))
 
 
 def _marshal(value: Value) -> AttributeValueTypeDef:
