@@ -1,5 +1,6 @@
 """What `sam build` makes: its parts fit together, and the layer is complete, small and the same each time."""
 
+import ast
 import hashlib
 import os
 import re
@@ -11,7 +12,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from botocore import xform_name
+from botocore.model import OperationModel, Shape
+from botocore.session import get_session
 
+from layers.shared.trim import OPERATIONS
 from local.template import TEMPLATE_PATH, load_template
 
 ROOT: Final = TEMPLATE_PATH.parent
@@ -31,12 +36,22 @@ def test_bytecode_is_for_the_runtime(path: Path) -> None:
     assert {f"python{version}" for version in makefile_words(path, "VERSION")} == runtimes
 
 
-def test_layer_has_the_description_of_every_service_that_is_called() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (LAYER / "src").rglob("*.py"))
-    called = set(re.findall(r"""\.client\(\s*["']([a-z0-9-]+)["']""", source))
+def test_layer_describes_just_the_operations_that_are_called() -> None:
+    """By name: whatever any of the services calls so, and each operation that is kept."""
+    sources = [path.read_text(encoding="utf-8") for path in (LAYER / "src").rglob("*.py")]
+    services = {name for source in sources for name in re.findall(r"""\.client\(\s*["']([a-z0-9-]+)["']""", source)}
+    nodes = (node for source in sources for node in ast.walk(ast.parse(source)))
+    called = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    offered = {
+        xform_name(operation): (service, operation)
+        for service in OPERATIONS
+        for operation in get_session().get_service_model(service).operation_names
+    }
 
-    assert called
-    assert called <= set(makefile_words(LAYER / "Makefile", "SERVICES"))
+    assert services == set(OPERATIONS)
+    assert {offered[name] for name in called & offered.keys()} == {
+        (service, operation) for service, operations in OPERATIONS.items() for operation in operations
+    }
 
 
 def test_layer_requirements_do_not_depend_on_the_building_machine() -> None:
@@ -69,6 +84,8 @@ def test_layer_is_complete_small_and_the_same_each_time(tmp_path: Path) -> None:
     for processor in ("x86_64", "aarch64"):
         assert f"python/pydantic_core/_pydantic_core.cpython-313-{processor}-linux-gnu.so" in files
     assert "python/optus_sms/sending.py" in files
+    assert (first / Path(_aws_ca_bundle()).name).read_text(encoding="utf-8").count("BEGIN CERTIFICATE") == 5
+    _each_operation_can_be_called(first / "python")
     bytecode = {re.search(r"\.(cpython-\d+)\.pyc$", name) for name in files if name.endswith(".pyc")}
     assert {match and match[1] for match in bytecode} <= {"cpython-313"}
 
@@ -94,6 +111,52 @@ def test_sam_build_is_silent_repeatable_and_only_lacks_bytecode_without_the_runt
         assert bool(own & compiled) == ("without bytecode" not in words)
     unwanted = re.compile(r"(^|/)(tests?|bin|[^/]+\.dist-info)/|\.pyi$|\.DS_Store$")
     assert [name for name in first if unwanted.search(name)] == []
+
+
+def test_functions_trust_aws_by_what_the_layer_brings() -> None:
+    assert _aws_ca_bundle() == f"/opt/{' '.join(makefile_words(LAYER / 'Makefile', 'ROOTS'))}"
+
+
+def _aws_ca_bundle() -> str:
+    (path,) = {
+        function.properties["Environment"]["Variables"]["AWS_CA_BUNDLE"]
+        for function in load_template().of_type("AWS::Lambda::Function")
+    }
+    return str(path)
+
+
+def _each_operation_can_be_called(packages: Path) -> None:
+    """With what the layer describes, requests look the same as with all that botocore has."""
+    whole, kept = get_session(), get_session()
+    kept.get_component("data_loader")._search_paths = [str(packages / "botocore" / "data")]
+    for service, operations in OPERATIONS.items():
+        models = [session.get_service_model(service) for session in (whole, kept)]
+        assert set(models[1].operation_names) == operations
+        for operation in operations:
+            shapes = [_outline(model.operation_model(operation)) for model in models]
+            assert shapes[0] == shapes[1]
+
+
+def _outline(operation: OperationModel) -> object:
+    """Everything that a description says of an operation, documentation aside."""
+
+    def of(shape: Shape | None, above: tuple[str, ...] = ()) -> object:
+        if shape is None or shape.name in above:
+            return shape and shape.name
+        inner = (*above, shape.name)
+        members = getattr(shape, "members", {}) | {
+            name: getattr(shape, name) for name in ("member", "key", "value") if hasattr(shape, name)
+        }
+        return (
+            shape.name,
+            shape.type_name,
+            shape.serialization,
+            shape.metadata,
+            {name: of(one, inner) for name, one in members.items()},
+        )
+
+    errors = [of(shape) for shape in operation.error_shapes]
+    return operation.http, of(operation.input_shape), of(operation.output_shape), errors, operation.metadata
 
 
 def _version() -> str:

@@ -1,0 +1,144 @@
+"""Leaves out of the layer what no function reads; `make build-SharedLayer` runs it. Any Python from 3.9 on will do.
+
+    python3 trim.py PACKAGES ROOTS
+
+PACKAGES: the folder of installed packages, changed in place. ROOTS: the file to write Amazon's root certificates to.
+docs/decisions/boto3-in-the-layer.md and amazons-roots.md say why, with figures.
+"""
+
+import gzip
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+OPERATIONS = {
+    "cloudwatch": {"GetMetricData"},
+    "dynamodb": {"GetItem", "PutItem", "Query", "Scan", "UpdateItem"},
+    "events": {"PutEvents"},
+    "lambda": {"GetEventSourceMapping", "UpdateEventSourceMapping"},
+    "secretsmanager": {"GetSecretValue"},
+    "sqs": {"ChangeMessageVisibility", "SendMessage"},
+}
+"""What the functions call, of 400 services; each new client reads the whole description of its service."""
+
+FOLDERS = (
+    "bin",
+    "boto3/data",  # resource descriptions
+    "boto3/examples",
+    "aws_lambda_powertools/event_handler",  # a third of Powertools; two routes need no router
+    "_yaml",  # PyYAML's C parser, for one document a day
+)
+PATTERNS = (
+    "*.dist-info",  # which only plug-in and version look-ups would read
+    "**/__pycache__",
+    "**/tests",
+    "**/*.pyi",
+    "**/.DS_Store",
+    "yaml/_yaml*.so",
+    ".lock",
+)
+
+AMAZONS_ROOTS = (  # www.amazontrust.com/repository: a trust store of one's own needs all five
+    "Amazon Root CA 1",
+    "Amazon Root CA 2",
+    "Amazon Root CA 3",
+    "Amazon Root CA 4",
+    "Starfield Services Root Certificate Authority - G2",
+)
+
+
+def trim(packages: Path, roots: Path) -> None:
+    """Everything this file is for. Raises SystemExit if a package is not as it is known here."""
+    for path in [packages / name for name in FOLDERS] + [path for name in PATTERNS for path in packages.glob(name)]:
+        _remove(path)
+    data = packages / "botocore" / "data"
+    for folder in [path for path in data.iterdir() if path.is_dir()]:
+        if folder.name in OPERATIONS:
+            _keep_operations(folder, OPERATIONS[folder.name])
+        else:
+            _remove(folder)
+    _keep_endpoints(data / "endpoints.json")
+    roots.write_text(amazons_roots((packages / "certifi" / "cacert.pem").read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _keep_operations(service: Path, wanted: set[str]) -> None:
+    """The newest version of a service's interface, without what describes other operations, and without examples."""
+    *older, newest = sorted(path for path in service.iterdir() if path.is_dir())
+    for path in [*older, *newest.glob("examples-*"), *newest.glob("waiters-*")]:
+        _remove(path)
+    packed = newest / "service-2.json.gz"
+    model = reduced(json.loads(gzip.decompress(packed.read_bytes())), wanted)
+    (newest / "service-2.json").write_text(json.dumps(model, separators=(",", ":")), encoding="utf-8")
+    packed.unlink()
+
+
+def reduced(model: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
+    """A description of a service with these operations only, the shapes they use, and no documentation."""
+    missing = wanted - model["operations"].keys()
+    if missing:
+        raise SystemExit(f"botocore has no operation {', '.join(sorted(missing))} any more; see OPERATIONS in trim.py")
+    operations = {name: model["operations"][name] for name in sorted(wanted)}
+    used, left = set[str](), _shapes_in(operations)
+    while left:
+        name = left.pop()
+        if name not in used:
+            used.add(name)
+            left += _shapes_in(model["shapes"][name])
+    shapes = {name: shape for name, shape in model["shapes"].items() if name in used}
+    trimmed: dict[str, Any] = _undocumented({**model, "operations": operations, "shapes": shapes})
+    return trimmed
+
+
+def _shapes_in(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [name for item in value for name in _shapes_in(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["shape"]] if isinstance(value.get("shape"), str) else []
+    return own + [name for item in value.values() for name in _shapes_in(item)]
+
+
+def _undocumented(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_undocumented(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _undocumented(item)
+        for name, item in value.items()
+        if not (name in ("documentation", "documentationUrl") and isinstance(item, str))
+    }
+
+
+def _keep_endpoints(path: Path) -> None:
+    """It tells about every service too, and each first client reads it."""
+    endpoints = json.loads(path.read_text(encoding="utf-8"))
+    for partition in endpoints["partitions"]:
+        partition["services"] = {name: one for name, one in partition["services"].items() if name in OPERATIONS}
+    path.write_text(json.dumps(endpoints), encoding="utf-8")
+
+
+def amazons_roots(bundle: str) -> str:
+    """Those of certifi's bundle that vouch for AWS's endpoints; each block has the certificate's name before it."""
+    blocks = re.findall(r"# Issuer.*?-----END CERTIFICATE-----\n", bundle, re.DOTALL)
+    by_name = {name: block for block in blocks for name in re.findall(r'# Label: "(.*)"\n', block)}
+    missing = [name for name in AMAZONS_ROOTS if name not in by_name]
+    if missing:
+        raise SystemExit(
+            f"certifi has no certificate called {', '.join(missing)} any more; see AMAZONS_ROOTS in trim.py"
+        )
+    return "".join(by_name[name] for name in AMAZONS_ROOTS)
+
+
+if __name__ == "__main__":
+    trim(Path(sys.argv[1]), Path(sys.argv[2]))
