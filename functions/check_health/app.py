@@ -6,7 +6,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms import clients
-from optus_sms.contract import ContractWatch
 from optus_sms.credentials import GatewaySecret
 from optus_sms.gateway import Gateway
 from optus_sms.health import HealthChecker, Thresholds
@@ -21,40 +20,60 @@ from optus_sms.valve import LambdaValve
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from optus_sms.contract import ContractWatch
+
+
+# Everything one sandbox needs, each made once, when it is first asked for.
+
 
 @cache
-def checks() -> tuple[HealthChecker, ContractWatch]:
-    """Everything one sandbox needs, made at its first invocation."""
-    settings, clock = HealthSettings.from_environment(), Clock()
-    gateway = Gateway(
+def settings() -> HealthSettings:
+    return HealthSettings.from_environment()
+
+
+@cache
+def gateway() -> Gateway:
+    return Gateway(
         Transport(),
-        settings.gateway_base_url,
-        timeout_seconds=settings.gateway_timeout_seconds,
-        now=clock.now,
-        service_status_url=settings.service_status_url,
+        settings().gateway_base_url,
+        timeout_seconds=settings().gateway_timeout_seconds,
+        now=Clock().now,
+        service_status_url=settings().service_status_url,
     )
-    secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
-    checker = HealthChecker(
-        gateway=gateway,
-        secret=secret,
-        store=DynamoHealthStore(clients.dynamodb(), settings.send_ledger_table_name),
-        valve=LambdaValve(clients.lambda_(), settings.sender_mapping_id),
-        traffic=CloudWatchTraffic(clients.cloudwatch(), settings.stack_name),
-        clock=clock,
+
+
+@cache
+def secret() -> GatewaySecret:
+    return GatewaySecret(clients.secrets_manager(), settings().gateway_secret_id)
+
+
+@cache
+def checker() -> HealthChecker:
+    return HealthChecker(
+        gateway=gateway(),
+        secret=secret(),
+        store=DynamoHealthStore(clients.dynamodb(), settings().send_ledger_table_name),
+        valve=LambdaValve(clients.lambda_(), settings().sender_mapping_id),
+        traffic=CloudWatchTraffic(clients.cloudwatch(), settings().stack_name),
+        clock=Clock(),
         thresholds=Thresholds(
-            unhealthy_after=settings.unhealthy_after_checks,
-            healthy_after=settings.healthy_after_checks,
-            unknown_after=settings.unknown_after_checks,
+            unhealthy_after=settings().unhealthy_after_checks,
+            healthy_after=settings().healthy_after_checks,
+            unknown_after=settings().unknown_after_checks,
         ),
-        pause_on_outage=settings.pause_on_outage,
+        pause_on_outage=settings().pause_on_outage,
     )
-    return checker, ContractWatch(gateway, secret)
+
+
+def contract_watch() -> ContractWatch:
+    from optus_sms.contract import ContractWatch  # noqa: PLC0415 - once a day; the minute's check needs no YAML parser
+
+    return ContractWatch(gateway(), secret())
 
 
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """The result of the check, for whoever invokes it by hand; ``{"check": "contract"}`` asks for the other one."""
-    checker, contract = checks()
     asked_for = event.get("check") if isinstance(event, dict) else None
-    result, measurements = contract.check() if asked_for == "contract" else checker.check()
+    result, measurements = contract_watch().check() if asked_for == "contract" else checker().check()
     publish(measurements)
     return dict(result)

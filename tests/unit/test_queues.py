@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.queues import DeadLetter, DeadLetterReason, SqsQueues, _storable
+from optus_sms.queues import _FORBIDDEN, DeadLetter, DeadLetterReason, SqsQueues, _storable
 from tests.support.builders import NOW
 
 
@@ -120,3 +120,8 @@ def test_give_back_stays_within_what_sqs_allows(
             {"QueueUrl": "outbound", "ReceiptHandle": "receipt-1", "VisibilityTimeout": visible_in},
         )
     ]
+
+
+def test_every_character_is_judged_as_sqs_does() -> None:
+    wrong = [hex(code) for code in range(0x110000) if bool(_FORBIDDEN.search(chr(code))) is holds(chr(code))]
+    assert wrong == []

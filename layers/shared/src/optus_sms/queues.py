@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # timeout at most.
 MAX_VISIBILITY_SECONDS: Final = 43_200 - 360
 _MAX_ATTRIBUTE: Final = 1000
-# What an SQS body and attribute may not hold (SendMessage: "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | …").
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What an SQS body and attribute may not hold: all but "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to
+# #x10FFFF" (SendMessage). The few that are forbidden: a set of nearly all others takes ten times as long to compile.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class DeadLetterReason(StrEnum):
