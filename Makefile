@@ -55,7 +55,7 @@ test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (
 	@$(BIN)/pytest -m docker
 
 .PHONY: bench
-bench: $(READY) ## the ratios that show the speed, against their limits and the baseline (minutes; QUICK=1: one; SAVE=1: new baseline)
+bench: $(READY) ## the ratios that show the speed, against their limits and the baseline (ten minutes; QUICK=1: three; SAVE=1: new baseline)
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
 
 .PHONY: build

@@ -17,6 +17,7 @@ import botocore.httpsession
 from botocore.awsrequest import AWSResponse
 
 from benchmarks.servers import CALLBACK_SECRET, Servers, aws_answer
+from local.template import ACCOUNT_ID, REGION, Resource, load_template
 from tests.support.builders import api_event, basic, message_body, sqs_event, sqs_record
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -30,42 +31,38 @@ class Context:
         return 60_000
 
 
-def set_environment(servers: Servers) -> None:
-    """Of both functions, as the template sets it."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    secret = "arn:aws:secretsmanager:ap-southeast-2:123456789012:secret:"
-    os.environ |= {
+def environment(servers: Servers, function: str, **changes: str) -> dict[str, str]:
+    """What the template gives to a function (its logical id), and what Lambda does; AWS is asked over http."""
+    template = load_template()
+    references = {name: {"Ref": _reference(resource, servers)} for name, resource in template.resources.items()}
+    return {
+        **template.resolve(template.resources[function].properties["Environment"]["Variables"], references),
         "AWS_ACCESS_KEY_ID": "benchmark",
         "AWS_SECRET_ACCESS_KEY": "benchmark",
-        "AWS_REGION": "ap-southeast-2",
-        "AWS_DEFAULT_REGION": "ap-southeast-2",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": servers.aws,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "CALLBACK_SECRET_ID": secret + "callback-abcdef",
-        "DEAD_LETTER_QUEUE_URL": f"{servers.aws}/123456789012/dead-letters",
-        "GATEWAY_ALLOW_HTTP": "true",
-        "GATEWAY_SECRET_ID": secret + "gateway-abcdef",
-        "GATEWAY_TIMEOUT_SECONDS": "10",
-        "MAX_ATTEMPTS": "10",
-        "MAX_MESSAGES_PER_SECOND": "0",
-        "MESSAGES_TABLE_NAME": "messages",
-        "ON_UNKNOWN_OUTCOME": "hold",
-        "OUTBOUND_QUEUE_URL": f"{servers.aws}/123456789012/outbound",
-        "REPLY_MATCH_DAYS": "3",
-        "REQUIRE_MESSAGE_ID": "false",
-        "RETENTION_DAYS": "90",
-        "SENDER_CONCURRENCY": "2",
-        "SEND_LEDGER_TABLE_NAME": "ledger",
-        "STACK_NAME": "benchmark",
+        **changes,
     }
 
 
-def load(function: str, **environment: str) -> ModuleType:
-    """A fresh copy of a function's module, as a new sandbox has it."""
-    os.environ |= {"POWERTOOLS_SERVICE_NAME": function, **environment}
-    path = _ROOT / "functions" / function / "app.py"
+def _reference(resource: Resource, servers: Servers) -> str:
+    """What `Ref` gives, as far as the functions look at it."""
+    match resource.type:
+        case "AWS::SQS::Queue":
+            return f"{servers.aws}/{ACCOUNT_ID}/{resource.logical_id}"
+        case "AWS::SecretsManager::Secret":
+            return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:{resource.logical_id}-abcdef"
+        case _:
+            return resource.logical_id
+
+
+def load(servers: Servers, function: str, **changes: str) -> ModuleType:
+    """A fresh copy of a function's module, as a new sandbox has it; its variables become this process's."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= environment(servers, function, **changes)
+    path = _ROOT / load_template().resources[function].properties["Code"]["S3Key"] / "app.py"
     spec = importlib.util.spec_from_file_location(f"{function}_{uuid4().hex}", path)
     assert spec is not None
     assert spec.loader is not None

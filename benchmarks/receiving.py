@@ -6,19 +6,21 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.handlers import Context, aws_in_process, load, silent, status_callback
-from benchmarks.sending import Progress
-from benchmarks.side_by_side import Arm, Figure, measure, ratio
+from benchmarks.picture import Chart, chart
+from benchmarks.servers import Servers
+from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 
-_AT_ONCE = 50
+_AT_ONCE: Final = 50
+_RECEIVER, _WRITE = "ReceiveCallbackFunction", "the bare table write"
 
 
-def cpu(*, passes: int, progress: Progress) -> Iterator[Figure]:
+def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure | Chart]:
     """CPU of a status callback, its log line and metrics included, against the bare table write."""
     progress("CPU of a status callback")
-    app, event = load("receive_callback"), status_callback()
+    app, event = load(servers, "ReceiveCallbackFunction"), status_callback()
     (write,), client = _table_writes(app, event), app.receiver().messages._client
 
     def callbacks() -> None:
@@ -29,20 +31,21 @@ def cpu(*, passes: int, progress: Progress) -> Iterator[Figure]:
         for _ in range(_AT_ONCE):
             client.update_item(**write)
 
-    arms = [Arm("callback", callbacks, units=_AT_ONCE), Arm("write", writes, units=_AT_ONCE)]
+    arms = [Arm(_RECEIVER, callbacks, units=_AT_ONCE), Arm(_WRITE, writes, units=_AT_ONCE)]
     with silent():
         over_http = measure(arms, passes=passes, timer=time.process_time)
         with aws_in_process():
             in_process = measure(arms, passes=passes, timer=time.process_time)
-    yield Figure("CPU of a status callback", ratio(over_http, "callback", "write"), 1.4, "of the bare table write")
+    yield Figure("CPU of a status callback", ratio(over_http, _RECEIVER, _WRITE), 1.4, "of the bare table write")
+    yield chart("CPU of a status callback", "µs", over_http, _WRITE)
     name = "CPU of a status callback, no network"
-    yield Figure(name, ratio(in_process, "callback", "write"), note="the same, the write answered in process")
+    yield Figure(name, ratio(in_process, _RECEIVER, _WRITE), note="the same, the write answered in process")
 
 
-def calls(*, progress: Progress) -> Iterator[Figure]:
+def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
     """AWS calls of a warm sandbox for a status callback."""
     progress("calls of a status callback")
-    app, event, seen = load("receive_callback"), status_callback(), Counter[str]()
+    app, event, seen = load(servers, "ReceiveCallbackFunction"), status_callback(), Counter[str]()
     with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
         app.lambda_handler(event, Context())
         seen.clear()

@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import receiving, sending
-from benchmarks.handlers import set_environment
+from benchmarks.cold_start import cold_starts
+from benchmarks.picture import Chart, as_svg, as_text
+from benchmarks.scale import scale
 from benchmarks.servers import Servers, running
 from benchmarks.side_by_side import Figure, table, worse_than
 
 BASELINE: Final = Path(__file__).with_name("baseline.json")
+PICTURE: Final = Path(__file__).resolve().parent.parent / "docs" / "images" / "speed.svg"
+SUBTITLE: Final = (
+    "Medians of one run of make bench, each way in turn; read the ratios, not the milliseconds. Grey: to compare with."
+)
 TOLERANCE: Final = 0.15  # the machine is noisy
 
 
@@ -24,29 +30,35 @@ def main() -> int:
     started, quick = time.monotonic(), os.environ.get("QUICK", "") not in ("", "0")
     baseline: dict[str, float] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     with running() as servers:
-        set_environment(servers)
-        figures = list(_figures(servers, quick=quick))
+        results = list(_results(servers, quick=quick))
+    figures = [result for result in results if isinstance(result, Figure)]
+    charts = [result for result in results if isinstance(result, Chart)]
     _progress("")
     print(table(figures, baseline))
+    print(f"\n{as_text(charts)}\n")
+    for remark in (result for result in results if isinstance(result, str)):
+        print(remark)
     worse = worse_than(figures, baseline, TOLERANCE)
     exceeded = [figure.name for figure in figures if not figure.holds]
-    print(f"\n{time.monotonic() - started:.0f} s. Each ratio is the median of side-by-side passes on this machine.")
+    print(f"{time.monotonic() - started:.0f} s. Each ratio is the median of side-by-side passes on this machine.")
     if os.environ.get("SAVE"):
         BASELINE.write_text(json.dumps({figure.name: round(figure.value, 3) for figure in figures}, indent=2) + "\n")
-        print(f"Saved as {BASELINE.name}.")
+        PICTURE.write_text(as_svg(charts, SUBTITLE), encoding="utf-8")
+        print(f"Saved as {BASELINE.name} and {PICTURE.name}.")
         return 0
     print(f"Worse than the baseline by more than {TOLERANCE:.0%}: {'; '.join(worse) or 'nothing'}.")
     print(f"Over their limit: {', '.join(exceeded) or 'none'}.")
     return 1 if worse or exceeded else 0
 
 
-def _figures(servers: Servers, *, quick: bool) -> Iterator[Figure]:
+def _results(servers: Servers, *, quick: bool) -> Iterator[Figure | Chart | str]:
     yield from sending.batches(servers, passes=5 if quick else 21, progress=_progress)
     yield from sending.cpu(servers, passes=9 if quick else 41, progress=_progress)
-    yield from receiving.cpu(passes=9 if quick else 41, progress=_progress)
+    yield from receiving.cpu(servers, passes=9 if quick else 41, progress=_progress)
     yield from sending.calls(servers, progress=_progress)
-    yield from receiving.calls(progress=_progress)
-    yield from sending.scale(servers, most=1_000 if quick else 10_000, progress=_progress)
+    yield from receiving.calls(servers, progress=_progress)
+    yield from scale(servers, most=1_000 if quick else 10_000, progress=_progress)
+    yield from cold_starts(servers, passes=3 if quick else 15, throttled_passes=0 if quick else 5, progress=_progress)
 
 
 def _progress(what: str) -> None:

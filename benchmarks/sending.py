@@ -3,56 +3,58 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Final
 
-import certifi
 import requests
 
 from benchmarks.handlers import Context, aws_in_process, batch, load, silent
+from benchmarks.picture import Chart, chart
 from benchmarks.servers import GATEWAY_SECRET, Servers
-from benchmarks.side_by_side import Arm, Figure, measure, ratio
+from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 
-Progress = Callable[[str], None]
 _AUTH: Final = (GATEWAY_SECRET["application"], GATEWAY_SECRET["password"])
-BATCH_LIMITS: Final = {("warm", 10, 100): 1.3, ("fresh TLS", 10, 100): 1.6}
+_GATEWAY, _TUTORIAL = "the gateway alone", "the usual tutorial"
+_SENDER, _FLOOR = "SendMessageFunction", "a POST and 3 writes"
+BATCH_LIMITS: Final = {("warm connections", 10, 100): 1.3, ("fresh TLS", 10, 100): 1.6}
 """Of the gateway's own time: connections, messages, milliseconds."""
 
 
-def batches(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure]:
+def batches(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure | Chart]:
     """Wall time of one invocation against the gateway's own time, table writes answered in process."""
     for size, delay in ((10, 100), (1, 100), (100, 100), (10, 20), (10, 500)):
         progress(f"batch of {size} at a gateway that takes {delay} ms")
         yield from _batch(servers, size, delay, passes if size < 100 else max(3, passes // 3))
 
 
-def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Figure]:
-    warm = _sender(f"{servers.gateway}/{delay}")
-    fresh = _sender(f"{servers.gateway_tls}/{delay}", roots=servers)
+def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Figure | Chart]:
+    warm = _sender(servers, f"{servers.gateway}/{delay}")
+    fresh = _sender(servers, f"{servers.gateway_tls}/{delay}")
     event = batch(size)
     arms = [
-        Arm("gateway", lambda: time.sleep(delay / 1000)),
-        Arm("warm", lambda: warm.lambda_handler(batch(size), Context())),
+        Arm(_GATEWAY, lambda: time.sleep(delay / 1000)),
+        Arm("warm connections", lambda: warm.lambda_handler(batch(size), Context())),
         Arm("fresh TLS", lambda: fresh.lambda_handler(batch(size), Context()), _hang_up(fresh)),
     ]
     if size <= 10:  # one after the other: a hundred take ten seconds
-        arms.append(Arm("tutorial", lambda: _tutorial(event, f"{servers.gateway}/{delay}/messages")))
+        arms.append(Arm(_TUTORIAL, lambda: _tutorial(event, f"{servers.gateway}/{delay}/messages")))
     with silent(), aws_in_process():
         seconds = measure(arms, passes=passes, timer=time.perf_counter)
     for arm in arms[1:]:
         limit = BATCH_LIMITS.get((arm.name, size, delay))
         name = f"batch of {size:3}, gateway {delay:3} ms, {arm.name}"
-        yield Figure(name, ratio(seconds, arm.name, "gateway"), limit, "of the gateway's own time")
+        yield Figure(name, ratio(seconds, arm.name, _GATEWAY), limit, "of the gateway's own time")
+    if (size, delay) == (10, 100):
+        yield chart("A batch of ten at a gateway that takes 100 ms", "ms", seconds, _GATEWAY, _TUTORIAL)
 
 
-def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure]:
+def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure | Chart]:
     """CPU of a message in a batch of ten against the same POST and table writes with nothing around them."""
     progress("CPU of a message")
-    app = _sender(f"{servers.gateway}/0")
+    app = _sender(servers, f"{servers.gateway}/0")
     writes = _table_writes(app)
     client, session = app.sender().ledger._client, requests.Session()
     url, payload = f"{servers.gateway}/0/messages", {"destination": "+61491570006", "content": "Hello"}
@@ -63,16 +65,17 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
             for arguments in writes:
                 client.update_item(**arguments)
 
-    arms = [Arm("floor", floor, units=10), Arm("sender", lambda: app.lambda_handler(batch(10), Context()), units=10)]
+    arms = [Arm(_FLOOR, floor, units=10), Arm(_SENDER, lambda: app.lambda_handler(batch(10), Context()), units=10)]
     with silent():
         seconds = measure(arms, passes=passes, timer=time.process_time)
-    yield Figure("CPU of a message", ratio(seconds, "sender", "floor"), 1.5, "of one POST and three table writes")
+    yield Figure("CPU of a message", ratio(seconds, _SENDER, _FLOOR), 1.5, "of one POST and three table writes")
+    yield chart("CPU of a message", "µs", seconds, _FLOOR)
 
 
 def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
     """AWS calls of a warm sandbox, for each message of a batch of ten."""
     progress("calls of a message")
-    app, seen = _sender(f"{servers.gateway}/0"), Counter[str]()
+    app, seen = _sender(servers, f"{servers.gateway}/0"), Counter[str]()
     with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
         app.lambda_handler(batch(10), Context())
         seen.clear()
@@ -82,35 +85,10 @@ def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
     yield Figure("other AWS calls of a message", seen.total() / 10, 0)
 
 
-def scale(servers: Servers, *, most: int, progress: Progress) -> Iterator[Figure]:
-    """Whether the ten-thousandth message costs what the first ones did, and the sandbox's memory stays."""
-    app, spent, memory = _sender(f"{servers.gateway}/0"), list[float](), list[int]()
-    with silent(), aws_in_process():
-        app.lambda_handler(batch(10), Context())
-        for sent in range(0, most, 10):
-            if sent % 1000 == 0:
-                progress(f"{sent:,} of {most:,} messages through one sandbox")
-            event = batch(10)
-            start = time.process_time()
-            app.lambda_handler(event, Context())
-            spent.append(time.process_time() - start)
-            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    tenth = len(spent) // 10
-    late, early = sum(sorted(spent[-tenth:])[: tenth // 2]), sum(sorted(spent[:tenth])[: tenth // 2])
-    yield Figure(f"CPU of the last of {most:,} messages", late / early, 1.1, "of the first ones'")
-    yield Figure(f"memory after {most:,} messages", memory[-1] / memory[tenth], 1.05, "of that after a tenth of them")
-
-
-def _sender(base_url: str, *, roots: Servers | None = None) -> ModuleType:
-    """A sandbox of its own, which trusts the benchmark's authority if asked."""
-    app = load("send_message", GATEWAY_BASE_URL=base_url)
-    where = certifi.where
-    if roots is not None:
-        certifi.where = lambda: str(roots.roots)
-    try:
-        app.sender()
-    finally:
-        certifi.where = where
+def _sender(servers: Servers, base_url: str) -> ModuleType:
+    """A sandbox of its own, which trusts the servers' certificates too."""
+    app = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=base_url)
+    app.sender().gateway._transport.tls.load_verify_locations(cadata=servers.authority.decode())
     return app
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-import certifi
 import trustme
 
 GATEWAY_SECRET: Final = {"application": "benchmark", "password": "benchmark"}
@@ -43,17 +42,24 @@ _ROW: Final = {
 
 
 def aws_answer(target: str, body: bytes) -> bytes:
-    """What AWS answers; ``target``: the operation, as in the header ``X-Amz-Target``."""
-    asked: dict[str, Any] = json.loads(body)
+    """What AWS answers. ``target``: the operation, as in the header ``X-Amz-Target``; the path where there is none."""
+    answer: dict[str, Any] = {}
     match target.rpartition(".")[2]:
         case "GetSecretValue":
-            fields = CALLBACK_SECRET if "callback" in asked["SecretId"] else GATEWAY_SECRET
+            asked = json.loads(body)
+            fields = CALLBACK_SECRET if "Callback" in asked["SecretId"] else GATEWAY_SECRET
             secret = {"SecretString": json.dumps(fields), "VersionId": "v" * 32, "VersionStages": ["AWSCURRENT"]}
-            return json.dumps({"ARN": asked["SecretId"], "Name": "benchmark", **secret}).encode()
-        case "UpdateItem" if asked.get("ReturnValues") == "ALL_NEW":
-            return json.dumps({"Attributes": _ROW}).encode()
-        case _:
-            return b"{}"
+            answer = {"ARN": asked["SecretId"], "Name": "benchmark", **secret}
+        case "UpdateItem" if json.loads(body).get("ReturnValues") == "ALL_NEW":
+            answer = {"Attributes": _ROW}
+        case "Query" | "Scan":
+            answer = {"Items": [], "Count": 0, "ScannedCount": 0}
+        case "PutEvents":
+            entries = json.loads(body)["Entries"]
+            answer = {"FailedEntryCount": 0, "Entries": [{"EventId": str(uuid4())} for _ in entries]}
+        case path if "/event-source-mappings/" in path:
+            answer = {"State": "Enabled"}
+    return json.dumps(answer).encode()
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,11 @@ class Servers:
     """Addresses. Of the gateway without the delay: ``gateway/100`` answers after 100 ms."""
 
     aws: str
+    aws_tls: str
     gateway: str
     gateway_tls: str
-    roots: Path
-    """A file with certifi's roots and the one of ``gateway_tls``."""
+    authority: bytes
+    """The certificate, in PEM, of whoever vouches for the two with TLS."""
 
 
 @contextlib.contextmanager
@@ -72,17 +79,22 @@ def running() -> Iterator[Servers]:
     """Both servers, gone at the end."""
     authority = trustme.CA()
     with tempfile.TemporaryDirectory() as folder:
-        roots, identity = Path(folder, "roots.pem"), Path(folder, "identity.pem")
-        roots.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
+        identity = Path(folder, "identity.pem")
         certificate = authority.issue_cert("127.0.0.1")
         chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
         identity.write_bytes(certificate.private_key_pem.bytes() + chain)
         here, there = multiprocessing.Pipe()
         process = multiprocessing.get_context("fork").Process(target=_serve, args=(there, identity), daemon=True)
         process.start()
-        aws, plain, tls = here.recv()
+        aws, aws_tls, gateway, gateway_tls = here.recv()
         try:
-            yield Servers(f"http://127.0.0.1:{aws}", f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}", roots)
+            yield Servers(
+                aws=f"http://127.0.0.1:{aws}",
+                aws_tls=f"https://127.0.0.1:{aws_tls}",
+                gateway=f"http://127.0.0.1:{gateway}",
+                gateway_tls=f"https://127.0.0.1:{gateway_tls}",
+                authority=authority.cert_pem.bytes(),
+            )
         finally:
             process.kill()
             process.join()
@@ -97,7 +109,7 @@ async def _serve_for_ever(pipe: Any, identity: Path) -> None:
     context.load_cert_chain(identity)
     servers = [
         await asyncio.start_server(_connection(answer), "127.0.0.1", 0, ssl=tls, backlog=1024)
-        for answer, tls in ((_aws, None), (_gateway, None), (_gateway, context))
+        for answer, tls in ((_aws, None), (_aws, context), (_gateway, None), (_gateway, context))
     ]
     pipe.send([server.sockets[0].getsockname()[1] for server in servers])
     await asyncio.Event().wait()
@@ -106,14 +118,17 @@ async def _serve_for_ever(pipe: Any, identity: Path) -> None:
 _Answer = Callable[[str, dict[str, str], bytes], Awaitable[tuple[int, bytes]]]
 
 
-async def _aws(_path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-    return 200, aws_answer(headers["x-amz-target"], body)
+async def _aws(path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    return 200, aws_answer(headers.get("x-amz-target", path), body)
 
 
 async def _gateway(path: str, _headers: dict[str, str], _body: bytes) -> tuple[int, bytes]:
-    """``/100/messages``: accepted after 100 ms."""
-    await asyncio.sleep(int(path.split("/")[1]) / 1000)
-    return 202, json.dumps({"id": str(uuid4()), "status": "accepted"}).encode()
+    """``/100/messages``: accepted after 100 ms; any other path: well."""
+    _, delay, operation = path.split("/")
+    await asyncio.sleep(int(delay) / 1000)
+    if operation == "messages":
+        return 202, json.dumps({"id": str(uuid4()), "status": "accepted"}).encode()
+    return 200, b'{"services": {"restv2": {"status": "available"}}}'
 
 
 def _connection(answer: _Answer) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Timer = Callable[[], float]
+Progress = Callable[[str], None]
+"""Tells what is being done."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ GAP, HEADER = 10, 54
 PALETTE = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#17becf", "#bcbd22")
 _LEFT, _RIGHT, _TOP = 42, 36, 34
 _LEGEND_LINE, _AXIS = 15, 18
+_LETTER_WIDTH = 6.4
 
 Points = Sequence[tuple[float, float]]
 """Seconds since the start, and the value; in order of time."""
@@ -78,13 +79,15 @@ def _panel(panel: Panel, seconds: float) -> Iterator[str]:
 def _bars(panel: Panel, width: float, height: float) -> Iterator[str]:
     most = max([*panel.totals, 1.0])
     step = (height - _TOP - 10) / max(len(panel.totals), 1)
-    room = width - 86 - 56
+    left = max(80.0, _LETTER_WIDTH * max((len(series.label) for series in panel.series), default=0))
+    room = width - left - 6 - 56
     for index, (series, total) in enumerate(zip(panel.series, panel.totals, strict=True)):
         y = _TOP + 6 + index * step
         long = max(room * total / most, 1.0)
-        yield _text(80, y + step / 2, series.label, anchor="end", colour="#333b44")
-        yield f'<rect x="86" y="{y + 1:.1f}" width="{long:.1f}" height="{step - 9:.1f}" rx="2" fill="{series.colour}"/>'
-        yield _text(86 + long + 6, y + step / 2, f"{total:,.0f}", weight="600")
+        yield _text(left, y + step / 2, series.label, anchor="end", colour="#333b44")
+        size = f'width="{long:.1f}" height="{step - 9:.1f}"'
+        yield f'<rect x="{left + 6:.0f}" y="{y + 1:.1f}" {size} rx="2" fill="{series.colour}"/>'
+        yield _text(left + long + 12, y + step / 2, f"{total:,.0f}", weight="600")
 
 
 def _lines(panel: Panel, width: float, height: float, seconds: float) -> Iterator[str]:

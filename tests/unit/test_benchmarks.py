@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from collections import Counter
 
+from benchmarks.picture import as_svg, as_text, chart
 from benchmarks.side_by_side import Arm, Figure, measure, ratio, table, worse_than
 
 
@@ -50,3 +52,20 @@ def test_the_table_lines_up_and_says_what_exceeds_its_limit() -> None:
     assert lines[1].split() == ["a", "1.20", "1.30", "1.10", "holds"]
     assert lines[2].split() == ["longer", "1.40", "1.30", "EXCEEDED", "of", "the", "floor"]
     assert lines[1].index("1.30") == lines[2].index("1.30")
+
+
+def test_the_bars_show_medians_the_shortest_first_and_what_is_not_ours_apart() -> None:
+    one = chart("Cold start", "ms", {"tutorial": [2.0, 1.0, 3.0], "ours": [0.5, 0.1, 0.6]}, "tutorial")
+    assert one.bars == [("ours", 500.0), ("tutorial", 2000.0)]
+    title, ours, tutorial = as_text([one]).splitlines()
+    assert title == "Cold start, ms"
+    assert ours.split() == ["ours", "500", "█" * 15]
+    assert tutorial.split() == ["tutorial", "2,000", "░" * 60]
+
+
+def test_the_picture_for_the_pages_is_whole_and_says_what_is_measured() -> None:
+    charts = [chart(f"Chart {number}", "µs", {"a <b>": [1e-6], "other": [2e-6]}, "other") for number in range(3)]
+    root = ET.fromstring(as_svg(charts, "medians of one run"))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"medians of one run", "Chart 0, µs", "Chart 2, µs", "a <b>"} <= set(texts)
+    assert float(root.get("height", "0")) > 0
