@@ -190,6 +190,11 @@ class Journal:
         self._append({"queued": list(keys)})
         self.queued |= set(keys)
 
+    def found(self, keys: Sequence[str]) -> None:
+        """Of batches that nobody knows about, these are on the queue after all; the others stay uncertain."""
+        self._append({"found": list(keys)})
+        self.queued |= set(keys)
+
     def _append(self, entry: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
@@ -210,10 +215,13 @@ class Journal:
                 entry = json.loads(line)
             except ValueError:
                 continue  # the last line of a process that was killed while writing it
-            self.queued |= set(entry.get("queued", ()))
-            # A batch's end is the line after its begin; a begin without one is of a process that was killed.
-            self.uncertain |= pending if "queueing" in entry else set()
-            pending = set(entry.get("queueing", ()))
+            self.queued |= {*entry.get("queued", ()), *entry.get("found", ())}
+            # A batch ends with its line "queued". One that has none when the next begins is of a process that was killed.
+            if "queueing" in entry:
+                self.uncertain |= pending
+                pending = set(entry["queueing"])
+            elif "queued" in entry:
+                pending = set()
         self.uncertain = (self.uncertain | pending) - self.queued
         if not text.endswith("\n"):
             self._file.write("\n")

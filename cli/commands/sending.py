@@ -176,7 +176,7 @@ def _held(context: Context, journal: Journal) -> set[str]:
     # Read after the counts: whoever took a message from the queue since then has written its record.
     known = [key for key in sorted(journal.uncertain) if context.tables.ledger_item(key)]
     if known:
-        journal.done(known)
+        journal.found(known)
     return set() if nobody_waits else journal.uncertain - set(known)
 
 

@@ -257,6 +257,17 @@ def test_of_a_batch_that_was_cut_what_the_ledger_knows_is_not_held(stack: Deploy
     assert stack.queued() == []
 
 
+def test_of_a_batch_that_was_cut_the_rest_stays_held_after_the_ledger_knows_some_of_it(
+    stack: DeployedStack, moment: str
+) -> None:
+    for n in CUT_BATCH[:3]:
+        stack.bring(State.ACCEPTED, f"k-{n}", body=message_body(message_id=f"k-{n}", content=f"Message {n}"))
+    for _ in range(2):
+        ran = send_file()
+        assert (ran.exit_code, ran.document["held"], ran.document["queued"]) == (9, 7, 0)
+    assert max(contents(stack).values()) == 1
+
+
 def test_a_batch_that_was_cut_is_queued_at_once_if_asked(stack: DeployedStack, moment: str) -> None:
     done = send_file("--queue-uncertain")
     assert (done["queued"], done["held"]) == (10, 0)
