@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from cli.errors import CliError, Exit
 from optus_sms.errors import InvalidMessageError
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 BATCH: Final = 10  # SQS's most
 SQS_COUNTS_AFTER_SECONDS: Final = 60
 """SQS's counts of a queue are right a minute after the last message was sent to it (its API reference says so)."""
+_ENTRY: Final = TypeAdapter(dict[Literal["queueing", "queued", "found"], frozenset[str]])
+"""A line of a journal after the first."""
 _TRIES: Final = 5  # of what SQS did not take from a batch through no fault of the message
 _MOST_SHOWN: Final = 20
 
@@ -202,40 +206,51 @@ class Journal:
 
     def _load(self) -> None:
         self._file.seek(0)
-        text = self._file.read()
-        head, *entries = text.splitlines() or [""]
+        try:
+            text = self._file.read()
+        except UnicodeDecodeError:
+            raise self._is_none() from None
+        head, *lines = text.splitlines() or [""]
         if not head.strip():
             self.run = f"file-{uuid.uuid4().hex[:10]}"
             self._append({"journal": 1, "stack": self._stack_id, "run": self.run})
             return
-        self.run, self._began = self._run_of(head), bool(entries)
-        pending: set[str] = set()
-        for line in entries:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the last line of a process that was killed while writing it
-            self.queued |= {*entry.get("queued", ()), *entry.get("found", ())}
-            # A batch ends with its line "queued". One that has none when the next begins is of a process that was killed.
-            if "queueing" in entry:
+        self.run, self._began = self._run_of(head), bool(lines)
+        pending: frozenset[str] = frozenset()
+        for what, keys in self._entries(lines):
+            # A batch ends with its line "queued"; one without it is of a process that was killed.
+            if what == "queueing":
                 self.uncertain |= pending
-                pending = set(entry["queueing"])
-            elif "queued" in entry:
-                pending = set()
+                pending = keys
+            else:
+                self.queued |= keys
+                pending = frozenset() if what == "queued" else pending
         self.uncertain = (self.uncertain | pending) - self.queued
         if not text.endswith("\n"):
             self._file.write("\n")
+
+    def _entries(self, lines: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # the last line of a process that was killed while writing it
+            try:
+                yield from _ENTRY.validate_python(entry).items()
+            except ValidationError:
+                raise self._is_none() from None
+
+    def _is_none(self) -> CliError:
+        return CliError(f"{self.path} is not a journal of this command.", "Name another with --journal.", Exit.INVALID)
 
     def _run_of(self, head: str) -> str:
         try:
             header = json.loads(head)
             journal, stack, run = header["journal"], header["stack"], str(header["run"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             journal, stack, run = None, "", ""
         if journal != 1 or not run:
-            raise CliError(
-                f"{self.path} is not a journal of this command.", "Name another with --journal.", Exit.INVALID
-            )
+            raise self._is_none()
         if stack != self._stack_id:
             raise CliError(
                 f"{self.path} belongs to another stack.",

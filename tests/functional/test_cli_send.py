@@ -171,13 +171,45 @@ def test_a_journal_of_something_else_is_refused(stack: DeployedStack, text: str)
     assert stack.queued() == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"5", b"[]", b'"x"', b'{"queued": 5}', b'{"queued": [["k"]]}', b'{"queued": null}', b'{"queueing": {"k": 1}}',
+     b'{"done": ["k"]}', b"\xff\xfe"],
+)  # fmt: skip
+def test_a_journal_that_somebody_broke_is_refused_in_words(stack: DeployedStack, line: bytes) -> None:
+    write_file(1)
+    send_file()
+    JOURNAL.write_bytes(JOURNAL.read_bytes() + line + b"\n")
+    ran = send_file()
+    assert (ran.exit_code, "is not a journal" in ran.stderr) == (5, True)
+    assert sum(contents(stack).values()) == 1
+
+
+@pytest.mark.parametrize("torn", ['{"queue', '{"queued": ["k-0", "k', "[" * 100_000])
+def test_a_line_that_a_kill_has_torn_is_passed_over_and_the_next_one_is_read(stack: DeployedStack, torn: str) -> None:
+    write_file(1, keys=True)
+    send_file()
+    with JOURNAL.open("a") as file:
+        file.write(torn)
+    assert send_file()["earlier"] == 1
+    write_file(2, keys=True)
+    assert send_file()["queued"] == 1
+    assert send_file() | {"journal": ""} == {
+        "queued": 0, "earlier": 2, "held": 0, "refused_by_sqs": [], "invalid": {}, "journal": "",
+    }  # fmt: skip
+
+
 def test_what_sqs_does_not_take_is_tried_by_the_next_run(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     write_file(3)
-    monkeypatch.setattr(messages, "_queue_batch", lambda _sqs, _url, batch: [ready.key for ready in batch[:2]])
-    ran = send_file()
+    real = messages._queue_batch
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", lambda sqs, url, batch: real(sqs, url, batch[:2]))
+        ran = send_file()
     assert ran.exit_code == 9
     assert len(ran.document["refused_by_sqs"]) == 1
-    monkeypatch.undo()
+    done = send_file()
+    assert (done["queued"], done["earlier"], done["held"]) == (1, 2, 0)
+    assert contents(stack) == Counter(f"Message {n}" for n in range(3))
 
 
 class KilledError(BaseException):
