@@ -32,6 +32,8 @@ class Context:
     region: str | None
     profile: str | None
     out: Output = field(default_factory=Output)
+    again: str = ""
+    """What to do after an end in the middle, where the same command once more would do more than go on."""
 
     @cached_property
     def target(self) -> Target:
@@ -92,8 +94,9 @@ def _translated(context: Context, command: Callable[..., R], options: dict[str, 
         return command(context, **options)
     except (BotoCoreError, ClientError) as error:
         is_local = "target" in context.__dict__ and context.target.local
-        raise from_aws(error, local=is_local) from error
+        translated = from_aws(error, local=is_local)
+        steps = "\n".join(step for step in (translated.next_step, context.again) if step)
+        raise CliError(translated.problem, steps, Exit(translated.exit_code)) from error
     except KeyboardInterrupt:
-        raise CliError(
-            "Interrupted.", "What was done so far is kept; the same command goes on.", Exit.INTERRUPTED
-        ) from None
+        go_on = context.again or "What was done so far is kept; the same command goes on."
+        raise CliError("Interrupted.", go_on, Exit.INTERRUPTED) from None

@@ -74,6 +74,7 @@ def rotate_callback_password(context: Context, *, yes: bool) -> None:
             "unsure",
         )
     ask(f"Rotate the callback password of {context.target.name}?", yes=yes)
+    context.again = "It may have been rotated: `callback-urls` prints the URLs as they are now. Don't rotate it twice."
     rotate(context.target)
     _show_urls(context)
 

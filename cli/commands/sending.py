@@ -95,12 +95,20 @@ def send(
     if dry_run:
         _show_dry_run(context, ready)
         return
+    _queue(context, ready, follow=follow, timeout=timeout)
+
+
+def _queue(context: Context, ready: Ready, *, follow: bool, timeout: float) -> None:
+    sqs, url, key = context.target.sqs, context.url("OutboundQueueUrl"), ready.key
     queued_at = format_rfc3339(time.time())
-    queue_one(context.target.sqs, context.url("OutboundQueueUrl"), ready)
-    context.out.line(f"queued as {ready.key}", "good")
+    # The same command once more would make another key, and so another SMS.
+    context.again = f"It may be on the queue as {key}. Repeat it only with --message-id {key}, so that it is sent once."
+    queue_one(sqs, url, ready)
+    context.again = f"It is queued as {key}; don't send it again. `explain {key}` tells what becomes of it."
+    context.out.line(f"queued as {key}", "good")
     if follow:
-        raise SystemExit(int(_follow(context, ready.key, queued_at, timeout)))
-    context.out.document({"message_id": ready.key, "queued_at": queued_at})
+        raise SystemExit(int(_follow(context, key, queued_at, timeout)))
+    context.out.document({"message_id": key, "queued_at": queued_at})
 
 
 def _checked(fields: dict[str, Any]) -> Ready:
@@ -219,7 +227,7 @@ def _follow(context: Context, key: str, queued_at: str, timeout: float) -> Exit:
         for line in timeline(facts):
             if (line.at, line.text) not in told:
                 told.add((line.at, line.text))
-                context.out.entry({"at": line.at, "text": str(line)})
+                context.out.entry({"message_id": key, "at": line.at, "text": str(line)})
                 context.out.line(f"{line.at:<24}  {one_line(str(line))}", line.tone)
         stands = standing(facts)
         if stands in ENDS and not _goes_on(facts):

@@ -331,6 +331,18 @@ def test_the_callback_urls_are_printed_ready_to_paste(stack: DeployedStack) -> N
     }
 
 
+def test_interrupted_while_it_rotates_nobody_is_told_to_rotate_once_more(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_target: Target) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.commands.operating.rotate", interrupted)
+    ran = optus_sms("rotate-callback-password", "--yes", *TARGET)
+    assert (ran.exit_code, "`callback-urls` prints the URLs" in ran.stderr) == (130, True)
+    assert "the same command" not in ran.stderr
+
+
 def test_the_password_before_the_last_two_ends_and_that_is_said(stack: DeployedStack) -> None:
     assert optus_sms("rotate-callback-password", "--yes", *TARGET).stderr == ""
     ran = optus_sms("rotate-callback-password", "--yes", "--json", *TARGET)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 
 from cli import messages
+from cli.commands import sending
 from optus_sms.ledger import State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, message_fields
@@ -96,6 +99,47 @@ def test_what_breaks_a_rule_is_not_queued(stack: DeployedStack) -> None:
     assert "destination: must be an E.164" in ran.stderr
     assert "content: must be text" in ran.stderr
     assert stack.queued() == []
+
+
+def raises(error: BaseException) -> Callable[..., Any]:
+    """Something that ends like this."""
+
+    def raising(*_: object, **__: object) -> Any:
+        raise error
+
+    return raising
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (ReadTimeoutError(endpoint_url="https://sqs.invalid"), 1)]
+)
+def test_ended_while_it_queues_the_error_names_the_key_under_which_a_repeat_is_sent_once(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    monkeypatch.setattr(sending, "queue_one", raises(error))
+    ran = optus_sms("send", HANDSET, "Hello", "--json", *TARGET)
+    assert ran.exit_code == code
+    assert re.search(r"Repeat it only with --message-id cli-[0-9a-f]{32}, ", json.loads(ran.stderr)["next"])
+
+
+@pytest.mark.parametrize("of_json", [(), ("--json",)])
+def test_interrupted_while_it_follows_nobody_is_told_to_send_it_again(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, of_json: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sending, "_facts", raises(KeyboardInterrupt()))
+    ran = optus_sms("send", HANDSET, "Hello", "--follow", *of_json, *TARGET)
+    ((body, _),) = stack.queued()
+    key = json.loads(body)["message_id"]
+    assert ran.exit_code == 130
+    assert f"It is queued as {key}; don't send it again." in ran.stderr
+    assert "the same command" not in ran.stderr
+
+
+def test_each_step_that_follow_prints_as_json_has_the_key(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "Hello", "--follow", "--timeout", "0", "--json", *TARGET)
+    ((body, _),) = stack.queued()
+    assert len(ran.entries) == 2
+    assert {entry["message_id"] for entry in ran.entries} == {json.loads(body)["message_id"]}
 
 
 def test_following_ends_with_its_code_when_the_time_is_over(stack: DeployedStack) -> None:
