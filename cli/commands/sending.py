@@ -90,12 +90,19 @@ def send(
         return
     if to is None or text is None:
         raise click.UsageError("Give TO and TEXT, or --file.")
-    content = sys.stdin.read().removesuffix("\n") if text == "-" else text
+    content = _from_stdin() if text == "-" else text
     ready = _checked({"destination": to, "content": content, **fields})
     if dry_run:
         _show_dry_run(context, ready)
         return
     _queue(context, ready, follow=follow, timeout=timeout)
+
+
+def _from_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise CliError("The text on stdin is not UTF-8.", "Convert it: iconv -t UTF-8.", Exit.INVALID) from None
 
 
 def _queue(context: Context, ready: Ready, *, follow: bool, timeout: float) -> None:

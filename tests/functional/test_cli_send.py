@@ -85,6 +85,12 @@ def test_text_comes_from_stdin_and_a_key_is_made(stack: DeployedStack) -> None:
     assert json.loads(body)["message_id"] == ran.document["message_id"]
 
 
+def test_a_text_on_stdin_that_is_not_utf8_is_refused_in_words(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "-", *TARGET, stdin=b"caf\xe9")
+    assert (ran.exit_code, "not UTF-8" in ran.stderr) == (5, True)
+    assert stack.queued() == []
+
+
 def test_a_dry_run_shows_what_made_it_ucs2_and_queues_nothing(stack: DeployedStack) -> None:
     ran = optus_sms("send", HANDSET, "It’s here", "--dry-run", *TARGET)
     assert ran.exit_code == 0

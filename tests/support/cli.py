@@ -30,7 +30,7 @@ class Ran:
         return [json.loads(line) for line in self.stdout.splitlines()]
 
 
-def optus_sms(*arguments: object, stdin: str | None = None) -> Ran:
+def optus_sms(*arguments: object, stdin: str | bytes | None = None) -> Ran:
     """Run `optus-sms` with these arguments. Errors that it does not expect come through."""
     result = CliRunner(mix_stderr=False).invoke(main, [str(argument) for argument in arguments], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
