@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from cli import target as targets
 from cli.errors import CliError, Exit, from_aws
 from cli.output import Output
+from cli.parameters import Name
 from cli.tables import Tables
 from cli.target import Target
 
@@ -54,10 +55,12 @@ class Context:
 
 
 _OPTIONS = (
-    click.option("--stack", envvar="OPTUS_SMS_STACK", metavar="NAME", help="A deployed stack, by its name."),
+    click.option(
+        "--stack", type=Name(), envvar="OPTUS_SMS_STACK", metavar="NAME", help="A deployed stack, by its name."
+    ),
     click.option("--local", is_flag=True, help="The local stack that `make run` has started in this folder."),
-    click.option("--region", metavar="NAME", help="AWS region, if not the one of your AWS settings."),
-    click.option("--profile", metavar="NAME", help="Profile of your AWS settings."),
+    click.option("--region", type=Name(), metavar="NAME", help="AWS region, if not the one of your AWS settings."),
+    click.option("--profile", type=Name(), metavar="NAME", help="Profile of your AWS settings."),
     click.option("--json", "as_json", is_flag=True, help="JSON on stdout; for programs."),
 )
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import re
-import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -14,37 +12,15 @@ from cli.context import Context, with_context
 from cli.errors import CliError, Exit
 from cli.explain import TONES, Facts, Standing, next_step, standing, timeline, why
 from cli.output import masked, one_line
+from cli.parameters import Name, Since
 from optus_sms.delivery import FAILURE_STATUSES
 from optus_sms.dynamodb import Item
 from optus_sms.ledger import State
-from optus_sms.times import format_rfc3339, parse_rfc3339
-
-_AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_LONGEST_NAME: Final = 255
-
-
-class Since(click.ParamType):
-    """A time, as RFC 3339 with offset or as an age: 90s, 15m, 2h, 7d. Gives epoch seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """As click wants it."""
-        if isinstance(value, float):
-            return value
-        if found := _AGO.fullmatch(value):
-            return time.time() - int(found[1]) * _SECONDS[found[2]]
-        try:
-            return parse_rfc3339(value)
-        except ValueError:
-            self.fail("must be a time like 2026-12-24T09:00:00+11:00, or an age like 15m, 2h or 7d", param, ctx)
+from optus_sms.times import format_rfc3339
 
 
 def found(context: Context, name: str) -> list[Facts]:
     """The messages that go by a name; an error if there is none."""
-    if not 0 < len(name.encode()) <= _LONGEST_NAME:
-        raise CliError("A KEY has 1 to 255 characters.", "Give a message id, a gateway id or a reference.", Exit.USAGE)
     facts = context.tables.find(name)
     if not facts:
         raise CliError(
@@ -74,7 +50,7 @@ def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", type=Name())
 @with_context
 def status(context: Context, *, key: str) -> None:
     """What became of the message KEY. Exit code as of `send --follow`."""
@@ -118,7 +94,7 @@ def _show_status(context: Context, facts: Facts) -> None:
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", type=Name())
 @with_context
 def explain(context: Context, *, key: str) -> None:
     """The life of the message KEY in plain words. What happened, why, and what happens next."""
@@ -143,7 +119,7 @@ def explain(context: Context, *, key: str) -> None:
 
 
 @click.command()
-@click.argument("handset")
+@click.argument("handset", type=Name())
 @click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
 @with_context
 def conversation(context: Context, *, handset: str, since: float | None) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import click
 
-from cli.commands.looking import Since, found
+from cli.commands.looking import found
 from cli.context import Context, with_context
 from cli.dead_letters import DeadLetterQueue, Letter
 from cli.errors import CliError, Exit
 from cli.output import masked, one_line, shortened
+from cli.parameters import Name, Since
 from cli.redrive import Plan, Step, apply_plan, make_plan, read_plan, write_plan
 from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
 from optus_sms.queues import DeadLetterReason
@@ -142,13 +143,13 @@ def _applied(context: Context, plan: Plan) -> list[Step]:
 
 
 @click.command()
-@click.argument("key", required=False)
+@click.argument("key", required=False, type=Name())
 @click.option("--sent", is_flag=True, help="It was sent.")
 @click.option("--not-sent", is_flag=True, help="It was not; it is queued again if its dead letter is there.")
-@click.option("--gateway-id", help="Of --sent: the id that the gateway's portal shows.")
+@click.option("--gateway-id", type=Name(), help="Of --sent: the id that the gateway's portal shows.")
 @click.option("--since", type=Since(), help="Instead of KEY: all that became unknown at or after this time or age.")
 @click.option("--until", type=Since(), help="With --since: and before this one. [default: now]")
-@click.option("--by", metavar="NAME", help="Who knows it. [default: who you are to AWS]")
+@click.option("--by", type=Name(), metavar="NAME", help="Who knows it. [default: who you are to AWS]")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @with_context
 def resolve(

@@ -104,9 +104,9 @@ def test_a_local_stack_that_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.
 
 def test_status_and_explain_find_nothing_under_a_name_that_nobody_has(stack: DeployedStack) -> None:
     for command in ("status", "explain"):
-        for name in ("nobody", "x" * 300, "a\x1b[2J"):
+        for name, code in (("nobody", 4), ("", 2), ("x" * 300, 2), ("a\x1b[2J", 4), ("\udcff", 2)):
             ran = optus_sms(command, name, *TARGET)
-            assert ran.exit_code in (2, 4)
+            assert ran.exit_code == code
             assert "\x1b" not in ran.stderr
 
 
@@ -177,6 +177,15 @@ def test_resolve_as_sent_with_an_id_that_belongs_to_another_changes_nothing(stac
     record = stack.record("k")
     assert record is not None
     assert record.state is State.UNKNOWN
+
+
+@pytest.mark.parametrize("gateway_id", ["", "x" * 3000], ids=["empty", "too long"])
+def test_resolve_as_sent_with_an_id_that_no_row_can_have_changes_nothing(stack: DeployedStack, gateway_id: str) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    before = stack.record("k")
+    ran = optus_sms("resolve", "k", "--sent", "--gateway-id", gateway_id, *TARGET)
+    assert (ran.exit_code, "must be 1 to 255 characters" in ran.stderr) == (2, True)
+    assert stack.record("k") == before
 
 
 def test_resolve_as_sent_twice_is_the_same_and_keeps_the_conversation(stack: DeployedStack) -> None:
@@ -322,6 +331,16 @@ def test_local_goes_before_a_stack_of_the_environment(stack: DeployedStack, monk
     monkeypatch.setenv("OPTUS_SMS_STACK", STACK)
     assert optus_sms("list", "--unknown").exit_code == 0
     assert "make run" in optus_sms("list", "--unknown", "--local").stderr
+
+
+@pytest.mark.parametrize("option", ["--stack", "--region", "--profile"])
+def test_an_option_that_a_shell_left_empty_is_not_taken_for_one_that_is_not_there(
+    stack: DeployedStack, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/endpoints.env").write_text("export OUTBOUND_QUEUE_URL=q\n")
+    ran = optus_sms("send", HANDSET, "Hello", option, "")
+    assert (ran.exit_code, "must be 1 to 255 characters" in ran.stderr) == (2, True)
 
 
 def test_the_callback_urls_are_printed_ready_to_paste(stack: DeployedStack) -> None:

@@ -11,10 +11,10 @@ import botocore.exceptions as aws
 import click
 import pytest
 
-from cli.commands.looking import Since
 from cli.doctor import _alarm_names
 from cli.errors import CliError, Exit, from_aws
 from cli.output import masked, one_line
+from cli.parameters import Name, Since
 from cli.target import choose, local_stack, parse_endpoints
 
 
@@ -117,9 +117,19 @@ def test_ages_count_back_from_now(age: str, seconds: int) -> None:
 
 def test_times_have_an_offset() -> None:
     assert Since().convert("2026-01-01T11:00:00+11:00", None, None) == 1_767_225_600
-    for text in ("2026-01-01T00:00:00", "yesterday", "0d", "-1h", "7", ""):
+    for text in (
+        "2026-01-01T00:00:00", "yesterday", "0d", "-1h", "7", "", "999999d", "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+    ):  # fmt: skip
         with pytest.raises(click.BadParameter):
             Since().convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["", "x" * 256, "\udcff"], ids=["empty", "long", "not UTF-8"])
+def test_a_name_that_no_table_can_have_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Name().convert(text, None, None)
+    assert Name().convert("x" * 255, None, None) == "x" * 255
 
 
 def test_the_doctor_looks_at_all_alarms_of_the_stack_and_at_nothing_else() -> None:

@@ -1,0 +1,50 @@
+"""Types of arguments and options: what makes no sense is refused before anything is looked up."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+
+import click
+
+from optus_sms.times import format_rfc3339, parse_rfc3339
+
+_AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_NAME: Final = 255
+
+
+class Name(click.ParamType):
+    """A text that names something: neither empty, like a shell's variable that is not set, nor too long for a key."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As click wants it."""
+        text = str(value)
+        if not 0 < len(text) <= _LONGEST_NAME:
+            self.fail(f"must be 1 to {_LONGEST_NAME} characters", param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("must be UTF-8", param, ctx)
+        return text
+
+
+class Since(click.ParamType):
+    """A time, as RFC 3339 with offset or as an age: 90s, 15m, 2h, 7d. Gives epoch seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As click wants it."""
+        if isinstance(value, float):
+            return value
+        found = _AGO.fullmatch(value)
+        try:
+            seconds = time.time() - int(found[1]) * _SECONDS[found[2]] if found else parse_rfc3339(value)
+            format_rfc3339(seconds)  # what is before the year 1 or after 9999 can't be written
+        except (ValueError, OverflowError):
+            self.fail("must be a time like 2026-12-24T09:00:00+11:00, or an age like 15m, 2h or 7d", param, ctx)
+        return seconds
