@@ -16,6 +16,8 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from cli.output import one_line
+
 
 class Exit(IntEnum):
     """What the command says to a script (docs/cli.md)."""
@@ -34,10 +36,11 @@ class Exit(IntEnum):
 
 
 class CliError(click.ClickException):
-    """What is wrong, and what to do next."""
+    """What is wrong, and what to do next. May quote what somebody else wrote: it is made fit for a terminal."""
 
     def __init__(self, problem: str, next_step: str = "", code: Exit = Exit.FAILED) -> None:
-        super().__init__(f"{problem}\n{next_step}" if next_step else problem)
+        lines = [*problem.split("\n"), *(next_step.split("\n") if next_step else ())]
+        super().__init__("\n".join(one_line(line) for line in lines))
         self.problem, self.next_step = problem, next_step
         self.exit_code = int(code)
 

@@ -153,7 +153,7 @@ def read_plan(path: Path, target: Target) -> Plan:
         ]
         raise CliError(f"{path} is not a plan:\n" + "\n".join(problems), remedy, Exit.INVALID) from None
     if plan.stack != target.stack_id:
-        raise CliError(f"{path} was made for another stack: {one_line(plan.stack)}.", remedy, Exit.INVALID)
+        raise CliError(f"{path} was made for another stack: {plan.stack}.", remedy, Exit.INVALID)
     return plan
 
 

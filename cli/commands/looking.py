@@ -24,7 +24,7 @@ def found(context: Context, name: str) -> list[Facts]:
     facts = context.tables.find(name)
     if not facts:
         raise CliError(
-            f"Nothing is known of {one_line(name)!r}: neither a message id, nor a gateway id, nor a reference.",
+            f"Nothing is known of {name!r}: neither a message id, nor a gateway id, nor a reference.",
             "If it was queued just now, it may still wait in the queue (`health` tells how many do). A message that "
             "broke\na rule is in the dead-letter queue: `dead-letters`.",
             Exit.NOT_FOUND,
@@ -127,9 +127,7 @@ def conversation(context: Context, *, handset: str, since: float | None) -> None
     rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
     context.out.document(rows)
     if not rows:
-        raise CliError(
-            f"There is nothing with {one_line(handset)}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND
-        )
+        raise CliError(f"There is nothing with {handset}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND)
     for row in rows:
         if row.get("direction") == "MO":
             context.out.line(f"{row.get('received_at', '')}  ← {one_line(str(row.get('content', '')))}", "good")

@@ -204,7 +204,7 @@ def _message_id(context: Context, name: str) -> str:
 def _report(context: Context, done: Sequence[Resolved]) -> None:
     context.out.document([asdict(one) for one in done])
     for one in done:
-        context.out.line(f"{one_line(one.message_id)}: {one.result}", "good" if one.settled else "bad")
+        context.out.line(f"{one_line(one.message_id)}: {one_line(one.result)}", "good" if one.settled else "bad")
     if not all(one.settled for one in done):
         raise SystemExit(int(Exit.NOT_ALL))
 

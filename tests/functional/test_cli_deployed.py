@@ -164,8 +164,9 @@ def test_resolve_as_not_sent_queues_the_dead_letter_under_its_key(stack: Deploye
 
 def test_resolve_as_not_sent_without_a_letter_says_who_has_the_text(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
-    ran = optus_sms("resolve", "k", "--not-sent", "--by", "alex", *TARGET)
+    ran = optus_sms("resolve", "k", "--not-sent", "--by", "alex\x07", *TARGET)
     assert "queue it under the same message_id" in ran.stdout
+    assert "\x07" not in ran.stdout
     assert stack.queued() == []
 
 

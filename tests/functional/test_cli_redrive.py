@@ -277,6 +277,19 @@ def test_a_hostile_plan_is_an_error_before_anything_is_done(
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    "mangle", [_changed(**{"\x1b]0;title\x07": 1}), _item(**{"\x9b31m": 1}), _changed(stack="\x1b[2J\u202e")]
+)
+def test_a_hostile_plan_can_not_drive_the_terminal(
+    stack: DeployedStack, mangle: Callable[[dict[str, Any]], object]
+) -> None:
+    stack.moved_by_sqs(message_body(message_id="k"))
+    PLAN.write_text(json.dumps(mangle(make_plan())))
+    ran = optus_sms("redrive", "--apply", PLAN, "--yes", *TARGET)
+    assert ran.exit_code == 5
+    assert not set(ran.stderr) & set("\x1b\x07\x9b\u202e")
+
+
 def test_without_yes_and_without_a_person_nothing_is_done(stack: DeployedStack) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
