@@ -163,10 +163,16 @@ class DeadLetterQueue:
     def letters(self) -> Iterator[Letter]:
         """Every letter that nobody else holds just now, once each."""
         seen: set[str] = set()
-        # A receive that waits asks all of SQS's servers, so one without anything new is the end.
-        while new := [message for message in self._receive() if message["MessageId"] not in seen]:
-            seen |= {message["MessageId"] for message in new}
-            for message in new:
+        again = 0
+        # A receive that waits asks all of SQS's servers, so an empty one is the end. What comes again was held too long
+        # and is no end, unless it all came again.
+        while (received := self._receive()) and again <= len(seen):
+            for message in received:
+                if message["MessageId"] in seen:
+                    again += 1
+                    continue
+                again = 0
+                seen.add(message["MessageId"])
                 yield read_letter(message, now=time.time())
 
     def delete(self, letter: Letter) -> None:

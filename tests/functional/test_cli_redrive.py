@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
@@ -350,6 +352,25 @@ def test_applied_again_after_the_message_was_sent_only_the_letter_goes(stack: De
 
     assert results(apply()) == ["sent meanwhile"]
     assert (stack.queued(), stack.dead()) == ([], 0)
+
+
+def received(*names: str) -> dict[str, Any]:
+    """What ReceiveMessage answers."""
+    return {
+        "Messages": [{"MessageId": n, "ReceiptHandle": n, "Body": message_body(message_id=n)} for n in names],
+    }
+
+
+def test_letters_that_come_again_because_they_were_held_too_long_do_not_end_the_reading() -> None:
+    sqs = Mock()
+    sqs.receive_message.side_effect = [received("a", "b"), received("a", "b"), received("b", "c"), {}]
+    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").letters()] == ["a", "b", "c"]
+
+
+def test_reading_ends_when_all_letters_only_come_again_and_again() -> None:
+    sqs = Mock()
+    sqs.receive_message.side_effect = itertools.cycle([received("a", "b"), received("c")])
+    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").letters()] == ["a", "b", "c"]
 
 
 def test_dead_letters_are_listed_by_reason_and_numbers_are_masked(stack: DeployedStack) -> None:
