@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,6 +17,8 @@ from optus_sms.delivery import FAILURE_STATUSES
 from optus_sms.dynamodb import Item
 from optus_sms.ledger import State
 from optus_sms.times import format_rfc3339
+
+_WORST_FIRST: Final = (Exit.UNKNOWN, Exit.NOT_DELIVERED, Exit.ON_ITS_WAY, Exit.OK)
 
 
 def found(context: Context, name: str) -> list[Facts]:
@@ -53,15 +55,14 @@ def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
 @click.argument("key", type=Name())
 @with_context
 def status(context: Context, *, key: str) -> None:
-    """What became of the message KEY. Exit code as of `send --follow`."""
+    """What became of the message KEY. Exit code as of `send --follow`; of several messages the worst."""
     all_facts = found(context, key)
-    context.out.document([as_json(facts) for facts in all_facts])
+    context.out.document([as_json(facts) | {"replies": facts.replies} for facts in all_facts])
     for facts in all_facts:
         _show_status(context, facts)
     if len(all_facts) > 1:
         context.out.note("Several messages have this reference.", "unsure")
-        return
-    raise SystemExit(int(exit_code(all_facts[0])))
+    raise SystemExit(int(min((exit_code(facts) for facts in all_facts), key=_WORST_FIRST.index)))
 
 
 def exit_code(facts: Facts) -> Exit:
@@ -87,7 +88,7 @@ def _show_status(context: Context, facts: Facts) -> None:
     ):  # fmt: skip
         if name in both:
             out.line(f"  {label:<11} {one_line(str(both[name]))}")
-    if "reason" in facts.ledger:
+    if "reason" in facts.ledger and facts.ledger.get("state") != State.ACCEPTED:
         out.line(f"  {'last word':<11} {why(str(facts.ledger['reason']))}")
     for reply in facts.replies:
         out.line(f"  {'reply':<11} {one_line(str(reply.get('content', '')))}", "good")

@@ -13,6 +13,7 @@ import pytest
 from moto import mock_aws
 
 from cli.target import Target
+from optus_sms.callbacks import ReplyCallback
 from optus_sms.ledger import State
 from optus_sms.message_store import DynamoMessageStore
 from optus_sms.queues import DeadLetterReason
@@ -118,6 +119,43 @@ def test_a_reference_of_two_messages_shows_both_and_settles_neither(stack: Deplo
     assert [one["message_id"] for one in found] == ["a", "b"]
     ran = optus_sms("resolve", "shared", "--sent", *TARGET)
     assert (ran.exit_code, "Several messages" in ran.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ((State.ACCEPTED, State.UNKNOWN), 7),
+        ((State.UNKNOWN, State.REJECTED), 7),
+        ((State.ACCEPTED, State.REJECTED), 6),
+        ((State.ACCEPTED, State.RETRY), 8),
+    ],
+)
+def test_the_exit_code_of_several_messages_is_the_worst(
+    stack: DeployedStack, states: tuple[State, State], code: int
+) -> None:
+    for key, state in zip("ab", states, strict=True):
+        stack.bring(state, key)
+        stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
+    assert optus_sms("status", "shared", *TARGET).exit_code == code
+
+
+def test_status_says_why_nothing_came_of_it_only_while_that_is_so(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    assert "last word   the gateway did not answer in time" in optus_sms("status", "k", *TARGET).stdout
+    stack.ledger.adopt("k", "gw-k", now=time.time())
+    assert "last word" not in optus_sms("status", "k", *TARGET).stdout
+
+
+def test_the_replies_that_status_shows_are_in_its_json_too(stack: DeployedStack) -> None:
+    stack.bring(State.ACCEPTED, "k")
+    put_row(stack, "k")
+    assert optus_sms("status", "k", "--json", *TARGET).document[0]["replies"] == []
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    reply = ReplyCallback("r-1", source=HANDSET, content="Yes please", reply_to="gw-k")
+    store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
+    (found,) = optus_sms("status", "k", "--json", *TARGET).document
+    assert [reply["content"] for reply in found["replies"]] == ["Yes please"]
+    assert "Yes please" in optus_sms("status", "k", *TARGET).stdout
 
 
 def test_lists_mask_numbers_and_one_message_does_not(stack: DeployedStack) -> None:
