@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal, cast
+from typing import Final, cast
 
+from cli.output import Tone
 from optus_sms.delivery import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.dynamodb import Item
 from optus_sms.gateway import CLASSIFICATION
 from optus_sms.ledger import Step, steps
-
-Tone = Literal["good", "bad", "unsure", "dim", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +193,18 @@ def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each standin
             return _next_of_unknown(facts)
 
 
+def is_sent_once_more(facts: Facts) -> bool:
+    """Whether an unknown outcome is not the end, because the message asks to be sent once more."""
+    item = facts.ledger
+    return (item.get("state"), item.get("on_unknown"), item.get("unknown_outcomes")) == ("UNKNOWN", "resend", 1)
+
+
 def _next_of_unknown(facts: Facts) -> str:
     by_hand = (
         f"A callback with our reference settles it by itself. To settle it by hand, look it up in the gateway's "
         f"portal, then `resolve {facts.key} --sent` or `--not-sent`."
     )
-    if facts.ledger.get("on_unknown") == "resend" and facts.ledger.get("unknown_outcomes") == 1:
+    if is_sent_once_more(facts):
         return "It asks to be sent once more (`resend`), unless proof comes within two minutes. " + by_hand
     return "It is not sent again without proof. " + by_hand
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import click
 
+from cli.commands.looking import exit_code
 from cli.context import Context, with_context
 from cli.errors import CliError, Exit
-from cli.explain import TONES, Facts, Standing, next_step, standing, timeline
+from cli.explain import TONES, Facts, is_sent_once_more, next_step, standing, timeline
 from cli.messages import (
     SQS_COUNTS_AFTER_SECONDS,
     Journal,
@@ -34,13 +35,6 @@ from optus_sms.times import format_rfc3339
 
 _LOOK_EVERY_SECONDS: Final = 0.5
 _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
-ENDS: Final = {
-    Standing.RECEIVED: Exit.OK,
-    Standing.UNDELIVERED: Exit.NOT_DELIVERED,
-    Standing.REJECTED: Exit.NOT_DELIVERED,
-    Standing.EXPIRED: Exit.NOT_DELIVERED,
-    Standing.UNKNOWN: Exit.UNKNOWN,
-}
 
 
 @click.command()
@@ -236,11 +230,13 @@ def _follow(context: Context, key: str, queued_at: str, timeout: float) -> Exit:
                 told.add((line.at, line.text))
                 context.out.entry({"message_id": key, "at": line.at, "text": str(line)})
                 context.out.line(f"{line.at:<24}  {one_line(str(line))}", line.tone)
-        stands = standing(facts)
-        if stands in ENDS and not _goes_on(facts):
-            return _ended(context, facts, ENDS[stands])
+        code = exit_code(facts)
+        if code is not Exit.ON_ITS_WAY and not is_sent_once_more(facts):
+            return _ended(context, facts, code)
         if time.monotonic() >= end:
-            context.out.note(f"Still {stands} after {timeout:.0f} s; `explain {key}` tells more later.", "unsure")
+            context.out.note(
+                f"Still {standing(facts)} after {timeout:.0f} s; `explain {key}` tells more later.", "unsure"
+            )
             return _ended(context, facts, Exit.ON_ITS_WAY)
         time.sleep(_LOOK_EVERY_SECONDS)
 
@@ -248,12 +244,6 @@ def _follow(context: Context, key: str, queued_at: str, timeout: float) -> Exit:
 def _facts(context: Context, key: str, queued_at: str) -> Facts:
     found = context.tables.facts(key)
     return Facts(found.key, found.ledger, found.row, found.replies, queued_at)
-
-
-def _goes_on(facts: Facts) -> bool:
-    """An unknown outcome whose message is to be sent once more."""
-    item = facts.ledger
-    return item.get("state") == "UNKNOWN" and (item.get("on_unknown"), item.get("unknown_outcomes")) == ("resend", 1)
 
 
 def _ended(context: Context, facts: Facts, code: Exit) -> Exit:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +19,9 @@ from moto import mock_aws
 
 from cli import messages
 from cli.commands import sending
-from optus_sms.ledger import State
+from optus_sms.ledger import Claim, State
 from tests.support.aws import REGION
-from tests.support.builders import HANDSET, message_body, message_fields
+from tests.support.builders import HANDSET, entry, message_body, message_fields
 from tests.support.cli import optus_sms
 from tests.support.deployed import STACK, DeployedStack, deploy
 
@@ -152,6 +153,18 @@ def test_following_ends_with_its_code_when_the_time_is_over(stack: DeployedStack
     ran = optus_sms("send", HANDSET, "Hello", "--message-id", "k", "--follow", "--timeout", "0", *TARGET)
     assert ran.exit_code == 8
     assert "Still not seen" in ran.stderr
+
+
+@pytest.mark.parametrize(("on_unknown", "code"), [("hold", 7), ("resend", 8)])
+def test_following_goes_on_after_an_unknown_outcome_only_if_it_is_sent_once_more(
+    stack: DeployedStack, on_unknown: str, code: int
+) -> None:
+    now = time.time()
+    claim = stack.ledger.claim(entry("k", on_unknown=on_unknown), owner="sender", lease_until=int(now), now=now)
+    assert isinstance(claim, Claim)
+    stack.ledger.unknown(claim, "timed_out", now=now)
+    ran = optus_sms("send", HANDSET, "Hello", "--message-id", "k", "--follow", "--timeout", "0", *TARGET)
+    assert ran.exit_code == code
 
 
 def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: DeployedStack) -> None:
