@@ -186,7 +186,9 @@ def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each standin
                 f"again: look it up in the gateway's portal, then `resolve {key} --sent` or `--not-sent`."
             )
         case Standing.REJECTED:
-            return "Its copy is in the dead-letter queue: mend the cause, then `redrive --plan FILE`."
+            return "Its copy is in the dead-letter queue: mend the cause, then `redrive --plan FILE`" + (
+                "." if facts.ledger.get("reason") == "attempts_exhausted" else ", and change its action to send."
+            )
         case Standing.EXPIRED:
             return "Nothing; it was too late to send it."
         case Standing.UNKNOWN:
@@ -244,9 +246,7 @@ def _ours(facts: Facts) -> Iterator[Line]:
     if "expired_at" in text:
         yield Line(text["expired_at"], "not sent: its expires_at had passed", "bad")
     if "accepted_at" in text:
-        gateway_id = item.get("gateway_id")
-        under = f"under the id {gateway_id}" if gateway_id else "without telling an id; a callback will"
-        yield Line(text["accepted_at"], _accepted(text.get("settled_by"), under))
+        yield Line(text["accepted_at"], _accepted(facts))
     if "unresolved_at" in text:
         told = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came in all that time"
         yield Line(text["unresolved_at"], f"{told}; nobody looks for it any more", "unsure")
@@ -303,12 +303,21 @@ _STEPS: Final[Mapping[str, tuple[Callable[[Step], str], Tone]]] = {
 """How each line of the ledger's history is told (`optus_sms.ledger.Step`)."""
 
 
-def _accepted(settled_by: str | None, under: str) -> str:
+def _accepted(facts: Facts) -> str:
+    gateway_id, settled_by = facts.ledger.get("gateway_id"), facts.ledger.get("settled_by")
+    under = f"under the id {gateway_id}" if gateway_id else "under an id that is not known yet; a callback tells it"
+    if settled_by == "callback" and str(facts.ledger["accepted_at"]) < _first_callback_at(facts.row):
+        return f"the gateway accepted it, {under}, which a callback told later"
     if settled_by == "callback":
         return f"a callback with our reference proved that the gateway accepted it, {under}"
     if settled_by == "person":
-        return f"counted as accepted by the gateway, {under}, because a person said so"
+        return f"because a person said so, it counts as accepted by the gateway, {under}"
     return f"the gateway accepted it, {under}"
+
+
+def _first_callback_at(row: Item) -> str:
+    """When the gateway first told a status; `accepted` is left out, because we write it too. Empty if it never did."""
+    return min((str(row[f"{s}_at"]) for s in STATUS_RANK if s != "accepted" and f"{s}_at" in row), default="")
 
 
 def _callbacks(facts: Facts) -> Iterator[Line]:
@@ -356,6 +365,6 @@ def _reply(reply: Item) -> Iterator[Line]:
     answers = (
         f" to {reply['in_reply_to']}{match.get(str(reply.get('reply_match')), '')}" if "in_reply_to" in reply else ""
     )
-    told = f"the handset answered{answers}: {reply.get('content', '')}"
+    told = f"the handset replied{answers}: {reply.get('content', '')}"
     yield Line(str(reply.get("received_at", "")), told, "good")
     yield from _repeats(reply)

@@ -85,7 +85,7 @@ def test_send_and_follow_to_the_handset_then_ask_by_each_of_its_names(local_stac
     row = optus_sms("status", key, "--json").document[0]["gateway"]
     for name in (row["id"], reference):
         assert optus_sms("status", name, "--json").document[0]["message_id"] == key
-    eventually(lambda: "the handset answered" in optus_sms("explain", key).stdout, "the reply is explained")
+    eventually(lambda: "the handset replied" in optus_sms("explain", key).stdout, "the reply is explained")
     assert "Yes please" in optus_sms("conversation", SCENARIOS["reply"].number).stdout
 
 

@@ -85,7 +85,7 @@ def test_a_message_that_arrived_is_told_in_order() -> None:
     told = texts(facts(ACCEPTED, row, replies=(reply,), queued_at=at(0)))
     starts = [
         "put on the queue", "taken from the queue", "the gateway accepted it, under the id gw-1",
-        "callback: queued", "callback: sent", "callback: received", "the handset answered to gw-1, because",
+        "callback: queued", "callback: sent", "callback: received", "the handset replied to gw-1, because",
     ]  # fmt: skip
     assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
     assert told[5].endswith("(on the phone)")
@@ -200,6 +200,42 @@ def test_what_persons_did_is_told_with_who_and_when() -> None:
         "alex let it be tried again",
         "kim settled that it was sent",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ledger", "row", "expected"),
+    [
+        ({}, {}, "the gateway accepted it, under an id that is not known yet; a callback tells it"),
+        (
+            {"settled_by": "person"},
+            {},
+            "because a person said so, it counts as accepted by the gateway, under an id that is not known yet; "
+            "a callback tells it",
+        ),
+        (
+            {"settled_by": "person", "gateway_id": "gw-1"},
+            {},
+            "because a person said so, it counts as accepted by the gateway, under the id gw-1",
+        ),
+        (
+            {"settled_by": "callback", "gateway_id": "gw-1"},
+            {"accepted_at": at(2), "queued_at": at(2)},
+            "a callback with our reference proved that the gateway accepted it, under the id gw-1",
+        ),
+        (
+            {"settled_by": "callback", "gateway_id": "gw-1"},
+            {"accepted_at": at(4), "queued_at": at(4)},
+            "the gateway accepted it, under the id gw-1, which a callback told later",
+        ),
+    ],
+)
+def test_an_acceptance_says_who_said_so_and_who_told_the_id(ledger: Item, row: Item, expected: str) -> None:
+    assert expected in texts(facts(CLAIMED | {"state": "ACCEPTED", "accepted_at": at(2)} | ledger, row))
+
+
+def test_next_of_a_rejected_message_says_what_a_plan_must_be_told() -> None:
+    assert next_step(facts({"state": "REJECTED", "reason": "rejected"})).endswith("and change its action to send.")
+    assert "change" not in next_step(facts({"state": "REJECTED", "reason": "attempts_exhausted"}))
 
 
 def test_next_of_an_unknown_outcome_names_the_commands() -> None:
