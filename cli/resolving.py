@@ -84,10 +84,11 @@ def _resolve_not_sent(target: Target, queue: DeadLetterQueue, key: str, letters:
     record = target.ledger.read(key)
     if record is None:
         return _not_known(key)
-    refused_by = target.ledger.resolve_not_sent(key, by=by, now=time.time())
-    if refused_by is not None:
-        return _refused(refused_by)
     copies = [letter for letter in letters if letter.message and letter.message.payload_sha256 == record.payload_sha256]
+    refused_by = target.ledger.resolve_not_sent(key, by=by, now=time.time())
+    # RETRY is certainly not sent; with a letter it is of a run that was ended before it had queued it.
+    if refused_by is not None and not (refused_by.state is State.RETRY and copies):
+        return _refused(refused_by)
     if not copies:
         return Resolved(
             key,

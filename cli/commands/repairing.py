@@ -188,6 +188,10 @@ def resolve(
     if sent:
         done = [resolve_sent(context.target, each, gateway_id, by=person) for each in keys]
     else:
+        context.again = (
+            "What was done so far is kept; the same command goes on. One that was settled and not yet queued again "
+            "is `safe` in a `redrive --plan`."
+        )
         done = resolve_not_sent(context.target, keys, by=person)
     _report(context, done)
 

@@ -200,6 +200,25 @@ def test_resolve_as_not_sent_queues_the_dead_letter_under_its_key(stack: Deploye
     assert record.state is State.RETRY
 
 
+def test_resolve_as_not_sent_that_was_ended_before_it_queued_is_finished_by_the_same_command(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = stack.bring(State.UNKNOWN, "k")
+    stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, "k")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cli.resolving.put_back", interrupted)
+        ran = optus_sms("resolve", "k", "--not-sent", *TARGET)
+    assert (ran.exit_code, "is `safe` in a `redrive --plan`" in ran.stderr) == (130, True)
+
+    assert "queued again" in optus_sms("resolve", "k", "--not-sent", *TARGET).stdout
+    assert (stack.queued(), stack.dead()) == ([(body, "k")], 0)
+    assert optus_sms("resolve", "k", "--not-sent", *TARGET).exit_code == 9
+
+
 def test_resolve_as_not_sent_without_a_letter_says_who_has_the_text(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
     ran = optus_sms("resolve", "k", "--not-sent", "--by", "alex\x07", *TARGET)
