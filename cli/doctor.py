@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CliError, from_aws
-from cli.operations import health_of
+from cli.operations import callback_secret, health_of
 from cli.tables import Tables
 from optus_sms.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.errors import CredentialsError
@@ -48,6 +48,7 @@ def examine(target: Target) -> Iterator[Check]:
     try:
         checks: tuple[tuple[str, Callable[[], Check]], ...] = (
             ("gateway secret", lambda: _secret(target)),
+            ("callback secret", lambda: _callback_secret(target)),
             ("gateway", lambda: _gateway(target, transport)),
             ("credentials", lambda: _credentials(target, transport)),
             ("status callbacks", lambda: _callbacks(target, transport, "status callbacks", "StatusCallbackUrl")),
@@ -86,6 +87,11 @@ def _secret(target: Target) -> Check:
             "gateway secret", "failed", str(error), "aws secretsmanager put-secret-value, as in README, Deploy"
         )
     return Check("gateway secret", "ok", "has an application and a password")
+
+
+def _callback_secret(target: Target) -> Check:
+    callback_secret(target)
+    return Check("callback secret", "ok", "has a user name and a password")
 
 
 def _gateway_of(target: Target, transport: Transport) -> Gateway:

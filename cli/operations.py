@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -90,13 +90,13 @@ def rotated_lately(target: Target) -> bool:
 def rotate(target: Target) -> None:
     """A new password in the callback secret; the version before it still counts."""
     password = target.secrets.get_random_password(PasswordLength=_PASSWORD_LENGTH, ExcludePunctuation=True)
-    fields = _callback_secret(target) | {"password": password["RandomPassword"]}
+    fields = callback_secret(target) | {"password": password["RandomPassword"]}
     target.secrets.put_secret_value(SecretId=target.outputs["CallbackSecretArn"], SecretString=json.dumps(fields))
 
 
 def callback_urls(target: Target) -> dict[str, str]:
     """The two URLs for the portal, user name and password in them."""
-    fields = _callback_secret(target)
+    fields = callback_secret(target)
     credentials = f"{quote(fields['username'], safe='')}:{quote(fields['password'], safe='')}@"
     return {
         name: target.outputs[output].replace("://", f"://{credentials}", 1)
@@ -104,10 +104,22 @@ def callback_urls(target: Target) -> dict[str, str]:
     }
 
 
-def _callback_secret(target: Target) -> dict[str, str]:
+def callback_secret(target: Target) -> dict[str, str]:
+    """User name and password that the gateway calls back with."""
     answer = target.secrets.get_secret_value(SecretId=target.outputs["CallbackSecretArn"])
-    fields = json.loads(answer["SecretString"])
-    return {name: str(fields[name]) for name in ("username", "password")}
+    try:
+        fields = json.loads(answer.get("SecretString", ""))
+    except ValueError:
+        fields = None
+    texts = fields if isinstance(fields, dict) else {}
+    found = {name: texts.get(name) for name in ("username", "password")}
+    if not all(isinstance(text, str) and text for text in found.values()):
+        raise CliError(
+            "CallbackSecret has no username or no password.",
+            'Put {"username": "…", "password": "…"} into it (aws secretsmanager put-secret-value), then the URLs of\n'
+            "`callback-urls` into the portal.",
+        )
+    return cast("dict[str, str]", found)
 
 
 def _valve(target: Target) -> LambdaValve:

@@ -295,7 +295,7 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
     ran = optus_sms("doctor", "--json", *TARGET)
     assert ran.exit_code == 9
     checks = {check["name"]: check for check in ran.document}
-    assert len(checks) == 10, "one that fails stops none of the others"
+    assert len(checks) == 11, "one that fails stops none of the others"
     failed = [check for check in checks.values() if check["result"] == "failed"]
     assert all(check["remedy"] for check in failed)
     assert "REPLACE_ME" not in ran.stdout
@@ -406,6 +406,18 @@ def test_the_callback_urls_are_printed_ready_to_paste(stack: DeployedStack) -> N
         "status": "https://gateway:first-password@callbacks.invalid/v1/callbacks/status",
         "reply": "https://gateway:first-password@callbacks.invalid/v1/callbacks/reply",
     }
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"username": "gateway", "password": ""}', '{"username": 1}'])
+def test_a_callback_secret_that_somebody_broke_is_said_in_words(stack: DeployedStack, text: str) -> None:
+    arn = stack.outputs["CallbackSecretArn"]
+    stack.session.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=text)
+    for command in (("callback-urls",), ("rotate-callback-password", "--yes")):
+        ran = optus_sms(*command, *TARGET)
+        assert (ran.exit_code, "CallbackSecret has no username or no password" in ran.stderr) == (1, True)
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+    assert checks["callback secret"]["result"] == "failed"
+    assert "put-secret-value" in checks["callback secret"]["remedy"]
 
 
 def test_interrupted_while_it_rotates_nobody_is_told_to_rotate_once_more(

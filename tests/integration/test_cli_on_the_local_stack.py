@@ -229,7 +229,7 @@ def test_the_doctor_finds_the_stack_well_and_sends_nothing(local_stack: LocalSta
 
     checks = {check["name"]: check["result"] for check in examined.document}
     assert examined.exit_code == 0, examined.stdout
-    for name in ("gateway secret", "gateway", "credentials", "status callbacks", "reply callbacks"):
+    for name in ("gateway secret", "callback secret", "gateway", "credentials", "status callbacks", "reply callbacks"):
         assert checks[name] == "ok"
     assert local_stack.simulator.requests()["posts"] == posts
 
