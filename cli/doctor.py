@@ -180,10 +180,15 @@ def _alarms(target: Target) -> Check:
         return Check("alarms", "skipped", "a local stack has none")
     names = _alarm_names(target)
     client = target.client("cloudwatch")
-    pages = client.get_paginator("describe_alarms").paginate(AlarmNames=names) if names else ()
+    kinds = ["MetricAlarm", "CompositeAlarm"]
+    pages = client.get_paginator("describe_alarms").paginate(AlarmNames=names, AlarmTypes=kinds) if names else ()
     alarms = [alarm for page in pages for kind in ("MetricAlarms", "CompositeAlarms") for alarm in page.get(kind, ())]
     if not alarms:
         return Check("alarms", "failed", "there are none", "Deploy the current version with `sam deploy`.")
+    gone = sorted(set(names) - {alarm["AlarmName"] for alarm in alarms})
+    if gone:
+        remedy = "Somebody deleted them, which CloudFormation does not notice: deploy a change to each, and it is back."
+        return Check("alarms", "failed", f"gone: {', '.join(gone)}", remedy)
     disarmed = [alarm["AlarmName"] for alarm in alarms if not alarm["ActionsEnabled"]]
     if disarmed:
         remedy = "aws cloudwatch enable-alarm-actions --alarm-names …"

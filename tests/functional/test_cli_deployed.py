@@ -348,6 +348,18 @@ def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
     assert says in checks["alarms"]["says"]
 
 
+def test_the_doctor_misses_an_alarm_that_somebody_deleted(
+    session: boto3.Session, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.client("cloudwatch").put_metric_alarm(
+        AlarmName="A", ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, Threshold=0, MetricName="M",
+        Namespace="N", Period=60, Statistic="Sum",
+    )  # fmt: skip
+    monkeypatch.setattr("cli.doctor._alarm_names", lambda _target: ["A", "B"])
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+    assert (checks["alarms"]["result"], checks["alarms"]["says"]) == ("failed", "gone: B")
+
+
 def test_pause_and_resume_turn_the_queues_mapping(
     session: boto3.Session, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
