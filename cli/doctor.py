@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CliError, from_aws
 from cli.operations import callback_secret, health_of
+from cli.output import counted
 from cli.tables import Tables
 from optus_sms.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.errors import CredentialsError
@@ -170,8 +171,10 @@ def _health_check(target: Target) -> Check:
 def _sending(target: Target) -> Check:
     found = health_of(target)
     if found.sending == "on":
-        return Check("sending", "ok", f"on; {found.waiting} wait in the queue")
-    says = f"{found.sending}{', by ' + found.paused_by if found.paused_by else ''}; {found.waiting} wait in the queue"
+        return Check("sending", "ok", f"on; {found.waiting} waiting in the queue")
+    says = (
+        f"{found.sending}{', by ' + found.paused_by if found.paused_by else ''}; {found.waiting} waiting in the queue"
+    )
     return Check("sending", "warning", says, "`resume`, if nobody wants it so")
 
 
@@ -192,7 +195,7 @@ def _alarms(target: Target) -> Check:
     disarmed = [alarm["AlarmName"] for alarm in alarms if not alarm["ActionsEnabled"]]
     if disarmed:
         remedy = "aws cloudwatch enable-alarm-actions --alarm-names …"
-        return Check("alarms", "failed", f"{len(disarmed)} are switched off: {', '.join(disarmed)}", remedy)
+        return Check("alarms", "failed", f"switched off: {', '.join(disarmed)}", remedy)
     ringing = [alarm["AlarmName"] for alarm in alarms if alarm["StateValue"] == "ALARM"]
     if ringing:
         return Check(
@@ -206,12 +209,14 @@ def _subscription(target: Target, count: int) -> Check:
     topic = target.physical_id("AlarmTopic")
     if topic is None:
         remedy = "Deploy with AlarmEmail, or add actions of your own to the alarms."
-        return Check("alarms", "warning", f"{count} are armed, and nobody is told: AlarmEmail is empty", remedy)
+        return Check(
+            "alarms", "warning", f"{counted(count, 'alarm')} armed, and nobody is told: AlarmEmail is empty", remedy
+        )
     subscriptions = target.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     if not any(subscription["SubscriptionArn"].startswith("arn:") for subscription in subscriptions):
         remedy = "Click the link in AWS's mail to AlarmEmail; it also sits in spam folders."
-        return Check("alarms", "failed", f"{count} are armed, and the address is not confirmed", remedy)
-    return Check("alarms", "ok", f"{count} are armed, and somebody is told")
+        return Check("alarms", "failed", f"{counted(count, 'alarm')} armed, and the address is not confirmed", remedy)
+    return Check("alarms", "ok", f"{counted(count, 'alarm')} armed, and somebody is told")
 
 
 def _alarm_names(target: Target) -> list[str]:
@@ -227,7 +232,12 @@ def _alarm_names(target: Target) -> list[str]:
 def _dead_letters(target: Target) -> Check:
     count = health_of(target).dead_letters
     if count:
-        return Check("dead letters", "warning", f"about {count} need a person", "`dead-letters`, then `redrive --plan`")
+        return Check(
+            "dead letters",
+            "warning",
+            f"about {counted(count, 'message')} for a person",
+            "`dead-letters`, then `redrive --plan`",
+        )
     return Check("dead letters", "ok", "none")
 
 

@@ -72,6 +72,11 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: 1 part, 2 parts."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def masked(number: str | None, *, show: bool = False) -> str:
     """A phone number as lists show it: country and last three digits."""
     if not number:

@@ -11,7 +11,7 @@ from cli.context import Context, with_context
 from cli.doctor import Check, Result, examine
 from cli.errors import Exit
 from cli.operations import Health, callback_urls, health_of, pause_sending, resume_sending, rotate, rotated_lately
-from cli.output import Tone
+from cli.output import Tone, counted
 
 _RESULT_TONES: dict[Result, Tone] = {"ok": "good", "warning": "unsure", "failed": "bad", "skipped": "dim"}
 
@@ -55,7 +55,7 @@ def _show_health(context: Context, found: Health) -> None:
         out.line(f"sending      paused, by {found.paused_by}", "unsure")
     else:
         out.line(f"sending      {found.sending}", "good" if found.sending == "on" else "unsure")
-    out.line(f"queue        {found.waiting} wait, {found.in_flight} in flight, {found.delayed} delayed")
+    out.line(f"queue        {found.waiting} waiting, {found.in_flight} in flight, {found.delayed} delayed")
     out.line(f"dead letters {found.dead_letters}", "bad" if found.dead_letters else "plain")
 
 
@@ -110,7 +110,7 @@ def doctor(context: Context) -> None:
         context.out.line(f"{failed} failed", "bad")
         raise SystemExit(int(Exit.NOT_ALL))
     warnings = sum(check.result == "warning" for check in checks)
-    context.out.line(f"no failure, {warnings} to look at" if warnings else "all well", "good")
+    context.out.line(f"no failure, {counted(warnings, 'warning')}" if warnings else "all well", "good")
 
 
 COMMANDS = (pause, resume, health, callback_urls_, rotate_callback_password, doctor)

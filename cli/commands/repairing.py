@@ -16,7 +16,7 @@ from cli.commands.looking import found
 from cli.context import Context, with_context
 from cli.dead_letters import DeadLetterQueue, Letter
 from cli.errors import CliError, Exit
-from cli.output import masked, one_line, shortened
+from cli.output import counted, masked, one_line, shortened
 from cli.parameters import Name, Since
 from cli.redrive import Plan, Step, apply_plan, make_plan, read_plan, write_plan
 from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
@@ -111,7 +111,10 @@ def _plan(context: Context, path: Path) -> None:
     out.document({"plan": str(path), "kinds": dict(Counter(item.kind for item in plan.items)), "hidden": hidden})
     for kind, count in Counter((item.kind, item.action) for item in plan.items).items():
         out.line(f"{count:>6}  {kind[0].replace('_', ' '):<14} {kind[1]}", "good" if kind[1] == "send" else "plain")
-    out.line(f"Written to {path}. Read it, change actions where you know better, then: redrive --apply {path}")
+    if plan.items:
+        out.line(f"Written to {path}. Read it, change actions where you know better, then: redrive --apply {path}")
+    else:
+        out.line("none", "good")
     _note_hidden(context, hidden)
 
 
@@ -122,7 +125,7 @@ def _apply(context: Context, path: Path, *, yes: bool) -> None:
         context.out.document({"steps": []})
         context.out.line("The plan keeps everything; nothing to do.")
         return
-    ask(f"Send {wanted['send']} and delete {wanted['delete']} on {context.target.name}?", yes=yes)
+    ask(f"Send {counted(wanted['send'], 'message')} and delete {wanted['delete']} on {context.target.name}?", yes=yes)
     steps = _applied(context, plan)
     context.out.document({"steps": [asdict(step) for step in steps]})
     results = Counter(step.result for step in steps)
@@ -183,7 +186,7 @@ def resolve(
         return
     word = "sent" if sent else "not sent, and to be sent now"
     if key is None:
-        ask(f"Settle {len(keys)} messages on {context.target.name} as {word}?", yes=yes)
+        ask(f"Settle {counted(len(keys), 'message')} on {context.target.name} as {word}?", yes=yes)
     person = by or context.target.person
     if sent:
         done = [resolve_sent(context.target, each, gateway_id, by=person) for each in keys]

@@ -29,7 +29,7 @@ from cli.messages import (
     wrong_lines,
 )
 from cli.operations import queue_counts
-from cli.output import one_line
+from cli.output import counted, one_line
 from optus_sms.errors import InvalidMessageError
 from optus_sms.times import format_rfc3339
 
@@ -124,8 +124,8 @@ def _show_dry_run(context: Context, ready: Ready) -> None:
     described = describe(ready.message)
     out = context.out
     out.document({"valid": True, **described, "would_queue": json.loads(ready.body)})
-    parts = "1 part" if described["parts"] == 1 else f"{described['parts']} parts"
-    out.line(f"{parts}, {described['encoding']}, {described['characters']} characters")
+    parts, characters = counted(described["parts"], "part"), counted(described["characters"], "character")
+    out.line(f"{parts}, {described['encoding']}, {characters}")
     if because := described.get("ucs2_because"):
         out.line(
             f"UCS-2 because of “{one_line(because['character'])}” ({because['code_point']} {because['name']}), "
@@ -159,7 +159,8 @@ def _dry_run_file(context: Context, path: Path, skip_invalid: bool) -> None:
     parts = sum(message.message.segments.count for message in ready)
     ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in ready)
     context.out.document({"valid": len(ready), "parts": parts, "ucs2": ucs2, "invalid": wrong})
-    context.out.line(f"{len(ready)} messages, {parts} parts, {ucs2} of them in UCS-2; nothing was queued")
+    told = f"{counted(len(ready), 'message')} ({ucs2} in UCS-2), {counted(parts, 'part')}; nothing was queued"
+    context.out.line(told)
     _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
 
 

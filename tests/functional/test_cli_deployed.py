@@ -310,10 +310,10 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
     ("armed", "ringing", "topic", "result", "says"),
     [
         (True, False, None, "warning", "AlarmEmail is empty"),
-        (False, False, "confirmed", "failed", "1 are switched off: A"),
+        (False, False, "confirmed", "failed", "switched off: A"),
         (True, True, "confirmed", "warning", "ringing now: A"),
         (True, False, "unconfirmed", "failed", "the address is not confirmed"),
-        (True, False, "confirmed", "ok", "1 are armed, and somebody is told"),
+        (True, False, "confirmed", "ok", "1 alarm armed, and somebody is told"),
     ],
 )
 def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(

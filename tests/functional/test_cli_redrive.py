@@ -130,6 +130,11 @@ def test_making_a_plan_changes_nothing_and_shows_neither_text_nor_number(stack: 
     assert plan["items"][0]["to"] == "+61…006"
 
 
+def test_a_plan_of_nothing_says_so(stack: DeployedStack) -> None:
+    assert optus_sms("redrive", "--plan", PLAN, *TARGET).stdout == "none\n"
+    assert json.loads(PLAN.read_text())["items"] == []
+
+
 def test_a_plan_is_not_written_over_another(stack: DeployedStack) -> None:
     PLAN.write_text("my changes")
     assert optus_sms("redrive", "--plan", PLAN, *TARGET).exit_code == 2

@@ -200,6 +200,9 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
 def test_a_dry_run_of_a_file_counts_and_leaves_no_journal(stack: DeployedStack) -> None:
     write_file(12)
     assert send_file("--dry-run") == {"valid": 12, "parts": 12, "ucs2": 0, "invalid": {}}
+    write_file(1)
+    told = optus_sms("send", "--file", FILE, "--dry-run", *TARGET).stdout
+    assert told == "1 message (0 in UCS-2), 1 part; nothing was queued\n"
     assert (stack.queued(), JOURNAL.exists()) == ([], False)
 
 
