@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CliError, from_aws
-from cli.operations import callback_secret, health_of
+from cli.operations import callback_secret, health_of, health_record, queue_counts
 from cli.output import counted
 from cli.tables import Tables
 from optus_sms.credentials import GatewayCredentials, GatewaySecret
@@ -152,7 +152,7 @@ def _callbacks(target: Target, transport: Transport, name: str, output: str) -> 
 
 
 def _health_check(target: Target) -> Check:
-    found = health_of(target)
+    found = health_record(target)
     if not found.checked_at:
         remedy = "Wait two minutes; then look at CheckHealthFunction's log and its rule."
         return Check("health check", "failed", "the stack has never checked the gateway", remedy)
@@ -230,7 +230,7 @@ def _alarm_names(target: Target) -> list[str]:
 
 
 def _dead_letters(target: Target) -> Check:
-    count = health_of(target).dead_letters
+    count = queue_counts(target, target.outputs["DeadLetterQueueUrl"])["waiting"]
     if count:
         return Check(
             "dead letters",

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
-from optus_sms.health_store import HEALTH_KEY, DynamoHealthStore
+from optus_sms.health_store import HEALTH_KEY, DynamoHealthStore, HealthRecord
 from optus_sms.valve import LambdaValve
 
 if TYPE_CHECKING:
@@ -61,9 +61,14 @@ def sending_state(target: Target) -> str:
     return "changing" if is_open is None else "on" if is_open else "paused"
 
 
+def health_record(target: Target) -> HealthRecord:
+    """The gateway's health as the stack itself sees it."""
+    return DynamoHealthStore(target.dynamodb, target.outputs["SendLedgerTableName"]).read()
+
+
 def health_of(target: Target) -> Health:
     """Everything at a glance."""
-    record = DynamoHealthStore(target.dynamodb, target.outputs["SendLedgerTableName"]).read()
+    record = health_record(target)
     sending = sending_state(target)
     by = f"the health check ({record.pause.reason.value}) at {record.pause.at}" if record.pause else "an operator"
     return Health(

@@ -303,6 +303,9 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
     assert checks["gateway"]["says"].startswith("can't be reached from here")
     assert checks["status callbacks"]["result"] == "failed"
     assert checks["alarms"]["says"] == "there are none"
+    assert "no mapping" in checks["sending"]["says"]
+    assert checks["health check"]["says"] == "the stack has never checked the gateway"
+    assert (checks["dead letters"]["result"], checks["unknown outcomes"]["result"]) == ("ok", "ok")
     assert stack.queued() == []
 
 
