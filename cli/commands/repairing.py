@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -22,6 +23,8 @@ from cli.redrive import Plan, Step, apply_plan, make_plan, read_plan, write_plan
 from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
 from optus_sms.queues import DeadLetterReason
 
+_REASONS: Final = [*(reason for reason in DeadLetterReason if reason != DeadLetterReason.UNPUBLISHED_EVENT), "sqs"]
+
 
 def ask(question: str, *, yes: bool) -> None:
     """Go on only if a person says so, or has said so by --yes."""
@@ -29,12 +32,16 @@ def ask(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise CliError("Nothing was done: this asks first, and nobody is there to answer.", "Add --yes.", Exit.USAGE)
-    if not click.confirm(question, err=True):
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        raise CliError("Nothing was done.", code=Exit.INTERRUPTED) from None
+    if not agreed:
         raise CliError("Nothing was done.", code=Exit.USAGE)
 
 
 @click.command("dead-letters")
-@click.option("--reason", type=click.Choice([*DeadLetterReason, "sqs"]), help="Only those; sqs: moved by SQS itself.")
+@click.option("--reason", type=click.Choice(_REASONS), help="Only those; sqs: moved by SQS itself.")
 @click.option("--show-numbers", is_flag=True, help="Whole phone numbers.")
 @with_context
 def dead_letters(context: Context, *, reason: str | None, show_numbers: bool) -> None:

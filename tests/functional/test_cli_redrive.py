@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import boto3
+import click
 import pytest
 from moto import mock_aws
 
@@ -303,6 +304,19 @@ def test_without_yes_and_without_a_person_nothing_is_done(stack: DeployedStack) 
     ran = optus_sms("redrive", "--apply", PLAN, *TARGET)
     assert ran.exit_code == 2
     assert "--yes" in ran.stderr
+    assert (stack.queued(), stack.dead()) == ([], 1)
+
+
+@pytest.mark.parametrize(("answer", "code"), [(click.Abort(), 130), (False, 2)], ids=["Ctrl-C", "no"])
+def test_whoever_does_not_agree_has_nothing_done(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, answer: object, code: int
+) -> None:
+    stack.moved_by_sqs(message_body(message_id="k"))
+    make_plan()
+    monkeypatch.setattr("cli.commands.repairing.sys", Mock(**{"stdin.isatty.return_value": True}))
+    monkeypatch.setattr("cli.commands.repairing.click.confirm", Mock(side_effect=[answer]))
+    ran = optus_sms("redrive", "--apply", PLAN, *TARGET)
+    assert (ran.exit_code, "Nothing was done." in ran.stderr) == (code, True)
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
