@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from cli.output import without_numbers
 from optus_sms.errors import InvalidMessageError
 from optus_sms.ledger import Record, State
 from optus_sms.messages import OutboundMessage, choose_key, parse_message
@@ -63,6 +65,13 @@ class Letter:
     def destination(self) -> str | None:
         """The handset, if it is a message."""
         return self.message.destination if self.message else None
+
+    def detail_for_lists(self, *, show_numbers: bool = False) -> str:
+        """The detail without what the gateway may have quoted in it: the text, and unless asked for, numbers."""
+        detail = self.detail
+        if self.message:
+            detail = re.sub(rf"(?<!\w){re.escape(self.message.content)}(?!\w)", "…", detail)
+        return detail if show_numbers else without_numbers(detail)
 
 
 def read_letter(raw: Mapping[str, Any], *, now: float) -> Letter:

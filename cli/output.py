@@ -20,6 +20,7 @@ _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
 }
 # Everything that a terminal would act on, for texts that strangers wrote; right-to-left overrides among them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_NUMBER: Final = re.compile(r"\+[0-9]{7,}|[0-9]{8,}")
 _SHOWN: Final = 60
 """Characters of a text in a table; `--json` has all of it."""
 
@@ -84,6 +85,11 @@ def masked(number: str | None, *, show: bool = False) -> str:
     if show or len(number) < 8 or not number.lstrip("+").isdigit():
         return one_line(number)
     return f"{number[:3]}…{number[-3:]}"
+
+
+def without_numbers(text: str) -> str:
+    """A text that somebody else wrote, phone numbers in it masked."""
+    return _NUMBER.sub(lambda found: masked(found[0]), text)
 
 
 def _jsonable(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import click
@@ -11,7 +11,7 @@ import click
 from cli.context import Context, with_context
 from cli.errors import CliError, Exit
 from cli.explain import TONES, Facts, Standing, next_step, standing, timeline, why
-from cli.output import masked, one_line
+from cli.output import masked, one_line, without_numbers
 from cli.parameters import Name, Since
 from optus_sms.delivery import FAILURE_STATUSES
 from optus_sms.dynamodb import Item
@@ -36,12 +36,9 @@ def found(context: Context, name: str) -> list[Facts]:
 
 def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
     """One message for programs; with whole numbers only if asked for."""
-    hidden = ("destination", "source", "handset")
 
-    def shown(item: Item) -> dict[str, Any]:
-        return {
-            name: masked(str(value)) if name in hidden and not show_numbers else value for name, value in item.items()
-        }
+    def shown(item: Item) -> Mapping[str, object]:
+        return item if show_numbers else {name: _discreet(name, value) for name, value in item.items()}
 
     return {
         "message_id": facts.key,
@@ -49,6 +46,12 @@ def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
         "ledger": shown(facts.ledger),
         "gateway": shown(facts.row),
     }
+
+
+def _discreet(name: str, value: object) -> object:
+    if name in ("destination", "source", "handset"):
+        return masked(str(value))
+    return without_numbers(str(value)) if name == "detail" else value
 
 
 @click.command()

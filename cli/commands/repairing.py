@@ -63,7 +63,7 @@ def dead_letters(context: Context, *, reason: str | None, show_numbers: bool) ->
                 letter.since,
                 letter.key,
                 masked(letter.destination, show=show_numbers),
-                shortened(letter.detail),
+                shortened(letter.detail_for_lists(show_numbers=show_numbers)),
             )
             for letter in letters
         ]
@@ -80,7 +80,7 @@ def _letter_json(letter: Letter, *, show_numbers: bool) -> dict[str, str]:
         "since": letter.since,
         "message_id": letter.key,
         "to": masked(letter.destination, show=show_numbers),
-        "detail": letter.detail or letter.problem,
+        "detail": letter.detail_for_lists(show_numbers=show_numbers) or letter.problem,
         "sqs_id": letter.sqs_id,
     }
 

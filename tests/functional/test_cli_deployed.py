@@ -13,7 +13,7 @@ import pytest
 from moto import mock_aws
 
 from cli.target import Target
-from optus_sms.callbacks import ReplyCallback
+from optus_sms.callbacks import ReplyCallback, StatusCallback
 from optus_sms.ledger import State
 from optus_sms.message_store import DynamoMessageStore
 from optus_sms.queues import DeadLetterReason
@@ -170,6 +170,17 @@ def test_lists_mask_numbers_and_one_message_does_not(stack: DeployedStack) -> No
     assert HANDSET in optus_sms("status", "k", *TARGET).stdout
     assert "whole table" in optus_sms("list", "--undelivered", *TARGET).stderr
     assert "whole table" not in optus_sms("list", "--unknown", *TARGET).stderr
+
+
+def test_a_number_that_the_gateway_quotes_is_masked_in_lists(stack: DeployedStack) -> None:
+    put_row(stack, "k")
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_status(StatusCallback("gw-k", "rejected", f"no such number: {HANDSET}"), now=time.time())
+    for listing in ("--undelivered", "--since=1h"):
+        assert HANDSET[1:] not in optus_sms("list", listing, "--json", *TARGET).stdout
+        assert HANDSET[1:] not in optus_sms("list", listing, *TARGET).stdout
+    assert f"no such number: {HANDSET}" in optus_sms("list", "--since=1h", "--json", "--show-numbers", *TARGET).stdout
+    assert f"no such number: {HANDSET}" in optus_sms("status", "gw-k", *TARGET).stdout
 
 
 def test_what_nobody_looks_for_any_more_is_listed_by_a_scan(stack: DeployedStack) -> None:

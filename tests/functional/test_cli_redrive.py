@@ -373,6 +373,21 @@ def test_applied_again_after_the_message_was_sent_only_the_letter_goes(stack: De
     assert (stack.queued(), stack.dead()) == ([], 0)
 
 
+def test_what_the_gateway_quotes_of_a_message_is_not_shown_in_lists(stack: DeployedStack) -> None:
+    quoting = f"the gateway refused it with status 400: “{CONTENT}” to {HANDSET} ({HANDSET[1:]}) is bad"
+    stack.letter(stack.bring(State.REJECTED, "one"), DeadLetterReason.REJECTED, "one", quoting)
+    make_plan()
+    for shown in (
+        optus_sms("dead-letters", *TARGET).stdout, optus_sms("dead-letters", "--json", *TARGET).stdout,
+        PLAN.read_text(),
+    ):  # fmt: skip
+        assert "the gateway refused it with status 400: “…”" in shown
+        assert HANDSET[1:] not in shown
+        assert CONTENT[:20] not in shown
+    asked = optus_sms("dead-letters", "--json", "--show-numbers", *TARGET).stdout
+    assert (f"to {HANDSET} " in asked, CONTENT[:20] in asked) == (True, False)
+
+
 def received(*names: str) -> dict[str, Any]:
     """What ReceiveMessage answers."""
     return {
