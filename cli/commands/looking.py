@@ -161,6 +161,8 @@ def list_(
     """Messages by what became of them. --undelivered, and --since alone, read a whole table and warn of its cost."""
     if unknown and undelivered:
         raise click.UsageError("--unknown and --undelivered exclude each other.")
+    if scan and not unknown:
+        raise click.UsageError("--scan goes with --unknown.")
     if not unknown and not undelivered and since is None:
         raise click.UsageError("Give --unknown, --undelivered or --since.")
     after = format_rfc3339(since) if since is not None else ""

@@ -75,6 +75,8 @@ def send(
 ) -> None:
     """Put TEXT for the handset TO on the queue. `-` as TEXT reads it from stdin."""
     fields["class"] = class_
+    if dry_run and follow:
+        raise click.UsageError("--dry-run queues nothing that could be followed.")
     if path is not None:
         given = [name for name, value in fields.items() if value is not None]
         if to is not None or given or follow:
@@ -82,6 +84,8 @@ def send(
         journal = journal or path.with_name(path.name + ".journal")
         _send_file(context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain)
         return
+    if journal is not None or skip_invalid or queue_uncertain:
+        raise click.UsageError("--journal, --skip-invalid and --queue-uncertain go with --file.")
     if to is None or text is None:
         raise click.UsageError("Give TO and TEXT, or --file.")
     content = _from_stdin() if text == "-" else text

@@ -183,6 +183,11 @@ def test_a_number_that_the_gateway_quotes_is_masked_in_lists(stack: DeployedStac
     assert f"no such number: {HANDSET}" in optus_sms("status", "gw-k", *TARGET).stdout
 
 
+@pytest.mark.parametrize("options", [(), ("--unknown", "--undelivered"), ("--undelivered", "--scan")])
+def test_options_of_list_that_make_no_sense_are_refused(options: tuple[str, ...]) -> None:
+    assert optus_sms("list", *options, *TARGET).exit_code == 2
+
+
 def test_what_nobody_looks_for_any_more_is_listed_by_a_scan(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "old")
     record = stack.record("old")

@@ -149,6 +149,16 @@ def test_each_step_that_follow_prints_as_json_has_the_key(stack: DeployedStack) 
     assert {entry["message_id"] for entry in ran.entries} == {json.loads(body)["message_id"]}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--dry-run", "--follow"), ("--skip-invalid",), ("--queue-uncertain",), ("--journal", "j"), ("--file", FILE)],
+)
+def test_options_of_send_that_make_no_sense_do_nothing(stack: DeployedStack, options: tuple[object, ...]) -> None:
+    write_file(1)
+    assert optus_sms("send", HANDSET, "Hello", *options, *TARGET).exit_code == 2
+    assert stack.queued() == []
+
+
 def test_following_ends_with_its_code_when_the_time_is_over(stack: DeployedStack) -> None:
     ran = optus_sms("send", HANDSET, "Hello", "--message-id", "k", "--follow", "--timeout", "0", *TARGET)
     assert ran.exit_code == 8
