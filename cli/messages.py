@@ -267,9 +267,11 @@ def queue_one(sqs: SQSClient, url: str, ready: Ready) -> None:
 
 @contextlib.contextmanager
 def stopping_between_batches() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM has come: not obeyed within a batch, or nobody would know what of it was queued."""
+    """Whether Ctrl-C, SIGTERM or the end of the terminal has come: not obeyed within a batch, or nobody would know
+    what of it was queued.
+    """
     asked: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, lambda number, _frame: asked.append(number)) for number in signals]
     try:
         yield lambda: bool(asked)

@@ -148,7 +148,7 @@ def _send_file(
     with Journal(journal_path, context.target.stack_id) as journal:
         ready, wrong = read_lines(path, journal.key_of)
         _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
-        held = set() if queue_uncertain else _held(context, journal)
+        held = set() if queue_uncertain else _held(context, journal) & {message.key for message in ready}
         waiting = [message for message in ready if message.key not in journal.queued | held]
         earlier = sum(message.key in journal.queued for message in ready)
         if earlier:
@@ -195,6 +195,8 @@ def _held(context: Context, journal: Journal) -> set[str]:
 
 
 def _queue_with_progress(context: Context, waiting: list[Ready], journal: Journal) -> list[str]:
+    if not waiting:
+        return []
     sqs, url = context.target.sqs, context.url("OutboundQueueUrl")
     progress: Any = click.progressbar(length=len(waiting), label="queueing", file=sys.stderr, show_pos=True)
     with stopping_between_batches() as stop, progress as bar:
@@ -213,9 +215,10 @@ def _report_file(
         out.note(f"SQS did not take {len(refused)}; the same command tries them again.", "bad")
     if counts["held"]:
         out.note(
-            f"{counts['held']} may be on the queue already, because an earlier run was killed; they were not queued "
-            "again. The same command settles it a minute later, as soon as the queue is empty (`health`). To queue "
-            "them at once, under the same message_id, so that each is still sent once, add --queue-uncertain.",
+            f"{counts['held']} may be on the queue already, because an earlier run ended in the middle of a batch; "
+            "they were not queued again. The same command settles it a minute later, as soon as the queue is empty "
+            "(`health`). To queue them at once, under the same message_id, so that each is still sent once, add "
+            "--queue-uncertain.",
             "unsure",
         )
     if refused or wrong or counts["held"]:

@@ -220,6 +220,7 @@ def test_a_file_is_queued_once_and_equal_lines_are_two_messages(stack: DeployedS
     FILE.write_text("\n".join([message_body(message_id=None)] * 2 + [message_body(message_id="k")] * 2))
     assert send_file()["queued"] == 3
     assert send_file()["queued"] == 0
+    assert "queueing" not in optus_sms("send", "--file", FILE, *TARGET).stderr
     keys = [json.loads(body)["message_id"] for body, _ in stack.queued()]
     assert len(keys) == len(set(keys)) == 3
 
@@ -391,7 +392,16 @@ def test_lines_after_a_batch_that_was_cut_do_not_wait_for_it(stack: DeployedStac
     assert contents(stack)["Message 30"] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_line_of_a_batch_that_was_cut_and_taken_out_of_the_file_is_not_waited_for(
+    stack: DeployedStack, moment: str
+) -> None:
+    write_file(25, keys=True)
+    assert send_file().document["held"] == 5
+    write_file(20, keys=True)
+    assert (send_file()["held"], JOURNAL.exists()) == (0, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
