@@ -158,13 +158,11 @@ class Journal:
             raise CliError(
                 f"{self.path} can't be written: {error.strerror}.", "Name another with --journal.", Exit.USAGE
             ) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._is_ours():
             self._file.close()
             raise CliError(
                 f"Another process is queueing this file ({self.path} is locked).", "Wait for its end.", Exit.USAGE
-            ) from None
+            )
         try:
             self.idle_seconds = time.time() - self.path.stat().st_mtime
             self._load()
@@ -179,6 +177,14 @@ class Journal:
         if not self._began:  # a file that was refused leaves nothing behind
             self.path.unlink(missing_ok=True)
         self._file.close()
+
+    def _is_ours(self) -> bool:
+        """Nobody else has it, or has removed it meanwhile: what we write then would be found by nobody."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return os.fstat(self._file.fileno()).st_nlink > 0
 
     def key_of(self, line: str, occurrence: int) -> str:
         """The key of a line that has none: the same whenever this journal goes on."""

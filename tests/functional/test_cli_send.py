@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -274,6 +275,32 @@ def test_a_line_that_a_kill_has_torn_is_passed_over_and_the_next_one_is_read(sta
     assert send_file() | {"journal": ""} == {
         "queued": 0, "earlier": 2, "held": 0, "refused_by_sqs": [], "invalid": {}, "journal": "",
     }  # fmt: skip
+
+
+def test_a_journal_that_its_owner_removed_before_we_had_it_is_not_written_to(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(1)
+    lock = fcntl.flock
+
+    def lock_late(file: Any, operation: int) -> None:
+        JOURNAL.unlink()
+        lock(file, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cli.messages.fcntl.flock", lock_late)
+        ran = send_file()
+    assert (ran.exit_code, "Another process is queueing" in ran.stderr) == (2, True)
+    assert stack.queued() == []
+
+
+def test_a_file_that_another_process_queues_is_left_to_it(stack: DeployedStack) -> None:
+    write_file(1)
+    with JOURNAL.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ran = send_file()
+    assert (ran.exit_code, "Another process is queueing" in ran.stderr) == (2, True)
+    assert stack.queued() == []
 
 
 def test_what_sqs_does_not_take_is_tried_by_the_next_run(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
