@@ -206,7 +206,9 @@ def _warn_of_scan(context: Context) -> None:
 
 def _when(facts: Facts) -> str:
     item = facts.ledger or facts.row
-    return str(item.get("unknown_since") or item.get("created_at") or item.get("accepted_at") or "")
+    # Without our own write there is only what callbacks told, and when.
+    first_told = min((at for name, at in item.items() if name.endswith("_at") and isinstance(at, str)), default="")
+    return str(item.get("unknown_since") or item.get("created_at") or first_told)
 
 
 def _row(facts: Facts, *, show_numbers: bool) -> tuple[str, ...]:

@@ -188,6 +188,14 @@ def test_options_of_list_that_make_no_sense_are_refused(options: tuple[str, ...]
     assert optus_sms("list", *options, *TARGET).exit_code == 2
 
 
+def test_what_only_callbacks_tell_of_is_listed_by_when_they_came(stack: DeployedStack) -> None:
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_status(StatusCallback("stray", "rejected"), now=time.time() - 3600)
+    listed = optus_sms("list", "--undelivered", "--since", "2h", "--json", *TARGET).document
+    assert [one["message_id"] for one in listed] == ["stray"]
+    assert optus_sms("list", "--undelivered", "--since", "30m", "--json", *TARGET).document == []
+
+
 def test_what_nobody_looks_for_any_more_is_listed_by_a_scan(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "old")
     record = stack.record("old")
