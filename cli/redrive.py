@@ -145,7 +145,7 @@ def read_plan(path: Path, target: Target) -> Plan:
             raise CliError(f"{path} is far too large to be a plan.", remedy, Exit.INVALID)
         plan = Plan.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise CliError(f"{path} can't be read: {error.strerror}.", remedy, Exit.INVALID) from None
+        raise CliError(f"{path} can't be read: {error.strerror}.", "Name another file.", Exit.USAGE) from None
     except ValidationError as error:
         problems = [
             f"  {'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"

@@ -307,6 +307,12 @@ def test_without_yes_and_without_a_person_nothing_is_done(stack: DeployedStack) 
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
+@pytest.mark.parametrize("path", ["nowhere.json", "."])
+def test_a_plan_that_can_not_be_read_is_said_to_be_so(path: str) -> None:
+    ran = optus_sms("redrive", "--apply", path, "--yes", *TARGET)
+    assert (ran.exit_code, "can't be read" in ran.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(("answer", "code"), [(click.Abort(), 130), (False, 2)], ids=["Ctrl-C", "no"])
 def test_whoever_does_not_agree_has_nothing_done(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, answer: object, code: int
