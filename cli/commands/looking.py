@@ -64,7 +64,7 @@ def status(context: Context, *, key: str) -> None:
     for facts in all_facts:
         _show_status(context, facts)
     if len(all_facts) > 1:
-        context.out.note("Several messages have this reference.", "unsure")
+        context.out.note("Several messages have this reference; the ledger names two of them.", "unsure")
     raise SystemExit(int(min((exit_code(facts) for facts in all_facts), key=_WORST_FIRST.index)))
 
 

@@ -209,10 +209,13 @@ def resolve(
 def _message_id(context: Context, name: str) -> str:
     """Of the one message that goes by a name; two are an error, because only one of them was looked up."""
     facts = found(context, name)
-    if len(facts) > 1:
+    first = facts[0]
+    by_reference = name not in (first.key, first.row.get("id"))
+    if len(facts) > 1 or (by_reference and context.target.ledger.sender_of(name) is None):
         keys = ", ".join(one.key for one in facts)
-        raise CliError(f"Several messages have this reference: {keys}.", "Name one by its message id.", Exit.USAGE)
-    return facts[0].key
+        problem = f"Several messages have, or had, this reference: {keys} and perhaps others."
+        raise CliError(problem, "Name one by its message id.", Exit.USAGE)
+    return first.key
 
 
 def _report(context: Context, done: Sequence[Resolved]) -> None:

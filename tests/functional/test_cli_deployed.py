@@ -14,12 +14,12 @@ from moto import mock_aws
 
 from cli.target import Target
 from optus_sms.callbacks import ReplyCallback, StatusCallback
-from optus_sms.ledger import State
+from optus_sms.ledger import Claim, State
 from optus_sms.message_store import DynamoMessageStore
 from optus_sms.queues import DeadLetterReason
 from optus_sms.times import format_rfc3339
 from tests.support.aws import REGION
-from tests.support.builders import HANDSET, sent_message
+from tests.support.builders import HANDSET, entry, sent_message
 from tests.support.cli import optus_sms
 from tests.support.deployed import STACK, DeployedStack, deploy
 
@@ -119,6 +119,26 @@ def test_a_reference_of_two_messages_shows_both_and_settles_neither(stack: Deplo
     assert [one["message_id"] for one in found] == ["a", "b"]
     ran = optus_sms("resolve", "shared", "--sent", *TARGET)
     assert (ran.exit_code, "Several messages" in ran.stderr) == (2, True)
+
+
+def test_a_reference_of_which_the_other_message_is_forgotten_settles_nothing(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "a")
+    for key in ("a", "forgotten"):
+        stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
+    before = stack.record("a")
+    for way in ("--sent", "--not-sent"):
+        ran = optus_sms("resolve", "shared", way, *TARGET)
+        assert (ran.exit_code, "Several messages" in ran.stderr) == (2, True)
+    assert stack.record("a") == before
+
+
+def test_a_reference_of_one_message_settles_it(stack: DeployedStack) -> None:
+    now = time.time()
+    claim = stack.ledger.claim(entry("a", reference="its-own"), owner="sender", lease_until=int(now), now=now)
+    assert isinstance(claim, Claim)
+    stack.ledger.unknown(claim, "timed_out", now=now)
+    stack.ledger.register_reference("its-own", "a", ttl=int(now) + 1000)
+    assert optus_sms("resolve", "its-own", "--sent", *TARGET).exit_code == 0
 
 
 @pytest.mark.parametrize(
