@@ -40,7 +40,7 @@ class Item(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     action: Action
-    kind: Literal["safe", "already_sent", "unknown", "expired", "malformed", "rejected", "conflict", "busy", "callback"]
+    kind: Kind
     why: str
     message_id: str
     to: str
@@ -85,10 +85,10 @@ def make_plan(target: Target) -> tuple[Plan, int]:
     """Everything in the dead-letter queue, sorted by what may be done with it; how many letters others hold."""
     now = time.time()
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        items = list(_items(queue.letters(), lambda key: find_record(target, key), now))
+        items = list(_items(queue.letters(), target.ledger.read, now))
         queue.release()
         hidden = queue.hidden()
-    items.sort(key=lambda item: (list(Kind).index(Kind(item.kind)), item.since))
+    items.sort(key=lambda item: (list(Kind).index(item.kind), item.since))
     plan = Plan(stack=target.stack_id, made_at=format_rfc3339(now), made_by=target.person, items=items)
     return plan, hidden
 
@@ -108,7 +108,7 @@ def _items(letters: Iterable[Letter], record_of: Callable[[str], Record | None],
                 kind, why = Kind.CONFLICT, "another letter has the same message_id and other fields"
         yield Item(
             action="send" if kind is Kind.SAFE else "keep",
-            kind=kind.value,
+            kind=kind,
             why=why,
             message_id=first.key,
             to=masked(first.destination),
@@ -120,16 +120,11 @@ def _items(letters: Iterable[Letter], record_of: Callable[[str], Record | None],
         )
 
 
-def find_record(target: Target, key: str) -> Record | None:
-    """What the ledger knows of a key."""
-    return target.ledger.read(key)
-
-
 def write_plan(plan: Plan, path: Path) -> None:
     """A new file, never over another: a plan may hold a person's changes."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            json.dump(plan.model_dump(), file, indent=2, ensure_ascii=False)
+            json.dump(plan.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
             file.write("\n")
     except FileExistsError:
         raise CliError(f"{path} exists already.", "Name another file, or remove it.", Exit.USAGE) from None
@@ -190,9 +185,9 @@ def _apply(  # noqa: PLR0911 - one line for each result
     if key in done:
         queue.delete(letter)
         return Step(key, "another copy deleted", True)
-    record = find_record(target, key)
+    record = target.ledger.read(key)
     kind, why = judge(letter, record, now=time.time())
-    if kind is Kind.SENT and Kind(item.kind) is not Kind.SENT:
+    if kind is Kind.SENT and item.kind is not Kind.SENT:
         queue.delete(letter)
         return Step(key, "sent meanwhile", True, "the gateway accepted it since the plan was made; letter deleted")
     if kind not in (Kind.SAFE, Kind.REJECTED):

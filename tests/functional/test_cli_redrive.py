@@ -263,6 +263,7 @@ def _item(**changes: Any) -> Callable[[dict[str, Any]], object]:
         _changed(items="all"),
         _item(action="SEND"),
         _item(action=None),
+        _item(kind="certain"),
         _item(copies=[]),
         _item(copies="all"),
         _item(body="{}"),
