@@ -7,19 +7,23 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import boto3
 import pytest
+from click.testing import CliRunner
 from moto import mock_aws
 
+from cli.main import main
 from cli.target import Target
 from optus_sms.callbacks import ReplyCallback, StatusCallback
+from optus_sms.health_store import DynamoHealthStore, Health, HealthRecord
 from optus_sms.ledger import Claim, State
 from optus_sms.message_store import DynamoMessageStore
 from optus_sms.queues import DeadLetterReason
 from optus_sms.times import format_rfc3339
 from tests.support.aws import REGION
-from tests.support.builders import HANDSET, entry, sent_message
+from tests.support.builders import HANDSET, entry, message_body, sent_message
 from tests.support.cli import optus_sms
 from tests.support.deployed import STACK, DeployedStack, deploy
 
@@ -271,6 +275,24 @@ def test_resolve_as_not_sent_without_a_letter_says_who_has_the_text(stack: Deplo
     assert stack.queued() == []
 
 
+def test_resolve_as_not_sent_queues_no_letter_with_other_fields(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    stack.letter(message_body(message_id="k", content="Something else"), DeadLetterReason.CONFLICT, "k")
+    ran = optus_sms("resolve", "k", "--not-sent", *TARGET)
+    assert (ran.exit_code, "its text is in no dead letter" in ran.stdout) == (0, True)
+    assert (stack.queued(), stack.dead()) == ([], 1)
+
+
+def test_resolve_as_sent_with_the_id_of_a_reply_changes_nothing(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    before = stack.record("k")
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_reply(ReplyCallback("r-1", source=HANDSET), in_reply_to=None, exact=False, now=time.time())
+    ran = optus_sms("resolve", "k", "--sent", "--gateway-id", "r-1", *TARGET)
+    assert (ran.exit_code, "r-1 is a reply" in ran.stdout) == (9, True)
+    assert stack.record("k") == before
+
+
 def test_resolve_as_sent_with_an_id_that_belongs_to_another_changes_nothing(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
     put_row(stack, "other")
@@ -313,6 +335,8 @@ def test_many_are_resolved_by_when_they_became_unknown(stack: DeployedStack) -> 
         stack.bring(State.UNKNOWN, key)
     later = format_rfc3339(time.time() + 60)
     assert optus_sms("resolve", "--since", later, "--sent", "--yes", "--json", *TARGET).document == []
+    earlier = ("--since", "1h", "--until", "30m")
+    assert optus_sms("resolve", *earlier, "--sent", "--yes", "--json", *TARGET).document == []
     ran = optus_sms("resolve", "--since", "1h", "--sent", *TARGET)
     assert (ran.exit_code, "--yes" in ran.stderr) == (2, True)
 
@@ -393,6 +417,47 @@ def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
 
     assert checks["alarms"]["result"] == result
     assert says in checks["alarms"]["says"]
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "credentials", "state", "result", "says"),
+    [
+        (1, "accepted", "healthy", "ok", "healthy"),
+        (1, "accepted", "unhealthy", "warning", "unhealthy"),
+        (1, "refused", "healthy", "failed", "refuses the stack's credentials"),
+        (20, "accepted", "healthy", "failed", "the last was at"),
+    ],
+)
+def test_the_doctor_says_what_the_stacks_own_health_check_finds(
+    stack: DeployedStack, minutes_ago: int, credentials: str, state: str, result: str, says: str
+) -> None:
+    checked_at = format_rfc3339(time.time() - 60 * minutes_ago)
+    record = HealthRecord(Health(state), reason="ok", checked_at=checked_at, credentials=credentials, checks=1)
+    store = DynamoHealthStore(stack.session.client("dynamodb"), stack.outputs["SendLedgerTableName"])
+    assert store.write(record, seen=HealthRecord())
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+    assert checks["health check"]["result"] == result
+    assert says in checks["health check"]["says"]
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_no_color_goes_before_a_terminal(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, no_color: str, coloured: bool
+) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    as_on_a_terminal = CliRunner(mix_stderr=False).invoke(main, ["status", "k", *TARGET], color=True)
+    assert ("\x1b[33m" in as_on_a_terminal.stdout) == coloured
+    assert "\x1b[33m" not in optus_sms("status", "k", *TARGET).stdout
+
+
+@pytest.mark.parametrize("status", ["CREATE_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", "DELETE_FAILED"])
+def test_a_stack_that_is_not_there_yet_or_going_is_not_worked_on(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    session = Mock(region_name=REGION)
+    session.client.return_value.describe_stacks.return_value = {"Stacks": [{"StackStatus": status}]}
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    ran = optus_sms("pause", *TARGET)
+    assert (ran.exit_code, f"is not ready: {status}" in ran.stderr) == (3, True)
 
 
 def test_the_doctor_misses_an_alarm_that_somebody_deleted(

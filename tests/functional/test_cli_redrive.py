@@ -15,8 +15,8 @@ import pytest
 from moto import mock_aws
 
 from cli import redrive as redrive_module
-from cli.dead_letters import DeadLetterQueue
-from optus_sms.ledger import State
+from cli.dead_letters import DeadLetterQueue, Kind, Letter, judge
+from optus_sms.ledger import Record, State
 from optus_sms.queues import DeadLetterReason
 from tests.support.aws import REGION
 from tests.support.builders import CONTENT, HANDSET, message_body
@@ -176,6 +176,48 @@ def test_two_copies_of_one_message_are_one_item_and_queued_once(stack: DeployedS
     assert sorted(results(apply())) == ["another copy deleted", "another copy deleted", "queued"]
     assert stack.queued() == [(body, "one")]
     assert stack.dead() == 0
+
+
+def test_of_two_letters_with_one_key_and_other_fields_one_is_sent(stack: DeployedStack) -> None:
+    for content in ("One", "Two"):
+        stack.moved_by_sqs(message_body(message_id="k", content=content))
+    assert sorted(item["kind"] for item in make_plan()["items"]) == ["conflict", "safe"]
+
+
+def test_a_letter_that_somebody_else_holds_is_not_said_to_be_gone(stack: DeployedStack) -> None:
+    stack.moved_by_sqs(message_body(message_id="k"))
+    make_plan()
+    url = stack.outputs["DeadLetterQueueUrl"]
+    stack.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60)
+    ran = apply()
+    assert (ran.exit_code, results(ran)) == (9, ["not seen"])
+
+
+def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.letter(stack.bring(State.REJECTED, "k"), DeadLetterReason.REJECTED, "k")
+    plan = everything_to("send")
+
+    def judged_too_early(letter: Letter, record: Record | None, *, now: float) -> tuple[Kind, str]:
+        assert record is not None
+        stack.ledger.reopen(record, by="somebody else", now=now)
+        stack.bring(State.SENDING, "k")
+        return judge(letter, record, now=now)
+
+    monkeypatch.setattr(redrive_module, "judge", judged_too_early)
+    ran = apply(plan)
+    assert (ran.exit_code, results(ran)) == (9, ["refused"])
+    assert ran.document["steps"][0]["why"] == "the ledger says SENDING now"
+    assert (stack.queued(), stack.dead()) == ([], 1)
+
+
+def test_a_file_far_too_large_to_be_a_plan_is_not_read(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.moved_by_sqs(message_body(message_id="k"))
+    make_plan()
+    monkeypatch.setattr(redrive_module, "_MAX_BYTES", 10)
+    assert apply().exit_code == 5
+    assert (stack.queued(), stack.dead()) == ([], 1)
 
 
 def test_a_rejected_message_is_let_go_again_when_a_person_changes_the_plan(stack: DeployedStack) -> None:

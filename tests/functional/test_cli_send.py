@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
@@ -58,6 +59,19 @@ def send_file(*options: str) -> Any:
 
 def contents(stack: DeployedStack) -> Counter[str]:
     return Counter(json.loads(body)["content"] for body, _ in stack.queued())
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+def raises(error: BaseException) -> Callable[..., Any]:
+    """Something that ends like this."""
+
+    def raising(*_: object, **__: object) -> Any:
+        raise error
+
+    return raising
 
 
 def test_every_field_goes_on_the_queue_as_it_was_given(stack: DeployedStack) -> None:
@@ -107,15 +121,6 @@ def test_what_breaks_a_rule_is_not_queued(stack: DeployedStack) -> None:
     assert "destination: must be an E.164" in ran.stderr
     assert "content: must be text" in ran.stderr
     assert stack.queued() == []
-
-
-def raises(error: BaseException) -> Callable[..., Any]:
-    """Something that ends like this."""
-
-    def raising(*_: object, **__: object) -> Any:
-        raise error
-
-    return raising
 
 
 @pytest.mark.parametrize(
@@ -226,6 +231,30 @@ def test_a_file_is_queued_once_and_equal_lines_are_two_messages(stack: DeployedS
     assert len(keys) == len(set(keys)) == 3
 
 
+def test_the_same_file_under_a_new_journal_is_new_messages(stack: DeployedStack) -> None:
+    write_file(2)
+    for _ in range(2):
+        assert send_file()["queued"] == 2
+        JOURNAL.unlink()
+    assert len({json.loads(body)["message_id"] for body, _ in stack.queued()}) == 4
+
+
+@pytest.mark.parametrize(("by_the_sender", "calls"), [(False, 2), (True, 1)])
+def test_what_failed_at_the_end_of_sqs_is_tried_again_at_once_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, by_the_sender: bool, calls: int
+) -> None:
+    monkeypatch.setattr("cli.messages.time.sleep", lambda _seconds: None)
+    sqs = Mock()
+    sqs.send_message_batch.side_effect = [
+        {"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", "SenderFault": by_the_sender}]},
+        {"Successful": [{"Id": "1"}]},
+    ]
+    batch = [messages.check(message_fields(message_id=key), "") for key in "ab"]
+    assert messages._queue_batch(sqs, "q", batch) == ["a", "b"][:calls]
+    asked = [[entry["Id"] for entry in call.kwargs["Entries"]] for call in sqs.send_message_batch.call_args_list]
+    assert asked == [["0", "1"], ["1"]][:calls]
+
+
 def test_a_line_added_later_is_all_that_is_queued_then(stack: DeployedStack) -> None:
     write_file(5)
     send_file()
@@ -264,16 +293,20 @@ def test_a_journal_that_somebody_broke_is_refused_in_words(stack: DeployedStack,
 
 
 @pytest.mark.parametrize("torn", ['{"queue', '{"queued": ["k-0", "k', "[" * 100_000])
-def test_a_line_that_a_kill_has_torn_is_passed_over_and_the_next_one_is_read(stack: DeployedStack, torn: str) -> None:
+def test_a_line_that_a_kill_has_torn_is_passed_over_and_the_next_one_is_read(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, torn: str
+) -> None:
     write_file(1, keys=True)
     send_file()
     with JOURNAL.open("a") as file:
         file.write(torn)
-    assert send_file()["earlier"] == 1
     write_file(2, keys=True)
-    assert send_file()["queued"] == 1
-    assert send_file() | {"journal": ""} == {
-        "queued": 0, "earlier": 2, "held": 0, "refused_by_sqs": [], "invalid": {}, "journal": "",
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", raises(KilledError()))
+        with pytest.raises(KilledError):
+            send_file()
+    assert send_file().document | {"journal": ""} == {
+        "queued": 0, "earlier": 1, "held": 1, "refused_by_sqs": [], "invalid": {}, "journal": "",
     }  # fmt: skip
 
 
@@ -314,10 +347,6 @@ def test_what_sqs_does_not_take_is_tried_by_the_next_run(stack: DeployedStack, m
     done = send_file()
     assert (done["queued"], done["earlier"], done["held"]) == (1, 2, 0)
     assert contents(stack) == Counter(f"Message {n}" for n in range(3))
-
-
-class KilledError(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture(params=["before the batch", "after the batch"])
