@@ -23,7 +23,10 @@ from cli.redrive import Plan, Step, apply_plan, make_plan, read_plan, write_plan
 from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
 from optus_sms.queues import DeadLetterReason
 
-_REASONS: Final = [*(reason for reason in DeadLetterReason if reason != DeadLetterReason.UNPUBLISHED_EVENT), "sqs"]
+_REASONS: Final = [
+    *(reason.value for reason in DeadLetterReason if reason is not DeadLetterReason.UNPUBLISHED_EVENT),
+    "sqs",
+]
 
 
 def ask(question: str, *, yes: bool) -> None:

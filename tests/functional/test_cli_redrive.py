@@ -467,6 +467,8 @@ def test_dead_letters_are_listed_by_reason_and_numbers_are_masked(stack: Deploye
     assert CONTENT not in listed
     assert "\x1b" not in listed
     assert HANDSET in optus_sms("dead-letters", "--show-numbers", *TARGET).stdout
+    refused = optus_sms("dead-letters", "--reason", "unpublished_event", *TARGET).stderr
+    assert "'attempts_exhausted', 'unreadable_callback', 'sqs'." in refused
     only = optus_sms("dead-letters", "--reason", "invalid", "--json", *TARGET).document
     assert [letter["message_id"] for letter in only] == ["two"]
     assert stack.dead() == 3
