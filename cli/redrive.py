@@ -155,7 +155,7 @@ def read_plan(path: Path, target: Target) -> Plan:
 def apply_plan(plan: Plan, target: Target) -> Generator[Step, None, None]:
     """Do what the plan says, a letter at a time. May be interrupted anywhere, and repeated."""
     wanted = {copy: item for item in plan.items if item.action != "keep" for copy in item.copies}
-    done: set[str] = set()
+    done: dict[str, str] = {}
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
         for letter in queue.letters() if wanted else ():
             item = wanted.pop(letter.sqs_id, None)
@@ -173,15 +173,17 @@ def apply_plan(plan: Plan, target: Target) -> Generator[Step, None, None]:
 
 
 def _apply(  # noqa: PLR0911 - one line for each result
-    item: Item, letter: Letter, queue: DeadLetterQueue, target: Target, done: set[str]
+    item: Item, letter: Letter, queue: DeadLetterQueue, target: Target, done: dict[str, str]
 ) -> Step:
-    """One letter. ``done``: message ids of which a copy has been queued in this run."""
+    """One letter. ``done``: the bodies (SHA-256) queued in this run, by message id."""
     key = letter.key
     if (key, letter.body_sha256) != (item.message_id, item.body_sha256):
         return Step(item.message_id, "refused", False, "the letter in the queue is not the one in the plan")
     if item.action == "delete":
         queue.delete(letter)
         return Step(key, "deleted", True)
+    if key in done and done[key] != letter.body_sha256:
+        return Step(key, "refused", False, "another letter with the same message_id was queued just now")
     if key in done:
         queue.delete(letter)
         return Step(key, "another copy deleted", True)
@@ -197,7 +199,7 @@ def _apply(  # noqa: PLR0911 - one line for each result
         return Step(key, "refused", False, f"the ledger says {refused_by.state} now")
     put_back(target.sqs, target.outputs["OutboundQueueUrl"], letter)
     queue.delete(letter)
-    done.add(key)
+    done[key] = letter.body_sha256
     return Step(key, "queued", True)
 
 

@@ -181,7 +181,10 @@ def test_two_copies_of_one_message_are_one_item_and_queued_once(stack: DeployedS
 def test_of_two_letters_with_one_key_and_other_fields_one_is_sent(stack: DeployedStack) -> None:
     for content in ("One", "Two"):
         stack.moved_by_sqs(message_body(message_id="k", content=content))
-    assert sorted(item["kind"] for item in make_plan()["items"]) == ["conflict", "safe"]
+    plan = everything_to("send")
+    assert sorted(item["kind"] for item in plan["items"]) == ["conflict", "safe"]
+    assert sorted(results(apply(plan))) == ["queued", "refused"]
+    assert (len(stack.queued()), stack.dead()) == (1, 1)
 
 
 def test_a_letter_that_somebody_else_holds_is_not_said_to_be_gone(stack: DeployedStack) -> None:
