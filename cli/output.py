@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -43,12 +45,12 @@ class Output:
     def document(self, value: object) -> None:
         """The whole answer, with --json."""
         if self.as_json:
-            click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_jsonable))
+            click.echo(_json(value, indent=2))
 
     def entry(self, value: object) -> None:
         """One of several, on a line of its own, with --json."""
         if self.as_json:
-            click.echo(json.dumps(value, ensure_ascii=False, default=_jsonable))
+            click.echo(_json(value))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Columns lined up, for people."""
@@ -90,6 +92,12 @@ def masked(number: str | None, *, show: bool = False) -> str:
 def without_numbers(text: str) -> str:
     """A text that somebody else wrote, phone numbers in it masked."""
     return _NUMBER.sub(lambda found: masked(found[0]), text)
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
+    """Readable where it can be; escaped, and as true, where the character set is not UTF-8."""
+    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    return json.dumps(value, indent=indent, ensure_ascii=not is_utf8, default=_jsonable)
 
 
 def _jsonable(value: object) -> object:

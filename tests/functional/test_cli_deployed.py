@@ -440,6 +440,19 @@ def test_the_doctor_says_what_the_stacks_own_health_check_finds(
     assert says in checks["health check"]["says"]
 
 
+def test_a_terminal_that_is_not_utf8_gets_question_marks_and_whole_json(stack: DeployedStack) -> None:
+    put_row(stack, "k")
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    reply = ReplyCallback("r-1", source=HANDSET, content="Да", reply_to="gw-k")
+    store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
+    terminal = CliRunner(mix_stderr=False, charset="latin-1")
+    assert terminal.invoke(main, ["--help"]).exit_code == 0
+    listed = terminal.invoke(main, ["list", "--undelivered", *TARGET])
+    assert (listed.exit_code, "+61?006" in listed.stdout) == (0, True)
+    shown = terminal.invoke(main, ["conversation", HANDSET, "--json", *TARGET])
+    assert json.loads(shown.stdout)[-1]["content"] == "Да"
+
+
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_no_color_goes_before_a_terminal(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, no_color: str, coloured: bool
