@@ -277,7 +277,8 @@ def stopping_between_batches() -> Iterator[Callable[[], bool]]:
     what of it was queued.
     """
     asked: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup wants it
     before = [signal.signal(number, lambda number, _frame: asked.append(number)) for number in signals]
     try:
         yield lambda: bool(asked)

@@ -475,3 +475,19 @@ def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
 
     assert send_file()["earlier"] == 20
     assert contents(stack) == {f"Message {n}": 1 for n in range(30)}
+
+
+def test_a_lost_terminal_does_not_end_what_nohup_started(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(30)
+    real = messages._queue_batch
+
+    def hung_up(sqs: Any, url: str, batch: Any) -> list[str]:
+        signal.raise_signal(signal.SIGHUP)
+        return real(sqs, url, batch)
+
+    monkeypatch.setattr(messages, "_queue_batch", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert send_file()["queued"] == 30
+    finally:
+        signal.signal(signal.SIGHUP, before)
