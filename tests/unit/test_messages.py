@@ -133,6 +133,14 @@ def test_all_problems_are_told_at_once() -> None:
     assert "'schedule': unknown field" in detail
 
 
+def test_each_problem_stands_alone_whatever_its_rule_says() -> None:
+    with pytest.raises(InvalidMessageError) as caught:
+        parse_message(json.dumps({"destination": "1", "content": "a" * 1531, "sms_class": 9}), now=NOW)
+    fields = [problem.split(": ")[0] for problem in caught.value.problems]
+    assert fields == ["destination", "content", "sms_class"]
+    assert ";" in caught.value.problems[1]
+
+
 @pytest.mark.parametrize(
     "body", ["", " ", "{", "null", "[]", '"text"', "1", "[{}]", "not json", "{'a': 1}", "{} {}", "NaN"]
 )

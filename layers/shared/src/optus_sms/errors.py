@@ -37,13 +37,14 @@ class CredentialsError(OptusSmsError):
 class InvalidMessageError(OptusSmsError):
     """A queue message breaks a rule of the contract.
 
-    ``detail`` names each field and its rule. It never quotes a value, but may quote the name of an unknown field, so
-    it goes to the dead-letter queue and not into a log.
+    Each of ``problems`` is ``field: rule``, ``detail`` all of them. They never quote a value, but may quote the name of
+    an unknown field, so they go to the dead-letter queue and not into a log.
     """
 
-    def __init__(self, detail: str) -> None:
-        self.detail = detail
-        super().__init__(detail)
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        self.detail = "; ".join(problems)
+        super().__init__(self.detail)
 
 
 class UnreadableCallbackError(OptusSmsError):

@@ -169,7 +169,7 @@ def parse_message(body: str, *, now: float) -> OutboundMessage:
     try:
         message = OutboundMessage.model_validate(fields)
     except ValidationError as error:
-        raise InvalidMessageError(_describe(error)) from None
+        raise InvalidMessageError(*_problems(error)) from None
     if message.scheduled_epoch is not None and message.scheduled_epoch > now + MAX_SCHEDULE_DAYS * 86_400:
         raise InvalidMessageError("scheduled: must be at most 60 days ahead")
     return message
@@ -198,7 +198,7 @@ def _description(field: str) -> str:
     return OutboundMessage.model_fields[name].description or ""
 
 
-def _describe(error: ValidationError) -> str:
+def _problems(error: ValidationError) -> list[str]:
     """Each problem as ``field: rule``; values are never quoted."""
     problems: list[str] = []
     unknown: list[str] = []
@@ -218,4 +218,4 @@ def _describe(error: ValidationError) -> str:
     if unknown:
         known = ", ".join(sorted({*_GATEWAY_FIELDS, *_OURS}))
         problems.append(f"{', '.join(unknown)}: unknown field; the fields are {known}")
-    return "; ".join(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems))
