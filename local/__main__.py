@@ -15,8 +15,9 @@ from types import FrameType
 from typing import Self
 
 from local import endpoints, sam_local
+from local.crowd import run_many
 from local.display import Display
-from local.examples import run_examples, run_many
+from local.examples import run_examples
 from local.options import LOOPBACK, OptionError, Options, read_options
 from local.resources import ResourceError
 from local.stack import LocalStack, StackConfig, StackError
@@ -86,7 +87,7 @@ def _run(options: Options, display: Display) -> int:
         sam_local.write(sam_template)
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
         _tell_where(stack, options, display)
-        watcher = exit_stack.enter_context(Watcher(stack, display.change, display.dead_letter, display.event))
+        watcher = exit_stack.enter_context(Watcher(stack, display))
         all_reached = _send(stack, watcher, options, display)
         if options.once:
             return 0 if all_reached else 1

@@ -1,8 +1,10 @@
 """Shows live what happens: one aligned line per step of a message, or one progress line for many."""
 
+import contextlib
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from local.watcher import Change, DeadLetter, Item
@@ -30,8 +32,18 @@ class Display:
         self._lock = threading.Lock()
         self._progress_shown = ""
         self._progress_at = 0.0
-        self.quiet = quiet
-        """Whether single messages are not shown, because there are many."""
+        self._quiet = int(quiet)
+
+    @contextlib.contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Meanwhile single messages are not shown, because there are many."""
+        with self._lock:
+            self._quiet += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._quiet -= 1
 
     def line(self, text: str = "") -> None:
         """A line of its own."""
@@ -72,6 +84,9 @@ class Display:
         """A message came into the dead-letter queue."""
         detail = letter.detail if len(letter.detail) <= _DETAIL_SHOWN else f"{letter.detail[:_DETAIL_SHOWN]}…"
         self._step(letter.message_id, "", f"dead letter, {letter.reason}: {detail}", "bad")
+
+    def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
+        """Whoever took them out knows; no line."""
 
     def event(self, event: Item) -> None:
         """An event came over the bus."""
@@ -129,7 +144,7 @@ class Display:
         self._step(after["id"][:8], masked(str(after.get("handset", ""))), f"reply stored ({tied})", "good")
 
     def _step(self, key: str, number: str, what: str, colour: str = "") -> None:
-        if not self.quiet:
+        if not self._quiet:
             now = time.strftime("%H:%M:%S")
             self.line(f"{self.coloured(now, 'faint')}  {key[:28]:<28}  {number:<12}  {self.coloured(what, colour)}")
 

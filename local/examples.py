@@ -1,7 +1,6 @@
 """The example messages: put on the queue as any other system would, each with the end it is expected to reach."""
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,11 +13,6 @@ from local.watcher import Seen, Watcher
 
 EVENTS = Path(__file__).resolve().parent.parent / "events" / "sqs"
 EXAMPLES_TIMEOUT_SECONDS = 120.0
-MANY_AHEAD = 100
-"""Messages that wait in moto's queue at a time: it walks all of them for each that is received."""
-MANY_QUIET_SECONDS = 90.0
-"""Many messages are given up when nothing has happened for so long."""
-_FICTITIOUS_NUMBERS = ("+61491570006", "+61491570156", "+61491570157", "+61491570158", "+61491570159")
 
 
 @dataclass(frozen=True)
@@ -180,83 +174,3 @@ def run_examples(stack: LocalStack, watcher: Watcher, display: Display) -> bool:
     for message, now in missing:
         display.line(f"  {message.key:<{width}}  expected: {message.end.words:<28}  now: {now}")
     return False
-
-
-def run_many(stack: LocalStack, watcher: Watcher, display: Display, count: int) -> bool:
-    """Send many messages, a bounded number ahead, with a progress line; whether every one was delivered.
-
-    With another gateway than the simulator, whether every one was accepted.
-    """
-    crowd = _Crowd(stack, watcher, display, count)
-    return crowd.run()
-
-
-class _Crowd:
-    def __init__(self, stack: LocalStack, watcher: Watcher, display: Display, count: int) -> None:
-        self._stack, self._watcher, self._display, self._count = stack, watcher, display, count
-        self._keys = [f"many-{datetime.now(UTC):%H%M%S}-{index + 1}" for index in range(count)]
-        self._queued = 0
-        self._wanted = "received" if stack.simulator is not None else None
-
-    def run(self) -> bool:
-        started = time.monotonic()
-        quiet_before, pause_before = self._display.quiet, self._watcher.pause_seconds
-        self._display.quiet, self._watcher.pause_seconds = True, 0.5
-        try:
-            done = self._run(started)
-        finally:
-            self._display.quiet, self._watcher.pause_seconds = quiet_before, pause_before
-        seconds = time.monotonic() - started
-        self._display.progress(f"{self._state()}; {seconds:.0f} s, {self._count / seconds:.0f} a second", final=True)
-        return done
-
-    def _run(self, started: float) -> bool:
-        sqs = self._stack.client("sqs")
-        while True:
-            with self._watcher.changed:
-                accepted, finished = self._accepted(), self._finished()
-            if finished == self._count:
-                return True
-            self._display.progress(f"{self._state()}; {time.monotonic() - started:.0f} s")
-            while self._queued < min(accepted + MANY_AHEAD, self._count):
-                self._send_ten(sqs)
-            before = (accepted, finished)
-            if not self._watcher.wait_until(
-                lambda _, before=before: (self._accepted(), self._finished()) != before,  # type: ignore[misc]
-                MANY_QUIET_SECONDS,
-                MANY_QUIET_SECONDS,
-            ):
-                return False
-
-    def _send_ten(self, sqs: Any) -> None:
-        entries = [
-            {
-                "Id": str(index),
-                "MessageBody": json.dumps(
-                    {
-                        "message_id": self._keys[index],
-                        "destination": _FICTITIOUS_NUMBERS[index % len(_FICTITIOUS_NUMBERS)],
-                        "content": f"Message {index + 1} of {self._count}",
-                    }
-                ),
-            }
-            for index in range(self._queued, min(self._queued + 10, self._count))
-        ]
-        sqs.send_message_batch(QueueUrl=self._stack.outputs["OutboundQueueUrl"], Entries=entries)
-        self._queued += len(entries)
-
-    def _accepted(self) -> int:
-        ledger = self._watcher.seen.ledger
-        return sum(ledger.get(key, {}).get("state") == "ACCEPTED" for key in self._keys)
-
-    def _finished(self) -> int:
-        if self._wanted is None:
-            return self._accepted()
-        return sum(self._watcher.seen.message_for(key).get("status") == self._wanted for key in self._keys)
-
-    def _state(self) -> str:
-        with self._watcher.changed:
-            return (
-                f"{self._count} messages: {self._queued} queued, {self._accepted()} accepted, "
-                f"{self._finished()} {self._wanted or 'finished'}"
-            )

@@ -7,23 +7,34 @@ streams read, so an idle stack stays idle and no change is missed. A table whose
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.resources import local_client
 from local.stack import LocalStack
+from optus_sms.dynamodb import unmarshal
+
+SHORTEST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.5
+PAUSE_FOR_LOOK = 3.0
+"""Between two looks, how often the time that the last one took: watching takes a quarter of moto's time at most."""
+PAUSE_FOR_LETTERS = 9.0
+"""The same for reading the dead letters, which takes the longer the more there are."""
+LOOK_AGAIN_SECONDS = 1.0
+"""For letters that somebody else is looking at."""
+SQS_MAX_BATCH = 10
 
 Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message in the dead-letter queue."""
+    """A message in the dead-letter queue; `sqs_id` tells letters apart."""
 
+    sqs_id: str
     body: str
     reason: str
     detail: str
@@ -53,25 +64,30 @@ Change = tuple[str, str, Item, Item]
 """What changed ("ledger", "message", "health"), its key there, the item before (empty if new) and after."""
 
 
+class Listener(Protocol):
+    """Is told what happens, in the watcher's thread. What a listener does not care for does nothing."""
+
+    def change(self, change: Change) -> None:
+        """Something changed in one of the tables."""
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """A message came into the dead-letter queue."""
+
+    def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
+        """These are in the dead-letter queue no more."""
+
+    def event(self, event: Item) -> None:
+        """An event came over the bus, in the form a rule's target gets."""
+
+
 class Watcher:
-    """Follows a running stack in a thread of its own.
+    """Follows a running stack in a thread of its own. `changed` is notified after every look that saw something."""
 
-    `on_change`, `on_dead_letter` and `on_event` are called in that thread. `changed` is notified after every look.
-    """
-
-    def __init__(
-        self,
-        stack: LocalStack,
-        on_change: Callable[[Change], None] = lambda _: None,
-        on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
-        on_event: Callable[[Item], None] = lambda _: None,
-        pause_seconds: float = 0.05,
-    ) -> None:
+    def __init__(self, stack: LocalStack, *listeners: Listener) -> None:
         self.seen = Seen()
         self.changed = threading.Condition()
-        self.pause_seconds = pause_seconds
-        """Between two looks: how far the display may lag, against how much of moto's time it takes."""
-        self._on_change, self._on_dead_letter, self._on_event = on_change, on_dead_letter, on_event
+        self.listeners = list(listeners)
+        """More may be added until the watcher is entered."""
         self._activity = threading.Event()
         self._stopping = threading.Event()
         self._streams = [
@@ -102,41 +118,52 @@ class Watcher:
         return True
 
     def _watch(self) -> None:
+        pause_seconds = SHORTEST_PAUSE_SECONDS
         while not self._stopping.is_set():
-            self._activity.wait()
-            self._stopping.wait(self.pause_seconds)
+            self._activity.wait(self._dead_letters.look_again_in)
+            self._stopping.wait(pause_seconds)
             self._activity.clear()
+            started = time.monotonic()
             try:
                 self._look()
             except (BotoCoreError, ClientError):
                 if not self._stopping.is_set():  # moto's server ends before this thread does
                     continue
+            took_seconds = time.monotonic() - started
+            pause_seconds = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_FOR_LOOK * took_seconds), LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
         with self.changed:
             changes = sum(stream.read() for stream in self._streams)
-            letters = self._dead_letters.new()
-            self.seen.dead_letters.extend(letters)
-            for letter in letters:
-                self._on_dead_letter(letter)
+            letters, gone = self._dead_letters.look()
             events = self._events.new()
+            self.seen.dead_letters.extend(letters)
             self.seen.events.extend(events)
-            for event in events:
-                self._on_event(event)
+            for listener in self.listeners:
+                for letter in letters:
+                    listener.dead_letter(letter)
+                if gone:
+                    listener.dead_letters_gone(gone)
+                for event in events:
+                    listener.event(event)
             if changes or letters or events:
                 self.changed.notify_all()
+
+    def _tell(self, change: Change) -> None:
+        for listener in self.listeners:
+            listener.change(change)
 
     def _ledger_changed(self, before: Item, after: Item) -> None:
         kind, _, key = after["pk"].partition("#")
         if kind == "msg":
             self.seen.ledger[key] = after
-            self._on_change(("ledger", key, before, after))
+            self._tell(("ledger", key, before, after))
         elif kind == "health":
-            self._on_change(("health", key, before, after))
+            self._tell(("health", key, before, after))
 
     def _message_changed(self, before: Item, after: Item) -> None:
         self.seen.messages[after["id"]] = after
-        self._on_change(("message", after["id"], before, after))
+        self._tell(("message", after["id"], before, after))
 
 
 class _Stream:
@@ -145,7 +172,6 @@ class _Stream:
     def __init__(self, endpoint_url: str, table_name: str, changed: Callable[[Item, Item], None]) -> None:
         self._client = local_client("dynamodbstreams", endpoint_url)
         self._changed = changed
-        self._deserialize = TypeDeserializer().deserialize
         arn = _stream_arn(endpoint_url, table_name)
         (shard,) = self._client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         self._iterator = self._client.get_shard_iterator(
@@ -159,15 +185,21 @@ class _Stream:
             answer = self._client.get_records(ShardIterator=self._iterator, Limit=1000)
             self._iterator = answer["NextShardIterator"]
             for record in answer["Records"]:
-                images = record["dynamodb"]
-                if "NewImage" in images:
-                    self._changed(self._item(images.get("OldImage", {})), self._item(images["NewImage"]))
+                if images := _images(record["dynamodb"]):
+                    self._changed(*images)
             count += len(answer["Records"])
             if not answer["Records"]:
                 return count
 
-    def _item(self, image: Mapping[str, Any]) -> Item:
-        return {name: self._deserialize(value) for name, value in image.items()}
+
+def _images(change: Mapping[str, Any]) -> tuple[Item, Item] | None:
+    """The item before and after; None for a deletion, and for an item with something in it that we never store."""
+    if "NewImage" not in change:
+        return None
+    try:
+        return unmarshal(change.get("OldImage", {})), unmarshal(change["NewImage"])
+    except ValueError:  # edited by hand; the publisher keeps a note of it
+        return None
 
 
 def _stream_arn(endpoint_url: str, table_name: str) -> str:
@@ -180,38 +212,57 @@ def _stream_arn(endpoint_url: str, table_name: str) -> str:
 
 
 class _DeadLetterQueue:
-    """What is new in the dead-letter queue. Looking hides its messages for a moment and counts as a receive."""
+    """What is in the dead-letter queue. Looking hides its messages for a moment and counts as a receive."""
 
     def __init__(self, endpoint_url: str, queue_url: str) -> None:
         self._sqs = local_client("sqs", endpoint_url)
         self._queue_url = queue_url
         self._known: set[str] = set()
+        self._not_before = 0.0
+        self.look_again_in: float | None = None
+        """Seconds until what the last look left unread may be read; None if it left nothing."""
 
-    def new(self) -> list[DeadLetter]:
-        """The messages that were not there at the last look."""
-        name = "ApproximateNumberOfMessages"
-        attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=[name])["Attributes"]
-        if int(attributes[name]) <= len(self._known):
-            return []
-        messages = self._peek()
-        letters = [_dead_letter(message) for message in messages if message["MessageId"] not in self._known]
-        self._known = {message["MessageId"] for message in messages}
-        return letters
+    def look(self) -> tuple[list[DeadLetter], list[str]]:
+        """The letters that were not there at the last look, and the SQS ids of those that are gone."""
+        visible, hidden = self._counts()
+        self.look_again_in = None
+        if visible + hidden == len(self._known):
+            return [], []
+        started = time.monotonic()
+        if started < self._not_before:
+            self.look_again_in = self._not_before - started
+            return [], []
+        messages = {message["MessageId"]: message for message in self._peek()}
+        self._not_before = time.monotonic() + PAUSE_FOR_LETTERS * (time.monotonic() - started)
+        letters = [_dead_letter(message) for sqs_id, message in messages.items() if sqs_id not in self._known]
+        # What somebody else is looking at is hidden from us, and not gone.
+        self.look_again_in = LOOK_AGAIN_SECONDS if hidden else None
+        gone = [] if hidden else sorted(self._known - messages.keys())
+        self._known = (self._known | messages.keys()) - set(gone)
+        return letters, gone
+
+    def _counts(self) -> tuple[int, int]:
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=list(names))["Attributes"]
+        visible, hidden = (int(attributes[name]) for name in names)
+        return visible, hidden
 
     def _peek(self) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
         while batch := self._receive():
             messages += batch
-        for message in messages:
-            self._sqs.change_message_visibility(
-                QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
-            )
+        for start in range(0, len(messages), SQS_MAX_BATCH):
+            entries = [
+                {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+                for n, message in enumerate(messages[start : start + SQS_MAX_BATCH])
+            ]
+            self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
         return messages
 
     def _receive(self) -> list[dict[str, Any]]:
         answer = self._sqs.receive_message(
             QueueUrl=self._queue_url,
-            MaxNumberOfMessages=10,
+            MaxNumberOfMessages=SQS_MAX_BATCH,
             VisibilityTimeout=30,
             WaitTimeSeconds=0,
             MessageAttributeNames=["All"],
@@ -236,7 +287,7 @@ class _EventFeed:
         """The events that have come since the last look."""
         found: list[Item] = []
         while messages := self._sqs.receive_message(
-            QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+            QueueUrl=self._queue_url, MaxNumberOfMessages=SQS_MAX_BATCH, WaitTimeSeconds=0
         ).get("Messages", []):
             found += [json.loads(message["Body"]) for message in messages]
             entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
@@ -247,6 +298,7 @@ class _EventFeed:
 def _dead_letter(message: Mapping[str, Any]) -> DeadLetter:
     attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
     return DeadLetter(
+        sqs_id=message["MessageId"],
         body=message["Body"],
         reason=attributes.get("reason", "redriven by SQS"),
         detail=attributes.get("detail", ""),
