@@ -141,7 +141,7 @@ class Engine:
 
     def _begin(self, message: Message, scenario: Scenario, submission: Submission) -> None:
         """What happens to the message from here; a scheduled one waits as queued (research/gateway.md 6)."""
-        config = self._config
+        config, scenario = self._config, self.switches.current.telling(scenario)
         random = self.records.random_for(message)
         steps = steps_for(scenario, random, config.status_step_seconds, config.late_seconds)
         if submission.scheduled is not None:

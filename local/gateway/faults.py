@@ -6,9 +6,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from random import Random
 from typing import Any
 
-from local.gateway.scenarios import SCENARIOS, Scenario
+from local.gateway.scenarios import SCENARIOS, Callbacks, Scenario
 
 _ENDPOINT_STATES = ("on", "off", "503")
+_MANNERS = {
+    "duplicated": Callbacks.DUPLICATED,
+    "reordered": Callbacks.REORDERED,
+    "early": Callbacks.EARLY,
+    "late": Callbacks.LATE,
+}
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,8 @@ class Faults:
     - answer_delay_seconds: before each answer of the gateway.
     - credentials_refused: 401 for everybody.
     - callbacks: "on", "off" (never sent) or "held" (sent when on again).
+    - callbacks_come: "duplicated", "reordered", "early" or "late", as in the scenarios of these names; it goes together
+      with any scenario that tells its statuses in order.
     - openapi, healthz: "on", "off" (404) or "503".
     """
 
@@ -31,11 +39,18 @@ class Faults:
     answer_delay_seconds: float | None = None
     credentials_refused: bool = False
     callbacks: str = "on"
+    callbacks_come: str | None = None
     openapi: str | None = None
     healthz: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def telling(self, scenario: Scenario) -> Scenario:
+        """The scenario with its statuses told as `callbacks_come` wants, unless it has a manner of its own."""
+        if self.callbacks_come is None or scenario.callbacks is not Callbacks.IN_ORDER:
+            return scenario
+        return replace(scenario, callbacks=_MANNERS[self.callbacks_come])
 
 
 def _one_of(*allowed: object) -> Callable[[object], bool]:
@@ -54,6 +69,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "answer_delay_seconds": (lambda value: value is None or (_number(value) and value >= 0), "null or seconds"),
     "credentials_refused": (lambda value: isinstance(value, bool), "true or false"),
     "callbacks": (_one_of("on", "off", "held"), '"on", "off" or "held"'),
+    "callbacks_come": (_one_of(None, *_MANNERS), f"null or one of {', '.join(_MANNERS)}"),
     "openapi": (_one_of(None, *_ENDPOINT_STATES), 'null, "on", "off" or "503"'),
     "healthz": (_one_of(None, *_ENDPOINT_STATES), 'null, "on", "off" or "503"'),
 }

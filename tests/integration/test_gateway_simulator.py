@@ -861,6 +861,35 @@ def test_callbacks_can_be_switched_off_and_held(gateway: GatewaySimulator, recei
     assert receiver.statuses(lost) == []
 
 
+@pytest.mark.parametrize("manner", ["duplicated", "reordered", "early", "late"])
+def test_callbacks_come_otherwise_whatever_becomes_of_the_message(
+    gateway: GatewaySimulator, receiver: Receiver, manner: str
+) -> None:
+    control(gateway, "POST", "/faults", {"callbacks_come": manner})
+    message_id = post(gateway, destination=SCENARIOS["rejected"].number).json()["id"]
+    told_before_the_answer = receiver.statuses(message_id)
+    in_order = ["queued", "sent", "rejected"]
+    expected = [status for status in in_order for _ in range(3)] if manner == "duplicated" else in_order
+    wait_until(lambda: len(receiver.statuses(message_id)) == len(expected))
+
+    told = receiver.statuses(message_id)
+    assert sorted(told) == sorted(expected)
+    assert (told == expected) is (manner != "reordered")
+    assert manner != "early" or told_before_the_answer == in_order
+    assert gateway.taken()[0]["status"] == "rejected"
+
+
+def test_callbacks_that_come_otherwise_go_together_with_another_fault_and_leave_a_rows_own_manner(
+    gateway: GatewaySimulator, receiver: Receiver
+) -> None:
+    gateway.set_faults(scenario="accepted_without_id", callbacks_come="duplicated")
+    assert "id" not in post(gateway).json()
+    gateway.set_faults(scenario=None)
+    post(gateway, destination=SCENARIOS["callbacks_upper_case"].number)
+    ids = [message["id"] for message in sorted(gateway.taken(), key=lambda message: message["number"])]
+    wait_until(lambda: [len(receiver.statuses(each)) for each in ids] == [12, 4])
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -872,6 +901,7 @@ def test_callbacks_can_be_switched_off_and_held(gateway: GatewaySimulator, recei
         ({"answer_delay_seconds": -1}, "answer_delay_seconds"),
         ({"credentials_refused": 1}, "credentials_refused"),
         ({"callbacks": None}, "callbacks"),
+        ({"callbacks_come": "never"}, "callbacks_come"),
         ({"healthz": 503}, "healthz"),
         ({"openapi": "maybe"}, "openapi"),
         ({"typo": 1}, "typo"),
