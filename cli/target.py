@@ -149,6 +149,11 @@ def local_stack(endpoints: Path) -> Target:
             "Start it with `make run` in another terminal, and call this from the repository's folder.",
             Exit.NO_TARGET,
         ) from None
+    return local_target(values)
+
+
+def local_target(values: Mapping[str, str]) -> Target:
+    """A local stack, by the variables of its endpoints file."""
     session = boto3.Session(
         aws_access_key_id=values.get("AWS_ACCESS_KEY_ID", "local"),
         aws_secret_access_key=values.get("AWS_SECRET_ACCESS_KEY", "local"),

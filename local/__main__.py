@@ -19,6 +19,7 @@ from local.crowd import run_many
 from local.display import Display
 from local.examples import run_examples
 from local.options import LOOPBACK, OptionError, Options, read_options
+from local.page.server import PhonePage
 from local.resources import ResourceError
 from local.stack import LocalStack, StackConfig, StackError
 from local.template import TemplateError
@@ -79,15 +80,18 @@ def _run(options: Options, display: Display) -> int:
             progress=lambda step: display.progress(f"{step} …"),
         )
         stack = exit_stack.enter_context(LocalStack(config))
-        values = endpoints.variables(stack)
+        watcher = Watcher(stack, display)
+        page = exit_stack.enter_context(PhonePage(stack, watcher, display.quietly))
+        values = endpoints.variables(stack) | {"PAGE_URL": page.url}
         exit_stack.callback(endpoints.remove, values)
         endpoints.write(values)
         sam_template = sam_local.template(stack)
         exit_stack.callback(sam_local.remove, sam_template)
         sam_local.write(sam_template)
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
+        display.line(f"\n  {display.coloured(f'See it at work in a browser: {page.url}', 'good')}\n")
         _tell_where(stack, options, display)
-        watcher = exit_stack.enter_context(Watcher(stack, display))
+        exit_stack.enter_context(watcher)
         all_reached = _send(stack, watcher, options, display)
         if options.once:
             return 0 if all_reached else 1

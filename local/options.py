@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from local.gateway.server import GatewayConfig
-from local.stack import PORT_OF, Gateway
+from local.stack import LOOPBACK_HOSTS, PORT_OF, Gateway
 
 DEFAULT_PORT = 4600
 LOOPBACK = "127.0.0.1"
-_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class OptionError(Exception):
@@ -34,7 +33,7 @@ class Options:
     @property
     def gateway_is_far(self) -> bool:
         """Whether messages would leave this machine, and may cost money."""
-        return self.gateway is not None and urlsplit(self.gateway.base_url).hostname not in _LOOPBACK_HOSTS
+        return self.gateway is not None and self.gateway.is_far
 
 
 def read_options(environment: Mapping[str, str] = os.environ) -> Options:
@@ -72,9 +71,9 @@ def _gateway(given: Mapping[str, str]) -> Gateway | None:
     url = urlsplit(base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise OptionError(f"GATEWAY_BASE_URL={base_url} is no address like https://gateway.example/rest/sms/v2")
-    if url.scheme == "http" and url.hostname not in _LOOPBACK_HOSTS:
+    if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
         raise OptionError("GATEWAY_BASE_URL: plain http would show credentials and texts to others; use https")
-    if url.hostname in _LOOPBACK_HOSTS:
+    if url.hostname in LOOPBACK_HOSTS:
         # A gateway on this machine is one made for tests; those take what the simulator takes, or anything.
         given = {"GATEWAY_APPLICATION": GatewayConfig.application, "GATEWAY_PASSWORD": GatewayConfig.password, **given}
     missing = [name for name in ("GATEWAY_APPLICATION", "GATEWAY_PASSWORD") if name not in given]

@@ -33,8 +33,9 @@ CALLBACK_PASSWORD = "example-password-for-local-use"
 """In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
 DEFAULT_SANDBOXES = 4
 """Sandboxes of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
-PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3}
+PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
 """What `StackConfig.port` is counted from."""
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 
 
@@ -49,6 +50,11 @@ class Gateway:
     base_url: str
     application: str
     password: str = field(repr=False)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether messages would leave this machine, and may cost money."""
+        return urlsplit(self.base_url).hostname not in LOOPBACK_HOSTS
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,8 @@ class LocalStack:
         self.stream_sources: list[StreamSource] = []
         self.on_activity: Callable[[], None] = lambda: None
         """Called after every invocation of a function: something may have changed."""
+        self.on_taken: Callable[[list[dict[str, Any]]], None] = lambda _records: None
+        """Called with the records of each batch from a queue, before its function gets them."""
         self._attributes: Attributes = {}
         self.on_turned: Callable[[bool], None] = lambda _enabled: None
         """Called after a queue's event source was turned on or off through Lambda's API."""
@@ -166,11 +174,12 @@ class LocalStack:
             function.close()
 
     def _listen(self, part: str) -> socket.socket:
-        listener = listen(self.config.bind, self._port(part), part)
+        listener = listen(self.config.bind, self.port(part), part)
         self._exit.callback(listener.close)
         return listener
 
-    def _port(self, part: str) -> int:
+    def port(self, part: str) -> int:
+        """The port of a part of PORT_OF; 0 for any."""
         return self.config.port + PORT_OF[part] if self.config.port else 0
 
     def _url(self, listener: socket.socket) -> str:
@@ -211,13 +220,13 @@ class LocalStack:
             self.gateway_url = self.config.gateway.base_url
             return
         for part, host in (("gateway simulator", self.config.bind), ("simulator control", "127.0.0.1")):
-            listen(host, self._port(part), part).close()  # for the error that names the port and the fix
+            listen(host, self.port(part), part).close()  # for the error that names the port and the fix
         self.simulator = GatewaySimulator(
             replace(
                 self.config.simulator,
                 bind=self.config.bind,
-                port=self._port("gateway simulator"),
-                control_port=self._port("simulator control"),
+                port=self.port("gateway simulator"),
+                control_port=self.port("simulator control"),
             )
         )
         self._exit.callback(self.simulator.stop)
@@ -328,6 +337,10 @@ class LocalStack:
         self.on_activity()
         return invocation
 
+    def _feed(self, invoke: Callable[[Any], Invocation], event: dict[str, Any]) -> Invocation:
+        self.on_taken(event["Records"])
+        return invoke(event)
+
     def _start_api(self, template: Template, listener: socket.socket) -> CallbackApi:
         stage = next(template.of_type("AWS::ApiGateway::Stage"))
         api = template.resources[stage.properties["RestApiId"]["Ref"]]
@@ -369,7 +382,7 @@ class LocalStack:
             streams = local_client("dynamodbstreams", self.endpoint_url, max_attempts=1)
             self.stream_sources.append(StreamSource(config, self._invoker(function_arn), streams, sqs))
             return self.stream_sources[-1]
-        source = EventSource(config, self._invoker(function_arn), sqs)
+        source = EventSource(config, partial(self._feed, self._invoker(function_arn)), sqs)
         self.event_sources[function_arn.rpartition(":")[2]] = source
         return source
 

@@ -1,10 +1,11 @@
 """HTTP/1.1 over threads: turns a connection into `Request`s and writes `Response`s, the badly behaved ones too."""
 
+import contextlib
 import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import formatdate
@@ -32,7 +33,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """`delay_seconds` pass before the first byte; `drip_seconds` between two bytes of a dripped answer."""
+    """`delay_seconds` pass before the first byte; `drip_seconds` between two bytes of a dripped answer.
+
+    `stream`, instead of a body: its pieces are sent as they come, and the connection ends with it. It is closed when
+    the client goes away, or has not read for `IDLE_CONNECTION_SECONDS`.
+    """
 
     status: int
     body: bytes = b""
@@ -41,6 +46,7 @@ class Response:
     ending: Ending = Ending.WHOLE
     delay_seconds: float = 0.0
     drip_seconds: float = 0.0
+    stream: Generator[bytes] | None = None
 
 
 Application = Callable[[Request], Response]
@@ -185,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _write(self, response: Response) -> None:
         if response.delay_seconds > 0:
             self._owner.stopping.wait(response.delay_seconds)
-        if response.ending is not Ending.WHOLE:
+        if response.ending is not Ending.WHOLE or response.stream is not None:
             self.close_connection = True
         if response.ending is Ending.NONE or self._owner.stopping.is_set():
             self.close_connection = True
@@ -199,6 +205,13 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 # One write: head and body in two packets wait for each other's acknowledgement.
                 self.wfile.write(head + body)
+                if response.stream is not None and self.command != "HEAD":
+                    self._send_as_it_comes(response.stream)
+
+    def _send_as_it_comes(self, stream: Generator[bytes]) -> None:
+        with contextlib.closing(stream):
+            for piece in stream:
+                self.wfile.write(piece)
 
     def _drip(self, data: bytes, interval_seconds: float) -> None:
         for position in range(len(data)):
@@ -208,8 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, response: Response) -> bytes:
         phrase = HTTPStatus(response.status).phrase
-        headers = [("Date", formatdate(usegmt=True)), ("Content-Length", str(len(response.body)))]
-        if response.body:
+        headers = [("Date", formatdate(usegmt=True))]
+        if response.stream is None:
+            headers.append(("Content-Length", str(len(response.body))))
+        if response.body or response.stream is not None:
             headers.append(("Content-Type", response.content_type))
         if self.close_connection and response.ending is Ending.WHOLE:
             headers.append(("Connection", "close"))

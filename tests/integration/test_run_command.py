@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from local.stack import PORT_OF, StackError, listen
+from tests.support.phone_page import PageClient
 from tests.support.processes import alive, descendants
 from tests.support.waiting import eventually
 
@@ -69,6 +70,7 @@ def test_once_sends_the_examples_and_more_and_tells_by_its_exit_status(tmp_path:
 
     assert run.returncode == 0, run.stdout
     assert "examples reached their expected end" in run.stdout
+    assert "See it at work in a browser: http://127.0.0.1:" in run.stdout
     assert "25 messages: 25 queued, 25 accepted, 25 received" in run.stdout
     assert "\x1b" not in run.stdout  # no colours where there is no terminal
     assert "+61491570006" not in run.stdout.replace("like +61491570006", "")  # the rule quotes it
@@ -77,10 +79,11 @@ def test_once_sends_the_examples_and_more_and_tells_by_its_exit_status(tmp_path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stays_up_until_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    with running(tmp_path, NO_EXAMPLES="1") as process:
+    with running(tmp_path, NO_EXAMPLES="1") as process, PageClient(sourced(tmp_path)["PAGE_URL"]) as page:
         started = descendants(process.pid)
         process.send_signal(number)
         output, _ = process.communicate(timeout=30)
+        assert page.ended.wait(30)
 
     assert process.returncode == 0, output
     assert "Traceback" not in output
@@ -117,7 +120,7 @@ def test_the_endpoints_file_leads_a_shell_to_everything(tmp_path: Path) -> None:
     assert variables["CALLBACK_USERNAME"] == "gateway"
     assert {
         "CALLBACK_PASSWORD", "DEAD_LETTER_QUEUE_URL", "GATEWAY_BASE_URL", "MESSAGES_TABLE_NAME", "REPLY_CALLBACK_URL",
-        "SEND_LEDGER_TABLE_NAME", "SIMULATOR_URL", "AWS_REGION", "MAX_ATTEMPTS",
+        "PAGE_URL", "SEND_LEDGER_TABLE_NAME", "SIMULATOR_URL", "AWS_REGION", "MAX_ATTEMPTS",
     } <= variables.keys()  # fmt: skip
 
 
@@ -135,7 +138,7 @@ def test_a_port_in_use_is_an_error_that_names_it_and_the_fix(tmp_path: Path) -> 
 def test_an_option_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     run = subprocess.run(**arguments(tmp_path, PORT="ninety"), timeout=60, check=False)  # type: ignore[call-overload]
 
-    assert (run.returncode, run.stdout) == (2, "make run: PORT=ninety is no whole number from 1024 to 65532\n")
+    assert (run.returncode, run.stdout) == (2, "make run: PORT=ninety is no whole number from 1024 to 65531\n")
 
 
 def test_the_lines_it_prints_for_python_can_be_pasted(tmp_path: Path) -> None:

@@ -1,0 +1,207 @@
+"""What a person can do on the page. Each action takes the JSON of its request and gives the answer's, or refuses."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.messages import check, queue_one
+from cli.operations import pause_sending, resume_sending
+from local.crowd import Crowd, Progress
+from local.page import compose, switches
+from local.page.board import Board
+from local.page.gauge import Gauge, faults_view
+from local.page.story import Submission
+from optus_sms.errors import InvalidMessageError
+from optus_sms.times import format_rfc3339
+
+if TYPE_CHECKING:
+    from cli.target import Target
+    from local.gateway.server import GatewaySimulator
+    from local.stack import LocalStack
+    from local.watcher import Watcher
+
+MOST_AT_ONCE: Final = 5000
+LONGEST_REPLY: Final = 1530
+_LONGEST_NUMBER: Final = 255
+_REPLY_FIELDS: Final = {"handset": "source", "content": "content", "to": "destination", "in_reply_to": "reply_to"}
+
+Json = Mapping[str, Any]
+
+
+class RefusedError(Exception):
+    """HTTP status, what is wrong and what would be right; ``fields``: the same by field of the queue message."""
+
+    def __init__(self, status: int, words: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(words)
+        self.status, self.fields = status, fields or {}
+
+
+class Actions:
+    """Of one page. ``quietly``: what keeps the terminal calm while many messages are sent."""
+
+    def __init__(
+        self,
+        stack: LocalStack,
+        watcher: Watcher,
+        target: Target,
+        board: Board,
+        gauge: Gauge,
+        quietly: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._stack, self._target, self._board, self._gauge = stack, target, board, gauge
+        self._load = _Load(lambda count: Crowd(stack, watcher, count), board, quietly)
+
+    def stop(self) -> None:
+        """End what is under way."""
+        self._load.stop()
+        self._load.join()
+
+    def validate(self, fields: Json) -> Json:
+        """Parts and broken rules of a message as typed."""
+        return compose.look(fields)
+
+    def send(self, fields: Json) -> Json:
+        """Put one message on the queue, as any other system would."""
+        try:
+            ready = check(fields, f"page-{uuid.uuid4().hex[:12]}")
+        except InvalidMessageError as error:
+            raise RefusedError(422, f"Not queued. {error.detail}", compose.by_field(error)) from None
+        queued_at = format_rfc3339(time.time())
+        queue_one(self._target.sqs, self._target.outputs["OutboundQueueUrl"], ready)
+        self._board.put(ready.key, Submission(ready.message, queued_at))
+        return {"key": ready.key}
+
+    def start_load(self, fields: Json) -> Json:
+        """Send many messages, but only where they cost nothing."""
+        count = fields.get("count")
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_AT_ONCE:
+            raise RefusedError(422, f"count: must be a whole number from 1 to {MOST_AT_ONCE}.")
+        gateway = self._stack.config.gateway
+        if gateway is not None and gateway.is_far:
+            raise RefusedError(
+                409, "This gateway is not on this machine, and its messages may cost money: no load is sent to it."
+            )
+        self._load.start(count)
+        return {}
+
+    def stop_load(self, _: Json) -> Json:
+        """Queue no more of them."""
+        self._load.stop()
+        return {}
+
+    def reply(self, fields: Json) -> Json:
+        """A handset answers: a reply callback, as the gateway sends it."""
+        for name in fields:
+            if name not in _REPLY_FIELDS:
+                raise RefusedError(422, f"{name[:50]!a}: unknown field; the fields are {', '.join(_REPLY_FIELDS)}.")
+        for name, most in (("handset", _LONGEST_NUMBER), ("content", LONGEST_REPLY)):
+            value = fields.get(name)
+            if not isinstance(value, str) or not 0 < len(value) <= most:
+                raise RefusedError(422, f"{name}: must be text of 1 to {most} characters.")
+        for name in ("to", "in_reply_to"):
+            value = fields.get(name, "")
+            if not isinstance(value, str) or len(value) > _LONGEST_NUMBER:
+                raise RefusedError(422, f"{name}: must be text of at most {_LONGEST_NUMBER} characters.")
+        given = {_REPLY_FIELDS[name]: value for name, value in fields.items()}
+        return {"id": self._simulator().send_reply(**given)}
+
+    def turn_fault(self, fields: Json) -> Json:
+        """Turn one switch."""
+        simulator = self._simulator()
+        try:
+            changes = switches.turned(simulator.faults(), fields.get("name"), fields.get("on"), fields.get("value"))
+        except ValueError as error:
+            raise RefusedError(422, f"{error}.") from None
+        return self._faults(simulator.set_faults(**changes))
+
+    def clear_faults(self, _: Json) -> Json:
+        """Back to normal."""
+        return self._faults(self._simulator().clear_faults())
+
+    def pause(self, _: Json) -> Json:
+        """Messages wait in the queue until `resume`, as with `optus-sms pause`."""
+        pause_sending(self._target)
+        return {}
+
+    def resume(self, _: Json) -> Json:
+        """Messages go again."""
+        resume_sending(self._target)
+        return {}
+
+    def _faults(self, faults: dict[str, Any]) -> Json:
+        view = faults_view(faults)
+        self._board.set("faults", view)
+        return view
+
+    def _simulator(self) -> GatewaySimulator:
+        if self._stack.simulator is None:
+            raise RefusedError(
+                409, "The gateway is not the simulator. For faults and answers start make run without GATEWAY_BASE_URL."
+            )
+        return self._stack.simulator
+
+
+class _Load:
+    """Many messages in a thread of their own, one crowd at a time; the board tells how far it is."""
+
+    def __init__(
+        self, crowd_of: Callable[[int], Crowd], board: Board, quietly: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._crowd_of, self._board, self._quietly = crowd_of, board, quietly
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._crowd: Crowd | None = None
+
+    def start(self, count: int) -> None:
+        """RefusedError while another one is under way."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                raise RefusedError(409, "Messages are being sent already: stop that first, or wait for its end.")
+            self._crowd = self._crowd_of(count)
+            self._thread = threading.Thread(target=self._run, args=(self._crowd, count), name="load")
+            self._tell(Progress(count), 0.0, done=False)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Queue no more."""
+        with self._lock:
+            if self._crowd is not None:
+                self._crowd.stop()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, crowd: Crowd, count: int) -> None:
+        started = time.monotonic()
+        end, problem = Progress(count), None
+        try:
+            with self._quietly():
+                end = crowd.run(lambda now: self._tell(now, time.monotonic() - started, done=False), quiet_seconds=None)
+        except (BotoCoreError, ClientError) as error:
+            problem = f"The queue does not answer ({type(error).__name__})."
+        if problem is None and end.finished < end.total:
+            problem = "Stopped; what is on the queue goes on."
+        self._tell(end, time.monotonic() - started, done=True, problem=problem)
+
+    def _tell(self, now: Progress, seconds: float, *, done: bool, problem: str | None = None) -> None:
+        self._board.set(
+            "load",
+            {
+                "total": now.total,
+                "queued": now.queued,
+                "accepted": now.accepted,
+                "finished": now.finished,
+                "seconds": round(seconds, 1),
+                "done": done,
+                "problem": problem,
+            },
+        )

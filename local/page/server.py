@@ -1,0 +1,258 @@
+"""The phone page's server: a view on a local stack, for a browser on this machine only.
+
+`local/page/static` is the page; what it asks for is `_ROUTES` and two paths of their own: the stream of changes and one
+message's timeline. `make run` and tests use the same `PhonePage`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import unquote
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.target import local_target
+from local import endpoints
+from local.gateway.engine import json_response
+from local.gateway.http_server import Listener, Request, Response
+from local.gateway.scenarios import SCENARIOS
+from local.page.actions import Actions, Json, RefusedError
+from local.page.board import Board
+from local.page.gauge import Gauge
+from local.page.guard import refusal
+from local.page.story import Submission
+from local.stack import listen
+from optus_sms.errors import InvalidMessageError
+from optus_sms.messages import choose_key, parse_message
+from optus_sms.times import format_rfc3339
+
+if TYPE_CHECKING:
+    from local.stack import LocalStack
+    from local.watcher import Watcher
+
+LOOPBACK: Final = "127.0.0.1"
+PORT: Final = "phone page"
+UPDATE_EVERY_SECONDS: Final = 0.1
+"""What changes meanwhile goes out as one update."""
+SIGN_OF_LIFE_SECONDS: Final = 15.0
+"""Between two comments on a quiet stream; writing one tells that the browser has gone."""
+
+_STATIC: Final = Path(__file__).with_name("static")
+_TYPES: Final = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
+_HEADERS: Final = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+)
+_MESSAGES: Final = "/api/messages/"
+_STREAM: Final = "/api/stream"
+
+
+class PhonePage:
+    """The page of one stack; a context manager, to be entered before the watcher that it listens to.
+
+    Port and address: as `local.stack.StackConfig.port`, and always loopback, wherever the stack itself listens.
+    """
+
+    def __init__(
+        self,
+        stack: LocalStack,
+        watcher: Watcher,
+        quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """Raises `local.stack.StackError` if the port is taken. ``quietly``: see `Actions`."""
+        port = stack.port(PORT)
+        listen(LOOPBACK, port, PORT).close()  # for the error that names the port and the fix
+        self._stack = stack
+        self.board = Board()
+        self.board.set("meta", _meta(stack))
+        watcher.listeners.append(self.board)
+        target = local_target(endpoints.variables(stack))
+        self._gauge = Gauge(stack, target, self.board)
+        self._actions = Actions(stack, watcher, target, self.board, self._gauge, quietly)
+        self._token = secrets.token_urlsafe(32)
+        self._routes = _routes(self._actions)
+        self._listener = Listener(self._answer, LOOPBACK, port)
+
+    @property
+    def url(self) -> str:
+        """For a browser on this machine."""
+        return f"http://{LOOPBACK}:{self._listener.port}/"
+
+    @property
+    def pages_open(self) -> int:
+        """How many browsers listen."""
+        return self._gauge.pages
+
+    def __enter__(self) -> Self:
+        self._stack.on_taken = self._taken
+        self._stack.on_turned = lambda _enabled: self._gauge.look_now()
+        self._gauge.start()
+        self._listener.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.board.close()
+        self._actions.stop()
+        self._gauge.stop()
+        self._listener.close()
+
+    def _taken(self, records: list[dict[str, Any]]) -> None:
+        """What the queue gave to the sender: the only place where everybody's texts pass by."""
+        for record in records:
+            if submission := submission_of(record):
+                self.board.taken(*submission)
+
+    def _answer(self, request: Request) -> Response:
+        response = self._answer_or_refuse(request)
+        return replace(response, headers=(*response.headers, *_HEADERS))
+
+    def _answer_or_refuse(self, request: Request) -> Response:
+        if refused := refusal(request, port=self._listener.port, token=self._token):
+            return _error(*refused)
+        methods = self._routes.get(request.path) or self._reading(request.path)
+        if methods is None:
+            return _error(404, f"There is nothing at {request.path[:100]!a}.")
+        answer = methods.get("GET" if request.method == "HEAD" else request.method)
+        if answer is None:
+            return _error(405, f"Only {' and '.join(methods)} here.", headers=(("Allow", ", ".join(methods)),))
+        return answer(request)
+
+    def _reading(self, path: str) -> Mapping[str, Callable[[Request], Response]] | None:
+        """What can only be read."""
+        if path == _STREAM:
+            return {"GET": lambda _: Response(200, content_type="text/event-stream", stream=self._stream())}
+        if path.startswith(_MESSAGES):
+            return {"GET": lambda _: self._life(unquote(path.removeprefix(_MESSAGES)))}
+        files = {f"/static/{file.name}": file for file in _STATIC.iterdir()} | {"/": _STATIC / "index.html"}
+        return {"GET": lambda _: self._file(files[path])} if path in files else None
+
+    def _file(self, file: Path) -> Response:
+        body = file.read_text(encoding="utf-8")
+        if file.suffix == ".html":
+            body = body.replace('name="page-token" content=""', f'name="page-token" content="{self._token}"')
+        return Response(200, body.encode(), _TYPES[file.suffix])
+
+    def _life(self, key: str) -> Response:
+        life = self.board.life(key)
+        if life is None:
+            return _error(404, "Nothing is known of this message; was make run started anew?")
+        return json_response(life)
+
+    def _stream(self) -> Generator[bytes]:
+        """A snapshot, then what changes, for as long as the browser listens."""
+        with self._gauge.page_open():
+            revision, told = self.board.changes(0)
+            yield b"retry: 1000\n" + _event("snapshot", told)
+            while True:
+                changed = self.board.wait_for_change(revision, SIGN_OF_LIFE_SECONDS)
+                if self.board.is_closed:
+                    return
+                if not changed:
+                    yield b": quiet\n\n"
+                    continue
+                revision, told = self.board.changes(revision)
+                yield _event("update", told)
+                self.board.pause(UPDATE_EVERY_SECONDS)
+
+
+def submission_of(record: Mapping[str, Any]) -> tuple[str, Submission] | None:
+    """Key and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
+    try:
+        message = parse_message(record["body"], now=time.time())
+        attribute = record["messageAttributes"].get("message_id", {}).get("stringValue")
+        key = choose_key(message, attribute=attribute, sqs_message_id=record["messageId"], required=False)
+    except InvalidMessageError:
+        return None
+    return key, Submission(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
+
+
+def _meta(stack: LocalStack) -> dict[str, Any]:
+    simulator, gateway = stack.simulator, stack.config.gateway
+    return {
+        "simulator": simulator is not None,
+        "seed": simulator.seed if simulator else None,
+        "far": gateway is not None and gateway.is_far,
+        "gateway": stack.gateway_url,
+        "numbers": [
+            {"number": row.number, "name": row.name, "meaning": row.meaning} for row in SCENARIOS.values() if simulator
+        ],
+    }
+
+
+def _routes(actions: Actions) -> Mapping[str, Mapping[str, Callable[[Request], Response]]]:
+    """By path and method: what changes something, and what may be as long as a message."""
+    posts = {
+        "/api/validate": actions.validate,
+        "/api/send": actions.send,
+        "/api/load": actions.start_load,
+        "/api/load/stop": actions.stop_load,
+        "/api/reply": actions.reply,
+        "/api/faults": actions.turn_fault,
+        "/api/pause": actions.pause,
+        "/api/resume": actions.resume,
+    }
+    routes: dict[str, dict[str, Callable[[Request], Response]]] = {
+        path: {"POST": _acting(action)} for path, action in posts.items()
+    }
+    routes["/api/faults"]["DELETE"] = _acting(actions.clear_faults)
+    return routes
+
+
+def _acting(action: Callable[[Json], Json]) -> Callable[[Request], Response]:
+    def act(request: Request) -> Response:
+        try:
+            return json_response(action(_json_object(request.body)))
+        except RefusedError as error:
+            return _error(error.status, str(error), fields=error.fields)
+        except RecursionError:
+            return _error(400, "The JSON is nested too deeply.")
+        except (BotoCoreError, ClientError) as error:
+            return _error(503, f"The local AWS does not answer ({type(error).__name__}); is make run ending?")
+
+    return act
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    """Of an empty body: an empty one."""
+    try:
+        value = json.loads(body or b"{}", parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "The body must be JSON.") from None
+    if not isinstance(value, dict):
+        raise RefusedError(400, "The body must be a JSON object.")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(name)
+
+
+def _event(kind: str, data: str) -> bytes:
+    return f"event: {kind}\ndata: {data}\n\n".encode()
+
+
+def _error(
+    status: int,
+    words: str,
+    *,
+    fields: Mapping[str, str] | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Response:
+    return replace(json_response({"error": words, "fields": dict(fields or {})}, status), headers=headers)

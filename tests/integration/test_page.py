@@ -1,0 +1,479 @@
+"""The phone page's server on the local stack, asked as a browser asks it, and as others should not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from cli.explain import timeline
+from cli.tables import Tables
+from local.gateway.scenarios import SCENARIOS
+from local.page.server import PhonePage
+from local.stack import Gateway, LocalStack, StackConfig, StackError, listen
+from local.watcher import Watcher
+from tests.support.phone_page import PageClient, connected, served
+from tests.support.waiting import eventually
+
+HANDSET = SCENARIOS["received"].number
+HOSTILE = '<script>alert(1)</script>\u202e\u0000\u0007\r\n\ndata: x\n\n{"a": 1}\u2028'
+
+
+@dataclass
+class Served:
+    stack: LocalStack
+    page: PhonePage
+
+    def queue(self, body: str, **attributes: str) -> str:
+        """As another system does; the SQS message id."""
+        answer = self.stack.client("sqs").send_message(
+            QueueUrl=self.stack.outputs["OutboundQueueUrl"],
+            MessageBody=body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+            },
+        )
+        return str(answer["MessageId"])
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Served]:
+    with served() as (stack, page):
+        yield Served(stack, page)
+
+
+@pytest.fixture
+def client(site: Served) -> Iterator[PageClient]:
+    with PageClient(site.page.url) as client:
+        yield client
+        client.ask("DELETE", "/api/faults")
+
+
+def raw(site: Served, request: bytes) -> bytes:
+    """The whole answer to a request that no library would send."""
+    with socket.create_connection(("127.0.0.1", int(site.page.url.rsplit(":", 1)[1].strip("/"))), timeout=30) as sock:
+        sock.sendall(request)
+        sock.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := sock.recv(65536):
+            answer += piece
+        return answer
+
+
+# What one sees
+
+
+def test_a_message_is_watched_from_the_form_to_the_handset(client: PageClient) -> None:
+    key = client.send(HANDSET, "Hello €")
+    message = client.until(key, lambda m: m["status"] == "received", "received")
+
+    assert (message["text"], message["to"], message["parts"], message["encoding"]) == ("Hello €", HANDSET, 1, "GSM-7")
+    names = [step["name"] for step in message["steps"]]
+    assert names == ["put on the queue", "accepted", "queued", "sent", "submitted", "received"]
+    assert message["group"] == ["accepted", "delivered"]
+    eventually(
+        lambda: (
+            {"SMS Accepted", "SMS Status Changed"}
+            <= {e["detail_type"] for e in client.told.events if e["event"]["detail"].get("message_id") == key}
+        ),
+        "its events",
+    )
+
+
+def test_what_other_systems_queue_has_its_text_too_whatever_names_it(site: Served, client: PageClient) -> None:
+    own = f"own-{uuid4().hex}"
+    site.queue(json.dumps({"message_id": own, "destination": HANDSET, "content": "by its own key"}))
+    attribute = f"attribute-{uuid4().hex}"
+    site.queue(json.dumps({"destination": HANDSET, "content": "by an attribute"}), message_id=attribute)
+    sqs_id = site.queue(json.dumps({"destination": HANDSET, "content": "by SQS"}))
+
+    for key, text in ((own, "by its own key"), (attribute, "by an attribute"), (sqs_id, "by SQS")):
+        assert client.until(key, lambda m: m["status"] == "received", "received")["text"] == text
+
+
+def test_the_numbers_lead_to_the_messages(client: PageClient) -> None:
+    client.until(client.send(HANDSET, "one"), lambda m: m["status"] == "received", "received")
+    client.until(client.send(SCENARIOS["rejected"].number, "two"), lambda m: m["tone"] == "bad", "rejected")
+
+    def counted() -> bool:
+        strip = client.told.rest["strip"]
+        return all(
+            strip[name] == sum(name in message["group"] for message in client.told.messages.values())
+            for name in ("queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected")
+        )
+
+    eventually(counted, "each number is that of its messages")
+    assert client.told.rest["strip"]["undelivered"] >= 1
+
+
+def test_failures_carry_the_gateways_word(client: PageClient) -> None:
+    carrier = client.send(SCENARIOS["rejected"].number, "refused by the carrier")
+    gateway = client.send(SCENARIOS["bad_request"].number, "refused by the gateway")
+    assert client.until(carrier, lambda m: m["tone"] == "bad", "rejected")["problem"] == "rejected (simulated rejected)"
+    assert client.until(gateway, lambda m: m["tone"] == "bad", "rejected")["problem"].endswith("(status 400)")
+
+
+def test_the_timeline_is_that_of_explain(site: Served, client: PageClient) -> None:
+    key = client.send(SCENARIOS["reply"].number, "Will you come?")
+    eventually(lambda: [r for r in client.told.replies.values() if r["key"] == key], "the reply")
+    client.until(key, lambda m: m["status"] == "received", "received")
+
+    stack = site.stack
+    tables = Tables(stack.client("dynamodb"), stack.outputs["SendLedgerTableName"], stack.outputs["MessagesTableName"])
+    (facts,) = tables.find(key)
+    life = client.ask("GET", f"/api/messages/{key}").json()
+    assert [(line["at"], line["text"]) for line in life["timeline"]] == [(ln.at, str(ln)) for ln in timeline(facts)]
+    assert life["next_step"] == "Nothing; this is the end."
+
+
+def test_an_answer_is_tied_to_its_message_exactly_or_by_inference(client: PageClient) -> None:
+    number = "+61491570158"
+    key = client.send(number, "Will you come?")
+    sent = client.until(key, lambda m: m["status"] == "received", "received")
+    exact = client.post("/api/reply", {"handset": number, "content": "STOP", "in_reply_to": sent["gateway_id"]})
+    inferred = client.post("/api/reply", {"handset": number, "content": HOSTILE, "to": "61480000000"})
+
+    for answer, match, text in ((exact, "exact", "STOP"), (inferred, "inferred", HOSTILE)):
+        reply = eventually(lambda a=answer: client.told.replies.get(a.json()["id"], {}), "the reply is stored")  # type: ignore[misc]
+        assert (reply["match"], reply["key"], reply["text"], reply["from"]) == (match, key, text, number)
+
+
+def test_hostile_text_is_carried_as_text(client: PageClient) -> None:
+    key = client.send(HANDSET, HOSTILE)
+    assert client.until(key, lambda m: m["status"] == "received", "received")["text"] == HOSTILE
+
+
+def test_a_dead_letter_comes_with_its_reason_and_goes_when_somebody_takes_it_out(
+    site: Served, client: PageClient
+) -> None:
+    body = f"not JSON {uuid4()}"
+    site.queue(body)
+
+    def found() -> list[dict[str, Any]]:
+        return [letter for letter in client.told.rest.get("dead_letters", []) if letter["body"] == body]
+
+    (letter,) = eventually(found, "the dead letter")
+    assert (letter["reason"], letter["key"]) == ("invalid", None)
+    before = client.told.rest["strip"]["dead_letters"]
+    sqs, url = site.stack.client("sqs"), site.stack.outputs["DeadLetterQueueUrl"]
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)["Messages"]
+    handle = next(message["ReceiptHandle"] for message in messages if message["Body"] == body)
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
+    client.send(HANDSET, "something happens")
+    eventually(lambda: not found(), "it is gone")
+    assert client.told.rest["strip"]["dead_letters"] == before - 1
+
+
+# What one does
+
+
+def test_an_unknown_outcome_is_settled_by_a_late_callback(client: PageClient) -> None:
+    client.post("/api/faults", {"name": "lost_then_told", "on": True})
+    key = client.send(HANDSET, "Lost, then found")
+    unknown = client.until(key, lambda m: m["standing"].startswith("unknown"), "unknown")
+    assert (unknown["tone"], unknown["group"]) == ("unsure", ["unknown"])
+    settled = client.until(key, lambda m: m["status"] == "received", "settled")
+    assert "accepted, as a callback proved" in [step["name"] for step in settled["steps"]]
+
+
+@pytest.mark.parametrize("name", ["callbacks_doubled", "callbacks_reordered", "callbacks_early", "callbacks_late"])
+def test_callbacks_that_come_otherwise_end_the_same(client: PageClient, name: str) -> None:
+    client.post("/api/faults", {"name": name, "on": True})
+    key = client.send(SCENARIOS["rejected"].number, name)
+    message = client.until(key, lambda m: m["tone"] == "bad", "rejected")
+    assert (message["status"], message["label"]) == ("rejected", "not delivered")
+
+
+def test_a_gateway_that_is_down_takes_nothing_until_it_is_back(site: Served, client: PageClient) -> None:
+    client.post("/api/faults", {"name": "gateway_down", "on": True})
+    key = client.send(HANDSET, "Waits")
+    waiting = client.until(key, lambda m: m["standing"] == "waits for another try", "not taken")
+    assert waiting["group"] == ["in_flight"]
+    assert client.ask("DELETE", "/api/faults").json()["active"] == []
+    client.until(key, lambda m: m["status"] == "received", "received")
+    assert site.stack.simulator is not None
+    assert len(site.stack.simulator.taken(reference=key)) == 1
+
+
+def test_a_fault_that_somebody_else_sets_shows_too(site: Served, client: PageClient) -> None:
+    assert site.stack.simulator is not None
+    site.stack.simulator.set_faults(answer_delay_seconds=0.5, scenario="unavailable")
+    eventually(lambda: client.told.rest["faults"]["active"] == ["unavailable", "slow"], "the switches turn")
+    client.post("/api/faults", {"name": "unavailable", "on": False})
+    eventually(lambda: client.told.rest["faults"] == {"active": ["slow"], "answer_delay_seconds": 0.5}, "one is off")
+
+
+def test_paused_messages_wait_in_the_queue_and_are_counted(site: Served, client: PageClient) -> None:
+    assert client.post("/api/pause").status_code == 200
+    source = site.stack.event_sources["SendMessageFunction"]
+    eventually(lambda: source.is_idle and client.told.rest["strip"]["paused"], "paused")
+    key = client.send(HANDSET, "Waits")
+    other = site.queue(json.dumps({"destination": HANDSET, "content": "of another system"}))
+    try:
+        eventually(lambda: client.told.rest["strip"]["queued"] == 2, "both are counted")
+        assert client.told.messages[key]["label"] == "waits in the queue"
+        assert other not in client.told.messages
+    finally:
+        client.post("/api/resume")
+    for each in (key, other):
+        client.until(each, lambda m: m["status"] == "received", "received")
+    eventually(lambda: client.told.rest["strip"]["queued"] == 0, "none waits any more")
+    assert client.told.rest["strip"]["paused"] is False
+
+
+def test_load_goes_with_progress_one_at_a_time_and_stops(client: PageClient) -> None:
+    def load() -> dict[str, Any]:
+        found: dict[str, Any] = client.told.rest.get("load", {})
+        return found
+
+    client.post("/api/faults", {"name": "gateway_down", "on": True})
+    assert client.post("/api/load", {"count": 20}).status_code == 200
+    assert client.post("/api/load", {"count": 20}).status_code == 409
+    eventually(lambda: load().get("queued") == 20, "queued")
+    assert client.post("/api/load/stop").status_code == 200
+    eventually(lambda: load().get("done"), "stopped")
+    assert load()["problem"].startswith("Stopped")
+    client.ask("DELETE", "/api/faults")
+    assert client.post("/api/load", {"count": 5}).status_code == 200
+    eventually(lambda: load() | {"seconds": 0} == {
+        "total": 5, "queued": 5, "accepted": 5, "finished": 5, "seconds": 0, "done": True, "problem": None,
+    }, "all five", 60)  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [0, -1, 5001, 1.5, "10", True, None, [1], 10**400])
+def test_a_load_that_makes_no_sense_is_refused(client: PageClient, count: Any) -> None:
+    answer = client.post("/api/load", {"count": count})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("count: must be ")
+
+
+def test_a_refused_message_names_each_field_and_is_not_queued(site: Served, client: PageClient) -> None:
+    answer = client.post("/api/send", {"destination": "12", "content": "", "typo": 1})
+    assert answer.status_code == 422
+    assert answer.json()["fields"].keys() == {"destination", "content", "'typo'"}
+    assert client.post("/api/validate", {"destination": "12", "content": "a"}).json()["fields"].keys() == {
+        "destination"
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"content": "a"}, "handset"), ({"handset": HANDSET}, "content"),
+        ({"handset": HANDSET, "content": ""}, "content"),
+        ({"handset": HANDSET, "content": "a" * 1531}, "content"), ({"handset": ["a"], "content": "a"}, "handset"),
+        ({"handset": HANDSET, "content": "a", "to": None}, "to"),
+        ({"handset": HANDSET, "content": "a", "in_reply_to": {}}, "in_reply_to"),
+        ({"handset": HANDSET, "content": "a", "id": "x"}, "'id'"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_makes_no_sense_names_the_field(client: PageClient, body: Any, named: str) -> None:
+    answer = client.post("/api/reply", body)
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(f"{named}: ")
+
+
+# Who may not
+
+
+STATE_CHANGES = [
+    ("POST", path)
+    for path in ("send", "load", "load/stop", "reply", "faults", "pause", "resume", "validate")
+] + [("DELETE", "faults")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), STATE_CHANGES)
+def test_no_get_changes_anything(client: PageClient, method: str, path: str) -> None:
+    for reading in ("GET", "HEAD"):
+        answer = client.ask(reading, f"/api/{path}?name=gateway_down&on=true&count=1")
+        assert answer.status_code == 405
+        assert method in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(("method", "path"), STATE_CHANGES)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Page-Token": ""}, {"X-Page-Token": "guessed"}, {"Origin": "http://evil.example"}, {"Origin": "null"},
+        {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"},
+    ],
+)  # fmt: skip
+def test_another_sites_page_changes_nothing(
+    client: PageClient, method: str, path: str, headers: dict[str, str]
+) -> None:
+    before = client.told.rest["faults"], len(client.told.messages)
+    body = {"name": "gateway_down", "on": True, "count": 1, "destination": HANDSET, "content": "a"}
+    assert client.ask(method, f"/api/{path}", body, headers=headers).status_code == 403
+    assert (client.told.rest["faults"], len(client.told.messages)) == before
+
+
+def test_a_form_of_another_site_changes_nothing(client: PageClient) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        headers = {"Content-Type": kind, "X-Page-Token": client.token}
+        answer = requests.post(f"{client.url}/api/pause", data='{"a": "b="}', headers=headers, timeout=30)
+        assert answer.status_code == 415
+    assert requests.options(f"{client.url}/api/send", timeout=30).status_code == 403
+
+
+def test_a_name_pointed_at_this_machine_reads_nothing(site: Served) -> None:
+    for path in (b"/", b"/api/stream", b"/static/app.js", b"/api/messages/k"):
+        answer = raw(site, b"GET " + path + b" HTTP/1.1\r\nHost: rebound.example\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert b"page-token" not in answer
+    assert raw(site, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+    absolute = b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+    assert raw(site, absolute).startswith(b"HTTP/1.1 403 ")
+
+
+def test_it_listens_on_loopback_only(site: Served) -> None:
+    port = int(site.page.url.rsplit(":", 1)[1].strip("/"))
+    with pytest.raises(OSError, match=r"refused|assign|timed out"):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b'"a"', b"null", b'{"a": NaN}', b"\xff", b"[" * 50_000, b'{"a":' * 900 + b"1" + b"}" * 900,
+        b'{"count": ' + b"9" * 5000 + b"}", b'{"destination": "\\ud800"}',
+    ],
+    ids=lambda body: repr(body[:12]),
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["send", "load", "reply", "faults", "validate"])
+def test_absurd_json_is_refused_and_kills_nothing(client: PageClient, path: str, body: bytes) -> None:
+    headers = {"X-Page-Token": client.token, "Content-Type": "application/json"}
+    answer = requests.post(f"{client.url}/api/{path}", data=body, headers=headers, timeout=30)
+    assert answer.status_code in ({200, 400} if path == "validate" else {400, 422})
+    assert answer.json()["error" if answer.status_code != 200 else "fields"]
+
+
+def test_a_body_has_a_limit(client: PageClient) -> None:
+    assert client.post("/api/send", {"content": "a" * 70_000}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing", "/api", "/api/", "/api/send/", "/static/", "/static/../server.py", "/static/%2e%2e/server.py",
+        "/static//index.html", "/static/..%2fserver.py", "/static/app.js%00.css", "/etc/passwd", "/api/messages",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_told_in_json(site: Served, path: str) -> None:
+    answer = raw(site, f"GET {path} HTTP/1.1\r\nHost: {site.page.url[7:-1]}\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404 ")
+    assert json.loads(body)["error"]
+
+
+def test_a_message_that_is_not_there_is_not_found_whatever_its_name(client: PageClient) -> None:
+    for name in ("none", "..%2f..%2fx", "%00", "%F0%9F%8E%84", "a" * 3000):
+        answer = client.ask("GET", f"/api/messages/{name}")
+        assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/json")
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/static/style.css", "/api/messages/none", "/nothing"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_every_answer_forbids_what_the_page_does_not_need(client: PageClient, path: str, method: str) -> None:
+    answer = client.ask(method, path)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert not any(name.startswith("Access-Control") for name in answer.headers)
+    assert bool(answer.content) is (method == "GET")
+
+
+# Streams
+
+
+def test_a_page_that_comes_later_knows_the_same(site: Served, client: PageClient) -> None:
+    client.until(client.send(HANDSET, "before"), lambda m: m["status"] == "received", "received")
+    with PageClient(site.page.url) as later:
+        key = later.send(HANDSET, "after")
+        later.until(key, lambda m: m["status"] == "received", "received")
+        eventually(lambda: later.told.messages == client.told.messages, "both know the same messages")
+        eventually(lambda: later.told.rest["strip"] == client.told.rest["strip"], "and numbers")
+        assert later.told.kinds.count("snapshot") == client.told.kinds.count("snapshot") == 1
+
+
+def test_a_browser_that_does_not_read_holds_up_nobody(site: Served, client: PageClient) -> None:
+    with connected(client.url, b"/api/stream"):
+        for n in range(2000):  # far more than the buffers of its connection hold
+            site.page.board.event({"detail-type": f"nothing {n}", "time": "", "detail": {"padding": "x" * 1000}})
+        key = client.send(HANDSET, "still told")
+        client.until(key, lambda m: m["status"] == "received", "received")
+
+
+def test_a_browser_that_goes_leaves_nothing(site: Served) -> None:
+    def something_happens() -> bool:
+        """A write that nobody takes tells that nobody is there."""
+        site.page.board.event({"detail-type": "something", "time": "", "detail": {}})
+        return True
+
+    eventually(lambda: something_happens() and site.page.pages_open == 0, "the pages of other tests are gone")
+    before = threading.active_count()
+    with contextlib.ExitStack() as pages:
+        for _ in range(5):
+            pages.enter_context(PageClient(site.page.url))
+        assert site.page.pages_open == 5
+    eventually(lambda: something_happens() and site.page.pages_open == 0, "nobody looks any more")
+    eventually(lambda: threading.active_count() <= before, "their threads have ended")
+
+
+def test_the_end_ends_open_streams_those_that_are_read_and_those_that_are_not() -> None:
+    before = set(threading.enumerate())
+    with contextlib.ExitStack() as opened:
+        with served() as (_, page):
+            client = opened.enter_context(PageClient(page.url))
+            opened.enter_context(connected(page.url, b"/api/stream"))
+            client.post("/api/load", {"count": 5000})
+        assert client.ended.wait(30)
+    eventually(lambda: set(threading.enumerate()) <= before, "no thread is left")
+
+
+# Other gateways
+
+
+def test_with_another_gateway_messages_are_shown_and_what_only_the_simulator_can_is_refused(site: Served) -> None:
+    gateway = Gateway(site.stack.gateway_url, "simulator", "simulator-password")
+    with served(StackConfig(gateway=gateway)) as (_, page), PageClient(page.url) as client:
+        meta = client.told.rest["meta"]
+        assert (meta["simulator"], meta["far"], meta["seed"], meta["numbers"]) == (False, False, None, [])
+        assert meta["gateway"] == site.stack.gateway_url
+        key = client.send(HANDSET, "Hello")
+        assert client.until(key, lambda m: m["standing"] == "on its way", "accepted")["text"] == "Hello"
+        for path, body in (("faults", {"name": "slow", "on": True}), ("reply", {"handset": HANDSET, "content": "a"})):
+            answer = client.post(f"/api/{path}", body)
+            assert answer.status_code == 409
+            assert "GATEWAY_BASE_URL" in answer.json()["error"]
+        assert client.ask("DELETE", "/api/faults").status_code == 409
+
+
+def test_no_load_goes_to_a_gateway_that_may_cost_money(site: Served) -> None:
+    far = StackConfig(gateway=Gateway("https://gateway.invalid/rest/sms/v2", "app", "secret"))
+    with served(far) as (_, page), PageClient(page.url) as client:
+        assert client.told.rest["meta"]["far"] is True
+        answer = client.post("/api/load", {"count": 1})
+        assert answer.status_code == 409
+        assert "may cost money" in answer.json()["error"]
+        assert client.told.messages == {}
+
+
+def test_a_port_in_use_is_named_with_the_fix(site: Served) -> None:
+    with listen("127.0.0.1", 0, "test") as taken:
+        port = taken.getsockname()[1]
+        site.stack.config = StackConfig(port=port - 4)
+        try:
+            with pytest.raises(StackError, match=f"port {port} .*phone page.* in use .* PORT="):
+                PhonePage(site.stack, Watcher(site.stack))
+        finally:
+            site.stack.config = StackConfig()
