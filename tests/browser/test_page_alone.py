@@ -116,7 +116,7 @@ def test_a_lost_stream_is_said_and_found_again(page: Page, canned: CannedPage) -
 
 
 def test_an_older_page_fetches_the_token_of_the_new_start(page: Page, canned: CannedPage) -> None:
-    canned.answers["DELETE", "/api/faults"] = (200, {"simulator": True, "active": [], "values": {}})
+    canned.answers["DELETE", "/api/faults"] = (200, {"active": [], "answer_delay_seconds": None})
     _open(page, canned)
     canned.token = "second"
     with page.expect_response(lambda response: response.url.endswith("/api/faults") and response.ok):

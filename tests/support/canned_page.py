@@ -43,14 +43,13 @@ def message(key: str, text: str | None, to: str = "+61491570006", **other: Any) 
 def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
     """The first answer of a stream, of a healthy stack without faults."""
     return {
-        "meta": {"seed": 7, "simulator": True, "outputs": {}, "numbers": []},
+        "meta": {"seed": 7, "simulator": True, "far": False, "gateway": "http://127.0.0.1:4602", "numbers": []},
         "messages": list(messages),
         "replies": [],
         "dead_letters": [],
         "events": [],
-        "load": None,
         "strip": {**dict.fromkeys(_NAMES, 0), "dead_letters": 0, "health": "healthy", "paused": False},
-        "faults": {"simulator": True, "active": [], "values": {}, "raw": {}},
+        "faults": {"active": [], "answer_delay_seconds": None},
     }
 
 

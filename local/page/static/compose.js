@@ -71,6 +71,7 @@ function typed() {
 }
 
 function later() {
+  byId("queue-message").replaceChildren(visible(JSON.stringify(typed(), null, 2)));
   clearTimeout(timer);
   timer = setTimeout(validate, PAUSE_IN_TYPING);
 }
@@ -82,7 +83,6 @@ async function validate() {
     if (mine !== asked) return;
     showErrors(answer.fields ?? {}, touched);
     showCounter(answer);
-    byId("queue-message").replaceChildren(visible(JSON.stringify(answer.queue_message ?? {}, null, 2)));
     say(byId("compose-says"), "");
   } catch (refused) {
     if (mine === asked) say(byId("compose-says"), refused.message);
@@ -182,6 +182,15 @@ export function drawNumbers() {
   if (numbersShown === store.meta.numbers) return;
   numbersShown = store.meta.numbers;
   byId("numbers").replaceChildren(...(numbersShown ?? []).map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));
+}
+
+/** Warns of a gateway that costs money, and keeps load from it. */
+export function drawGateway() {
+  const { far, gateway } = store.meta;
+  byId("far").hidden = !far;
+  say(byId("far"), far ? `What you send here goes to ${gateway}: real handsets, and it may cost money.` : "");
+  for (const input of byId("load").elements) input.disabled = Boolean(far);
+  if (far) say(byId("load-says"), "No load is sent to a gateway that may cost money.");
 }
 
 /** Puts a number into the form, as when the form is still empty. */

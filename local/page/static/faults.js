@@ -1,29 +1,34 @@
 // The switches of the gateway simulator.
 
-import { byId, make, say } from "./text.js";
+import { byId, count, make, say } from "./text.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
 
 const SWITCHES = [
   { name: "gateway_down", label: "Gateway down", does: "nothing listens; messages wait and are tried again" },
   { name: "slow", label: "Slow answers", does: "seconds before each answer", value: 2 },
-  { name: "credentials_refused", label: "Credentials refused", does: "401 for everything; sending pauses itself" },
+  { name: "credentials_refused", label: "Credentials refused", does: "401 for everything" },
+  { title: "Answers, one of" },
+  { name: "lost_answers", label: "Lost", does: "taken, but no answer: unknown whether it was sent" },
+  { name: "lost_then_told", label: "Lost, then settled", does: "no answer; after 5 s a callback proves it was sent" },
+  { name: "too_many_requests", label: "Too many requests", does: "429, twice for each message" },
+  { name: "unavailable", label: "Unavailable", does: "503 in nobody's words: unknown whether it was sent" },
+  { title: "Callbacks, one of" },
+  { name: "callbacks_doubled", label: "Doubled", does: "each one comes three times" },
+  { name: "callbacks_reordered", label: "Reordered", does: "not in the order in which it happened" },
+  { name: "callbacks_early", label: "Early", does: "before the answer to the send" },
+  { name: "callbacks_late", label: "Late", does: "5 s after it has all happened" },
+  { title: "And" },
   { name: "callbacks_held", label: "Callbacks held", does: "kept back until this is off again" },
-  { title: "For each message, one of" },
-  { name: "lost_answers", label: "Lost answers", does: "taken, but no answer: unknown whether it was sent" },
-  { name: "lost_then_told", label: "Lost, then settled", does: "no answer, then a late callback settles it" },
-  { name: "too_many_requests", label: "Too many requests", does: "429" },
-  { name: "unavailable", label: "Unavailable", does: "503" },
-  { name: "callbacks_doubled", label: "Callbacks doubled", does: "each one comes twice" },
-  { name: "callbacks_reordered", label: "Callbacks reordered", does: "the last comes first" },
-  { name: "callbacks_early", label: "Callbacks early", does: "before the answer to the send" },
-  { name: "callbacks_late", label: "Callbacks late", does: "long after the send" },
 ];
 
 const boxes = new Map();
 let seconds = null;
 
 export function startFaults() {
+  // Beside the handsets there is room for it; above them it would hide them.
+  byId("faults-card").open = matchMedia("(min-width: 761px)").matches;
+  byId("state").prepend(make("button", { type: "button", id: "faults-on", class: "pill unsure", hidden: true, onclick: normal }, ""));
   const rows = SWITCHES.map((each) => {
     if (each.title) return make("p", { class: "small switches-title" }, each.title);
     const box = make("input", { type: "checkbox", role: "switch", id: `fault-${each.name}`, "aria-describedby": `does-${each.name}`, onchange: () => turn(each, box) });
@@ -38,10 +43,12 @@ export function startFaults() {
   byId("faults").append(
     make("p", { id: "no-faults", class: "empty", hidden: true }, "The gateway is not the simulator (GATEWAY_BASE_URL is set). For faults and answers, start make run without it."),
     make("div", { id: "switches" },
-      make("button", { type: "button", id: "normal", onclick: () => change(() => call("DELETE", "/api/faults")) }, "Back to normal"),
+      make("button", { type: "button", id: "normal", onclick: normal }, "Back to normal"),
       ...rows),
     make("p", { id: "faults-say", class: "error", role: "alert" }));
 }
+
+const normal = () => change(() => call("DELETE", "/api/faults"));
 
 function turn({ name, value }, box) {
   const body = { name, on: box.checked };
@@ -61,16 +68,17 @@ async function change(work) {
 
 export function drawFaults() {
   const faults = store.faults;
-  const without = store.meta.simulator === false || faults?.simulator === false;
+  const without = store.meta.simulator === false;
   byId("no-faults").hidden = !without;
   byId("switches").hidden = without;
   const active = new Set(faults?.active ?? []);
   for (const [name, box] of boxes) box.checked = active.has(name);
-  const told = faults?.values?.answer_delay_seconds;
+  const told = faults?.answer_delay_seconds;
   if (told && document.activeElement !== seconds) seconds.value = told;
-  const normal = byId("normal");
-  normal.classList.toggle("primary", active.size > 0);
-  say(normal, active.size > 0 ? `Back to normal (${active.size} on)` : "Back to normal");
+  byId("normal").classList.toggle("primary", active.size > 0);
+  say(byId("normal"), active.size > 0 ? `Back to normal (${active.size} on)` : "Back to normal");
+  byId("faults-on").hidden = active.size === 0;
+  say(byId("faults-on"), `${count(active.size, "fault")} on: back to normal`);
   const seed = store.meta.seed;
   say(byId("seed"), seed === null || seed === undefined ? "" : `seed ${seed}`);
 }

@@ -26,11 +26,12 @@ export function forgetPhones() {
   shown = shown.filter((number) => store.threads.has(number));
 }
 
-/** Brings a number's phone to the front, as after sending to it. */
+/** Shows a number's phone, as after sending to it. */
 export function bringForward(number) {
-  if (!store.threads.has(number) || shown.includes(number)) return;
-  shown.unshift(number);
+  if (!shown.includes(number)) shown.unshift(number);
   if (shown.length > limit) shown.pop();
+  drawPhones();
+  phones.get(number)?.root.scrollIntoView({ block: "nearest" });
 }
 
 function matching() {
@@ -83,6 +84,7 @@ export function drawPhones() {
 
 function newPhone(number) {
   const named = meaningOf(number);
+  const meaning = named && named.name !== "received" ? named.meaning : "an ordinary handset";
   const list = make("ol", { class: "thread" });
   const earlier = make("button", { type: "button", class: "quiet earlier", hidden: true }, "Show earlier");
   const scroll = make("div", { class: "screen", tabindex: "0", role: "region", "aria-label": `Conversation of ${number}` }, make("div", {}, earlier, list));
@@ -94,8 +96,8 @@ function newPhone(number) {
     make("label", { class: "small", title: "Told: the callback carries the id of the newest message (exact). Otherwise the bundle infers which message is answered." }, linked, " say which message it answers"),
     problem);
   const root = make("article", { class: "phone", "aria-label": `Handset ${number}` },
-    make("header", {}, make("h3", {}, make("bdi", {}, number)), make("p", { class: "small" }, named ? named.meaning ?? named.name : "any other number")),
-    scroll, form);
+    make("header", {}, make("h3", {}, make("bdi", {}, number)), make("p", { class: "small", title: meaning }, meaning)),
+    scroll, store.meta.simulator ? form : null);
   const phone = { root, list, earlier, bubbles: new Map(), limit: BUBBLES_AT_ONCE, version: -1 };
   earlier.addEventListener("click", () => {
     phone.limit += 20;
@@ -107,7 +109,7 @@ function newPhone(number) {
     event.preventDefault();
     if (!words.value) return;
     problem.hidden = true;
-    const newest = store.threads.get(number)?.items.findLast(({ message }) => message?.gateway_id)?.message;
+    const newest = store.threads.get(number)?.items.findLast(({ message }) => message?.gateway_id && !message.masked)?.message;
     const body = { handset: number, content: words.value };
     if (newest?.from) body.to = newest.from;
     if (linked.checked && newest) body.in_reply_to = newest.gateway_id;
@@ -165,7 +167,7 @@ function words(text) {
 function messageBubble(message, full) {
   const size = [message.parts ? count(message.parts, "part") : null, message.encoding].filter(Boolean).join(" · ");
   return make("li", { class: `bubble in ${message.tone} ${message.status === "received" ? "arrived" : ""}`, "data-key": message.key },
-    make("p", { class: "small who" }, isolated(message.from ?? "the account's number"), size ? make("span", {}, size) : null),
+    make("p", { class: "small who" }, make("span", {}, isolated(message.from ?? "your account")), size ? make("span", {}, size) : null),
     words(message.text),
     make("button", { type: "button", class: "status", title: "Its whole life", onclick: () => openTimeline(message.key) },
       make("span", { class: "icon", "aria-hidden": "true" }, ICONS[message.tone] ?? "…"), " ", message.label ?? message.standing,

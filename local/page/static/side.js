@@ -66,8 +66,8 @@ export function forgetEvents() {
 }
 
 function eventRow({ at, detail_type: type, event }) {
-  const detail = event?.detail ?? {};
-  const about = detail.destination ?? detail.from ?? detail.key ?? detail.reason ?? "";
+  const { status, state, reason, message_id: key, source, gateway_id: id } = event?.detail ?? {};
+  const about = [status ?? state ?? reason, key ?? source ?? id].filter(Boolean).join(" · ");
   const json = make("pre", { tabindex: "0" });
   const row = make("details", {}, make("summary", {}, make("span", { class: "strong" }, type), time(at), make("span", { class: "small about" }, isolated(about))), json);
   row.addEventListener("toggle", () => { if (row.open && !json.firstChild) json.append(visible(JSON.stringify(event, null, 2))); });
@@ -90,7 +90,17 @@ export function drawList() {
   const chosen = document.activeElement?.dataset?.row;
   byId("list").replaceChildren(...rows.map(messageRow));
   if (chosen) byId("list").querySelector(`[data-row="${CSS.escape(chosen)}"]`)?.focus();
-  say(byId("list-says"), matches === 0 ? "None here. Choose another group, or clear the search." : matches > rows.length ? `The newest ${rows.length} of ${count(matches, "message")}` : count(matches, "message"));
+  const listed = matches > rows.length ? `The newest ${rows.length} of ${count(matches, "message")}.` : `${count(matches, "message")}.`;
+  const unlisted = wanted ? "" : beyond(group, matches);
+  say(byId("list-says"), matches > 0 ? listed + unlisted : unlisted || "None here. Choose another group, or clear the search.");
+}
+
+// The number above counts what cannot be listed, too.
+function beyond(group, listed) {
+  const more = (store.strip[group] ?? 0) - listed;
+  if (more <= 0) return "";
+  if (group !== "queued") return ` ${count(more, "older one")} not listed.`;
+  return ` ${more} on the queue cannot be listed: another system's before its turn, or a copy of one that was sent already.`;
 }
 
 function messageRow(message) {
@@ -105,7 +115,7 @@ function drawDeadLetters(wanted) {
     make("p", { class: "strong" }, isolated(letter.reason)), letter.detail ? make("p", { class: "small" }, isolated(letter.detail)) : null,
     letter.key ? make("button", { type: "button", class: "quiet", onclick: () => showTimeline(letter.key) }, "Timeline of ", isolated(letter.key)) : null,
     make("pre", { tabindex: "0" }, visible(typeof letter.body === "string" ? letter.body : JSON.stringify(letter.body, null, 2)))))));
-  say(byId("list-says"), found.length === 0 ? "No dead letters." : count(found.length, "dead letter"));
+  say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
 }
 
 export async function showTimeline(key) {
@@ -137,8 +147,8 @@ function lifeOf({ message, standing, next_step: next, timeline, ledger, row }) {
     make("h3", {}, make("span", { class: `pill ${message?.tone ?? "plain"}` }, standing ?? message?.standing ?? "")),
     make("p", { class: "small" }, isolated(message?.to), " · ", isolated(message?.key ?? open)),
     make("ol", { class: "life" }, ...(timeline ?? []).map(({ at, text, tone }) => make("li", { class: tone ?? "plain" }, at ? time(at) : null, make("span", { dir: "auto" }, visible(text))))),
-    next ? make("p", { class: "next" }, visible(next)) : null,
+    next ? make("p", { class: "next" }, "Next: ", visible(next)) : null,
     ...[["Ledger item", ledger], ["Gateway's row", row]].map(([title, item]) => item && Object.keys(item).length > 0
-      ? make("details", {}, make("summary", {}, title), make("pre", { tabindex: "0" }, visible(JSON.stringify(item, null, 2)))) : null),
+      ? make("details", { class: "small" }, make("summary", {}, title), make("pre", { tabindex: "0" }, visible(JSON.stringify(item, null, 2)))) : null),
   ].filter(Boolean);
 }

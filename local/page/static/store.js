@@ -6,9 +6,8 @@ export const store = { meta: {}, strip: {}, faults: null, load: null, deadLetter
 
 /** Takes one snapshot or update in; returns what changed: the names of the keys, and the messages that are new or changed. */
 export function take(kind, data) {
-  if (kind === "snapshot") Object.assign(store, { events: [], messages: new Map(), replies: new Map(), threads: new Map() });
-  for (const name of ["meta", "strip", "faults"]) if (data[name]) store[name] = data[name];
-  if ("load" in data) store.load = data.load;
+  if (kind === "snapshot") Object.assign(store, { load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), threads: new Map() });
+  for (const name of ["meta", "strip", "faults", "load"]) if (data[name]) store[name] = data[name];
   if (data.dead_letters) store.deadLetters = data.dead_letters;
   if (data.events) store.events = store.events.concat(data.events).slice(-EVENTS_KEPT);
   const fresh = [];

@@ -1,6 +1,6 @@
 // The strip of numbers on top, and the health of the bundle.
 
-import { byId, make, say } from "./text.js";
+import { byId, clock, make, say } from "./text.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
 
@@ -51,13 +51,12 @@ export function drawStrip() {
   }
   const health = byId("health");
   const word = strip.health ?? "unknown";
-  health.className = `pill ${{ healthy: "good", unhealthy: "bad", recovering: "unsure" }[word] ?? "plain"}`;
-  say(health, word === "unknown" ? "gateway: not checked yet" : `gateway ${word}`);
-  health.title = strip.health_reason ?? "";
+  health.className = `pill ${{ healthy: "good", unhealthy: "bad" }[word] ?? "plain"}`;
+  say(health, word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
+  health.title = strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "";
   const paused = byId("paused");
   paused.className = `pill ${strip.paused ? "unsure" : "plain"}`;
-  say(paused, strip.paused ? `paused${strip.pause_reason ? `: ${strip.pause_reason}` : ""}` : "sending");
-  const button = byId("pause");
-  button.hidden = store.meta.can_pause === false;
-  say(button, strip.paused ? "Resume" : "Pause");
+  const why = strip.pause_reason ? strip.pause_reason.replaceAll("_", " ") : "by hand";
+  say(paused, strip.paused ? `paused: ${why}` : "sending");
+  say(byId("pause"), strip.paused ? "Resume" : "Pause");
 }
