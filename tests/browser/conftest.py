@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from local.page import browser as browser_here
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-_FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    path = browser_here.find()
     if path is None:
-        pytest.skip("no Chromium or Chrome on this machine: apt-get install chromium")
+        pytest.skip(browser_here.MISSING)
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: make test-browser installs it")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=_FLAGS)
+        started = driver.chromium.launch(executable_path=path, args=list(browser_here.FLAGS))
         yield started
         started.close()
 

@@ -36,12 +36,13 @@ export function startCompose(onSent) {
     more,
     make("details", { class: "more-fields" }, make("summary", {}, "What goes on the queue"), make("pre", { id: "queue-message", tabindex: "0" }, "{}")),
     make("p", { id: "compose-says", class: "small", role: "status" }),
-    make("button", { type: "submit", class: "primary" }, "Send"),
+    make("button", { type: "submit", class: "primary", title: "Ctrl+Enter" }, "Send"),
     make("datalist", { id: "numbers" }));
   inputs.get("content").after(
     make("p", { id: "counter", class: "small counter" }, "0 characters"),
     make("div", { id: "culprits", class: "culprits", hidden: true }));
   form.addEventListener("submit", (event) => { event.preventDefault(); send(onSent); });
+  form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(); });
   form.addEventListener("input", later);
   form.addEventListener("focusout", (event) => { if (event.target.name && event.target.value) { touched.add(event.target.name); later(); } });
   byId("load").addEventListener("submit", (event) => { event.preventDefault(); startLoad(); });

@@ -1,0 +1,199 @@
+"""The page in a real browser on the real local stack: what the simulator does is seen, what is typed is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from local.gateway.scenarios import SCENARIOS
+from local.page.server import PhonePage
+from local.stack import LocalStack
+from tests.support.phone_page import PageClient, served
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = '<img src=x onerror="document.title=1"></p><script>document.title=2</script>\u202eevil\u202c \u0007 & {{7*7}}'
+LONG_MS = 90_000
+"""How long one message may take on a machine that many share."""
+
+
+@dataclass
+class Site:
+    stack: LocalStack
+    page: PhonePage
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with served() as (stack, page):
+        yield Site(stack, page)
+
+
+@pytest.fixture
+def at_work(page: Page, site: Site) -> Iterator[Page]:
+    page.set_default_timeout(LONG_MS)
+    page.goto(site.page.url)
+    page.wait_for_selector("#paused.pill")
+    yield page
+    assert site.stack.simulator is not None
+    site.stack.simulator.clear_faults()
+
+
+def send(page: Page, number: str, text: str) -> Locator:
+    """Through the form, as a person does; its bubble."""
+    page.fill("#field-destination", number)
+    page.fill("#field-content", text)
+    page.get_by_role("button", name="Send", exact=True).click()
+    bubble = page.get_by_label(f"Handset {number}", exact=True).locator(".bubble.in").last
+    bubble.filter(has_text=text[:10]).wait_for()
+    return bubble
+
+
+def test_a_message_is_sent_watched_until_it_is_delivered_and_answered(at_work: Page) -> None:
+    number, text = "+61491570156", f"Will you come? {uuid4().hex[:6]}"
+    bubble = send(at_work, number, text)
+    bubble.locator(".status", has_text="received").wait_for()
+    steps = bubble.locator(".steps li span").all_text_contents()
+    assert steps == ["put on the queue", "accepted", "queued", "sent", "submitted", "received"]
+
+    phone = at_work.get_by_label(f"Handset {number}", exact=True)
+    answer = phone.get_by_label(f"Answer from {number}", exact=True)
+    for words, match, linked in (("STOP", "inferred", False), ("Yes", "exact", True)):
+        phone.get_by_label("say which message it answers").set_checked(linked)
+        answer.fill(words)
+        answer.press("Enter")
+        reply = phone.locator(".bubble.out", has_text=words)
+        reply.wait_for()
+        assert f"answers ({match})" in (reply.text_content() or "")
+        assert "Will you come?" in (reply.text_content() or "")
+
+
+def test_hostile_text_is_text_both_ways(at_work: Page) -> None:
+    number = "+61491570157"
+    bubble = send(at_work, number, HOSTILE)
+    bubble.locator(".status", has_text="received").wait_for()
+    phone = at_work.get_by_label(f"Handset {number}", exact=True)
+    phone.get_by_label(f"Answer from {number}", exact=True).fill(HOSTILE)
+    phone.get_by_label(f"Answer from {number}", exact=True).press("Enter")
+    reply = phone.locator(".bubble.out")
+    reply.wait_for()
+    shown = HOSTILE.replace("\u202e", "RLO").replace("\u202c", "PDF").replace("\u0007", "BEL")
+    assert bubble.locator(".words").text_content() == shown
+    assert reply.locator(".words").text_content() == shown
+    bubble.locator(".status").click()
+    at_work.locator("#timeline .life", has_text="the handset answered").wait_for()
+    assert at_work.locator("main img, main script, #timeline img, #timeline script").count() == 0
+    assert at_work.title() == "SMS at work"
+
+
+def test_a_failure_shows_the_gateways_word_and_its_timeline_the_words_of_explain(at_work: Page, site: Site) -> None:
+    bubble = send(at_work, SCENARIOS["rejected"].number, "The carrier says no")
+    bubble.locator(".status", has_text="not delivered: rejected (simulated rejected)").wait_for()
+    bubble.locator(".status").click()
+    at_work.locator("#timeline .pill.bad", has_text="not delivered").wait_for()
+    key = bubble.get_attribute("data-key") or ""
+    life = site.page.board.life(key)
+    assert life is not None
+    assert at_work.locator("#timeline .life span").all_text_contents() == [line["text"] for line in life["timeline"]]
+
+
+def test_a_gateway_that_is_down_and_its_recovery(at_work: Page) -> None:
+    at_work.get_by_label("Gateway down").check()
+    at_work.locator("#faults-on", has_text="1 fault on").wait_for()
+    bubble = send(at_work, "+61491570158", "Waits for the gateway")
+    bubble.locator(".status", has_text="waits for another try: the gateway refused the connection").wait_for()
+    at_work.locator("#faults-on").click()
+    bubble.locator(".status", has_text="received").wait_for()
+    assert not at_work.get_by_label("Gateway down").is_checked()
+    at_work.locator("#faults-on").wait_for(state="hidden")
+    assert bubble.locator(".steps li", has_text="try 1 not sent").count() == 1
+
+
+def test_an_unknown_outcome_and_its_settlement(at_work: Page) -> None:
+    at_work.get_by_label("Lost, then settled").check()
+    bubble = send(at_work, "+61491570159", "Lost, then found")
+    bubble.locator(".status", has_text="unknown whether it was sent").wait_for()
+    bubble.locator(".status", has_text="received").wait_for()
+    assert bubble.locator(".steps li", has_text="as a callback proved").count() == 1
+
+
+def test_paused_messages_wait_and_go_on(at_work: Page, site: Site) -> None:
+    at_work.get_by_role("button", name="Pause", exact=True).click()
+    at_work.locator("#paused", has_text="paused: by hand").wait_for()
+    eventually(lambda: site.stack.event_sources["SendMessageFunction"].is_idle, "nothing is taken any more")
+    bubble = send(at_work, "+61491570156", "Waits for a person")
+    bubble.locator(".status", has_text="waits in the queue").wait_for()
+    at_work.get_by_role("button", name="1 queued", exact=True).click()
+    at_work.locator("#list .row-button", has_text="Waits for a person").wait_for()
+    at_work.get_by_role("button", name="Resume", exact=True).click()
+    bubble.locator(".status", has_text="received").wait_for()
+
+
+def test_every_event_of_the_bus_is_shown_with_its_json(at_work: Page) -> None:
+    bubble = send(at_work, "+61491570156", "With events")
+    bubble.locator(".status", has_text="received").wait_for()
+    key = bubble.get_attribute("data-key") or ""
+    row = at_work.locator("#events details", has_text=key).filter(has_text="SMS Accepted")
+    row.locator("summary").click()
+    assert f'"message_id": "{key}"' in (row.locator("pre").text_content() or "")
+
+
+def test_all_of_it_by_keyboard(at_work: Page) -> None:
+    keyboard = at_work.keyboard
+    keyboard.press("Tab")
+    assert at_work.evaluate("() => document.activeElement.className") == "skip"
+
+    def tab_to(selector: str) -> None:
+        for _ in range(80):
+            if at_work.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+            keyboard.press("Tab")
+        pytest.fail(f"Tab never comes to {selector}")
+
+    tab_to("#field-destination")
+    keyboard.press("ControlOrMeta+a")
+    keyboard.type(SCENARIOS["reply"].number)
+    keyboard.press("Tab")
+    keyboard.type("By keyboard")
+    keyboard.press("ControlOrMeta+Enter")
+    phone = at_work.get_by_label(f"Handset {SCENARIOS['reply'].number}", exact=True)
+    phone.locator(".bubble.out", has_text="Yes please").wait_for()
+    tab_to(f".phone[aria-label='Handset {SCENARIOS['reply'].number}'] .status")
+    keyboard.press("Enter")
+    at_work.locator("#timeline .life", has_text="the handset answered").wait_for()
+    tab_to("[role=tab][aria-selected=true]")
+    keyboard.press("ArrowLeft")
+    assert at_work.evaluate("() => document.activeElement.id") == "tab-messages"
+    tab_to(".row-button")
+    keyboard.press("Enter")
+    at_work.locator("#panel-timeline").wait_for()
+
+
+@pytest.mark.timeout(1800)
+def test_a_thousand_messages_while_the_page_stays_quick(at_work: Page, site: Site) -> None:
+    before = int(re.sub(r"\D", "", at_work.locator("#strip [data-group=delivered] .figure").text_content() or ""))
+    at_work.fill("#load-count", "1000")
+    at_work.get_by_role("button", name="Send 1000", exact=True).click()
+    at_work.locator("#load-says", has_text="queued").wait_for()
+    own = send(at_work, SCENARIOS["reply"].number, "In the middle of it")
+    own.locator(".status", has_text="received").wait_for(timeout=10 * LONG_MS)
+    at_work.locator("#load-says", has_text="1000 finished of 1000").wait_for(timeout=15 * LONG_MS)
+
+    delivered = at_work.locator("#strip [data-group=delivered] .figure")
+    eventually(lambda: int((delivered.text_content() or "0").replace(",", "")) == before + 1001, "all are counted")
+    assert at_work.locator(".bubble").count() < 150, "what nobody sees is not drawn"
+    delivered.click()
+    assert at_work.locator(".row-button").count() == 100
+    at_work.fill("#find-message", "Message 77 of 1000")
+    assert at_work.locator(".row-button").count() == 1
+    with PageClient(site.page.url) as later:
+        assert sum("Message" in (m["text"] or "") for m in later.told.messages.values()) == 1000

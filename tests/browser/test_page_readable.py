@@ -1,0 +1,164 @@
+"""Whether everything on the page can be read: contrast in light and dark, names for a screen reader, any width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pytest
+
+from tests.support.canned_page import CannedPage, message, snapshot
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+# WCAG 2.2, 1.4.3: 4.5 for text, 3 for large text. Colours are blended over what is behind them.
+_TOO_FAINT: Final = """() => {
+  const rgba = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = ([r, g, b, a], below) => [r, g, b].map((c, i) => c * a + below[i] * (1 - a));
+  const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const style = (node) => getComputedStyle(node);
+  const behind = (node) => node ? over(rgba(style(node).backgroundColor), behind(node.parentElement)) : [255, 255, 255];
+  const opacity = (node) => node ? Number(style(node).opacity) * opacity(node.parentElement) : 1;
+  const hasText = (node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  const ignored = ".away, .skip, noscript, option, :disabled";
+  const faint = [];
+  for (const node of document.querySelectorAll("body *")) {
+    if (!hasText(node) || !node.checkVisibility() || node.closest(ignored)) continue;
+    const [r, g, b, a] = rgba(style(node).color), below = behind(node);
+    const pair = [light(over([r, g, b, a * opacity(node)], below)), light(below)];
+    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    const size = parseFloat(style(node).fontSize), bold = Number(style(node).fontWeight) >= 700;
+    const limit = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
+    if (ratio < limit) faint.push(`${node.className} "${node.textContent.slice(0, 30)}" ${ratio.toFixed(2)}`);
+  }
+  return faint;
+}"""
+_WITHOUT_NAME: Final = """() => {
+  const named = (node) => node.labels?.length || node.getAttribute("aria-label") || node.textContent.trim();
+  return [...document.querySelectorAll("button, input, select, textarea, summary, [role=tab], [role=region]")]
+    .filter((node) => node.checkVisibility() && !named(node)).map((node) => node.outerHTML.slice(0, 120));
+}"""
+
+
+def everything() -> dict[str, Any]:
+    """Each tone, an unknown text, an answer, a fault, a dead letter, an event, a load."""
+    number = "+61491570006"
+    steps = [{"name": tone, "at": "2026-01-01T00:00:00Z", "tone": tone} for tone in ("plain", "good", "bad", "unsure")]
+    return {
+        **snapshot(
+            message("a", "Arrived", tone="good", status="received", label="received", steps=steps),
+            message("b", None, "+61491570156", tone="bad", label="not delivered", problem="rejected", steps=steps),
+            message("c", "Lost", "+61491570157", tone="unsure", label="unknown whether it was sent", steps=steps),
+            message("d", "On its way \u200b", "+61491570158", steps=steps),
+        ),
+        "replies": [
+            {
+                "id": "r", "from": number, "text": "Yes", "at": "2026-01-01T00:00:01Z", "key": "a", "match": "exact",
+                "binary": False,
+            }
+        ],
+        "dead_letters": [{"reason": "invalid", "detail": "content: is missing", "key": "a", "body": "{}"}],
+        "events": [
+            {"n": 1, "at": "2026-01-01T00:00:00Z", "detail_type": "SMS Accepted", "event": {"detail": {"status": "x"}}}
+        ],
+        "load": {"total": 9, "queued": 9, "accepted": 5, "finished": 3, "seconds": 1, "done": False, "problem": None},
+        "faults": {"active": ["gateway_down", "slow"], "answer_delay_seconds": 2},
+        "strip": {
+            **dict.fromkeys(snapshot()["strip"], 1),
+            "health": "unhealthy", "paused": True, "pause_reason": "outage",
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def canned() -> Iterator[CannedPage]:
+    server = CannedPage(everything())
+    server.answers["POST", "/api/validate"] = (
+        200,
+        {
+            "fields": {"destination": "must be an E.164 number"},
+            "parts": 1,
+            "encoding": "UCS-2",
+            "units": 5,
+            "left_in_part": 65,
+            "culprits": [{"char": "\u2019", "at": 0, "name": "RIGHT SINGLE QUOTATION MARK"}],
+        },
+    )
+    server.answers["GET", "/api/messages/c"] = (
+        200,
+        {
+            "message": message("c", "Lost", tone="unsure"),
+            "standing": "unknown whether it was sent",
+            "next_step": "It is not sent again without proof.",
+            "timeline": [
+                {"at": "2026-01-01T00:00:00Z", "text": tone, "tone": tone}
+                for tone in ("plain", "good", "bad", "unsure", "dim")
+            ],
+            "ledger": {"state": "UNKNOWN"},
+            "row": {},
+        },
+    )
+    yield server
+    server.close()
+
+
+def open_everything(page: Page, canned: CannedPage) -> None:
+    page.goto(canned.url)
+    page.wait_for_selector("#health.bad")
+    page.fill("#field-destination", "1")
+    page.fill("#field-content", "\u2019")
+    page.locator("#error-destination", has_text="must be").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_text_is_too_faint(page: Page, canned: CannedPage, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme)
+    open_everything(page, canned)
+    seen = page.evaluate(_TOO_FAINT)
+    page.locator(".bubble.unsure .status").click()
+    page.locator("#timeline .life").wait_for()
+    seen += page.evaluate(_TOO_FAINT)
+    page.locator("[data-group=dead_letters]").click()
+    page.locator(".letter").wait_for()
+    seen += page.evaluate(_TOO_FAINT)
+    page.locator("[data-group=unknown]").click()
+    seen += page.evaluate(_TOO_FAINT)
+    assert seen == []
+
+
+def test_whatever_can_be_used_has_a_name(page: Page, canned: CannedPage) -> None:
+    open_everything(page, canned)
+    page.locator("details summary").first.click()
+    assert page.evaluate(_WITHOUT_NAME) == []
+
+
+@pytest.mark.parametrize("width", [320, 360, 800, 1100, 1440, 2200])
+def test_no_width_needs_sideways_scrolling(page: Page, canned: CannedPage, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    open_everything(page, canned)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_an_empty_page_says_what_to_do(page: Page, canned: CannedPage) -> None:
+    canned.first = snapshot()
+    page.goto(canned.url)
+    page.wait_for_selector("#health.good")
+    assert "Write one under Compose and press Send" in (page.locator("#no-phones").text_content() or "")
+    assert page.locator("#no-events").is_visible()
+
+
+def test_without_the_simulator_the_page_says_so_and_offers_neither_faults_nor_answers(
+    page: Page, canned: CannedPage
+) -> None:
+    canned.first["meta"] = {"simulator": False, "far": True, "gateway": "https://gateway.example", "numbers": []}
+    page.goto(canned.url)
+    page.locator("#far", has_text="it may cost money").wait_for()
+    assert page.get_by_label("Answer from").count() == 0
+    assert page.locator("#switches").is_hidden()
+    assert page.locator("#no-faults").is_visible()
+    assert page.locator("#load-go").is_disabled()
+    assert page.locator("#field-destination").input_value() == ""
