@@ -50,6 +50,10 @@ browser: $(READY)
 test-browser: browser ## the phone page in a real browser, if Chromium or Chrome is installed
 	@$(BIN)/pytest -m browser -q
 
+.PHONY: screenshot
+screenshot: browser ## take the picture of the phone page at work: docs/images/page.png
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m local.screenshot
+
 .PHONY: test-sam
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
 	@$(BIN)/pytest -m docker

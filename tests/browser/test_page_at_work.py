@@ -120,8 +120,10 @@ def test_a_gateway_that_is_down_and_its_recovery(at_work: Page) -> None:
 
 def test_an_unknown_outcome_and_its_settlement(at_work: Page) -> None:
     at_work.get_by_label("Lost, then settled").check()
+    at_work.get_by_label("Callbacks held").check()
     bubble = send(at_work, "+61491570159", "Lost, then found")
     bubble.locator(".status", has_text="unknown whether it was sent").wait_for()
+    at_work.get_by_label("Callbacks held").uncheck()
     bubble.locator(".status", has_text="received").wait_for()
     assert bubble.locator(".steps li", has_text="as a callback proved").count() == 1
 

@@ -176,10 +176,12 @@ def test_a_dead_letter_comes_with_its_reason_and_goes_when_somebody_takes_it_out
 
 
 def test_an_unknown_outcome_is_settled_by_a_late_callback(client: PageClient) -> None:
-    client.post("/api/faults", {"name": "lost_then_told", "on": True})
+    for name in ("lost_then_told", "callbacks_held"):
+        client.post("/api/faults", {"name": name, "on": True})
     key = client.send(HANDSET, "Lost, then found")
     unknown = client.until(key, lambda m: m["standing"].startswith("unknown"), "unknown")
     assert (unknown["tone"], unknown["group"]) == ("unsure", ["unknown"])
+    client.post("/api/faults", {"name": "callbacks_held", "on": False})
     settled = client.until(key, lambda m: m["status"] == "received", "settled")
     assert "accepted, as a callback proved" in [step["name"] for step in settled["steps"]]
 

@@ -91,6 +91,7 @@ function onState(open) {
   document.body.classList.toggle("lost", !open);
   const banner = byId("banner");
   banner.hidden = open;
+  if (open) byId("notice").hidden = true;
   if (!open) say(banner, "No connection: make run has ended or is starting. What you see is the last known state. Start make run again; this page reconnects by itself.");
 }
 

@@ -139,8 +139,10 @@ async function send(onSent) {
     onSent(key, message.destination);
   } catch (refused) {
     showErrors(refused.fields);
-    say(byId("compose-says"), refused.message);
-    [...inputs].find(([name]) => refused.fields[name])?.[1].focus();
+    const wrong = Object.keys(refused.fields);
+    const isMarked = wrong.length > 0 && wrong.every((name) => inputs.has(name));
+    say(byId("compose-says"), isMarked ? `Not queued: see ${count(wrong.length, "marked field")}.` : refused.message);
+    inputs.get(wrong.find((name) => inputs.has(name)))?.focus();
   }
 }
 
