@@ -65,6 +65,11 @@ def post_callback(url: CallbackUrl, body: Mapping[str, Any], challenged: bool, t
     return status
 
 
+def _text_of(body: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8. Half a surrogate pair, which JSON can spell, becomes a question mark."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
 def _post(
     url: CallbackUrl, body: Mapping[str, Any], authorization: str | None, timeout_seconds: float
 ) -> tuple[int, str]:
@@ -74,7 +79,7 @@ def _post(
     if authorization is not None:
         headers["Authorization"] = authorization
     try:
-        connection.request("POST", url.target, json.dumps(body, ensure_ascii=False).encode(), headers)
+        connection.request("POST", url.target, _text_of(body), headers)
         response = connection.getresponse()
         response.read()
         return response.status, response.getheader("WWW-Authenticate", "")

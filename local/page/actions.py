@@ -16,7 +16,6 @@ from cli.operations import pause_sending, resume_sending
 from local.crowd import Crowd, Progress
 from local.page import compose, switches
 from local.page.board import Board
-from local.page.gauge import Gauge, faults_view
 from local.page.story import Submission
 from optus_sms.errors import InvalidMessageError
 from optus_sms.times import format_rfc3339
@@ -28,9 +27,13 @@ if TYPE_CHECKING:
     from local.watcher import Watcher
 
 MOST_AT_ONCE: Final = 5000
-LONGEST_REPLY: Final = 1530
-_LONGEST_NUMBER: Final = 255
-_REPLY_FIELDS: Final = {"handset": "source", "content": "content", "to": "destination", "in_reply_to": "reply_to"}
+_REPLY_FIELDS: Final = {
+    "handset": ("source", 1, 255),
+    "content": ("content", 1, 1530),
+    "to": ("destination", 0, 255),
+    "in_reply_to": ("reply_to", 0, 255),
+}
+"""Each with the simulator's name for it, and the least and most characters it has; what may have none may be absent."""
 
 Json = Mapping[str, Any]
 
@@ -52,16 +55,14 @@ class Actions:
         watcher: Watcher,
         target: Target,
         board: Board,
-        gauge: Gauge,
         quietly: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._stack, self._target, self._board, self._gauge = stack, target, board, gauge
+        self._stack, self._target, self._board = stack, target, board
         self._load = _Load(lambda count: Crowd(stack, watcher, count), board, quietly)
 
     def stop(self) -> None:
-        """End what is under way."""
-        self._load.stop()
-        self._load.join()
+        """End what is under way, and begin nothing more."""
+        self._load.close()
 
     def validate(self, fields: Json) -> Json:
         """Parts and broken rules of a message as typed."""
@@ -98,18 +99,13 @@ class Actions:
 
     def reply(self, fields: Json) -> Json:
         """A handset answers: a reply callback, as the gateway sends it."""
-        for name in fields:
-            if name not in _REPLY_FIELDS:
-                raise RefusedError(422, f"{name[:50]!a}: unknown field; the fields are {', '.join(_REPLY_FIELDS)}.")
-        for name, most in (("handset", _LONGEST_NUMBER), ("content", LONGEST_REPLY)):
-            value = fields.get(name)
-            if not isinstance(value, str) or not 0 < len(value) <= most:
-                raise RefusedError(422, f"{name}: must be text of 1 to {most} characters.")
-        for name in ("to", "in_reply_to"):
+        if unknown := fields.keys() - _REPLY_FIELDS:
+            raise RefusedError(422, f"{min(unknown)[:50]!a}: unknown field; the fields are {', '.join(_REPLY_FIELDS)}.")
+        for name, (_, least, most) in _REPLY_FIELDS.items():
             value = fields.get(name, "")
-            if not isinstance(value, str) or len(value) > _LONGEST_NUMBER:
-                raise RefusedError(422, f"{name}: must be text of at most {_LONGEST_NUMBER} characters.")
-        given = {_REPLY_FIELDS[name]: value for name, value in fields.items()}
+            if not isinstance(value, str) or not least <= len(value) <= most:
+                raise RefusedError(422, f"{name}: must be text of {least} to {most} characters.")
+        given = {_REPLY_FIELDS[name][0]: value for name, value in fields.items() if value}
         return {"id": self._simulator().send_reply(**given)}
 
     def turn_fault(self, fields: Json) -> Json:
@@ -136,7 +132,7 @@ class Actions:
         return {}
 
     def _faults(self, faults: dict[str, Any]) -> Json:
-        view = faults_view(faults)
+        view = switches.view(faults)
         self._board.set("faults", view)
         return view
 
@@ -158,10 +154,13 @@ class _Load:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._crowd: Crowd | None = None
+        self._is_closed = False
 
     def start(self, count: int) -> None:
-        """RefusedError while another one is under way."""
+        """RefusedError while another one is under way, and at the end."""
         with self._lock:
+            if self._is_closed:
+                raise RefusedError(503, "make run is ending.")
             if self._thread is not None and self._thread.is_alive():
                 raise RefusedError(409, "Messages are being sent already: stop that first, or wait for its end.")
             self._crowd = self._crowd_of(count)
@@ -175,8 +174,11 @@ class _Load:
             if self._crowd is not None:
                 self._crowd.stop()
 
-    def join(self) -> None:
-        """Wait for its end."""
+    def close(self) -> None:
+        """Stop, wait for the end, and start no other."""
+        with self._lock:
+            self._is_closed = True
+        self.stop()
         if self._thread is not None:
             self._thread.join()
 

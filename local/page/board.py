@@ -50,7 +50,7 @@ class Board:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = threading.Event()
         self._revision = 0
         self._ledger: dict[str, Item] = {}
         self._rows: dict[str, Item] = {}
@@ -116,16 +116,14 @@ class Board:
     def put(self, key: str, sent: Submission) -> None:
         """The page put a message on the queue."""
         with self._changed:
-            self._submissions[key].setdefault(sent.message.payload_sha256, sent)
-            self._message_changed(key)
+            self._submitted(key, sent)
 
     def taken(self, key: str, sent: Submission) -> None:
         """A function got a message from the queue; whoever put it there."""
         with self._changed:
             if key not in self._groups:
                 self._elsewhere = max(0, self._elsewhere - 1)
-            self._submissions[key].setdefault(sent.message.payload_sha256, sent)
-            self._message_changed(key)
+            self._submitted(key, sent)
 
     def measured(self, queue_total: int | None, *, is_paused: bool) -> None:
         """What only a look tells: how many messages the queue has (None: as before), and whether it is shut."""
@@ -145,8 +143,8 @@ class Board:
 
     def close(self) -> None:
         """Nobody waits any more."""
+        self._closed.set()
         with self._changed:
-            self._closed = True
             self._changed.notify_all()
 
     # What is shown
@@ -165,17 +163,16 @@ class Board:
     @property
     def is_closed(self) -> bool:
         """Whether nothing more will come."""
-        return self._closed
+        return self._closed.is_set()
 
     def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:
         """Whether something has changed after the revision, or the board was closed, before the time was over."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed or self._revision > revision, timeout_seconds)
+            return self._changed.wait_for(lambda: self.is_closed or self._revision > revision, timeout_seconds)
 
     def pause(self, seconds: float) -> None:
         """Return after that time, or as soon as the board is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed, seconds)
+        self._closed.wait(seconds)
 
     def changes(self, since: int) -> tuple[int, str]:
         """The revision now, and JSON of what changed after ``since``; of everything for 0."""
@@ -247,6 +244,12 @@ class Board:
         if "payload_sha256" in self._ledger.get(key, {}):
             return submissions.get(str(self._ledger[key]["payload_sha256"]))
         return next(iter(submissions.values()), None)
+
+    def _submitted(self, key: str, sent: Submission) -> None:
+        """A message that comes again is no news."""
+        if sent.message.payload_sha256 not in self._submissions[key]:
+            self._submissions[key][sent.message.payload_sha256] = sent
+            self._message_changed(key)
 
     def _ledger_changed(self, key: str, item: Item) -> None:
         self._ledger[key] = item

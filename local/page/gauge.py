@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.operations import queue_counts
+from local.page import switches
 from local.page.board import Board
-from local.page.switches import active
 
 if TYPE_CHECKING:
     from cli.target import Target
@@ -41,8 +41,9 @@ class Gauge:
 
     def stop(self) -> None:
         """Look no more; waits for the look under way."""
-        self._stopping = True
-        self._somebody_looks.set()
+        with self._lock:
+            self._stopping = True
+            self._somebody_looks.set()
         self._now.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -65,6 +66,7 @@ class Gauge:
             self.pages += more
             if self.pages:
                 self._somebody_looks.set()
+                self._now.set()
             elif not self._stopping:
                 self._somebody_looks.clear()
 
@@ -78,7 +80,7 @@ class Gauge:
 
     def _look(self) -> None:
         if self._stack.simulator is not None:
-            self._board.set("faults", faults_view(self._stack.simulator.faults()))
+            self._board.set("faults", switches.view(self._stack.simulator.faults()))
         with contextlib.suppress(BotoCoreError, ClientError):  # AWS's part of the stack ends before this thread does
             self._board.measured(self._queue_total(), is_paused=not self._stack.event_sources[SENDER].enabled)
 
@@ -90,8 +92,3 @@ class Gauge:
         total = sum(queue_counts(self._target, self._target.outputs["OutboundQueueUrl"]).values())
         self._counted_at = revision
         return total
-
-
-def faults_view(faults: dict[str, object]) -> dict[str, object]:
-    """The simulator's faults as the switches show them."""
-    return {"active": active(faults), "answer_delay_seconds": faults["answer_delay_seconds"]}

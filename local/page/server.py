@@ -1,7 +1,7 @@
 """The phone page's server: a view on a local stack, for a browser on this machine only.
 
-`local/page/static` is the page; what it asks for is `_ROUTES` and two paths of their own: the stream of changes and one
-message's timeline. `make run` and tests use the same `PhonePage`.
+`local/page/static` is the page. It reads the stream of changes and single messages' timelines, and posts what a person
+does to `_routes`. `make run` and tests use the same `PhonePage`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class PhonePage:
         watcher.listeners.append(self.board)
         target = local_target(endpoints.variables(stack))
         self._gauge = Gauge(stack, target, self.board)
-        self._actions = Actions(stack, watcher, target, self.board, self._gauge, quietly)
+        self._actions = Actions(stack, watcher, target, self.board, quietly)
         self._token = secrets.token_urlsafe(32)
         self._routes = _routes(self._actions)
         self._listener = Listener(self._answer, LOOPBACK, port)
@@ -196,7 +196,7 @@ def _meta(stack: LocalStack) -> dict[str, Any]:
 
 
 def _routes(actions: Actions) -> Mapping[str, Mapping[str, Callable[[Request], Response]]]:
-    """By path and method: what changes something, and what may be as long as a message."""
+    """By path and method: what changes something, and what is told a whole message."""
     posts = {
         "/api/validate": actions.validate,
         "/api/send": actions.send,
@@ -220,8 +220,6 @@ def _acting(action: Callable[[Json], Json]) -> Callable[[Request], Response]:
             return json_response(action(_json_object(request.body)))
         except RefusedError as error:
             return _error(error.status, str(error), fields=error.fields)
-        except RecursionError:
-            return _error(400, "The JSON is nested too deeply.")
         except (BotoCoreError, ClientError) as error:
             return _error(503, f"The local AWS does not answer ({type(error).__name__}); is make run ending?")
 
@@ -232,8 +230,9 @@ def _json_object(body: bytes) -> dict[str, Any]:
     """Of an empty body: an empty one."""
     try:
         value = json.loads(body or b"{}", parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair parses, but nobody can send or store it
     except (ValueError, RecursionError):
-        raise RefusedError(400, "The body must be JSON.") from None
+        raise RefusedError(400, "The body must be JSON in UTF-8, not nested too deeply.") from None
     if not isinstance(value, dict):
         raise RefusedError(400, "The body must be a JSON object.")
     return value

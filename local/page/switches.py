@@ -33,6 +33,11 @@ def active(faults: Mapping[str, Any]) -> list[str]:
     return [*on, SLOW] if faults["answer_delay_seconds"] else on
 
 
+def view(faults: Mapping[str, Any]) -> dict[str, Any]:
+    """The faults as the page shows them."""
+    return {"active": active(faults), "answer_delay_seconds": faults["answer_delay_seconds"]}
+
+
 def turned(faults: Mapping[str, Any], name: object, on: object, seconds: object) -> dict[str, Any]:
     """What to change of the faults to turn a switch; ``seconds``: of `SLOW`. ValueError says what is wrong."""
     if on is not True and on is not False:

@@ -943,6 +943,13 @@ def test_a_reply_by_hand(gateway: GatewaySimulator, receiver: Receiver) -> None:
     }
 
 
+def test_half_a_surrogate_pair_stops_no_callback(gateway: GatewaySimulator, receiver: Receiver) -> None:
+    for _ in range(QUICK.callback_workers + 1):
+        control(gateway, "POST", "/replies", data=b'{"source": "+61491570006", "content": "half \\ud83c"}')
+    wait_until(lambda: len(receiver.bodies("/reply")) == QUICK.callback_workers + 1)
+    assert {body["content"] for body in receiver.bodies("/reply")} == {"half ?"}
+
+
 def test_a_status_by_hand(gateway: GatewaySimulator, receiver: Receiver) -> None:
     gateway.set_faults(scenario="callbacks_none")
     message_id = post(gateway, reference="order-1").json()["id"]

@@ -4,22 +4,27 @@ import { byId, count, make, say } from "./text.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
 
-const SWITCHES = [
-  { name: "gateway_down", label: "Gateway down", does: "nothing listens; messages wait and are tried again" },
-  { name: "slow", label: "Slow answers", does: "seconds before each answer", value: 2 },
-  { name: "credentials_refused", label: "Credentials refused", does: "401 for everything" },
-  { title: "Answers, one of" },
-  { name: "lost_answers", label: "Lost", does: "taken, but no answer: unknown whether it was sent" },
-  { name: "lost_then_told", label: "Lost, then settled", does: "no answer; after 5 s a callback proves it was sent" },
-  { name: "too_many_requests", label: "Too many requests", does: "429, twice for each message" },
-  { name: "unavailable", label: "Unavailable", does: "503 in nobody's words: unknown whether it was sent" },
-  { title: "Callbacks, one of" },
-  { name: "callbacks_doubled", label: "Doubled", does: "each one comes three times" },
-  { name: "callbacks_reordered", label: "Reordered", does: "not in the order in which it happened" },
-  { name: "callbacks_early", label: "Early", does: "before the answer to the send" },
-  { name: "callbacks_late", label: "Late", does: "5 s after it has all happened" },
-  { title: "And" },
-  { name: "callbacks_held", label: "Callbacks held", does: "kept back until this is off again" },
+const GROUPS = [
+  { title: "The gateway", switches: [
+    { name: "gateway_down", label: "Gateway down", does: "nothing listens; messages wait and are tried again" },
+    { name: "slow", label: "Slow answers", does: "seconds before each answer", value: 2 },
+    { name: "credentials_refused", label: "Credentials refused", does: "401 for everything" },
+  ] },
+  { title: "Its answers, one of", switches: [
+    { name: "lost_answers", label: "Lost", does: "taken, but no answer: unknown whether it was sent" },
+    { name: "lost_then_told", label: "Lost, then settled", does: "no answer; after 5 s a callback proves it was sent" },
+    { name: "too_many_requests", label: "Too many requests", does: "429, twice for each message" },
+    { name: "unavailable", label: "Unavailable", does: "503 in nobody's words: unknown whether it was sent" },
+  ] },
+  { title: "Its callbacks, one of", switches: [
+    { name: "callbacks_doubled", label: "Doubled", does: "each one comes three times" },
+    { name: "callbacks_reordered", label: "Reordered", does: "not in the order in which it happened" },
+    { name: "callbacks_early", label: "Early", does: "before the answer to the send" },
+    { name: "callbacks_late", label: "Late", does: "5 s after it has all happened" },
+  ] },
+  { title: "All callbacks", switches: [
+    { name: "callbacks_held", label: "Callbacks held", does: "kept back until this is off again" },
+  ] },
 ];
 
 const boxes = new Map();
@@ -29,23 +34,23 @@ export function startFaults() {
   // Beside the handsets there is room for it; above them it would hide them.
   byId("faults-card").open = matchMedia("(min-width: 761px)").matches;
   byId("state").prepend(make("button", { type: "button", id: "faults-on", class: "pill unsure", hidden: true, onclick: normal }, ""));
-  const rows = SWITCHES.map((each) => {
-    if (each.title) return make("p", { class: "small switches-title" }, each.title);
-    const box = make("input", { type: "checkbox", role: "switch", id: `fault-${each.name}`, "aria-describedby": `does-${each.name}`, onchange: () => turn(each, box) });
-    boxes.set(each.name, box);
-    if (each.value) {
-      seconds = make("input", { type: "number", min: "0", max: "60", step: "0.5", value: each.value, "aria-label": "Seconds before each answer", onchange: () => { if (box.checked) turn(each, box); } });
-    }
-    return make("div", { class: "switch" }, box,
-      make("div", {}, make("label", { for: box.id }, each.label), make("p", { class: "small", id: `does-${each.name}` }, each.does)),
-      each.value ? seconds : null);
-  });
   byId("faults").append(
     make("p", { id: "no-faults", class: "empty", hidden: true }, "The gateway is not the simulator (GATEWAY_BASE_URL is set). For faults and answers, start make run without it."),
     make("div", { id: "switches" },
       make("button", { type: "button", id: "normal", onclick: normal }, "Back to normal"),
-      ...rows),
+      ...GROUPS.map(({ title, switches }) => make("fieldset", {}, make("legend", { class: "small" }, title), ...switches.map(rowOf)))),
     make("p", { id: "faults-say", class: "error", role: "alert" }));
+}
+
+function rowOf(each) {
+  const box = make("input", { type: "checkbox", role: "switch", id: `fault-${each.name}`, "aria-describedby": `does-${each.name}`, onchange: () => turn(each, box) });
+  boxes.set(each.name, box);
+  if (each.value) {
+    seconds = make("input", { type: "number", min: "0.5", max: "60", step: "0.5", value: each.value, "aria-label": "Seconds before each answer", onchange: () => { if (box.checked) turn(each, box); } });
+  }
+  return make("div", { class: "switch" }, box,
+    make("div", {}, make("label", { for: box.id }, each.label), make("p", { class: "small", id: `does-${each.name}` }, each.does)),
+    each.value ? seconds : null);
 }
 
 const normal = () => change(() => call("DELETE", "/api/faults"));
