@@ -149,6 +149,37 @@ def test_every_event_of_the_bus_is_shown_with_its_json(at_work: Page) -> None:
     assert f'"message_id": "{key}"' in (row.locator("pre").text_content() or "")
 
 
+def test_a_page_out_of_sight_leaves_and_catches_up_when_it_is_back(at_work: Page, site: Site) -> None:
+    def turn(*, hidden: bool) -> None:
+        at_work.evaluate(
+            """hidden => {
+                Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+                document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
+    def nobody_looks() -> bool:
+        """A write that nobody takes tells that nobody is there."""
+        site.page.board.event({"detail-type": "something", "time": "", "detail": {}})
+        return site.page.pages_open == 0
+
+    at_work.clock.install()
+    turn(hidden=True)
+    at_work.clock.run_for(20_000)
+    turn(hidden=False)
+    turn(hidden=True)
+    at_work.clock.run_for(20_000)
+    assert site.page.pages_open >= 1, "a glance at another tab ends nothing"
+    at_work.clock.run_for(20_000)
+    eventually(nobody_looks, "the page has left")
+    with PageClient(site.page.url) as other:
+        key = other.send("+61491570158", "Meanwhile")
+        other.until(key, lambda message: message["status"] == "received", "received")
+    turn(hidden=False)
+    at_work.locator(f"[data-key={key}].good").wait_for()
+
+
 def test_all_of_it_by_keyboard(at_work: Page) -> None:
     keyboard = at_work.keyboard
     keyboard.press("Tab")

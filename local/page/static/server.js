@@ -1,6 +1,8 @@
 // Calls to the server of this page.
 
 const tokenOf = (page) => page.querySelector('meta[name="page-token"]')?.content ?? "";
+const TRY_AGAIN_AFTER = 2000;
+const LEAVE_AFTER = 30_000;
 let token = tokenOf(document);
 
 /** What went wrong, in the server's sentence; `fields` says it per field of the queue message. */
@@ -41,14 +43,25 @@ async function renewToken() {
   token = tokenOf(new DOMParser().parseFromString(page, "text/html"));
 }
 
-/** Follows the stream for as long as the page is open; `onData(kind, data)`, `onState(open)`. */
+/** Follows the stream while the page is in sight; `onData(kind, data)`, `onState(open)`. */
 export function follow(onData, onState) {
-  const stream = new EventSource("/api/stream");
-  for (const kind of ["snapshot", "update"]) stream.addEventListener(kind, (event) => onData(kind, JSON.parse(event.data)));
-  stream.addEventListener("open", () => onState(true));
-  stream.addEventListener("error", () => {
-    onState(false);
-    // The browser gives up for good after a refusal; a restart of `make run` must still be found.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(onData, onState), 2000);
+  let stream = null;
+  let leaving = 0;
+  function open() {
+    stream = new EventSource("/api/stream");
+    for (const kind of ["snapshot", "update"]) stream.addEventListener(kind, (event) => onData(kind, JSON.parse(event.data)));
+    stream.addEventListener("open", () => onState(true));
+    stream.addEventListener("error", () => {
+      onState(false);
+      // The browser gives up for good after a refusal; a restart of `make run` must still be found.
+      if (stream?.readyState === EventSource.CLOSED) setTimeout(open, TRY_AGAIN_AFTER);
+    });
+  }
+  // A browser has six connections to a server, so forgotten tabs would keep this one from sending anything.
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(leaving);
+    if (document.hidden) leaving = setTimeout(() => { stream?.close(); stream = null; }, LEAVE_AFTER);
+    else if (!stream) open();
   });
+  open();
 }
