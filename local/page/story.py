@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.explain import TONES, Facts, Standing, Tone, next_step, standing, timeline, why
+from cli.explain import TONES, Facts, Standing, is_sent_once_more, next_step, standing, timeline, why
+from cli.output import Tone
 from local.watcher import DeadLetter
 from optus_sms.delivery import FAILURE_STATUSES, STATUS_RANK
 from optus_sms.dynamodb import Item
@@ -43,12 +44,7 @@ class Submission:
 def groups(facts: Facts) -> tuple[str, ...]:
     """Which of `GROUPS` a message counts in."""
     found = _GROUPS_OF.get(standing(facts), ())
-    return (*found, "in_flight") if found == ("unknown",) and _is_sent_again(facts) else found
-
-
-def _is_sent_again(facts: Facts) -> bool:
-    """Of an unknown outcome, whether its message waits in the queue (`resend`, once)."""
-    return facts.ledger.get("on_unknown") == "resend" and facts.ledger.get("unknown_outcomes") == 1
+    return (*found, "in_flight") if is_sent_once_more(facts) else found
 
 
 def message_view(facts: Facts, sent: Submission | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ READ_ELSEWHERE = {
     "POWERTOOLS_METRICS_NAMESPACE",
     "POWERTOOLS_LOG_LEVEL",
     "PYDANTIC_DISABLE_PLUGINS",
+    "AWS_CA_BUNDLE",
     "RES_OPTIONS",
 }
 # For local runs only: the template never sets it.

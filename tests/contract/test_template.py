@@ -962,7 +962,7 @@ def published() -> dict[str, set[str]]:
     """By service, the metrics that its function can publish: those that a module its app.py imports speaks of."""
     found = {}
     for app in sorted((ROOT / "functions").glob("*/app.py")):
-        modules = re.findall(r"^from optus_sms\.(\w+) import", app.read_text(), re.MULTILINE)
+        modules = re.findall(r"^\s*from optus_sms\.(\w+) import", app.read_text(), re.MULTILINE)
         code = "".join((PACKAGE / f"{module}.py").read_text() for module in modules if module != "observability")
         found[app.parent.name] = {Metric[name].value for name in re.findall(r"\bMetric\.([A-Z_]+)\b", code)}
     return found

@@ -182,7 +182,7 @@ def test_a_reply_learns_which_message_it_answers_when_that_becomes_known() -> No
     assert browser.look().replies["r0"]["key"] == "k0"
     life = board.life("k0")
     assert life is not None
-    assert any("the handset answered" in line["text"] for line in life["timeline"])
+    assert any("the handset replied" in line["text"] for line in life["timeline"])
 
 
 def test_of_a_message_that_is_not_there_there_is_no_life() -> None:
