@@ -93,12 +93,28 @@ class Outages:
         eventually(lambda: "paused_by" not in self.health and not self.is_paused, "not paused", SLOW)
 
     def all_arrive(self, keys: list[str]) -> None:
-        """Each is sent exactly once, becomes `received`, and none is a dead letter."""
+        """Each is sent exactly once and becomes `received`, and none is a dead letter."""
         for key in keys:
             eventually(lambda key=key: self.row(key).get("status") == "received", f"{key} arrives", SLOW)  # type: ignore[misc]
-        assert {key: len(self.gateway.taken(reference=key)) for key in keys} == dict.fromkeys(keys, 1)
+        assert self.times_sent(keys) == dict.fromkeys(keys, 1)
         assert {self.ledger(key)["state"] for key in keys} == {"ACCEPTED"}
         assert self.visible("DeadLetterQueueUrl") == 0
+
+    def times_sent(self, keys: list[str]) -> dict[str, int]:
+        return {key: len(self.gateway.taken(reference=key)) for key in keys}
+
+    def take_dead_letters(self, count: int) -> dict[str, str]:
+        """Waits for so many and deletes them: message_id and reason of each."""
+        sqs, url, reasons = self.stack.client("sqs"), self.stack.outputs["DeadLetterQueueUrl"], {}
+        eventually(lambda: self.visible("DeadLetterQueueUrl") == count, f"{count} dead letters", SLOW)
+        while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]).get(
+            "Messages"
+        ):
+            for letter in batch:
+                attributes = letter["MessageAttributes"]
+                reasons[attributes["message_id"]["StringValue"]] = attributes["reason"]["StringValue"]
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=letter["ReceiptHandle"])
+        return reasons
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         invocation = self.stack.functions[function].invoke(event)
@@ -142,6 +158,19 @@ def test_an_outage_shuts_the_queue_and_its_end_opens_it(outages: Outages) -> Non
     outages.gateway.clear_faults()
     eventually(lambda: not outages.is_paused, "resumed", SLOW)
     outages.all_arrive(keys)
+
+
+def test_what_is_on_the_wire_when_the_gateway_dies_is_unknown_and_never_sent_again(outages: Outages) -> None:
+    outages.gateway.set_faults(answer_delay_seconds=15.0)
+    on_the_wire = outages.queue(5)
+    eventually(lambda: all(outages.times_sent(on_the_wire).values()), "on the wire", SLOW)
+    outages.gateway.set_faults(down="refused", answer_delay_seconds=None)
+    waiting = outages.queue(20)
+    eventually(lambda: outages.is_paused, "paused", SLOW)
+    assert outages.take_dead_letters(5) == dict.fromkeys(on_the_wire, "unknown_outcome")
+    outages.gateway.clear_faults()
+    eventually(lambda: not outages.is_paused, "resumed", SLOW)
+    outages.all_arrive(on_the_wire + waiting)
 
 
 def test_refused_credentials_shut_the_queue_and_good_ones_open_it(outages: Outages) -> None:
@@ -231,6 +260,7 @@ def test_a_long_outage_with_hundreds_of_messages_costs_none_of_them(outages: Out
     """Down for what would be two hours of checks, messages coming in before and all through it."""
     outages.lines.clear()
     keys = outages.queue(50)
+    outages.all_arrive(keys)  # what is on the wire when it begins is unknown: the test of that is above
     outages.gateway.set_faults(down="refused")
     keys += outages.queue(100)
     eventually(lambda: outages.is_paused, "paused", SLOW)
