@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,15 @@ class NetworkBlockedError(Exception):
 
 @pytest.fixture(autouse=True)
 def _blocked_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unit tests have no network at all; the others reach this machine only."""
-    allow_loopback = "unit" not in request.path.relative_to(TESTS).parts[:1]
+    """Unit tests have no network at all; the others reach this machine only, as do the threads of a running stack."""
+    is_unit, test_thread = "unit" in request.path.relative_to(TESTS).parts[:1], threading.current_thread()
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
+    def may_reach_this_machine() -> bool:
+        return not is_unit or threading.current_thread() is not test_thread
+
     def check(sock: socket.socket, address: Any) -> None:
-        if sock.family == socket.AF_UNIX or (allow_loopback and _is_loopback(address[0])):
+        if sock.family == socket.AF_UNIX or (may_reach_this_machine() and _is_loopback(address[0])):
             return
         sock.close()  # whoever opened it may expect nothing but an OSError here, and leak it
         raise NetworkBlockedError(f"a {request.path.parent.name} test tried to connect to {address!r}")
@@ -70,7 +74,7 @@ def _blocked_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         return connect_ex(sock, address)
 
     def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
-        if not allow_loopback or not _resolves_here(host):
+        if not may_reach_this_machine() or not _resolves_here(host):
             raise socket.gaierror(socket.EAI_NONAME, f"no name lookups in tests: {host!r}")
         return getaddrinfo(host, *args, **kwargs)
 

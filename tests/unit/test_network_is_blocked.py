@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Callable
 
 import boto3
 import pytest
@@ -14,6 +16,33 @@ def test_no_connection_leaves_a_unit_test() -> None:
         sock.connect(("127.0.0.1", 9))
     with pytest.raises(OSError, match="no name lookups"):
         socket.create_connection(("localhost", 9))
+
+
+def in_another_thread(act: Callable[[], None]) -> BaseException | None:
+    """What it raised."""
+    raised: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            act()
+            raised.append(None)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return raised[0]
+
+
+def test_the_threads_of_a_stack_that_other_tests_use_go_on_during_a_unit_test() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as sock:
+        assert in_another_thread(lambda: sock.connect(server.getsockname())) is None
+
+
+def test_no_thread_reaches_another_machine() -> None:
+    with socket.socket() as sock:
+        assert "tried to connect" in str(in_another_thread(lambda: sock.connect(("192.0.2.1", 9))))
 
 
 def test_credentials_are_fake() -> None:
