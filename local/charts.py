@@ -17,6 +17,7 @@ PALETTE = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#1
 _LEFT, _RIGHT, _TOP = 42, 36, 34
 _LEGEND_LINE, _AXIS = 15, 18
 _LETTER_WIDTH = 6.4
+_MARGIN = 8.0  # left of the longest label
 
 Points = Sequence[tuple[float, float]]
 """Seconds since the start, and the value; in order of time."""
@@ -79,7 +80,7 @@ def _panel(panel: Panel, seconds: float) -> Iterator[str]:
 def _bars(panel: Panel, width: float, height: float) -> Iterator[str]:
     most = max([*panel.totals, 1.0])
     step = (height - _TOP - 10) / max(len(panel.totals), 1)
-    left = max(80.0, _LETTER_WIDTH * max((len(series.label) for series in panel.series), default=0))
+    left = max(80.0, _MARGIN + _LETTER_WIDTH * max((len(series.label) for series in panel.series), default=0))
     room = width - left - 6 - 56
     for index, (series, total) in enumerate(zip(panel.series, panel.totals, strict=True)):
         y = _TOP + 6 + index * step

@@ -14,12 +14,14 @@ PATH = Path(".local/endpoints.env")
 def variables(stack: LocalStack) -> dict[str, str]:
     """Every output of the template under its upper-snake name, the functions' variables, and who may call back.
 
-    A variable that differs between functions (such as their own name) is left out: it would be wrong for most.
+    A variable that differs between functions (such as their own name) is left out: it would be wrong for most. So is
+    AWS_CA_BUNDLE: the file is in the Lambda sandbox, and a shell that names it reaches nothing over TLS.
     """
     found = {
         **_common([function.config.environment for function in stack.functions.values()]),
         **stack.aws_environment(),
     }
+    found.pop("AWS_CA_BUNDLE", None)
     found |= {upper_snake(name): value for name, value in stack.outputs.items()}
     callback = stack.secret("CallbackSecret")
     found |= {"CALLBACK_USERNAME": callback["username"], "CALLBACK_PASSWORD": callback["password"]}

@@ -122,6 +122,7 @@ def test_the_endpoints_file_leads_a_shell_to_everything(tmp_path: Path) -> None:
         "CALLBACK_PASSWORD", "DEAD_LETTER_QUEUE_URL", "GATEWAY_BASE_URL", "MESSAGES_TABLE_NAME", "REPLY_CALLBACK_URL",
         "PAGE_URL", "SEND_LEDGER_TABLE_NAME", "SIMULATOR_URL", "AWS_REGION", "MAX_ATTEMPTS",
     } <= variables.keys()  # fmt: skip
+    assert "AWS_CA_BUNDLE" not in variables  # the file is on no machine but Lambda's
 
 
 def test_a_port_in_use_is_an_error_that_names_it_and_the_fix(tmp_path: Path) -> None:
