@@ -46,7 +46,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--queue-uncertain", is_flag=True, help="Of --file: also what may be on the queue after a kill.")
 @click.option("--dry-run", is_flag=True, help="Only check, and show parts, encoding and what would be queued.")
 @click.option("--follow", is_flag=True, help="Show what happens to it until its final status.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to --follow.")
+@click.option("--timeout", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds to --follow.")
 @click.option("--message-id", metavar="KEY", help="Your key; the same key is sent once. [default: a new one]")
 @click.option("--reference", help="Comes back with each status. [default: the message id]")
 @click.option("--mask", help="Registered sender name, at most 11 characters; nobody can reply.")
@@ -69,7 +69,7 @@ def send(
     queue_uncertain: bool,
     dry_run: bool,
     follow: bool,
-    timeout: float,
+    timeout: int,
     class_: str | None,
     **fields: Any,
 ) -> None:
@@ -103,7 +103,7 @@ def _from_stdin() -> str:
         raise CliError("The text on stdin is not UTF-8.", "Convert it: iconv -t UTF-8.", Exit.INVALID) from None
 
 
-def _queue(context: Context, ready: Ready, *, follow: bool, timeout: float) -> None:
+def _queue(context: Context, ready: Ready, *, follow: bool, timeout: int) -> None:
     sqs, url, key = context.target.sqs, context.url("OutboundQueueUrl"), ready.key
     queued_at = format_rfc3339(time.time())
     # The same command once more would make another key, and so another SMS.
@@ -227,7 +227,7 @@ def _report_file(
         out.note(f"To queue all of it once more, as new messages, remove {journal.path}.")
 
 
-def _follow(context: Context, key: str, queued_at: str, timeout: float) -> Exit:
+def _follow(context: Context, key: str, queued_at: str, timeout: int) -> Exit:
     """Print what happens as it happens, until the last word or the end of the time."""
     end = time.monotonic() + timeout
     told: set[tuple[str, str]] = set()
@@ -242,9 +242,7 @@ def _follow(context: Context, key: str, queued_at: str, timeout: float) -> Exit:
         if code is not Exit.ON_ITS_WAY and not is_sent_once_more(facts):
             return _ended(context, facts, code)
         if time.monotonic() >= end:
-            context.out.note(
-                f"Still {standing(facts)} after {timeout:.0f} s; `explain {key}` tells more later.", "unsure"
-            )
+            context.out.note(f"Still {standing(facts)} after {timeout} s; `explain {key}` tells more later.", "unsure")
             return _ended(context, facts, Exit.ON_ITS_WAY)
         time.sleep(_LOOK_EVERY_SECONDS)
 

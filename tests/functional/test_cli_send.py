@@ -157,7 +157,14 @@ def test_each_step_that_follow_prints_as_json_has_the_key(stack: DeployedStack) 
 
 @pytest.mark.parametrize(
     "options",
-    [("--dry-run", "--follow"), ("--skip-invalid",), ("--queue-uncertain",), ("--journal", "j"), ("--file", FILE)],
+    [
+        ("--dry-run", "--follow"),
+        ("--skip-invalid",),
+        ("--queue-uncertain",),
+        ("--journal", "j"),
+        ("--file", FILE),
+        ("--follow", "--timeout", "nan"),
+    ],
 )
 def test_options_of_send_that_make_no_sense_do_nothing(stack: DeployedStack, options: tuple[object, ...]) -> None:
     write_file(1)
