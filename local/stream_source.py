@@ -104,7 +104,7 @@ class StreamSource:
             self._changed.clear()
             try:
                 iterator, records = self._read(iterator or self._from_the_beginning())
-            except (BotoCoreError, ClientError) as error:
+            except (BotoCoreError, ClientError, KeyError) as error:  # KeyError: moto ended in the middle of its answer
                 records = []
                 if not self._stopping.is_set():
                     log.warning("a stream cannot be read: %s", error)

@@ -464,6 +464,18 @@ def test_a_line_of_a_batch_that_was_cut_and_taken_out_of_the_file_is_not_waited_
     assert (send_file()["held"], JOURNAL.exists()) == (0, True)
 
 
+@pytest.fixture
+def _heard_signals() -> Iterator[None]:
+    """As in a terminal, although whatever started the tests may have told them to ignore a signal."""
+    before = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_heard_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

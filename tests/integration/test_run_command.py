@@ -1,6 +1,7 @@
 """`python -m local` (`make run`) as a person starts it: a process of its own, signals, exit status, files."""
 
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -21,10 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
-    """A port that is free now, with its followers."""
+    """A port that is free now, with its followers; none that the system gives to connections meanwhile."""
     while True:
-        with listen("127.0.0.1", 0, "test") as first:
-            port = int(first.getsockname()[1])
+        port = random.randrange(10_000, 32_000)
         try:
             for offset in PORT_OF.values():
                 listen("127.0.0.1", port + offset, "test").close()
@@ -52,7 +52,9 @@ def running(folder: Path, **options: str) -> Iterator[subprocess.Popen[str]]:
     process: subprocess.Popen[str] = subprocess.Popen(**arguments(folder, **options))  # type: ignore[call-overload]
     with process:
         try:
-            eventually((folder / ".local/endpoints.env").exists, "the stack is up")
+            endpoints = folder / ".local/endpoints.env"
+            eventually(lambda: endpoints.exists() or process.poll() is not None, "the stack is up", 120)
+            assert process.poll() is None, process.communicate()[0]
             yield process
         finally:
             process.kill()
