@@ -39,15 +39,20 @@ def main() -> int:
     for remark in (result for result in results if isinstance(result, str)):
         print(remark)
     worse = worse_than(figures, baseline, TOLERANCE)
+    unknown = [figure.name for figure in figures if figure.name not in baseline]
     exceeded = [figure.name for figure in figures if not figure.holds]
     print(f"{time.monotonic() - started:.0f} s. Each ratio is the median of side-by-side passes on this machine.")
+    print(f"Over their limit: {', '.join(exceeded) or 'none'}.")
     if os.environ.get("SAVE"):
+        if exceeded:
+            print("Not saved: a baseline keeps the limits. Try again while the machine has nothing else to do.")
+            return 1
         BASELINE.write_text(json.dumps({figure.name: round(figure.value, 3) for figure in figures}, indent=2) + "\n")
         PICTURE.write_text(as_svg(charts, SUBTITLE), encoding="utf-8")
         print(f"Saved as {BASELINE.name} and {PICTURE.name}.")
         return 0
     print(f"Worse than the baseline by more than {TOLERANCE:.0%}: {'; '.join(worse) or 'nothing'}.")
-    print(f"Over their limit: {', '.join(exceeded) or 'none'}.")
+    print(f"Not in the baseline: {', '.join(unknown) or 'none'}.")
     return 1 if worse or exceeded else 0
 
 

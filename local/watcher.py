@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 
 from local.resources import local_client
 from local.stack import LocalStack
@@ -134,19 +134,19 @@ class Watcher:
             started = time.monotonic()
             try:
                 self._look()
-            except (BotoCoreError, ClientError):
-                if not self._stopping.is_set():  # moto's server ends before this thread does
-                    continue
+            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+                self._activity.set()  # if it has not ended, what was due is still there
             took_seconds = time.monotonic() - started
             pause_seconds = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_FOR_LOOK * took_seconds), LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
         """One request to each stream and queue, without the lock: whoever waits for it must not wait for moto."""
         for stream, apply in self._streams:
-            changes = stream.read()
-            with self._telling(bool(changes)):
-                for before, after in changes:
-                    apply(before, after)
+            records = stream.read()
+            with self._telling(bool(records)):
+                for record in records:
+                    if images := _images(record["dynamodb"]):
+                        apply(*images)
         letters, gone = self._dead_letters.look()
         events = self._events.take()
         with self._telling(bool(letters or events)):
@@ -197,11 +197,14 @@ class _Stream:
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
 
-    def read(self) -> list[tuple[Item, Item]]:
-        """The items before and after each new change, as many as one request gives."""
+    def read(self) -> list[dict[str, Any]]:
+        """The new changes, as many as one request gives."""
         answer = self._client.get_records(ShardIterator=self._iterator, Limit=1000)
+        if "NextShardIterator" not in answer:  # moto ended in the middle of it
+            raise IncompleteReadError(actual_bytes=0, expected_bytes=1)
         self._iterator = answer["NextShardIterator"]
-        return [images for record in answer["Records"] if (images := _images(record["dynamodb"]))]
+        records: list[dict[str, Any]] = answer["Records"]
+        return records
 
 
 def _images(change: Mapping[str, Any]) -> tuple[Item, Item] | None:
@@ -322,18 +325,21 @@ class _EventFeed:
         while not self._stopping:
             self.activity.wait()
             self.activity.clear()
-            with contextlib.suppress(BotoCoreError, ClientError):  # moto's server ends before this thread does
+            try:
                 while not self._stopping and self._empty():
                     self._heard()
+            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+                time.sleep(SHORTEST_PAUSE_SECONDS)
+                self.activity.set()  # if it has not ended, what was due is still there
 
     def _empty(self) -> bool:
         """Take the next few; whether there were any."""
         answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=SQS_MAX_BATCH)
         messages = answer.get("Messages", [])
         if messages:
-            self._found.extend(json.loads(message["Body"]) for message in messages)
             entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
             self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            self._found.extend(json.loads(message["Body"]) for message in messages)
         return bool(messages)
 
 

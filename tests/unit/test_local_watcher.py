@@ -206,6 +206,12 @@ class BusyTable:
     def get_records(self, **_: Any) -> dict[str, Any]:
         self.looks += 1
         item = {"pk": {"S": "msg#key"}, "id": {"S": "id"}}
+        if self.looks < 5:  # of each kind that tells nothing
+            raise EndpointConnectionError(endpoint_url="http://table")
+        if self.looks < 10:
+            return {"message": "cut"}
+        if self.looks < 15:
+            return {"NextShardIterator": "iterator", "Records": [{"dynamodb": {"OldImage": item}}]}
         records = [{"dynamodb": {"NewImage": item}}] if self.looks < MANY_LOOKS else []
         return {"NextShardIterator": "iterator", "Records": records}
 
@@ -218,7 +224,9 @@ class EmptyQueue(FakeFeed):
         return {"Attributes": {"QueueArn": "arn", **dict.fromkeys(counts, "0")}}
 
 
-def test_writes_without_end_hold_up_nobody_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_deletions_and_writes_without_end_hold_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     table, queue = BusyTable(), EmptyQueue()
     clients: dict[str, Any] = {"sqs": queue, "events": queue}
     monkeypatch.setattr(watcher, "local_client", lambda service, *_: clients.get(service, table))
