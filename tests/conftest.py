@@ -52,7 +52,7 @@ class NetworkBlockedError(Exception):
 
 @pytest.fixture(autouse=True)
 def _blocked_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unit tests have no network at all; the others reach this machine only, as do the threads of a running stack."""
+    """Unit tests have no network in their own thread; what else runs, such as a stack, reaches this machine only."""
     is_unit, test_thread = "unit" in request.path.relative_to(TESTS).parts[:1], threading.current_thread()
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 

@@ -16,12 +16,21 @@ class Client:
         self.page = page
         self.queries = 0
 
-    def scan(self, **_: object) -> dict[str, Any]:
+    def scan(self, **asked: object) -> dict[str, Any]:
+        assert asked == {"TableName": "table", "IndexName": "index", "Select": "COUNT", "Limit": 1}
         return self.page
 
     def query(self, **_: object) -> dict[str, Any]:
         self.queries += 1
         return {"Items": []}
+
+    def get_paginator(self, operation: str) -> Client:
+        assert operation == "query"
+        return self
+
+    def paginate(self, **_: object) -> list[dict[str, Any]]:
+        self.queries += 1
+        return [{"Count": 2}]
 
 
 @pytest.mark.parametrize(
@@ -38,3 +47,4 @@ def test_only_an_index_that_lists_nothing_is_left_alone(page: dict[str, Any], qu
     index = DueIndex(client, "table", "index", "kind", "pk")  # type: ignore[arg-type]
     assert list(index.due("SENDING", now=0, limit=100)) == []
     assert client.queries == queries
+    assert index.count("SENDING") == 2 * queries
