@@ -71,6 +71,14 @@ def worse_than(figures: Sequence[Figure], baseline: Mapping[str, float], toleran
     ]
 
 
+def new_baseline(figures: Sequence[Figure], baseline: Mapping[str, float]) -> dict[str, float]:
+    """What this run measured; a figure over its limit keeps what it had, if it had anything."""
+    measured = {
+        figure.name: round(figure.value, 3) if figure.holds else baseline.get(figure.name) for figure in figures
+    }
+    return {name: value for name, value in measured.items() if value is not None}
+
+
 def table(figures: Sequence[Figure], baseline: Mapping[str, float]) -> str:
     """The figures, lined up."""
     width = max(len(figure.name) for figure in figures)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 
 from benchmarks.picture import as_svg, as_text, chart
-from benchmarks.side_by_side import Arm, Figure, measure, ratio, table, worse_than
+from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, ratio, table, worse_than
 
 
 def test_each_pass_runs_every_arm_once_and_times_only_its_work() -> None:
@@ -41,6 +41,11 @@ def test_what_got_worse_is_named_with_how_much() -> None:
     figures = [Figure("one", 1.09), Figure("two", 1.5), Figure("new", 9.0), Figure("none", 0.0)]
     assert worse_than(figures, baseline, 0.1) == ["two: 1.50, was 1.00 (+50%)"]
     assert worse_than(figures, {}, 0.1) == []
+
+
+def test_a_new_baseline_takes_nothing_that_is_over_its_limit() -> None:
+    figures = [Figure("one", 1.2345, 1.3), Figure("two", 1.5, 1.4), Figure("three", 1.5, 1.4), Figure("free", 9.0)]
+    assert new_baseline(figures, {"two": 1.35, "gone": 1.0}) == {"one": 1.234, "two": 1.35, "free": 9.0}
 
 
 def test_a_count_that_was_none_and_is_some_now_is_worse() -> None:
