@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
+import jsonpath_ng.ext
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sqs.models import Queue
@@ -39,6 +40,8 @@ def serve(listening_fd: int) -> None:
     dispatcher = DomainDispatcherApplication(create_backend_app)
     # It lists moto's own folder to find out who answers a host, for every request: a fifth of moto's time.
     dispatcher.get_backend_for_host = cache(dispatcher.get_backend_for_host)
+    # It parses the same eight paths again for every event and target: a sixth.
+    jsonpath_ng.ext.parse = cache(jsonpath_ng.ext.parse)  # type: ignore[attr-defined]
     one_at_a_time = threading.Lock()
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -4,14 +4,16 @@ Nothing is polled. The stack says when a function was invoked (`LocalStack.on_ac
 streams read, so an idle stack stays idle and no change is missed. A table whose template has no stream gets one here.
 """
 
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 
 from local.resources import local_client
 from local.stack import LocalStack
@@ -91,20 +93,22 @@ class Watcher:
         self._activity = threading.Event()
         self._stopping = threading.Event()
         self._streams = [
-            _Stream(stack.endpoint_url, stack.outputs["SendLedgerTableName"], self._ledger_changed),
-            _Stream(stack.endpoint_url, stack.outputs["MessagesTableName"], self._message_changed),
+            (_Stream(stack.endpoint_url, stack.outputs["SendLedgerTableName"]), self._ledger_changed),
+            (_Stream(stack.endpoint_url, stack.outputs["MessagesTableName"]), self._message_changed),
         ]
         self._dead_letters = _DeadLetterQueue(stack.endpoint_url, stack.outputs["DeadLetterQueueUrl"])
-        self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"])
+        self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"], self._activity.set)
         self._thread = threading.Thread(target=self._watch, name="watcher")
-        stack.on_activity = self._activity.set
+        stack.on_activity = self._hear
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._events.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
+        self._events.stop()
         self._activity.set()
         self._thread.join()
 
@@ -117,6 +121,10 @@ class Watcher:
                     return reached(self.seen)
         return True
 
+    def _hear(self) -> None:
+        self._events.activity.set()
+        self._activity.set()
+
     def _watch(self) -> None:
         pause_seconds = SHORTEST_PAUSE_SECONDS
         while not self._stopping.is_set():
@@ -126,17 +134,22 @@ class Watcher:
             started = time.monotonic()
             try:
                 self._look()
-            except (BotoCoreError, ClientError):
-                if not self._stopping.is_set():  # moto's server ends before this thread does
-                    continue
+            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+                self._activity.set()  # if it has not ended, what was due is still there
             took_seconds = time.monotonic() - started
             pause_seconds = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_FOR_LOOK * took_seconds), LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
-        with self.changed:
-            changes = sum(stream.read() for stream in self._streams)
-            letters, gone = self._dead_letters.look()
-            events = self._events.new()
+        """One request to each stream and queue, without the lock: whoever waits for it must not wait for moto."""
+        for stream, apply in self._streams:
+            records = stream.read()
+            with self._telling(bool(records)):
+                for record in records:
+                    if images := _images(record["dynamodb"]):
+                        apply(*images)
+        letters, gone = self._dead_letters.look()
+        events = self._events.take()
+        with self._telling(bool(letters or events)):
             self.seen.dead_letters.extend(letters)
             self.seen.events.extend(events)
             for listener in self.listeners:
@@ -146,8 +159,15 @@ class Watcher:
                     listener.dead_letters_gone(gone)
                 for event in events:
                     listener.event(event)
-            if changes or letters or events:
+
+    @contextlib.contextmanager
+    def _telling(self, news: bool) -> Iterator[None]:
+        """The lock, and with news a word to those who wait, and another look: there may be more already."""
+        with self.changed:
+            yield
+            if news:
                 self.changed.notify_all()
+                self._activity.set()
 
     def _tell(self, change: Change) -> None:
         for listener in self.listeners:
@@ -169,27 +189,22 @@ class Watcher:
 class _Stream:
     """The changes of one table, oldest first."""
 
-    def __init__(self, endpoint_url: str, table_name: str, changed: Callable[[Item, Item], None]) -> None:
+    def __init__(self, endpoint_url: str, table_name: str) -> None:
         self._client = local_client("dynamodbstreams", endpoint_url)
-        self._changed = changed
         arn = _stream_arn(endpoint_url, table_name)
         (shard,) = self._client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         self._iterator = self._client.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
 
-    def read(self) -> int:
-        """Report what is new; how many changes that was."""
-        count = 0
-        while True:
-            answer = self._client.get_records(ShardIterator=self._iterator, Limit=1000)
-            self._iterator = answer["NextShardIterator"]
-            for record in answer["Records"]:
-                if images := _images(record["dynamodb"]):
-                    self._changed(*images)
-            count += len(answer["Records"])
-            if not answer["Records"]:
-                return count
+    def read(self) -> list[dict[str, Any]]:
+        """The new changes, as many as one request gives."""
+        answer = self._client.get_records(ShardIterator=self._iterator, Limit=1000)
+        if "NextShardIterator" not in answer:  # moto ended in the middle of it
+            raise IncompleteReadError(actual_bytes=0, expected_bytes=1)
+        self._iterator = answer["NextShardIterator"]
+        records: list[dict[str, Any]] = answer["Records"]
+        return records
 
 
 def _images(change: Mapping[str, Any]) -> tuple[Item, Item] | None:
@@ -272,9 +287,18 @@ class _DeadLetterQueue:
 
 
 class _EventFeed:
-    """What comes over the bus: a rule for all of our events with a queue as its target, as anybody could add one."""
+    """What comes over the bus: a rule for all of our events with a queue as its target, as anybody could add one.
 
-    def __init__(self, endpoint_url: str, bus_name: str) -> None:
+    A thread of its own empties the queue without a pause, because moto walks through all of it for each receive. It is
+    idle until ``activity`` is set, and calls ``heard`` when there is something to take.
+    """
+
+    def __init__(self, endpoint_url: str, bus_name: str, heard: Callable[[], None]) -> None:
+        self.activity = threading.Event()
+        self._heard = heard
+        self._stopping = False
+        self._found: deque[Item] = deque()
+        self._thread = threading.Thread(target=self._follow, name="events")
         self._sqs = local_client("sqs", endpoint_url)
         self._queue_url: str = self._sqs.create_queue(QueueName=f"{bus_name}-seen")["QueueUrl"]
         name = "QueueArn"
@@ -283,16 +307,40 @@ class _EventFeed:
         events.put_rule(Name="seen", EventBusName=bus_name, EventPattern=pattern)
         events.put_targets(Rule="seen", EventBusName=bus_name, Targets=[{"Id": "queue", "Arn": arn}])
 
-    def new(self) -> list[Item]:
-        """The events that have come since the last look."""
-        found: list[Item] = []
-        while messages := self._sqs.receive_message(
-            QueueUrl=self._queue_url, MaxNumberOfMessages=SQS_MAX_BATCH, WaitTimeSeconds=0
-        ).get("Messages", []):
-            found += [json.loads(message["Body"]) for message in messages]
+    def start(self) -> None:
+        """Follow until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no more; what is left in the queue stays there."""
+        self._stopping = True
+        self.activity.set()
+        self._thread.join()
+
+    def take(self) -> list[Item]:
+        """The events that have come since this was last asked."""
+        return [self._found.popleft() for _ in range(len(self._found))]
+
+    def _follow(self) -> None:
+        while not self._stopping:
+            self.activity.wait()
+            self.activity.clear()
+            try:
+                while not self._stopping and self._empty():
+                    self._heard()
+            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+                time.sleep(SHORTEST_PAUSE_SECONDS)
+                self.activity.set()  # if it has not ended, what was due is still there
+
+    def _empty(self) -> bool:
+        """Take the next few; whether there were any."""
+        answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=SQS_MAX_BATCH)
+        messages = answer.get("Messages", [])
+        if messages:
             entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
             self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        return found
+            self._found.extend(json.loads(message["Body"]) for message in messages)
+        return bool(messages)
 
 
 def _dead_letter(message: Mapping[str, Any]) -> DeadLetter:
