@@ -89,7 +89,7 @@ def test_hostile_text_is_text_both_ways(at_work: Page) -> None:
     assert bubble.locator(".words").text_content() == shown
     assert reply.locator(".words").text_content() == shown
     bubble.locator(".status").click()
-    at_work.locator("#timeline .life", has_text="the handset answered").wait_for()
+    at_work.locator("#timeline .life", has_text="the handset replied").wait_for()
     assert at_work.locator("main img, main script, #timeline img, #timeline script").count() == 0
     assert at_work.title() == "SMS at work"
 
@@ -201,7 +201,7 @@ def test_all_of_it_by_keyboard(at_work: Page) -> None:
     phone.locator(".bubble.out", has_text="Yes please").wait_for()
     tab_to(f".phone[aria-label='Handset {SCENARIOS['reply'].number}'] .status")
     keyboard.press("Enter")
-    at_work.locator("#timeline .life", has_text="the handset answered").wait_for()
+    at_work.locator("#timeline .life", has_text="the handset replied").wait_for()
     tab_to("[role=tab][aria-selected=true]")
     keyboard.press("ArrowLeft")
     assert at_work.evaluate("() => document.activeElement.id") == "tab-messages"
