@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ def _through_one(
                 progress(f"{done:,} of {most:,} {what} through one sandbox")
             following = event()
             fixed = _cpu(lambda: json.loads(json.dumps(_WORK)))
-            spent.append(_cpu(lambda following=following: handler(following, Context())) / fixed)  # type: ignore[misc]
+            spent.append(_cpu(partial(handler, following, Context())) / fixed)
             memory.append(int(_STATM.read_text().split()[1]) if _STATM.exists() else 1)
     tenth = len(spent) // 10
     level = _undisturbed(spent[-tenth:]) / _undisturbed(spent[:tenth])

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from local.gateway.server import GatewayConfig
-from local.stack import LOOPBACK_HOSTS, PORT_OF, Gateway
+from local.stack import LOOPBACK, LOOPBACK_HOSTS, PORT_OF, Gateway
 
 DEFAULT_PORT = 4600
-LOOPBACK = "127.0.0.1"
 
 
 class OptionError(Exception):

@@ -35,7 +35,8 @@ DEFAULT_SANDBOXES = 4
 """Sandboxes of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
 PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
 """What `StackConfig.port` is counted from."""
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = "127.0.0.1"
+LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 
 
@@ -63,7 +64,7 @@ class StackConfig:
 
     template_path: Path = TEMPLATE_PATH
     parameters: Mapping[str, str] = field(default_factory=dict)
-    bind: str = "127.0.0.1"
+    bind: str = LOOPBACK
     port: int = 0
     gateway: Gateway | None = None
     simulator: GatewayConfig = field(default_factory=GatewayConfig)
@@ -219,7 +220,7 @@ class LocalStack:
         if self.config.gateway is not None:
             self.gateway_url = self.config.gateway.base_url
             return
-        for part, host in (("gateway simulator", self.config.bind), ("simulator control", "127.0.0.1")):
+        for part, host in (("gateway simulator", self.config.bind), ("simulator control", LOOPBACK)):
             listen(host, self.port(part), part).close()  # for the error that names the port and the fix
         self.simulator = GatewaySimulator(
             replace(
@@ -426,7 +427,7 @@ def reachable_address(bind: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
         probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks which of our addresses would be used
         return str(probe.getsockname()[0])
-    return "127.0.0.1"
+    return LOOPBACK
 
 
 def _stop_process(process: subprocess.Popen[bytes]) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.function import Invocation
+from local.table_stream import Record, TableStream
 
 LOOK_EVERY_SECONDS = 1.0
 """Between two looks when nobody has said that something changed; Lambda looks four times a second."""
 PAUSE_BEFORE_RETRY_SECONDS = 0.5
 
-Record = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +74,7 @@ class StreamSource:
     ) -> None:
         self.config = config
         self._invoke = invoke
-        self._streams = streams
+        self._stream = TableStream(streams, config.stream_arn)
         self._sqs = sqs
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -99,12 +99,11 @@ class StreamSource:
             self._thread.join()
 
     def _run(self) -> None:
-        iterator = None
         while not self._stopping.is_set():
             self._changed.clear()
             try:
-                iterator, records = self._read(iterator or self._from_the_beginning())
-            except (BotoCoreError, ClientError, KeyError) as error:  # KeyError: moto ended in the middle of its answer
+                records = [lambda_record(record, self.config.stream_arn) for record in self._stream.read()]
+            except (BotoCoreError, ClientError) as error:
                 records = []
                 if not self._stopping.is_set():
                     log.warning("a stream cannot be read: %s", error)
@@ -113,20 +112,6 @@ class StreamSource:
                 self._deliver(wanted[start : start + self.config.batch_size])
             if not records:
                 self._changed.wait(LOOK_EVERY_SECONDS)
-
-    def _from_the_beginning(self) -> str:
-        description = self._streams.describe_stream(StreamArn=self.config.stream_arn)["StreamDescription"]
-        (shard,) = description["Shards"]  # moto has one for each table
-        iterator: str = self._streams.get_shard_iterator(
-            StreamArn=self.config.stream_arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        return iterator
-
-    def _read(self, iterator: str) -> tuple[str, list[Record]]:
-        answer = self._streams.get_records(ShardIterator=iterator, Limit=1000)
-        records = [lambda_record(record, self.config.stream_arn) for record in answer["Records"]]
-        # moto keeps every iterator for ever, so the one of an empty look is used again.
-        return (answer["NextShardIterator"] if records else iterator), records
 
     def _deliver(self, records: list[Record], tries: int = 0) -> None:
         """Until all are done, given up, or the stack stops."""

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from local.resources import local_client
 from local.stack import LocalStack
+from local.table_stream import TableStream
 from optus_sms.dynamodb import unmarshal
 
 SHORTEST_PAUSE_SECONDS = 0.05
@@ -93,8 +94,8 @@ class Watcher:
         self._activity = threading.Event()
         self._stopping = threading.Event()
         self._streams = [
-            (_Stream(stack.endpoint_url, stack.outputs["SendLedgerTableName"]), self._ledger_changed),
-            (_Stream(stack.endpoint_url, stack.outputs["MessagesTableName"]), self._message_changed),
+            (_stream(stack.endpoint_url, stack.outputs["SendLedgerTableName"]), self._ledger_changed),
+            (_stream(stack.endpoint_url, stack.outputs["MessagesTableName"]), self._message_changed),
         ]
         self._dead_letters = _DeadLetterQueue(stack.endpoint_url, stack.outputs["DeadLetterQueueUrl"])
         self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"], self._activity.set)
@@ -186,27 +187,6 @@ class Watcher:
         self._tell(("message", after["id"], before, after))
 
 
-class _Stream:
-    """The changes of one table, oldest first."""
-
-    def __init__(self, endpoint_url: str, table_name: str) -> None:
-        self._client = local_client("dynamodbstreams", endpoint_url)
-        arn = _stream_arn(endpoint_url, table_name)
-        (shard,) = self._client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-        self._iterator = self._client.get_shard_iterator(
-            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-
-    def read(self) -> list[dict[str, Any]]:
-        """The new changes, as many as one request gives."""
-        answer = self._client.get_records(ShardIterator=self._iterator, Limit=1000)
-        if "NextShardIterator" not in answer:  # moto ended in the middle of it
-            raise IncompleteReadError(actual_bytes=0, expected_bytes=1)
-        self._iterator = answer["NextShardIterator"]
-        records: list[dict[str, Any]] = answer["Records"]
-        return records
-
-
 def _images(change: Mapping[str, Any]) -> tuple[Item, Item] | None:
     """The item before and after; None for a deletion, and for an item with something in it that we never store."""
     if "NewImage" not in change:
@@ -217,13 +197,13 @@ def _images(change: Mapping[str, Any]) -> tuple[Item, Item] | None:
         return None
 
 
-def _stream_arn(endpoint_url: str, table_name: str) -> str:
+def _stream(endpoint_url: str, table_name: str) -> TableStream:
     dynamodb = local_client("dynamodb", endpoint_url)
     table = dynamodb.describe_table(TableName=table_name)["Table"]
     if "LatestStreamArn" not in table:
         specification = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
         table = dynamodb.update_table(TableName=table_name, StreamSpecification=specification)["TableDescription"]
-    return str(table["LatestStreamArn"])
+    return TableStream(local_client("dynamodbstreams", endpoint_url), table["LatestStreamArn"])
 
 
 class _DeadLetterQueue:
@@ -296,7 +276,7 @@ class _EventFeed:
     def __init__(self, endpoint_url: str, bus_name: str, heard: Callable[[], None]) -> None:
         self.activity = threading.Event()
         self._heard = heard
-        self._stopping = False
+        self._stopping = threading.Event()
         self._found: deque[Item] = deque()
         self._thread = threading.Thread(target=self._follow, name="events")
         self._sqs = local_client("sqs", endpoint_url)
@@ -313,7 +293,7 @@ class _EventFeed:
 
     def stop(self) -> None:
         """Follow no more; what is left in the queue stays there."""
-        self._stopping = True
+        self._stopping.set()
         self.activity.set()
         self._thread.join()
 
@@ -322,14 +302,14 @@ class _EventFeed:
         return [self._found.popleft() for _ in range(len(self._found))]
 
     def _follow(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self.activity.wait()
             self.activity.clear()
             try:
-                while not self._stopping and self._empty():
+                while not self._stopping.is_set() and self._empty():
                     self._heard()
             except (BotoCoreError, ClientError):  # moto's server ends before this thread does
-                time.sleep(SHORTEST_PAUSE_SECONDS)
+                self._stopping.wait(SHORTEST_PAUSE_SECONDS)
                 self.activity.set()  # if it has not ended, what was due is still there
 
     def _empty(self) -> bool:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from cli.explain import Facts
 from local.page.story import GROUPS, Submission, groups, letter_view, life_of, message_view, reply_view
 from local.watcher import Change, DeadLetter
-from local.watcher import Item as Seen
 from optus_sms.dynamodb import Item
 
 MESSAGES_AT_FIRST: Final = 5000
@@ -106,7 +105,7 @@ class Board:
                 self._letters.pop(sqs_id, None)
             self._letters_changed = self._advance()
 
-    def event(self, event: Seen) -> None:
+    def event(self, event: Mapping[str, Any]) -> None:
         """See `local.watcher.Listener`."""
         with self._changed:
             self._events_seen += 1

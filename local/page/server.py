@@ -29,7 +29,7 @@ from local.page.board import Board
 from local.page.gauge import Gauge
 from local.page.guard import refusal
 from local.page.story import Submission
-from local.stack import listen
+from local.stack import LOOPBACK, listen
 from optus_sms.errors import InvalidMessageError
 from optus_sms.messages import choose_key, parse_message
 from optus_sms.times import format_rfc3339
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from local.stack import LocalStack
     from local.watcher import Watcher
 
-LOOPBACK: Final = "127.0.0.1"
 PORT: Final = "phone page"
 UPDATE_EVERY_SECONDS: Final = 0.1
 """What changes meanwhile goes out as one update."""

@@ -1,0 +1,34 @@
+"""The stream of one table, as moto has it: one shard for each table, read from its beginning."""
+
+from typing import Any
+
+from botocore.exceptions import IncompleteReadError
+
+Record = dict[str, Any]
+
+
+class TableStream:
+    """The changes of a table, oldest first. `client`: of DynamoDB's streams."""
+
+    def __init__(self, client: Any, arn: str) -> None:
+        self._client, self._arn = client, arn
+        self._iterator: str | None = None
+
+    def read(self) -> list[Record]:
+        """The new changes, as many as one request gives. Raises botocore's errors."""
+        try:
+            iterator = self._iterator or self._from_the_beginning()
+            answer = self._client.get_records(ShardIterator=iterator, Limit=1000)
+            records: list[Record] = answer["Records"]
+            # moto keeps every iterator for ever, so the one of an empty look is used again.
+            self._iterator = answer["NextShardIterator"] if records else iterator
+        except KeyError:  # moto ended in the middle of its answer
+            raise IncompleteReadError(actual_bytes=0, expected_bytes=1) from None
+        return records
+
+    def _from_the_beginning(self) -> str:
+        (shard,) = self._client.describe_stream(StreamArn=self._arn)["StreamDescription"]["Shards"]
+        iterator: str = self._client.get_shard_iterator(
+            StreamArn=self._arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        return iterator
