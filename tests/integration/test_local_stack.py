@@ -3,8 +3,8 @@
 import base64
 import json
 import os
-import threading
-from collections.abc import Iterator
+import subprocess
+import sys
 from typing import Any
 from uuid import uuid4
 
@@ -187,15 +187,43 @@ def test_the_examples_and_the_event_files_are_the_same() -> None:
     assert {sent.file for sent in example_messages(with_simulator=True)} == files - not_shown
 
 
-@pytest.fixture
-def threads_before() -> Iterator[None]:
-    """Fails if the test leaves a thread behind, but for a moment: a last answer may be on its way."""
-    before = set(threading.enumerate())
-    yield
-    eventually(lambda: set(threading.enumerate()) <= before, "every thread has ended")
+USED = """
+with LocalStack() as stack:
+    stack.client("sqs").send_message(
+        QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody='{"destination": "+61491570006", "content": "Hello"}'
+    )
+"""
+NOT_STARTED = """
+with listen("127.0.0.1", 0, "test") as taken, contextlib.suppress(StackError):
+    with LocalStack(StackConfig(port=taken.getsockname()[1])):
+        raise AssertionError("started on a port in use")
+"""
+THREADS_AFTER = """
+import contextlib, threading, time
+from local.stack import LocalStack, StackConfig, StackError, listen
+{code}
+end = time.monotonic() + 20  # a last answer may be on its way
+while threading.active_count() > 1 and time.monotonic() < end:
+    time.sleep(0.02)
+print([thread.name for thread in threading.enumerate()])
+"""
 
 
-@pytest.mark.usefixtures("threads_before")
+@pytest.mark.parametrize("code", [USED, NOT_STARTED], ids=["used", "not started"])
+def test_no_thread_is_left_when_it_ends(code: str) -> None:
+    """In a process of its own: in this one are the threads of the stack that other tests use."""
+    run = subprocess.run(
+        [sys.executable, "-c", THREADS_AFTER.format(code=code)],
+        cwd=TEMPLATE_PATH.parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert run.stdout == "['MainThread']\n", run.stderr
+
+
 def test_nothing_is_left_when_it_ends() -> None:
     others = descendants(os.getpid())
     with LocalStack() as stack:
@@ -210,7 +238,6 @@ def test_nothing_is_left_when_it_ends() -> None:
             requests.get(url, timeout=5)
 
 
-@pytest.mark.usefixtures("threads_before")
 def test_a_port_in_use_is_named_with_the_fix() -> None:
     with listen("127.0.0.1", 0, "test") as taken:
         port = taken.getsockname()[1]
