@@ -18,10 +18,11 @@ from local import endpoints, sam_local
 from local.crowd import run_many
 from local.display import Display
 from local.examples import run_examples
+from local.gateway.config import LOOPBACK
 from local.options import OptionError, Options, read_options
 from local.page.server import PhonePage
 from local.resources import ResourceError
-from local.stack import LOOPBACK, LocalStack, StackConfig, StackError
+from local.stack import LocalStack, StackConfig, StackError
 from local.template import TemplateError
 from local.watcher import Watcher
 

@@ -21,7 +21,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from local.callback_api import CallbackApi, api_config
 from local.event_source import EventSource, EventSourceConfig
 from local.function import Function, FunctionConfig, Invocation, LogSink
-from local.gateway.server import GatewayConfig, GatewaySimulator
+from local.gateway.config import LOOPBACK, GatewayConfig
+from local.gateway.server import GatewaySimulator
 from local.mapping_switch import MappingSwitch
 from local.metrics import MetricRecorder
 from local.resources import Attributes, Creator, create_resources, local_client
@@ -35,7 +36,6 @@ DEFAULT_SANDBOXES = 4
 """Sandboxes of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
 PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
 """What `StackConfig.port` is counted from."""
-LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 

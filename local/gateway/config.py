@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class GatewayConfig:
@@ -15,7 +17,7 @@ class GatewayConfig:
 
     application: str = "simulator"
     password: str = "simulator-password"
-    bind: str = "127.0.0.1"
+    bind: str = LOOPBACK
     port: int = 0
     control_port: int = 0
     status_callback_url: str | None = None

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from local.gateway.config import LOOPBACK
 from local.gateway.engine import json_response
 from local.gateway.http_server import Request, Response
 from local.gateway.scenarios import SCENARIOS
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 CONTROL_PATH = "/control"
 DEFAULT_LIMIT = 1000
-_LOCAL_HOSTS = ("127.0.0.1", "localhost")
+_LOCAL_HOSTS = (LOOPBACK, "localhost")
 _REPLY_FIELDS = ("source", "content", "destination", "operator", "reply_to", "reference", "encoding")
 _STATUS_FIELDS = ("id", "status", "detail", "reference")
 

@@ -9,14 +9,12 @@ import secrets
 import threading
 from typing import Any, Self
 
-from local.gateway.config import GatewayConfig
+from local.gateway.config import LOOPBACK, GatewayConfig
 from local.gateway.control import CONTROL_PATH, Control
 from local.gateway.engine import BASE_PATH, SERVICES_PATH, Engine
 from local.gateway.http_server import Listener
 
 __all__ = ["GatewayConfig", "GatewaySimulator"]
-
-LOOPBACK = "127.0.0.1"
 
 
 class GatewaySimulator:

@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.target import local_target
 from local import endpoints
+from local.gateway.config import LOOPBACK
 from local.gateway.engine import json_response
 from local.gateway.http_server import Listener, Request, Response
 from local.gateway.scenarios import SCENARIOS
@@ -29,7 +30,7 @@ from local.page.board import Board
 from local.page.gauge import Gauge
 from local.page.guard import refusal
 from local.page.story import Submission
-from local.stack import LOOPBACK, listen
+from local.stack import listen
 from optus_sms.errors import InvalidMessageError
 from optus_sms.messages import choose_key, parse_message
 from optus_sms.times import format_rfc3339
