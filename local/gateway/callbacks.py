@@ -1,7 +1,8 @@
 """Sends one callback: where to, with which credentials, and what came back.
 
-research/gateway.md 4.2: POST, application/json; the only authentication is `user:password@` in the configured URL, sent
-as a Basic header. Whether it is sent at once or after a 401 is not documented, so both can be chosen.
+The REST v2 page (README.md, "Sources"): POST, application/json; the only authentication is `user:password@` in the
+configured URL, sent as a Basic header. Whether it is sent at once or after a 401 is not documented, so both can be
+chosen.
 """
 
 import base64

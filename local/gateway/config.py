@@ -12,7 +12,7 @@ class GatewayConfig:
 
     `seed=None` takes a random one (`GatewaySimulator.seed` tells it). Port 0 takes a free port. Callback URLs may hold
     `user:password@`, URL-encoded, as in the platform's own portal; None sends no callbacks of that kind.
-    The platform itself retries a callback every 60 s, up to 50 times (research/gateway.md 4.2).
+    The platform itself retries a callback every 60 s, up to 50 times (the carrier retry page).
     """
 
     application: str = "simulator"

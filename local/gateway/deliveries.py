@@ -72,14 +72,14 @@ class Deliveries:
             self._scheduler.after(0, partial(self._try, message, callback))
 
     def status_body(self, message: Message, status: str) -> dict[str, Any]:
-        """StatusCallback; which key holds the id is contradictory (research/gateway.md 4.1), hence the setting."""
+        """StatusCallback; the two REST v2 documents name the id differently, hence the setting."""
         id_key: str = self._config.id_key
         if message.scenario is not None and SCENARIOS[message.scenario].callbacks is Callbacks.OTHER_ID_KEY:
             id_key = "id" if id_key == "message_id" else "message_id"
         return {id_key: message.id, "status": status, "detail": f"simulated {status}", **self.reference_of(message)}
 
     def reply_fields(self, message: Message, reply: Reply) -> dict[str, Any]:
-        """ReplyCallback without its id (research/gateway.md 5): `reference` comes only together with `reply_to`."""
+        """ReplyCallback without its id (the REST v2 page): `reference` comes only together with `reply_to`."""
         fields = {
             "source": message.fields["destination"],
             "destination": message.fields.get("source", self._config.source),
@@ -145,6 +145,6 @@ class Deliveries:
             self._arrived(message, "frozen")
 
     def _arrived(self, message: Message, status: str) -> None:
-        """A reply's own status says whether the customer has it (research/gateway.md 5)."""
+        """A reply's own status says whether the customer has it (the delivery receipts page)."""
         if message.direction == "MO" and message.status != "sent":
             self._records.reached(message, status)

@@ -1,6 +1,6 @@
 """The gateway's side of the API: each request in, its answer out, and what follows from it.
 
-Paths, answers and their sources: gateway-rest-v2.txt and research/gateway.md 1 to 3.
+Paths, answers and their sources: gateway-rest-v2.txt and the others in README.md, "Sources".
 """
 
 import hmac
@@ -140,7 +140,7 @@ class Engine:
             return SCENARIOS["received"]
 
     def _begin(self, message: Message, scenario: Scenario, submission: Submission) -> None:
-        """What happens to the message from here; a scheduled one waits as queued (research/gateway.md 6)."""
+        """What happens to the message from here; a scheduled one waits as queued, we assume."""
         config, scenario = self._config, self.switches.current.telling(scenario)
         random = self.records.random_for(message)
         steps = steps_for(scenario, random, config.status_step_seconds, config.late_seconds)

@@ -1,7 +1,7 @@
 """Error bodies of the gateway.
 
 Shape: gateway-rest-v2.txt, "API Error Response" (`message`, `statusCode`, `error`, all required). The words are those
-of research/gateway.md 1.4; which of the two text fields carries them is not documented, here it is `error`.
+of the REST v2 page; which of the two text fields carries them is not documented, here it is `error`.
 Both texts keep to the specification's alphabet: letters, digits, space, `-` and `_`.
 """
 

@@ -38,7 +38,7 @@ class Message:
     revision: int = 0
 
     def details(self, echo_reference: bool) -> dict[str, Any]:
-        """MessageDetails (research/gateway.md 2): reference and encoding only if the record has them."""
+        """MessageDetails (the REST v2 page): reference and encoding only if the record has them."""
         names = ["source", "destination", "content", "encoding", *(["reference"] if echo_reference else [])]
         known = {name: self.fields[name] for name in names if name in self.fields}
         return {"id": self.id, "direction": self.direction, **known, "status": self.status}

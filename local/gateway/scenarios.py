@@ -14,7 +14,7 @@ from random import Random
 from local.gateway.errors import error_body
 
 FICTITIOUS_NUMBER = "+61491570006"
-# The documented happy path (research/gateway.md 6).
+# The documented happy path (the delivery receipts page).
 DELIVERED = ("queued", "sent", "submitted", "received")
 
 

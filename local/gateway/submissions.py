@@ -1,7 +1,7 @@
 """Reads a `POST /messages` body as the gateway would: strict where the documentation is, lenient everywhere else.
 
-Rules: gateway-rest-v2.txt, SingleMessage; research/gateway.md 1.1 and 1.4. Unknown fields are ignored, numbers may have
-any length, the longest of the published limits counts.
+Rules: gateway-rest-v2.txt, SingleMessage, and the errors of the REST v2 page. Unknown fields are ignored, numbers may
+have any length, the longest of the published limits counts.
 """
 
 import json
