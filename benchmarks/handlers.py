@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import os
 import time
@@ -18,6 +17,7 @@ from botocore.awsrequest import AWSResponse
 
 from benchmarks.servers import CALLBACK_SECRET, Servers, aws_answer
 from local.template import ACCOUNT_ID, REGION, Resource, load_template
+from tests.support.apps import load_app
 from tests.support.builders import api_event, basic, message_body, sqs_event, sqs_record
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -63,12 +63,7 @@ def load(servers: Servers, function: str, **changes: str) -> ModuleType:
         del os.environ[name]
     os.environ |= environment(servers, function, **changes)
     path = _ROOT / load_template().resources[function].properties["Code"]["S3Key"] / "app.py"
-    spec = importlib.util.spec_from_file_location(f"{function}_{uuid4().hex}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_app(path)
 
 
 def batch(size: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _results(servers: Servers, *, quick: bool) -> Iterator[Figure | Chart | str]
     yield from sending.calls(servers, progress=_progress)
     yield from receiving.calls(servers, progress=_progress)
     yield from scale(servers, most=1_000 if quick else 10_000, progress=_progress)
-    yield from cold_starts(servers, passes=3 if quick else 15, throttled_passes=0 if quick else 5, progress=_progress)
+    yield from cold_starts(servers, passes=3 if quick else 15, throttled_passes=0 if quick else 9, progress=_progress)
 
 
 def _progress(what: str) -> None:

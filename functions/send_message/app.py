@@ -12,6 +12,7 @@ from optus_sms.gateway import Gateway
 from optus_sms.ledger import DynamoLedger
 from optus_sms.message_store import DynamoMessageStore
 from optus_sms.observability import logger, publish
+from optus_sms.one_cpu import on_one_cpu
 from optus_sms.pacing import Pacer
 from optus_sms.queues import SqsQueues
 from optus_sms.sending import QueueRecord, Sender
@@ -57,6 +58,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         return {"batchItemFailures": []}
     service = sender()
     deadline = service.clock.now() + context.get_remaining_time_in_millis() / 1000
-    result = service.send_batch([QueueRecord.from_event(record) for record in records], deadline=deadline)
+    with on_one_cpu():
+        result = service.send_batch([QueueRecord.from_event(record) for record in records], deadline=deadline)
     publish(result.measurements)
     return {"batchItemFailures": [{"itemIdentifier": failure} for failure in result.failures]}

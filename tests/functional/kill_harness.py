@@ -6,7 +6,6 @@ machine's plus a shift that the test moves on, so that nobody waits for a lease 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import time
@@ -14,13 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
 from optus_sms import transport
 from optus_sms.ledger import DynamoLedger
 from optus_sms.message_store import DynamoMessageStore
 from optus_sms.times import Clock
+from tests.support.apps import load_app
 from tests.support.fakes import FakeLambdaContext
 
 HANDLER: Final = Path(__file__).parents[2] / "functions" / "send_message" / "app.py"
@@ -85,16 +85,7 @@ def _handle(event: dict[str, Any]) -> bool:
     return not answer["batchItemFailures"]
 
 
-def _import_app() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("send_message_app", HANDLER)
-    assert specification is not None
-    assert specification.loader is not None
-    app = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(app)
-    return app
-
-
-app = _import_app()  # once, in the process that all others are forked from
+app = load_app(HANDLER)  # once, in the process that all others are forked from
 
 
 def _prepare(invocation: Invocation, shift: Shift) -> None:

@@ -7,14 +7,12 @@ them can be made to fail.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
 import boto3
@@ -26,6 +24,7 @@ from optus_sms import clients, observability
 from optus_sms.dynamodb import Item, unmarshal
 from optus_sms.ledger import DynamoLedger
 from optus_sms.message_store import HANDSET_INDEX, DynamoMessageStore
+from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, default_template
 from tests.support.builders import CALLBACK_PASSWORD, basic
 from tests.support.fakes import FakeClock, FakeLambdaContext
@@ -103,7 +102,7 @@ class CallbackStack:
         os.environ.update(self._environment)
         forget_sandbox()
         clients._session().events.register("before-call", self._on_call)
-        self._app = _load_handler()
+        self._app = load_app(HANDLER)
         self._app.Clock = lambda: self.clock.clock  # type: ignore[attr-defined]
         self._app.receiver()
 
@@ -232,12 +231,3 @@ def _environment(template: Template, attributes: Attributes) -> dict[str, str]:
     function: Resource = template.resources["ReceiveCallbackFunction"]
     resolved: dict[str, str] = template.resolve(function.properties["Environment"]["Variables"], attributes)
     return resolved
-
-
-def _load_handler() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("receive_callback_app", HANDLER)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module

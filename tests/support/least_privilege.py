@@ -7,7 +7,6 @@ the template's with `Resource: "*"`. Which resources an action is allowed on is 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -30,6 +29,7 @@ from moto.iam.access_control import IAMRequest
 from local.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
 from optus_sms import clients, observability
+from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, REGION, default_template
 from tests.support.builders import ACCOUNT, CALLBACK_PASSWORD
 from tests.support.fakes import FakeLambdaContext
@@ -119,7 +119,7 @@ class Account:
         try:
             with enable_iam_authentication() if enforced else contextlib.nullcontext():
                 clients._session().events.register("after-call", self._on_answer)
-                yield Sandbox(self, logical_id, _load_handler(resource))
+                yield Sandbox(self, logical_id, load_app(ROOT / resource.properties["Code"]["S3Key"] / "app.py"))
         finally:
             _restore_environment(before)
             forget_sandbox()
@@ -200,16 +200,6 @@ def _create_mapping(owner: boto3.Session) -> str:
         Code={"ZipFile": b"never run"},
     )
     return owner.client("lambda").create_event_source_mapping(EventSourceArn=arn, FunctionName="sender")["UUID"]
-
-
-def _load_handler(function: Resource) -> ModuleType:
-    path = ROOT / function.properties["Code"]["S3Key"] / "app.py"
-    specification = importlib.util.spec_from_file_location(f"{path.parent.name}_app", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def _restore_environment(environment: Mapping[str, str]) -> None:

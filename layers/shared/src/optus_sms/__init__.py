@@ -5,7 +5,7 @@ this table and enforces it):
 
 ==================  ======================================================================================
 pure                errors, times, segments, delivery, messages, callbacks, events
-process-wide        settings, observability, clients, dynamodb
+process-wide        settings, observability, one_cpu, clients, dynamodb
 one system each     credentials, transport, gateway, ledger, message_store, queues, event_bus
 the health check    health_store, valve, traffic
 use cases           breaker, pacing, settling, sending, receiving, health, contract, reconciling, publishing

@@ -1,0 +1,18 @@
+"""The functions' own `app.py`: each load is a sandbox of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from uuid import uuid4
+
+
+def load_app(path: Path) -> ModuleType:
+    """A fresh copy of a function's module."""
+    specification = importlib.util.spec_from_file_location(f"{path.parent.name}_{uuid4().hex}", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

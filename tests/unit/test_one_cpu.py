@@ -1,0 +1,139 @@
+"""One CPU for the threads of a batch: them only, only meanwhile, and nothing lost where the system refuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from optus_sms.one_cpu import on_one_cpu
+from optus_sms.sending import BatchResult, QueueRecord
+from optus_sms.times import Clock
+from tests.support.apps import load_app
+from tests.support.builders import message_body, sqs_event, sqs_record
+from tests.support.fakes import FakeLambdaContext
+
+HANDLER = Path(__file__).parents[2] / "functions" / "send_message" / "app.py"
+REFUSED = PermissionError(1, "Operation not permitted")
+
+
+def cpus_of_a_new_thread() -> set[int]:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(os.sched_getaffinity, 0).result()
+
+
+@pytest.fixture
+def all_cpus() -> Iterator[set[int]]:
+    """What this thread may use; it may use them again whatever a test does."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets a thread choose its CPUs")
+    before, allow = os.sched_getaffinity(0), os.sched_setaffinity  # a test may have replaced it by the end
+    yield before
+    allow(0, before)
+
+
+@pytest.fixture
+def two_cpus(all_cpus: set[int]) -> set[int]:
+    if len(all_cpus) < 2:
+        pytest.skip("this machine has one CPU")
+    return all_cpus
+
+
+def test_this_thread_and_those_it_starts_share_one(two_cpus: set[int]) -> None:
+    with on_one_cpu():
+        here, there = os.sched_getaffinity(0), cpus_of_a_new_thread()
+    assert len(here) == 1
+    assert here == there
+    assert here < two_cpus
+
+
+def test_afterwards_all_again(two_cpus: set[int]) -> None:
+    with on_one_cpu():
+        pass
+    assert os.sched_getaffinity(0) == cpus_of_a_new_thread() == two_cpus
+
+
+def test_after_an_error_all_again(two_cpus: set[int]) -> None:
+    with pytest.raises(ValueError, match="the batch failed"), on_one_cpu():
+        raise ValueError("the batch failed")
+    assert os.sched_getaffinity(0) == two_cpus
+
+
+def test_a_thread_that_runs_already_keeps_its_own(two_cpus: set[int]) -> None:
+    asked, seen = threading.Event(), list[set[int]]()
+
+    def look() -> None:
+        asked.wait()
+        seen.append(os.sched_getaffinity(0))
+
+    other = threading.Thread(target=look)
+    other.start()
+    with on_one_cpu():
+        asked.set()
+        other.join()
+    assert seen == [two_cpus]
+
+
+def test_what_was_narrowed_before_stays_narrow(two_cpus: set[int]) -> None:
+    narrow = {min(two_cpus)}
+    os.sched_setaffinity(0, narrow)
+    with on_one_cpu():
+        assert os.sched_getaffinity(0) == narrow
+    assert os.sched_getaffinity(0) == narrow
+
+
+@pytest.mark.parametrize("process", range(4))
+def test_processes_side_by_side_spread(all_cpus: set[int], monkeypatch: pytest.MonkeyPatch, process: int) -> None:
+    chosen: list[set[int]] = []
+    monkeypatch.setattr(os, "getpid", lambda: process)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _thread: {2, 5, 7})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _thread, cpus: chosen.append(set(cpus)))
+    with on_one_cpu():
+        pass
+    assert chosen == [{(2, 5, 7, 2)[process]}, {2, 5, 7}]
+
+
+@pytest.mark.parametrize("refused", ["sched_getaffinity", "sched_setaffinity"])
+def test_where_the_system_refuses_the_work_is_done(
+    all_cpus: set[int], monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise REFUSED
+
+    monkeypatch.setattr(os, refused, refuse)
+    done = []
+    with on_one_cpu():
+        done.append("the batch")
+    assert done == ["the batch"]
+
+
+def test_where_the_system_knows_no_such_thing_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    for name in ("sched_getaffinity", "sched_setaffinity"):
+        monkeypatch.delattr(os, name, raising=False)
+    done = []
+    with on_one_cpu():
+        done.append("the batch")
+    assert done == ["the batch"]
+
+
+def test_the_sender_sends_its_batches_so(two_cpus: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[int]] = []
+
+    def send_batch(records: Sequence[QueueRecord], **_: Any) -> BatchResult:
+        seen.append(cpus_of_a_new_thread())
+        return BatchResult(failures=tuple(record.sqs_message_id for record in records), measurements=())
+
+    app = load_app(HANDLER)
+    monkeypatch.setattr(app, "sender", lambda: SimpleNamespace(clock=Clock(), send_batch=send_batch))
+    event = sqs_event(sqs_record(message_body(), name="one"))
+    assert app.lambda_handler(event, FakeLambdaContext())["batchItemFailures"]
+    assert [len(cpus) for cpus in seen] == [1]
+    assert os.sched_getaffinity(0) == two_cpus
