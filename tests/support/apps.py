@@ -1,4 +1,4 @@
-"""The functions' own `app.py`: each load is a sandbox of its own."""
+"""The functions' own `app.py`; what the package keeps for a sandbox, all loads share until `forget_sandbox`."""
 
 from __future__ import annotations
 
