@@ -52,7 +52,7 @@ test-browser: browser ## the phone page in a real browser, if Chromium or Chrome
 
 .PHONY: screenshot
 screenshot: browser ## take the picture of the phone page at work: docs/images/page.png
-	@PYTHONPATH=layers/shared/src $(BIN)/python -m local.screenshot
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.screenshot
 
 .PHONY: test-sam
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
@@ -90,11 +90,11 @@ layers/shared/requirements.txt: uv.lock $(READY)
 
 .PHONY: schemas
 schemas: $(READY) ## write schemas/ from the code
-	@PYTHONPATH=layers/shared/src $(BIN)/python -m local.schemas
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.schemas
 
 .PHONY: dashboard
 dashboard: $(READY) ## draw the dashboard from a run of the local stack: docs/images/dashboard.svg (two minutes)
-	@PYTHONPATH=layers/shared/src $(BIN)/python -m local.dashboard
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.dashboard
 
 .PHONY: clean
 clean: ## remove everything that make has made

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from local.charts import PALETTE, Panel, Series, draw
+from tools.charts import PALETTE, Panel, Series, draw
 
 _WIDTH: Final = 60
 _PANEL_WIDTH, _ROW_HEIGHT = 12, 6

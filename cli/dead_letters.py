@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cli.output import without_numbers
-from optus_sms.errors import InvalidMessageError
-from optus_sms.ledger import Record, State
-from optus_sms.messages import OutboundMessage, choose_key, parse_message
-from optus_sms.queues import DeadLetterReason
-from optus_sms.times import format_rfc3339
+from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_message import OutboundMessage, choose_key, parse_message
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import Record, State
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -16,13 +16,13 @@ from cli.errors import CliError, from_aws
 from cli.operations import callback_secret, health_of, health_record, queue_counts
 from cli.output import counted
 from cli.tables import Tables
-from optus_sms.credentials import GatewayCredentials, GatewaySecret
-from optus_sms.errors import CredentialsError
-from optus_sms.gateway import Gateway
-from optus_sms.health import Admission, judge_credentials
-from optus_sms.ledger import State
-from optus_sms.times import parse_rfc3339
-from optus_sms.transport import Transport
+from optus_sms.flows.check_health import Admission, judge_credentials
+from optus_sms.gateway.api import Gateway
+from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
+from optus_sms.gateway.transport import Transport
+from optus_sms.model.errors import CredentialsError
+from optus_sms.model.times import parse_rfc3339
+from optus_sms.records.ledger import State
 
 if TYPE_CHECKING:
     from cli.target import Target

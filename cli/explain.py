@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Final, cast
 
 from cli.output import Tone
-from optus_sms.delivery import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
-from optus_sms.dynamodb import Item
-from optus_sms.gateway import CLASSIFICATION
-from optus_sms.ledger import Step, steps
+from optus_sms.gateway.api import CLASSIFICATION
+from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
+from optus_sms.records.ledger import Step, steps
+from optus_sms.records.table import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ TONES: Final[Mapping[Standing, Tone]] = {
     Standing.REPLY: "good",
 }
 
-# What the statuses mean, in the order of their ranks. Source: `optus_sms.delivery`.
+# What the statuses mean, in the order of their ranks. Source: `optus_sms.model.statuses`.
 _STATUS_MEANS: Final = {
     "accepted": "the gateway took it",
     "queued": "it waits inside the gateway",
@@ -222,7 +222,7 @@ def why(reason: str) -> str:
 
 
 def _proof(reason: str, *, not_sent: bool) -> str:
-    """Why an outcome was classified so: the row of `optus_sms.gateway.CLASSIFICATION` that decided."""
+    """Why an outcome was classified so: the row of `optus_sms.gateway.api.CLASSIFICATION` that decided."""
     found = _REASON.fullmatch(reason)
     word = found["word"] if found else reason
     if word == "owner_lost":
@@ -300,7 +300,7 @@ _STEPS: Final[Mapping[str, tuple[Callable[[Step], str], Tone]]] = {
     "resolved_not_sent": (lambda step: f"{step.words} settled that it was not sent, so it may be sent again", "plain"),
     "reopened": (lambda step: f"{step.words} let it be tried again", "plain"),
 }
-"""How each line of the ledger's history is told (`optus_sms.ledger.Step`)."""
+"""How each line of the ledger's history is told (`optus_sms.records.ledger.Step`)."""
 
 
 def _accepted(facts: Facts) -> str:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from pydantic import TypeAdapter, ValidationError
 
 from cli.errors import CliError, Exit
-from optus_sms.errors import InvalidMessageError
-from optus_sms.messages import OutboundMessage, parse_message
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_message import OutboundMessage, parse_message
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

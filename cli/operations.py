@@ -11,8 +11,8 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
-from optus_sms.health_store import HEALTH_KEY, DynamoHealthStore, HealthRecord
-from optus_sms.valve import LambdaValve
+from optus_sms.aws.queue_switch import LambdaValve
+from optus_sms.records.health import HEALTH_KEY, DynamoHealthStore, HealthRecord
 
 if TYPE_CHECKING:
     from cli.target import Target

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from optus_sms.times import format_rfc3339, parse_rfc3339
+from optus_sms.model.times import format_rfc3339, parse_rfc3339
 
 _AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cli.dead_letters import DeadLetterQueue, Kind, Letter, judge, put_back
 from cli.errors import CliError, Exit
 from cli.output import masked, one_line
-from optus_sms.ledger import Record, State
-from optus_sms.times import format_rfc3339
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import Record, State
 
 if TYPE_CHECKING:
     from cli.target import Target

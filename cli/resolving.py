@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from cli.dead_letters import DeadLetterQueue, Letter, put_back
 from cli.tables import Tables
-from optus_sms.ledger import Record, State
-from optus_sms.message_store import SentMessage
-from optus_sms.times import format_rfc3339
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import Record, State
+from optus_sms.records.messages import SentMessage
 
 if TYPE_CHECKING:
     from cli.target import Target

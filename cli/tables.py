@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from cli.explain import Facts
-from optus_sms.dynamodb import SHARDS, Item, marshal, unmarshal
-from optus_sms.ledger import UNDECIDED_INDEX, State
-from optus_sms.message_store import HANDSET_INDEX
+from optus_sms.records.ledger import UNDECIDED_INDEX, State
+from optus_sms.records.messages import HANDSET_INDEX
+from optus_sms.records.table import SHARDS, Item, marshal, unmarshal
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

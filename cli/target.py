@@ -17,8 +17,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
-from optus_sms.ledger import DynamoLedger
-from optus_sms.message_store import DynamoMessageStore
+from optus_sms.records.ledger import DynamoLedger
+from optus_sms.records.messages import DynamoMessageStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

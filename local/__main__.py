@@ -15,16 +15,16 @@ from types import FrameType
 from typing import Self
 
 from local import endpoints, sam_local
-from local.crowd import run_many
-from local.display import Display
-from local.examples import run_examples
-from local.gateway.config import LOOPBACK
+from local.aws.resources import ResourceError
+from local.aws.stack import LocalStack, StackConfig, StackError
+from local.demo.display import Display
+from local.demo.examples import run_examples
+from local.demo.load import run_many
+from local.demo.watcher import Watcher
 from local.options import OptionError, Options, read_options
 from local.page.server import PhonePage
-from local.resources import ResourceError
-from local.stack import LocalStack, StackConfig, StackError
+from local.simulator.config import LOOPBACK
 from local.template import TemplateError
-from local.watcher import Watcher
 
 LOG_PATH = endpoints.PATH.with_name("functions.log")
 
@@ -162,8 +162,8 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
       --message-attribute-names All""")
     if stack.simulator is not None:
         display.line("""
-  # Numbers that make the gateway behave badly, and a switch for all numbers (local/gateway/README.md)
-  .venv/bin/python -m local.gateway --numbers
+  # Numbers that make the gateway behave badly, and a switch for all numbers (local/simulator/README.md)
+  .venv/bin/python -m local.simulator --numbers
   curl "$SIMULATOR_CONTROL_URL/faults" -d '{"scenario": "unavailable"}'
   curl "$SIMULATOR_CONTROL_URL/faults" -X DELETE
 """)

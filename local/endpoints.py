@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.stack import LocalStack
+from local.aws.stack import LocalStack
 
 PATH = Path(".local/endpoints.env")
 """In the folder in which `make run` was called."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from local.gateway.config import LOOPBACK, GatewayConfig
-from local.stack import LOOPBACK_HOSTS, PORT_OF, Gateway
+from local.aws.stack import LOOPBACK_HOSTS, PORT_OF, Gateway
+from local.simulator.config import LOOPBACK, GatewayConfig
 
 DEFAULT_PORT = 4600
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from local.stack import LocalStack
+from local.aws.stack import LocalStack
 from local.template import read_template
 
 PATH = Path(".local/sam-template.json")

@@ -13,10 +13,10 @@ from cli.errors import CliError, Exit
 from cli.explain import TONES, Facts, Standing, next_step, standing, timeline, why
 from cli.output import masked, one_line, without_numbers
 from cli.parameters import Name, Since
-from optus_sms.delivery import FAILURE_STATUSES
-from optus_sms.dynamodb import Item
-from optus_sms.ledger import State
-from optus_sms.times import format_rfc3339
+from optus_sms.model.statuses import FAILURE_STATUSES
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import State
+from optus_sms.records.table import Item
 
 _WORST_FIRST: Final = (Exit.UNKNOWN, Exit.NOT_DELIVERED, Exit.ON_ITS_WAY, Exit.OK)
 

@@ -21,7 +21,7 @@ from cli.output import counted, masked, one_line, shortened
 from cli.parameters import Name, Since
 from cli.redrive import Plan, Step, apply_plan, make_plan, read_plan, write_plan
 from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
-from optus_sms.queues import DeadLetterReason
+from optus_sms.aws.queues import DeadLetterReason
 
 _REASONS: Final = [
     *(reason.value for reason in DeadLetterReason if reason is not DeadLetterReason.UNPUBLISHED_EVENT),

@@ -30,8 +30,8 @@ from cli.messages import (
 )
 from cli.operations import queue_counts
 from cli.output import counted, one_line
-from optus_sms.errors import InvalidMessageError
-from optus_sms.times import format_rfc3339
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.times import format_rfc3339
 
 _LOOK_EVERY_SECONDS: Final = 0.5
 _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")

@@ -5,22 +5,22 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from optus_sms import clients
-from optus_sms.credentials import GatewaySecret
-from optus_sms.gateway import Gateway
-from optus_sms.health import HealthChecker, Thresholds
-from optus_sms.health_store import DynamoHealthStore
-from optus_sms.observability import publish
-from optus_sms.settings import HealthSettings
-from optus_sms.times import Clock
-from optus_sms.traffic import CloudWatchTraffic
-from optus_sms.transport import Transport
-from optus_sms.valve import LambdaValve
+from optus_sms.aws import clients
+from optus_sms.aws.queue_switch import LambdaValve
+from optus_sms.aws.traffic import CloudWatchTraffic
+from optus_sms.flows.check_health import HealthChecker, Thresholds
+from optus_sms.gateway.api import Gateway
+from optus_sms.gateway.credentials import GatewaySecret
+from optus_sms.gateway.transport import Transport
+from optus_sms.model.times import Clock
+from optus_sms.records.health import DynamoHealthStore
+from optus_sms.runtime.observability import publish
+from optus_sms.runtime.settings import HealthSettings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from optus_sms.contract import ContractWatch
+    from optus_sms.gateway.contract import ContractWatch
 
 
 # Everything one sandbox needs, each made once, when it is first asked for.
@@ -66,7 +66,7 @@ def checker() -> HealthChecker:
 
 
 def contract_watch() -> ContractWatch:
-    from optus_sms.contract import ContractWatch  # noqa: PLC0415 - once a day; the minute's check needs no YAML parser
+    from optus_sms.gateway.contract import ContractWatch  # noqa: PLC0415 - once a day; the minute's check needs no YAML parser
 
     return ContractWatch(gateway(), secret())
 

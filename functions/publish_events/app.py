@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from optus_sms import clients
-from optus_sms.event_bus import EventBridgeBus
-from optus_sms.observability import logger, publish
-from optus_sms.publishing import Publisher
-from optus_sms.queues import SqsQueues
-from optus_sms.settings import PublishSettings
-from optus_sms.times import Clock
+from optus_sms.aws import clients
+from optus_sms.aws.event_bus import EventBridgeBus
+from optus_sms.aws.queues import SqsQueues
+from optus_sms.flows.publish_events import Publisher
+from optus_sms.model.times import Clock
+from optus_sms.runtime.observability import logger, publish
+from optus_sms.runtime.settings import PublishSettings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

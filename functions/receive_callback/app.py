@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from optus_sms import clients
-from optus_sms.credentials import CallbackSecret
-from optus_sms.ledger import DynamoLedger
-from optus_sms.message_store import DynamoMessageStore
-from optus_sms.observability import publish
-from optus_sms.queues import SqsQueues
-from optus_sms.receiving import Receiver, Request
-from optus_sms.settings import ReceiveSettings
-from optus_sms.times import Clock
+from optus_sms.aws import clients
+from optus_sms.aws.queues import SqsQueues
+from optus_sms.flows.receive_callback import Receiver, Request
+from optus_sms.gateway.credentials import CallbackSecret
+from optus_sms.model.times import Clock
+from optus_sms.records.ledger import DynamoLedger
+from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.runtime.observability import publish
+from optus_sms.runtime.settings import ReceiveSettings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from optus_sms import clients
-from optus_sms.credentials import GatewaySecret
-from optus_sms.errors import ReconcilingError
-from optus_sms.gateway import Gateway
-from optus_sms.ledger import DynamoLedger
-from optus_sms.message_store import DynamoMessageStore
-from optus_sms.observability import logger, publish
-from optus_sms.reconciling import Reconciler
-from optus_sms.settings import ReconcileSettings
-from optus_sms.times import Clock
-from optus_sms.transport import Transport
+from optus_sms.aws import clients
+from optus_sms.flows.reconcile_messages import Reconciler
+from optus_sms.gateway.api import Gateway
+from optus_sms.gateway.credentials import GatewaySecret
+from optus_sms.gateway.transport import Transport
+from optus_sms.model.errors import ReconcilingError
+from optus_sms.model.times import Clock
+from optus_sms.records.ledger import DynamoLedger
+from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.runtime.observability import logger, publish
+from optus_sms.runtime.settings import ReconcileSettings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

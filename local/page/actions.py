@@ -13,18 +13,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.messages import check, queue_one
 from cli.operations import pause_sending, resume_sending
-from local.crowd import Crowd, Progress
+from local.demo.load import Crowd, Progress
 from local.page import compose, switches
 from local.page.board import Board
-from local.page.story import Submission
-from optus_sms.errors import InvalidMessageError
-from optus_sms.times import format_rfc3339
+from local.page.bubble import Submission
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.times import format_rfc3339
 
 if TYPE_CHECKING:
     from cli.target import Target
-    from local.gateway.server import GatewaySimulator
-    from local.stack import LocalStack
-    from local.watcher import Watcher
+    from local.aws.stack import LocalStack
+    from local.demo.watcher import Watcher
+    from local.simulator.server import GatewaySimulator
 
 MOST_AT_ONCE: Final = 5000
 _REPLY_FIELDS: Final = {

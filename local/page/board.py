@@ -14,9 +14,9 @@ from itertools import islice
 from typing import Any, Final
 
 from cli.explain import Facts
-from local.page.story import GROUPS, Submission, groups, letter_view, life_of, message_view, reply_view
-from local.watcher import Change, DeadLetter
-from optus_sms.dynamodb import Item
+from local.demo.watcher import Change, DeadLetter
+from local.page.bubble import GROUPS, Submission, groups, letter_view, life_of, message_view, reply_view
+from optus_sms.records.table import Item
 
 MESSAGES_AT_FIRST: Final = 5000
 """Of more than these a page that is opened gets the newest; the numbers count all."""
@@ -45,7 +45,7 @@ class _Latest:
 
 
 class Board:
-    """Hears of everything as a `local.watcher.Listener`; thread-safe."""
+    """Hears of everything as a `local.demo.watcher.Listener`; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -79,7 +79,7 @@ class Board:
     # What happens
 
     def change(self, change: Change) -> None:
-        """See `local.watcher.Listener`."""
+        """See `local.demo.watcher.Listener`."""
         table, key, _, after = change
         with self._changed:
             if table == "ledger":
@@ -93,20 +93,20 @@ class Board:
                 self._row_changed(key, dict(after))
 
     def dead_letter(self, letter: DeadLetter) -> None:
-        """See `local.watcher.Listener`."""
+        """See `local.demo.watcher.Listener`."""
         with self._changed:
             self._letters[letter.sqs_id] = letter
             self._letters_changed = self._advance()
 
     def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
-        """See `local.watcher.Listener`."""
+        """See `local.demo.watcher.Listener`."""
         with self._changed:
             for sqs_id in sqs_ids:
                 self._letters.pop(sqs_id, None)
             self._letters_changed = self._advance()
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """See `local.watcher.Listener`."""
+        """See `local.demo.watcher.Listener`."""
         with self._changed:
             self._events_seen += 1
             told = {"n": self._events_seen, "at": event.get("time"), "detail_type": event.get("detail-type")}

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cli.messages import check
-from optus_sms.errors import InvalidMessageError
-from optus_sms.segments import GSM_BASIC, GSM_EXTENSION, Segments, count_segments
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.segments import GSM_BASIC, GSM_EXTENSION, Segments, count_segments
 
 _LARGEST_PART: Final = 160
 _ANY_KEY: Final = "not-queued"

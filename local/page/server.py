@@ -21,23 +21,23 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.target import local_target
 from local import endpoints
-from local.gateway.config import LOOPBACK
-from local.gateway.engine import json_response
-from local.gateway.http_server import Listener, Request, Response
-from local.gateway.scenarios import SCENARIOS
+from local.aws.stack import listen
 from local.page.actions import Actions, Json, RefusedError
 from local.page.board import Board
-from local.page.gauge import Gauge
+from local.page.bubble import Submission
+from local.page.counts import Gauge
 from local.page.guard import refusal
-from local.page.story import Submission
-from local.stack import listen
-from optus_sms.errors import InvalidMessageError
-from optus_sms.messages import choose_key, parse_message
-from optus_sms.times import format_rfc3339
+from local.simulator.config import LOOPBACK
+from local.simulator.engine import json_response
+from local.simulator.http_server import Listener, Request, Response
+from local.simulator.scenarios import SCENARIOS
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_message import choose_key, parse_message
+from optus_sms.model.times import format_rfc3339
 
 if TYPE_CHECKING:
-    from local.stack import LocalStack
-    from local.watcher import Watcher
+    from local.aws.stack import LocalStack
+    from local.demo.watcher import Watcher
 
 PORT: Final = "phone page"
 UPDATE_EVERY_SECONDS: Final = 0.1
@@ -66,7 +66,7 @@ _STREAM: Final = "/api/stream"
 class PhonePage:
     """The page of one stack; a context manager, to be entered before the watcher that it listens to.
 
-    Port and address: as `local.stack.StackConfig.port`, and always loopback, wherever the stack itself listens.
+    Port and address: as `local.aws.stack.StackConfig.port`, and always loopback, wherever the stack itself listens.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PhonePage:
         watcher: Watcher,
         quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        """Raises `local.stack.StackError` if the port is taken. ``quietly``: see `Actions`."""
+        """Raises `local.aws.stack.StackError` if the port is taken. ``quietly``: see `Actions`."""
         port = stack.port(PORT)
         listen(LOOPBACK, port, PORT).close()  # for the error that names the port and the fix
         self._stack = stack

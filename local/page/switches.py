@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from local.gateway.faults import Faults
+from local.simulator.faults import Faults
 
 SLOW: Final = "slow"
 LONGEST_SECONDS: Final = 60

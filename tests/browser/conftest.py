@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.page import browser as browser_here
+from tools import browser as browser_here
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

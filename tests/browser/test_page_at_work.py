@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from local.gateway.scenarios import SCENARIOS
+from local.aws.stack import LocalStack
 from local.page.server import PhonePage
-from local.stack import LocalStack
+from local.simulator.scenarios import SCENARIOS
 from tests.support.phone_page import PageClient, served
 from tests.support.waiting import eventually
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from local.schemas import FOLDER, MESSAGE_EXAMPLES, as_text, file_name, schemas
-from optus_sms.errors import InvalidMessageError
-from optus_sms.events import EVENT_TYPES
-from optus_sms.messages import parse_message
-from optus_sms.publishing import event_of, read_change
+from optus_sms.flows.publish_events import event_of, read_change
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.events import EVENT_TYPES
+from optus_sms.model.queue_message import parse_message
 from tests.support.builders import NOW, message_fields
+from tools.schemas import FOLDER, MESSAGE_EXAMPLES, as_text, file_name, schemas
 
 ROOT: Final = Path(__file__).parents[2]
 SCHEMAS: Final = schemas()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from optus_sms.observability import NAMESPACE
-from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
+from optus_sms.runtime.observability import NAMESPACE
+from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
 from tests.support.aws import default_template
 
 SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings | ReconcileSettings | PublishSettings]] = {
@@ -18,7 +18,7 @@ SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings | Recon
     "reconcile_messages": ReconcileSettings,
     "publish_events": PublishSettings,
 }
-# Read by libraries and, the stack's name, by `optus_sms.observability`; a function's settings need not ask for them.
+# Read by libraries and, the stack's name, by `runtime.observability`; a function's settings need not ask for them.
 READ_ELSEWHERE = {
     "STACK_NAME",
     "POWERTOOLS_SERVICE_NAME",

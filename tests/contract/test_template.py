@@ -27,10 +27,10 @@ from local.template import (
     read_template,
     translate,
 )
-from optus_sms.errors import SettingsError
-from optus_sms.ledger import KEEP_SECONDS
-from optus_sms.observability import NAMESPACE, Metric
-from optus_sms.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
+from optus_sms.model.errors import SettingsError
+from optus_sms.records.ledger import KEEP_SECONDS
+from optus_sms.runtime.observability import NAMESPACE, Metric
+from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
 from tests.support.broken_templates import Mistake, with_mistake
 
 ROOT: Final = TEMPLATE_PATH.parent
@@ -962,8 +962,12 @@ def published() -> dict[str, set[str]]:
     """By service, the metrics that its function can publish: those that a module its app.py imports speaks of."""
     found = {}
     for app in sorted((ROOT / "functions").glob("*/app.py")):
-        modules = re.findall(r"^\s*from optus_sms\.(\w+) import", app.read_text(), re.MULTILINE)
-        code = "".join((PACKAGE / f"{module}.py").read_text() for module in modules if module != "observability")
+        modules = re.findall(r"^\s*from optus_sms\.(\w+\.\w+) import", app.read_text(), re.MULTILINE)
+        code = "".join(
+            (PACKAGE / f"{module.replace('.', '/')}.py").read_text()
+            for module in modules
+            if module != "runtime.observability"
+        )
         found[app.parent.name] = {Metric[name].value for name in re.findall(r"\bMetric\.([A-Z_]+)\b", code)}
     return found
 
@@ -1136,7 +1140,7 @@ def silence_means_what_it_should(stack: Template) -> Problems:
     resource_mistake("WhyNotSentQuery/QueryString", "filter ispresent(result)"),
 )
 def log_questions_ask_for_what_is_logged(stack: Template) -> Problems:
-    code = "".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    code = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     logged = {*re.findall(r'"(\w+)"', code), "service", "level", "message"}
     access_log = stack.resources["CallbackApiv1Stage"].properties["AccessLogSetting"]["Format"]
     logged |= set(re.findall(r'"(\w+)":', access_log))

@@ -16,19 +16,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
-from optus_sms import sending
-from optus_sms.breaker import Breaker
-from optus_sms.credentials import GatewayCredentials
-from optus_sms.delivery import STATUS_RANK
-from optus_sms.dynamodb import Item
-from optus_sms.gateway import Outcome, Stop, Verdict
-from optus_sms.ledger import KEEP_SECONDS, Ledger, Record, State
-from optus_sms.message_store import MessageStore
-from optus_sms.pacing import Pacer
-from optus_sms.queues import DeadLetter
-from optus_sms.receiving import Receiver, Request
-from optus_sms.sending import QueueRecord, Sender
-from optus_sms.times import format_rfc3339
+from optus_sms.aws.queues import DeadLetter
+from optus_sms.flows import send_message as sending
+from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.receive_callback import Receiver, Request
+from optus_sms.flows.send_message import QueueRecord, Sender
+from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.model.statuses import STATUS_RANK
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import KEEP_SECONDS, Ledger, Record, State
+from optus_sms.records.messages import MessageStore
+from optus_sms.records.table import Item
 from tests.deep.baton import Actor, Baton, CrashError
 from tests.support.builders import HANDSET
 from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret
@@ -497,7 +497,7 @@ def _done(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 class OutboundQueues:
-    """`optus_sms.queues.Queues` on the world's queues; an old receipt still works, as it may in SQS."""
+    """`optus_sms.aws.queues.Queues` on the world's queues; an old receipt still works, as it may in SQS."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -513,7 +513,7 @@ class OutboundQueues:
 
 
 class CountingGateway:
-    """`optus_sms.gateway.Gateway` as far as a message can tell; it counts what it takes."""
+    """`optus_sms.gateway.api.Gateway` as far as a message can tell; it counts what it takes."""
 
     timeout_seconds = POST_SECONDS
 

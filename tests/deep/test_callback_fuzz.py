@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from optus_sms.delivery import STATUS_RANK
+from optus_sms.model.statuses import STATUS_RANK
 from tests.support.builders import CALLBACK_PASSWORD, CALLBACK_USERNAME, HANDSET, api_event, basic
 from tests.support.callback_stack import CallbackStack
 

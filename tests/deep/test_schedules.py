@@ -16,12 +16,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from optus_sms import clients, sending
-from optus_sms.dynamodb import Item, unmarshal
-from optus_sms.gateway import Outcome
-from optus_sms.ledger import Claim, DynamoLedger, Entry, Ledger, Record, State, _record
-from optus_sms.message_store import DynamoMessageStore, MessageStore
-from optus_sms.sending import Handled, Refusal, decide_refusal
+from optus_sms.aws import clients
+from optus_sms.flows import send_message as sending
+from optus_sms.flows.send_message import Handled, Refusal, decide_refusal
+from optus_sms.gateway.api import Outcome
+from optus_sms.records.ledger import Claim, DynamoLedger, Entry, Ledger, Record, State, _record
+from optus_sms.records.messages import DynamoMessageStore, MessageStore
+from optus_sms.records.table import Item, unmarshal
 from tests.deep.schedules import KEY, BrokenPromiseError, World
 from tests.support import fakes
 from tests.support.aws import REGION, create_table

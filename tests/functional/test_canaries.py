@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
 
-from optus_sms.breaker import Breaker
-from optus_sms.credentials import GatewayCredentials
-from optus_sms.gateway import Outcome, Stop, Verdict
-from optus_sms.observability import error_fields, publish
-from optus_sms.pacing import Pacer
-from optus_sms.sending import Sender
+from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.send_message import Sender
+from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.runtime.observability import error_fields, publish
 from tests.support.builders import (
     CALLBACK_PASSWORD,
     api_event,

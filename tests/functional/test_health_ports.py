@@ -10,10 +10,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from optus_sms import clients
-from optus_sms.observability import NAMESPACE
-from optus_sms.traffic import CloudWatchTraffic, Traffic, TrafficUnknownError
-from optus_sms.valve import LambdaValve
+from optus_sms.aws import clients
+from optus_sms.aws.queue_switch import LambdaValve
+from optus_sms.aws.traffic import CloudWatchTraffic, Traffic, TrafficUnknownError
+from optus_sms.runtime.observability import NAMESPACE
 from tests.support.aws import REGION
 
 NOW = datetime.now(UTC).timestamp() - 600  # moto forgets what is old

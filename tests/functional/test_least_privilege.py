@@ -15,12 +15,12 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.core import disable_iam_authentication
 
-from local.stream_source import lambda_record
-from optus_sms.callbacks import StatusCallback
-from optus_sms.health_store import HEALTH_KEY
-from optus_sms.ledger import DynamoLedger
-from optus_sms.message_store import DynamoMessageStore
-from optus_sms.transport import Answer
+from local.aws.stream_source import lambda_record
+from optus_sms.gateway.transport import Answer
+from optus_sms.model.callbacks import StatusCallback
+from optus_sms.records.health import HEALTH_KEY
+from optus_sms.records.ledger import DynamoLedger
+from optus_sms.records.messages import DynamoMessageStore
 from tests.support.aws import default_template
 from tests.support.builders import (
     NOW,

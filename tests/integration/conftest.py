@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.gateway.server import GatewayConfig
-from local.stack import LocalStack, StackConfig
+from local.aws.stack import LocalStack, StackConfig
+from local.simulator.server import GatewayConfig
 
 
 @pytest.fixture(scope="session")

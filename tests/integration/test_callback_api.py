@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import requests
 
-from local.callback_api import CallbackApi, api_config
-from local.function import FunctionError, Invocation
-from local.stack import listen
+from local.aws.callback_api import CallbackApi, api_config
+from local.aws.function import FunctionError, Invocation
+from local.aws.stack import listen
 
 ARN = "arn:aws:lambda:ap-southeast-2:123456789012:function:Receiver"
 URI = f"arn:aws:apigateway:ap-southeast-2:lambda:path/2015-03-31/functions/{ARN}/invocations"

@@ -16,8 +16,8 @@ import boto3
 import pytest
 
 from local import endpoints
-from local.gateway.scenarios import SCENARIOS
-from local.stack import LocalStack
+from local.aws.stack import LocalStack
+from local.simulator.scenarios import SCENARIOS
 from tests.support.aws import REGION
 from tests.support.cli import optus_sms
 from tests.support.waiting import eventually

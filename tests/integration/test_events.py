@@ -5,10 +5,10 @@ from uuid import uuid4
 
 from jsonschema import Draft202012Validator
 
-from local.gateway.scenarios import SCENARIOS
-from local.schemas import FOLDER
-from local.stack import LocalStack
-from local.watcher import Item, Seen, Watcher
+from local.aws.stack import LocalStack
+from local.demo.watcher import Item, Seen, Watcher
+from local.simulator.scenarios import SCENARIOS
+from tools.schemas import FOLDER
 
 
 def of_message(seen: Seen, key: str) -> list[Item]:

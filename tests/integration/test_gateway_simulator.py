@@ -22,13 +22,13 @@ import yaml
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
-from local.gateway.__main__ import main
-from local.gateway.http_server import Listener, Request, Response
-from local.gateway.scenarios import SCENARIOS, markdown_table, numbers_table
-from local.gateway.server import GatewayConfig, GatewaySimulator
+from local.simulator.__main__ import main
+from local.simulator.http_server import Listener, Request, Response
+from local.simulator.scenarios import SCENARIOS, markdown_table, numbers_table
+from local.simulator.server import GatewayConfig, GatewaySimulator
 
 ROOT = Path(__file__).parents[2]
-OPENAPI: dict[str, Any] = yaml.safe_load((ROOT / "local/gateway/openapi.yaml").read_text(encoding="utf-8"))
+OPENAPI: dict[str, Any] = yaml.safe_load((ROOT / "local/simulator/openapi.yaml").read_text(encoding="utf-8"))
 AUTH = ("app", "p:ss/word")
 HANDSET = "+61491570156"
 UNKNOWN_ID = "497f6eca-6276-4993-bfeb-53cbbbba6f08"
@@ -1060,7 +1060,7 @@ def test_stop_ends_what_waits() -> None:
 def test_program_serves_until_it_is_told_to_end_and_needs_nothing_but_python() -> None:
     """Isolated and without site-packages: neither a library nor the code under test is in reach."""
     path = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'gateway'"
-    run = f"{path}; runpy.run_module('local.gateway', run_name='__main__')"
+    run = f"{path}; runpy.run_module('local.simulator', run_name='__main__')"
     command = [sys.executable, "-I", "-S", "-c", run, "--port", "0", "--control-port", "0", "--seed", "7"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
@@ -1089,7 +1089,7 @@ def test_program_says_what_keeps_it_from_starting(
 
 
 def test_readme_has_the_table_of_the_code() -> None:
-    assert markdown_table() in (ROOT / "local/gateway/README.md").read_text(encoding="utf-8")
+    assert markdown_table() in (ROOT / "local/simulator/README.md").read_text(encoding="utf-8")
 
 
 def test_numbers_are_distinct_fictitious_and_valid() -> None:

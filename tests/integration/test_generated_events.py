@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from local.gateway.scenarios import SCENARIOS
-from local.stack import LocalStack
+from local.aws.stack import LocalStack
+from local.simulator.scenarios import SCENARIOS
 from local.template import load_template
 from tests.support.waiting import eventually
 

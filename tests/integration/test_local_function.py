@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.function import Function, FunctionConfig
+from local.aws.function import Function, FunctionConfig
 from tests.support.processes import alive
 from tests.support.waiting import eventually
 

@@ -11,12 +11,12 @@ from uuid import uuid4
 import pytest
 import requests
 
-from local.display import Display
-from local.examples import example_messages, run_examples
-from local.gateway.scenarios import SCENARIOS
-from local.stack import LocalStack, StackConfig, StackError, listen
+from local.aws.stack import LocalStack, StackConfig, StackError, listen
+from local.demo.display import Display
+from local.demo.examples import example_messages, run_examples
+from local.demo.watcher import Watcher
+from local.simulator.scenarios import SCENARIOS
 from local.template import TEMPLATE_PATH
-from local.watcher import Watcher
 from tests.support.processes import alive, descendants
 from tests.support.waiting import eventually
 
@@ -200,7 +200,7 @@ with listen("127.0.0.1", 0, "test") as taken, contextlib.suppress(StackError):
 """
 THREADS_AFTER = """
 import contextlib, threading, time
-from local.stack import LocalStack, StackConfig, StackError, listen
+from local.aws.stack import LocalStack, StackConfig, StackError, listen
 {code}
 end = time.monotonic() + 20  # a last answer may be on its way
 while threading.active_count() > 1 and time.monotonic() < end:

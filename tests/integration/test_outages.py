@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from local.gateway.scenarios import SCENARIOS
-from local.gateway.server import GatewayConfig, GatewaySimulator
-from local.stack import LocalStack, StackConfig
-from optus_sms.dynamodb import Item, unmarshal
-from optus_sms.ledger import Claim, DynamoLedger
+from local.aws.stack import LocalStack, StackConfig
+from local.simulator.scenarios import SCENARIOS
+from local.simulator.server import GatewayConfig, GatewaySimulator
+from optus_sms.records.ledger import Claim, DynamoLedger
+from optus_sms.records.table import Item, unmarshal
 from tests.support.builders import entry
 from tests.support.waiting import eventually
 

@@ -16,10 +16,10 @@ import requests
 
 from cli.explain import timeline
 from cli.tables import Tables
-from local.gateway.scenarios import SCENARIOS
+from local.aws.stack import Gateway, LocalStack, StackConfig, StackError, listen
+from local.demo.watcher import Watcher
 from local.page.server import PhonePage
-from local.stack import Gateway, LocalStack, StackConfig, StackError, listen
-from local.watcher import Watcher
+from local.simulator.scenarios import SCENARIOS
 from tests.support.phone_page import PageClient, connected, served
 from tests.support.waiting import eventually
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from local.stack import PORT_OF, StackError, listen
+from local.aws.stack import PORT_OF, StackError, listen
 from tests.support.phone_page import PageClient
 from tests.support.processes import alive, descendants
 from tests.support.waiting import eventually

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from local import sam_local
-from local.stack import LocalStack
+from local.aws.stack import LocalStack
 from local.template import TEMPLATE_PATH, load_template
 
 

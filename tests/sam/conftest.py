@@ -20,7 +20,7 @@ from typing import Any, Final
 import pytest
 import requests
 
-from local.resources import local_client
+from local.aws.resources import local_client
 from local.template import TEMPLATE_PATH
 from tests.support.waiting import eventually
 

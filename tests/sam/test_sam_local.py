@@ -16,7 +16,7 @@ import boto3
 import pytest
 import requests
 
-from local.examples import Sent, example_messages
+from local.demo.examples import Sent, example_messages
 from local.template import TEMPLATE_PATH, load_template
 from tests.sam.conftest import Run
 from tests.support.waiting import eventually

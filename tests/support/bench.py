@@ -8,12 +8,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from optus_sms.breaker import Breaker
-from optus_sms.ledger import Record, State
-from optus_sms.observability import Measurement
-from optus_sms.pacing import Pacer
-from optus_sms.receiving import Receiver
-from optus_sms.sending import BatchResult, QueueRecord, Sender
+from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.receive_callback import Receiver
+from optus_sms.flows.send_message import BatchResult, QueueRecord, Sender
+from optus_sms.records.ledger import Record, State
+from optus_sms.runtime.observability import Measurement
 from tests.support.builders import basic
 from tests.support.fakes import (
     FakeClock,

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from optus_sms.gateway import Outcome, Stop, Verdict
-from optus_sms.ledger import KEEP_SECONDS, Entry
-from optus_sms.message_store import SentMessage
-from optus_sms.sending import QueueRecord
+from optus_sms.flows.send_message import QueueRecord
+from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.records.ledger import KEEP_SECONDS, Entry
+from optus_sms.records.messages import SentMessage
 from tests.support.fakes import Step
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z, where FakeClock starts

@@ -18,12 +18,13 @@ from typing import Any, Self
 import boto3
 from moto import mock_aws
 
-from local.resources import Attributes, Creator, create_resources
+from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
-from optus_sms import clients, observability
-from optus_sms.dynamodb import Item, unmarshal
-from optus_sms.ledger import DynamoLedger
-from optus_sms.message_store import HANDSET_INDEX, DynamoMessageStore
+from optus_sms.aws import clients
+from optus_sms.records.ledger import DynamoLedger
+from optus_sms.records.messages import HANDSET_INDEX, DynamoMessageStore
+from optus_sms.records.table import Item, unmarshal
+from optus_sms.runtime import observability
 from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, default_template
 from tests.support.builders import CALLBACK_PASSWORD, basic

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import boto3
 
-from optus_sms.ledger import Claim, DynamoLedger, Record, State
-from optus_sms.messages import parse_message
-from optus_sms.queues import DeadLetter, DeadLetterReason, SqsQueues
+from optus_sms.aws.queues import DeadLetter, DeadLetterReason, SqsQueues
+from optus_sms.model.queue_message import parse_message
+from optus_sms.records.ledger import Claim, DynamoLedger, Record, State
 from tests.support.aws import default_template
 from tests.support.builders import entry, message_body
 

@@ -19,12 +19,13 @@ from typing import Any, Literal, cast
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from optus_sms.callbacks import ReplyCallback, StatusCallback
-from optus_sms.credentials import GatewayCredentials
-from optus_sms.delivery import FINAL_STATUSES, STATUS_RANK, contradicts
-from optus_sms.dynamodb import Item, Value, shard
-from optus_sms.gateway import Outcome, Verdict
-from optus_sms.ledger import (
+from optus_sms.aws.queues import DeadLetter
+from optus_sms.gateway.api import Outcome, Verdict
+from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.model.callbacks import ReplyCallback, StatusCallback
+from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, contradicts
+from optus_sms.model.times import Clock, format_rfc3339
+from optus_sms.records.ledger import (
     ABANDONED_SECONDS,
     KEEP_SECONDS,
     LAPSE_SECONDS,
@@ -34,7 +35,7 @@ from optus_sms.ledger import (
     Record,
     State,
 )
-from optus_sms.message_store import (
+from optus_sms.records.messages import (
     FIRST_LOOK_SECONDS,
     MATCH_SECONDS,
     Applied,
@@ -43,8 +44,7 @@ from optus_sms.message_store import (
     SentMessage,
     StatusResult,
 )
-from optus_sms.queues import DeadLetter
-from optus_sms.times import Clock, format_rfc3339
+from optus_sms.records.table import Item, Value, shard
 
 Moment = Literal["before", "after"]
 Hook = Callable[[str, Moment], None]
@@ -74,7 +74,7 @@ class _Steps:
 
 
 class MemoryLedger(_Steps):
-    """`optus_sms.ledger.Ledger` in dictionaries. Tests may read and change all of them, when nobody else does."""
+    """`records.ledger.Ledger` in dictionaries. Tests may read and change all of them, when nobody else does."""
 
     def __init__(self, hook: Hook = no_hook) -> None:
         super().__init__("ledger", hook)
@@ -334,7 +334,7 @@ def _vanished(key: str) -> Record:
 
 
 class MemoryMessageStore(_Steps):
-    """`optus_sms.message_store.MessageStore` in a dictionary of rows, with the attribute names of the table."""
+    """`optus_sms.records.messages.MessageStore` in a dictionary of rows, with the attribute names of the table."""
 
     def __init__(self, *, retention_days: int = 90, hook: Hook = no_hook) -> None:
         super().__init__("messages", hook)
@@ -521,7 +521,7 @@ class GivenBack:
 
 
 class RecordingQueues(_Steps):
-    """`optus_sms.queues.Queues` that remembers what was asked of it, in order."""
+    """`optus_sms.aws.queues.Queues` that remembers what was asked of it, in order."""
 
     def __init__(self, hook: Hook = no_hook) -> None:
         super().__init__("queues", hook)
@@ -558,7 +558,7 @@ Script = Sequence[Outcome | Step] | Callable[[Post], Outcome | Step]
 
 
 class ScriptedGateway(_Steps):
-    """`optus_sms.gateway.Gateway` whose answers are written down beforehand.
+    """`optus_sms.gateway.api.Gateway` whose answers are written down beforehand.
 
     ``script``: outcomes in order, or a function of the POST; when they are used up, everything is accepted. In a batch,
     whose order nobody knows, ``by_reference`` has a script of its own for a reference. ``posts`` and ``accepted`` (how
@@ -609,7 +609,7 @@ def _reader(script: Script) -> Callable[[Post], Outcome | Step | None]:
 
 
 class FixedSecret(_Steps):
-    """`optus_sms.sending.SecretPort`: the versions of a secret, in the order in which a rotation brings them.
+    """`flows.send_message.SecretPort`: the versions of a secret, in the order in which a rotation brings them.
 
     The first is current; `newer_than` moves on to the next, if there is one. ``batches`` counts `forget_refused`.
     """
@@ -635,7 +635,7 @@ class FixedSecret(_Steps):
 
 
 class FixedCallbackSecret(_Steps):
-    """`optus_sms.receiving.SecretPort`: admits exactly these Authorization headers."""
+    """`optus_sms.flows.receive_callback.SecretPort`: admits exactly these Authorization headers."""
 
     def __init__(self, *authorizations: str, hook: Hook = no_hook) -> None:
         super().__init__("secret", hook)
@@ -648,7 +648,7 @@ class FixedCallbackSecret(_Steps):
 
 @dataclass
 class FakeClock:
-    """Time that passes only when somebody sleeps or a test says so; `clock` is it as `optus_sms.times.Clock`."""
+    """Time that passes only when somebody sleeps or a test says so; `clock` is it as `optus_sms.model.times.Clock`."""
 
     epoch: float = 1_767_225_600.0  # 2026-01-01T00:00:00Z
     started: float = 1_000.0

@@ -30,7 +30,7 @@ from typing import Final, Self
 
 import trustme
 
-from optus_sms.transport import new_tls_context
+from optus_sms.gateway.transport import new_tls_context
 
 # Long enough for a slow machine; nothing waits this long unless a test is about to fail.
 PATIENCE_SECONDS: Final = 20.0

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optus_sms.credentials import GatewayCredentials
-from optus_sms.errors import CredentialsError
-from optus_sms.health import HealthChecker, Thresholds
-from optus_sms.health_store import HealthRecord
-from optus_sms.observability import Metric
-from optus_sms.traffic import Traffic
-from optus_sms.transport import Answer
+from optus_sms.aws.traffic import Traffic
+from optus_sms.flows.check_health import HealthChecker, Thresholds
+from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.gateway.transport import Answer
+from optus_sms.model.errors import CredentialsError
+from optus_sms.records.health import HealthRecord
+from optus_sms.runtime.observability import Metric
 from tests.support.fakes import FakeClock
 
 NO_MESSAGE = {"message": "SMS Gateway Service V2 error", "statusCode": 404, "error": "No message matched"}
@@ -94,7 +94,7 @@ class FakeSecret:
 
 
 class MemoryHealthStore:
-    """`optus_sms.health_store.HealthStore` in a variable."""
+    """`optus_sms.records.health.HealthStore` in a variable."""
 
     def __init__(self) -> None:
         self.record = HealthRecord()

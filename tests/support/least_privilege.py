@@ -26,9 +26,10 @@ from moto import mock_aws
 from moto.core import enable_iam_authentication
 from moto.iam.access_control import IAMRequest
 
-from local.resources import Attributes, Creator, create_resources
+from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
-from optus_sms import clients, observability
+from optus_sms.aws import clients
+from optus_sms.runtime import observability
 from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, REGION, default_template
 from tests.support.builders import ACCOUNT, CALLBACK_PASSWORD

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import requests
 
-from local.gateway.server import GatewayConfig
+from local.aws.stack import LocalStack, StackConfig
+from local.demo.watcher import Watcher
 from local.page.server import PhonePage
-from local.stack import LocalStack, StackConfig
-from local.watcher import Watcher
+from local.simulator.server import GatewayConfig
 from tests.support.waiting import eventually
 
 _TIMEOUT_SECONDS: Final = 60

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from optus_sms import clients, observability
+from optus_sms.aws import clients
+from optus_sms.runtime import observability
 
 
 def forget_sandbox() -> None:

@@ -1,16 +1,16 @@
 """Send SMS through the Optus SMS Suite gateway, at most once, and keep what it reports back.
 
-A module imports only from its own row and those above it, and never in a circle (tests/contract/test_imports.py reads
-this table and enforces it):
+Imports run in one direction: a package imports from itself and from those above its row
+(tests/contract/test_imports.py reads this table and enforces it; no module imports in a circle):
 
-==================  ======================================================================================
-pure                errors, times, segments, delivery, messages, callbacks, events
-process-wide        settings, observability, one_cpu, clients, dynamodb
-one system each     credentials, transport, gateway, ledger, message_store, queues, event_bus
-the health check    health_store, valve, traffic
-use cases           breaker, pacing, settling, sending, receiving, health, contract, reconciling, publishing
-==================  ======================================================================================
+=========  ======================================================================
+model      Facts and rules without I/O: messages, callbacks, statuses, events.
+runtime    The execution environment: its settings, logs and metrics.
+gateway    The HTTP API of the gateway: requests, and what each response proves.
+records    The two tables: typed records and every write to them.
+aws        The other AWS services: queues, event bus, CloudWatch, Lambda.
+flows      What each function does, under the function's name.
+=========  ======================================================================
 
-Pure modules touch nothing outside themselves: no AWS, no network, no environment. Importing any module has no side
-effect.
+`gateway`, `records` and `aws` do not import from each other. Importing any module has no side effect.
 """

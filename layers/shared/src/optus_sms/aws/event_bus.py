@@ -1,0 +1,96 @@
+"""`SmsEventBus`: put events on it, as many in one call as EventBridge takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, Protocol
+
+from optus_sms.model.events import SOURCE, Event
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
+
+# EventBridge, PutEvents: "The total entry size must be less than 256KB … up to 10 entries".
+MAX_ENTRIES: Final = 10
+MAX_BYTES: Final = 256 * 1024
+_TIME_BYTES: Final = 14
+# What EventBridge says of an entry that it will never take; anything else may pass.
+_REFUSED_FOR_GOOD: Final = frozenset({"MalformedDetail", "InvalidArgument"})
+
+
+class Put(Enum):
+    """What became of one event."""
+
+    TAKEN = auto()
+    REFUSED = auto()  # and would be again
+    FAILED = auto()  # try again
+
+
+class EventBus(Protocol):
+    """What the use cases need."""
+
+    def put(self, events: Sequence[Event]) -> list[Put]:
+        """Put events on the bus in their order; one result for each. Once a call has failed no other is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    entry: PutEventsRequestEntryTypeDef
+    size: int
+
+
+class EventBridgeBus:
+    """The bus in EventBridge. Raises what boto3 raises when a whole call fails."""
+
+    def __init__(self, client: EventBridgeClient, bus_name: str) -> None:
+        self._client = client
+        self._bus_name = bus_name
+
+    def put(self, events: Sequence[Event]) -> list[Put]:
+        """See `EventBus.put`. An event too large for any call is refused."""
+        results: list[Put] = []
+        for batch in _batches([self._sized(event) for event in events]):
+            if Put.FAILED in results:
+                results += [Put.FAILED] * len(batch)
+            elif batch[0].size >= MAX_BYTES:
+                results.append(Put.REFUSED)
+            else:
+                answer = self._client.put_events(Entries=[sized.entry for sized in batch])
+                results += [_result(entry.get("ErrorCode")) for entry in answer["Entries"]]
+        return results
+
+    def _sized(self, event: Event) -> _Sized:
+        detail = json.dumps(event.to_detail(), ensure_ascii=False, separators=(",", ":"))
+        entry: PutEventsRequestEntryTypeDef = {
+            "EventBusName": self._bus_name,
+            "Source": SOURCE,
+            "DetailType": event.detail_type,
+            "Time": datetime.fromisoformat(event.occurred_at),
+            "Detail": detail,
+        }
+        # As EventBridge reckons ("Calculating PutEvents event entry size").
+        size = _TIME_BYTES + len(SOURCE) + len(event.detail_type) + len(detail.encode("utf-8", "surrogatepass"))
+        return _Sized(entry, size)
+
+
+def _batches(entries: Sequence[_Sized]) -> Iterator[list[_Sized]]:
+    """As few calls as the limits allow, in order; what is too large for any stands alone."""
+    batch: list[_Sized] = []
+    for entry in entries:
+        if batch and (len(batch) == MAX_ENTRIES or sum(sized.size for sized in batch) + entry.size >= MAX_BYTES):
+            yield batch
+            batch = []
+        batch.append(entry)
+    if batch:
+        yield batch
+
+
+def _result(error_code: str | None) -> Put:
+    if error_code is None:
+        return Put.TAKEN
+    return Put.REFUSED if error_code in _REFUSED_FOR_GOOD else Put.FAILED

@@ -1,0 +1,71 @@
+"""What the senders have measured lately, asked back from CloudWatch: it costs no write for each message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+from optus_sms.runtime.observability import NAMESPACE, Metric
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef, MetricDataQueryTypeDef
+
+SENDER: Final = "send_message"  # POWERTOOLS_SERVICE_NAME of SendMessageFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How many messages the gateway accepted, and how often it refused our credentials."""
+
+    accepted: int
+    refused: int
+
+
+class TrafficUnknownError(Exception):
+    """CloudWatch answered in part only."""
+
+
+class TrafficLog(Protocol):
+    """What the health check needs."""
+
+    def between(self, start: float, end: float) -> Traffic:
+        """What happened between two times (epoch seconds); CloudWatch rounds the first down to a whole minute."""
+
+
+class CloudWatchTraffic:
+    """The metrics in CloudWatch; they show a minute or two late. botocore's errors come through, and half an answer is
+    one too: nothing counted must not look like nothing accepted.
+    """
+
+    def __init__(self, client: CloudWatchClient, stack_name: str) -> None:
+        self._client = client
+        dimensions = {"service": SENDER, "stack": stack_name}
+        self._dimensions: list[DimensionTypeDef] = [{"Name": name, "Value": dimensions[name]} for name in dimensions]
+
+    def between(self, start: float, end: float) -> Traffic:
+        """See `TrafficLog.between`."""
+        answer = self._client.get_metric_data(
+            StartTime=datetime.fromtimestamp(start, UTC),
+            EndTime=datetime.fromtimestamp(end + 1, UTC),
+            MetricDataQueries=[
+                self._sum("accepted", Metric.MESSAGES_ACCEPTED),
+                self._sum("refused", Metric.CREDENTIALS_REFUSED),
+            ],
+        )
+        results = answer["MetricDataResults"]
+        if any(result["StatusCode"] != "Complete" for result in results):
+            raise TrafficUnknownError
+        sums = {result["Id"]: round(sum(result["Values"])) for result in results}
+        return Traffic(sums["accepted"], sums["refused"])
+
+    def _sum(self, name: str, metric: Metric) -> MetricDataQueryTypeDef:
+        return {
+            "Id": name,
+            "MetricStat": {
+                "Metric": {"Namespace": NAMESPACE, "MetricName": metric.value, "Dimensions": self._dimensions},
+                "Period": 60,
+                "Stat": "Sum",
+            },
+        }

@@ -1,0 +1,1 @@
+"""What each function does, under the function's name."""

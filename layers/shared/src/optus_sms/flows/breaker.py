@@ -1,0 +1,66 @@
+"""When nobody in this sandbox should try just now: the gateway is down, refuses us, or its outcomes turn unknown.
+
+An outage must cost waiting, not messages: after a condition that would stop everybody, messages are given back
+unclaimed for a growing while, and then one goes alone as a probe before the rest may follow.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from optus_sms.gateway.api import Outcome, Verdict
+
+UNKNOWN_IN_A_ROW: Final = 3
+_FIRST_SECONDS: Final = 2.0
+_LONGEST_SECONDS: Final = 60.0
+_LONGEST_ASKED_SECONDS: Final = 900.0  # a Retry-After for one message must not silence the sandbox for hours
+
+
+@dataclass
+class Breaker:
+    """One per sandbox, shared by its threads."""
+
+    monotonic: Callable[[], float]
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _open_until: float = field(default=0.0, init=False)
+    _openings: int = field(default=0, init=False)
+    _unknown_in_a_row: int = field(default=0, init=False)
+
+    def blocked_seconds(self) -> float:
+        """How long nobody should try; 0 if anybody may."""
+        with self._lock:
+            return max(0.0, self._open_until - self.monotonic())
+
+    def wants_probe(self) -> bool:
+        """Whether the next message should go alone, because the last ones failed for a reason that stops everybody."""
+        with self._lock:
+            return self._openings > 0 or self._unknown_in_a_row > 0
+
+    def note(self, outcome: Outcome) -> None:
+        """Learn from an outcome."""
+        with self._lock:
+            if outcome.stop is not None:
+                self._open(outcome.retry_after_seconds)
+            elif outcome.verdict is Verdict.UNKNOWN:
+                self._unknown_in_a_row += 1
+                if self._unknown_in_a_row >= UNKNOWN_IN_A_ROW:
+                    self._open(None)
+            elif outcome.reason != "too_late":
+                # An answer that is certain, good or bad, came through.
+                self._openings = self._unknown_in_a_row = 0
+                self._open_until = 0.0
+
+    def trip(self) -> None:
+        """Stop everybody for a reason outside the gateway's answers, such as a secret that can't be used."""
+        with self._lock:
+            self._open(None)
+
+    def _open(self, seconds: float | None) -> None:
+        now = self.monotonic()
+        if now >= self._open_until:  # threads that fail together open it once
+            self._openings += 1
+        wait = min(_FIRST_SECONDS * 2 ** (self._openings - 1), _LONGEST_SECONDS)
+        self._open_until = max(self._open_until, now + max(wait, min(seconds or 0.0, _LONGEST_ASKED_SECONDS)))

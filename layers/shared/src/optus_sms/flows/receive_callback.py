@@ -1,0 +1,236 @@
+"""Store every status and reply that the gateway posts, and let nobody else in (docs/guarantees.md).
+
+An answer of 200 means stored. 503 asks the gateway to deliver again. Whatever is authenticated and can't be understood
+is kept raw in the dead-letter queue.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol, cast
+
+from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
+from optus_sms.flows.resolving import join
+from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callback
+from optus_sms.model.errors import UnreadableCallbackError
+from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
+from optus_sms.model.times import Clock
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Applied, IdTakenError, MessageStore, StatusResult
+from optus_sms.records.table import Item
+from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
+
+MAX_BODY_BYTES: Final = 64 * 1024
+_DAY_SECONDS: Final = 86_400
+
+
+class Route(StrEnum):
+    """The two callbacks, by the end of their path."""
+
+    STATUS = "/callbacks/status"
+    REPLY = "/callbacks/reply"
+
+
+class SecretPort(Protocol):
+    """`optus_sms.gateway.credentials.CallbackSecret`, as far as it is used here."""
+
+    def admits(self, authorization: str) -> bool:
+        """Whether a Basic header holds valid credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What of an API Gateway proxy event matters; ``body`` as it was posted."""
+
+    method: str
+    path: str
+    authorization: str | None
+    body: bytes
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Request:
+        """From a REST API's proxy event; what is missing or odd there is as good as absent."""
+        headers = event.get("headers")
+        given = headers.items() if isinstance(headers, Mapping) else ()
+        authorization = next((v for k, v in given if str(k).lower() == "authorization" and isinstance(v, str)), None)
+        return cls(
+            method=str(event.get("httpMethod", "")),
+            path=str(event.get("path", "")),
+            authorization=authorization,
+            body=_body(event.get("body"), encoded=event.get("isBase64Encoded") is True),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer, its bodies constant, and what to publish."""
+
+    status: int
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+
+    def to_proxy(self) -> dict[str, Any]:
+        """As API Gateway wants it."""
+        return {
+            "statusCode": self.status,
+            "headers": {"Content-Type": "application/json", **self.headers},
+            "body": json.dumps({"message": self.message}),
+        }
+
+
+def _refused() -> Response:
+    return Response(
+        401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="callbacks"'}, ((Metric.CALLBACKS_REFUSED, 1.0),)
+    )
+
+
+def _not_stored() -> Response:
+    return Response(503, "Not stored, deliver again", {"Retry-After": "60"}, ((Metric.CALLBACKS_NOT_STORED, 1.0),))
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """One per sandbox."""
+
+    ledger: Ledger
+    messages: MessageStore
+    queues: Queues
+    secret: SecretPort
+    clock: Clock = field(default_factory=Clock)
+    reply_match_days: int = 3
+
+    def receive(self, request: Request) -> Response:
+        """Answer one request; never raises."""
+        route = next((route for route in Route if request.path.rstrip("/").endswith(route)), None)
+        if route is None or request.method != "POST":
+            return Response(404, "Not found")
+        try:
+            if request.authorization is None or not self.secret.admits(request.authorization):
+                return _refused()
+        except Exception as error:  # noqa: BLE001 - without the secret nobody can be let in, or sent away for good
+            logger().error("callback secret unusable", extra=error_fields(error))
+            return _not_stored()
+        if len(request.body) > MAX_BODY_BYTES:
+            logger().warning("callback too large", extra={"bytes": len(request.body)})
+            return Response(413, "Too large", measurements=((Metric.CALLBACKS_REFUSED, 1.0),))
+        try:
+            return self._store(request.body, expect_reply=route is Route.REPLY)
+        except Exception as error:  # noqa: BLE001 - not stored, so the gateway must deliver it again
+            logger().error("callback not stored", extra=error_fields(error))
+            return _not_stored()
+
+    def _store(self, body: bytes, *, expect_reply: bool) -> Response:
+        try:
+            callback = parse_callback(body, expect_reply=expect_reply)
+            if isinstance(callback, ReplyCallback):
+                return self._store_reply(callback)
+            return self._store_status(callback)
+        except (UnreadableCallbackError, IdTakenError) as error:
+            detail = error.detail if isinstance(error, UnreadableCallbackError) else "id of a message the other way"
+            letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
+            self.queues.dead_letter(letter, now=self.clock.now())
+            logger().warning("callback unreadable", extra={"reason": detail})
+            return Response(200, "Kept for a person", measurements=((Metric.CALLBACKS_UNREADABLE, 1.0),))
+
+    def _store_status(self, callback: StatusCallback) -> Response:
+        now = self.clock.now()
+        result = self.messages.record_status(callback, now=now)
+        settled = self._adopt(callback, result.row, now)
+        logger().info(
+            "status",
+            extra={
+                "gateway_id": _loggable(callback.gateway_id),
+                "message_id": result.row.get("message_id") or settled,
+                "status": callback.status if callback.status in STATUS_RANK else None,
+                "applied": result.applied.value,
+                "contradictory": _is_contradiction(callback, result),
+            },
+        )
+        measurements = _status_measurements(callback, result, now)
+        if settled:
+            measurements.append((Metric.OUTCOMES_SETTLED, 1.0))
+        return Response(200, "Stored", measurements=tuple(measurements))
+
+    def _adopt(self, callback: StatusCallback, row: Item, now: float) -> str | None:
+        """Join a callback with its message by reference, if our own write has not done so; the key that was settled."""
+        if "message_id" in row or not callback.reference:
+            return None
+        try:
+            joined = join(self.ledger, self.messages, callback.gateway_id, callback.reference, now=now)
+        except Exception:
+            # The gateway is asked to deliver again. It may have given up by then, so reconciliation looks as well.
+            with contextlib.suppress(Exception):
+                self.messages.await_message(callback.gateway_id, now=now)
+            raise
+        if joined is None or joined.settled is None:
+            return None
+        logger().info(
+            "outcome settled by callback",
+            extra={
+                "message_id": joined.key,
+                "gateway_id": _loggable(callback.gateway_id),
+                "was": joined.settled.value,
+            },
+        )
+        return joined.key
+
+    def _store_reply(self, reply: ReplyCallback) -> Response:
+        now = self.clock.now()
+        in_reply_to, exact = reply.reply_to, reply.reply_to is not None
+        if in_reply_to is None and reply.handset and self.reply_match_days:
+            since = now - self.reply_match_days * _DAY_SECONDS
+            in_reply_to = self.messages.latest_sent_to(reply.handset, since=since, until=now)
+        new = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
+        fields = {"gateway_id": _loggable(reply.gateway_id), "in_reply_to": _loggable(in_reply_to), "new": new}
+        logger().info("reply", extra=fields)
+        return Response(200, "Stored", measurements=((Metric.REPLIES_RECEIVED, 1.0),) if new else ())
+
+
+def _status_measurements(callback: StatusCallback, result: StatusResult, now: float) -> list[Measurement]:
+    measurements: list[Measurement] = []
+    match result.applied:
+        case Applied.APPLIED:
+            measurements.append((Metric.STATUSES_APPLIED, 1.0))
+            if callback.status == "received":
+                measurements.append((Metric.MESSAGES_DELIVERED, 1.0))
+                accepted_at = result.row.get("accepted_at")
+                if accepted_at is not None:
+                    seconds = now - datetime.fromisoformat(cast("str", accepted_at)).timestamp()
+                    measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
+            elif callback.status in FAILURE_STATUSES and not _had_ended(callback.status, result.row):
+                measurements.append((Metric.MESSAGES_UNDELIVERED, 1.0))
+        case Applied.STALE | Applied.DUPLICATE:
+            measurements.append((Metric.STATUSES_STALE, 1.0))
+    if _is_contradiction(callback, result):
+        measurements.append((Metric.STATUSES_CONTRADICTORY, 1.0))
+    return measurements
+
+
+def _had_ended(status: str, row: Item) -> bool:
+    """Whether the message had another final status before, and was counted then."""
+    return any(f"{final}_at" in row for final in FINAL_STATUSES - {status})
+
+
+def _is_contradiction(callback: StatusCallback, result: StatusResult) -> bool:
+    """Whether this callback contradicts the others; a `sent` that comes after both is not a second contradiction."""
+    return result.contradictory and callback.status in FINAL_STATUSES
+
+
+def _loggable(gateway_id: str | None) -> str | None:
+    return None if gateway_id is None else loggable_id(gateway_id)
+
+
+def _body(body: object, *, encoded: bool) -> bytes:
+    text = body if isinstance(body, str) else ""
+    if encoded:
+        with contextlib.suppress(binascii.Error, ValueError):
+            return base64.b64decode(text, validate=True)
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,1 @@
+"""The HTTP API of the gateway: requests, and what each response proves."""

@@ -1,0 +1,248 @@
+"""The gateway's REST API v2: one POST, and what its answer proves.
+
+There is no idempotency key: a repeated POST is a second SMS and a second charge, and after a lost answer nothing can
+be asked. So every outcome is certain or called unknown; `classify` is the one place that decides, row by row.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from optus_sms.gateway.credentials import GatewayCredentials
+    from optus_sms.gateway.transport import Answer, Transport
+
+_MAX_ID: Final = 255
+# "Could not queue message", "Invalid JSON data", "Missing a required attribute", "Invalid attribute value": the error
+# codes of the gateway's prose page for REST v2. It doesn't say which field carries them.
+_TRY_AGAIN_WORDS: Final = frozenset({"send_failed"})
+_REJECTED_WORDS: Final = frozenset({"invalid_json", "missing_attrib", "invalid_attrib"})
+_WORD_FIELDS: Final = ("error", "code", "message")
+
+
+class Verdict(StrEnum):
+    """What one POST did."""
+
+    SENT = "sent"
+    NOT_SENT = "not_sent"  # certainly; may be tried again
+    REJECTED = "rejected"  # certainly not sent, and would be refused again
+    UNKNOWN = "unknown"
+
+
+class Stop(StrEnum):
+    """Why nobody else in the sandbox should try just now."""
+
+    CREDENTIALS_REFUSED = "credentials_refused"
+    UNREACHABLE = "unreachable"
+    THROTTLED = "throttled"
+    MISCONFIGURED = "misconfigured"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict, the code of the row that gave it, and what an operator or the next step needs to know.
+
+    ``detail``: the gateway's own words, longer digit runs masked; for a dead letter, not for a log.
+    ``retry_after_seconds`` is what the gateway asked for, at most SQS's 12 hours.
+    """
+
+    verdict: Verdict
+    reason: str
+    status: int | None = None
+    gateway_id: str | None = None
+    stop: Stop | None = None
+    retry_after_seconds: float | None = None
+    seconds: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """An answer, with what its body says."""
+
+    answer: Answer
+    status: int | None
+    gateway_id: str | None
+    words: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """If ``applies``, then ``verdict``; ``why`` is the proof."""
+
+    reason: str
+    applies: Callable[[_Evidence], bool]
+    verdict: Verdict
+    why: str
+    stop: Stop | None = None
+
+
+def _status(*statuses: int) -> Callable[[_Evidence], bool]:
+    return lambda evidence: evidence.status in statuses
+
+
+# First row that applies decides. "Not sent" needs proof: no byte left, or the gateway's own word.
+CLASSIFICATION: Final = (
+    Row(
+        "too_late", lambda e: e.answer.failure == "too_late" and not e.answer.handed_over, Verdict.NOT_SENT,
+        "we stopped before the first byte: time was short or the message had expired",
+    ),
+    Row(
+        "unreachable", lambda e: not e.answer.handed_over, Verdict.NOT_SENT,
+        "no request byte was handed to the socket", Stop.UNREACHABLE,
+    ),
+    Row(
+        "contradictory", lambda e: e.status in (200, 201, 202) and not e.gateway_id and bool(e.words), Verdict.UNKNOWN,
+        "a status that says queued with a body that says not queued proves neither",
+    ),
+    Row("accepted", _status(202), Verdict.SENT, "the documented success; its body adds only the id"),
+    Row(
+        "accepted", lambda e: e.status in (200, 201) and e.gateway_id is not None, Verdict.SENT,
+        "an id is given to a queued message only (201 is the success of version 1)",
+    ),
+    Row(
+        "rejected", lambda e: not e.words.isdisjoint(_REJECTED_WORDS), Verdict.REJECTED,
+        "documented: invalid JSON, or an attribute missing or invalid; it would be refused again",
+    ),
+    Row(
+        "send_failed", lambda e: not e.words.isdisjoint(_TRY_AGAIN_WORDS), Verdict.NOT_SENT,
+        'documented: "could not queue message"',
+    ),
+    Row("rejected", _status(400, 413, 422), Verdict.REJECTED, "refused as a request; it would be refused again"),
+    Row(
+        "credentials_refused", _status(401, 403), Verdict.NOT_SENT,
+        "wrong credentials, no permission, or this address is not allow-listed", Stop.CREDENTIALS_REFUSED,
+    ),
+    Row("throttled", _status(429), Verdict.NOT_SENT, "refused for its rate", Stop.THROTTLED),
+    Row(
+        "misconfigured", lambda e: e.status in (404, 405, 415) or e.status in range(300, 400), Verdict.NOT_SENT,
+        "this is not the address of the API: nothing there queues messages", Stop.MISCONFIGURED,
+    ),
+    Row(
+        "server_error", lambda e: e.status is not None, Verdict.UNKNOWN,
+        "any other status can come from in front of, or after, the part that queues",
+    ),
+    Row("no_answer", lambda _: True, Verdict.UNKNOWN, "bytes left and no status line came back"),
+)  # fmt: skip
+
+
+def classify(answer: Answer, *, now: float) -> Outcome:
+    """What an answer proves; ``now`` in epoch seconds is for a Retry-After given as a date."""
+    fields = _json_object(answer.body)
+    evidence = _Evidence(answer, answer.status, _gateway_id(fields), _words(fields))
+    row = next(row for row in CLASSIFICATION if row.applies(evidence))
+    return Outcome(
+        verdict=row.verdict,
+        reason=answer.failure or row.reason if row.reason in ("unreachable", "no_answer") else row.reason,
+        status=answer.status,
+        gateway_id=evidence.gateway_id if row.verdict is Verdict.SENT else None,
+        stop=row.stop,
+        retry_after_seconds=retry_after_seconds(answer.retry_after, now=now),
+        seconds=answer.seconds,
+        detail=_error_text(fields),
+    )
+
+
+class Gateway:
+    """The API at one base URL."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        base_url: str,
+        *,
+        timeout_seconds: float,
+        now: Callable[[], float],
+        service_status_url: str = "",
+    ) -> None:
+        self.timeout_seconds = timeout_seconds
+        self._service_status_url = service_status_url
+        self._transport = transport
+        self._base_url = base_url
+        self._now = now
+
+    def post_message(
+        self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
+    ) -> Outcome:
+        """`POST /messages` once; no byte leaves later than ``start_within`` seconds from now."""
+        answer = self._transport.exchange(
+            "POST",
+            f"{self._base_url}/messages",
+            headers={"Authorization": credentials.authorization},
+            body=json.dumps(fields).encode(),
+            seconds=self.timeout_seconds,
+            start_within=start_within,
+        )
+        return classify(answer, now=self._now())
+
+    def get_health(self) -> Answer:
+        """`GET /healthz`, without credentials."""
+        return self._transport.exchange("GET", f"{self._base_url}/healthz", seconds=self.timeout_seconds)
+
+    def get_service_status(self) -> Answer | None:
+        """`GET /status?service=restv2` of the Health Monitoring API, a service of its own; None without its address."""
+        if not self._service_status_url:
+            return None
+        return self._transport.exchange("GET", self._service_status_url, seconds=self.timeout_seconds)
+
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+        """`GET /messages?id=` (the OpenAPI file of the gateway's page, MessageDetails); 404 if there is none."""
+        return self._get(f"/messages?id={quote(gateway_id, safe='')}", credentials)
+
+    def get_contract(self, credentials: GatewayCredentials | None) -> Answer:
+        """`GET /openapi.yaml`; the page says that it needs no credentials, and a gateway that wants them gets them."""
+        return self._get("/openapi.yaml", credentials)
+
+    def _get(self, path: str, credentials: GatewayCredentials | None) -> Answer:
+        headers = {"Authorization": credentials.authorization} if credentials else {}
+        return self._transport.exchange("GET", f"{self._base_url}{path}", headers=headers, seconds=self.timeout_seconds)
+
+
+def retry_after_seconds(header: str | None, *, now: float) -> float | None:
+    """Seconds of a Retry-After header in either form (RFC 9110, 10.2.3), between 0 and SQS's 12 hours."""
+    if header is None:
+        return None
+    text = header.strip()
+    try:
+        seconds = float(text) if text.isascii() and text.isdigit() else parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), 43_200.0)
+
+
+def _json_object(body: bytes | None) -> dict[str, Any]:
+    try:
+        fields = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _gateway_id(fields: dict[str, Any]) -> str | None:
+    value = fields.get("id")
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return (
+        text
+        if isinstance(text, str) and 0 < len(text) <= _MAX_ID and text.isprintable() and text.strip() == text
+        else None
+    )
+
+
+def _words(fields: dict[str, Any]) -> frozenset[str]:
+    """The documented error codes in an error body."""
+    texts = {str(fields.get(name, "")).strip().lower() for name in _WORD_FIELDS}
+    return frozenset(texts & (_TRY_AGAIN_WORDS | _REJECTED_WORDS))
+
+
+def _error_text(fields: dict[str, Any]) -> str:
+    """What an error body says in its documented fields, short, and without anything that could be a phone number."""
+    texts = [fields.get(name) for name in (*_WORD_FIELDS, "error-desc")]
+    joined = ": ".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str)))
+    return re.sub(r"[0-9]{5,}", "…", "".join(c for c in joined if c.isprintable()))[:200]

@@ -1,0 +1,174 @@
+"""The two secrets, from Secrets Manager, cached in the sandbox and refreshed without a failed message or callback."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from optus_sms.model.errors import CredentialsError
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+PLACEHOLDER: Final = "REPLACE_ME"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCredentials:
+    """Application name and password of the gateway's portal (page api_config/restv2)."""
+
+    application: str = field(repr=False)
+    password: str = field(repr=False)
+    version: str = field(default="", compare=False)  # of the secret, as Secrets Manager names it
+
+    @property
+    def authorization(self) -> str:
+        """The Basic header (RFC 7617, UTF-8)."""
+        return "Basic " + base64.b64encode(f"{self.application}:{self.password}".encode()).decode()
+
+
+class GatewaySecret:
+    """`GatewaySecret`, read once per sandbox and again only when the gateway refuses it."""
+
+    def __init__(self, client: SecretsManagerClient, secret_id: str) -> None:
+        self._client = client
+        self._secret_id = secret_id
+        self._lock = threading.Lock()
+        self._current: GatewayCredentials | None = None
+        self._refused: GatewayCredentials | None = None  # the gateway refused these, and the secret was read since
+
+    def current(self) -> GatewayCredentials:
+        """The cached credentials; `CredentialsError` says what to put where."""
+        with self._lock:
+            if self._current is None:
+                self._current = self._read()
+            return self._current
+
+    def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
+        """Credentials other than the refused ones, if there are any: read anew, once for all threads that ask."""
+        with self._lock:
+            if self._refused != refused and self._current in (None, refused):
+                self._current = self._read()
+                self._refused = refused
+            return None if self._current == refused else self._current
+
+    def forget_refused(self) -> None:
+        """If the gateway refused the cached credentials, read the secret again at the next use: it may be corrected."""
+        with self._lock:
+            if self._refused is not None and self._refused == self._current:
+                self._current = None
+            self._refused = None
+
+    def _read(self) -> GatewayCredentials:
+        fields, version = _read_json(self._client, self._secret_id, "AWSCURRENT") or ({}, "")
+        application, password = fields.get("application", ""), fields.get("password", "")
+        hint = (
+            'put {"application": "…", "password": "…"} from the portal (API configuration, REST v2) into GatewaySecret'
+        )
+        if not application or not password:
+            raise CredentialsError(f"GatewaySecret has no application or no password; {hint}")
+        if PLACEHOLDER in (application, password):
+            raise CredentialsError(f"GatewaySecret still holds the placeholder; {hint}")
+        if ":" in application:
+            raise CredentialsError(f"GatewaySecret: an application name can't hold a colon (RFC 7617); {hint}")
+        return GatewayCredentials(application, password, version)
+
+
+class CallbackSecret:
+    """`CallbackSecret`: who may post callbacks. The current and the previous version both count.
+
+    Strangers must not drive calls to Secrets Manager. It is asked, once for each version, every `KEEP_SECONDS`, which
+    is how long a revoked password may still live; after a mismatch, because the secret may have been rotated, but at
+    most every `REFRESH_SECONDS`; and while it fails, at most every `RETRY_SECONDS`.
+    """
+
+    KEEP_SECONDS: Final = 300.0
+    REFRESH_SECONDS: Final = 60.0
+    RETRY_SECONDS: Final = 5.0
+
+    def __init__(self, client: SecretsManagerClient, secret_id: str, monotonic: Callable[[], float]) -> None:
+        self._client = client
+        self._secret_id = secret_id
+        self._monotonic = monotonic
+        self._digests: tuple[bytes, ...] = ()
+        self._asked_at: float | None = None
+        self._failure: Exception | None = None
+
+    def admits(self, authorization: str) -> bool:
+        """Whether a Basic header holds valid credentials; takes the same time for any wrong ones.
+
+        While the secret can't be read, the versions known before still count; anything else may be a new password, so
+        it is not refused but raises what went wrong: `CredentialsError` for an unusable secret, or botocore's error.
+        """
+        given = _basic_digest(authorization)
+        self._refresh_if_older_than(self.KEEP_SECONDS)
+        if self._matches(given):
+            return True
+        self._refresh_if_older_than(self.REFRESH_SECONDS)
+        if self._matches(given):
+            return True
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)  # raised again and again, it would grow
+        return False
+
+    def _matches(self, given: bytes) -> bool:
+        # No early exit: the time must not tell which version was close.
+        return any([hmac.compare_digest(given, digest) for digest in self._digests])  # noqa: C419
+
+    def _refresh_if_older_than(self, seconds: float) -> None:
+        now = self._monotonic()
+        wait = seconds if self._failure is None else min(seconds, self.RETRY_SECONDS)
+        if self._asked_at is not None and now - self._asked_at < wait:
+            return
+        self._asked_at = now
+        try:
+            self._digests, self._failure = self._read(), None
+        except Exception as error:  # noqa: BLE001 - kept, and raised to whoever can't be judged without the secret
+            self._failure = error
+
+    def _read(self) -> tuple[bytes, ...]:
+        versions = (_read_json(self._client, self._secret_id, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS"))
+        pairs = [(found[0].get("username", ""), found[0].get("password", "")) for found in versions if found]
+        digests = tuple(
+            _digest(f"{username}:{password}".encode()) for username, password in pairs if username and password
+        )
+        if not digests:
+            raise CredentialsError(
+                'CallbackSecret has no username or no password; put {"username": "…", "password": "…"} into it'
+            )
+        return digests
+
+
+def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, str], str] | None:
+    """The string fields of a secret's version, and its id; None if there is no such version."""
+    try:
+        answer = client.get_secret_value(SecretId=secret_id, VersionStage=stage)
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    try:
+        fields = json.loads(answer.get("SecretString", ""))
+    except ValueError:
+        fields = None
+    texts = {k: v for k, v in fields.items() if isinstance(v, str)} if isinstance(fields, dict) else {}
+    return texts, answer["VersionId"]
+
+
+def _basic_digest(authorization: str) -> bytes:
+    """Digest of the ``user:password`` in a Basic header; of nothing that can match if it is none."""
+    scheme, _, encoded = authorization.strip().partition(" ")
+    try:
+        credentials = base64.b64decode(encoded.strip().encode(), validate=True) if scheme.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        credentials = b""
+    return _digest(credentials)
+
+
+def _digest(credentials: bytes) -> bytes:
+    return hashlib.sha256(credentials).digest()

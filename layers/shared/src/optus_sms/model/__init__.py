@@ -1,0 +1,1 @@
+"""Facts and rules without I/O: messages, callbacks, statuses, events."""

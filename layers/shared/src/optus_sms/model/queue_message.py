@@ -1,0 +1,221 @@
+"""The queue message: what other systems put on `OutboundQueue`, and what of it goes to the gateway."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, from_json
+
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.segments import MAX_SEGMENTS, Segments, count_segments
+from optus_sms.model.times import parse_rfc3339
+
+KEY_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,50}$"
+MAX_SCHEDULE_DAYS: Final = 60  # gateway-rest-v2.txt, SingleMessage: "an upper limit of 60 days"
+SEND_NOW_SECONDS: Final = 60  # the gateway answers 422 for a time in the past, and the way there takes some seconds
+
+_KEY = re.compile(KEY_PATTERN.removesuffix("$").removeprefix("^"))
+_MASK = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-](?:[A-Za-z0-9 _-]{0,9}[A-Za-z0-9-])?")
+# Fields of the gateway's SingleMessage (gateway-rest-v2.txt), plus `integration_id` of its OpenAPI file.
+_GATEWAY_FIELDS: Final = (
+    "destination", "content", "source", "class", "integration_id", "mask", "sms_class", "reference", "scheduled",
+)  # fmt: skip
+_OURS: Final = frozenset({"message_id", "expires_at", "on_unknown"})
+
+
+def _rule(text: str) -> PydanticCustomError:
+    """An error whose text is ours; any other is reported with the field's own description."""
+    return PydanticCustomError("rule", "{text}", {"text": text})
+
+
+def _check_parts(content: str) -> str:
+    parts = count_segments(content).count
+    if parts > MAX_SEGMENTS:
+        raise _rule(
+            f"has {parts} SMS parts, at most {MAX_SEGMENTS} are allowed; shorten it or send it as several messages"
+        )
+    return content
+
+
+def _check_mask(mask: str) -> str:
+    if not _MASK.fullmatch(mask):
+        raise ValueError
+    return mask
+
+
+def _check_time(text: str) -> str:
+    parse_rfc3339(text)
+    return text
+
+
+_Optional = Annotated[str | None, Field(min_length=1, max_length=255)]
+_Time = Annotated[str, AfterValidator(_check_time), Field(json_schema_extra={"format": "date-time"})]
+
+
+class OutboundMessage(BaseModel):
+    """One SMS to one handset: the JSON body of an SQS message. Field descriptions are the rules and the error texts."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        hide_input_in_errors=True,
+        title="Queue message",
+        ignored_types=(cached_property,),
+    )
+
+    destination: str = Field(
+        pattern=r"^\+[1-9][0-9]{6,14}$", description="must be an E.164 number with a leading +, like +61491570006"
+    )
+    content: Annotated[str, AfterValidator(_check_parts)] = Field(
+        min_length=1,
+        max_length=MAX_SEGMENTS * 153,
+        description="must be text of 1 to 10 SMS parts: 160 characters of GSM 03.38, or 153 in each of several parts "
+        "(^ { } \\ [ ] ~ | and € count two); with any other character 70, or 67 in each of several",
+    )
+    source: _Optional = Field(
+        None, description="must be text of 1 to 255 characters: a number or short code of your account"
+    )
+    routing_class: _Optional = Field(
+        None, alias="class", description="must be text of 1 to 255 characters: a routing class of your account"
+    )
+    integration_id: str | None = Field(
+        None,
+        pattern=r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$",
+        description="must be a UUID",
+    )
+    mask: Annotated[str, AfterValidator(_check_mask)] | None = Field(
+        None,
+        min_length=1,
+        max_length=11,
+        description="must be a registered sender name of at most 11 letters, digits, hyphens, and inner spaces or "
+        "underscores, with at least one letter; nobody can reply to it",
+    )
+    sms_class: int | None = Field(None, ge=0, le=3, description="must be a whole number from 0 to 3")
+    reference: str | None = Field(
+        None,
+        min_length=1,
+        max_length=50,
+        description="must be text of 1 to 50 characters; leave it out to use the message id",
+    )
+    scheduled: _Time | None = Field(
+        None, description="must be an RFC 3339 time with offset, like 2026-12-24T09:00:00+11:00, at most 60 days ahead"
+    )
+    message_id: str | None = Field(
+        None, pattern=KEY_PATTERN, description="must be 1 to 50 of the characters A-Z a-z 0-9 . _ : -"
+    )
+    expires_at: _Time | None = Field(
+        None, description="must be an RFC 3339 time with offset, later than `scheduled`; not sent at or after this time"
+    )
+    on_unknown: Literal["hold", "resend"] | None = Field(None, description="must be hold or resend")
+
+    @model_validator(mode="after")
+    def _expires_after_schedule(self) -> OutboundMessage:
+        if (
+            self.expires_epoch is not None
+            and self.scheduled_epoch is not None
+            and self.expires_epoch <= self.scheduled_epoch
+        ):
+            raise _rule("expires_at: must be later than scheduled")
+        return self
+
+    @cached_property
+    def scheduled_epoch(self) -> float | None:
+        """`scheduled` in epoch seconds."""
+        return None if self.scheduled is None else parse_rfc3339(self.scheduled)
+
+    @cached_property
+    def expires_epoch(self) -> float | None:
+        """`expires_at` in epoch seconds."""
+        return None if self.expires_at is None else parse_rfc3339(self.expires_at)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The parts that `content` becomes."""
+        return count_segments(self.content)
+
+    @cached_property
+    def payload_sha256(self) -> str:
+        """What makes two messages of one key the same: the gateway fields as the sender gave them, absent = null."""
+        given = self.model_dump(by_alias=True)
+        canonical = {field: given[field] for field in _GATEWAY_FIELDS}
+        text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def gateway_fields(self, key: str, now: float) -> dict[str, Any]:
+        """The body of the POST: without what is absent, with our key as reference if the sender gave none.
+
+        A schedule less than a minute ahead is left out, because the gateway answers 422 to a time in the past.
+        """
+        fields = self.model_dump(by_alias=True, exclude=set(_OURS), exclude_none=True)
+        fields.setdefault("reference", key)
+        if self.scheduled_epoch is not None and self.scheduled_epoch < now + SEND_NOW_SECONDS:
+            del fields["scheduled"]
+        return fields
+
+
+def parse_message(body: str, *, now: float) -> OutboundMessage:
+    """The message in an SQS body, or `InvalidMessageError` that names every broken field and its rule."""
+    try:
+        # Not model_validate_json: it ignores a field's Python name where only the alias is allowed (pydantic 2.13).
+        fields = from_json(body.encode(), allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidMessageError(f"body: must be JSON; {error}") from None
+    try:
+        message = OutboundMessage.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidMessageError(*_problems(error)) from None
+    if message.scheduled_epoch is not None and message.scheduled_epoch > now + MAX_SCHEDULE_DAYS * 86_400:
+        raise InvalidMessageError("scheduled: must be at most 60 days ahead")
+    return message
+
+
+def choose_key(message: OutboundMessage, *, attribute: str | None, sqs_message_id: str, required: bool) -> str:
+    """The key a message is sent once under: its own `message_id`, else the SQS attribute, else the SQS message id.
+
+    With ``required`` the last does not count, because a redrive by the SQS console gives a message a new SQS id.
+    """
+    if message.message_id is not None:
+        return message.message_id
+    if attribute is not None:
+        if not _KEY.fullmatch(attribute):
+            raise InvalidMessageError(f"SQS attribute message_id: {_description('message_id')}")
+        return attribute
+    if required:
+        raise InvalidMessageError(
+            "message_id: is required by this stack (parameter RequireMessageId), in the body or as SQS attribute"
+        )
+    return sqs_message_id
+
+
+def _description(field: str) -> str:
+    name = "routing_class" if field == "class" else field
+    return OutboundMessage.model_fields[name].description or ""
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """Each problem as ``field: rule``; values are never quoted."""
+    problems: list[str] = []
+    unknown: list[str] = []
+    for problem in error.errors(include_url=False, include_input=False):
+        field = str(problem["loc"][0]) if problem["loc"] else ""
+        match problem["type"]:
+            case "missing":
+                problems.append(f"{field}: is missing; {_description(field)}")
+            case "extra_forbidden":
+                unknown.append(ascii(field[:50]))
+            case "rule":
+                problems.append(f"{field}: {problem['msg']}" if field else problem["msg"])
+            case _ if field:
+                problems.append(f"{field}: {_description(field)}")
+            case _:
+                problems.append("body: must be a JSON object")
+    if unknown:
+        known = ", ".join(sorted({*_GATEWAY_FIELDS, *_OURS}))
+        problems.append(f"{', '.join(unknown)}: unknown field; the fields are {known}")
+    return list(dict.fromkeys(problems))

@@ -1,0 +1,1 @@
+"""The execution environment: its settings, logs and metrics."""

@@ -1,0 +1,223 @@
+"""What Lambda does between an SQS queue and a function: polls, makes batches, invokes, deletes what succeeded.
+
+The rules are Lambda's ("Using Lambda with Amazon SQS", "Handling errors for an SQS event source"): a batch that fails
+as a whole stays in the queue and comes back after the visibility timeout; with `ReportBatchItemFailures` the answer
+names the records that stay.
+"""
+
+import base64
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.aws.function import Invocation
+
+LONG_POLL_SECONDS = 2
+"""How long a disabled or stopped source may still take messages; Lambda polls for up to 20 seconds."""
+DEFAULT_CONCURRENCY = 5
+"""Batches at a time when the mapping has no MaximumConcurrency; Lambda starts with five pollers."""
+SQS_MAX_BATCH = 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EventSourceConfig:
+    """An AWS::Lambda::EventSourceMapping of an SQS queue."""
+
+    queue_url: str
+    queue_arn: str
+    batch_size: int = 10
+    window_seconds: float = 0.0
+    concurrency: int = DEFAULT_CONCURRENCY
+    report_batch_item_failures: bool = False
+    enabled: bool = True
+    mapping_id: str = ""
+
+    @classmethod
+    def from_properties(
+        cls, properties: Mapping[str, Any], queue_url: str, mapping_id: str = ""
+    ) -> "EventSourceConfig":
+        """From the resolved properties of the mapping. Raises ValueError for a property that would be ignored."""
+        known = {
+            "BatchSize",
+            "Enabled",
+            "EventSourceArn",
+            "FunctionName",
+            "FunctionResponseTypes",
+            "MaximumBatchingWindowInSeconds",
+            "ScalingConfig",
+            "Tags",
+        }
+        if unknown := sorted(set(properties) - known):
+            raise ValueError(f"the local event source does not know {', '.join(unknown)}")
+        scaling = properties.get("ScalingConfig", {})
+        return cls(
+            queue_url=queue_url,
+            queue_arn=properties["EventSourceArn"],
+            batch_size=int(properties.get("BatchSize", 10)),
+            window_seconds=float(properties.get("MaximumBatchingWindowInSeconds", 0)),
+            concurrency=int(scaling.get("MaximumConcurrency", DEFAULT_CONCURRENCY)),
+            report_batch_item_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
+            enabled=str(properties.get("Enabled", True)).lower() == "true",
+            mapping_id=mapping_id,
+        )
+
+
+class EventSource:
+    """Feeds a queue to a function while it is enabled.
+
+    `invoke` runs the function with an event and waits; `sqs` is a client that does not retry.
+    """
+
+    def __init__(self, config: EventSourceConfig, invoke: Callable[[Any], Invocation], sqs: Any) -> None:
+        self.config = config
+        self._invoke = invoke
+        self._sqs = sqs
+        self._workers = ThreadPoolExecutor(config.concurrency, thread_name_prefix="event source worker")
+        self._free = threading.Semaphore(config.concurrency)
+        self._may_poll = threading.Event()
+        self._stopping = threading.Event()
+        self._waits = threading.Event()
+        self._poller = threading.Thread(target=self._poll_until_stopped, name="event source poller", daemon=True)
+        self.enabled = config.enabled
+
+    @property
+    def enabled(self) -> bool:
+        """Whether messages are taken from the queue; what is being worked on is finished either way."""
+        return self._may_poll.is_set()
+
+    @enabled.setter
+    def enabled(self, value: bool) -> None:
+        if value:
+            self._may_poll.set()
+        else:
+            self._may_poll.clear()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is disabled and the last poll has ended, so that nothing is taken any more."""
+        return self._waits.is_set() and not self.enabled
+
+    def start(self) -> None:
+        """Start polling."""
+        self._poller.start()
+
+    def stop(self) -> None:
+        """Take nothing more. The long poll under way ends at once only if the server is gone; `join` waits for it."""
+        self._stopping.set()
+        self._may_poll.set()
+        self._free.release()
+
+    def join(self) -> None:
+        """Wait for the poller and for every batch under way."""
+        if self._poller.is_alive():
+            self._poller.join()
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def _poll_until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            self._waits.set()
+            self._may_poll.wait()
+            self._waits.clear()
+            self._free.acquire()
+            try:
+                messages = [] if self._stopping.is_set() or not self.enabled else self._next_batch()
+            except (BotoCoreError, ClientError) as error:
+                messages = []
+                if not self._stopping.is_set():
+                    log.warning("the queue cannot be polled: %s", error)
+                    self._stopping.wait(1)
+            if messages and not self._stopping.is_set():
+                self._workers.submit(self._work, messages).add_done_callback(lambda _: self._free.release())
+            else:
+                self._free.release()
+
+    def _next_batch(self) -> list[dict[str, Any]]:
+        messages = self._receive(self.config.batch_size, LONG_POLL_SECONDS)
+        end = time.monotonic() + self.config.window_seconds
+        while messages and len(messages) < self.config.batch_size and (left := end - time.monotonic()) > 0:
+            messages += self._receive(self.config.batch_size - len(messages), max(1, round(left)))
+        return messages
+
+    def _receive(self, count: int, wait_seconds: int) -> list[dict[str, Any]]:
+        answer = self._sqs.receive_message(
+            QueueUrl=self.config.queue_url,
+            MaxNumberOfMessages=min(count, SQS_MAX_BATCH),
+            WaitTimeSeconds=wait_seconds,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        return messages
+
+    def _work(self, messages: list[dict[str, Any]]) -> None:
+        records = [record(message, self.config.queue_arn) for message in messages]
+        invocation = self._invoke({"Records": records})
+        message_ids = [message["MessageId"] for message in messages]
+        stay = items_to_keep(message_ids, invocation, self.config.report_batch_item_failures)
+        done = [message for message in messages if message["MessageId"] not in stay]
+        try:
+            for start in range(0, len(done), SQS_MAX_BATCH):
+                self._delete(done[start : start + SQS_MAX_BATCH])
+        except (BotoCoreError, ClientError) as error:
+            if not self._stopping.is_set():
+                log.warning("messages cannot be deleted, they will come again: %s", error)
+
+    def _delete(self, messages: list[dict[str, Any]]) -> None:
+        entries = [
+            {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]} for index, message in enumerate(messages)
+        ]
+        self._sqs.delete_message_batch(QueueUrl=self.config.queue_url, Entries=entries)
+
+
+def items_to_keep(message_ids: list[str], invocation: Invocation, report_batch_item_failures: bool) -> frozenset[str]:
+    """Which messages of a batch stay in the queue, by Lambda's rules for partial batch responses.
+
+    Nothing, an empty object or an empty list means complete success. A failure that names no message of the batch, or
+    that has no usable `itemIdentifier`, and an answer in another shape, mean that the whole batch failed.
+    """
+    everything = frozenset(message_ids)
+    if invocation.error is not None:
+        return everything
+    if not report_batch_item_failures or not invocation.result:
+        return frozenset()
+    if not isinstance(invocation.result, dict):
+        return everything
+    failures = invocation.result.get("batchItemFailures")
+    if not failures:
+        return frozenset()
+    if not isinstance(failures, list):
+        return everything
+    failed = {failure.get("itemIdentifier") if isinstance(failure, dict) else None for failure in failures}
+    return everything & failed if failed <= everything else everything
+
+
+def record(message: Mapping[str, Any], queue_arn: str) -> dict[str, Any]:
+    """A received message as the record of Lambda's event."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": dict(message.get("Attributes", {})),
+        "messageAttributes": {
+            name: _attribute(attribute) for name, attribute in message.get("MessageAttributes", {}).items()
+        },
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": queue_arn.split(":")[3],
+    }
+
+
+def _attribute(attribute: Mapping[str, Any]) -> dict[str, Any]:
+    lists: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": attribute["DataType"]}
+    if "BinaryValue" in attribute:
+        return {"binaryValue": base64.b64encode(attribute["BinaryValue"]).decode("ascii"), **lists}
+    return {"stringValue": attribute["StringValue"], **lists}

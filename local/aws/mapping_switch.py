@@ -1,0 +1,58 @@
+"""Lambda's API says whether a queue feeds its function: who turns the mapping there, turns the local event source."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.aws.event_source import EventSource
+
+LOOK_EVERY_SECONDS = 0.5
+"""Lambda itself takes seconds."""
+
+log = logging.getLogger(__name__)
+
+
+class MappingSwitch:
+    """Looks at a mapping and passes on each change, in a thread of its own.
+
+    `lambda_client` does not retry. Only changes count, so that a test may turn the source itself. `turned` is told too.
+    """
+
+    def __init__(
+        self, source: EventSource, lambda_client: Any, mapping_id: str, turned: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        self._source = source
+        self._client = lambda_client
+        self._mapping_id = mapping_id
+        self._turned = turned
+        self._last = source.config.enabled
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look_until_stopped, name="mapping switch")
+
+    def start(self) -> None:
+        """Start looking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        """Wait for the look under way."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _look_until_stopped(self) -> None:
+        while not self._stopping.wait(LOOK_EVERY_SECONDS):
+            try:
+                enabled = self._client.get_event_source_mapping(UUID=self._mapping_id)["State"] == "Enabled"
+            except (BotoCoreError, ClientError) as error:
+                if not self._stopping.is_set():  # moto's server ends before this thread does
+                    log.warning("the event source mapping cannot be read: %s", error)
+                continue
+            if enabled != self._last:
+                self._last = self._source.enabled = enabled
+                self._turned(enabled)

@@ -1,0 +1,272 @@
+"""Creates the template's resources in moto's server, as CloudFormation would, and tells their attributes.
+
+Every resource type of the template is in exactly one of three tables: created here, played by the runner, or left out
+with the reason. A type in none of them is an error, and so is a property that would be ignored: nothing of the template
+gets lost unnoticed.
+"""
+
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from graphlib import TopologicalSorter
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from local.template import REGION, Resource, Template
+
+ACCOUNT_ID = "123456789012"
+STACK_NAME = "optus-sms"
+
+Attributes = dict[str, dict[str, str]]
+"""By logical id: what `Ref` gives (under "Ref") and the attributes that `Fn::GetAtt` knows."""
+
+PLAYED_BY_THE_RUNNER = {
+    "AWS::Lambda::Function": "sandboxes (local/aws/function.py)",
+    "AWS::Lambda::LayerVersion": "a folder on the sandboxes' PYTHONPATH",
+    "AWS::ApiGateway::RestApi": "local/aws/callback_api.py",
+    "AWS::ApiGateway::Stage": "local/aws/callback_api.py",
+    "AWS::Events::Rule": "local/aws/schedules.py",
+}
+
+LEFT_OUT = {
+    "AWS::ApiGateway::Account": "only says where API Gateway may write its logs",
+    "AWS::ApiGateway::Deployment": "the API is served as the template describes it at every start",
+    "AWS::ApplicationInsights::Application": "nothing watches a local stack",
+    "AWS::CloudWatch::Alarm": "nothing evaluates alarms here; metrics are lines in the functions' log",
+    "AWS::CloudWatch::CompositeAlarm": "nothing evaluates alarms here",
+    "AWS::CloudWatch::Dashboard": "tools/dashboard.py draws it",
+    "AWS::Events::EventBusPolicy": "access is not checked here; tests on the template check the policies",
+    "AWS::IAM::ManagedPolicy": "access is not checked here; tests on the template check the policies",
+    "AWS::IAM::Policy": "access is not checked here; tests on the template check the policies",
+    "AWS::IAM::Role": "access is not checked here; tests on the template check the policies",
+    "AWS::Lambda::EventInvokeConfig": "asynchronous invocations are not repeated here",
+    "AWS::Lambda::Permission": "access is not checked here",
+    "AWS::Logs::LogGroup": "the functions' log is a file",
+    "AWS::Logs::QueryDefinition": "the functions' log is a file",
+    "AWS::Logs::MetricFilter": "metrics are lines in the functions' log",
+    "AWS::SNS::Subscription": "nobody gets mail from a local stack",
+    "AWS::SNS::TopicPolicy": "access is not checked here",
+    "AWS::SQS::QueuePolicy": "access is not checked here; tests on the template check the policies",
+    "AWS::SecretsManager::ResourcePolicy": "access is not checked here",
+}
+
+
+class ResourceError(Exception):
+    """The template holds something that the local stack would have to ignore; the text names it and the fix."""
+
+
+@dataclass(frozen=True)
+class Creator:
+    """What creating a resource needs besides its properties."""
+
+    endpoint_url: str
+    secret_values: Mapping[str, str] = field(default_factory=dict)
+    """Secret string by logical id, instead of what the template gives."""
+    generated_passwords: Mapping[str, str] = field(default_factory=dict)
+    """Password by logical id of a secret, instead of a random one."""
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the local endpoint."""
+        return local_client(service, self.endpoint_url)
+
+
+_session_lock = threading.Lock()
+
+
+@cache
+def _session() -> boto3.session.Session:
+    return boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
+
+
+def local_client(service: str, endpoint_url: str, max_attempts: int = 5) -> Any:
+    """A boto3 client that talks to the local endpoint with fake credentials, whatever this machine is set up for."""
+    config = Config(retries={"total_max_attempts": max_attempts}, proxies={}, max_pool_connections=20)
+    with _session_lock:  # making clients is not thread-safe, using them is
+        return _session().client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
+
+
+def create_resources(template: Template, creator: Creator) -> Attributes:
+    """Create what moto holds, in order of dependency; returns the attributes of every resource of the template.
+
+    Raises ResourceError when the template has a resource or property that would be ignored.
+    """
+    attributes: Attributes = {}
+    for resource in template.resources.values():
+        if resource.type in PLAYED_BY_THE_RUNNER or resource.type in LEFT_OUT:
+            attributes[resource.logical_id] = _plain_attributes(resource)
+        elif resource.type not in _CREATORS:
+            raise ResourceError(
+                f"{resource.logical_id} is of type {resource.type}, which the local stack does not know: "
+                "add it to one of the tables in local/aws/resources.py"
+            )
+    for resource in _in_order(template):
+        properties = template.resolve(resource.properties, attributes)
+        attributes[resource.logical_id] = _CREATORS[resource.type](resource.logical_id, dict(properties), creator)
+    return attributes
+
+
+def _in_order(template: Template) -> Iterator[Resource]:
+    created = {name: resource for name, resource in template.resources.items() if resource.type in _CREATORS}
+    graph = {
+        name: {other for other in (*_references(resource.properties), *resource.depends_on) if other in created}
+        for name, resource in created.items()
+    }
+    return (created[name] for name in TopologicalSorter(graph).static_order())
+
+
+def _references(value: object) -> Iterator[str]:
+    """The logical ids (and whatever else looks like one) that a property value refers to."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "Ref":
+                yield item
+            elif key == "Fn::GetAtt":
+                yield item[0]
+            elif key == "Fn::Sub":
+                text = item if isinstance(item, str) else item[0]
+                yield from (piece.split("}")[0].split(".")[0] for piece in text.split("${")[1:])
+            yield from _references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+
+
+def _plain_attributes(resource: Resource) -> dict[str, str]:
+    name = resource.logical_id
+    region_and_account = f"{REGION}:{ACCOUNT_ID}"
+    match resource.type:
+        case "AWS::Lambda::Function":
+            return {"Ref": name, "Arn": f"arn:aws:lambda:{region_and_account}:function:{name}"}
+        case "AWS::Lambda::LayerVersion":
+            return {"Ref": f"arn:aws:lambda:{region_and_account}:layer:{name}:1"}
+        case "AWS::ApiGateway::RestApi":
+            return {"Ref": name.lower(), "RestApiId": name.lower(), "RootResourceId": "root"}
+        case "AWS::ApiGateway::Stage":
+            return {"Ref": resource.properties["StageName"]}
+        case "AWS::Events::Rule":
+            return {"Ref": name, "Arn": f"arn:aws:events:{region_and_account}:rule/{name}"}
+        case other:
+            return {"Ref": name, "Arn": f"arn:aws:{other.split('::')[1].lower()}:{region_and_account}:{name}"}
+
+
+# One function per type that moto holds: (logical id, properties, creator) -> attributes
+
+
+def _queue(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    sqs = creator.client("sqs")
+    name = properties.pop("QueueName", f"{STACK_NAME}-{logical_id}")
+    tags = _tags(properties)
+    attributes = {key: _as_text(value) for key, value in properties.items()}
+    url = sqs.create_queue(QueueName=name, Attributes=attributes, tags=tags)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return {"Ref": url, "QueueUrl": url, "Arn": arn, "QueueName": name}
+
+
+def _table(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    dynamodb = creator.client("dynamodb")
+    name = properties.pop("TableName", f"{STACK_NAME}-{logical_id}")
+    ttl = properties.pop("TimeToLiveSpecification", None)
+    for without_effect_here in ("PointInTimeRecoverySpecification", "DeletionProtectionEnabled", "SSESpecification"):
+        properties.pop(without_effect_here, None)
+    stream = properties.pop("StreamSpecification", None)
+    if stream:
+        properties["StreamSpecification"] = {"StreamEnabled": True, **stream}
+    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
+    description = dynamodb.create_table(TableName=name, Tags=tags, **properties)["TableDescription"]
+    if ttl:
+        dynamodb.update_time_to_live(
+            TableName=name,
+            TimeToLiveSpecification={"Enabled": bool(ttl["Enabled"]), "AttributeName": ttl["AttributeName"]},
+        )
+    attributes = {"Ref": name, "Arn": description["TableArn"]}
+    return {**attributes, "StreamArn": description["LatestStreamArn"]} if stream else attributes
+
+
+def _secret(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    name = properties.pop("Name", f"{STACK_NAME}-{logical_id}")
+    generate = properties.pop("GenerateSecretString", None)
+    given = properties.pop("SecretString", None)
+    value = creator.secret_values.get(logical_id, given)
+    if value is None:
+        value = _generated_secret(generate or {}, creator.generated_passwords.get(logical_id))
+    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
+    arn = creator.client("secretsmanager").create_secret(Name=name, SecretString=value, Tags=tags, **properties)["ARN"]
+    return {"Ref": arn, "Id": arn}
+
+
+def _generated_secret(generate: Mapping[str, Any], password: str | None) -> str:
+    password = password or secrets.token_urlsafe(int(generate.get("PasswordLength", 32)))
+    if "GenerateStringKey" not in generate:
+        return password
+    return json.dumps({**json.loads(generate["SecretStringTemplate"]), generate["GenerateStringKey"]: password})
+
+
+def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    """For Lambda's API, which turns it on and off; `event_source.py` does its work. A stream's mapping is never
+    turned, so moto has none of it.
+    """
+    if ":sqs:" not in properties["EventSourceArn"]:
+        return {"Ref": logical_id}
+    client = creator.client("lambda")
+    client.create_function(
+        FunctionName=properties["FunctionName"],
+        Role=_any_role(creator),
+        Runtime="python3.13",
+        Handler="app.lambda_handler",
+        Code={"ZipFile": b"only a name: the runner runs the function"},
+    )
+    mapping = client.create_event_source_mapping(
+        EventSourceArn=properties["EventSourceArn"],
+        FunctionName=properties["FunctionName"],
+        Enabled=str(properties.get("Enabled", True)).lower() == "true",
+    )
+    return {"Ref": mapping["UUID"], "Id": mapping["UUID"]}
+
+
+def _any_role(creator: Creator) -> str:
+    """moto wants a function to have a role that exists, whatever it allows."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    return str(creator.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument=trust)["Role"]["Arn"])
+
+
+def _event_bus(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    name = properties.pop("Name", f"{STACK_NAME}-{logical_id}")
+    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
+    arn = creator.client("events").create_event_bus(Name=name, Tags=tags, **properties)["EventBusArn"]
+    return {"Ref": name, "Name": name, "Arn": arn}
+
+
+def _topic(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    name = properties.pop("TopicName", f"{STACK_NAME}-{logical_id}")
+    properties.pop("Subscription", None)  # nobody gets mail from a local stack
+    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
+    attributes = {key: _as_text(value) for key, value in properties.items()}
+    arn = creator.client("sns").create_topic(Name=name, Attributes=attributes, Tags=tags)["TopicArn"]
+    return {"Ref": arn, "TopicArn": arn, "TopicName": name}
+
+
+def _tags(properties: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in properties.pop("Tags", [])}
+
+
+def _as_text(value: object) -> str:
+    """An attribute as SQS and SNS take it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, Mapping | list) else str(value)
+
+
+# boto3 refuses a property that it does not know, so none is ignored; those of a mapping its event source checks.
+_CREATORS: Mapping[str, Callable[[str, dict[str, Any], Creator], dict[str, str]]] = {
+    "AWS::DynamoDB::Table": _table,
+    "AWS::Events::EventBus": _event_bus,
+    "AWS::Lambda::EventSourceMapping": _event_source_mapping,
+    "AWS::SNS::Topic": _topic,
+    "AWS::SQS::Queue": _queue,
+    "AWS::SecretsManager::Secret": _secret,
+}

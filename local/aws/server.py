@@ -1,0 +1,73 @@
+"""The program that plays AWS's services: moto's server in a process of its own.
+
+A process of its own has fresh state at each start, leaves the second core to the runner, and takes everything moto
+knows with it when it ends. It serves on the listening socket it inherits (so that the parent has found a port in use
+before anything started) and ends when its standard input closes, so that it never outlives its parent, however that
+ends.
+
+    python -m local.aws.server <file descriptor of the listening socket>
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import jsonpath_ng.ext
+from moto.dynamodb.models.table import Table
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sqs.models import Queue
+from werkzeug.serving import make_server
+
+
+def serve(listening_fd: int) -> None:
+    """Serve moto on an inherited listening socket until standard input closes."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line per request; a crash inside moto still shows
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    listener = socket.socket(fileno=os.dup(listening_fd))
+    host, port = listener.getsockname()[:2]
+    listener.close()
+    for source in (Queue, Table):
+        # The runner feeds the functions; moto would itself, in Docker, as soon as a mapping is enabled.
+        source.lambda_event_source_mappings = property(lambda _: {}, lambda _self, _mappings: None)
+    os.environ["MOTO_PORT"] = str(port)  # moto writes it into some of the addresses it hands out
+    dispatcher = DomainDispatcherApplication(create_backend_app)
+    # It lists moto's own folder to find out who answers a host, for every request: a fifth of moto's time.
+    dispatcher.get_backend_for_host = cache(dispatcher.get_backend_for_host)
+    # It parses the same eight paths again for every event and target: a sixth.
+    jsonpath_ng.ext.parse = cache(jsonpath_ng.ext.parse)  # type: ignore[attr-defined]
+    one_at_a_time = threading.Lock()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # A conditional write is one step in DynamoDB. In moto it is several, and another thread can see the item half
+        # made: the second of two equal messages would find a record without a state.
+        is_dynamodb = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
+        with one_at_a_time if is_dynamodb else nullcontext():
+            answer: Iterable[bytes] = dispatcher(environ, start_response)
+            return answer
+
+    server = make_server(
+        host,
+        port,
+        application,
+        threaded=True,
+        request_handler=MotoRequestHandler,
+        fd=listening_fd,
+    )
+    threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
+    server.serve_forever()
+
+
+def _stop_when_parent_is_gone() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)  # requests may still be long polling; nobody is left to read their answers
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -1,0 +1,437 @@
+"""The whole bundle on this machine: AWS's services, the gateway, and the functions with everything that calls them.
+
+`make run` and the integration tests use the same `LocalStack`.
+"""
+
+import contextlib
+import errno
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from local.aws.callback_api import CallbackApi, api_config
+from local.aws.event_source import EventSource, EventSourceConfig
+from local.aws.function import Function, FunctionConfig, Invocation, LogSink
+from local.aws.mapping_switch import MappingSwitch
+from local.aws.metrics import MetricRecorder
+from local.aws.resources import Attributes, Creator, create_resources, local_client
+from local.aws.schedules import Schedule, Scheduler, seconds_between
+from local.aws.stream_source import StreamSource, StreamSourceConfig
+from local.simulator.config import LOOPBACK, GatewayConfig
+from local.simulator.server import GatewaySimulator
+from local.template import REGION, TEMPLATE_PATH, Resource, Template, load_template
+
+CALLBACK_PASSWORD = "example-password-for-local-use"
+"""In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
+DEFAULT_SANDBOXES = 4
+"""Sandboxes of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
+PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
+"""What `StackConfig.port` is counted from."""
+LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
+_EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
+
+
+class StackError(Exception):
+    """The local stack cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway to use instead of the simulator."""
+
+    base_url: str
+    application: str
+    password: str = field(repr=False)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether messages would leave this machine, and may cost money."""
+        return urlsplit(self.base_url).hostname not in LOOPBACK_HOSTS
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """What may differ between local stacks. Port 0: free ports; else `port` plus PORT_OF."""
+
+    template_path: Path = TEMPLATE_PATH
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    bind: str = LOOPBACK
+    port: int = 0
+    gateway: Gateway | None = None
+    simulator: GatewayConfig = field(default_factory=GatewayConfig)
+    """Settings of the simulator; addresses, ports and callback URLs are filled in."""
+    schedule_speed: float = 1.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of every function, on top of the template's."""
+    log: LogSink = lambda _name, _line: None
+    progress: Callable[[str], None] = lambda _step: None
+
+
+class _Thread(Protocol):
+    """A part of the stack with a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Begin nothing new; returns at once."""
+
+    def join(self) -> None:
+        """Wait for what is under way."""
+
+
+class LocalStack:
+    """A running local stack, as a context manager; everything it started is gone at the end.
+
+    Raises StackError when it cannot start.
+    """
+
+    def __init__(self, config: StackConfig | None = None) -> None:
+        self.config = config or StackConfig()
+        self.host = reachable_address(self.config.bind)
+        self.endpoint_url = ""
+        self.api_url = ""
+        self.gateway_url = ""
+        self.simulator: GatewaySimulator | None = None
+        self.outputs: dict[str, str] = {}
+        self.functions: dict[str, Function] = {}
+        self.event_sources: dict[str, EventSource] = {}
+        self.stream_sources: list[StreamSource] = []
+        self.on_activity: Callable[[], None] = lambda: None
+        """Called after every invocation of a function: something may have changed."""
+        self.on_taken: Callable[[list[dict[str, Any]]], None] = lambda _records: None
+        """Called with the records of each batch from a queue, before its function gets them."""
+        self._attributes: Attributes = {}
+        self.on_turned: Callable[[bool], None] = lambda _enabled: None
+        """Called after a queue's event source was turned on or off through Lambda's API."""
+        self._threads: list[_Thread] = []
+        self._metrics = MetricRecorder(None)
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as exit_if_failed:
+            exit_if_failed.callback(self._exit.close)
+            self._start()
+            exit_if_failed.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
+
+    def client(self, service: str) -> Any:
+        """A new boto3 client of the local AWS endpoint."""
+        return local_client(service, self.endpoint_url)
+
+    def secret(self, logical_id: str) -> dict[str, str]:
+        """The fields of a secret that the template creates."""
+        answer = self.client("secretsmanager").get_secret_value(SecretId=self._attributes[logical_id]["Ref"])
+        fields: dict[str, str] = json.loads(answer["SecretString"])
+        return fields
+
+    def _start(self) -> None:
+        # The order of clean-up is the reverse: polling stops, sandboxes die, then what they talk to, then threads end.
+        self._exit.callback(self._join_threads)
+        aws_listener, api_listener = self._listen("AWS services"), self._listen("callback API")
+        self.api_url = self._url(api_listener)
+        self._bind_gateway()
+        self._start_aws(aws_listener)
+        self.config.progress("reading template.yaml")
+        template = load_template(self.config.template_path, self.config.parameters)
+        self.config.progress("creating its resources")
+        self._attributes = create_resources(template, self._creator())
+        self.outputs = {
+            name: self._local_addresses(template.resolve(output["Value"], self._attributes))
+            for name, output in template.outputs.items()
+        }
+        self._start_simulator()
+        self.config.progress("starting the functions")
+        self._metrics = MetricRecorder(local_client("cloudwatch", self.endpoint_url, max_attempts=1))
+        self._run(self._metrics)
+        self._make_functions(template)
+        self._exit.callback(self._start_api(template, api_listener).stop)
+        self._exit.callback(self._close_functions)
+        for function in self.functions.values():
+            function.warm_up()
+        self._start_event_sources(template)
+        self._start_schedules(template)
+
+    def _join_threads(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _close_functions(self) -> None:
+        for function in self.functions.values():
+            function.close()
+
+    def _listen(self, part: str) -> socket.socket:
+        listener = listen(self.config.bind, self.port(part), part)
+        self._exit.callback(listener.close)
+        return listener
+
+    def port(self, part: str) -> int:
+        """The port of a part of PORT_OF; 0 for any."""
+        return self.config.port + PORT_OF[part] if self.config.port else 0
+
+    def _url(self, listener: socket.socket) -> str:
+        return f"http://{self.host}:{listener.getsockname()[1]}"
+
+    def _start_aws(self, listener: socket.socket) -> None:
+        self.config.progress("starting AWS's services (moto)")
+        self.endpoint_url = self._url(listener)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.aws.server", str(listener.fileno())],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(listener.fileno(),),
+            start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+        )
+        self._exit.callback(_stop_process, process)
+        listener.close()  # the server has it now; should it die, connections are refused at once
+
+    def _creator(self) -> Creator:
+        gateway = self.config.gateway
+        credentials = {
+            "application": gateway.application if gateway else self.config.simulator.application,
+            "password": gateway.password if gateway else self.config.simulator.password,
+        }
+        return Creator(
+            self.endpoint_url,
+            secret_values={"GatewaySecret": json.dumps(credentials)},
+            generated_passwords={"CallbackSecret": CALLBACK_PASSWORD},
+        )
+
+    def _local_addresses(self, value: Any) -> Any:
+        """API Gateway's addresses, with the local API's instead."""
+        return _EXECUTE_API.sub(self.api_url, value) if isinstance(value, str) else value
+
+    def _bind_gateway(self) -> None:
+        if self.config.gateway is not None:
+            self.gateway_url = self.config.gateway.base_url
+            return
+        for part, host in (("gateway simulator", self.config.bind), ("simulator control", LOOPBACK)):
+            listen(host, self.port(part), part).close()  # for the error that names the port and the fix
+        self.simulator = GatewaySimulator(
+            replace(
+                self.config.simulator,
+                bind=self.config.bind,
+                port=self.port("gateway simulator"),
+                control_port=self.port("simulator control"),
+            )
+        )
+        self._exit.callback(self.simulator.stop)
+        url = urlsplit(self.simulator.url)
+        self.gateway_url = urlunsplit(url._replace(netloc=f"{self.host}:{url.port}"))
+
+    def _start_simulator(self) -> None:
+        if self.simulator is None:
+            return
+        secret = self.secret("CallbackSecret")
+        credentials = f"{quote(secret['username'], safe='')}:{quote(secret['password'], safe='')}"
+        urls = (
+            self.outputs[name].replace("http://", f"http://{credentials}@", 1)
+            for name in ("StatusCallbackUrl", "ReplyCallbackUrl")
+        )
+        self.simulator.set_callback_urls(*urls)
+        self.simulator.start()
+
+    def _make_functions(self, template: Template) -> None:
+        for resource in template.of_type("AWS::Lambda::Function"):
+            config = self._function_config(template, resource)
+            self.functions[resource.logical_id] = Function(config, self._log)
+
+    def _function_config(self, template: Template, resource: Resource) -> FunctionConfig:
+        properties = resource.properties
+        arn = self._attributes[resource.logical_id]["Arn"]
+        return FunctionConfig(
+            name=resource.logical_id,
+            arn=arn,
+            handler=properties["Handler"],
+            code=self._folder(properties["Code"]),
+            layers=tuple(
+                self._layer(template.resources[layer["Ref"]].properties["Content"])
+                for layer in properties.get("Layers", [])
+            ),
+            environment=self._environment(template, properties),
+            timeout_seconds=float(properties.get("Timeout", 3)),
+            memory_mb=int(properties.get("MemorySize", 128)),
+            max_sandboxes=self._max_sandboxes(template, arn),
+        )
+
+    def _folder(self, code: Mapping[str, str]) -> Path:
+        return (self.config.template_path.parent / code["S3Key"]).resolve()
+
+    def _layer(self, content: Mapping[str, str]) -> Path:
+        """The folder that the layer's build would copy to `python/`."""
+        return self._folder(content) / "src"
+
+    def _environment(self, template: Template, properties: Mapping[str, Any]) -> dict[str, str]:
+        variables = template.resolve(properties.get("Environment", {}).get("Variables", {}), self._attributes)
+        own = {name: self._local_addresses(value) for name, value in variables.items()}
+        if "GATEWAY_BASE_URL" in own:
+            own["GATEWAY_BASE_URL"] = self.gateway_url
+            if self.simulator is not None:
+                own["GATEWAY_ALLOW_HTTP"] = "true"
+        if "SERVICE_STATUS_URL" in own:
+            own["SERVICE_STATUS_URL"] = self._service_status_url()
+        return {**own, **self.aws_environment(), **self.config.environment}
+
+    def _service_status_url(self) -> str:
+        """The simulator's; of another gateway's nothing is known."""
+        if self.simulator is None:
+            return ""
+        url = urlsplit(self.simulator.services_url)
+        return urlunsplit(url._replace(netloc=f"{self.host}:{url.port}")) + "/status?service=restv2"
+
+    def aws_environment(self) -> dict[str, str]:
+        """The variables with which any AWS SDK talks to the local endpoint."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    def _max_sandboxes(self, template: Template, function_arn: str) -> int:
+        sources = [config for arn, config in self._event_sources_of(template) if arn == function_arn]
+        return sum(getattr(config, "concurrency", 1) for config in sources) or DEFAULT_SANDBOXES
+
+    def _event_sources_of(self, template: Template) -> Iterator[tuple[str, EventSourceConfig | StreamSourceConfig]]:
+        """Function ARN and settings of every event source mapping."""
+        queues = {
+            self._attributes[queue.logical_id]["Arn"]: self._attributes[queue.logical_id]["QueueUrl"]
+            for queue in template.of_type("AWS::SQS::Queue")
+        }
+        for resource in template.of_type("AWS::Lambda::EventSourceMapping"):
+            properties = template.resolve(resource.properties, self._attributes)
+            function_arn, source_arn = self._function_arn(properties["FunctionName"]), properties["EventSourceArn"]
+            if source_arn in queues:
+                mapping_id = self._attributes[resource.logical_id]["Ref"]
+                yield function_arn, EventSourceConfig.from_properties(properties, queues[source_arn], mapping_id)
+            elif ":dynamodb:" in source_arn:
+                yield function_arn, StreamSourceConfig.from_properties(properties, queues)
+            else:
+                raise StackError(f"{resource.logical_id}: the local stack feeds functions from queues and streams only")
+
+    def _function_arn(self, name: str) -> str:
+        return name if name.startswith("arn:") else self._attributes[name]["Arn"]
+
+    def _invoker(self, function_arn: str) -> Callable[[Any], Invocation]:
+        return partial(self._invoke, self.functions[function_arn.rpartition(":")[2]])
+
+    def _invoke(self, function: Function, event: Any) -> Invocation:
+        invocation = function.invoke(event)
+        for source in self.stream_sources:
+            source.wake()
+        self.on_activity()
+        return invocation
+
+    def _feed(self, invoke: Callable[[Any], Invocation], event: dict[str, Any]) -> Invocation:
+        self.on_taken(event["Records"])
+        return invoke(event)
+
+    def _start_api(self, template: Template, listener: socket.socket) -> CallbackApi:
+        stage = next(template.of_type("AWS::ApiGateway::Stage"))
+        api = template.resources[stage.properties["RestApiId"]["Ref"]]
+        config = api_config(
+            self._attributes[api.logical_id]["Ref"],
+            stage.properties["StageName"],
+            template.resolve(api.properties["Body"], self._attributes),
+        )
+        invokers = {route.function_arn: self._invoker(route.function_arn) for route in config.routes.values()}
+        served = CallbackApi(config, listener, invokers)
+        served.start()
+        return served
+
+    def _start_event_sources(self, template: Template) -> None:
+        for function_arn, config in self._event_sources_of(template):
+            source = self._event_source(function_arn, config)
+            self._run(source)
+            if isinstance(source, EventSource) and source.config.mapping_id:
+                client = local_client("lambda", self.endpoint_url, max_attempts=1)
+                self._run(MappingSwitch(source, client, source.config.mapping_id, self._turned))
+
+    def _turned(self, enabled: bool) -> None:
+        self.on_turned(enabled)
+
+    def _log(self, function_name: str, line: str) -> None:
+        self._metrics.take(line)
+        self.config.log(function_name, line)
+
+    def _run(self, thread: "_Thread") -> None:
+        self._threads.append(thread)
+        self._exit.callback(thread.stop)
+        thread.start()
+
+    def _event_source(
+        self, function_arn: str, config: EventSourceConfig | StreamSourceConfig
+    ) -> EventSource | StreamSource:
+        sqs = local_client("sqs", self.endpoint_url, max_attempts=1)
+        if isinstance(config, StreamSourceConfig):
+            streams = local_client("dynamodbstreams", self.endpoint_url, max_attempts=1)
+            self.stream_sources.append(StreamSource(config, self._invoker(function_arn), streams, sqs))
+            return self.stream_sources[-1]
+        source = EventSource(config, partial(self._feed, self._invoker(function_arn)), sqs)
+        self.event_sources[function_arn.rpartition(":")[2]] = source
+        return source
+
+    def _start_schedules(self, template: Template) -> None:
+        schedules = [
+            schedule for rule in template.of_type("AWS::Events::Rule") for schedule in self._schedules(template, rule)
+        ]
+        self._run(Scheduler(schedules, self.config.schedule_speed))
+
+    def _schedules(self, template: Template, rule: Resource) -> Iterator[Schedule]:
+        properties = template.resolve(rule.properties, self._attributes)
+        if "ScheduleExpression" not in properties:
+            raise StackError(f"{rule.logical_id}: the local stack does not fire rules with a pattern")
+        if properties.get("State", "ENABLED") == "DISABLED":
+            return
+        for target in properties["Targets"]:
+            yield Schedule(
+                rule_arn=self._attributes[rule.logical_id]["Arn"],
+                every_seconds=seconds_between(properties["ScheduleExpression"]),
+                invoke=self._invoker(target["Arn"]),
+                event=json.loads(target["Input"]) if "Input" in target else None,
+            )
+
+
+def listen(host: str, port: int, part: str) -> socket.socket:
+    """A listening socket. Raises StackError naming the port and the fix when it is taken."""
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StackError(
+                f"port {port} (for the {part}) is in use on {host}: end what uses it, or take other ports with PORT=…"
+            ) from error
+        raise StackError(f"cannot listen on {host}, port {port} (for the {part}): {error.strerror or error}") from error
+
+
+def reachable_address(bind: str) -> str:
+    """The address under which others reach what listens on `bind`: itself, or this machine's own for all of them."""
+    if bind != "0.0.0.0":
+        return bind
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks which of our addresses would be used
+        return str(probe.getsockname()[0])
+    return LOOPBACK
+
+
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

@@ -1,0 +1,208 @@
+"""What Lambda does between a DynamoDB stream and a function: reads, filters, makes batches, invokes, tries again.
+
+The rules are Lambda's ("Process DynamoDB records with Lambda", "Configuring partial batch response", "Control which
+events Lambda sends to your function"): the records of a shard come in order, one batch at a time; what failed comes
+again before anything later; when there is no try left, a note about the batch goes to the on-failure destination.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.aws.function import Invocation
+from local.aws.table_stream import Record, TableStream
+
+LOOK_EVERY_SECONDS = 1.0
+"""Between two looks when nobody has said that something changed; Lambda looks four times a second."""
+PAUSE_BEFORE_RETRY_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StreamSourceConfig:
+    """An AWS::Lambda::EventSourceMapping of a DynamoDB stream."""
+
+    stream_arn: str
+    batch_size: int
+    filters: tuple[Mapping[str, Any], ...]
+    report_batch_item_failures: bool
+    bisect: bool
+    max_retries: int
+    on_failure_queue_url: str | None
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, Any], queue_urls: Mapping[str, str]) -> "StreamSourceConfig":
+        """From the resolved properties of the mapping, and the URLs of queues by ARN.
+
+        Raises ValueError for a property that would be ignored.
+        """
+        known = {
+            *("BatchSize", "BisectBatchOnFunctionError", "DestinationConfig", "Enabled", "EventSourceArn"),
+            *("FilterCriteria", "FunctionName", "FunctionResponseTypes", "MaximumRecordAgeInSeconds"),
+            *("MaximumRetryAttempts", "StartingPosition", "Tags"),
+        }
+        if unknown := sorted(set(properties) - known):
+            raise ValueError(f"the local stream source does not know {', '.join(unknown)}")
+        destination = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        patterns = properties.get("FilterCriteria", {}).get("Filters", [])
+        return cls(
+            stream_arn=properties["EventSourceArn"],
+            batch_size=int(properties.get("BatchSize", 100)),
+            filters=tuple(json.loads(pattern["Pattern"]) for pattern in patterns),
+            report_batch_item_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
+            bisect=bool(properties.get("BisectBatchOnFunctionError", False)),
+            max_retries=int(properties.get("MaximumRetryAttempts", -1)),
+            on_failure_queue_url=queue_urls[destination] if destination else None,
+        )
+
+
+class StreamSource:
+    """Feeds one table's stream to a function, from its beginning.
+
+    `invoke` runs the function with an event and waits; `streams` and `sqs` are clients that do not retry.
+    """
+
+    def __init__(
+        self, config: StreamSourceConfig, invoke: Callable[[Any], Invocation], streams: Any, sqs: Any = None
+    ) -> None:
+        self.config = config
+        self._invoke = invoke
+        self._stream = TableStream(streams, config.stream_arn)
+        self._sqs = sqs
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"stream {config.stream_arn}")
+
+    def start(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now: something may have changed."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stopping.set()
+        self._changed.set()
+
+    def join(self) -> None:
+        """Wait for the batch under way."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.clear()
+            try:
+                records = [lambda_record(record, self.config.stream_arn) for record in self._stream.read()]
+            except (BotoCoreError, ClientError) as error:
+                records = []
+                if not self._stopping.is_set():
+                    log.warning("a stream cannot be read: %s", error)
+            wanted = [record for record in records if wants(self.config.filters, record)]
+            for start in range(0, len(wanted), self.config.batch_size):
+                self._deliver(wanted[start : start + self.config.batch_size])
+            if not records:
+                self._changed.wait(LOOK_EVERY_SECONDS)
+
+    def _deliver(self, records: list[Record], tries: int = 0) -> None:
+        """Until all are done, given up, or the stack stops."""
+        while records and not self._stopping.is_set():
+            again = records_to_repeat(records, self._invoke({"Records": records}), self.config)
+            if not again or self._stopping.is_set():
+                return
+            tries += 1
+            if 0 <= self.config.max_retries < tries:
+                self._give_up(again, tries)
+                return
+            self._stopping.wait(PAUSE_BEFORE_RETRY_SECONDS)
+            if self.config.bisect and len(again) == len(records) > 1:
+                half = len(again) // 2
+                self._deliver(again[:half], tries)
+                records = again[half:]
+            else:
+                records = again
+
+    def _give_up(self, records: Sequence[Record], tries: int) -> None:
+        if self.config.on_failure_queue_url is None:
+            return
+        sequence_numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        note = {
+            "requestContext": {"condition": "RetryAttemptsExhausted", "approximateInvokeCount": tries},
+            "version": "1.0",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "DDBStreamBatchInfo": {
+                "streamArn": self.config.stream_arn,
+                "startSequenceNumber": sequence_numbers[0],
+                "endSequenceNumber": sequence_numbers[-1],
+                "batchSize": len(records),
+            },
+        }
+        self._sqs.send_message(QueueUrl=self.config.on_failure_queue_url, MessageBody=json.dumps(note))
+
+
+def records_to_repeat(records: list[Record], invocation: Invocation, config: StreamSourceConfig) -> list[Record]:
+    """Which records of a batch come again, by Lambda's rules: those from the lowest failed sequence number on.
+
+    Nothing, an empty object or an empty list means complete success; a failure that names no record of the batch, and
+    an answer in another shape, mean that the whole batch failed.
+    """
+    if invocation.error is not None:
+        return records
+    if not config.report_batch_item_failures or not invocation.result:
+        return []
+    failures = invocation.result.get("batchItemFailures") if isinstance(invocation.result, dict) else [{}]
+    if not failures:
+        return []
+    places = {record["dynamodb"]["SequenceNumber"]: place for place, record in enumerate(records)}
+    named = [failure.get("itemIdentifier") for failure in failures if isinstance(failure, dict)]
+    if len(named) != len(failures) or not set(named) <= places.keys():
+        return records
+    return records[min(places[name] for name in named) :]
+
+
+def wants(filters: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> bool:
+    """Whether a record passes one of the patterns; without any, all do. Raises ValueError for an unknown rule."""
+    return not filters or any(_matches(pattern, record) for pattern in filters)
+
+
+def _matches(pattern: Mapping[str, Any], value: Any) -> bool:
+    return all(isinstance(value, Mapping) and _field_matches(rules, value.get(name)) for name, rules in pattern.items())
+
+
+def _field_matches(rules: Mapping[str, Any] | list[Any], value: Any) -> bool:
+    if isinstance(rules, Mapping):
+        return _matches(rules, value)
+    return any(_rule_matches(rule, value) for rule in rules)
+
+
+def _rule_matches(rule: Any, value: Any) -> bool:
+    match rule:
+        case str():
+            return bool(value == rule)
+        case {"anything-but": list(others), **rest} if not rest:
+            return value is not None and value not in others
+    raise ValueError(f"the local stream source does not know the filter rule {rule}")
+
+
+def lambda_record(record: Mapping[str, Any], stream_arn: str) -> Record:
+    """A record as the streams API gives it, as the record of Lambda's event."""
+    images = dict(record["dynamodb"])
+    images["ApproximateCreationDateTime"] = images["ApproximateCreationDateTime"].timestamp()
+    return {
+        "eventID": record["eventID"],
+        "eventName": record["eventName"],
+        "eventVersion": record["eventVersion"],
+        "eventSource": "aws:dynamodb",
+        "awsRegion": record["awsRegion"],
+        "dynamodb": images,
+        "eventSourceARN": stream_arn,
+    }

@@ -1,0 +1,176 @@
+"""The example messages: put on the queue as any other system would, each with the end it is expected to reach."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from local.aws.stack import LocalStack
+from local.demo.display import Display
+from local.demo.watcher import Seen, Watcher
+
+EVENTS = Path(__file__).resolve().parents[2] / "events" / "sqs"
+EXAMPLES_TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a message is expected to end; what is None does not matter."""
+
+    words: str
+    state: str | None = None
+    """In the ledger."""
+    status: str | None = None
+    """What the gateway says of it."""
+    dead_letter: str | None = None
+    """The reason with which a copy is in the dead-letter queue."""
+    replies: int = 0
+
+
+ACCEPTED = End("accepted by the gateway", state="ACCEPTED")
+RECEIVED = End("received on the handset", state="ACCEPTED", status="received")
+INVALID = End("dead letter: invalid", dead_letter="invalid")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One file of events/sqs. `needs_simulator`: the simulator plays a part that no other gateway knows."""
+
+    file: str
+    what: str
+    ends: tuple[End, ...]
+    """Of each record; one for all if there is only one."""
+    needs_simulator: bool = False
+    scheduled_in: timedelta | None = None
+    """A file cannot hold a time in the future for long, so it is filled in."""
+
+
+EXAMPLES = (
+    Example("one_message", "a message with what it needs", (RECEIVED,)),
+    Example("with_reply", "the handset answers", (replace(RECEIVED, words="received, and a reply", replies=1),), True),
+    Example("many_parts", "long text with emoji", (RECEIVED,)),
+    Example("every_field", "every field there is", (RECEIVED,)),
+    Example("key_as_attribute", "its key as an SQS attribute", (RECEIVED,)),
+    Example("scheduled", "for two days from now", (ACCEPTED,), scheduled_in=timedelta(days=2)),
+    Example("expired", "too late to be useful", (End("expired, not sent", state="EXPIRED"),)),
+    Example("duplicate", "the same message twice", (RECEIVED,)),
+    Example(
+        "refused_by_gateway",
+        "the gateway says no",
+        (End("rejected", state="REJECTED", dead_letter="rejected"),),
+        needs_simulator=True,
+    ),
+    Example(
+        "refused_by_carrier",
+        "the carrier says no, later",
+        (End("rejected by the carrier", state="ACCEPTED", status="rejected"),),
+        needs_simulator=True,
+    ),
+    Example(
+        "lost_answer",
+        "the gateway's answer is lost",
+        (End("unknown outcome, held", state="UNKNOWN", dead_letter="unknown_outcome"),),
+        needs_simulator=True,
+    ),
+    Example("malformed_body", "not JSON", (INVALID,)),
+    Example("foreign_body", "another system's message", (INVALID,)),
+    Example("mixed_batch", "one good message among nine bad ones", (RECEIVED, *(INVALID,) * 9)),
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message on the queue, with the end it should reach."""
+
+    file: str
+    key: str
+    number: str
+    what: str
+    body: str
+    attributes: dict[str, Any]
+    end: End
+
+    def reached(self, seen: Seen) -> bool:
+        """Whether it is there."""
+        record = seen.ledger.get(self.key, {})
+        message = seen.message_for(self.key)
+        return (
+            self.end.state in (None, record.get("state"))
+            and self.end.status in (None, message.get("status"))
+            and (self.end.dead_letter is None or self._is_dead_letter(seen))
+            and len(seen.replies_to(str(message.get("id")))) >= self.end.replies
+        )
+
+    def now(self, seen: Seen) -> str:
+        """Where it is instead, for the report."""
+        letters = [letter.reason for letter in seen.dead_letters if letter.body == self.body]
+        found = [
+            str(seen.ledger.get(self.key, {}).get("state", "not in the ledger")),
+            str(seen.message_for(self.key).get("status", "no status")),
+            *(f"dead letter {reason}" for reason in letters),
+        ]
+        return ", ".join(found)
+
+    def _is_dead_letter(self, seen: Seen) -> bool:
+        return any(letter.body == self.body and letter.reason == self.end.dead_letter for letter in seen.dead_letters)
+
+
+def example_messages(*, with_simulator: bool, now: datetime | None = None) -> Iterator[Sent]:
+    """The messages of every example. Without the simulator nobody plays a handset, so being accepted is their end."""
+    for example in EXAMPLES:
+        if example.needs_simulator and not with_simulator:
+            continue
+        records = json.loads((EVENTS / f"{example.file}.json").read_text(encoding="utf-8"))["Records"]
+        ends = example.ends * len(records) if len(example.ends) == 1 else example.ends
+        for record, end in zip(records, ends, strict=True):
+            reachable = end if with_simulator or end.status is None else ACCEPTED
+            yield _message(example, record, reachable, now or datetime.now(UTC))
+
+
+def _message(example: Example, record: dict[str, Any], end: End, now: datetime) -> Sent:
+    body = record["body"]
+    fields = _fields(body)
+    if example.scheduled_in is not None:
+        fields["scheduled"] = (now + example.scheduled_in).isoformat(timespec="seconds")
+        body = json.dumps(fields)
+    attributes = {
+        name: {"DataType": value["dataType"], "StringValue": value["stringValue"]}
+        for name, value in record["messageAttributes"].items()
+    }
+    key = fields.get("message_id") or attributes.get("message_id", {}).get("StringValue") or example.file
+    return Sent(example.file, str(key), str(fields.get("destination", "")), example.what, body, attributes, end)
+
+
+def _fields(body: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def run_examples(stack: LocalStack, watcher: Watcher, display: Display) -> bool:
+    """Send the examples and wait; whether every one reached its end. Prints those that did not."""
+    sent = list(example_messages(with_simulator=stack.simulator is not None))
+    sqs = stack.client("sqs")
+    for message in sent:
+        display.queued(message.key, message.number, message.what)
+        sqs.send_message(
+            QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message.body, MessageAttributes=message.attributes
+        )
+    watcher.wait_until(
+        lambda seen: all(message.reached(seen) for message in sent), EXAMPLES_TIMEOUT_SECONDS, EXAMPLES_TIMEOUT_SECONDS
+    )
+    with watcher.changed:
+        missing = [(message, message.now(watcher.seen)) for message in sent if not message.reached(watcher.seen)]
+    display.line()
+    if not missing:
+        display.line(display.coloured(f"All {len(sent)} examples reached their expected end.", "good"))
+        return True
+    display.line(display.coloured(f"{len(missing)} of {len(sent)} examples did not reach their expected end:", "bad"))
+    width = max(len(message.key) for message, _ in missing)
+    for message, now in missing:
+        display.line(f"  {message.key:<{width}}  expected: {message.end.words:<28}  now: {now}")
+    return False

@@ -1,0 +1,128 @@
+"""Many messages: put on the queue a bounded number ahead, and counted until each has an end."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cli.explain import Facts, Standing, standing
+from local.aws.stack import LocalStack
+from local.demo.display import Display
+from local.demo.watcher import Seen, Watcher
+
+AHEAD = 100
+"""Messages that wait in moto's queue at a time: it walks all of them for each that is received."""
+BATCH = 10
+QUIET_SECONDS = 90.0
+"""Many messages are given up when nothing has happened for so long."""
+LOOK_EVERY_SECONDS = 1.0
+"""How soon a stop is noticed while nothing happens."""
+NUMBERS = ("+61491570006", "+61491570156", "+61491570157", "+61491570158", "+61491570159")
+"""Of those that the regulator keeps for fiction."""
+
+_UNDECIDED = (Standing.NOT_SEEN, Standing.SENDING, Standing.RETRY)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a crowd is. `decided`: no sender will try them again; `finished`: nothing more is expected of them."""
+
+    total: int
+    queued: int = 0
+    decided: int = 0
+    accepted: int = 0
+    received: int = 0
+    finished: int = 0
+
+    def __str__(self) -> str:
+        """As one line."""
+        return (
+            f"{self.total} messages: {self.queued} queued, {self.accepted} accepted, "
+            f"{self.received} received, {self.finished} finished"
+        )
+
+
+def progress_of(keys: Sequence[str], queued: int, seen: Seen, *, with_handsets: bool) -> Progress:
+    """Pure. Without handsets (another gateway than the simulator) nobody tells of delivery: decided is finished."""
+    found = [standing(Facts(key, dict(seen.ledger.get(key, {})), dict(seen.message_for(key)))) for key in keys]
+    decided = sum(each not in _UNDECIDED for each in found)
+    on_their_way = found.count(Standing.ACCEPTED)
+    accepted = on_their_way + found.count(Standing.RECEIVED) + found.count(Standing.UNDELIVERED)
+    return Progress(
+        total=len(keys),
+        queued=queued,
+        decided=decided,
+        accepted=accepted,
+        received=found.count(Standing.RECEIVED),
+        finished=decided - on_their_way if with_handsets else decided,
+    )
+
+
+class Crowd:
+    """`count` messages to a few handsets. `run` sends them; `stop` lets it queue no more and return."""
+
+    def __init__(self, stack: LocalStack, watcher: Watcher, count: int) -> None:
+        self._watcher = watcher
+        self._with_handsets = stack.simulator is not None
+        self._sqs, self._queue_url = stack.client("sqs"), stack.outputs["OutboundQueueUrl"]
+        self._keys = [f"many-{datetime.now(UTC):%H%M%S%f}-{index + 1}" for index in range(count)]
+        self._queued = 0
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """What is on the queue goes on."""
+        self._stopping.set()
+
+    def run(self, tell: Callable[[Progress], None], quiet_seconds: float | None = QUIET_SECONDS) -> Progress:
+        """Until all are finished, it is stopped, or nothing has happened for so long (None: however long)."""
+        last, quiet_since = Progress(len(self._keys)), time.monotonic()
+        while not self._stopping.is_set():
+            with self._watcher.changed:
+                now = self._progress()
+            if now != last:
+                last, quiet_since = now, time.monotonic()
+                tell(now)
+            is_quiet = quiet_seconds is not None and time.monotonic() - quiet_since >= quiet_seconds
+            if now.finished == now.total or is_quiet:
+                break
+            self._queue_up_to(min(now.decided + AHEAD, now.total))
+            with self._watcher.changed:
+                self._watcher.changed.wait_for(lambda before=now: self._progress() != before, LOOK_EVERY_SECONDS)  # type: ignore[misc]
+        return last
+
+    def _progress(self) -> Progress:
+        return progress_of(self._keys, self._queued, self._watcher.seen, with_handsets=self._with_handsets)
+
+    def _queue_up_to(self, wanted: int) -> None:
+        for entries in self._batches(wanted):
+            self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            self._queued += len(entries)
+
+    def _batches(self, wanted: int) -> Iterator[list[dict[str, str]]]:
+        for start in range(self._queued, wanted, BATCH):
+            yield [self._entry(index) for index in range(start, min(start + BATCH, wanted))]
+
+    def _entry(self, index: int) -> dict[str, str]:
+        body = {
+            "message_id": self._keys[index],
+            "destination": NUMBERS[index % len(NUMBERS)],
+            "content": f"Message {index + 1} of {len(self._keys)}",
+        }
+        return {"Id": str(index), "MessageBody": json.dumps(body)}
+
+
+def run_many(stack: LocalStack, watcher: Watcher, display: Display, count: int) -> bool:
+    """Send many messages with a progress line; whether every one was delivered.
+
+    With another gateway than the simulator, whether every one was accepted.
+    """
+    started = time.monotonic()
+    with display.quietly():
+        end = Crowd(stack, watcher, count).run(
+            lambda now: display.progress(f"{now}; {time.monotonic() - started:.0f} s")
+        )
+    seconds = time.monotonic() - started
+    display.progress(f"{end}; {seconds:.0f} s, {count / seconds:.0f} a second", final=True)
+    return (end.received if stack.simulator is not None else end.accepted) == count

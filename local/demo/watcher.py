@@ -1,0 +1,334 @@
+"""Watches what happens to messages: reads the changes of both tables and new dead letters whenever a function has run.
+
+Nothing is polled. The stack says when a function was invoked (`LocalStack.on_activity`), and only then are the tables'
+streams read, so an idle stack stays idle and no change is missed. A table whose template has no stream gets one here.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.aws.resources import local_client
+from local.aws.stack import LocalStack
+from local.aws.table_stream import TableStream
+from optus_sms.records.table import unmarshal
+
+SHORTEST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.5
+PAUSE_FOR_LOOK = 3.0
+"""Between two looks, how often the time that the last one took: watching takes a quarter of moto's time at most."""
+PAUSE_FOR_LETTERS = 9.0
+"""The same for reading the dead letters, which takes the longer the more there are."""
+LOOK_AGAIN_SECONDS = 1.0
+"""For letters that somebody else is looking at."""
+SQS_MAX_BATCH = 10
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message in the dead-letter queue; `sqs_id` tells letters apart."""
+
+    sqs_id: str
+    body: str
+    reason: str
+    detail: str
+    message_id: str
+
+
+@dataclass
+class Seen:
+    """Everything seen so far: ledger records by message key, gateway records by gateway id, the rest in order."""
+
+    ledger: dict[str, Item] = field(default_factory=dict)
+    messages: dict[str, Item] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    events: list[Item] = field(default_factory=list)
+    """As a rule's target gets them."""
+
+    def message_for(self, key: str) -> Item:
+        """The gateway's record of a message; empty as long as there is none."""
+        return self.messages.get(str(self.ledger.get(key, {}).get("gateway_id")), {})
+
+    def replies_to(self, gateway_id: str) -> list[Item]:
+        """The replies tied to a message."""
+        return [item for item in self.messages.values() if item.get("in_reply_to") == gateway_id]
+
+
+Change = tuple[str, str, Item, Item]
+"""What changed ("ledger", "message", "health"), its key there, the item before (empty if new) and after."""
+
+
+class Listener(Protocol):
+    """Is told what happens, in the watcher's thread. What a listener does not care for does nothing."""
+
+    def change(self, change: Change) -> None:
+        """Something changed in one of the tables."""
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """A message came into the dead-letter queue."""
+
+    def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
+        """These are in the dead-letter queue no more."""
+
+    def event(self, event: Item) -> None:
+        """An event came over the bus, in the form a rule's target gets."""
+
+
+class Watcher:
+    """Follows a running stack in a thread of its own. `changed` is notified after every look that saw something."""
+
+    def __init__(self, stack: LocalStack, *listeners: Listener) -> None:
+        self.seen = Seen()
+        self.changed = threading.Condition()
+        self.listeners = list(listeners)
+        """More may be added until the watcher is entered."""
+        self._activity = threading.Event()
+        self._stopping = threading.Event()
+        self._streams = [
+            (_stream(stack.endpoint_url, stack.outputs["SendLedgerTableName"]), self._ledger_changed),
+            (_stream(stack.endpoint_url, stack.outputs["MessagesTableName"]), self._message_changed),
+        ]
+        self._dead_letters = _DeadLetterQueue(stack.endpoint_url, stack.outputs["DeadLetterQueueUrl"])
+        self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"], self._activity.set)
+        self._thread = threading.Thread(target=self._watch, name="watcher")
+        stack.on_activity = self._hear
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._events.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._events.stop()
+        self._activity.set()
+        self._thread.join()
+
+    def wait_until(self, reached: Callable[[Seen], bool], timeout_seconds: float, quiet_seconds: float) -> bool:
+        """Whether the condition became true before the time was over, or before nothing had changed for so long."""
+        end = time.monotonic() + timeout_seconds
+        with self.changed:
+            while not reached(self.seen):
+                if not self.changed.wait(min(quiet_seconds, end - time.monotonic())) or time.monotonic() >= end:
+                    return reached(self.seen)
+        return True
+
+    def _hear(self) -> None:
+        self._events.activity.set()
+        self._activity.set()
+
+    def _watch(self) -> None:
+        pause_seconds = SHORTEST_PAUSE_SECONDS
+        while not self._stopping.is_set():
+            self._activity.wait(self._dead_letters.look_again_in)
+            self._stopping.wait(pause_seconds)
+            self._activity.clear()
+            started = time.monotonic()
+            try:
+                self._look()
+            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+                self._activity.set()  # if it has not ended, what was due is still there
+            took_seconds = time.monotonic() - started
+            pause_seconds = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_FOR_LOOK * took_seconds), LONGEST_PAUSE_SECONDS)
+
+    def _look(self) -> None:
+        """One request to each stream and queue, without the lock: whoever waits for it must not wait for moto."""
+        for stream, apply in self._streams:
+            records = stream.read()
+            with self._telling(bool(records)):
+                for record in records:
+                    if images := _images(record["dynamodb"]):
+                        apply(*images)
+        letters, gone = self._dead_letters.look()
+        events = self._events.take()
+        with self._telling(bool(letters or events)):
+            self.seen.dead_letters.extend(letters)
+            self.seen.events.extend(events)
+            for listener in self.listeners:
+                for letter in letters:
+                    listener.dead_letter(letter)
+                if gone:
+                    listener.dead_letters_gone(gone)
+                for event in events:
+                    listener.event(event)
+
+    @contextlib.contextmanager
+    def _telling(self, news: bool) -> Iterator[None]:
+        """The lock, and with news a word to those who wait, and another look: there may be more already."""
+        with self.changed:
+            yield
+            if news:
+                self.changed.notify_all()
+                self._activity.set()
+
+    def _tell(self, change: Change) -> None:
+        for listener in self.listeners:
+            listener.change(change)
+
+    def _ledger_changed(self, before: Item, after: Item) -> None:
+        kind, _, key = after["pk"].partition("#")
+        if kind == "msg":
+            self.seen.ledger[key] = after
+            self._tell(("ledger", key, before, after))
+        elif kind == "health":
+            self._tell(("health", key, before, after))
+
+    def _message_changed(self, before: Item, after: Item) -> None:
+        self.seen.messages[after["id"]] = after
+        self._tell(("message", after["id"], before, after))
+
+
+def _images(change: Mapping[str, Any]) -> tuple[Item, Item] | None:
+    """The item before and after; None for a deletion, and for an item with something in it that we never store."""
+    if "NewImage" not in change:
+        return None
+    try:
+        return unmarshal(change.get("OldImage", {})), unmarshal(change["NewImage"])
+    except ValueError:  # edited by hand; the publisher keeps a note of it
+        return None
+
+
+def _stream(endpoint_url: str, table_name: str) -> TableStream:
+    dynamodb = local_client("dynamodb", endpoint_url)
+    table = dynamodb.describe_table(TableName=table_name)["Table"]
+    if "LatestStreamArn" not in table:
+        specification = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+        table = dynamodb.update_table(TableName=table_name, StreamSpecification=specification)["TableDescription"]
+    return TableStream(local_client("dynamodbstreams", endpoint_url), table["LatestStreamArn"])
+
+
+class _DeadLetterQueue:
+    """What is in the dead-letter queue. Looking hides its messages for a moment and counts as a receive."""
+
+    def __init__(self, endpoint_url: str, queue_url: str) -> None:
+        self._sqs = local_client("sqs", endpoint_url)
+        self._queue_url = queue_url
+        self._known: set[str] = set()
+        self._not_before = 0.0
+        self.look_again_in: float | None = None
+        """Seconds until what the last look left unread may be read; None if it left nothing."""
+
+    def look(self) -> tuple[list[DeadLetter], list[str]]:
+        """The letters that were not there at the last look, and the SQS ids of those that are gone."""
+        visible, hidden = self._counts()
+        self.look_again_in = None
+        if visible + hidden == len(self._known):
+            return [], []
+        started = time.monotonic()
+        if started < self._not_before:
+            self.look_again_in = self._not_before - started
+            return [], []
+        messages = {message["MessageId"]: message for message in self._peek()}
+        self._not_before = time.monotonic() + PAUSE_FOR_LETTERS * (time.monotonic() - started)
+        letters = [_dead_letter(message) for sqs_id, message in messages.items() if sqs_id not in self._known]
+        # What somebody else is looking at is hidden from us, and not gone.
+        self.look_again_in = LOOK_AGAIN_SECONDS if hidden else None
+        gone = [] if hidden else sorted(self._known - messages.keys())
+        self._known = (self._known | messages.keys()) - set(gone)
+        return letters, gone
+
+    def _counts(self) -> tuple[int, int]:
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=list(names))["Attributes"]
+        visible, hidden = (int(attributes[name]) for name in names)
+        return visible, hidden
+
+    def _peek(self) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = []
+        while batch := self._receive():
+            messages += batch
+        for start in range(0, len(messages), SQS_MAX_BATCH):
+            entries = [
+                {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+                for n, message in enumerate(messages[start : start + SQS_MAX_BATCH])
+            ]
+            self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+        return messages
+
+    def _receive(self) -> list[dict[str, Any]]:
+        answer = self._sqs.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=SQS_MAX_BATCH,
+            VisibilityTimeout=30,
+            WaitTimeSeconds=0,
+            MessageAttributeNames=["All"],
+        )
+        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        return messages
+
+
+class _EventFeed:
+    """What comes over the bus: a rule for all of our events with a queue as its target, as anybody could add one.
+
+    A thread of its own empties the queue without a pause, because moto walks through all of it for each receive. It is
+    idle until ``activity`` is set, and calls ``heard`` when there is something to take.
+    """
+
+    def __init__(self, endpoint_url: str, bus_name: str, heard: Callable[[], None]) -> None:
+        self.activity = threading.Event()
+        self._heard = heard
+        self._stopping = threading.Event()
+        self._found: deque[Item] = deque()
+        self._thread = threading.Thread(target=self._follow, name="events")
+        self._sqs = local_client("sqs", endpoint_url)
+        self._queue_url: str = self._sqs.create_queue(QueueName=f"{bus_name}-seen")["QueueUrl"]
+        name = "QueueArn"
+        arn = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=[name])["Attributes"][name]
+        events, pattern = local_client("events", endpoint_url), json.dumps({"source": ["optus.sms"]})
+        events.put_rule(Name="seen", EventBusName=bus_name, EventPattern=pattern)
+        events.put_targets(Rule="seen", EventBusName=bus_name, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def start(self) -> None:
+        """Follow until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no more; what is left in the queue stays there."""
+        self._stopping.set()
+        self.activity.set()
+        self._thread.join()
+
+    def take(self) -> list[Item]:
+        """The events that have come since this was last asked."""
+        return [self._found.popleft() for _ in range(len(self._found))]
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            self.activity.wait()
+            self.activity.clear()
+            try:
+                while not self._stopping.is_set() and self._empty():
+                    self._heard()
+            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+                self._stopping.wait(SHORTEST_PAUSE_SECONDS)
+                self.activity.set()  # if it has not ended, what was due is still there
+
+    def _empty(self) -> bool:
+        """Take the next few; whether there were any."""
+        answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=SQS_MAX_BATCH)
+        messages = answer.get("Messages", [])
+        if messages:
+            entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
+            self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            self._found.extend(json.loads(message["Body"]) for message in messages)
+        return bool(messages)
+
+
+def _dead_letter(message: Mapping[str, Any]) -> DeadLetter:
+    attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
+    return DeadLetter(
+        sqs_id=message["MessageId"],
+        body=message["Body"],
+        reason=attributes.get("reason", "redriven by SQS"),
+        detail=attributes.get("detail", ""),
+        message_id=attributes.get("message_id", message["MessageId"]),
+    )

@@ -1,0 +1,183 @@
+"""What the page tells of one message, reply or dead letter. Pure: what is known of it in, what the browser shows out.
+
+Where a message stands, and why, is said in the words of `optus-sms explain` (`cli.explain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cli.explain import TONES, Facts, Standing, is_sent_once_more, next_step, standing, timeline, why
+from cli.output import Tone
+from local.demo.watcher import DeadLetter
+from optus_sms.model.queue_message import OutboundMessage
+from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
+from optus_sms.records.ledger import Step, steps
+from optus_sms.records.table import Item
+
+GROUPS: Final = ("queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired")
+"""Where messages are counted; one may count in several."""
+
+_GROUPS_OF: Final[Mapping[Standing, tuple[str, ...]]] = {
+    Standing.NOT_SEEN: ("queued",),
+    Standing.SENDING: ("in_flight",),
+    Standing.RETRY: ("in_flight",),
+    Standing.ACCEPTED: ("accepted",),
+    Standing.RECEIVED: ("accepted", "delivered"),
+    Standing.UNDELIVERED: ("accepted", "undelivered"),
+    Standing.UNKNOWN: ("unknown",),
+    Standing.REJECTED: ("rejected",),
+    Standing.EXPIRED: ("expired",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A message as somebody put it on the queue; ``queued_at``: RFC 3339. Its text is in no table."""
+
+    message: OutboundMessage
+    queued_at: str
+
+
+def groups(facts: Facts) -> tuple[str, ...]:
+    """Which of `GROUPS` a message counts in."""
+    found = _GROUPS_OF.get(standing(facts), ())
+    return (*found, "in_flight") if is_sent_once_more(facts) else found
+
+
+def message_view(facts: Facts, sent: Submission | None) -> dict[str, Any]:
+    """One message for its bubble; what is not known is None."""
+    stands, message = standing(facts), sent.message if sent else None
+    status = facts.row.get("status")
+    return {
+        "key": facts.key,
+        "to": message.destination if message else facts.row.get("destination") or facts.ledger.get("destination"),
+        "from": (message.mask or message.source) if message else None,
+        "masked": bool(message.mask) if message else bool(facts.row.get("masked")),
+        "text": message.content if message else None,
+        "parts": message.segments.count if message else facts.row.get("segments") or facts.ledger.get("segments"),
+        "encoding": message.segments.encoding if message else None,
+        "queued_at": facts.queued_at or facts.ledger.get("queued_at"),
+        "status": status,
+        "standing": stands.value,
+        "tone": _tone(facts, stands),
+        "label": _label(facts, stands),
+        "problem": _problem(facts, stands),
+        "gateway_id": facts.row.get("id") or facts.ledger.get("gateway_id"),
+        "steps": [{"at": at, "name": name, "tone": tone} for at, name, tone in _steps(facts)],
+        "group": groups(facts),
+    }
+
+
+def _tone(facts: Facts, stands: Standing) -> Tone:
+    if stands is Standing.NOT_SEEN:
+        return "plain"  # the page has seen it on the queue
+    return "unsure" if stands is Standing.ACCEPTED and facts.row.get("status") == "failed" else TONES[stands]
+
+
+def _label(facts: Facts, stands: Standing) -> str:
+    status, attempts = facts.row.get("status"), facts.ledger.get("attempts")
+    if stands is Standing.NOT_SEEN:
+        return "waits in the queue"
+    if stands is Standing.ACCEPTED and status not in (None, "accepted"):
+        return f"{stands}: {status}"
+    if stands is Standing.SENDING and isinstance(attempts, int) and attempts > 1:
+        return f"{stands}, try {attempts}"
+    return stands.value
+
+
+def _problem(facts: Facts, stands: Standing) -> str | None:
+    """Why it is not as it should be, in the gateway's word where it has one."""
+    match stands:
+        case Standing.UNDELIVERED:
+            detail = facts.row.get("detail")
+            return f"{facts.row['status']} ({detail})" if detail else str(facts.row["status"])
+        case Standing.RETRY | Standing.UNKNOWN:
+            return why(str(facts.ledger["reason"])) if "reason" in facts.ledger else None
+        case Standing.REJECTED:
+            return why(str(facts.ledger.get("detail") or facts.ledger.get("reason", "")))
+        case _:
+            return None
+
+
+def _steps(facts: Facts) -> list[tuple[str, str, Tone]]:
+    """What happened to it so far in few words, in time order; the timeline tells it at length."""
+    return sorted(_all_steps(facts), key=lambda step: step[0])
+
+
+def _all_steps(facts: Facts) -> Iterator[tuple[str, str, Tone]]:
+    """Those of the same time in the order in which one leads to the other."""
+    if queued_at := facts.queued_at or facts.ledger.get("queued_at"):
+        yield str(queued_at), "put on the queue", "plain"
+    for step in steps(facts.ledger):
+        yield from _step(step)
+    ours, row = facts.ledger, facts.row
+    if "expired_at" in ours:
+        yield str(ours["expired_at"]), "expired before it was sent", "bad"
+    if "accepted_at" in ours:
+        proved = ", as a callback proved" if ours.get("settled_by") == "callback" else ""
+        yield str(ours["accepted_at"]), f"accepted{proved}", "plain"
+    for status in STATUS_RANK:
+        if f"{status}_at" in row and not (status == "accepted" and "accepted_at" in ours):
+            yield str(row[f"{status}_at"]), status, _tone_of(status)
+
+
+def _step(step: Step) -> Iterator[tuple[str, str, Tone]]:
+    words: Mapping[str, tuple[str, Tone]] = {
+        "not_sent": (f"try {step.attempt} not sent", "unsure"),
+        "unknown": ("outcome unknown", "unsure"),
+        "rejected": ("rejected, not sent", "bad"),
+        "resolved_sent": ("settled by hand: sent", "plain"),
+        "resolved_not_sent": ("settled by hand: not sent", "plain"),
+        "reopened": ("let go again", "plain"),
+    }
+    if step.what in words:
+        yield step.at, *words[step.what]
+
+
+def _tone_of(status: str) -> Tone:
+    if status == "received":
+        return "good"
+    return "bad" if status in FAILURE_STATUSES else "unsure" if status == "failed" else "plain"
+
+
+def life_of(facts: Facts, sent: Submission | None) -> dict[str, Any]:
+    """One message's whole life, as `optus-sms explain` tells it, with what the two tables hold."""
+    return {
+        "message": message_view(facts, sent),
+        "standing": standing(facts).value,
+        "next_step": next_step(facts),
+        "timeline": [{"at": line.at, "text": str(line), "tone": line.tone} for line in timeline(facts)],
+        "ledger": _plain(facts.ledger),
+        "row": _plain(facts.row),
+    }
+
+
+def reply_view(row: Item, key: str | None) -> dict[str, Any]:
+    """One reply for its bubble; ``key``: of the message that it answers, if that is known."""
+    return {
+        "id": row["id"],
+        "from": row.get("handset"),
+        "text": row.get("content", ""),
+        "binary": "encoding" in row and row.get("decoded") is not True,
+        "at": row.get("received_at"),
+        "in_reply_to": row.get("in_reply_to"),
+        "key": key,
+        "match": row.get("reply_match", "none"),
+    }
+
+
+def letter_view(letter: DeadLetter, *, known: bool) -> dict[str, Any]:
+    """One dead letter; ``known``: whether there is a message with its key to tell of."""
+    return {
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "key": letter.message_id if known else None,
+        "body": letter.body,
+    }
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in sorted(item.items())}

@@ -1,0 +1,140 @@
+"""The control endpoint: see and steer a running simulator. JSON in, JSON out; README.md has the table.
+
+It listens on loopback only, on a port of its own, so that it still answers when the gateway refuses connections.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from local.simulator.config import LOOPBACK
+from local.simulator.engine import json_response
+from local.simulator.http_server import Request, Response
+from local.simulator.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from local.simulator.server import GatewaySimulator
+
+CONTROL_PATH = "/control"
+DEFAULT_LIMIT = 1000
+_LOCAL_HOSTS = (LOOPBACK, "localhost")
+_REPLY_FIELDS = ("source", "content", "destination", "operator", "reply_to", "reference", "encoding")
+_STATUS_FIELDS = ("id", "status", "detail", "reference")
+
+
+class ControlError(Exception):
+    """A request that cannot be done: the HTTP status and why."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Control:
+    """Answers the requests of the control port for one simulator."""
+
+    def __init__(self, simulator: "GatewaySimulator") -> None:
+        self._simulator = simulator
+        self._routes: Mapping[tuple[str, str], Callable[[Request], object]] = {
+            ("GET", ""): lambda _: simulator.state(),
+            ("GET", "/scenarios"): lambda _: _scenarios(),
+            ("GET", "/messages"): self._messages,
+            ("GET", "/requests"): self._requests,
+            ("GET", "/faults"): lambda _: simulator.faults(),
+            ("POST", "/faults"): lambda request: simulator.set_faults(**_json_object(request)),
+            ("DELETE", "/faults"): lambda _: simulator.clear_faults(),
+            ("POST", "/replies"): self._reply,
+            ("POST", "/statuses"): self._status,
+            ("POST", "/callback-urls"): self._callback_urls,
+            ("POST", "/reset"): self._reset,
+        }
+
+    def handle(self, request: Request) -> Response:
+        try:
+            _refuse_web_pages(request)
+            return json_response(self._route(request)(request))
+        except ControlError as error:
+            return json_response({"error": str(error)}, error.status)
+        except ValueError as error:
+            return json_response({"error": str(error)}, 400)
+
+    def _route(self, request: Request) -> Callable[[Request], object]:
+        route = self._routes.get((request.method, request.path.removeprefix(CONTROL_PATH).rstrip("/")))
+        if route is None or not request.path.startswith(CONTROL_PATH):
+            raise ControlError(404, "no such control; see local/simulator/README.md")
+        return route
+
+    def _messages(self, request: Request) -> object:
+        query = {name: values[-1] for name, values in request.query.items()}
+        since, limit = _count(query.pop("since", "0")), _count(query.pop("limit", str(DEFAULT_LIMIT)))
+        revision, messages = self._simulator.records.find(query, since, limit)
+        return {"revision": revision, "messages": messages}
+
+    def _requests(self, request: Request) -> object:
+        arrivals = {"arrivals": self._simulator.arrivals()} if "arrivals" in request.query else {}
+        return self._simulator.requests() | arrivals
+
+    def _reply(self, request: Request) -> object:
+        fields = _known(_json_object(request), _REPLY_FIELDS, required=("source", "content"))
+        return {"id": self._simulator.send_reply(**fields)}
+
+    def _status(self, request: Request) -> object:
+        fields = _known(_json_object(request), _STATUS_FIELDS, required=("id", "status"))
+        message_id, status = fields.pop("id"), fields.pop("status")
+        try:
+            self._simulator.send_status(message_id, status, **fields)
+        except KeyError:
+            raise ControlError(404, "no message has this id") from None
+        return {"id": message_id}
+
+    def _callback_urls(self, request: Request) -> object:
+        urls = _known(_json_object(request), ("status", "reply"), required=("status", "reply"), nullable=True)
+        self._simulator.set_callback_urls(**urls)
+        return self._simulator.state()
+
+    def _reset(self, _: Request) -> object:
+        self._simulator.reset()
+        return self._simulator.state()
+
+
+def _refuse_web_pages(request: Request) -> None:
+    """A page in a browser on this machine, or a name that somebody points at loopback, must not steer the gateway."""
+    host = request.headers.get("Host", "").rsplit(":", 1)[0]
+    if host not in _LOCAL_HOSTS or "Origin" in request.headers:
+        raise ControlError(403, "only for programs on this machine")
+
+
+def _json_object(request: Request) -> dict[str, Any]:
+    try:
+        value = json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise ControlError(400, "the body must be JSON") from None
+    if not isinstance(value, dict):
+        raise ControlError(400, "the body must be a JSON object")
+    return value
+
+
+def _known(
+    body: Mapping[str, Any], names: tuple[str, ...], required: tuple[str, ...], nullable: bool = False
+) -> dict[str, Any]:
+    """The body, if it has only these fields, all texts."""
+    for name, value in body.items():
+        if name not in names:
+            raise ControlError(400, f"{name!r} is not known; there are {', '.join(names)}")
+        if not (isinstance(value, str) or (nullable and value is None)):
+            raise ControlError(400, f"{name} must be a text{' or null' if nullable else ''}")
+    for name in required:
+        if name not in body:
+            raise ControlError(400, f"{name} is missing")
+    return dict(body)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ControlError(400, "since and limit must be whole numbers")
+    return int(text)
+
+
+def _scenarios() -> object:
+    rows = SCENARIOS.values()
+    return {"scenarios": [{"name": row.name, "number": row.number, "meaning": row.meaning} for row in rows]}

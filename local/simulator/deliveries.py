@@ -1,0 +1,150 @@
+"""Walks messages through their steps and tells the receiver, with the platform's retries."""
+
+import threading
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from local.simulator.callbacks import CallbackUrl, parse_callback_url, post_callback
+from local.simulator.config import GatewayConfig
+from local.simulator.faults import FaultSwitches
+from local.simulator.records import Callback, Message, MessageRecords
+from local.simulator.scenarios import SCENARIOS, Callbacks, Reply, Step
+from local.simulator.scheduler import Scheduler
+
+OK = 200
+OPERATOR = "Optus"
+
+
+class Deliveries:
+    """Side effects of accepted messages. A message's next step is planned when the one before is done, so its callbacks
+    keep their order however fast the steps are; only a retry may be overtaken, as on the platform.
+    """
+
+    def __init__(self, config: GatewayConfig, records: MessageRecords, switches: FaultSwitches) -> None:
+        self._config = config
+        self._records = records
+        self._switches = switches
+        self._scheduler = Scheduler(config.callback_workers)
+        self._lock = threading.Lock()
+        self._held: list[tuple[Message, Callback]] = []
+        self.urls: dict[str, CallbackUrl | None] = {}
+        self.set_urls(config.status_callback_url, config.reply_callback_url)
+
+    def set_urls(self, status: str | None, reply: str | None) -> None:
+        """None: callbacks of this kind are not sent. ValueError for what is no URL."""
+        kinds = {"status": status, "reply": reply}
+        self.urls = {kind: None if url is None else parse_callback_url(url) for kind, url in kinds.items()}
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._scheduler.stop(self._config.callback_timeout_seconds)
+
+    def clear(self) -> None:
+        """Forgets what is planned; a callback on its way arrives first."""
+        self._scheduler.clear(self._config.callback_timeout_seconds)
+        with self._lock:
+            self._held.clear()
+
+    def follow(self, message: Message, steps: tuple[Step, ...], start_in_seconds: float) -> None:
+        """Takes the steps one after another, the first `start_in_seconds` after its own wait."""
+        if steps:
+            first, *later = steps
+            action = partial(self._step_and_follow, message, first, tuple(later))
+            self._scheduler.after(start_in_seconds + first.wait_seconds, action)
+
+    def take_now(self, message: Message, steps: tuple[Step, ...]) -> None:
+        """Takes all steps in this thread and returns when the receiver has answered."""
+        for step in steps:
+            self._take(message, step)
+
+    def call_back(self, message: Message, kind: str, body: Mapping[str, Any]) -> None:
+        """Sends one callback from a worker thread."""
+        self._scheduler.after(0, partial(self._send, message, kind, body))
+
+    def release_held(self) -> None:
+        """Sends what was held back."""
+        with self._lock:
+            held, self._held = self._held, []
+        for message, callback in held:
+            self._scheduler.after(0, partial(self._try, message, callback))
+
+    def status_body(self, message: Message, status: str) -> dict[str, Any]:
+        """StatusCallback; the two REST v2 documents name the id differently, hence the setting."""
+        id_key: str = self._config.id_key
+        if message.scenario is not None and SCENARIOS[message.scenario].callbacks is Callbacks.OTHER_ID_KEY:
+            id_key = "id" if id_key == "message_id" else "message_id"
+        return {id_key: message.id, "status": status, "detail": f"simulated {status}", **self.reference_of(message)}
+
+    def reply_fields(self, message: Message, reply: Reply) -> dict[str, Any]:
+        """ReplyCallback without its id (the REST v2 page): `reference` comes only together with `reply_to`."""
+        fields = {
+            "source": message.fields["destination"],
+            "destination": message.fields.get("source", self._config.source),
+            "content": reply.content,
+            "operator": OPERATOR,
+        }
+        if reply.linked:
+            fields |= {"reply_to": message.id, **self.reference_of(message)}
+        if reply.encoding is not None:
+            fields["encoding"] = reply.encoding
+        return fields
+
+    def reply(self, fields: Mapping[str, Any], copies: int = 1) -> Message:
+        """A handset's message: recorded, then told `copies` times."""
+        message = self._records.new("MO", fields, "queued")
+        body = {"id": message.id, **fields}
+        for _ in range(copies):
+            self.call_back(message, "reply", body)
+        return message
+
+    def reference_of(self, message: Message) -> dict[str, Any]:
+        """The reference as callbacks carry it: nothing if there is none or it is not echoed."""
+        reference = message.fields.get("reference")
+        return {"reference": reference} if self._config.echo_reference and reference is not None else {}
+
+    def _step_and_follow(self, message: Message, step: Step, later: tuple[Step, ...]) -> None:
+        if self._records.knows(message):
+            self._take(message, step)
+            self.follow(message, later, 0)
+
+    def _take(self, message: Message, step: Step) -> None:
+        if step.status is not None:
+            self._records.reached(message, step.status)
+        if step.callback is not None:
+            self._send(message, "status", self.status_body(message, step.callback))
+        if step.reply is not None:
+            self.reply(self.reply_fields(message, step.reply), step.reply.copies)
+
+    def _send(self, message: Message, kind: str, body: Mapping[str, Any]) -> None:
+        state = self._switches.current.callbacks
+        if self.urls[kind] is None or state == "off":
+            return
+        callback = Callback(kind, body)
+        self._records.called_back(message, callback)
+        if state == "held":
+            with self._lock:
+                self._held.append((message, callback))
+        else:
+            self._try(message, callback)
+
+    def _try(self, message: Message, callback: Callback) -> None:
+        url = self.urls[callback.kind]
+        if url is None or not self._records.knows(message):
+            return
+        challenged = self._config.callback_auth == "challenge"
+        answer = post_callback(url, callback.body, challenged, self._config.callback_timeout_seconds)
+        self._records.tried(message, callback, answer)
+        if answer == OK:
+            self._arrived(message, "sent")
+        elif len(callback.tries) < self._config.retry_tries:
+            self._scheduler.after(self._config.retry_interval_seconds, partial(self._try, message, callback))
+        else:
+            self._arrived(message, "frozen")
+
+    def _arrived(self, message: Message, status: str) -> None:
+        """A reply's own status says whether the customer has it (the delivery receipts page)."""
+        if message.direction == "MO" and message.status != "sent":
+            self._records.reached(message, status)

@@ -1,0 +1,227 @@
+"""The gateway's side of the API: each request in, its answer out, and what follows from it.
+
+Paths, answers and their sources: gateway-rest-v2.txt and the others in README.md, "Sources".
+"""
+
+import hmac
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from local.simulator.callbacks import basic_authorization
+from local.simulator.config import GatewayConfig
+from local.simulator.deliveries import OPERATOR, Deliveries
+from local.simulator.errors import NOT_FOUND_BODY, RefusedError
+from local.simulator.faults import FaultSwitches
+from local.simulator.http_server import Request, Response
+from local.simulator.records import Message, MessageRecords, RequestCounts
+from local.simulator.scenarios import SCENARIOS, Answer, Callbacks, Ending, Scenario, scenario_for, steps_for
+from local.simulator.seeding import seeded
+from local.simulator.submissions import Submission, read_submission
+
+BASE_PATH = "/rest/sms/v2"
+SERVICES_PATH = "/rest/services/v1"
+SERVICES = ("https", "rest", "soap", "smpp", "restv2", "email2sms")
+_OPENAPI = Path(__file__).with_name("openapi.yaml")
+
+
+class Engine:
+    """One gateway: `handle` answers a request; what follows from it happens in `deliveries`."""
+
+    def __init__(self, config: GatewayConfig, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+        self._authorization = basic_authorization(config.application, config.password).encode()
+        self.switches = FaultSwitches()
+        self.records = MessageRecords(config.keep_messages, seed)
+        self.counts = RequestCounts(config.keep_messages)
+        self.deliveries = Deliveries(config, self.records, self.switches)
+        self._lock = threading.Lock()
+        self._random = seeded(seed, "faults")
+        self._refusals: Counter[tuple[str, str, str | None]] = Counter()
+        self._routes: Mapping[tuple[str, str], Callable[[Request], Response]] = {
+            ("POST", f"{BASE_PATH}/messages"): self._post_message,
+            ("GET", f"{BASE_PATH}/messages"): self._get_message,
+            ("GET", f"{BASE_PATH}/healthz"): self._healthz,
+            ("GET", f"{BASE_PATH}/openapi.yaml"): self._openapi,
+            ("GET", f"{SERVICES_PATH}/services"): self._services,
+            ("GET", f"{SERVICES_PATH}/status"): self._service_status,
+        }
+
+    def handle(self, request: Request) -> Response:
+        response = self._answer(request)
+        return replace(response, delay_seconds=response.delay_seconds + self._answer_delay_seconds())
+
+    def reply(self, source: str, content: str, given: Mapping[str, Any]) -> str:
+        """A handset's message; the id of its record."""
+        answered = self.records.get(given.get("reply_to", ""))
+        reference = {} if answered is None else self.deliveries.reference_of(answered)
+        defaults = {"source": source, "destination": self._config.source, "content": content, "operator": OPERATOR}
+        return self.deliveries.reply({**defaults, **reference, **given}).id
+
+    def report(self, message_id: str, status: str, given: Mapping[str, Any]) -> None:
+        """A status by hand. KeyError if no message has this id."""
+        message = self.records.get(message_id)
+        if message is None:
+            raise KeyError("no message has this id")
+        self.records.reached(message, status)
+        self.deliveries.call_back(message, "status", {**self.deliveries.status_body(message, status), **given})
+
+    def reset(self) -> None:
+        """As just started, with the same seed; callback URLs stay."""
+        self.switches.clear()
+        # First the records: what is still running then plans nothing new.
+        self.records.clear()
+        self.deliveries.clear()
+        self.counts.clear()
+        with self._lock:
+            self._random = seeded(self._seed, "faults")
+            self._refusals.clear()
+
+    def _answer(self, request: Request) -> Response:
+        route = self._routes.get((request.method, request.path))
+        down = self.switches.current.down is not None
+        if down and request.path.startswith(BASE_PATH):
+            if route == self._post_message:
+                self.counts.count(time.time(), "down", None, taken=False)
+            return Response(0, ending=Ending.NONE)
+        if route is None:
+            return _not_found()
+        try:
+            return route(request)
+        except RefusedError as error:
+            return Response(error.status, error.body.encode(), headers=error.headers)
+
+    def _answer_delay_seconds(self) -> float:
+        delay_seconds = self.switches.current.answer_delay_seconds
+        return self._config.answer_delay_seconds if delay_seconds is None else delay_seconds
+
+    def _authenticate(self, request: Request) -> None:
+        given = request.headers.get("Authorization", "").encode("latin-1", "replace")
+        refused = self.switches.current.credentials_refused
+        if refused or not hmac.compare_digest(given, self._authorization):
+            raise RefusedError(401, "Unauthorized", headers=(("WWW-Authenticate", 'Basic realm="gateway"'),))
+
+    # POST /messages
+
+    def _post_message(self, request: Request) -> Response:
+        arrived_at = time.time()
+        try:
+            self._authenticate(request)
+            submission = read_submission(request.body, datetime.now(UTC))
+        except RefusedError as error:
+            self.counts.count(arrived_at, error.error, error.status, taken=False)
+            raise
+        scenario = self._scenario(submission)
+        closed = scenario.answer.ending is Ending.NONE
+        message = self.records.new("MT", submission.fields, "accepted", scenario.name) if scenario.taken else None
+        self.counts.count(arrived_at, scenario.name, None if closed else scenario.answer.status, scenario.taken)
+        if message is not None:
+            self._begin(message, scenario, submission)
+        return self._response(scenario.answer, message)
+
+    def _scenario(self, submission: Submission) -> Scenario:
+        with self._lock:
+            scenario = self.switches.take_scenario(self._random) or scenario_for(submission.destination)
+            if scenario.times is None:
+                return scenario
+            refused = (scenario.name, submission.destination, submission.reference)
+            if self._refusals[refused] < scenario.times:
+                self._refusals[refused] += 1
+                return scenario
+            del self._refusals[refused]
+            return SCENARIOS["received"]
+
+    def _begin(self, message: Message, scenario: Scenario, submission: Submission) -> None:
+        """What happens to the message from here; a scheduled one waits as queued, we assume."""
+        config, scenario = self._config, self.switches.current.telling(scenario)
+        random = self.records.random_for(message)
+        steps = steps_for(scenario, random, config.status_step_seconds, config.late_seconds)
+        if submission.scheduled is not None:
+            self.records.reached(message, "queued")
+            self.deliveries.follow(message, steps, max(0.0, submission.scheduled.timestamp() - time.time()))
+        elif scenario.callbacks is Callbacks.EARLY:
+            self.deliveries.take_now(message, steps)
+        else:
+            answered_in_seconds = self._answer_delay_seconds() + self._slow_seconds(scenario.answer)
+            self.deliveries.follow(message, steps, answered_in_seconds)
+
+    def _response(self, answer: Answer, message: Message | None) -> Response:
+        if answer.body is not None:
+            body = answer.body
+        elif message is not None:
+            body = json.dumps({"id": message.id, "status": "accepted", "detail": message.fields["destination"]})
+        else:
+            body = ""
+        return Response(
+            answer.status,
+            body.encode(),
+            answer.content_type,
+            answer.headers,
+            answer.ending,
+            delay_seconds=self._slow_seconds(answer),
+            drip_seconds=self._config.drip_interval_seconds,
+        )
+
+    def _slow_seconds(self, answer: Answer) -> float:
+        return self._config.slow_answer_seconds if answer.slow else 0.0
+
+    # The other operations
+
+    def _get_message(self, request: Request) -> Response:
+        self._authenticate(request)
+        message_id = request.query.get("id", [""])[0]
+        if not message_id:
+            raise RefusedError(400, "missing_attrib", "Missing a required attribute id")
+        if not _is_canonical_uuid(message_id):
+            raise RefusedError(400, "invalid_attrib", "Invalid attribute value id")
+        message = self.records.get(message_id)
+        if message is None:
+            raise RefusedError(404, "No message matched")
+        return json_response(message.details(self._config.echo_reference))
+
+    def _healthz(self, _: Request) -> Response:
+        return self._switchable(self.switches.current.healthz, self._config.healthz, Response(200))
+
+    def _openapi(self, _: Request) -> Response:
+        document = Response(200, _OPENAPI.read_bytes(), "application/yaml")
+        return self._switchable(self.switches.current.openapi, self._config.openapi, document)
+
+    def _switchable(self, switch: str | None, configured: bool, response: Response) -> Response:
+        state = switch or ("on" if configured else "off")
+        if state == "503":
+            raise RefusedError(503, "Service Unavailable")
+        return response if state == "on" else _not_found()
+
+    # The Health Monitoring API, a service of its own: no authentication, and it stays up when the gateway is down
+
+    def _services(self, _: Request) -> Response:
+        return json_response({"services": SERVICES})
+
+    def _service_status(self, request: Request) -> Response:
+        state = "available" if self.switches.current.down is None else "unavailable"
+        names = request.query.get("service", [])
+        statuses = {name: {"status": state if name in SERVICES else "unknown"} for name in names}
+        return json_response({"services": statuses})
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    return Response(status, json.dumps(value).encode())
+
+
+def _not_found() -> Response:
+    return Response(404, NOT_FOUND_BODY.encode())
+
+
+def _is_canonical_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

@@ -1,0 +1,124 @@
+"""Faults for all numbers at once, switched while the simulator runs."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from random import Random
+from typing import Any
+
+from local.simulator.scenarios import SCENARIOS, Callbacks, Scenario
+
+_ENDPOINT_STATES = ("on", "off", "503")
+_MANNERS = {
+    "duplicated": Callbacks.DUPLICATED,
+    "reordered": Callbacks.REORDERED,
+    "early": Callbacks.EARLY,
+    "late": Callbacks.LATE,
+}
+
+
+@dataclass(frozen=True)
+class Faults:
+    """`Faults()` is a gateway without faults; None means as configured.
+
+    - down: "refused" (nothing listens) or "closed" (requests are read and the connection closed, nothing is taken).
+    - scenario: the row that every message meets, whatever its number; `next`: only so many messages (None: until
+      cleared); `share`: only this share of them, chosen by the seed.
+    - answer_delay_seconds: before each answer of the gateway.
+    - credentials_refused: 401 for everybody.
+    - callbacks: "on", "off" (never sent) or "held" (sent when on again).
+    - callbacks_come: "duplicated", "reordered", "early" or "late", as in the scenarios of these names; it goes together
+      with any scenario that tells its statuses in order.
+    - openapi, healthz: "on", "off" (404) or "503".
+    """
+
+    down: str | None = None
+    scenario: str | None = None
+    next: int | None = None
+    share: float = 1.0
+    answer_delay_seconds: float | None = None
+    credentials_refused: bool = False
+    callbacks: str = "on"
+    callbacks_come: str | None = None
+    openapi: str | None = None
+    healthz: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def telling(self, scenario: Scenario) -> Scenario:
+        """The scenario with its statuses told as `callbacks_come` wants, unless it has a manner of its own."""
+        if self.callbacks_come is None or scenario.callbacks is not Callbacks.IN_ORDER:
+            return scenario
+        return replace(scenario, callbacks=_MANNERS[self.callbacks_come])
+
+
+def _one_of(*allowed: object) -> Callable[[object], bool]:
+    return lambda value: any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "down": (_one_of(None, "refused", "closed"), 'null, "refused" or "closed"'),
+    "scenario": (_one_of(None, *SCENARIOS), "null or the name of a scenario"),
+    "next": (lambda value: value is None or (type(value) is int and value > 0), "null or a number of messages"),
+    "share": (lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    "answer_delay_seconds": (lambda value: value is None or (_number(value) and value >= 0), "null or seconds"),
+    "credentials_refused": (lambda value: isinstance(value, bool), "true or false"),
+    "callbacks": (_one_of("on", "off", "held"), '"on", "off" or "held"'),
+    "callbacks_come": (_one_of(None, *_MANNERS), f"null or one of {', '.join(_MANNERS)}"),
+    "openapi": (_one_of(None, *_ENDPOINT_STATES), 'null, "on", "off" or "503"'),
+    "healthz": (_one_of(None, *_ENDPOINT_STATES), 'null, "on", "off" or "503"'),
+}
+
+
+def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
+    """The faults with these fields replaced. ValueError names the field and what it may be."""
+    for name, value in changes.items():
+        if name not in _RULES:
+            raise ValueError(f"{name!r} is no fault; there are {', '.join(field.name for field in fields(Faults))}")
+        allowed, rule = _RULES[name]
+        if not allowed(value):
+            raise ValueError(f"{name} must be {rule}")
+    if "scenario" in changes:
+        # A new scenario does not inherit the limits of the one before.
+        faults = replace(faults, next=None, share=1.0)
+    return replace(faults, **changes)
+
+
+class FaultSwitches:
+    """The faults of a running simulator."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults = Faults()
+
+    @property
+    def current(self) -> Faults:
+        return self._faults
+
+    def set(self, changes: Mapping[str, Any]) -> Faults:
+        with self._lock:
+            self._faults = changed(self._faults, changes)
+            return self._faults
+
+    def clear(self) -> Faults:
+        with self._lock:
+            self._faults = Faults()
+            return self._faults
+
+    def take_scenario(self, random: Random) -> Scenario | None:
+        """The scenario that the next message must meet; one message fewer is left."""
+        with self._lock:
+            faults = self._faults
+            if faults.scenario is None or random.random() >= faults.share:
+                return None
+            if faults.next is not None:
+                left = faults.next - 1
+                self._faults = (
+                    replace(faults, next=left) if left else replace(faults, scenario=None, next=None, share=1.0)
+                )
+            return SCENARIOS[faults.scenario]

@@ -1,0 +1,205 @@
+"""What the gateway knows: messages, what happened to them, and how many requests came."""
+
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from local.simulator.seeding import seeded
+
+
+@dataclass(slots=True)
+class Callback:
+    """One callback and each try to deliver it: (unix time, HTTP status or the name of the error)."""
+
+    kind: str
+    body: Mapping[str, Any]
+    tries: list[tuple[float, int | str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Message:
+    """A message to a handset (MT) or from one (MO). `number` counts each direction from 1, as they are accepted."""
+
+    id: str
+    number: int
+    direction: str
+    scenario: str | None
+    fields: Mapping[str, Any]
+    status: str
+    accepted_at: float = field(default_factory=time.time)
+    history: list[tuple[float, str]] = field(default_factory=list)
+    callbacks: list[Callback] = field(default_factory=list)
+    revision: int = 0
+
+    def details(self, echo_reference: bool) -> dict[str, Any]:
+        """MessageDetails (the REST v2 page): reference and encoding only if the record has them."""
+        names = ["source", "destination", "content", "encoding", *(["reference"] if echo_reference else [])]
+        known = {name: self.fields[name] for name in names if name in self.fields}
+        return {"id": self.id, "direction": self.direction, **known, "status": self.status}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "number": self.number,
+            "direction": self.direction,
+            "scenario": self.scenario,
+            "fields": dict(self.fields),
+            "accepted_at": timestamp(self.accepted_at),
+            "status": self.status,
+            "history": [{"at": timestamp(at), "status": status} for at, status in self.history],
+            "callbacks": [
+                {
+                    "kind": callback.kind,
+                    "body": dict(callback.body),
+                    "tries": [{"at": timestamp(at), "answer": answer} for at, answer in callback.tries],
+                }
+                for callback in self.callbacks
+            ],
+            "revision": self.revision,
+        }
+
+
+def timestamp(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class MessageRecords:
+    """All messages, the least recently changed first; beyond `keep`, those are forgotten.
+
+    Ids depend on the seed and the message's number only, so the same order of messages gives the same ids.
+    """
+
+    def __init__(self, keep: int, seed: int) -> None:
+        self._keep = keep
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._messages: OrderedDict[str, Message] = OrderedDict()
+        self._numbers: Counter[str] = Counter()
+        self._revision = 0
+
+    def random_for(self, message: Message) -> Random:
+        """What is random about this message; always the same for the same seed and number."""
+        return seeded(self._seed, message.direction, message.number, "steps")
+
+    def new(self, direction: str, fields: Mapping[str, Any], status: str, scenario: str | None = None) -> Message:
+        """Numbers, names and keeps a message."""
+        with self._lock:
+            self._numbers[direction] += 1
+            number = self._numbers[direction]
+            bits = seeded(self._seed, direction, number, "id").getrandbits(128)
+            message = Message(str(UUID(int=bits, version=4)), number, direction, scenario, fields, status)
+            message.history.append((message.accepted_at, status))
+            self._messages[message.id] = message
+            self._changed(message)
+            while len(self._messages) > self._keep:
+                self._messages.popitem(last=False)
+            return message
+
+    def get(self, message_id: str) -> Message | None:
+        with self._lock:
+            return self._messages.get(message_id)
+
+    def knows(self, message: Message) -> bool:
+        """False once the message is forgotten, by a reset too."""
+        return self.get(message.id) is message
+
+    def reached(self, message: Message, status: str) -> None:
+        with self._lock:
+            message.status = status
+            message.history.append((time.time(), status))
+            self._changed(message)
+
+    def called_back(self, message: Message, callback: Callback) -> None:
+        with self._lock:
+            message.callbacks.append(callback)
+            self._changed(message)
+
+    def tried(self, message: Message, callback: Callback, answer: int | str) -> None:
+        with self._lock:
+            callback.tries.append((time.time(), answer))
+            self._changed(message)
+
+    def find(
+        self, wanted: Mapping[str, str], since: int = 0, limit: int | None = None
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """Messages changed after revision `since`, least recently changed first, and the revision to go on from.
+
+        `wanted`: equal values of direction, status, scenario or a field of the message.
+        """
+        with self._lock:
+            chosen = [message for message in self._newer_than(since) if _matches(message, wanted)][:limit]
+            complete = limit is None or len(chosen) < limit
+            revision = self._revision if complete else chosen[-1].revision if chosen else since
+            return revision, [message.as_dict() for message in chosen]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._messages.clear()
+            self._numbers.clear()
+
+    def _changed(self, message: Message) -> None:
+        if message.id in self._messages:
+            self._revision += 1
+            message.revision = self._revision
+            self._messages.move_to_end(message.id)
+
+    def _newer_than(self, since: int) -> list[Message]:
+        newer = []
+        for message in reversed(self._messages.values()):
+            if message.revision <= since:
+                break
+            newer.append(message)
+        return newer[::-1]
+
+
+def _matches(message: Message, wanted: Mapping[str, str]) -> bool:
+    own = {"direction": message.direction, "status": message.status, "scenario": message.scenario}
+    return all((own[name] if name in own else message.fields.get(name)) == value for name, value in wanted.items())
+
+
+class RequestCounts:
+    """Every `POST /messages`, whatever became of it."""
+
+    def __init__(self, keep_arrivals: int) -> None:
+        self._lock = threading.Lock()
+        self._arrivals: deque[float] = deque(maxlen=keep_arrivals)
+        self._posts = 0
+        self._taken = 0
+        self._outcomes: Counter[str] = Counter()
+        self._answers: Counter[str] = Counter()
+
+    def count(self, arrived_at: float, outcome: str, answer: int | None, taken: bool) -> None:
+        """`answer` None: the connection was closed without one."""
+        with self._lock:
+            self._arrivals.append(arrived_at)
+            self._posts += 1
+            self._taken += taken
+            self._outcomes[outcome] += 1
+            self._answers["none" if answer is None else str(answer)] += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        with self._lock:
+            return {
+                "posts": self._posts,
+                "taken": self._taken,
+                "outcomes": dict(self._outcomes),
+                "answers": dict(self._answers),
+            }
+
+    def arrivals(self) -> list[float]:
+        """Unix times of the posts, in the order in which they were decided."""
+        with self._lock:
+            return list(self._arrivals)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._arrivals.clear()
+            self._posts = self._taken = 0
+            self._outcomes.clear()
+            self._answers.clear()

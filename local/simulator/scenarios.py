@@ -1,0 +1,256 @@
+"""What the simulator can do, as one table: a magic destination number, and what happens to a message sent to it.
+
+Every other number behaves like `received`. Magic numbers are `+61491570006`, one of the numbers that the Australian
+regulator keeps for fiction, followed by three digits: too long to be anybody's number, should one ever reach a real
+gateway.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from random import Random
+
+from local.simulator.errors import error_body
+
+FICTITIOUS_NUMBER = "+61491570006"
+# The documented happy path (the delivery receipts page).
+DELIVERED = ("queued", "sent", "submitted", "received")
+
+
+class Ending(Enum):
+    """How an answer travels."""
+
+    WHOLE = "whole"
+    NONE = "the connection is closed instead"
+    CUT = "the connection is closed in the middle of the body"
+    DRIP = "a byte at a time"
+
+
+class Callbacks(Enum):
+    """How the statuses are told."""
+
+    IN_ORDER = "in order"
+    NONE = "not told"
+    DUPLICATED = "three times each"
+    REORDERED = "in another order"
+    EARLY = "all of them before the request is answered"
+    LATE = "late"
+    OTHER_ID_KEY = "with id instead of message_id, or the reverse"
+    UPPER_CASE = "in upper case"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a POST is answered. Without a body: id, status and detail of the accepted message."""
+
+    status: int = 202
+    body: str | None = None
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    ending: Ending = Ending.WHOLE
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the handset answers. `linked`: the callback carries `reply_to` and the message's reference."""
+
+    content: str = "Yes please"
+    linked: bool = True
+    encoding: str | None = None
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row. `taken`: the message is in the gateway and would be charged.
+
+    `times`: so often a message (told apart by its reference) meets this answer and is not taken; then it is accepted
+    and delivered like any other. None: always.
+    """
+
+    name: str
+    digits: str
+    meaning: str
+    taken: bool = True
+    answer: Answer = field(default_factory=Answer)
+    times: int | None = None
+    statuses: tuple[str, ...] = DELIVERED
+    callbacks: Callbacks = Callbacks.IN_ORDER
+    reply: Reply | None = None
+
+    @property
+    def number(self) -> str:
+        return FICTITIOUS_NUMBER + self.digits
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happens to a message, `wait_seconds` after the one before it."""
+
+    wait_seconds: float
+    status: str | None = None  # the record's new status
+    callback: str | None = None  # the status as the callback spells it
+    reply: Reply | None = None
+
+
+def _ends(name: str, digits: str, meaning: str, *statuses: str) -> Scenario:
+    return Scenario(name, digits, meaning, statuses=statuses)
+
+
+def _taken(name: str, digits: str, meaning: str, answer: Answer, callbacks: Callbacks = Callbacks.IN_ORDER) -> Scenario:
+    return Scenario(name, digits, meaning, answer=answer, callbacks=callbacks)
+
+
+def _not_taken(name: str, digits: str, meaning: str, answer: Answer, times: int | None = None) -> Scenario:
+    return Scenario(name, digits, meaning, taken=False, answer=answer, times=times)
+
+
+def _told(name: str, digits: str, meaning: str, callbacks: Callbacks) -> Scenario:
+    return Scenario(name, digits, meaning, callbacks=callbacks)
+
+
+def _answered(name: str, digits: str, meaning: str, reply: Reply) -> Scenario:
+    return Scenario(name, digits, meaning, reply=reply)
+
+
+def _error(status: int, error: str, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, error_body(status, error), headers=headers)
+
+
+_NO_ID = Answer(body='{"status":"accepted"}')
+_NOT_JSON = Answer(body="Accepted", content_type="text/plain")
+_HTML_PAGE = Answer(502, "<html><body><h1>502 Bad Gateway</h1></body></html>", content_type="text/html")
+_REDIRECT = Answer(302, "", headers=(("Location", "/rest/sms/v2/messages"),))
+_NONE = Answer(ending=Ending.NONE)
+_BINARY = Reply(base64.b64encode(b"\x00\x01\xfe\xff").decode(), encoding="base64")
+
+_ROWS = (
+    _ends("received", "", "202; queued, sent, submitted, received", *DELIVERED),
+    # How it ends
+    _ends("rejected", "101", "the carrier rejects it", "queued", "sent", "rejected"),
+    _ends("expired", "102", "the phone stays off until it expires", "queued", "sent", "submitted", "expired"),
+    _ends(
+        "failed_then_received", "103", "the first try fails, a later one arrives", "queued", "failed", *DELIVERED[1:]
+    ),
+    _ends("failed_then_frozen", "104", "every try fails, then it is frozen", "queued", "failed", "failed", "frozen"),
+    _ends("dead", "105", "killed by an administrator", "queued", "dead"),
+    _ends("blocked", "106", "blocked", "queued", "blocked"),
+    _ends("deficient", "107", "deficient", "queued", "deficient"),
+    _ends("submitted_only", "108", "no final status ever comes", "queued", "sent", "submitted"),
+    # Taken, with an answer that says so badly
+    _taken("accepted_without_id", "201", "taken; 202 whose body has no id", _NO_ID),
+    _taken("accepted_not_json", "202", "taken; 202 whose body is not JSON", _NOT_JSON),
+    _taken("accepted_cut", "203", "taken; 202 whose body ends half-way", Answer(ending=Ending.CUT)),
+    # Not taken
+    _not_taken("redirect", "302", "not taken; 302 to the same place", _REDIRECT),
+    _not_taken("bad_request", "400", "not taken; 400 invalid_attrib", _error(400, "invalid_attrib")),
+    _not_taken("unauthorized", "401", "not taken; 401", _error(401, "Unauthorized")),
+    _not_taken("forbidden", "403", "not taken; 403", _error(403, "Forbidden")),
+    _not_taken(
+        "too_many_requests",
+        "429",
+        "429 with Retry-After: 1 and not taken, twice; then received",
+        _error(429, "Too Many Requests", ("Retry-After", "1")),
+        times=2,
+    ),
+    _not_taken("server_error", "500", "not taken; 500", _error(500, "an example error message")),
+    _not_taken(
+        "send_failed", "501", "500 send_failed and not taken, once; then received", _error(500, "send_failed"), times=1
+    ),
+    _not_taken("bad_gateway", "502", "not taken; 502 with an HTML page", _HTML_PAGE),
+    _not_taken("unavailable", "503", "not taken; 503", _error(503, "Service Unavailable")),
+    # The answer does not tell whether it was taken
+    _taken("taken_server_error", "600", "taken; 500 all the same", _error(500, "an example error message")),
+    _taken("slow_answer", "601", "taken; 202 after 5 s (--slow-answer)", Answer(slow=True)),
+    _taken("drip_fed_answer", "602", "taken; 202 a byte at a time (--drip)", Answer(ending=Ending.DRIP)),
+    _taken("lost_answer", "603", "taken; closed without an answer; no callbacks", _NONE, Callbacks.NONE),
+    _taken(
+        "lost_answer_then_callbacks",
+        "604",
+        "taken; closed without an answer; callbacks 5 s late (--late)",
+        _NONE,
+        Callbacks.LATE,
+    ),
+    _not_taken("closed_not_taken", "605", "not taken; closed without an answer", _NONE),
+    # How the statuses are told
+    _told("callbacks_none", "700", "received, but no callback says so", Callbacks.NONE),
+    _told("callbacks_duplicated", "701", "each status callback three times", Callbacks.DUPLICATED),
+    _told("callbacks_reordered", "702", "status callbacks in another order", Callbacks.REORDERED),
+    _told("callbacks_early", "703", "all status callbacks before the 202", Callbacks.EARLY),
+    _told("callbacks_late", "704", "status callbacks 5 s late (--late)", Callbacks.LATE),
+    _told("callbacks_other_id_key", "705", "`id` instead of `message_id`, or the reverse", Callbacks.OTHER_ID_KEY),
+    _told("callbacks_upper_case", "706", "statuses in upper case", Callbacks.UPPER_CASE),
+    _ends("unknown_status", "707", "a status nobody documented, then received", "queued", "teleported", *DELIVERED[1:]),
+    _ends("contradiction", "708", "received, then failed", *DELIVERED, "failed"),
+    # What the handset answers
+    _answered("reply", "801", "received; reply `Yes please` with reply_to and reference", Reply()),
+    _answered("reply_unlinked", "802", "received; reply without reply_to", Reply(linked=False)),
+    _answered("reply_base64", "803", "received; binary reply in base64", _BINARY),
+    _answered("reply_duplicated", "804", "received; the same reply twice", Reply(copies=2)),
+)
+
+SCENARIOS = {row.name: row for row in _ROWS}
+"""Every row by its name."""
+
+_BY_NUMBER = {row.number: row for row in _ROWS}
+
+
+def scenario_for(destination: str) -> Scenario:
+    """The row of this number; `received` for numbers that are in no row."""
+    return _BY_NUMBER.get(destination, SCENARIOS["received"])
+
+
+def steps_for(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> tuple[Step, ...]:
+    """What happens to a message that was taken, in order."""
+    steps = _status_steps(scenario, random, step_seconds, late_seconds)
+    if scenario.reply is not None:
+        steps += [Step(step_seconds, reply=scenario.reply)]
+    return tuple(steps)
+
+
+def _status_steps(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> list[Step]:
+    statuses = scenario.statuses
+    happens = [Step(step_seconds, status) for status in statuses]
+    match scenario.callbacks:
+        case Callbacks.NONE:
+            steps = happens
+        case Callbacks.REORDERED:
+            # It all happens first: a callback never says more than the record.
+            steps = happens + _tell(_reordered(statuses, random))
+        case Callbacks.LATE:
+            steps = [*happens, Step(late_seconds), *_tell(statuses)]
+        case Callbacks.DUPLICATED:
+            steps = [step for status in statuses for step in (Step(step_seconds, status), *_tell([status] * 3))]
+        case Callbacks.UPPER_CASE:
+            steps = [Step(step_seconds, status, status.upper()) for status in statuses]
+        case Callbacks.EARLY:
+            steps = [Step(0, status, status) for status in statuses]
+        case Callbacks.IN_ORDER | Callbacks.OTHER_ID_KEY:
+            steps = [Step(step_seconds, status, status) for status in statuses]
+    return steps
+
+
+def _tell(statuses: Iterable[str]) -> list[Step]:
+    return [Step(0, callback=status) for status in statuses]
+
+
+def _reordered(statuses: Sequence[str], random: Random) -> list[str]:
+    order = list(statuses)
+    while order == list(statuses):
+        random.shuffle(order)
+    return order
+
+
+def numbers_table() -> str:
+    """The table as text, lined up."""
+    width = max(len(row.number) for row in _ROWS)
+    name_width = max(len(row.name) for row in _ROWS)
+    return "\n".join(f"{row.number:<{width}}  {row.name:<{name_width}}  {row.meaning}" for row in _ROWS)
+
+
+def markdown_table() -> str:
+    """The table as it stands in the README."""
+    rows = [f"| `{row.number}` | `{row.name}` | {row.meaning} |" for row in _ROWS]
+    return "\n".join(["| number | scenario | what happens |", "|---|---|---|", *rows])

@@ -1,0 +1,1019 @@
+"""Every rule of `optus_sms.records.ledger.Ledger`, for the in-memory ledger and for the one in DynamoDB (moto) alike.
+
+A test says what the caller sees (what a method returns) and what is kept (read back with `Subject.record`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import ConnectionClosedError
+from moto import mock_aws
+
+from optus_sms.aws import clients
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import (
+    ABANDONED_SECONDS,
+    LAPSE_SECONDS,
+    UNRESOLVED_SECONDS,
+    Claim,
+    DynamoLedger,
+    Entry,
+    Ledger,
+    Record,
+    State,
+    Step,
+    _record,
+    steps,
+)
+from optus_sms.records.table import Item, unmarshal
+from tests.support.aws import REGION, create_table
+from tests.support.builders import NOW, entry
+from tests.support.fakes import MemoryLedger
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from optus_sms.runtime.settings import OnUnknown
+
+LEASE = int(NOW) + 90
+OTHER_PAYLOAD = "b" * 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A ledger, and a look behind it."""
+
+    ledger: Ledger
+    record: Callable[[str], Record | None]
+    extra: Callable[[str, str], Any]  # key, name of an attribute that no Record shows; None if it is not there
+    delete: Callable[[str], None]
+
+
+def _in_memory() -> Subject:
+    ledger = MemoryLedger()
+    extras: dict[str, dict[str, Any]] = {
+        "ttl": ledger.ttls,
+        "other_gateway_ids": ledger.other_gateway_ids,
+        "history": ledger.history,
+        "look_at": ledger.look_at,
+        "queued_at": ledger.queued_at,
+    }
+
+    def delete(key: str) -> None:
+        del ledger.records[key], ledger.ttls[key]
+        ledger.look_at.pop(key, None)
+
+    return Subject(ledger, ledger.records.get, lambda key, name: extras[name].get(key), delete)
+
+
+def _in_dynamodb(client: DynamoDBClient) -> Subject:
+    table = create_table(client, "SendLedgerTable")
+
+    def item(key: str) -> Item:
+        answer = client.get_item(TableName=table, Key={"pk": {"S": f"msg#{key}"}}, ConsistentRead=True)
+        return unmarshal(answer.get("Item", {}))
+
+    def delete(key: str) -> None:
+        client.delete_item(TableName=table, Key={"pk": {"S": f"msg#{key}"}})
+
+    return Subject(
+        ledger=DynamoLedger(client, table),
+        record=lambda key: _record(key, found) if (found := item(key)) else None,
+        extra=lambda key, name: item(key).get(name),
+        delete=delete,
+    )
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDBClient]:
+    with mock_aws():
+        yield boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    if request.param == "memory":
+        return _in_memory()
+    return _in_dynamodb(request.getfixturevalue("dynamodb"))
+
+
+@pytest.fixture
+def ledger(subject: Subject) -> Ledger:
+    return subject.ledger
+
+
+def history(subject: Subject) -> list[Step]:
+    return steps({"history": subject.extra("message-1", "history") or frozenset()})
+
+
+def claim(ledger: Ledger, of: Entry | None = None, *, owner: str = "me", after: Record | None = None) -> Claim:
+    """A claim that is expected to succeed."""
+    got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
+    assert isinstance(got, Claim)
+    return got
+
+
+def refused(ledger: Ledger, of: Entry | None = None, *, owner: str = "other", after: Record | None = None) -> Record:
+    """A claim that is expected to be refused."""
+    got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
+    assert isinstance(got, Record)
+    return got
+
+
+def bring_to(ledger: Ledger, state: State, of: Entry | None = None, *, owner: str = "me") -> Claim:
+    """A record in a state, on the way that the sender takes; the claim it went through."""
+    of = of or entry()
+    if state is State.EXPIRED:
+        assert ledger.expired(of, now=NOW) is None
+        return Claim(of.key, owner, 0, of.on_unknown, 0)
+    mine = claim(ledger, of, owner=owner)
+    writes: dict[State, Callable[[], Record | None]] = {
+        State.SENDING: lambda: None,
+        State.RETRY: lambda: ledger.not_sent(mine, "throttled", now=NOW),
+        State.ACCEPTED: lambda: ledger.accepted(mine, of, "gw-1", now=NOW),
+        State.REJECTED: lambda: ledger.rejected(mine, "rejected", "gateway: refused", now=NOW),
+        State.UNKNOWN: lambda: ledger.unknown(mine, "timed_out", now=NOW),
+    }
+    assert writes[state]() is None
+    return mine
+
+
+def state_of(subject: Subject, key: str = "message-1") -> State:
+    record = subject.record(key)
+    assert record is not None
+    return record.state
+
+
+class TestClaim:
+    def test_of_a_new_message_keeps_what_the_rest_of_the_protocol_needs(self, subject: Subject) -> None:
+        got = claim(subject.ledger, entry(reference="costs-42", segments=3, masked=True))
+        assert got == Claim("message-1", "me", 1, "hold", 0)
+        assert subject.record("message-1") == Record(
+            "message-1",
+            State.SENDING,
+            owner="me",
+            attempts=1,
+            lease_until=LEASE,
+            payload_sha256="a" * 64,
+            reference="costs-42",
+            destination=entry().destination,
+            segments=3,
+            masked=True,
+        )
+        assert subject.extra("message-1", "ttl") == entry().ttl
+
+    def test_keeps_when_the_message_was_first_queued(self, subject: Subject) -> None:
+        first, again = (replace(entry(), queued_at=format_rfc3339(at)) for at in (NOW - 9, NOW))
+        bring_to(subject.ledger, State.RETRY, first)
+        claim(subject.ledger, again, owner="next")
+        assert subject.extra("message-1", "queued_at") == format_rfc3339(NOW - 9)
+
+    def test_after_retry_counts_the_attempt_and_changes_the_owner(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        assert claim(subject.ledger, owner="next") == Claim("message-1", "next", 2, "hold", 0)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.owner, record.attempts, record.lease_until) == (State.SENDING, "next", 2, LEASE)
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.RETRY}))
+    def test_is_refused_with_the_record_and_changes_nothing(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert refused(subject.ledger) == before
+        assert subject.record("message-1") == before
+        assert state_of(subject) is state
+
+    @pytest.mark.parametrize("state", State)
+    def test_of_another_payload_is_refused_whatever_the_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert refused(subject.ledger, entry(payload_sha256=OTHER_PAYLOAD)) == before
+        assert subject.record("message-1") == before
+        assert before is not None
+        assert before.payload_sha256 == "a" * 64
+
+    def test_of_another_key_is_independent(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.ACCEPTED)
+        assert claim(subject.ledger, entry("message-2")).attempt == 1
+
+    def test_repeated_by_its_owner_is_the_same_claim(self, subject: Subject) -> None:
+        assert claim(subject.ledger) == claim(subject.ledger)
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.attempts == 1
+
+    def test_repeated_by_its_owner_after_retry_is_the_same_claim(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.RETRY)
+        assert claim(ledger, owner="next") == claim(ledger, owner="next") == Claim("message-1", "next", 2, "hold", 0)
+
+    @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.UNKNOWN])
+    def test_by_an_owner_who_is_done_is_refused(self, ledger: Ledger, state: State) -> None:
+        bring_to(ledger, state, owner="me")
+        assert refused(ledger, owner="me").state is state
+
+    @pytest.mark.parametrize(("first", "later"), [("hold", "resend"), ("resend", "hold")])
+    def test_fixes_on_unknown_for_good(self, subject: Subject, first: OnUnknown, later: OnUnknown) -> None:
+        mine = claim(subject.ledger, entry(on_unknown=first))
+        assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
+        assert claim(subject.ledger, entry(on_unknown=later), owner="next").on_unknown == first
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.on_unknown == first
+
+
+class TestClaimAfterUnknown:
+    def test_takes_the_record_that_was_read(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN, entry(on_unknown="resend"))
+        read = refused(subject.ledger)
+        got = claim(subject.ledger, entry(on_unknown="resend"), owner="next", after=read)
+        assert got == Claim("message-1", "next", 2, "resend", 1)
+        assert state_of(subject) is State.SENDING
+
+    @pytest.mark.parametrize(
+        "change", [{"owner": "somebody"}, {"attempts": 7}], ids=["another owner", "another attempt"]
+    )
+    def test_is_refused_if_it_is_another_one(self, subject: Subject, change: dict[str, Any]) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        read = refused(subject.ledger)
+        assert refused(subject.ledger, after=replace(read, **change)) == read
+        assert state_of(subject) is State.UNKNOWN
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.UNKNOWN}))
+    def test_is_refused_if_the_state_has_changed(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        record = subject.record("message-1")
+        assert record is not None
+        assert refused(subject.ledger, after=replace(record, state=State.UNKNOWN)) == record
+
+    def test_is_refused_for_another_payload(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.UNKNOWN)
+        read = refused(ledger)
+        assert refused(ledger, entry(payload_sha256=OTHER_PAYLOAD), after=read) == read
+
+    def test_is_refused_if_the_record_vanished(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        read = refused(subject.ledger)
+        subject.delete("message-1")
+        assert refused(subject.ledger, after=read) == Record("message-1", State.UNKNOWN)
+        assert subject.record("message-1") is None
+
+    def test_succeeds_for_one_of_two_readers(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.UNKNOWN)
+        read = refused(ledger)
+        claim(ledger, owner="first", after=read)
+        assert refused(ledger, owner="second", after=read).owner == "first"
+
+    def test_repeated_by_its_owner_is_the_same_claim(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.UNKNOWN)
+        read = refused(ledger)
+        assert claim(ledger, owner="next", after=read) == claim(ledger, owner="next", after=read)
+
+
+Outcome = Callable[[Ledger, Claim], Record | None]
+OUTCOMES: dict[str, tuple[State, Outcome]] = {
+    "not_sent": (State.RETRY, lambda ledger, claim: ledger.not_sent(claim, "throttled", now=NOW)),
+    "rejected": (State.REJECTED, lambda ledger, claim: ledger.rejected(claim, "rejected", "no", now=NOW)),
+    "unknown": (State.UNKNOWN, lambda ledger, claim: ledger.unknown(claim, "timed_out", now=NOW)),
+}
+
+
+@pytest.mark.parametrize(("to", "write"), OUTCOMES.values(), ids=OUTCOMES)
+class TestOutcomesOtherThanAccepted:
+    def test_leave_sending(self, subject: Subject, to: State, write: Outcome) -> None:
+        assert write(subject.ledger, claim(subject.ledger)) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.owner, record.attempts, record.lease_until) == (to, "me", 1, 0)
+
+    def test_are_done_once_however_often_they_are_written(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        assert write(subject.ledger, mine) is None
+        before = subject.record("message-1")
+        assert write(subject.ledger, mine) is None
+        assert subject.record("message-1") == before
+
+    def test_are_refused_to_another_owner(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        refused_by = write(subject.ledger, replace(mine, owner="stranger"))
+        assert refused_by == subject.record("message-1")
+        assert state_of(subject) is State.SENDING
+
+    def test_are_refused_to_another_attempt_of_the_same_owner(
+        self, subject: Subject, to: State, write: Outcome
+    ) -> None:
+        mine = claim(subject.ledger)
+        refused_by = write(subject.ledger, replace(mine, attempt=2))
+        assert refused_by == subject.record("message-1")
+        assert state_of(subject) is State.SENDING
+
+    def test_are_refused_after_a_takeover(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        next_one = claim(subject.ledger, owner="next", after=refused(subject.ledger))
+        refused_by = write(subject.ledger, mine)
+        assert refused_by is not None
+        assert (refused_by.state, refused_by.owner, refused_by.attempts) == (State.SENDING, "next", next_one.attempt)
+        assert state_of(subject) is State.SENDING
+
+    @pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.UNKNOWN])
+    def test_are_refused_by_another_outcome(self, subject: Subject, to: State, write: Outcome, state: State) -> None:
+        mine = bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert write(subject.ledger, mine) == (None if state is to else before)
+        assert subject.record("message-1") == before
+
+    def test_are_refused_if_the_record_vanished(self, subject: Subject, to: State, write: Outcome) -> None:
+        mine = claim(subject.ledger)
+        subject.delete("message-1")
+        refused_by = write(subject.ledger, mine)
+        assert subject.record("message-1") is None
+        assert refused_by is not None
+        # A record that is not there proves nothing, so the message is one for a person.
+        assert (refused_by.state, refused_by.on_unknown, refused_by.payload_sha256) == (State.UNKNOWN, "hold", None)
+
+
+class TestNotSent:
+    def test_keeps_why_and_what_the_next_claim_needs(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.reason, record.payload_sha256) == ("throttled", "a" * 64)
+
+    def test_after_a_takeover_is_evidence_and_changes_nothing_else(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        before = subject.record("message-1")
+        assert subject.ledger.not_sent(mine, "connection_refused", now=NOW) == before
+        assert subject.record("message-1") == before
+        assert [step.what for step in history(subject)] == ["claimed", "not_sent_late", "unknown"]
+
+
+class TestHistory:
+    def test_has_each_claim_each_outcome_and_each_act_of_a_person(self, subject: Subject) -> None:
+        ledger, clock = subject.ledger, itertools.count(NOW)
+
+        def claimed(owner: str, after: Record | None = None) -> Claim:
+            taken = ledger.claim(entry(), owner=owner, lease_until=LEASE, now=next(clock), after=after)
+            assert isinstance(taken, Claim)
+            return taken
+
+        ledger.not_sent(claimed("first"), "throttled (status 429)", now=next(clock))
+        ledger.rejected(claimed("second"), "rejected", "rejected (status 400)", now=next(clock))
+        rejected = subject.record("message-1")
+        assert rejected is not None
+        ledger.reopen(rejected, by="kim lee", now=next(clock))
+        ledger.unknown(claimed("third"), "timed_out", now=next(clock))
+        ledger.resolve_not_sent("message-1", by="alex", now=next(clock))
+        stale = claimed("fourth")
+        fourth = subject.record("message-1")
+        assert fourth is not None
+        ledger.lapsed(fourth, now=next(clock))
+        ledger.not_sent(stale, "unreachable", now=next(clock))
+        ledger.resolve_sent("message-1", "gw-1", by="alex", now=next(clock))
+        assert [(step.at, step.what, step.attempt, step.words) for step in history(subject)] == [
+            (format_rfc3339(NOW + second), *line)
+            for second, line in enumerate([
+                ("claimed", 1, ""),
+                ("not_sent", 1, "throttled (status 429)"),
+                ("claimed", 2, ""),
+                ("rejected", 2, "rejected rejected (status 400)"),
+                ("reopened", 0, "kim lee"),
+                ("claimed", 3, ""),
+                ("unknown", 3, "timed_out"),
+                ("resolved_not_sent", 0, "alex"),
+                ("claimed", 4, ""),
+                ("unknown", 4, "owner_lost"),
+                ("not_sent_late", 4, "unreachable"),
+                ("resolved_sent", 0, "alex"),
+            ])
+        ]  # fmt: skip
+
+    def test_has_no_line_for_a_write_that_was_refused(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.ACCEPTED)
+        before = history(subject)
+        refused(subject.ledger)
+        mine = Claim("message-1", "me", 1, "hold", 0)
+        writes: tuple[Callable[[], Record | None], ...] = (
+            lambda: subject.ledger.rejected(mine, "rejected", "rejected", now=NOW + 1),
+            lambda: subject.ledger.unknown(mine, "timed_out", now=NOW + 1),
+            lambda: subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW + 1),
+            lambda: subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW + 1),
+        )
+        for write in writes:
+            assert write() is not None
+        assert history(subject) == before
+
+    def test_of_a_write_that_the_sdk_repeats_has_one_line(self, subject: Subject) -> None:
+        for _ in range(2):
+            mine = claim(subject.ledger, owner="me")
+        for _ in range(2):
+            assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
+        assert [step.what for step in history(subject)] == ["claimed", "not_sent"]
+
+
+class TestRejected:
+    def test_keeps_why_and_forgets_the_destination(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.REJECTED)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.reason, record.detail) == ("rejected", "gateway: refused")
+        assert (record.destination, record.segments, record.masked) == (None, None, False)
+
+
+class TestUnknown:
+    def test_keeps_when_and_counts(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.reason, record.unknown_at, record.unknown_outcomes) == ("timed_out", int(NOW), 1)
+        assert record.destination == entry().destination  # a late callback can still complete the conversation
+
+    def test_counts_each_of_them_once(self, subject: Subject) -> None:
+        first = bring_to(subject.ledger, State.UNKNOWN)
+        second = claim(subject.ledger, owner="next", after=refused(subject.ledger))
+        assert second.unknown_outcomes == 1
+        assert subject.ledger.unknown(first, "timed_out", now=NOW) is not None
+        assert subject.ledger.unknown(second, "server_error", now=NOW + 200) is None
+        assert subject.ledger.unknown(second, "server_error", now=NOW + 300) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.unknown_outcomes, record.unknown_at, record.reason) == (2, int(NOW) + 200, "server_error")
+
+
+class TestLapsed:
+    def test_makes_the_record_that_was_read_unknown(self, subject: Subject) -> None:
+        claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.reason, record.unknown_outcomes) == (State.UNKNOWN, "owner_lost", 1)
+
+    def test_is_refused_if_the_owner_wrote_its_outcome_meanwhile(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        read = refused(subject.ledger)
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        refused_by = subject.ledger.lapsed(read, now=NOW)
+        assert refused_by is not None
+        assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-1")
+        assert state_of(subject) is State.ACCEPTED
+
+    def test_is_refused_if_somebody_else_claimed_meanwhile(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        read = refused(subject.ledger)
+        assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
+        claim(subject.ledger, owner="next")
+        refused_by = subject.ledger.lapsed(read, now=NOW)
+        assert refused_by is not None
+        assert refused_by.owner == "next"
+        assert state_of(subject) is State.SENDING
+
+
+class TestAccepted:
+    @pytest.mark.parametrize("state", State)
+    def test_wins_whatever_the_state(self, subject: Subject, state: State) -> None:
+        mine = bring_to(subject.ledger, state)
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id, record.lease_until) == (State.ACCEPTED, "gw-1", 0)
+        assert (record.destination, record.segments, record.masked) == (None, None, False)
+        assert record.accepted_at == "2026-01-01T00:00:00.000Z"
+
+    def test_wins_over_a_later_owner(self, subject: Subject) -> None:
+        late = claim(subject.ledger)
+        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        next_one = claim(subject.ledger, owner="next", after=refused(subject.ledger))
+        assert subject.ledger.accepted(late, entry(), "gw-1", now=NOW) is None
+        refused_by = subject.ledger.unknown(next_one, "timed_out", now=NOW)
+        assert refused_by is not None
+        assert refused_by.state is State.ACCEPTED
+        assert state_of(subject) is State.ACCEPTED
+
+    def test_can_be_written_again(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.ACCEPTED)
+        before = subject.record("message-1")
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW + 9) is None
+        assert subject.record("message-1") == before
+        assert subject.extra("message-1", "other_gateway_ids") is None
+
+    def test_twice_keeps_both_ids_and_says_so(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.ACCEPTED)
+        refused_by = subject.ledger.accepted(mine, entry(), "gw-2", now=NOW)
+        assert refused_by is not None
+        assert refused_by.gateway_id == "gw-1"
+        subject.ledger.accepted(mine, entry(), "gw-3", now=NOW)
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.gateway_id == "gw-1"
+        assert subject.extra("message-1", "other_gateway_ids") == {"gw-2", "gw-3"}
+
+    def test_without_an_id_keeps_what_a_callback_will_complete(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, None, entry().destination)
+
+    def test_without_an_id_does_not_forget_a_known_one(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.ACCEPTED)
+        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.gateway_id == "gw-1"
+
+    def test_brings_back_a_record_that_vanished_so_that_a_redelivery_is_not_sent(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        subject.delete("message-1")
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        record = refused(subject.ledger)
+        assert (record.state, record.payload_sha256, record.gateway_id) == (State.ACCEPTED, "a" * 64, "gw-1")
+        assert subject.extra("message-1", "ttl") == entry().ttl
+
+
+class TestExpired:
+    def test_from_absent(self, subject: Subject) -> None:
+        assert subject.ledger.expired(entry(), now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.payload_sha256, record.destination) == (State.EXPIRED, "a" * 64, None)
+        assert subject.extra("message-1", "ttl") == entry().ttl
+
+    def test_from_retry(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        assert subject.ledger.expired(entry(), now=NOW) is None
+        assert state_of(subject) is State.EXPIRED
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.RETRY}))
+    def test_is_refused_from_any_other_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert subject.ledger.expired(entry(), now=NOW) == before
+        assert subject.record("message-1") == before
+
+    def test_is_refused_for_another_payload(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        refused_by = subject.ledger.expired(entry(payload_sha256=OTHER_PAYLOAD), now=NOW)
+        assert refused_by is not None
+        assert state_of(subject) is State.RETRY
+
+
+class TestExtend:
+    def test_keeps_a_record_longer_but_never_shorter(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        before = subject.record("message-1")
+        subject.ledger.extend("message-1", ttl=entry().ttl + 5)
+        subject.ledger.extend("message-1", ttl=entry().ttl + 3)
+        assert subject.extra("message-1", "ttl") == entry().ttl + 5
+        assert subject.record("message-1") == before
+
+    def test_makes_no_record(self, subject: Subject) -> None:
+        subject.ledger.extend("message-1", ttl=entry().ttl)
+        assert subject.record("message-1") is None
+
+
+class TestReferences:
+    def test_of_one_key_lead_to_its_record(self, ledger: Ledger) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        claim(ledger, entry(reference="costs-42"))
+        found = ledger.sender_of("costs-42")
+        assert found is not None
+        assert (found.key, found.state) == ("message-1", State.SENDING)
+
+    def test_registered_again_by_the_same_key_stay_clear(self, ledger: Ledger) -> None:
+        claim(ledger, entry(reference="costs-42"))
+        for _ in range(3):
+            ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        found = ledger.sender_of("costs-42")
+        assert found is not None
+        assert found.key == "message-1"
+
+    def test_of_two_keys_are_ambiguous_for_good(self, subject: Subject) -> None:
+        for key in ("message-1", "message-2", "message-3", "message-1"):
+            subject.ledger.register_reference("costs-42", key, ttl=entry().ttl)
+            claim(subject.ledger, entry(key, reference="costs-42"))
+        assert subject.ledger.sender_of("costs-42") is None
+        subject.delete("message-2")
+        subject.delete("message-3")
+        assert subject.ledger.sender_of("costs-42") is None
+
+    def test_of_two_keys_are_not_forgotten_while_they_are_used(self, dynamodb: DynamoDBClient) -> None:
+        """Else the next message of a shared reference would be taken for its only sender."""
+        table = create_table(dynamodb, "SendLedgerTable")
+        ledger, day = DynamoLedger(dynamodb, table), 86_400
+
+        def kept_until() -> object:
+            key = {"pk": {"S": "ref#costs-42"}}
+            return unmarshal(dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"])["ttl"]
+
+        start = entry().ttl
+        for key in ("message-1", "message-2"):
+            ledger.register_reference("costs-42", key, ttl=start)
+        ledger.register_reference("costs-42", "message-3", ttl=start + day)
+        assert kept_until() == start  # one write a day is enough
+        ledger.register_reference("costs-42", "message-4", ttl=start + 30 * day)
+        assert kept_until() == start + 30 * day
+        ledger.register_reference("costs-42", "message-5", ttl=start)
+        assert kept_until() == start + 30 * day
+
+    def test_that_nobody_gave_are_the_keys_themselves(self, ledger: Ledger) -> None:
+        claim(ledger, entry())
+        found = ledger.sender_of("message-1")
+        assert found is not None
+        assert found.key == "message-1"
+
+    def test_do_not_lead_to_the_key_of_a_message_with_another_reference(self, ledger: Ledger) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        claim(ledger, entry(reference="costs-42"))
+        assert ledger.sender_of("message-1") is None
+
+    def test_equal_to_the_key_of_another_message_are_ambiguous(self, ledger: Ledger) -> None:
+        claim(ledger, entry("message-1"))
+        ledger.register_reference("message-1", "message-2", ttl=entry().ttl)
+        claim(ledger, entry("message-2", reference="message-1"))
+        assert ledger.sender_of("message-1") is None
+
+    def test_equal_to_the_key_of_a_message_that_does_not_answer_to_it_are_clear(self, ledger: Ledger) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        claim(ledger, entry("message-1", reference="costs-42"))
+        ledger.register_reference("message-1", "message-2", ttl=entry().ttl)
+        claim(ledger, entry("message-2", reference="message-1"))
+        found = ledger.sender_of("message-1")
+        assert found is not None
+        assert found.key == "message-2"
+
+    def test_equal_to_the_own_key_are_clear(self, ledger: Ledger) -> None:
+        ledger.register_reference("message-1", "message-1", ttl=entry().ttl)
+        claim(ledger, entry("message-1", reference="message-1"))
+        found = ledger.sender_of("message-1")
+        assert found is not None
+        assert found.key == "message-1"
+
+    @pytest.mark.parametrize("reference", ["nobody", "costs-42"])
+    def test_lead_nowhere_without_a_record(self, ledger: Ledger, reference: str) -> None:
+        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
+        assert ledger.sender_of(reference) is None
+
+
+class TestAdopt:
+    @pytest.mark.parametrize("state", [State.SENDING, State.RETRY, State.UNKNOWN])
+    def test_settles_what_was_open_and_tells_what_it_was(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state, entry(segments=2))
+        before = subject.record("message-1")
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) == before
+        assert before is not None
+        assert (before.destination, before.segments) == (entry().destination, 2)
+        after = subject.record("message-1")
+        assert after is not None
+        assert (after.state, after.gateway_id, after.destination) == (State.ACCEPTED, "gw-9", None)
+        assert after.accepted_at == "2026-01-01T00:00:00.000Z"
+
+    def test_completes_an_acceptance_without_an_id(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        subject.ledger.accepted(mine, entry(), None, now=NOW)
+        before = subject.ledger.adopt("message-1", "gw-9", now=NOW + 60)
+        assert before is not None
+        assert before.destination == entry().destination
+        after = subject.record("message-1")
+        assert after is not None
+        assert (after.gateway_id, after.accepted_at) == ("gw-9", "2026-01-01T00:00:00.000Z")
+
+    @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED, State.ACCEPTED])
+    def test_comes_too_late_for_what_is_settled(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
+        assert subject.record("message-1") == before
+
+    @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED])
+    def test_corrects_what_was_settled_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
+        """Only the last attempt was certainly not sent."""
+        ledger, first = subject.ledger, entry(on_unknown="resend")
+        ledger.unknown(claim(ledger, first), "timed_out", now=NOW)
+        unknown = subject.record("message-1")
+        again = ledger.claim(first, owner="later", lease_until=int(NOW) + 400, now=NOW + 121, after=unknown)
+        assert isinstance(again, Claim)
+        if state is State.REJECTED:
+            ledger.rejected(again, "rejected", "rejected (status 400)", now=NOW + 122)
+        else:
+            ledger.not_sent(again, "unreachable", now=NOW + 122)
+            ledger.expired(first, now=NOW + 200)
+        before = subject.record("message-1")
+        assert before is not None
+        assert before.state is state
+        assert ledger.adopt("message-1", "gw-1", now=NOW + 300) == before
+        after = subject.record("message-1")
+        assert after is not None
+        assert (after.state, after.gateway_id) == (State.ACCEPTED, "gw-1")
+
+    def test_makes_no_record(self, subject: Subject) -> None:
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
+        assert subject.record("message-1") is None
+
+    def test_succeeds_once(self, subject: Subject) -> None:
+        claim(subject.ledger)
+        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is not None
+        assert subject.ledger.adopt("message-1", "gw-8", now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.gateway_id == "gw-9"
+
+    def test_keeps_the_owner_from_saying_something_weaker(self, ledger: Ledger) -> None:
+        mine = claim(ledger)
+        ledger.adopt("message-1", "gw-9", now=NOW)
+        refused_by = ledger.unknown(mine, "timed_out", now=NOW)
+        assert refused_by is not None
+        assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-9")
+        assert ledger.accepted(mine, entry(), "gw-9", now=NOW) is None
+
+
+class LosesFirstAnswer:
+    """The write is done, its answer never comes, and the SDK writes again: once."""
+
+    def __init__(self, client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes = 0
+        client.meta.events.register_last("before-send", self._lose)  # after moto has done the write
+        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+    def _lose(self, request: Any, **_: Any) -> None:
+        if not request.headers["X-Amz-Target"].endswith(b".UpdateItem"):
+            return
+        self.writes += 1
+        if self.writes == 1:
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+
+class TestTheSdkRepeatsAWrite:
+    """Without these rules a lost answer locks a message out until its lease ends, or refuses its own outcome."""
+
+    @pytest.fixture
+    def dynamo(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Subject, Callable[[], LosesFirstAnswer]]]:
+        with mock_aws():
+            client = boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
+            yield _in_dynamodb(client), lambda: LosesFirstAnswer(client, monkeypatch)
+
+    def test_claim(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
+        subject, lose_next_answer = dynamo
+        network = lose_next_answer()
+        assert claim(subject.ledger) == Claim("message-1", "me", 1, "hold", 0)
+        assert network.writes == 2
+        record = subject.record("message-1")
+        assert record is not None
+        assert record.attempts == 1
+
+    @pytest.mark.parametrize(("to", "write"), OUTCOMES.values(), ids=OUTCOMES)
+    def test_outcome(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]], to: State, write: Outcome) -> None:
+        subject, lose_next_answer = dynamo
+        mine = claim(subject.ledger)
+        network = lose_next_answer()
+        assert write(subject.ledger, mine) is None
+        assert network.writes == 2
+        assert state_of(subject) is to
+
+    def test_accepted(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
+        subject, lose_next_answer = dynamo
+        mine = claim(subject.ledger)
+        network = lose_next_answer()
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert network.writes == 2
+        assert subject.extra("message-1", "other_gateway_ids") is None
+
+    def test_adopt(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
+        """The caller can't tell it from a proof that came too late, but the record is settled."""
+        subject, lose_next_answer = dynamo
+        claim(subject.ledger)
+        lose_next_answer()
+        subject.ledger.adopt("message-1", "gw-9", now=NOW)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-9")
+
+
+def due(ledger: Ledger, state: State, *, now: float) -> list[str]:
+    return [record.key for record in ledger.due(state, now=now, limit=100)]
+
+
+DUE_AT = {
+    State.SENDING: LEASE + LAPSE_SECONDS,
+    State.RETRY: int(NOW) + ABANDONED_SECONDS,
+    State.UNKNOWN: int(NOW) + UNRESOLVED_SECONDS,
+}
+
+
+class TestUndecided:
+    @pytest.mark.parametrize("state", sorted(DUE_AT))
+    def test_is_listed_and_due_when_its_time_has_come(self, ledger: Ledger, state: State) -> None:
+        bring_to(ledger, state)
+        assert ledger.count_undecided(state) == 1
+        assert due(ledger, state, now=DUE_AT[state] - 1) == []
+        assert due(ledger, state, now=DUE_AT[state]) == ["message-1"]
+        assert [other for other in State if other is not state and ledger.count_undecided(other)] == []
+
+    @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.EXPIRED])
+    def test_a_decision_ends_it(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        assert [other for other in State if subject.ledger.count_undecided(other)] == []
+        assert subject.extra("message-1", "look_at") is None
+
+    def test_expiry_after_a_retry_ends_it(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.RETRY)
+        assert ledger.expired(entry(), now=NOW) is None
+        assert ledger.count_undecided(State.RETRY) == 0
+
+    @pytest.mark.parametrize("state", sorted(DUE_AT))
+    def test_a_callbacks_proof_ends_it(self, ledger: Ledger, state: State) -> None:
+        bring_to(ledger, state)
+        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.count_undecided(state) == 0
+
+    def test_accepted_without_an_id_waits_for_one(self, ledger: Ledger) -> None:
+        mine = claim(ledger)
+        assert ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert due(ledger, State.ACCEPTED, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
+        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.count_undecided(State.ACCEPTED) == 0
+
+    def test_accepted_without_an_id_after_a_callback_told_it_waits_for_nothing(self, ledger: Ledger) -> None:
+        mine = claim(ledger)
+        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert ledger.count_undecided(State.ACCEPTED) == 0
+
+    def test_unknown_of_a_scheduled_message_is_due_later(self, ledger: Ledger) -> None:
+        scheduled = entry(ttl=entry().ttl + 60 * 86_400)
+        bring_to(ledger, State.UNKNOWN, scheduled)
+        at = DUE_AT[State.UNKNOWN] + 60 * 86_400
+        assert due(ledger, State.UNKNOWN, now=at - 1) == []
+        assert due(ledger, State.UNKNOWN, now=at) == ["message-1"]
+
+    def test_a_new_claim_is_due_by_its_own_lease(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.RETRY)
+        claim(ledger, owner="next")
+        assert due(ledger, State.RETRY, now=NOW + 2 * ABANDONED_SECONDS) == []
+        assert due(ledger, State.SENDING, now=LEASE + LAPSE_SECONDS) == ["message-1"]
+
+    def test_lapsing_moves_it_on(self, ledger: Ledger) -> None:
+        bring_to(ledger, State.SENDING)
+        (record,) = ledger.due(State.SENDING, now=LEASE + LAPSE_SECONDS, limit=1)
+        assert ledger.lapsed(record, now=LEASE + LAPSE_SECONDS) is None
+        assert due(ledger, State.UNKNOWN, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
+
+
+class TestGiveUp:
+    def test_looks_no_more_and_keeps_the_state(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        assert state_of(subject) is State.UNKNOWN
+        assert subject.ledger.count_undecided(State.UNKNOWN) == 0
+        assert not subject.ledger.give_up(record, now=NOW), "the second time changes nothing"
+
+    def test_a_late_proof_still_counts(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        assert subject.ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert state_of(subject) is State.ACCEPTED
+
+    def test_a_retry_that_was_given_up_can_still_be_claimed(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        claim(subject.ledger)
+        assert subject.ledger.count_undecided(State.SENDING) == 1
+
+    def test_of_an_acceptance_whose_claim_vanished(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        subject.delete("message-1")
+        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert subject.ledger.give_up(record, now=NOW)
+        assert subject.ledger.count_undecided(State.ACCEPTED) == 0
+
+    def test_is_refused_when_somebody_claimed_it_meanwhile(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        record = subject.record("message-1")
+        assert record is not None
+        claim(subject.ledger, owner="next")
+        assert not subject.ledger.give_up(record, now=NOW)
+        assert subject.ledger.count_undecided(State.SENDING) == 1
+
+    def test_is_refused_when_a_callback_settled_it_meanwhile(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        record = subject.record("message-1")
+        assert record is not None
+        subject.ledger.adopt("message-1", "gw-1", now=NOW)
+        assert not subject.ledger.give_up(record, now=NOW)
+
+
+@pytest.mark.parametrize("state", State)
+def test_read_gives_the_record_as_it_is(subject: Subject, state: State) -> None:
+    assert subject.ledger.read("message-1") is None
+    bring_to(subject.ledger, state)
+    assert subject.ledger.read("message-1") == subject.record("message-1")
+
+
+def after_an_unknown_outcome(ledger: Ledger) -> Claim:
+    """REJECTED, and whether the first try was sent is unknown."""
+    resend = entry(on_unknown="resend")
+    bring_to(ledger, State.UNKNOWN, resend)
+    again = claim(ledger, resend, owner="next", after=refused(ledger, resend))
+    assert ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
+    return again
+
+
+class TestResolveByAPerson:
+    def test_as_sent_with_the_gateways_id(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_sent("message-1", "gw-7", by="alex", now=NOW) is None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, "gw-7", None)
+        assert "alex" in {step.words for step in history(subject)}
+        assert subject.ledger.count_undecided(State.ACCEPTED) == 0
+
+    def test_as_sent_without_an_id_still_waits_for_a_callback(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW) is None
+        assert subject.ledger.count_undecided(State.ACCEPTED) == 1
+        assert subject.ledger.adopt("message-1", "gw-7", now=NOW) is not None
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-7")
+
+    def test_as_not_sent_can_be_claimed_with_all_its_tries(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert "alex" in {step.words for step in history(subject)}
+        assert subject.ledger.count_undecided(State.RETRY) == 1
+        got = claim(subject.ledger, owner="next")
+        assert (got.attempt, got.earlier_attempts) == (2, 1)
+        assert claim(subject.ledger, owner="next") == got
+
+    def test_what_was_rejected_after_an_unknown_outcome(self, subject: Subject) -> None:
+        after_an_unknown_outcome(subject.ledger)
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert state_of(subject) is State.RETRY
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.UNKNOWN}))
+    def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert subject.ledger.resolve_sent("message-1", "gw-7", by="alex", now=NOW) == before
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) == before
+        assert subject.record("message-1") == before
+        assert all(step.attempt for step in history(subject))  # 0: a person did something
+
+    def test_is_refused_of_a_message_that_never_was(self, subject: Subject) -> None:
+        assert subject.ledger.resolve_not_sent("message-9", by="alex", now=NOW) is not None
+        assert subject.ledger.resolve_sent("message-9", None, by="alex", now=NOW) is not None
+        assert subject.record("message-9") is None
+
+    def test_a_late_acceptance_still_wins(self, subject: Subject) -> None:
+        mine = bring_to(subject.ledger, State.UNKNOWN)
+        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert state_of(subject) is State.ACCEPTED
+
+
+class TestReopen:
+    def test_a_rejected_message_can_be_claimed_again_with_all_its_tries(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.REJECTED)
+        assert subject.ledger.reopen(refused(subject.ledger), by="alex", now=NOW) is None
+        assert state_of(subject) is State.RETRY
+        assert "alex" in {step.words for step in history(subject)}
+        assert subject.ledger.count_undecided(State.RETRY) == 1
+        got = claim(subject.ledger, owner="next")
+        assert (got.attempt, got.earlier_attempts) == (2, 1)
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.REJECTED}))
+    def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert before is not None
+        assert subject.ledger.reopen(replace(before, state=State.REJECTED), by="alex", now=NOW) == before
+        assert subject.record("message-1") == before
+
+    def test_is_refused_after_an_unknown_outcome(self, subject: Subject) -> None:
+        after_an_unknown_outcome(subject.ledger)
+        read = refused(subject.ledger)
+        assert subject.ledger.reopen(read, by="alex", now=NOW) == read
+        assert state_of(subject) is State.REJECTED
+
+    def test_is_refused_if_it_was_rejected_anew(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.REJECTED)
+        read = refused(subject.ledger)
+        assert subject.ledger.reopen(read, by="alex", now=NOW) is None
+        again = claim(subject.ledger, owner="next")
+        assert subject.ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
+        assert subject.ledger.reopen(read, by="alex", now=NOW) is not None
+        assert state_of(subject) is State.REJECTED

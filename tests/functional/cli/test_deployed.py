@@ -1,0 +1,576 @@
+"""The command line against a deployed stack: finding it, looking, settling, and the doctor."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import boto3
+import pytest
+from click.testing import CliRunner
+from moto import mock_aws
+
+from cli.main import main
+from cli.target import Target
+from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.model.callbacks import ReplyCallback, StatusCallback
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.health import DynamoHealthStore, Health, HealthRecord
+from optus_sms.records.ledger import Claim, State
+from optus_sms.records.messages import DynamoMessageStore
+from tests.support.aws import REGION
+from tests.support.builders import HANDSET, entry, message_body, sent_message
+from tests.support.cli import optus_sms
+from tests.support.deployed import STACK, DeployedStack, deploy
+
+TARGET = ("--stack", STACK, "--region", REGION)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[boto3.Session]:
+    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
+    with mock_aws():
+        yield boto3.Session(region_name=REGION)
+
+
+@pytest.fixture
+def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+    """A stack of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server
+    yield deploy(session)
+    session.client("cloudformation").delete_stack(StackName=STACK)
+
+
+def put_row(stack: DeployedStack, key: str) -> None:
+    """The gateway's row of a message that was sent."""
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_sent(sent_message(f"gw-{key}", message_id=key, reference=key), now=time.time())
+
+
+COMMANDS = [
+    ("send", HANDSET, "Hello"), ("status", "k"), ("explain", "k"), ("conversation", HANDSET), ("list", "--unknown"),
+    ("dead-letters",), ("redrive", "--plan", "p"), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
+    ("callback-urls",), ("rotate-callback-password", "--yes"), ("doctor",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.usefixtures("session")
+def test_every_command_says_that_there_is_no_such_stack(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: boto3.Session
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    ran = optus_sms(*command, "--stack", "nowhere", "--json")
+    assert ran.exit_code == 3
+    error = json.loads(ran.stderr)
+    assert error["error"] == "There is no stack 'nowhere' in ap-southeast-2 of this account."
+    assert "--region" in error["next"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stack_that_is_not_ready_or_another_is_said_to_be_so(session: boto3.Session, stack: DeployedStack) -> None:
+    cloudformation = session.client("cloudformation")
+    other = json.dumps({"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}})
+    cloudformation.create_stack(StackName="other", TemplateBody=other)
+    cloudformation.create_change_set(StackName="new", ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=other)
+
+    assert "not this bundle" in optus_sms("send", HANDSET, "Hello", "--stack", "other").stderr
+    ran = optus_sms("health", "--stack", "new")
+    assert (ran.exit_code, "is not ready: REVIEW_IN_PROGRESS" in ran.stderr) == (3, True)
+
+
+def test_without_credentials_or_region_it_says_how_to_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    ran = optus_sms("health", "--stack", STACK)
+    assert (ran.exit_code, "no AWS credentials" in ran.stderr, "aws sso login" in ran.stderr) == (3, True, True)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert "--region" in optus_sms("health", "--stack", STACK).stderr
+    assert "list-profiles" in optus_sms("health", "--stack", STACK, "--profile", "nobody").stderr
+
+
+def test_a_local_stack_that_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".local").mkdir()
+    Path(".local/endpoints.env").write_text(
+        "export AWS_ENDPOINT_URL=http://127.0.0.1:9\nexport SEND_LEDGER_TABLE_NAME=l\nexport MESSAGES_TABLE_NAME=m\n"
+    )
+    ran = optus_sms("status", "k")
+    assert (ran.exit_code, "The local stack is not running" in ran.stderr) == (3, True)
+
+
+def test_status_and_explain_find_nothing_under_a_name_that_nobody_has(stack: DeployedStack) -> None:
+    for command in ("status", "explain"):
+        for name, code in (("nobody", 4), ("", 2), ("x" * 300, 2), ("a\x1b[2J", 4), ("\udcff", 2)):
+            ran = optus_sms(command, name, *TARGET)
+            assert ran.exit_code == code
+            assert "\x1b" not in ran.stderr
+
+
+def test_a_reference_of_two_messages_shows_both_and_settles_neither(stack: DeployedStack) -> None:
+    for key in ("a", "b"):
+        stack.bring(State.UNKNOWN, key)
+        stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
+    found = optus_sms("status", "shared", "--json", *TARGET).document
+    assert [one["message_id"] for one in found] == ["a", "b"]
+    ran = optus_sms("resolve", "shared", "--sent", *TARGET)
+    assert (ran.exit_code, "Several messages" in ran.stderr) == (2, True)
+
+
+def test_a_reference_of_which_the_other_message_is_forgotten_settles_nothing(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "a")
+    for key in ("a", "forgotten"):
+        stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
+    before = stack.record("a")
+    for way in ("--sent", "--not-sent"):
+        ran = optus_sms("resolve", "shared", way, *TARGET)
+        assert (ran.exit_code, "Several messages" in ran.stderr) == (2, True)
+    assert stack.record("a") == before
+
+
+def test_a_reference_of_one_message_settles_it(stack: DeployedStack) -> None:
+    now = time.time()
+    claim = stack.ledger.claim(entry("a", reference="its-own"), owner="sender", lease_until=int(now), now=now)
+    assert isinstance(claim, Claim)
+    stack.ledger.unknown(claim, "timed_out", now=now)
+    stack.ledger.register_reference("its-own", "a", ttl=int(now) + 1000)
+    assert optus_sms("resolve", "its-own", "--sent", *TARGET).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ((State.ACCEPTED, State.UNKNOWN), 7),
+        ((State.UNKNOWN, State.REJECTED), 7),
+        ((State.ACCEPTED, State.REJECTED), 6),
+        ((State.ACCEPTED, State.RETRY), 8),
+    ],
+)
+def test_the_exit_code_of_several_messages_is_the_worst(
+    stack: DeployedStack, states: tuple[State, State], code: int
+) -> None:
+    for key, state in zip("ab", states, strict=True):
+        stack.bring(state, key)
+        stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
+    assert optus_sms("status", "shared", *TARGET).exit_code == code
+
+
+def test_status_says_why_nothing_came_of_it_only_while_that_is_so(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    assert "last word   the gateway did not answer in time" in optus_sms("status", "k", *TARGET).stdout
+    stack.ledger.adopt("k", "gw-k", now=time.time())
+    assert "last word" not in optus_sms("status", "k", *TARGET).stdout
+
+
+def test_the_replies_that_status_shows_are_in_its_json_too(stack: DeployedStack) -> None:
+    stack.bring(State.ACCEPTED, "k")
+    put_row(stack, "k")
+    assert optus_sms("status", "k", "--json", *TARGET).document[0]["replies"] == []
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    reply = ReplyCallback("r-1", source=HANDSET, content="Yes please", reply_to="gw-k")
+    store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
+    (found,) = optus_sms("status", "k", "--json", *TARGET).document
+    assert [reply["content"] for reply in found["replies"]] == ["Yes please"]
+    assert "Yes please" in optus_sms("status", "k", *TARGET).stdout
+
+
+def test_lists_mask_numbers_and_one_message_does_not(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    put_row(stack, "sent")
+    for command in (("list", "--unknown"), ("list", "--undelivered"), ("list", "--since", "1h")):
+        for options in ((), ("--json",)):
+            ran = optus_sms(*command, *options, *TARGET)
+            assert HANDSET not in ran.stdout
+            assert "+61…006" in ran.stdout
+            assert HANDSET in optus_sms(*command, *options, "--show-numbers", *TARGET).stdout
+    assert HANDSET in optus_sms("status", "k", *TARGET).stdout
+    assert "whole table" in optus_sms("list", "--undelivered", *TARGET).stderr
+    assert "whole table" not in optus_sms("list", "--unknown", *TARGET).stderr
+
+
+def test_a_number_that_the_gateway_quotes_is_masked_in_lists(stack: DeployedStack) -> None:
+    put_row(stack, "k")
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_status(StatusCallback("gw-k", "rejected", f"no such number: {HANDSET}"), now=time.time())
+    for listing in ("--undelivered", "--since=1h"):
+        assert HANDSET[1:] not in optus_sms("list", listing, "--json", *TARGET).stdout
+        assert HANDSET[1:] not in optus_sms("list", listing, *TARGET).stdout
+    assert f"no such number: {HANDSET}" in optus_sms("list", "--since=1h", "--json", "--show-numbers", *TARGET).stdout
+    assert f"no such number: {HANDSET}" in optus_sms("status", "gw-k", *TARGET).stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--unknown", "--undelivered"), ("--undelivered", "--scan")])
+def test_options_of_list_that_make_no_sense_are_refused(options: tuple[str, ...]) -> None:
+    assert optus_sms("list", *options, *TARGET).exit_code == 2
+
+
+def test_what_only_callbacks_tell_of_is_listed_by_when_they_came(stack: DeployedStack) -> None:
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_status(StatusCallback("stray", "rejected"), now=time.time() - 3600)
+    listed = optus_sms("list", "--undelivered", "--since", "2h", "--json", *TARGET).document
+    assert [one["message_id"] for one in listed] == ["stray"]
+    assert optus_sms("list", "--undelivered", "--since", "30m", "--json", *TARGET).document == []
+
+
+def test_what_nobody_looks_for_any_more_is_listed_by_a_scan(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "old")
+    record = stack.record("old")
+    assert record is not None
+    assert stack.ledger.give_up(record, now=time.time())
+    assert optus_sms("list", "--unknown", "--json", *TARGET).document == []
+    assert [one["message_id"] for one in optus_sms("list", "--unknown", "--scan", "--json", *TARGET).document] == [
+        "old"
+    ]
+
+
+def test_resolve_as_not_sent_queues_the_dead_letter_under_its_key(stack: DeployedStack) -> None:
+    body = stack.bring(State.UNKNOWN, "k")
+    for _ in range(2):
+        stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, "k")
+    stack.letter(stack.bring(State.UNKNOWN, "other"), DeadLetterReason.UNKNOWN_OUTCOME, "other")
+
+    ran = optus_sms("resolve", "k", "--not-sent", "--json", *TARGET)
+
+    assert ran.exit_code == 0
+    assert re.search(r"by arn:aws:\S+, and queued again", ran.document[0]["result"])
+    assert stack.queued() == [(body, "k")]
+    assert stack.dead() == 1
+    record = stack.record("k")
+    assert record is not None
+    assert record.state is State.RETRY
+
+
+def test_resolve_as_not_sent_that_was_ended_before_it_queued_is_finished_by_the_same_command(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = stack.bring(State.UNKNOWN, "k")
+    stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, "k")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cli.resolving.put_back", interrupted)
+        ran = optus_sms("resolve", "k", "--not-sent", *TARGET)
+    assert (ran.exit_code, "is `safe` in a `redrive --plan`" in ran.stderr) == (130, True)
+
+    assert "queued again" in optus_sms("resolve", "k", "--not-sent", *TARGET).stdout
+    assert (stack.queued(), stack.dead()) == ([(body, "k")], 0)
+    assert optus_sms("resolve", "k", "--not-sent", *TARGET).exit_code == 9
+
+
+def test_resolve_as_not_sent_without_a_letter_says_who_has_the_text(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    ran = optus_sms("resolve", "k", "--not-sent", "--by", "alex\x07", *TARGET)
+    assert "queue it under the same message_id" in ran.stdout
+    assert "\x07" not in ran.stdout
+    assert stack.queued() == []
+
+
+def test_resolve_as_not_sent_queues_no_letter_with_other_fields(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    stack.letter(message_body(message_id="k", content="Something else"), DeadLetterReason.CONFLICT, "k")
+    ran = optus_sms("resolve", "k", "--not-sent", *TARGET)
+    assert (ran.exit_code, "its text is in no dead letter" in ran.stdout) == (0, True)
+    assert (stack.queued(), stack.dead()) == ([], 1)
+
+
+def test_resolve_as_sent_with_the_id_of_a_reply_changes_nothing(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    before = stack.record("k")
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_reply(ReplyCallback("r-1", source=HANDSET), in_reply_to=None, exact=False, now=time.time())
+    ran = optus_sms("resolve", "k", "--sent", "--gateway-id", "r-1", *TARGET)
+    assert (ran.exit_code, "r-1 is a reply" in ran.stdout) == (9, True)
+    assert stack.record("k") == before
+
+
+def test_resolve_as_sent_with_an_id_that_belongs_to_another_changes_nothing(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    put_row(stack, "other")
+    ran = optus_sms("resolve", "k", "--sent", "--gateway-id", "gw-other", *TARGET)
+    assert (ran.exit_code, "belongs to other" in ran.stdout) == (9, True)
+    record = stack.record("k")
+    assert record is not None
+    assert record.state is State.UNKNOWN
+
+
+@pytest.mark.parametrize("gateway_id", ["", "x" * 3000], ids=["empty", "too long"])
+def test_resolve_as_sent_with_an_id_that_no_row_can_have_changes_nothing(stack: DeployedStack, gateway_id: str) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    before = stack.record("k")
+    ran = optus_sms("resolve", "k", "--sent", "--gateway-id", gateway_id, *TARGET)
+    assert (ran.exit_code, "must be 1 to 255 characters" in ran.stderr) == (2, True)
+    assert stack.record("k") == before
+
+
+def test_resolve_as_sent_twice_is_the_same_and_keeps_the_conversation(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    for _ in range(2):
+        assert optus_sms("resolve", "k", "--sent", "--gateway-id", "gw-9", "--by", "alex", *TARGET).exit_code == 0
+    rows = optus_sms("conversation", HANDSET, "--json", *TARGET).document
+    assert [row["id"] for row in rows] == ["gw-9"]
+    assert "alex settled that it was sent" in optus_sms("explain", "k", *TARGET).stdout
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.SENDING, State.EXPIRED])
+def test_what_is_certain_is_not_resolved(stack: DeployedStack, state: State) -> None:
+    stack.bring(state, "k")
+    before = stack.record("k")
+    for way in ("--sent", "--not-sent"):
+        assert optus_sms("resolve", "k", way, *TARGET).exit_code == 9
+    assert stack.record("k") == before
+
+
+def test_many_are_resolved_by_when_they_became_unknown(stack: DeployedStack) -> None:
+    for key in ("a", "b"):
+        stack.bring(State.UNKNOWN, key)
+    later = format_rfc3339(time.time() + 60)
+    assert optus_sms("resolve", "--since", later, "--sent", "--yes", "--json", *TARGET).document == []
+    earlier = ("--since", "1h", "--until", "30m")
+    assert optus_sms("resolve", *earlier, "--sent", "--yes", "--json", *TARGET).document == []
+    ran = optus_sms("resolve", "--since", "1h", "--sent", *TARGET)
+    assert (ran.exit_code, "--yes" in ran.stderr) == (2, True)
+
+    done = optus_sms("resolve", "--since", "1h", "--sent", "--yes", "--json", *TARGET).document
+
+    assert sorted(one["message_id"] for one in done) == ["a", "b"]
+    assert all(one["settled"] for one in done)
+    assert optus_sms("list", "--unknown", "--json", *TARGET).document == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("k",), ("k", "--sent", "--not-sent"), ("--sent",), ("k", "--since", "1h", "--sent"),
+     ("k", "--not-sent", "--gateway-id", "g"), ("--since", "1h", "--sent", "--gateway-id", "g")],
+)  # fmt: skip
+def test_options_of_resolve_that_make_no_sense_do_nothing(stack: DeployedStack, options: tuple[str, ...]) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    before = stack.record("k")
+    assert optus_sms("resolve", *options, *TARGET).exit_code == 2
+    assert stack.record("k") == before
+
+
+def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: DeployedStack) -> None:
+    ran = optus_sms("doctor", "--json", *TARGET)
+    assert ran.exit_code == 9
+    checks = {check["name"]: check for check in ran.document}
+    assert len(checks) == 11, "one that fails stops none of the others"
+    failed = [check for check in checks.values() if check["result"] == "failed"]
+    assert all(check["remedy"] for check in failed)
+    assert "REPLACE_ME" not in ran.stdout
+    assert checks["gateway secret"]["result"] == "failed"
+    assert checks["gateway"]["says"].startswith("can't be reached from here")
+    assert checks["status callbacks"]["result"] == "failed"
+    assert checks["alarms"]["says"] == "there are none"
+    assert "no mapping" in checks["sending"]["says"]
+    assert checks["health check"]["says"] == "the stack has never checked the gateway"
+    assert (checks["dead letters"]["result"], checks["unknown outcomes"]["result"]) == ("ok", "ok")
+    assert stack.queued() == []
+
+
+@pytest.mark.parametrize(
+    ("armed", "ringing", "topic", "result", "says"),
+    [
+        (True, False, None, "warning", "AlarmEmail is empty"),
+        (False, False, "confirmed", "failed", "switched off: A"),
+        (True, True, "confirmed", "warning", "ringing now: A"),
+        (True, False, "unconfirmed", "failed", "the address is not confirmed"),
+        (True, False, "confirmed", "ok", "1 alarm armed, and somebody is told"),
+    ],
+)
+def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
+    session: boto3.Session,
+    stack: DeployedStack,
+    monkeypatch: pytest.MonkeyPatch,
+    armed: bool,
+    ringing: bool,
+    topic: str | None,
+    result: str,
+    says: str,
+) -> None:
+    cloudwatch, sns = session.client("cloudwatch"), session.client("sns")
+    cloudwatch.put_metric_alarm(
+        AlarmName="A", ActionsEnabled=armed, ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1,
+        Threshold=0, MetricName="M", Namespace="N", Period=60, Statistic="Sum",
+    )  # fmt: skip
+    if ringing:
+        cloudwatch.set_alarm_state(AlarmName="A", StateValue="ALARM", StateReason="test")
+    arn = None
+    if topic is not None:
+        arn = sns.create_topic(Name=topic)["TopicArn"]
+        if topic == "confirmed":
+            sns.subscribe(TopicArn=arn, Protocol="email", Endpoint="ops@example.com")
+    # moto's CloudFormation has no alarms.
+    monkeypatch.setattr("cli.doctor._alarm_names", lambda _target: ["A"])
+    monkeypatch.setattr(Target, "physical_id", lambda _target, _logical_id: arn)
+
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+
+    assert checks["alarms"]["result"] == result
+    assert says in checks["alarms"]["says"]
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "credentials", "state", "result", "says"),
+    [
+        (1, "accepted", "healthy", "ok", "healthy"),
+        (1, "accepted", "unhealthy", "warning", "unhealthy"),
+        (1, "refused", "healthy", "failed", "refuses the stack's credentials"),
+        (20, "accepted", "healthy", "failed", "the last was at"),
+    ],
+)
+def test_the_doctor_says_what_the_stacks_own_health_check_finds(
+    stack: DeployedStack, minutes_ago: int, credentials: str, state: str, result: str, says: str
+) -> None:
+    checked_at = format_rfc3339(time.time() - 60 * minutes_ago)
+    record = HealthRecord(Health(state), reason="ok", checked_at=checked_at, credentials=credentials, checks=1)
+    store = DynamoHealthStore(stack.session.client("dynamodb"), stack.outputs["SendLedgerTableName"])
+    assert store.write(record, seen=HealthRecord())
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+    assert checks["health check"]["result"] == result
+    assert says in checks["health check"]["says"]
+
+
+def test_a_terminal_that_is_not_utf8_gets_question_marks_and_whole_json(stack: DeployedStack) -> None:
+    put_row(stack, "k")
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    reply = ReplyCallback("r-1", source=HANDSET, content="Да", reply_to="gw-k")
+    store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
+    terminal = CliRunner(mix_stderr=False, charset="latin-1")
+    assert terminal.invoke(main, ["--help"]).exit_code == 0
+    listed = terminal.invoke(main, ["list", "--undelivered", *TARGET])
+    assert (listed.exit_code, "+61?006" in listed.stdout) == (0, True)
+    shown = terminal.invoke(main, ["conversation", HANDSET, "--json", *TARGET])
+    assert json.loads(shown.stdout)[-1]["content"] == "Да"
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_no_color_goes_before_a_terminal(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, no_color: str, coloured: bool
+) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    as_on_a_terminal = CliRunner(mix_stderr=False).invoke(main, ["status", "k", *TARGET], color=True)
+    assert ("\x1b[33m" in as_on_a_terminal.stdout) == coloured
+    assert "\x1b[33m" not in optus_sms("status", "k", *TARGET).stdout
+
+
+@pytest.mark.parametrize("status", ["CREATE_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", "DELETE_FAILED"])
+def test_a_stack_that_is_not_there_yet_or_going_is_not_worked_on(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    session = Mock(region_name=REGION)
+    session.client.return_value.describe_stacks.return_value = {"Stacks": [{"StackStatus": status}]}
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    ran = optus_sms("pause", *TARGET)
+    assert (ran.exit_code, f"is not ready: {status}" in ran.stderr) == (3, True)
+
+
+def test_the_doctor_misses_an_alarm_that_somebody_deleted(
+    session: boto3.Session, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.client("cloudwatch").put_metric_alarm(
+        AlarmName="A", ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, Threshold=0, MetricName="M",
+        Namespace="N", Period=60, Statistic="Sum",
+    )  # fmt: skip
+    monkeypatch.setattr("cli.doctor._alarm_names", lambda _target: ["A", "B"])
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+    assert (checks["alarms"]["result"], checks["alarms"]["says"]) == ("failed", "gone: B")
+
+
+def test_pause_and_resume_turn_the_queues_mapping(
+    session: boto3.Session, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = session.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    lambda_ = session.client("lambda")
+    lambda_.create_function(
+        FunctionName="sender", Role=role, Runtime="python3.13", Handler="app.handler", Code={"ZipFile": b"x"}
+    )
+    queue = stack.sqs.get_queue_attributes(QueueUrl=stack.outputs["OutboundQueueUrl"], AttributeNames=["QueueArn"])
+    mapping = lambda_.create_event_source_mapping(
+        FunctionName="sender", EventSourceArn=queue["Attributes"]["QueueArn"], Enabled=False
+    )["UUID"]
+    asked: list[str] = []
+
+    def physical_id(_target: Target, logical_id: str) -> str:
+        asked.append(logical_id)
+        return mapping
+
+    monkeypatch.setattr(Target, "physical_id", physical_id)
+    dynamodb, table = session.client("dynamodb"), stack.outputs["SendLedgerTableName"]
+    key = {"pk": {"S": "health#gateway"}}
+    dynamodb.put_item(TableName=table, Item={**key, "paused_by": {"S": "health"}, "paused_at": {"S": "2026"}})
+
+    assert optus_sms("resume", *TARGET).exit_code == 0
+    assert lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Enabled"
+    assert "paused_by" in dynamodb.get_item(TableName=table, Key=key)["Item"], "the health check notices by itself"
+    assert optus_sms("pause", *TARGET).exit_code == 0
+    assert lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
+    assert "paused_by" not in dynamodb.get_item(TableName=table, Key=key)["Item"], "now it is an operator's pause"
+    assert set(asked) == {"SendMessageFunctionOutboundMessages"}
+
+
+def test_a_stack_without_the_mapping_says_so(stack: DeployedStack) -> None:
+    ran = optus_sms("pause", *TARGET)
+    assert (ran.exit_code, "no mapping" in ran.stderr) == (3, True)
+
+
+def test_local_goes_before_a_stack_of_the_environment(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTUS_SMS_STACK", STACK)
+    assert optus_sms("list", "--unknown").exit_code == 0
+    assert "make run" in optus_sms("list", "--unknown", "--local").stderr
+
+
+@pytest.mark.parametrize("option", ["--stack", "--region", "--profile"])
+def test_an_option_that_a_shell_left_empty_is_not_taken_for_one_that_is_not_there(
+    stack: DeployedStack, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/endpoints.env").write_text("export OUTBOUND_QUEUE_URL=q\n")
+    ran = optus_sms("send", HANDSET, "Hello", option, "")
+    assert (ran.exit_code, "must be 1 to 255 characters" in ran.stderr) == (2, True)
+
+
+def test_the_callback_urls_are_printed_ready_to_paste(stack: DeployedStack) -> None:
+    assert optus_sms("callback-urls", "--json", *TARGET).document == {
+        "status": "https://gateway:first-password@callbacks.invalid/v1/callbacks/status",
+        "reply": "https://gateway:first-password@callbacks.invalid/v1/callbacks/reply",
+    }
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"username": "gateway", "password": ""}', '{"username": 1}'])
+def test_a_callback_secret_that_somebody_broke_is_said_in_words(stack: DeployedStack, text: str) -> None:
+    arn = stack.outputs["CallbackSecretArn"]
+    stack.session.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=text)
+    for command in (("callback-urls",), ("rotate-callback-password", "--yes")):
+        ran = optus_sms(*command, *TARGET)
+        assert (ran.exit_code, "CallbackSecret has no username or no password" in ran.stderr) == (1, True)
+    checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
+    assert checks["callback secret"]["result"] == "failed"
+    assert "put-secret-value" in checks["callback secret"]["remedy"]
+
+
+def test_interrupted_while_it_rotates_nobody_is_told_to_rotate_once_more(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_target: Target) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.commands.operating.rotate", interrupted)
+    ran = optus_sms("rotate-callback-password", "--yes", *TARGET)
+    assert (ran.exit_code, "`callback-urls` prints the URLs" in ran.stderr) == (130, True)
+    assert "the same command" not in ran.stderr
+
+
+def test_the_password_before_the_last_two_ends_and_that_is_said(stack: DeployedStack) -> None:
+    assert optus_sms("rotate-callback-password", "--yes", *TARGET).stderr == ""
+    ran = optus_sms("rotate-callback-password", "--yes", "--json", *TARGET)
+    assert "rotated within the last day" in ran.stderr
+    assert re.fullmatch(r"https://gateway:[A-Za-z0-9]{40}@callbacks\.invalid/v1/callbacks/reply", ran.document["reply"])

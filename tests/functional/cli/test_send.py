@@ -1,0 +1,512 @@
+"""`send` to a deployed stack: one message, and a file that is killed half-way and resumed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import boto3
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from moto import mock_aws
+
+from cli import messages
+from cli.commands import sending
+from optus_sms.records.ledger import Claim, State
+from tests.support.aws import REGION
+from tests.support.builders import HANDSET, entry, message_body, message_fields
+from tests.support.cli import optus_sms
+from tests.support.deployed import STACK, DeployedStack, deploy
+
+TARGET = ("--stack", STACK, "--region", REGION)
+FILE, JOURNAL = Path("messages.jsonl"), Path("messages.jsonl.journal")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[boto3.Session]:
+    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
+    with mock_aws():
+        yield boto3.Session(region_name=REGION)
+
+
+@pytest.fixture
+def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+    """A stack of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    yield deploy(session)
+    session.client("cloudformation").delete_stack(StackName=STACK)
+
+
+def write_file(count: int, *, keys: bool = False) -> None:
+    lines = [message_body(message_id=f"k-{n}" if keys else None, content=f"Message {n}") for n in range(count)]
+    FILE.write_text("\n".join(lines))
+
+
+def send_file(*options: str) -> Any:
+    ran = optus_sms("send", "--file", FILE, "--json", *options, *TARGET)
+    return ran.document if ran.exit_code == 0 else ran
+
+
+def contents(stack: DeployedStack) -> Counter[str]:
+    return Counter(json.loads(body)["content"] for body, _ in stack.queued())
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+def raises(error: BaseException) -> Callable[..., Any]:
+    """Something that ends like this."""
+
+    def raising(*_: object, **__: object) -> Any:
+        raise error
+
+    return raising
+
+
+def test_every_field_goes_on_the_queue_as_it_was_given(stack: DeployedStack) -> None:
+    ran = optus_sms(
+        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop", "--source", "1234",
+        "--class", "bulk", "--sms-class", "0", "--integration-id", "0b9d4f1c-0000-4000-8000-000000000000",
+        "--scheduled", "2099-01-01T00:00:00Z", "--on-unknown", "resend", "--json", *TARGET,
+    )  # fmt: skip
+    assert ran.exit_code == 5, "too far ahead"
+    ran = optus_sms(
+        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop", "--source", "1234",
+        "--class", "bulk", "--sms-class", "0", "--integration-id", "0b9d4f1c-0000-4000-8000-000000000000",
+        "--expires-at", "2099-01-01T00:00:00Z", "--on-unknown", "resend", "--json", *TARGET,
+    )  # fmt: skip
+    assert ran.document["message_id"] == "k"
+    ((body, _),) = stack.queued()
+    assert json.loads(body) == message_fields(
+        message_id="k", content="Hello", reference="r", mask="Shop", source="1234", class_="bulk", sms_class=0,
+        integration_id="0b9d4f1c-0000-4000-8000-000000000000", expires_at="2099-01-01T00:00:00Z", on_unknown="resend",
+    )  # fmt: skip
+
+
+def test_text_comes_from_stdin_and_a_key_is_made(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "-", "--json", *TARGET, stdin="Two\nlines\n")
+    ((body, _),) = stack.queued()
+    assert json.loads(body)["content"] == "Two\nlines"
+    assert json.loads(body)["message_id"] == ran.document["message_id"]
+
+
+def test_a_text_on_stdin_that_is_not_utf8_is_refused_in_words(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "-", *TARGET, stdin=b"caf\xe9")
+    assert (ran.exit_code, "not UTF-8" in ran.stderr) == (5, True)
+    assert stack.queued() == []
+
+
+def test_a_dry_run_shows_what_made_it_ucs2_and_queues_nothing(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "It’s here", "--dry-run", *TARGET)
+    assert ran.exit_code == 0
+    assert "1 part, UCS-2, 9 characters" in ran.stdout
+    assert "“’” (U+2019 RIGHT SINGLE QUOTATION MARK), character 3" in ran.stdout
+    assert stack.queued() == []
+
+
+def test_what_breaks_a_rule_is_not_queued(stack: DeployedStack) -> None:
+    ran = optus_sms("send", "0491570006", "", *TARGET)
+    assert ran.exit_code == 5
+    assert "destination: must be an E.164" in ran.stderr
+    assert "content: must be text" in ran.stderr
+    assert stack.queued() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (ReadTimeoutError(endpoint_url="https://sqs.invalid"), 1)]
+)
+def test_ended_while_it_queues_the_error_names_the_key_under_which_a_repeat_is_sent_once(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    monkeypatch.setattr(sending, "queue_one", raises(error))
+    ran = optus_sms("send", HANDSET, "Hello", "--json", *TARGET)
+    assert ran.exit_code == code
+    assert re.search(r"Repeat it only with --message-id cli-[0-9a-f]{32}, ", json.loads(ran.stderr)["next"])
+
+
+@pytest.mark.parametrize("of_json", [(), ("--json",)])
+def test_interrupted_while_it_follows_nobody_is_told_to_send_it_again(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, of_json: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sending, "_facts", raises(KeyboardInterrupt()))
+    ran = optus_sms("send", HANDSET, "Hello", "--follow", *of_json, *TARGET)
+    ((body, _),) = stack.queued()
+    key = json.loads(body)["message_id"]
+    assert ran.exit_code == 130
+    assert f"It is queued as {key}; don't send it again." in ran.stderr
+    assert "the same command" not in ran.stderr
+
+
+def test_each_step_that_follow_prints_as_json_has_the_key(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "Hello", "--follow", "--timeout", "0", "--json", *TARGET)
+    ((body, _),) = stack.queued()
+    assert len(ran.entries) == 2
+    assert {entry["message_id"] for entry in ran.entries} == {json.loads(body)["message_id"]}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--dry-run", "--follow"),
+        ("--skip-invalid",),
+        ("--queue-uncertain",),
+        ("--journal", "j"),
+        ("--file", FILE),
+        ("--follow", "--timeout", "nan"),
+    ],
+)
+def test_options_of_send_that_make_no_sense_do_nothing(stack: DeployedStack, options: tuple[object, ...]) -> None:
+    write_file(1)
+    assert optus_sms("send", HANDSET, "Hello", *options, *TARGET).exit_code == 2
+    assert stack.queued() == []
+
+
+def test_following_ends_with_its_code_when_the_time_is_over(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "Hello", "--message-id", "k", "--follow", "--timeout", "0", *TARGET)
+    assert ran.exit_code == 8
+    assert "Still not seen" in ran.stderr
+
+
+@pytest.mark.parametrize(("on_unknown", "code"), [("hold", 7), ("resend", 8)])
+def test_following_goes_on_after_an_unknown_outcome_only_if_it_is_sent_once_more(
+    stack: DeployedStack, on_unknown: str, code: int
+) -> None:
+    now = time.time()
+    claim = stack.ledger.claim(entry("k", on_unknown=on_unknown), owner="sender", lease_until=int(now), now=now)
+    assert isinstance(claim, Claim)
+    stack.ledger.unknown(claim, "timed_out", now=now)
+    ran = optus_sms("send", HANDSET, "Hello", "--message-id", "k", "--follow", "--timeout", "0", *TARGET)
+    assert ran.exit_code == code
+
+
+def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: DeployedStack) -> None:
+    lines = [
+        message_body(message_id="a"),
+        "",
+        "{",
+        message_body(destination="1"),
+        message_body(message_id="a", content="x"),
+        "[" * 100_000,
+    ]
+    FILE.write_text("\n".join(lines))
+
+    ran = send_file()
+
+    assert ran.exit_code == 5
+    problem = json.loads(ran.stderr)["error"]
+    for words in (
+        "line 3: must be JSON",
+        "line 4: destination:",
+        "line 5: message_id: line 1 has the same",
+        "line 6: body: must be JSON; nested too deeply",
+    ):
+        assert words in problem
+    assert stack.queued() == []
+    assert not JOURNAL.exists()
+    ran = send_file("--skip-invalid")
+    assert ran.exit_code == 9
+    assert ran.document["queued"] == 1
+    assert JOURNAL.exists()
+
+
+def test_a_dry_run_of_a_file_counts_and_leaves_no_journal(stack: DeployedStack) -> None:
+    write_file(12)
+    assert send_file("--dry-run") == {"valid": 12, "parts": 12, "ucs2": 0, "invalid": {}}
+    write_file(1)
+    told = optus_sms("send", "--file", FILE, "--dry-run", *TARGET).stdout
+    assert told == "1 message (0 in UCS-2), 1 part; nothing was queued\n"
+    assert (stack.queued(), JOURNAL.exists()) == ([], False)
+
+
+def test_a_file_is_queued_once_and_equal_lines_are_two_messages(stack: DeployedStack) -> None:
+    FILE.write_text("\n".join([message_body(message_id=None)] * 2 + [message_body(message_id="k")] * 2))
+    assert send_file()["queued"] == 3
+    assert send_file()["queued"] == 0
+    assert "queueing" not in optus_sms("send", "--file", FILE, *TARGET).stderr
+    keys = [json.loads(body)["message_id"] for body, _ in stack.queued()]
+    assert len(keys) == len(set(keys)) == 3
+
+
+def test_the_same_file_under_a_new_journal_is_new_messages(stack: DeployedStack) -> None:
+    write_file(2)
+    for _ in range(2):
+        assert send_file()["queued"] == 2
+        JOURNAL.unlink()
+    assert len({json.loads(body)["message_id"] for body, _ in stack.queued()}) == 4
+
+
+@pytest.mark.parametrize(("by_the_sender", "calls"), [(False, 2), (True, 1)])
+def test_what_failed_at_the_end_of_sqs_is_tried_again_at_once_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, by_the_sender: bool, calls: int
+) -> None:
+    monkeypatch.setattr("cli.messages.time.sleep", lambda _seconds: None)
+    sqs = Mock()
+    sqs.send_message_batch.side_effect = [
+        {"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", "SenderFault": by_the_sender}]},
+        {"Successful": [{"Id": "1"}]},
+    ]
+    batch = [messages.check(message_fields(message_id=key), "") for key in "ab"]
+    assert messages._queue_batch(sqs, "q", batch) == ["a", "b"][:calls]
+    asked = [[entry["Id"] for entry in call.kwargs["Entries"]] for call in sqs.send_message_batch.call_args_list]
+    assert asked == [["0", "1"], ["1"]][:calls]
+
+
+def test_a_line_added_later_is_all_that_is_queued_then(stack: DeployedStack) -> None:
+    write_file(5)
+    send_file()
+    FILE.write_text(message_body(message_id=None, content="New") + "\n" + FILE.read_text())
+    assert send_file() | {"journal": ""} == {
+        "queued": 1,
+        "earlier": 5,
+        "held": 0,
+        "refused_by_sqs": [],
+        "invalid": {},
+        "journal": "",
+    }
+    assert contents(stack)["New"] == 1
+
+
+@pytest.mark.parametrize("text", ['{"journal": 1, "stack": "other", "run": "r"}', "junk", "[]", '{"journal": 2}'])
+def test_a_journal_of_something_else_is_refused(stack: DeployedStack, text: str) -> None:
+    write_file(1)
+    JOURNAL.write_text(text + "\n")
+    assert send_file().exit_code == 5
+    assert stack.queued() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"5", b"[]", b'"x"', b'{"queued": 5}', b'{"queued": [["k"]]}', b'{"queued": null}', b'{"queueing": {"k": 1}}',
+     b'{"done": ["k"]}', b"\xff\xfe"],
+)  # fmt: skip
+def test_a_journal_that_somebody_broke_is_refused_in_words(stack: DeployedStack, line: bytes) -> None:
+    write_file(1)
+    send_file()
+    JOURNAL.write_bytes(JOURNAL.read_bytes() + line + b"\n")
+    ran = send_file()
+    assert (ran.exit_code, "is not a journal" in ran.stderr) == (5, True)
+    assert sum(contents(stack).values()) == 1
+
+
+@pytest.mark.parametrize("torn", ['{"queue', '{"queued": ["k-0", "k', "[" * 100_000])
+def test_a_line_that_a_kill_has_torn_is_passed_over_and_the_next_one_is_read(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, torn: str
+) -> None:
+    write_file(1, keys=True)
+    send_file()
+    with JOURNAL.open("a") as file:
+        file.write(torn)
+    write_file(2, keys=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", raises(KilledError()))
+        with pytest.raises(KilledError):
+            send_file()
+    assert send_file().document | {"journal": ""} == {
+        "queued": 0, "earlier": 1, "held": 1, "refused_by_sqs": [], "invalid": {}, "journal": "",
+    }  # fmt: skip
+
+
+def test_a_journal_that_its_owner_removed_before_we_had_it_is_not_written_to(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(1)
+    lock = fcntl.flock
+
+    def lock_late(file: Any, operation: int) -> None:
+        JOURNAL.unlink()
+        lock(file, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cli.messages.fcntl.flock", lock_late)
+        ran = send_file()
+    assert (ran.exit_code, "Another process is queueing" in ran.stderr) == (2, True)
+    assert stack.queued() == []
+
+
+def test_a_file_that_another_process_queues_is_left_to_it(stack: DeployedStack) -> None:
+    write_file(1)
+    with JOURNAL.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ran = send_file()
+    assert (ran.exit_code, "Another process is queueing" in ran.stderr) == (2, True)
+    assert stack.queued() == []
+
+
+def test_what_sqs_does_not_take_is_tried_by_the_next_run(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(3)
+    real = messages._queue_batch
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", lambda sqs, url, batch: real(sqs, url, batch[:2]))
+        ran = send_file()
+    assert ran.exit_code == 9
+    assert len(ran.document["refused_by_sqs"]) == 1
+    done = send_file()
+    assert (done["queued"], done["earlier"], done["held"]) == (1, 2, 0)
+    assert contents(stack) == Counter(f"Message {n}" for n in range(3))
+
+
+@pytest.fixture(params=["before the batch", "after the batch"])
+def moment(request: pytest.FixtureRequest, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Twenty of thirty messages are on the queue, and a process was killed at this moment of the next batch."""
+    moment = str(request.param)
+    write_file(30, keys=True)
+    real, batches = messages._queue_batch, iter(range(3))
+
+    def dying(sqs: Any, url: str, batch: Any) -> list[str]:
+        third = next(batches) == 2
+        if third and moment == "before the batch":
+            raise KilledError
+        taken = real(sqs, url, batch)
+        if third:
+            raise KilledError
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", dying)
+        with pytest.raises(KilledError):
+            send_file()
+    return moment
+
+
+CUT_BATCH = range(20, 30)
+
+
+def minutes_pass() -> None:
+    then = JOURNAL.stat().st_mtime - 120
+    os.utime(JOURNAL, (then, then))
+
+
+def is_taken_by_the_sender(stack: DeployedStack, *, moment: str) -> None:
+    """Everything that was on the queue has been sent meanwhile."""
+    stack.sqs.purge_queue(QueueUrl=stack.outputs["OutboundQueueUrl"])
+    for n in range(30) if moment == "after the batch" else range(20):
+        stack.bring(State.ACCEPTED, f"k-{n}", body=message_body(message_id=f"k-{n}", content=f"Message {n}"))
+
+
+def test_of_a_batch_that_was_cut_nothing_is_queued_as_long_as_it_may_be_there(
+    stack: DeployedStack, moment: str
+) -> None:
+    minutes_pass()
+    ran = send_file()
+    assert (ran.exit_code, ran.document["held"], ran.document["queued"]) == (9, 10, 0)
+    assert "--queue-uncertain" in ran.stderr
+    assert max(contents(stack).values()) == 1
+
+
+def test_of_a_batch_that_was_cut_a_minute_ago_the_queues_counts_prove_nothing(
+    stack: DeployedStack, moment: str
+) -> None:
+    stack.sqs.purge_queue(QueueUrl=stack.outputs["OutboundQueueUrl"])
+    assert send_file().document["held"] == 10
+    assert stack.queued() == []
+
+
+def test_of_a_batch_that_was_cut_what_is_missing_is_queued_once_the_queue_is_empty(
+    stack: DeployedStack, moment: str
+) -> None:
+    is_taken_by_the_sender(stack, moment=moment)
+    minutes_pass()
+    expected = CUT_BATCH if moment == "before the batch" else ()
+    done = send_file()
+    assert (done["held"], done["queued"]) == (0, len(expected))
+    assert contents(stack) == Counter(f"Message {n}" for n in expected)
+
+
+def test_of_a_batch_that_was_cut_what_the_ledger_knows_is_not_held(stack: DeployedStack, moment: str) -> None:
+    is_taken_by_the_sender(stack, moment="after the batch")
+    assert send_file()["held"] == 0
+    assert stack.queued() == []
+
+
+def test_of_a_batch_that_was_cut_the_rest_stays_held_after_the_ledger_knows_some_of_it(
+    stack: DeployedStack, moment: str
+) -> None:
+    for n in CUT_BATCH[:3]:
+        stack.bring(State.ACCEPTED, f"k-{n}", body=message_body(message_id=f"k-{n}", content=f"Message {n}"))
+    for _ in range(2):
+        ran = send_file()
+        assert (ran.exit_code, ran.document["held"], ran.document["queued"]) == (9, 7, 0)
+    assert max(contents(stack).values()) == 1
+
+
+def test_a_batch_that_was_cut_is_queued_at_once_if_asked(stack: DeployedStack, moment: str) -> None:
+    done = send_file("--queue-uncertain")
+    assert (done["queued"], done["held"]) == (10, 0)
+    assert len(contents(stack)) == 30
+
+
+def test_lines_after_a_batch_that_was_cut_do_not_wait_for_it(stack: DeployedStack, moment: str) -> None:
+    with FILE.open("a") as file:
+        file.write("\n" + message_body(message_id="k-30", content="Message 30"))
+    assert send_file().document | {"invalid": 0, "journal": 0} == {
+        "queued": 1, "earlier": 20, "held": 10, "refused_by_sqs": [], "invalid": 0, "journal": 0,
+    }  # fmt: skip
+    assert contents(stack)["Message 30"] == 1
+
+
+def test_a_line_of_a_batch_that_was_cut_and_taken_out_of_the_file_is_not_waited_for(
+    stack: DeployedStack, moment: str
+) -> None:
+    write_file(25, keys=True)
+    assert send_file().document["held"] == 5
+    write_file(20, keys=True)
+    assert (send_file()["held"], JOURNAL.exists()) == (0, True)
+
+
+@pytest.fixture
+def _heard_signals() -> Iterator[None]:
+    """As in a terminal, although whatever started the tests may have told them to ignore a signal."""
+    before = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_heard_signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    write_file(30)
+    real, batches = messages._queue_batch, iter(range(3))
+
+    def interrupted(sqs: Any, url: str, batch: Any) -> list[str]:
+        if next(batches) == 1:
+            signal.raise_signal(number)
+        return real(sqs, url, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_queue_batch", interrupted)
+        assert send_file().exit_code == 130
+
+    assert send_file()["earlier"] == 20
+    assert contents(stack) == {f"Message {n}": 1 for n in range(30)}
+
+
+def test_a_lost_terminal_does_not_end_what_nohup_started(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(30)
+    real = messages._queue_batch
+
+    def hung_up(sqs: Any, url: str, batch: Any) -> list[str]:
+        signal.raise_signal(signal.SIGHUP)
+        return real(sqs, url, batch)
+
+    monkeypatch.setattr(messages, "_queue_batch", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert send_file()["queued"] == 30
+    finally:
+        signal.signal(signal.SIGHUP, before)

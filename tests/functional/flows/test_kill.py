@@ -1,0 +1,277 @@
+"""A real process killed, or frozen and thawed too late, at each of eight points of a send: counted at the gateway."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, cast
+
+import pytest
+
+from local.aws.resources import Attributes, Creator, create_resources, local_client
+from local.aws.stack import listen
+from local.simulator.server import GatewayConfig, GatewaySimulator
+from local.template import REGION, Template
+from optus_sms.records.ledger import DynamoLedger, Record, State, _record
+from tests.functional.flows.kill_harness import (
+    AFTER_CLAIM,
+    BEFORE_CLAIM,
+    BEFORE_WRITE,
+    BETWEEN_DELIVERIES_SECONDS,
+    CONNECTED,
+    DELIVERIES,
+    POINTS,
+    REQUEST_SENT,
+    RETURNED,
+    STATUS_LINE_READ,
+    WRITTEN,
+    Invocation,
+    deliver,
+    stop_at,
+)
+from tests.support.aws import default_template
+from tests.support.builders import message_body
+from tests.support.waiting import eventually
+
+RESOURCES: Final = ("SendLedgerTable", "MessagesTable", "OutboundQueue", "DeadLetterQueue", "GatewaySecret")
+AT_A_TIME: Final = 3
+ANSWER_SECONDS: Final = 60.0
+
+
+class Case(NamedTuple):
+    """``original``: "killed", or "frozen" while the redelivery runs and let on afterwards."""
+
+    point: str
+    on_unknown: str
+    original: str
+
+    @property
+    def key(self) -> str:
+        return "-".join(self).replace(" ", "_")
+
+
+class End(NamedTuple):
+    """How often the gateway accepted, and what the ledger says."""
+
+    accepted: int
+    state: State
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What there is afterwards."""
+
+    end: End
+    queued: int
+    dead_letters: int
+    has_row: bool
+
+
+CASES: Final = [Case(*parts) for parts in itertools.product(POINTS, ("hold", "resend"), ("killed", "frozen"))]
+ONCE, HELD = End(1, State.ACCEPTED), End(1, State.UNKNOWN)
+TWICE, NEVER = End(2, State.ACCEPTED), End(0, State.UNKNOWN)
+
+# By point: hold killed, hold frozen, resend killed, resend frozen.
+EXPECTED: Final = {
+    BEFORE_CLAIM: (ONCE, ONCE, ONCE, ONCE),
+    AFTER_CLAIM: (NEVER, NEVER, ONCE, ONCE),  # it might have been sent, as far as anybody can know
+    CONNECTED: (NEVER, NEVER, ONCE, ONCE),  # the thawed one finds that it is too late to begin
+    REQUEST_SENT: (HELD, HELD, TWICE, TWICE),
+    STATUS_LINE_READ: (HELD, ONCE, TWICE, TWICE),  # the thawed one still has the proof
+    BEFORE_WRITE: (HELD, ONCE, TWICE, TWICE),
+    WRITTEN: (ONCE, ONCE, ONCE, ONCE),
+    RETURNED: (ONCE, ONCE, ONCE, ONCE),
+}
+
+
+class Bench:
+    """AWS (moto's server), the gateway simulator, and what makes processes quickly."""
+
+    def __init__(self) -> None:
+        self._exit = ExitStack()
+        self._begun: dict[Case, Future[Finding]] = {}
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload(["tests.functional.flows.kill_harness"])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11 does not hand it to the fork server
+            forkserver.ensure_running()
+
+    def __enter__(self) -> Self:
+        self.endpoint_url = self._start_aws()
+        self.gateway = self._exit.enter_context(GatewaySimulator(GatewayConfig(seed=1)))
+        template = default_template()
+        few = Template(
+            {name: template.resources[name] for name in RESOURCES},
+            {}, template.parameters, template.document, template._evaluator,
+        )  # fmt: skip
+        secret = {"application": self.gateway.config.application, "password": self.gateway.config.password}
+        creator = Creator(self.endpoint_url, secret_values={"GatewaySecret": json.dumps(secret)})
+        self._attributes: Attributes = create_resources(few, creator)
+        variables = template.resources["SendMessageFunction"].properties["Environment"]["Variables"]
+        self.environment: dict[str, str] = template.resolve(variables, self._attributes) | {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": REGION,
+            "GATEWAY_BASE_URL": self.gateway.url,
+            "POWERTOOLS_LOG_LEVEL": "CRITICAL",
+        }
+        self.sqs, self.dynamodb = (local_client(name, self.endpoint_url) for name in ("sqs", "dynamodb"))
+        self._pool = self._exit.enter_context(ThreadPoolExecutor(AT_A_TIME))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _start_aws(self) -> str:
+        listener = listen("127.0.0.1", 0, "AWS")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.aws.server", str(listener.fileno())],
+            cwd=Path(__file__).parents[3],
+            stdin=subprocess.PIPE,
+            pass_fds=(listener.fileno(),),
+        )
+        self._exit.callback(process.wait)
+        self._exit.callback(cast("Any", process.stdin).close)
+        endpoint_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.close()
+        return endpoint_url
+
+    def finding(self, case: Case) -> Finding:
+        """What a case leads to; the next ones begin meanwhile."""
+        at = CASES.index(case)
+        for ahead in CASES[at : at + AT_A_TIME]:
+            if ahead not in self._begun:
+                self._begun[ahead] = self._pool.submit(Run(self, ahead).run)
+        return self._begun[case].result()
+
+    def ref(self, logical_id: str) -> str:
+        """Its name or URL."""
+        return self._attributes[logical_id]["Ref"]
+
+    def record(self, key: str) -> Record | None:
+        """The ledger's record."""
+        item = DynamoLedger(self.dynamodb, self.ref("SendLedgerTable"))._read(f"msg#{key}")
+        return _record(key, item) if item else None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """MessagesTable."""
+        rows: list[dict[str, Any]] = self.dynamodb.scan(TableName=self.ref("MessagesTable"))["Items"]
+        return rows
+
+
+class Run:
+    """One case."""
+
+    def __init__(self, bench: Bench, case: Case) -> None:
+        self._bench = bench
+        self._case = case
+        self._shift: Any = bench.processes.Value("d", 0.0)
+        sqs = bench.sqs
+        self._queue, self._dead_letter_queue = (
+            sqs.create_queue(QueueName=case.key + end, Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
+            for end in ("", "-dead")
+        )
+        self._body = message_body(message_id=case.key, on_unknown=case.on_unknown)
+        sqs.send_message(QueueUrl=self._queue, MessageBody=self._body)
+        message = sqs.receive_message(QueueUrl=self._queue)["Messages"][0]
+        self._receipt = message["ReceiptHandle"]
+        record = {"messageId": message["MessageId"], "receiptHandle": self._receipt, "body": self._body}
+        queues = {"OUTBOUND_QUEUE_URL": self._queue, "DEAD_LETTER_QUEUE_URL": self._dead_letter_queue}
+        self._invocation = Invocation({"Records": [record]}, bench.environment | queues)
+
+    def run(self) -> Finding:
+        """The original up to its point, the redelivery to its end, and the original's end."""
+        point, _, fate = self._case
+        original, ear = self._start(stop_at, point, self._shift)
+        assert self._hear(ear) == "stopped"
+        if POINTS.index(point) >= POINTS.index(REQUEST_SENT):
+            eventually(self._taken, "the gateway takes what was sent")
+        if fate == "killed":
+            ear.send("die")
+            original.join()
+            self._redeliver()
+        else:
+            os.kill(cast("int", original.pid), signal.SIGSTOP)
+            try:
+                self._redeliver()
+            finally:
+                os.kill(cast("int", original.pid), signal.SIGCONT)
+            ear.send("go on")
+            if self._hear(ear):
+                self._delete()
+            original.join()
+        record = self._bench.record(self._case.key)
+        assert record is not None
+        return Finding(
+            End(len(self._taken()), record.state),
+            self._messages(self._queue),
+            self._messages(self._dead_letter_queue),
+            any(row.get("message_id") == {"S": self._case.key} for row in self._bench.rows()),
+        )
+
+    def _redeliver(self) -> None:
+        """In a process of its own, until it is acknowledged; the first time while the lease is alive."""
+        process, ear = self._start(deliver, self._shift)
+        for _ in range(DELIVERIES):
+            ear.send("deliver")
+            if self._hear(ear):
+                self._delete()
+                break
+            self._shift.value += BETWEEN_DELIVERIES_SECONDS
+        ear.send("enough")
+        process.join()
+
+    def _delete(self) -> None:
+        """What Lambda does with a message that is not among the failures."""
+        self._bench.sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=self._receipt)
+
+    def _messages(self, queue: str) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        counts = self._bench.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return sum(int(counts[name]) for name in names)
+
+    def _start(self, target: Callable[..., None], *args: object) -> tuple[Any, Connection]:
+        ours, theirs = self._bench.processes.Pipe()
+        process = self._bench.processes.Process(target=target, args=(self._invocation, *args, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return process, ours
+
+    def _hear(self, ear: Connection) -> Any:
+        assert ear.poll(ANSWER_SECONDS), "the process says nothing"
+        return ear.recv()
+
+    def _taken(self) -> list[dict[str, Any]]:
+        return self._bench.gateway.taken(reference=self._case.key)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with Bench() as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)
+def test_killed_sender(case: Case, bench: Bench) -> None:
+    finding = bench.finding(case)
+    expected = EXPECTED[case.point][(case.on_unknown == "resend") * 2 + (case.original == "frozen")]
+    assert finding.end == expected
+    assert finding.end.accepted <= (1 if case.on_unknown == "hold" else 2)
+    assert finding.queued == 0
+    if finding.end.state is State.UNKNOWN:
+        assert finding.dead_letters >= 1
+    else:
+        assert finding.has_row or case.point == STATUS_LINE_READ  # without an id, a callback brings the row

@@ -1,0 +1,585 @@
+"""What the send protocol costs, and that each of its lines is needed: every check fails as soon as its line is gone.
+
+The real sender and receiver with both tables in moto; only the gateway, the queues and time are doubles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import boto3
+import pytest
+from botocore.exceptions import ConnectionClosedError
+from moto import mock_aws
+
+from optus_sms.aws import clients
+from optus_sms.flows import send_message as sending
+from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.receive_callback import Receiver, Request
+from optus_sms.flows.send_message import Handled, QueueRecord, Refusal, Sender
+from optus_sms.model.queue_message import parse_message
+from optus_sms.records import ledger
+from optus_sms.records.ledger import Claim, DynamoLedger, Entry, Record, State
+from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.table import Item, unmarshal
+from tests.support.aws import REGION, create_table
+from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown
+from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, RecordingQueues, ScriptedGateway
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEY: Final = "message-1"
+FUNCTION_SECONDS: Final = 60.0
+LEASE_SECONDS: Final = 90.0  # from the claim: the invocation's time and the margin
+
+
+class CrashError(BaseException):
+    """The process ends here."""
+
+
+class World:
+    """One message's world. ``calls`` are the table calls so far; ``crash_at`` ends the next process that comes by."""
+
+    def __init__(self, client: DynamoDBClient) -> None:
+        self.client = client
+        self.tables = {name: create_table(client, name) for name in ("SendLedgerTable", "MessagesTable")}
+        self.ledger = DynamoLedger(client, self.tables["SendLedgerTable"])
+        self.messages = DynamoMessageStore(client, self.tables["MessagesTable"], retention_days=90)
+        self.queues = RecordingQueues(hook=self._crash_if)
+        self.gateway = ScriptedGateway()
+        self.time = FakeClock()
+        self.crash_at: str | None = None
+        self.calls: list[str] = []
+        client.meta.events.register("before-call.dynamodb", self._on_call)
+
+    def close(self) -> None:
+        self.client.meta.events.unregister("before-call.dynamodb", self._on_call)
+
+    def script(self, *steps: Any) -> None:
+        """What the gateway does with the next POSTs."""
+        posts = self.gateway.posts
+        self.gateway = ScriptedGateway(steps)
+        self.gateway.posts = posts
+
+    def deliver(self, body: str | None = None, *, name: str = "1", **more: Any) -> Handled:
+        """One delivery of the message to a fresh sandbox; what became of it."""
+        clock = self.time.clock
+        sender = Sender(
+            ledger=self.ledger,
+            messages=self.messages,
+            queues=self.queues,
+            gateway=self.gateway,
+            secret=FixedSecret(),
+            pacer=Pacer(0.0, clock.monotonic, clock.sleep),
+            breaker=Breaker(clock.monotonic),
+            clock=clock,
+            max_attempts=3,
+        )
+        record: QueueRecord = queue_record(body or message_body(), name=name, **more)
+        return sender._handle(record, self.time.now() + FUNCTION_SECONDS)
+
+    def crash(self, at: str, body: str | None = None) -> None:
+        """A delivery that ends there, before the step is done."""
+        self.crash_at = at
+        with pytest.raises(CrashError):
+            self.deliver(body)
+
+    def callback(self, gateway_id: str, reference: str = KEY, status: str = "received") -> int:
+        """A status callback; the answer's status."""
+        receiver = Receiver(
+            self.ledger, self.messages, self.queues, FixedCallbackSecret(basic()), clock=self.time.clock
+        )
+        body = json.dumps({"message_id": gateway_id, "status": status, "reference": reference}).encode()
+        return receiver.receive(Request("POST", "/callbacks/status", basic(), body)).status
+
+    def record(self, key: str = KEY) -> Record:
+        return ledger._record(key, self.item(key))
+
+    def item(self, key: str = KEY) -> Item:
+        answer = self.client.get_item(TableName=self.tables["SendLedgerTable"], Key={"pk": {"S": f"msg#{key}"}})
+        return unmarshal(answer.get("Item", {}))
+
+    def row(self, gateway_id: str) -> Item:
+        answer = self.client.get_item(TableName=self.tables["MessagesTable"], Key={"id": {"S": gateway_id}})
+        return unmarshal(answer.get("Item", {}))
+
+    def reasons(self) -> list[str]:
+        """Of the dead letters so far."""
+        return [letter.reason.value for letter in self.queues.dead_letters]
+
+    def _crash_if(self, step: str, moment: str) -> None:
+        if moment == "before" and self.crash_at == step:
+            self.crash_at = None
+            raise CrashError
+
+    def _on_call(self, model: Any, params: Any, **_: Any) -> None:
+        table = next((name for name, real in self.tables.items() if real in str(params.get("body"))), "")
+        self.calls.append(f"{table}.{model.name}")
+        self._crash_if(f"{table}.{model.name}", "before")
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDBClient]:
+    with mock_aws():
+        yield boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
+
+
+@pytest.fixture
+def world(dynamodb: DynamoDBClient) -> Iterator[World]:
+    made = World(dynamodb)
+    yield made
+    made.close()
+
+
+# What it costs: paid calls
+
+
+def cost(world: World, deliver: Callable[[], object]) -> list[str]:
+    """The table calls of one delivery."""
+    before = len(world.calls)
+    deliver()
+    return world.calls[before:]
+
+
+CLAIM = OUTCOME = "SendLedgerTable.UpdateItem"
+ROW = "MessagesTable.UpdateItem"
+
+
+def test_an_accepted_message_costs_three_writes_and_no_read(world: World) -> None:
+    assert cost(world, world.deliver) == [CLAIM, OUTCOME, ROW]
+
+
+def test_an_own_reference_costs_one_write_more(world: World) -> None:
+    body = message_body(reference="order-1")
+    assert cost(world, lambda: world.deliver(body)) == [CLAIM, "SendLedgerTable.UpdateItem", OUTCOME, ROW]
+
+
+@pytest.mark.parametrize(
+    ("first", "writes"),
+    [(sent(), [CLAIM, ROW]), (rejected(), [CLAIM, "SendLedgerTable.UpdateItem"]), (unknown(), [CLAIM, OUTCOME])],
+    ids=["accepted", "rejected", "unknown"],
+)
+def test_a_suppressed_duplicate_costs_two_writes(world: World, first: Any, writes: list[str]) -> None:
+    world.script(first)
+    world.deliver()
+    assert cost(world, world.deliver) == writes
+    assert len(world.gateway.posts) == 1
+
+
+def test_a_duplicate_of_an_expired_message_costs_one_write(world: World) -> None:
+    world.script(send_failed())
+    body = message_body(expires_at="2026-01-01T00:10:00Z")
+    world.deliver(body)
+    world.time.advance(601)
+    assert cost(world, lambda: world.deliver(body)) == [CLAIM]
+    assert cost(world, lambda: world.deliver(body)) == [CLAIM]
+    assert world.record().state is State.EXPIRED
+
+
+# Each line of step 3, and what happens without it
+
+
+def check_owner_is_me(world: World) -> None:
+    """The SDK repeats each write, because the answer to the first is lost."""
+    writes = 0
+
+    def lose(request: Any, **_: Any) -> None:
+        nonlocal writes
+        writes += request.headers["X-Amz-Target"].endswith(b".UpdateItem")
+        if writes % 2:
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+    world.client.meta.events.register_last("before-send", lose)  # after moto has done the write
+    try:
+        assert world.deliver().note == "accepted"
+    finally:
+        world.client.meta.events.unregister("before-send", lose)
+    assert writes == 2 * len([CLAIM, OUTCOME, ROW])
+    assert len(world.gateway.posts) == 1
+
+
+def check_conflict(world: World) -> None:
+    """The same key with another payload is refused, whatever became of the first."""
+    world.deliver()
+    other = world.deliver(message_body(content="Another text."))
+    assert (other.acknowledged, other.note) == (True, "conflict")
+    assert world.reasons() == ["conflict"]
+    assert len(world.gateway.posts) == 1
+
+
+def check_row_is_repaired(world: World) -> None:
+    """A crash between the ledger and the message row."""
+    world.crash("MessagesTable.UpdateItem")
+    assert world.record().state is State.ACCEPTED
+    assert world.deliver().acknowledged
+    assert world.row("gw-1").get("message_id") == KEY
+    assert len(world.gateway.posts) == 1
+
+
+def check_copy_is_repaired_after_rejected(world: World) -> None:
+    """A crash between the outcome and its dead-letter copy."""
+    world.script(rejected())
+    world.crash("queues.dead_letter")
+    assert world.record().state is State.REJECTED
+    assert world.deliver().acknowledged
+    assert world.reasons() == ["rejected"]
+    assert len(world.gateway.posts) == 1
+
+
+def check_copy_is_repaired_after_unknown(world: World) -> None:
+    """The same for an outcome that is unknown."""
+    world.script(unknown(accepted=True))
+    world.crash("queues.dead_letter")
+    assert world.record().state is State.UNKNOWN
+    assert world.deliver().acknowledged
+    assert world.reasons() == ["unknown_outcome"]
+    assert len(world.gateway.posts) == 1
+
+
+def check_living_owner_is_waited_for(world: World) -> None:
+    """Given back until the lease ends, not acknowledged and not taken over."""
+    _claim_and_vanish(world)
+    world.time.advance(30)
+    duplicate = world.deliver()
+    assert not duplicate.acknowledged
+    assert LEASE_SECONDS - 30 <= duplicate.seconds <= LEASE_SECONDS - 28
+    assert world.record().state is State.SENDING
+    assert not world.gateway.posts
+
+
+def check_lost_owner_is_taken_over(world: World) -> None:
+    """After its lease: held, with a copy for a person, and never sent again."""
+    _claim_and_vanish(world)
+    world.time.advance(LEASE_SECONDS)
+    assert world.deliver().acknowledged
+    assert (world.record().state, world.reasons()) == (State.UNKNOWN, ["unknown_outcome"])
+    assert not world.gateway.posts
+
+
+def check_late_owner_changes_nothing(world: World) -> None:
+    """An owner that comes back after the takeover, while another one sends."""
+    late = _claim_and_vanish(world, on_unknown="resend")
+    world.time.advance(LEASE_SECONDS)
+    world.deliver(message_body(on_unknown="resend"))
+    world.time.advance(121)
+    now = world.time.now()
+    entry = _entry(world, "resend")
+    again = world.ledger.claim(entry, owner="second", lease_until=int(now) + 90, now=now, after=world.record())
+    assert isinstance(again, Claim)
+    refused_by = world.ledger.not_sent(late, "unreachable", now=now)
+    assert refused_by is not None
+    assert (world.record().state, world.record().owner) == (State.SENDING, "second")
+
+
+def check_takeover_is_of_what_was_read(world: World) -> None:
+    """The owner wrote "not sent" and another one claimed, between our reading and our takeover."""
+    first = _claim_and_vanish(world)
+    read, now = world.record(), world.time.now()
+    world.ledger.not_sent(first, "unreachable", now=now)
+    world.ledger.claim(_entry(world), owner="second", lease_until=int(now) + 180, now=now)
+    assert world.ledger.lapsed(read, now=now + LEASE_SECONDS) is not None
+    assert (world.record().state, world.record().owner) == (State.SENDING, "second")
+
+
+def check_late_proof_wins(world: World) -> None:
+    """The owner was taken over, and has the gateway's yes after all."""
+    late = _claim_and_vanish(world)
+    world.time.advance(LEASE_SECONDS)
+    world.deliver()
+    assert world.ledger.accepted(late, _entry(world), "gw-1", now=world.time.now()) is None
+    assert (world.record().state, world.record().gateway_id) == (State.ACCEPTED, "gw-1")
+
+
+def check_resend_waits_for_proof(world: World) -> None:
+    """120 seconds, in which a callback may settle it."""
+    world.script(unknown(accepted=True))
+    body = message_body(on_unknown="resend")
+    assert not world.deliver(body).acknowledged
+    world.time.advance(60)
+    assert not world.deliver(body).acknowledged
+    assert len(world.gateway.posts) == 1
+    assert world.callback("gw-1") == 200
+    world.time.advance(61)
+    assert world.deliver(body).acknowledged
+    assert (len(world.gateway.posts), world.record().state) == (1, State.ACCEPTED)
+
+
+def check_resend_happens_once(world: World) -> None:
+    """The second unknown outcome is held."""
+    world.script(unknown(), unknown(), unknown())
+    body = message_body(on_unknown="resend")
+    for _ in range(4):
+        world.deliver(body)
+        world.time.advance(122)
+    assert (len(world.gateway.posts), world.record().unknown_outcomes) == (2, 2)
+    assert set(world.reasons()) == {"unknown_outcome"}
+
+
+def check_resend_is_of_what_was_read(world: World) -> None:
+    """Two see the same unknown outcome; one has resent it, unknown again, before the other claims."""
+    world.script(unknown(), unknown())
+    body, now = message_body(on_unknown="resend"), world.time.now() + 122
+    world.deliver(body)
+    read = world.record()
+    world.time.advance(122)
+    world.deliver(body)
+    refused_by = world.ledger.claim(
+        _entry(world, "resend"), owner="slow", lease_until=int(now) + 90, now=now, after=read
+    )
+    assert isinstance(refused_by, Record)
+
+
+def check_resend_ends_when_it_expires(world: World) -> None:
+    """A one-time code must not come again tomorrow."""
+    world.script(unknown())
+    body = message_body(on_unknown="resend", expires_at="2026-01-01T00:01:00Z")
+    world.deliver(body)
+    world.time.advance(122)
+    assert world.deliver(body).acknowledged
+    assert (len(world.gateway.posts), world.reasons()) == (1, ["unknown_outcome"])
+
+
+def redrive_after(*outcomes: Any, state: State, reason: str | None, **fields: Any) -> Callable[[World], None]:
+    """A copy of a message that has come to its end goes round again, with a new SQS id."""
+
+    def check(world: World) -> None:
+        world.script(*outcomes)
+        body = message_body(**fields)
+        for _ in range(len(outcomes)):
+            world.deliver(body)
+            world.time.advance(3_601)
+        if state is State.EXPIRED:
+            world.deliver(body)
+        assert world.record().state is state
+        posts, ttl, copies = len(world.gateway.posts), cast("int", world.item()["ttl"]), len(world.reasons())
+        world.time.advance(20 * 86_400)
+        assert world.deliver(body, name="redriven").acknowledged
+        assert world.record().state is state
+        assert len(world.gateway.posts) == posts
+        assert world.reasons()[copies:] == ([reason] if reason else [])
+        if reason:
+            assert cast("int", world.item()["ttl"]) > ttl  # the ledger remembers it as long as its copy lives
+
+    return check
+
+
+def check_redriven_retry_is_sent(world: World) -> None:
+    """The queue's own dead-lettering can move a message that was certainly not sent."""
+    world.script(send_failed(), sent())
+    world.deliver()
+    world.time.advance(20 * 86_400)
+    assert world.deliver(name="redriven").note == "accepted"
+
+
+def check_reused_reference_proves_nothing(world: World) -> None:
+    """Senders use references as cost-centre tags."""
+    world.script(unknown(), sent("gw-2"))
+    world.deliver(message_body(reference="costs-42"))
+    world.deliver(message_body(message_id="message-2", reference="costs-42"), name="2")
+    assert world.callback("gw-3", "costs-42") == 200
+    assert world.record().state is State.UNKNOWN
+
+
+def check_reference_equal_to_a_key_proves_nothing(world: World) -> None:
+    """One message's key is another one's reference."""
+    world.script(unknown(), unknown())
+    world.deliver()
+    world.deliver(message_body(message_id="message-2", reference=KEY), name="2")
+    assert world.callback("gw-1", KEY) == 200
+    assert {world.record(key).state for key in (KEY, "message-2")} == {State.UNKNOWN}
+
+
+def check_own_reference_proves(world: World) -> None:
+    """It was registered before the POST."""
+    world.script(unknown(accepted=True))
+    world.deliver(message_body(reference="order-1"))
+    assert world.callback("gw-1", "order-1") == 200
+    assert world.record().state is State.ACCEPTED
+
+
+def check_callback_of_a_joined_message_proves_nothing(world: World) -> None:
+    """The id belongs to another message: with the same reference it is no proof of this one."""
+    world.deliver(message_body(message_id="message-2"), name="2")
+    world.script(unknown())
+    world.deliver()
+    assert world.callback("gw-1", KEY) == 200
+    assert world.record().state is State.UNKNOWN
+
+
+def _claim_and_vanish(world: World, on_unknown: str = "hold") -> Claim:
+    """A process that crashes after its claim."""
+    now = world.time.now()
+    claim = world.ledger.claim(_entry(world, on_unknown), owner="first", lease_until=int(now + LEASE_SECONDS), now=now)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def _entry(world: World, on_unknown: str = "hold") -> Entry:
+    """Of the message as the sender would make it."""
+    message = parse_message(message_body(on_unknown=on_unknown), now=world.time.now())
+    ttl = int(world.time.now()) + ledger.KEEP_SECONDS
+    return Entry(KEY, message.payload_sha256, cast("Any", on_unknown), None, message.destination, 1, False, ttl)
+
+
+# Without the line
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def mistaken(to: Refusal, instead_of: Refusal) -> Patch:
+    """`decide_refusal` without its line for one case."""
+    decide = sending.decide_refusal
+
+    def patched(*args: Any, **kwargs: Any) -> Refusal:
+        refusal = decide(*args, **kwargs)
+        return to if refusal is instead_of else refusal
+
+    return lambda monkeypatch: monkeypatch.setattr(sending, "decide_refusal", patched)
+
+
+def without_condition(method: str, drop: str = "") -> Patch:
+    """A ledger write without its condition, or without the part of it that says ``drop``."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        original, write = getattr(DynamoLedger, method), DynamoLedger._write
+
+        def patched(self: DynamoLedger, *args: Any, **kwargs: Any) -> Any:
+            def unconditional(key: str, update: str, condition: str | None, values: Any, **more: Any) -> Any:
+                dropped = condition.replace(drop, "") if condition and drop else None
+                used = {name: value for name, value in values.items() if name in f"{update} {dropped}"}
+                return write(self, key, update, dropped, used, **more)
+
+            monkeypatch.setattr(self, "_write", unconditional)
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                monkeypatch.delattr(self, "_write")
+
+        monkeypatch.setattr(DynamoLedger, method, patched)
+
+    return patch
+
+
+def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, write = DynamoLedger.claim, DynamoLedger._write
+
+    def patched(self: DynamoLedger, entry: Entry, **more: Any) -> Claim | Record:
+        answers: list[Any] = []
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            answers.append(write(self, *args, **kwargs))
+            return answers[-1]
+
+        monkeypatch.setattr(self, "_write", watched)
+        result = claim(self, entry, **more)
+        monkeypatch.delattr(self, "_write")
+        refused = isinstance(answers[0], ledger._Refusal)
+        return ledger._record(entry.key, answers[0].item) if refused else result
+
+    monkeypatch.setattr(DynamoLedger, "claim", patched)
+
+
+def acceptance_is_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def patched(self: DynamoLedger, claim: Claim, entry: Entry, gateway_id: str, *, now: float) -> Record | None:
+        return self._leave_sending(claim, State.ACCEPTED, "SET #state = :to, reason = :reason", "", {})
+
+    monkeypatch.setattr(DynamoLedger, "accepted", patched)
+
+
+def several_keys_prove(monkeypatch: pytest.MonkeyPatch) -> None:
+    def patched(self: DynamoLedger, reference: str) -> Record | None:
+        keys = sorted(cast("frozenset[str]", self._read(f"ref#{reference}").get("message_keys", frozenset())))
+        records = [ledger._record(key, item) for key in [reference, *keys] if (item := self._read(f"msg#{key}"))]
+        return records[0] if records else None
+
+    monkeypatch.setattr(DynamoLedger, "sender_of", patched)
+
+
+def constant(owner: Any, name: str, value: object) -> Patch:
+    """A constant of the protocol with another value."""
+    return lambda monkeypatch: monkeypatch.setattr(owner, name, value)
+
+
+def joined_rows_are_not_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    adopt = Receiver._adopt
+
+    def patched(self: Receiver, callback: Any, row: Item, now: float) -> str | None:
+        return adopt(self, callback, {name: value for name, value in row.items() if name != "message_id"}, now)
+
+    monkeypatch.setattr(Receiver, "_adopt", patched)
+
+
+ACCEPTED_AGAIN = redrive_after(sent(), state=State.ACCEPTED, reason=None)
+REJECTED_AGAIN = redrive_after(rejected(), state=State.REJECTED, reason="rejected")
+EXHAUSTED_AGAIN = redrive_after(*[send_failed()] * 3, state=State.REJECTED, reason="attempts_exhausted")
+UNKNOWN_AGAIN = redrive_after(unknown(), state=State.UNKNOWN, reason="unknown_outcome")
+RESENT_AGAIN = redrive_after(unknown(), unknown(), state=State.UNKNOWN, reason="unknown_outcome", on_unknown="resend")
+EXPIRED_AGAIN = redrive_after(send_failed(), state=State.EXPIRED, reason=None, expires_at="2026-01-01T00:30:00Z")
+FENCE = "AND #owner = :owner AND attempts = :attempt"
+SEEN = "AND #owner = :seen_owner AND attempts = :seen_attempts"
+
+RULES: Final[dict[str, tuple[Callable[[World], None], Patch]]] = {
+    "the owner is me": (check_owner_is_me, own_claim_not_recognised),
+    "other payload": (check_conflict, mistaken(Refusal.REPAIR_ROW, Refusal.CONFLICT)),
+    "ACCEPTED: the row again": (check_row_is_repaired, mistaken(Refusal.DONE, Refusal.REPAIR_ROW)),
+    "REJECTED: the copy again": (
+        check_copy_is_repaired_after_rejected,
+        mistaken(Refusal.DONE, Refusal.DEAD_LETTER),
+    ),
+    "UNKNOWN: the copy again": (check_copy_is_repaired_after_unknown, mistaken(Refusal.DONE, Refusal.DEAD_LETTER)),
+    "SENDING, lease alive: given back": (
+        check_living_owner_is_waited_for,
+        mistaken(Refusal.TAKE_OVER, Refusal.WAIT),
+    ),
+    "SENDING, lease over: UNKNOWN": (check_lost_owner_is_taken_over, mistaken(Refusal.WAIT, Refusal.TAKE_OVER)),
+    "outcomes are fenced": (check_late_owner_changes_nothing, without_condition("not_sent", FENCE)),
+    "a takeover is fenced": (check_takeover_is_of_what_was_read, without_condition("lapsed", FENCE)),
+    "proof of acceptance wins": (check_late_proof_wins, acceptance_is_fenced),
+    "UNKNOWN, resend: waits": (check_resend_waits_for_proof, constant(sending, "RESEND_AFTER_SECONDS", 0)),
+    "UNKNOWN, resend: once": (check_resend_happens_once, constant(sending, "RESENDS", 9)),
+    "a resend is fenced": (check_resend_is_of_what_was_read, without_condition("claim", SEEN)),
+    "UNKNOWN, resend: before it expires": (
+        check_resend_ends_when_it_expires,
+        mistaken(Refusal.SEND_AGAIN, Refusal.DEAD_LETTER),
+    ),
+    "ACCEPTED, redriven": (ACCEPTED_AGAIN, without_condition("claim")),
+    "REJECTED, redriven": (REJECTED_AGAIN, without_condition("claim")),
+    "attempts exhausted, redriven": (EXHAUSTED_AGAIN, without_condition("claim")),
+    "UNKNOWN, redriven": (UNKNOWN_AGAIN, without_condition("claim")),
+    "UNKNOWN after a resend, redriven": (RESENT_AGAIN, without_condition("claim")),
+    "EXPIRED, redriven": (EXPIRED_AGAIN, mistaken(Refusal.TRY_AGAIN, Refusal.DONE)),
+    "RETRY, redriven": (
+        check_redriven_retry_is_sent,
+        without_condition("claim", " OR (#state = :retry AND payload_sha256 = :payload)"),
+    ),
+    "a reused reference": (check_reused_reference_proves_nothing, several_keys_prove),
+    "a reference that is a key": (check_reference_equal_to_a_key_proves_nothing, several_keys_prove),
+    "a reference is registered": (
+        check_own_reference_proves,
+        constant(DynamoLedger, "register_reference", lambda *_, **__: None),
+    ),
+    "an id has one message": (check_callback_of_a_joined_message_proves_nothing, joined_rows_are_not_spared),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule_holds(rule: str, world: World) -> None:
+    check, _ = RULES[rule]
+    check(world)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_check_fails_without_the_rule(rule: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, without = RULES[rule]
+    without(monkeypatch)
+    with pytest.raises(AssertionError):
+        check(world)

@@ -1,0 +1,245 @@
+"""The life of a message in plain words."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from cli.explain import Facts, Standing, next_step, standing, timeline, why
+from optus_sms.gateway.api import CLASSIFICATION
+from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
+from optus_sms.records.ledger import State
+from optus_sms.records.table import Item
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02d}.000Z"
+
+
+def facts(ledger: Item | None = None, row: Item | None = None, **more: Any) -> Facts:
+    return Facts("k", ledger or {}, row or {}, **more)
+
+
+def with_history(ledger: Item, *lines: str) -> Item:
+    """The ledger item with these lines of history; each begins with the second."""
+    told = frozenset(at(int(second)) + " " + rest for second, rest in (line.split(" ", 1) for line in lines))
+    return ledger | {"history": cast("frozenset[str]", ledger.get("history", frozenset())) | told}
+
+
+CLAIMED: Item = with_history({"state": "SENDING", "attempts": 1}, "1 claimed 0 ")
+ACCEPTED: Item = CLAIMED | {"state": "ACCEPTED", "accepted_at": at(2), "gateway_id": "gw-1"}
+
+
+def texts(of: Facts) -> list[str]:
+    return [str(line) for line in timeline(of)]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (State.SENDING, Standing.SENDING),
+        (State.RETRY, Standing.RETRY),
+        (State.ACCEPTED, Standing.ACCEPTED),
+        (State.REJECTED, Standing.REJECTED),
+        (State.EXPIRED, Standing.EXPIRED),
+        (State.UNKNOWN, Standing.UNKNOWN),
+    ],
+)
+def test_without_a_word_of_the_gateway_the_ledger_says_where_it_stands(state: State, expected: Standing) -> None:
+    assert standing(facts({"state": state.value})) is expected
+
+
+@pytest.mark.parametrize("status", STATUS_RANK)
+def test_a_final_status_goes_before_our_own_state(status: str) -> None:
+    expected = (
+        Standing.RECEIVED if status == "received" else Standing.UNDELIVERED if status in FAILURE_STATUSES else None
+    )
+    assert standing(facts({"state": "UNKNOWN"}, {"status": status})) is (expected or Standing.UNKNOWN)
+    assert standing(facts(ACCEPTED, {"status": status})) is (expected or Standing.ACCEPTED)
+
+
+def test_nothing_known_is_not_seen_and_a_reply_is_a_reply() -> None:
+    assert standing(facts()) is Standing.NOT_SEEN
+    assert standing(facts(row={"id": "r", "direction": "MO"})) is Standing.REPLY
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_standing_says_what_happens_next(state: State) -> None:
+    assert next_step(facts({"state": state.value}))
+
+
+def test_the_ledger_tells_when_a_message_was_queued() -> None:
+    told = texts(facts({**ACCEPTED, "queued_at": at(0)}))
+    assert told[0].startswith("put on the queue")
+
+
+def test_a_message_that_arrived_is_told_in_order() -> None:
+    row: Item = {
+        "id": "gw-1", "status": "received", "detail": "on the phone", "accepted_at": at(2), "sent_at": at(4),
+        "queued_at": at(3), "received_at": at(6),
+    }  # fmt: skip
+    reply: Item = {
+        "id": "r", "in_reply_to": "gw-1", "reply_match": "inferred", "content": "Yes", "received_at": at(7)
+    }  # fmt: skip
+    told = texts(facts(ACCEPTED, row, replies=(reply,), queued_at=at(0)))
+    starts = [
+        "put on the queue", "taken from the queue", "the gateway accepted it, under the id gw-1",
+        "callback: queued", "callback: sent", "callback: received", "the handset replied to gw-1, because",
+    ]  # fmt: skip
+    assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
+    assert told[5].endswith("(on the phone)")
+    assert told[6].endswith(": Yes")
+
+
+def test_a_callback_that_came_too_late_says_why_it_was_ignored() -> None:
+    row: Item = {"id": "gw-1", "status": "received", "received_at": at(3), "sent_at": at(4), "failed_at": at(5)}
+    told = texts(facts(ACCEPTED, row))
+    assert told[-2].endswith("ignored, because received was known already and says more")
+    assert told[-1].startswith("callback: failed")
+    assert "ignored" in told[-1]
+
+
+def test_undocumented_statuses_and_other_ids_come_last_without_a_time() -> None:
+    ledger = ACCEPTED | {"other_gateway_ids": frozenset({"gw-2"})}
+    lines = timeline(facts(ledger, {"id": "gw-1", "unknown_statuses": frozenset({"teleported"})}))
+    assert [line.at for line in lines[-2:]] == ["", ""]
+    assert "gw-2" in str(lines[-2])
+    assert "teleported" in str(lines[-1])
+
+
+def test_evidence_after_a_takeover_says_that_it_came_too_late() -> None:
+    ledger = with_history(CLAIMED, "5 unknown 1 owner_lost", "6 not_sent_late 1 connection_refused")
+    assert texts(facts(ledger))[-1] == (
+        "learned too late to matter: try 1 was certainly not sent: the gateway refused the connection"
+    )
+
+
+@pytest.mark.parametrize("what", ["status", "reply"])
+def test_a_callback_that_came_again_is_listed_with_the_reason_it_was_ignored(what: str) -> None:
+    row: Item = {"id": "gw-1", "status": "received", "received_at": at(3), "accepted_at": at(2)}
+    reply: Item = {"id": "r", "in_reply_to": "gw-1", "content": "Yes", "received_at": at(4)}
+    if what == "status":
+        row["repeats"] = frozenset({f"{at(6)} received", f"{at(5)} received"})
+        expected = "callback: received again; ignored, because it was known already"
+    else:
+        reply["repeats"] = frozenset({f"{at(6)} reply", f"{at(5)} reply"})
+        expected = "callback: reply again; ignored, because it was known already"
+    lines = timeline(facts(ACCEPTED, row, replies=(reply,)))
+    assert [(line.at, str(line)) for line in lines[-2:]] == [(at(5), expected), (at(6), expected)]
+    if what == "reply":
+        assert [str(line) for line in timeline(facts(row=reply | {"direction": "MO"}))][1:] == [expected] * 2
+
+
+def test_a_try_that_was_not_sent_says_the_answer_and_the_proof() -> None:
+    ledger = with_history(CLAIMED, "2 not_sent 1 throttled (status 429)")
+    assert texts(facts(ledger))[-1] == (
+        "try 1 was certainly not sent: the gateway said that we are too fast (status 429). Why so: refused for its rate"
+    )
+
+
+@pytest.mark.parametrize("word", ["connection_refused", "name_not_resolved", "something_new"])
+def test_what_went_wrong_on_the_wire_has_the_proof_of_its_outcome(word: str) -> None:
+    not_sent = texts(facts(with_history(CLAIMED, f"2 not_sent 1 {word}")))[-1]
+    unknown = texts(facts(with_history(CLAIMED, f"2 unknown 1 {word}")))[-1]
+    assert not_sent.endswith("no request byte was handed to the socket")
+    assert unknown.endswith("bytes left and no status line came back")
+
+
+@pytest.mark.parametrize("row", CLASSIFICATION, ids=lambda row: row.reason)
+def test_every_reason_of_the_classification_has_words(row: Any) -> None:
+    words = why(f"{row.reason} (status 500)")
+    assert words.endswith("(status 500)")
+    assert row.reason not in words.split() or row.reason in ("accepted", "rejected")
+
+
+def test_a_lost_sender_and_giving_up_and_expiry() -> None:
+    lost = texts(facts(with_history(CLAIMED, "9 unknown 1 owner_lost")))[-1]
+    assert "ended before it could write down" in lost
+    gone = with_history(CLAIMED, "9 rejected 10 attempts_exhausted send_failed (status 500)")
+    assert (
+        "given up with try 10, certainly not sent; last: the gateway said that it could not queue it"
+        in texts(facts(gone))[-1]
+    )
+    assert texts(facts({"state": "EXPIRED", "expired_at": at(9)})) == ["not sent: its expires_at had passed"]
+
+
+def test_of_many_tries_each_has_its_answer_and_its_reason() -> None:
+    ledger = with_history(
+        ACCEPTED | {"accepted_at": at(8), "settled_by": "callback", "attempts": 3},
+        "2 not_sent 1 throttled (status 429)",
+        "3 claimed 0 ",
+        "4 not_sent 2 unreachable",
+        "5 claimed 0 ",
+        "6 unknown 3 timed_out",
+    )
+    told = texts(facts(ledger))
+    starts = [
+        "taken from the queue", "try 1 was certainly not sent: the gateway said that we are too fast",
+        "claimed again: try 2", "try 2 was certainly not sent: the gateway could not be reached",
+        "claimed again: try 3", "the outcome of try 3 is unknown: the gateway did not answer in time",
+        "a callback with our reference proved",
+    ]  # fmt: skip
+    assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
+
+
+def test_a_refusal_says_what_the_gateway_answered() -> None:
+    told = texts(facts(with_history(CLAIMED, "2 rejected 1 rejected rejected (status 400)")))[-1]
+    assert told.startswith(
+        "try 1 was certainly not sent, and is not tried again: the gateway refused it (status 400). Why so: "
+    )
+
+
+def test_what_persons_did_is_told_with_who_and_when() -> None:
+    ledger = with_history(
+        CLAIMED, "5 resolved_not_sent 0 alex", "6 reopened 0 kim lee", "7 reopened 0 alex", "8 resolved_sent 0 kim"
+    )
+    assert texts(facts(ledger))[-4:] == [
+        "alex settled that it was not sent, so it may be sent again",
+        "kim lee let it be tried again",
+        "alex let it be tried again",
+        "kim settled that it was sent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ledger", "row", "expected"),
+    [
+        ({}, {}, "the gateway accepted it, under an id that is not known yet; a callback tells it"),
+        (
+            {"settled_by": "person"},
+            {},
+            "because a person said so, it counts as accepted by the gateway, under an id that is not known yet; "
+            "a callback tells it",
+        ),
+        (
+            {"settled_by": "person", "gateway_id": "gw-1"},
+            {},
+            "because a person said so, it counts as accepted by the gateway, under the id gw-1",
+        ),
+        (
+            {"settled_by": "callback", "gateway_id": "gw-1"},
+            {"accepted_at": at(2), "queued_at": at(2)},
+            "a callback with our reference proved that the gateway accepted it, under the id gw-1",
+        ),
+        (
+            {"settled_by": "callback", "gateway_id": "gw-1"},
+            {"accepted_at": at(4), "queued_at": at(4)},
+            "the gateway accepted it, under the id gw-1, which a callback told later",
+        ),
+    ],
+)
+def test_an_acceptance_says_who_said_so_and_who_told_the_id(ledger: Item, row: Item, expected: str) -> None:
+    assert expected in texts(facts(CLAIMED | {"state": "ACCEPTED", "accepted_at": at(2)} | ledger, row))
+
+
+def test_next_of_a_rejected_message_says_what_a_plan_must_be_told() -> None:
+    assert next_step(facts({"state": "REJECTED", "reason": "rejected"})).endswith("and change its action to send.")
+    assert "change" not in next_step(facts({"state": "REJECTED", "reason": "attempts_exhausted"}))
+
+
+def test_next_of_an_unknown_outcome_names_the_commands() -> None:
+    assert "`resolve k --sent` or `--not-sent`" in next_step(facts({"state": "UNKNOWN"}))
+    resend: Item = {"state": "UNKNOWN", "on_unknown": "resend", "unknown_outcomes": 1}
+    assert "sent once more" in next_step(facts(resend))
+    assert "earlier try is unknown" in next_step(facts({"state": "REJECTED", "unknown_outcomes": 1}))

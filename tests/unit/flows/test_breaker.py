@@ -1,0 +1,119 @@
+"""When a sandbox stops trying, and how it starts again."""
+
+from __future__ import annotations
+
+import pytest
+
+from optus_sms.flows.breaker import UNKNOWN_IN_A_ROW, Breaker
+from optus_sms.gateway.api import Outcome, Stop, Verdict
+from tests.support.builders import (
+    credentials_refused,
+    rejected,
+    send_failed,
+    sent,
+    server_error,
+    throttled,
+    unknown,
+    unreachable,
+)
+from tests.support.fakes import FakeClock
+
+TOO_LATE = Outcome(Verdict.NOT_SENT, "too_late")
+
+
+@pytest.fixture
+def time() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def breaker(time: FakeClock) -> Breaker:
+    return Breaker(time.monotonic)
+
+
+def test_lets_everybody_through_at_first(breaker: Breaker) -> None:
+    assert breaker.blocked_seconds() == 0
+    assert not breaker.wants_probe()
+
+
+@pytest.mark.parametrize("outcome", [unreachable(), credentials_refused(), throttled()], ids=lambda o: o.reason)
+def test_opens_at_the_first_condition_that_stops_everybody(breaker: Breaker, outcome: Outcome) -> None:
+    breaker.note(outcome)
+    assert breaker.blocked_seconds() == 2
+    assert breaker.wants_probe()
+
+
+def test_waits_longer_each_time_up_to_a_minute(breaker: Breaker, time: FakeClock) -> None:
+    waits = []
+    for _ in range(8):
+        breaker.note(unreachable())
+        waits.append(breaker.blocked_seconds())
+        time.advance(breaker.blocked_seconds())
+        assert breaker.blocked_seconds() == 0
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_threads_that_fail_together_open_it_once(breaker: Breaker, time: FakeClock) -> None:
+    for _ in range(10):
+        breaker.note(unreachable())
+    assert breaker.blocked_seconds() == 2
+
+
+def test_waits_as_long_as_the_gateway_asks(breaker: Breaker, time: FakeClock) -> None:
+    breaker.note(throttled(45))
+    assert breaker.blocked_seconds() == 45
+    breaker.note(throttled(10))
+    assert breaker.blocked_seconds() == 45  # a later thread does not shorten it
+
+
+def test_opens_when_unknown_outcomes_come_in_a_row(breaker: Breaker) -> None:
+    for count in range(1, UNKNOWN_IN_A_ROW):
+        breaker.note(unknown().outcome)
+        assert breaker.blocked_seconds() == 0
+        assert breaker.wants_probe(), f"after {count} the next goes alone already"
+    breaker.note(server_error().outcome)
+    assert breaker.blocked_seconds() == 2
+
+
+@pytest.mark.parametrize("certain", [sent(), rejected(), send_failed()], ids=lambda o: o.reason)
+def test_closes_at_the_first_certain_answer(breaker: Breaker, time: FakeClock, certain: Outcome) -> None:
+    breaker.note(unreachable())
+    breaker.note(unknown().outcome)
+    breaker.note(certain)
+    assert breaker.blocked_seconds() == 0
+    assert not breaker.wants_probe()
+    breaker.note(unreachable())
+    assert breaker.blocked_seconds() == 2  # counted from the start again
+
+
+def test_unknown_outcomes_between_certain_ones_are_no_row(breaker: Breaker) -> None:
+    for _ in range(5):
+        breaker.note(unknown().outcome)
+        breaker.note(unknown().outcome)
+        breaker.note(sent())
+    assert breaker.blocked_seconds() == 0
+
+
+def test_a_post_that_was_never_begun_says_nothing(breaker: Breaker) -> None:
+    breaker.note(unreachable())
+    breaker.note(TOO_LATE)
+    assert breaker.blocked_seconds() == 2
+    assert breaker.wants_probe()
+
+
+def test_can_be_tripped_for_another_reason(breaker: Breaker) -> None:
+    breaker.trip()
+    assert breaker.blocked_seconds() == 2
+    assert breaker.wants_probe()
+
+
+def test_every_stop_opens_it() -> None:
+    for stop in Stop:
+        breaker = Breaker(FakeClock().monotonic)
+        breaker.note(Outcome(Verdict.NOT_SENT, "x", stop=stop))
+        assert breaker.blocked_seconds() > 0
+
+
+def test_a_retry_after_of_hours_silences_nobody_for_hours(breaker: Breaker) -> None:
+    breaker.note(throttled(retry_after_seconds=43_200.0))
+    assert 60 < breaker.blocked_seconds() <= 900

@@ -1,0 +1,599 @@
+"""The health check: what one look says, when the state changes, and when the queue is paused and resumed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+
+import pytest
+from botocore.exceptions import ClientError
+
+from optus_sms.aws.traffic import Traffic
+from optus_sms.flows.check_health import (
+    QUIET_SECONDS,
+    Action,
+    Admission,
+    Observation,
+    Thresholds,
+    Trial,
+    decide,
+    judge_credentials,
+    judge_health,
+    judge_service_status,
+    note,
+)
+from optus_sms.gateway.transport import Answer
+from optus_sms.records.health import Health, HealthRecord, Pause, PauseReason
+from optus_sms.runtime.observability import Metric
+from tests.support.builders import NOW
+from tests.support.health import NO_MESSAGE, NO_PATH, World, answer, no_answer, service_status
+
+THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "AnyCall")
+DAY = 86_400
+
+
+class TestOneLook:
+    @pytest.mark.parametrize(
+        ("looked", "health"),
+        [
+            (answer(200), Health.HEALTHY),
+            (answer(500), Health.UNHEALTHY),
+            (answer(503), Health.UNHEALTHY),
+            (no_answer("timed_out"), Health.UNHEALTHY),
+            (no_answer("name_not_resolved"), Health.UNHEALTHY),
+            (answer(429), Health.UNKNOWN),
+            (answer(408), Health.UNKNOWN),
+        ],
+    )
+    def test_healthz(self, looked: Answer, health: Health) -> None:
+        seen = judge_health(looked)
+        assert seen is not None
+        assert seen.health is health
+
+    @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 204])
+    def test_a_gateway_without_healthz_is_not_down(self, status: int) -> None:
+        assert judge_health(answer(status)) is None
+
+    @pytest.mark.parametrize(
+        ("looked", "health"),
+        [
+            (service_status("available"), Health.HEALTHY),
+            (service_status("unavailable"), Health.UNHEALTHY),
+            (service_status("unknown"), Health.UNKNOWN),
+            (service_status("on holiday"), Health.UNKNOWN),
+            (answer(200, {"services": {}}), Health.UNKNOWN),
+            (
+                answer(200, {"services": {"a": {"status": "available"}, "b": {"status": "unavailable"}}}),
+                Health.UNHEALTHY,
+            ),
+            (answer(200, {"services": {"a": {"status": "available"}, "b": "?"}}), Health.UNKNOWN),
+            (answer(200, {"services": ["restv2"]}), Health.UNKNOWN),
+            (answer(200, b"<html>"), Health.UNKNOWN),
+            (answer(503, {"message": "Health check service temporarily unavailable"}), Health.UNKNOWN),
+            (no_answer(), Health.UNKNOWN),
+            (None, Health.UNKNOWN),
+        ],
+    )
+    def test_service_status(self, looked: Answer | None, health: Health) -> None:
+        assert judge_service_status(looked).health is health
+
+    @pytest.mark.parametrize(
+        ("looked", "admission"),
+        [
+            (answer(404, NO_MESSAGE), Admission.ACCEPTED),
+            (answer(200, {"id": "x"}), Admission.ACCEPTED),
+            (answer(404, NO_PATH), Admission.UNKNOWN),
+            (answer(404, b"<html>"), Admission.UNKNOWN),
+            (answer(401), Admission.REFUSED),
+            (answer(403), Admission.REFUSED),
+            (answer(400), Admission.UNKNOWN),
+            (answer(405), Admission.UNKNOWN),
+            (answer(429), Admission.UNKNOWN),
+            (answer(500), Admission.UNKNOWN),
+            (no_answer(), Admission.UNKNOWN),
+        ],
+    )
+    def test_credentials(self, looked: Answer, admission: Admission) -> None:
+        assert judge_credentials(looked) is admission
+
+
+def expected_state(history: tuple[Health, ...]) -> Health:
+    """The rule in other words: what the certain observations since the last three unknown ones in a row end with."""
+    state, since = Health.UNKNOWN, 0
+    for end in range(1, len(history) + 1):
+        if history[max(since, end - 3) : end] == (Health.UNKNOWN,) * 3 or (
+            state is Health.UNKNOWN and since == end - 1 and since and history[end - 1] is Health.UNKNOWN
+        ):
+            state, since = Health.UNKNOWN, end
+            continue
+        certain = [health for health in history[since:end] if health is not Health.UNKNOWN]
+        if certain[-2:] == [Health.HEALTHY] * 2:
+            state = Health.HEALTHY
+        if certain[-3:] == [Health.UNHEALTHY] * 3:
+            state = Health.UNHEALTHY
+    return state
+
+
+def noted(*history: Health, before: HealthRecord | None = None) -> HealthRecord:
+    record = before or HealthRecord()
+    for number, health in enumerate(history):
+        trial = Trial(Admission.UNKNOWN)
+        seen = Observation(health, health.value)
+        record = note(record, seen, trial, now=NOW + 60 * number, thresholds=Thresholds())
+    return record
+
+
+class TestHysteresis:
+    def test_every_history_of_seven_checks(self) -> None:
+        for history in product(Health, repeat=7):
+            assert noted(*history).state is expected_state(history), history
+
+    def test_the_state_never_changes_without_its_row(self) -> None:
+        for history in product(Health, repeat=6):
+            before, after = noted(*history[:-1]), noted(*history)
+            if before.state is not after.state:
+                assert history[-1] is after.state, history
+                assert after.since == after.checked_at, history
+            else:
+                assert after.since == before.since, history
+
+    def test_other_thresholds_count(self) -> None:
+        one = Thresholds(unhealthy_after=1, healthy_after=1, unknown_after=1)
+        record = HealthRecord()
+        for health in (Health.HEALTHY, Health.UNHEALTHY, Health.UNKNOWN, Health.HEALTHY):
+            record = note(record, Observation(health, "-"), Trial(Admission.UNKNOWN), now=NOW, thresholds=one)
+            assert record.state is health
+
+    def test_the_reason_is_that_of_the_state(self) -> None:
+        healthy = noted(Health.HEALTHY, Health.HEALTHY)
+        assert noted(Health.UNHEALTHY, before=healthy).reason == "healthy"
+        assert noted(*[Health.UNHEALTHY] * 3, before=healthy).reason == "unhealthy"
+
+    def test_failing_since_is_the_first_of_the_row(self) -> None:
+        record = noted(Health.HEALTHY, Health.UNHEALTHY, Health.UNKNOWN, Health.UNHEALTHY, Health.UNHEALTHY)
+        assert record.failing_since == int(NOW) + 60
+        assert noted(Health.HEALTHY, before=record).failing_since == 0
+
+    def test_unknown_credentials_neither_count_nor_interrupt(self) -> None:
+        record = HealthRecord()
+        for admission in (Admission.REFUSED, Admission.UNKNOWN, Admission.REFUSED):
+            seen = Observation(Health.HEALTHY, "ok")
+            record = note(record, seen, Trial(admission), now=NOW, thresholds=Thresholds())
+        assert record.refused_checks == 2
+        accepted = Trial(Admission.ACCEPTED)
+        assert note(record, seen, accepted, now=NOW, thresholds=Thresholds()).refused_checks == 0
+
+
+PAUSES = [
+    None,
+    *(
+        Pause("2026-01-01T00:00:00.000Z", reason, confirmed, "v1")
+        for reason, confirmed in product(PauseReason, (False, True))
+    ),
+]
+TRIALS = [Trial(admission, version=version) for admission, version in product(Admission, ("", "v1", "v2"))]
+TRAFFIC = [None, Traffic(0, 0), Traffic(0, 3), Traffic(1, 0), Traffic(1, 3)]
+
+
+@dataclass(frozen=True)
+class Case:
+    record: HealthRecord
+    trial: Trial
+    is_open: bool | None
+    traffic: Traffic | None
+    allowed: bool
+    action: Action
+    after: HealthRecord
+
+
+@cache
+def cases() -> list[Case]:
+    found = []
+    for state, pause, refused, resumed, trial, is_open, traffic, allowed in product(
+        Health, PAUSES, (0, 2, 3), (False, True), TRIALS, (True, False, None), TRAFFIC, (True, False)
+    ):
+        record = HealthRecord(state=state, pause=pause, refused_checks=refused, resumed_by_operator=resumed, checks=9)
+        action, after = decide(
+            record, trial, is_open=is_open, traffic=traffic, pause_on_outage=allowed, thresholds=Thresholds()
+        )
+        found.append(Case(record, trial, is_open, traffic, allowed, action, after))
+    return found
+
+
+class TestDecide:
+    """Every combination of what can be known: what must never happen, and what must."""
+
+    def test_there_are_many(self) -> None:
+        assert len(cases()) == 3 * 5 * 3 * 2 * 9 * 3 * 5 * 2
+
+    def test_what_an_operator_shut_stays_shut(self) -> None:
+        for case in cases():
+            if case.record.pause is None and not case.is_open:
+                assert (case.action, case.after.pause) == (Action.LEAVE, None)
+
+    def test_what_cannot_be_seen_is_left_alone(self) -> None:
+        for case in cases():
+            if case.is_open is None:
+                assert (case.action, case.after) == (Action.LEAVE, case.record)
+
+    def test_a_new_pause_needs_a_reason_and_nothing_accepted(self) -> None:
+        paused = 0
+        for case in cases():
+            if case.record.pause is None and case.action is Action.PAUSE:
+                paused += 1
+                assert case.is_open
+                assert case.allowed
+                assert not case.record.resumed_by_operator
+                assert case.traffic is not None
+                assert case.traffic.accepted == 0
+                refused = case.record.refused_checks >= 3 and case.traffic.refused > 0
+                assert case.record.state is Health.UNHEALTHY or refused
+                assert case.after.pause is not None
+                assert not case.after.pause.confirmed
+        assert paused > 50
+
+    def test_what_gets_through_or_is_not_known_is_never_paused(self) -> None:
+        for case in cases():
+            if case.record.pause is None and case.is_open and case.allowed and not case.record.resumed_by_operator:
+                down = case.record.state is Health.UNHEALTHY
+                silent = case.traffic is not None and case.traffic.accepted == 0
+                refused = case.record.refused_checks >= 3 and case.traffic is not None and case.traffic.refused > 0
+                assert (case.action is Action.PAUSE) == (silent and (down or refused))
+
+    def test_only_our_own_pause_is_ended_and_only_when_it_is_over(self) -> None:
+        for case in cases():
+            if case.record.pause is None or case.is_open is None:
+                assert case.action is not Action.RESUME
+                continue
+            over = {
+                PauseReason.OUTAGE: case.record.state is not Health.UNHEALTHY,
+                PauseReason.CREDENTIALS_REFUSED: case.trial.admission is Admission.ACCEPTED
+                or case.trial.version == "v2",
+            }[case.record.pause.reason]
+            if case.is_open is False:
+                assert (case.action is Action.RESUME) == (over or not case.allowed)
+                assert (case.after.pause is None) == (over or not case.allowed)
+
+    def test_what_an_operator_opened_stays_open_until_all_is_well(self) -> None:
+        for case in cases():
+            if case.record.pause is None and case.record.resumed_by_operator and case.is_open:
+                assert case.action is Action.LEAVE
+                is_well = case.record.state is Health.HEALTHY and case.record.refused_checks == 0
+                assert case.after.resumed_by_operator is not is_well
+            if case.record.pause and case.record.pause.confirmed and case.is_open:
+                assert case.action is Action.LEAVE
+                assert case.after.pause is None
+
+
+class TestOutage:
+    def test_pauses_at_the_third_failure_and_resumes_at_the_second_success(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        assert world.minutes(2).pause is None
+        assert world.valve.turns == []
+        record = world.minutes(1)
+        assert (record.state, record.pause and record.pause.reason) == (Health.UNHEALTHY, PauseReason.OUTAGE)
+        assert world.valve.turns == [False]
+        world.minutes(3 * 24 * 60)  # three days
+        assert world.valve.turns == [False]
+        world.come_back()
+        world.minutes(1)
+        assert world.valve.turns == [False], "one good check is no recovery"
+        record = world.minutes(1)
+        assert (record.state, record.pause, world.valve.turns) == (Health.HEALTHY, None, [False, True])
+
+    def test_one_write_and_no_question_to_cloudwatch_while_all_is_well(self) -> None:
+        world = World()
+        world.minutes(10)
+        assert world.store.writes == 10
+        assert world.traffic.asked == []
+
+    def test_is_asked_about_since_the_first_failure_and_five_minutes_at_most(self) -> None:
+        world = World().healthy()
+        world.traffic.traffic = Traffic(1, 0)
+        first = world.clock.now()
+        world.go_down()
+        world.minutes(20)
+        assert world.traffic.asked[0] == (first, first + 120)
+        start, end = world.traffic.asked[-1]
+        assert end - start == QUIET_SECONDS
+        assert world.traffic.asked[0][1] <= end
+
+    def test_while_messages_get_through_nothing_is_paused(self) -> None:
+        world = World().healthy()
+        world.traffic.traffic = Traffic(5, 0)
+        world.go_down()
+        assert world.minutes(10).state is Health.UNHEALTHY
+        assert world.valve.turns == []
+        world.traffic.traffic = Traffic(0, 0)
+        world.minutes(1)
+        assert world.valve.turns == [False]
+
+    def test_not_knowing_what_gets_through_pauses_nothing(self) -> None:
+        world = World().healthy()
+        world.traffic.traffic = THROTTLED
+        world.go_down()
+        world.minutes(10)
+        assert world.valve.turns == []
+
+    def test_flapping_pauses_nothing(self) -> None:
+        world = World().healthy()
+        for _ in range(20):
+            world.go_down()
+            world.minutes(2)
+            world.come_back()
+            world.minutes(1)
+        assert world.valve.turns == []
+        assert world.record.state is Health.HEALTHY
+
+    def test_switched_off_it_never_pauses_and_ends_its_own_pause(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(3)
+        world.pause_on_outage = False
+        world.minutes(1)
+        assert world.valve.turns == [False, True]
+        world.minutes(10)
+        assert world.valve.turns == [False, True]
+
+    def test_a_monitor_that_fails_itself_pauses_nothing(self) -> None:
+        world = World().healthy()
+        world.gateway.health, world.gateway.service = answer(404), answer(503)
+        record = world.minutes(10)
+        assert record.state is Health.UNKNOWN
+        assert world.valve.turns == []
+        assert Metric.GATEWAY_HEALTHY not in world.metrics[-1]
+
+    def test_a_monitor_that_fails_during_an_outage_holds_nothing_back_for_ever(self) -> None:
+        world = World().healthy()
+        world.gateway.health, world.gateway.service = answer(404), service_status("unavailable")
+        world.minutes(3)
+        assert world.valve.turns == [False]
+        world.gateway.service = answer(503)
+        world.minutes(2)
+        assert world.valve.turns == [False]
+        world.minutes(1)
+        assert world.valve.turns == [False, True]
+
+    def test_without_healthz_the_status_service_is_asked(self) -> None:
+        world = World()
+        world.gateway.health, world.gateway.service = answer(404), service_status("available")
+        assert world.minutes(2).state is Health.HEALTHY
+
+
+class TestOperators:
+    def test_a_pause_of_theirs_is_never_undone(self) -> None:
+        world = World().healthy()
+        world.valve.open_ = False
+        world.go_down()
+        world.minutes(10)
+        world.come_back()
+        world.minutes(10)
+        assert world.valve.turns == []
+        assert world.metrics[-1][Metric.SENDING_PAUSED] == 1.0
+        assert world.record.pause is None
+
+    def test_who_resumes_during_an_outage_is_not_overruled_in_it(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(5)
+        world.valve.open_ = True
+        record = world.minutes(10)
+        assert (record.resumed_by_operator, record.pause, world.valve.open_) == (True, None, True)
+        world.come_back()
+        assert not world.minutes(2).resumed_by_operator
+        world.go_down()
+        world.minutes(3)
+        assert world.valve.open_ is False, "the next outage is another one"
+
+    def test_a_pause_that_was_made_theirs_outlasts_the_outage(self) -> None:
+        """docs/runbook.md: an operator removes `paused_by`."""
+        world = World().healthy()
+        world.go_down()
+        world.minutes(5)
+        world.store.record = replace(world.store.record, pause=None)
+        world.come_back()
+        world.minutes(10)
+        assert world.valve.turns == [False]
+
+
+class TestCrashes:
+    def test_one_between_remembering_and_pausing_is_made_good(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(3)
+        world.valve.open_ = True  # as if the call had never been made
+        world.minutes(1)
+        assert world.valve.turns == [False, False]
+        world.come_back()
+        world.minutes(2)
+        assert world.valve.turns == [False, False, True]
+
+    def test_one_between_resuming_and_remembering_leaves_it_open(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(5)
+        world.come_back()
+        world.minutes(1)
+        world.valve.open_ = True  # resumed, but the write was lost
+        record = world.minutes(3)
+        assert (record.pause, record.resumed_by_operator, world.valve.open_) == (None, False, True)
+
+    def test_a_failure_to_pause_or_resume_is_tried_again(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(2)
+        turn, world.valve.turn = world.valve.turn, raising  # type: ignore[method-assign]
+        world.minutes(1)
+        assert world.metrics[-1][Metric.SENDING_PAUSED] == 0.0
+        world.valve.turn = turn  # type: ignore[method-assign]
+        world.minutes(2)
+        assert world.valve.turns == [False]
+        world.come_back()
+        world.minutes(1)
+        world.valve.turn = raising  # type: ignore[method-assign]
+        record = world.minutes(1)
+        assert record.pause is not None
+        world.valve.turn = turn  # type: ignore[method-assign]
+        assert world.minutes(1).pause is None
+        assert world.valve.turns == [False, True]
+
+    def test_a_mapping_that_cannot_be_read_is_left_alone(self) -> None:
+        world = World().healthy()
+        world.valve.failure = THROTTLED
+        world.go_down()
+        world.minutes(5)
+        assert world.record.state is Health.UNHEALTHY
+        assert Metric.SENDING_PAUSED not in world.metrics[-1]
+
+    def test_of_two_checks_at_the_same_time_one_counts_and_acts(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(2)
+        store, seen = world.store, world.record
+        world.minutes(1)
+        late = store.write(replace(seen, checks=seen.checks + 1, reason="another"), seen=seen)
+        assert not late
+        read, store.read = store.read, lambda: seen  # type: ignore[method-assign]
+        world.minutes(1)
+        store.read = read  # type: ignore[method-assign]
+        assert world.results[-1]["skipped"]
+        assert world.valve.turns == [False]
+        assert world.metrics[-1] == {}
+
+
+def raising(*, open_: bool) -> None:
+    raise THROTTLED
+
+
+class TestCredentials:
+    def refused(self, world: World) -> World:
+        world.gateway.valid = frozenset()
+        world.traffic.traffic = Traffic(0, 2)
+        return world
+
+    def test_are_tried_without_sending(self) -> None:
+        world = World()
+        world.minutes(1)
+        assert world.results[-1]["credentials"] == "accepted"
+        assert [credentials.password for credentials in world.gateway.tried] == ["right"]
+
+    def test_refused_three_times_and_to_messages_too_pauses(self) -> None:
+        world = self.refused(World().healthy())
+        world.minutes(2)
+        assert world.valve.turns == []
+        record = world.minutes(1)
+        assert record.pause is not None
+        assert (record.pause.reason, record.state) == (PauseReason.CREDENTIALS_REFUSED, Health.HEALTHY)
+        assert world.valve.turns == [False]
+        assert world.metrics[-1][Metric.CREDENTIALS_REFUSED] == 1.0
+
+    def test_refused_only_for_reading_pauses_nothing(self) -> None:
+        """An application may be allowed to send and not to read."""
+        world = self.refused(World().healthy())
+        world.traffic.traffic = Traffic(0, 0)
+        world.minutes(10)
+        world.traffic.traffic = Traffic(3, 1)
+        world.minutes(10)
+        assert world.valve.turns == []
+
+    def test_accepted_again_resumes_at_once(self) -> None:
+        world = self.refused(World().healthy())
+        world.minutes(5)
+        world.gateway.valid = None
+        world.minutes(1)
+        assert world.valve.turns == [False, True]
+
+    def test_new_ones_that_are_accepted_resume_in_the_same_check(self) -> None:
+        world = World().healthy()
+        world.gateway.valid = frozenset({"new"})
+        world.traffic.traffic = Traffic(0, 2)
+        world.minutes(5)
+        world.secret.store("new", "v2")
+        world.minutes(1)
+        assert world.valve.turns == [False, True]
+
+    def test_new_ones_resume_even_if_reading_is_not_allowed(self) -> None:
+        """Only a message can try them then."""
+        world = self.refused(World().healthy())
+        world.minutes(5)
+        world.secret.store("new", "v2")
+        world.minutes(1)
+        assert world.valve.turns == [False, True]
+
+    def test_an_unusable_secret_is_refused_and_a_usable_one_resumes(self, caplog: pytest.LogCaptureFixture) -> None:
+        world = World().healthy()
+        world.secret.break_()
+        world.traffic.traffic = Traffic(0, 2)
+        world.minutes(5)
+        assert world.valve.turns == [False]
+        assert "right" not in caplog.text
+        world.secret.store("right", "v3")
+        world.minutes(1)
+        assert world.valve.turns == [False, True]
+
+    def test_a_secret_that_cannot_be_read_says_nothing(self) -> None:
+        world = World().healthy()
+        world.secret.break_()
+        world.secret.stored = THROTTLED
+        world.traffic.traffic = Traffic(0, 2)
+        world.minutes(5)
+        assert world.results[-1]["credentials"] == "unknown"
+        assert world.valve.turns == []
+
+    def test_are_not_tried_at_a_gateway_that_is_down(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        tried = len(world.gateway.tried)
+        world.minutes(5)
+        assert len(world.gateway.tried) == tried
+
+
+class TestWhatIsTold:
+    def test_every_check_is_counted_and_health_and_pause_measured(self) -> None:
+        world = World().healthy()
+        assert world.metrics[-1] == {
+            Metric.HEALTH_CHECKS: 1.0,
+            Metric.GATEWAY_HEALTHY: 1.0,
+            Metric.GATEWAY_LATENCY: 250.0,
+            Metric.SENDING_PAUSED: 0.0,
+        }
+        world.go_down()
+        world.minutes(3)
+        assert world.metrics[-1] == {
+            Metric.HEALTH_CHECKS: 1.0,
+            Metric.GATEWAY_HEALTHY: 0.0,
+            Metric.SENDING_PAUSED: 1.0,
+        }
+
+    def test_one_log_line_for_each_change(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING)
+        world = World().healthy()
+        world.go_down()
+        world.minutes(10)
+        world.come_back()
+        world.minutes(10)
+        assert [record.getMessage() for record in caplog.records] == [
+            "gateway health changed",
+            "gateway health changed",
+            "sending paused",
+            "gateway health changed",
+            "sending resumed",
+        ]
+
+    def test_the_result_says_what_was_seen_and_what_is_held(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(3)
+        assert world.results[-1] == {
+            "state": "unhealthy",
+            "reason": "connection_refused",
+            "seen": "unhealthy",
+            "seen_reason": "connection_refused",
+            "credentials": "unknown",
+            "paused": True,
+            "paused_by": "health",
+            "milliseconds": 0,
+        }

@@ -1,0 +1,307 @@
+"""Callbacks with doubles: who is let in, what is stored, what is answered, and what proves a send."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.flows.receive_callback import MAX_BODY_BYTES, Request, Response
+from optus_sms.records.ledger import Claim, Record, State
+from tests.support.bench import Bench, FailAt, totals
+from tests.support.builders import HANDSET, NOW, basic, entry, reply_event, sent_message, status_event
+from tests.support.fakes import Moment
+
+ALWAYS = -1
+
+
+@pytest.fixture
+def run() -> Bench:
+    return Bench()
+
+
+def receive(run: Bench, event: dict[str, Any]) -> Response:
+    return run.receiver.receive(Request.from_event(event))
+
+
+def status(run: Bench, **fields: Any) -> Response:
+    return receive(run, status_event({"message_id": "gw-1", "status": "sent"} | fields))
+
+
+def reply(run: Bench, **fields: Any) -> Response:
+    return receive(run, reply_event({"id": "mo-1", "source": HANDSET[1:], "content": "Yes"} | fields))
+
+
+def claim(run: Bench, **changes: Any) -> Claim:
+    of = entry(**changes)
+    if of.reference:
+        run.ledger.register_reference(of.reference, of.key, ttl=of.ttl)
+    got = run.ledger.claim(of, owner="me", lease_until=int(NOW) + 90, now=NOW)
+    assert isinstance(got, Claim)
+    return got
+
+
+def nothing_happened(run: Bench) -> bool:
+    return not run.messages.rows and not run.ledger.records and not run.queues.dead_letters
+
+
+class TestWhoIsLetIn:
+    @pytest.mark.parametrize(
+        "authorization", [None, "", "Basic", basic("gateway", "wrong"), basic("", ""), "Bearer x", "\x00"]
+    )
+    @pytest.mark.parametrize("event", [status_event, reply_event])
+    def test_nobody_without_the_credentials(self, run: Bench, event: Any, authorization: str | None) -> None:
+        response = receive(run, event({"id": "gw-1", "status": "sent", "content": "x"}, authorization=authorization))
+        assert response.to_proxy() == {
+            "statusCode": 401,
+            "headers": {"Content-Type": "application/json", "WWW-Authenticate": 'Basic realm="callbacks"'},
+            "body": '{"message": "Unauthorized"}',
+        }
+        assert totals(response.measurements) == {"CallbacksRefused": 1}
+        assert nothing_happened(run)
+
+    def test_nobody_while_the_secret_cannot_be_read_but_nobody_is_sent_away(self, run: Bench) -> None:
+        secret: Any = run.receiver.secret
+        secret.hook = FailAt("secret.admits", times=ALWAYS)
+        response = status(run)
+        assert (response.status, response.headers["Retry-After"]) == (503, "60")
+        assert nothing_happened(run)
+
+    @pytest.mark.parametrize("path", ["/", "/callbacks", "/callbacks/other", "/callbacks/statusx", "", "/status"])
+    def test_nobody_elsewhere(self, run: Bench, path: str) -> None:
+        event = status_event({"id": "gw-1"}) | {"path": path}
+        assert receive(run, event).status == 404
+        assert nothing_happened(run)
+
+    @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "OPTIONS", "post", ""])
+    def test_only_post(self, run: Bench, method: str) -> None:
+        assert receive(run, status_event({"id": "gw-1"}, method=method)).status == 404
+        assert nothing_happened(run)
+
+    @pytest.mark.parametrize("path", ["/callbacks/status", "/callbacks/status/", "/v1/callbacks/status"])
+    def test_stage_and_slash_do_not_matter(self, run: Bench, path: str) -> None:
+        assert receive(run, status_event({"id": "gw-1", "status": "sent"}) | {"path": path}).status == 200
+
+    @pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+    def test_header_in_any_case(self, run: Bench, name: str) -> None:
+        event = status_event({"id": "gw-1", "status": "sent"}, authorization=None)
+        event["headers"][name] = basic()
+        assert receive(run, event).status == 200
+
+    @pytest.mark.parametrize(
+        "event", [{}, {"headers": None}, {"headers": []}, {"path": None, "httpMethod": 1, "body": {}}, {"body": None}]
+    )
+    def test_odd_events_are_answered(self, run: Bench, event: dict[str, Any]) -> None:
+        assert receive(run, event).status == 404
+        path = {"path": "/callbacks/status", "httpMethod": "POST"}
+        assert receive(run, path | event | path).status == 401
+
+
+class TestBody:
+    def test_too_large_is_refused(self, run: Bench) -> None:
+        response = receive(run, status_event("x" * (MAX_BODY_BYTES + 1)))
+        assert (response.status, totals(response.measurements)) == (413, {"CallbacksRefused": 1})
+        assert nothing_happened(run)
+
+    def test_just_small_enough_is_not(self, run: Bench) -> None:
+        body = json.dumps({"id": "gw-1", "status": "sent", "more": ""})
+        body = body[:-2] + "x" * (MAX_BODY_BYTES - len(body)) + body[-2:]
+        assert len(body) == MAX_BODY_BYTES
+        assert receive(run, status_event(body)).status == 200
+
+    def test_in_base64_is_decoded(self, run: Bench) -> None:
+        assert receive(run, status_event(b'{"id": "gw-1", "status": "sent"}')).status == 200
+        assert run.messages.rows["gw-1"]["status"] == "sent"
+
+    @pytest.mark.parametrize("body", ["", None, "not json", "[]", "{}", '{"status": "sent"}', b"\xff\xfe", "\ud800"])
+    @pytest.mark.parametrize("event", [status_event, reply_event])
+    def test_unreadable_is_kept_raw(self, run: Bench, event: Any, body: str | bytes | None) -> None:
+        response = receive(run, event(body))
+        assert (response.status, totals(response.measurements)) == (200, {"CallbacksUnreadable": 1})
+        (letter,) = run.queues.dead_letters
+        raw = body if isinstance(body, bytes) else (body or "").encode("utf-8", "surrogatepass")
+        assert (letter.body, letter.reason) == (raw, DeadLetterReason.UNREADABLE_CALLBACK)
+        assert run.messages.rows == {}
+
+    def test_unreadable_that_cannot_be_kept_is_asked_for_again(self, run: Bench) -> None:
+        run.hook(FailAt("queues.dead_letter", times=ALWAYS))
+        response = receive(run, status_event("not json"))
+        assert (response.status, totals(response.measurements)) == (503, {"CallbacksNotStored": 1})
+
+
+class TestStatus:
+    def test_is_stored_before_it_is_answered(self, run: Bench) -> None:
+        response = status(run, status="RECEIVED", detail="On the handset")
+        assert response.to_proxy()["statusCode"] == 200
+        assert run.messages.rows["gw-1"]["status"] == "received"
+        assert totals(response.measurements)["StatusesApplied"] == 1
+
+    def test_of_a_message_of_ours_costs_one_write(self, run: Bench) -> None:
+        run.messages.record_sent(sent_message(), now=NOW)
+        steps: list[str] = []
+        run.hook(lambda step, moment: steps.append(step) if moment == "before" else None)
+        status(run, reference="message-1")
+        assert steps == ["messages.record_status"]
+
+    def test_received_tells_how_long_it_took(self, run: Bench) -> None:
+        run.messages.record_sent(sent_message(), now=NOW)
+        run.time.advance(12.5)
+        assert totals(status(run, status="received").measurements)["DeliveryLatency"] == 12_500
+
+    @pytest.mark.parametrize("again", ["sent", "accepted"])
+    def test_stale_and_duplicate_are_answered_200_too(self, run: Bench, again: str) -> None:
+        status(run, status="received")
+        status(run, status="sent")
+        response = status(run, status=again)
+        assert response.status == 200
+        assert totals(response.measurements) == {"StatusesStale": 1}
+
+    def test_contradiction_is_counted_once(self, run: Bench) -> None:
+        counts = [
+            totals(status(run, status=name).measurements).get("StatusesContradictory", 0)
+            for name in ("received", "rejected", "rejected", "sent", "received")
+        ]
+        assert counts == [0, 1, 0, 0, 0]
+
+    def test_that_cannot_be_stored_is_asked_for_again(self, run: Bench) -> None:
+        run.hook(FailAt("messages.record_status", times=ALWAYS))
+        response = status(run)
+        assert (response.status, totals(response.measurements)) == (503, {"CallbacksNotStored": 1})
+
+    def test_with_the_id_of_a_reply_is_kept_for_a_person(self, run: Bench) -> None:
+        reply(run)
+        assert status(run, message_id="mo-1").status == 200
+        assert run.messages.rows["mo-1"]["direction"] == "MO"
+        assert run.queues.dead_letters[0].reason is DeadLetterReason.UNREADABLE_CALLBACK
+
+    def test_posted_to_the_wrong_url_is_a_status_all_the_same(self, run: Bench) -> None:
+        assert receive(run, reply_event({"message_id": "gw-1", "status": "sent"})).status == 200
+        assert run.messages.rows["gw-1"]["direction"] == "MT"
+
+
+class TestProof:
+    @pytest.mark.parametrize("reference", [None, "costs-42"])
+    def test_by_reference_settles_a_lost_answer(self, run: Bench, reference: str | None) -> None:
+        mine = claim(run, reference=reference)
+        run.ledger.unknown(mine, "timed_out", now=NOW)
+        response = status(run, reference=reference or "message-1")
+        assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
+        row = run.messages.rows["gw-1"]
+        assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "sent")
+        assert totals(response.measurements)["OutcomesSettled"] == 1
+
+    def test_counts_though_the_sdk_repeats_a_write_whose_answer_was_lost(
+        self, run: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run.ledger.unknown(claim(run), "timed_out", now=NOW)
+        adopt = run.ledger.adopt
+
+        def adopt_twice(key: str, gateway_id: str, *, now: float) -> Record | None:
+            adopt(key, gateway_id, now=now)
+            return adopt(key, gateway_id, now=now)
+
+        monkeypatch.setattr(run.ledger, "adopt", adopt_twice)
+        assert status(run, reference="message-1").status == 200
+        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+
+    def test_comes_before_our_own_write(self, run: Bench) -> None:
+        mine = claim(run)
+        status(run, reference="message-1")
+        assert run.state() is State.ACCEPTED
+        assert run.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+
+    def test_is_none_without_a_reference(self, run: Bench) -> None:
+        claim(run)
+        status(run)
+        assert run.state() is State.SENDING
+
+    def test_is_none_if_two_messages_answer_to_the_reference(self, run: Bench) -> None:
+        for key in ("message-1", "message-2"):
+            run.ledger.unknown(claim(run, key=key, reference="costs-42"), "timed_out", now=NOW)
+        response = status(run, reference="costs-42")
+        assert (run.state("message-1"), run.state("message-2")) == (State.UNKNOWN, State.UNKNOWN)
+        assert "OutcomesSettled" not in totals(response.measurements)
+        assert "message_id" not in run.messages.rows["gw-1"]
+
+    def test_is_none_if_the_record_has_another_id(self, run: Bench) -> None:
+        run.ledger.accepted(claim(run), entry(), "gw-0", now=NOW)
+        status(run, reference="message-1")
+        assert run.record().gateway_id == "gw-0"
+        assert "message_id" not in run.messages.rows["gw-1"]
+
+    def test_is_none_if_the_id_belongs_to_another_message(self, run: Bench) -> None:
+        run.messages.record_sent(sent_message(message_id="other"), now=NOW)
+        claim(run)
+        status(run, reference="message-1")
+        assert run.state() is State.SENDING
+
+    @pytest.mark.parametrize(
+        ("step", "moment"),
+        [("ledger.adopt", "before"), ("ledger.adopt", "after"), ("messages.record_sent", "before")],
+    )
+    def test_that_failed_half_way_is_completed_when_it_is_delivered_again(
+        self, run: Bench, step: str, moment: Moment
+    ) -> None:
+        run.ledger.unknown(claim(run), "timed_out", now=NOW)
+        run.hook(FailAt(step, moment))
+        assert status(run, reference="message-1").status == 503
+        assert status(run, reference="message-1").status == 200
+        assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
+        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+
+    def test_of_a_message_nobody_knows_is_stored(self, run: Bench) -> None:
+        assert status(run, reference="nobody").status == 200
+        assert run.messages.rows["gw-1"]["reference"] == "nobody"
+        assert run.ledger.records == {}
+
+
+class TestReply:
+    def test_with_reply_to_is_an_exact_match(self, run: Bench) -> None:
+        response = reply(run, reply_to="gw-7")
+        row = run.messages.rows["mo-1"]
+        assert (row["direction"], row["handset"], row["in_reply_to"], row["reply_match"]) == (
+            "MO",
+            HANDSET,
+            "gw-7",
+            "exact",
+        )
+        assert (response.status, totals(response.measurements)) == (200, {"RepliesReceived": 1})
+
+    def test_without_is_inferred_from_the_latest_message_to_that_handset(self, run: Bench) -> None:
+        run.messages.record_sent(sent_message("gw-1"), now=NOW - 100)
+        run.messages.record_sent(sent_message("gw-2"), now=NOW - 50)
+        run.messages.record_sent(sent_message("gw-3", masked=True), now=NOW - 10)
+        reply(run)
+        row = run.messages.rows["mo-1"]
+        assert (row["in_reply_to"], row["reply_match"]) == ("gw-2", "inferred")
+
+    @pytest.mark.parametrize(("days", "found"), [(2.99, True), (3.01, False)])
+    def test_is_matched_for_three_days(self, run: Bench, days: float, found: bool) -> None:
+        run.messages.record_sent(sent_message("gw-1"), now=NOW - days * 86_400)
+        reply(run)
+        assert ("in_reply_to" in run.messages.rows["mo-1"]) is found
+
+    @pytest.mark.parametrize("source", [None, "", "0491570006"])
+    def test_without_a_match_is_stored_too(self, run: Bench, source: str | None) -> None:
+        run.messages.record_sent(sent_message("gw-1"), now=NOW)
+        reply(run, source=source)
+        assert "in_reply_to" not in run.messages.rows["mo-1"]
+
+    def test_is_stored_and_counted_once(self, run: Bench) -> None:
+        counts = [totals(reply(run).measurements).get("RepliesReceived", 0) for _ in range(3)]
+        assert counts == [1, 0, 0]
+
+    def test_with_the_id_of_a_sent_message_is_kept_for_a_person(self, run: Bench) -> None:
+        run.messages.record_sent(sent_message("mo-1"), now=NOW)
+        assert reply(run).status == 200
+        assert run.messages.rows["mo-1"]["direction"] == "MT"
+        assert json.loads(run.queues.dead_letters[0].body)["content"] == "Yes"
+
+    def test_that_cannot_be_stored_is_asked_for_again(self, run: Bench) -> None:
+        run.hook(FailAt("messages.record_reply", times=ALWAYS))
+        assert reply(run).status == 503
+        run.hook()
+        assert reply(run).status == 200
+        assert run.messages.rows["mo-1"]["content"] == "Yes"

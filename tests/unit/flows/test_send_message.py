@@ -1,0 +1,860 @@
+"""The send protocol with doubles: what is posted, what is written, what is acknowledged, whatever goes wrong."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QueueRecord, Refusal, decide_refusal
+from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.model.errors import CredentialsError
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import Record, State
+from tests.support.bench import Bench, FailAt, totals
+from tests.support.builders import (
+    CONTENT,
+    HANDSET,
+    NOW,
+    credentials_refused,
+    message_body,
+    queue_record,
+    receipt_handle,
+    rejected,
+    send_failed,
+    sent,
+    server_error,
+    sqs_id,
+    sqs_record,
+    throttled,
+    unknown,
+    unreachable,
+)
+from tests.support.fakes import FakeClock, FixedSecret, Moment, ScriptedGateway
+
+ALWAYS = -1
+OLD, NEW = GatewayCredentials("app", "old"), GatewayCredentials("app", "new")
+
+
+def at(seconds_from_now: float) -> str:
+    return format_rfc3339(NOW + seconds_from_now)
+
+
+def bench(*script: Any, **more: Any) -> Bench:
+    options = more.pop("options", {})
+    return Bench(gateway=ScriptedGateway(script), options=options, **more)
+
+
+def reasons(bench: Bench) -> list[str]:
+    return [letter.reason.value for letter in bench.queues.dead_letters]
+
+
+class TestDecideRefusal:
+    PAYLOAD = "a" * 64
+
+    def decide(self, state: State, *, expired: bool = False, payload: str | None = PAYLOAD, **more: Any) -> Refusal:
+        record = Record("message-1", state, payload_sha256=payload, **more)
+        return decide_refusal(record, self.PAYLOAD, now=NOW, expired=expired)
+
+    @pytest.mark.parametrize("state", State)
+    def test_another_payload_is_a_conflict(self, state: State) -> None:
+        assert self.decide(state, payload="b" * 64) is Refusal.CONFLICT
+
+    @pytest.mark.parametrize(
+        ("state", "refusal"),
+        [
+            (State.ACCEPTED, Refusal.REPAIR_ROW),
+            (State.REJECTED, Refusal.DEAD_LETTER),
+            (State.EXPIRED, Refusal.DONE),
+            (State.RETRY, Refusal.TRY_AGAIN),
+        ],
+    )
+    def test_settled_states(self, state: State, refusal: Refusal) -> None:
+        assert self.decide(state) is refusal
+        assert self.decide(state, payload=None) is refusal
+
+    @pytest.mark.parametrize(
+        ("lease_until", "refusal"),
+        [(NOW + 1, Refusal.WAIT), (NOW, Refusal.TAKE_OVER), (NOW - 1, Refusal.TAKE_OVER), (0, Refusal.TAKE_OVER)],
+    )
+    def test_sending_depends_on_the_lease(self, lease_until: int, refusal: Refusal) -> None:
+        assert self.decide(State.SENDING, lease_until=int(lease_until)) is refusal
+
+    @pytest.mark.parametrize(
+        ("unknown", "expired", "refusal"),
+        [
+            ({"on_unknown": "hold", "unknown_outcomes": 1, "unknown_at": 0}, False, Refusal.DEAD_LETTER),
+            ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": int(NOW) - 120}, False, Refusal.SEND_AGAIN),
+            (
+                {"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": int(NOW) - 119},
+                False,
+                Refusal.WAIT_TO_RESEND,
+            ),
+            ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": 0}, True, Refusal.DEAD_LETTER),
+            ({"on_unknown": "resend", "unknown_outcomes": 2, "unknown_at": 0}, False, Refusal.DEAD_LETTER),
+        ],
+    )
+    def test_unknown_is_sent_again_once_if_allowed(
+        self, unknown: dict[str, Any], expired: bool, refusal: Refusal
+    ) -> None:
+        assert self.decide(State.UNKNOWN, expired=expired, **unknown) is refusal
+
+
+class TestAccepted:
+    def test_message_is_posted_once_and_written_down(self) -> None:
+        run = bench()
+        run.time.advance(3)
+        result = run.send(queue_record())
+        assert result.failures == ()
+        assert run.queues.given_back == []
+        assert [post.fields for post in run.gateway.posts] == [
+            {"destination": HANDSET, "content": CONTENT, "reference": "message-1"}
+        ]
+        assert run.gateway.posts[0].credentials == run.secret.current()
+        assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
+        row = run.messages.rows["gw-1"]
+        assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "accepted")
+        assert totals(result.measurements) == {
+            "MessagesAccepted": 1,
+            "SegmentsSent": 1,
+            "GatewayLatency": 250,
+            "QueueDelay": 3000,
+        }
+
+    def test_lease_ends_after_the_function_surely_has(self) -> None:
+        run = bench()
+        leases = []
+
+        def look(step: str, moment: Moment) -> None:
+            if (step, moment) == ("gateway.post_message", "before"):
+                leases.append(run.record().lease_until)
+
+        run.hook(look)
+        run.send(queue_record(), seconds=42)
+        assert leases == [int(NOW) + 42 + LEASE_MARGIN_SECONDS]
+
+    def test_all_of_a_batch_are_sent(self) -> None:
+        run = bench()
+        result = run.send(*(queue_record(name=str(n)) for n in range(10)))
+        assert result.failures == ()
+        assert dict(run.gateway.accepted) == {f"message-{n}": 1 for n in range(10)}
+        assert totals(result.measurements)["MessagesAccepted"] == 10
+
+    def test_without_an_id_is_accepted_all_the_same(self) -> None:
+        run = bench(sent(None))
+        assert run.send(queue_record()).failures == ()
+        assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, None)
+        assert run.messages.rows == {}
+
+    def test_masked_message_is_marked_in_its_row(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(mask="Shop")))
+        assert run.messages.rows["gw-1"]["masked"] is True
+
+    @pytest.mark.parametrize(("ahead", "counted_from"), [(None, 0), (-100, 0), (50 * 86_400, 50 * 86_400)])
+    def test_ledger_remembers_60_days_from_now_or_from_the_schedule(self, ahead: int | None, counted_from: int) -> None:
+        run = bench()
+        run.send(queue_record(message_body(scheduled=None if ahead is None else at(ahead))))
+        assert run.ledger.ttls["message-1"] == int(NOW) + counted_from + 60 * 86_400
+
+    def test_senders_own_reference_is_registered_before_the_post(self) -> None:
+        run = bench()
+        seen = []
+        run.hook(lambda step, moment: seen.append(f"{moment} {step}"))
+        run.send(queue_record(message_body(reference="costs-42")))
+        assert seen.index("after ledger.register_reference") < seen.index("before gateway.post_message")
+        assert run.ledger.message_keys == {"costs-42": frozenset({"message-1"})}
+        assert run.gateway.posts[0].fields["reference"] == "costs-42"
+
+    @pytest.mark.parametrize("ahead", [None, 50 * 86_400])
+    def test_senders_own_reference_is_kept_as_long_as_any_record_that_answers_to_it(
+        self, ahead: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two messages may share it, and the one that comes second must not shorten it for the first."""
+        run = bench()
+        kept: list[int] = []
+        monkeypatch.setattr(run.ledger, "register_reference", lambda _reference, _key, *, ttl: kept.append(ttl))
+        run.send(queue_record(message_body(reference="costs-42", scheduled=None if ahead is None else at(ahead))))
+        assert kept == [int(NOW) + (60 + 60) * 86_400]
+
+    def test_writes_of_a_message_are_three_or_four(self) -> None:
+        for body, most in ((message_body(), 3), (message_body(reference="costs-42"), 4)):
+            run = bench()
+            seen: list[str] = []
+            run.hook(lambda step, moment, seen=seen: seen.append(step) if moment == "before" else None)  # type: ignore[misc]
+            run.send(queue_record(body))
+            assert len([step for step in seen if step.startswith(("ledger.", "messages."))]) == most
+
+
+class TestInvalid:
+    def test_message_goes_to_a_person_with_the_reason(self) -> None:
+        run = bench()
+        result = run.send(queue_record("not json", name="7"))
+        (letter,) = run.queues.dead_letters
+        assert result.failures == ()
+        assert (letter.body, letter.reason, letter.message_id) == ("not json", DeadLetterReason.INVALID, sqs_id("7"))
+        assert letter.detail.startswith("body: must be JSON")
+        assert totals(result.measurements) == {"MessagesRejected": 1}
+        assert run.ledger.records == {}
+
+    def test_message_keeps_the_key_of_its_attribute(self) -> None:
+        run = bench()
+        run.send(queue_record("{}", message_id_attribute="mine"))
+        assert run.queues.dead_letters[0].message_id == "mine"
+
+    def test_message_holds_up_nobody_else(self) -> None:
+        run = bench()
+        bodies = ["", "[]", "{}", message_body(message_id="good"), message_body(destination="1"), "\ud800"]
+        result = run.send(*(queue_record(body, name=str(n)) for n, body in enumerate(bodies)))
+        assert result.failures == ()
+        assert run.gateway.accepted == {"good": 1}
+        assert reasons(run) == ["invalid"] * 5
+
+    def test_missing_own_key_if_the_stack_requires_one(self) -> None:
+        run = bench(options={"require_message_id": True})
+        run.send(queue_record(message_body(message_id=None)))
+        assert run.queues.dead_letters[0].detail.startswith("message_id: is required")
+        assert run.gateway.posts == []
+
+    def test_message_that_cannot_be_kept_comes_back(self) -> None:
+        run = bench()
+        run.hook(FailAt("queues.dead_letter", times=ALWAYS))
+        assert run.send(queue_record("not json")).failures == (sqs_id(),)
+
+
+class TestRefused:
+    def test_by_the_gateway_is_rejected_and_kept_for_a_person(self) -> None:
+        run = bench(rejected())
+        result = run.send(queue_record())
+        assert result.failures == ()
+        assert run.state() is State.REJECTED
+        (letter,) = run.queues.dead_letters
+        assert (letter.reason, letter.message_id) == (DeadLetterReason.REJECTED, "message-1")
+        assert "status 400" in letter.detail
+        assert letter.body == queue_record().body
+        assert totals(result.measurements) == {"MessagesRejected": 1}
+
+    def test_redelivered_gets_its_copy_again_and_no_post(self) -> None:
+        run = bench(rejected())
+        run.send(queue_record())
+        result = run.send(queue_record(receive_count=2))
+        assert result.failures == ()
+        assert reasons(run) == ["rejected", "rejected"]
+        assert run.gateway.posts_of("message-1") == 1
+        assert totals(result.measurements) == {"DuplicatesSuppressed": 1}
+
+    def test_after_too_many_attempts_it_needs_a_person(self) -> None:
+        run = bench(*[send_failed()] * 9, options={"max_attempts": 3})
+        for attempt in (1, 2):
+            assert run.send(queue_record(receive_count=attempt)).failures == (sqs_id(),)
+            assert run.state() is State.RETRY
+        assert run.send(queue_record(receive_count=3)).failures == ()
+        assert run.state() is State.REJECTED
+        assert reasons(run) == ["attempts_exhausted"]
+        assert "tried 3 times" in run.queues.dead_letters[0].detail
+        run.send(queue_record(receive_count=4))
+        assert reasons(run) == ["attempts_exhausted"] * 2
+        assert run.gateway.posts_of("message-1") == 3
+
+    def test_after_a_person_reopened_it_all_tries_count_anew(self) -> None:
+        run = bench(*[send_failed()] * 9, options={"max_attempts": 2})
+        for attempt in (1, 2):
+            run.send(queue_record(receive_count=attempt))
+        assert run.ledger.reopen(run.ledger.records["message-1"], by="alex", now=run.time.now()) is None
+        run.send(queue_record(receive_count=3))
+        assert run.state() is State.RETRY
+        run.send(queue_record(receive_count=4))
+        assert run.state() is State.REJECTED
+        assert run.gateway.posts_of("message-1") == 4
+
+
+class TestNotSent:
+    @pytest.mark.parametrize("outcome", [send_failed(), unreachable(), throttled()], ids=lambda o: o.reason)
+    def test_message_comes_back_and_is_sent_then(self, outcome: Any) -> None:
+        run = bench(outcome)
+        result = run.send(queue_record())
+        assert result.failures == (sqs_id(),)
+        assert (run.state(), reasons(run)) == (State.RETRY, [])
+        assert totals(result.measurements) == {"GatewayErrors": 1}
+        (back,) = run.queues.given_back
+        assert back.receipt_handle == receipt_handle()
+        run.time.advance(60)
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert (run.state(), run.record().attempts) == (State.ACCEPTED, 2)
+
+    def test_waits_as_long_as_the_gateway_asks(self) -> None:
+        run = bench(throttled(300))
+        run.send(queue_record())
+        assert run.queues.given_back[0].seconds > 300
+
+    def test_backoff_grows_with_each_receive_and_has_jitter(self) -> None:
+        run = bench()
+        for count in range(1, 15):
+            drawn = [run.sender.backoff(queue_record(receive_count=count)) for _ in range(200)]
+            ceiling = min(5 * 2 ** (count - 1), 900)
+            assert ceiling // 2 <= min(drawn)
+            assert max(drawn) <= ceiling + 1
+            assert len(set(drawn)) > 1
+        assert run.sender.backoff(queue_record(receive_count=10_000)) <= 901
+
+    def test_untried_messages_wait_up_to_an_hour_so_that_an_outage_spends_few_receives(self) -> None:
+        run = bench()
+        run.sender.breaker.trip()
+        run.send(queue_record(receive_count=50))
+        assert 1800 < run.queues.given_back[-1].seconds <= 3700
+
+    def test_backoff_is_never_less_than_asked_for(self) -> None:
+        run = bench()
+        assert all(run.sender.backoff(queue_record(), at_least=77.7) > 77.7 for _ in range(100))
+
+    def test_a_message_that_cannot_be_given_back_early_is_still_not_done(self) -> None:
+        run = bench(send_failed())
+        run.hook(FailAt("queues.give_back", times=ALWAYS))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert run.state() is State.RETRY
+
+
+class TestUnknown:
+    @pytest.mark.parametrize("lost", [unknown(accepted=True), unknown(), server_error()])
+    def test_held_message_is_kept_for_a_person_and_never_posted_again(self, lost: Any) -> None:
+        run = bench(lost)
+        result = run.send(queue_record())
+        assert result.failures == ()
+        assert (run.state(), reasons(run)) == (State.UNKNOWN, ["unknown_outcome"])
+        assert totals(result.measurements) == {"OutcomesUnknown": 1, "GatewayErrors": 1}
+        for count in (2, 3):
+            run.time.advance(10_000)
+            assert run.send(queue_record(receive_count=count)).failures == ()
+        assert reasons(run) == ["unknown_outcome"] * 3
+        assert run.gateway.posts_of("message-1") == 1
+
+    def test_resend_waits_for_proof_first(self) -> None:
+        run = bench(unknown(), options={"on_unknown": "resend"})
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert run.queues.given_back[-1].seconds > 120
+        run.time.advance(60)
+        assert run.send(queue_record(receive_count=2)).failures == (sqs_id(),)
+        assert 60 <= run.queues.given_back[-1].seconds <= 62
+        assert run.gateway.posts_of("message-1") == 1
+        run.time.advance(60)
+        assert run.send(queue_record(receive_count=3)).failures == ()
+        assert (run.state(), run.gateway.posts_of("message-1")) == (State.ACCEPTED, 2)
+
+    def test_resend_happens_once(self) -> None:
+        run = bench(unknown(accepted=True), unknown(accepted=True), options={"on_unknown": "resend"})
+        for count in range(1, 6):
+            run.send(queue_record(receive_count=count))
+            run.time.advance(200)
+        assert run.gateway.accepted == {"message-1": 2}
+        assert (run.state(), reasons(run)[0]) == (State.UNKNOWN, "unknown_outcome")
+
+    def test_second_unknown_outcome_is_for_a_person_at_once(self) -> None:
+        run = bench(unknown(), unknown(), options={"on_unknown": "resend"})
+        run.send(queue_record())
+        run.time.advance(200)
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert reasons(run) == ["unknown_outcome"]
+
+    def test_copy_that_goes_round_keeps_the_record_longer(self) -> None:
+        run = bench(unknown())
+        run.send(queue_record())
+        first = run.ledger.ttls["message-1"]
+        run.time.advance(20 * 86_400)
+        run.send(queue_record(message_body(), name="redriven"))
+        assert run.ledger.ttls["message-1"] == first + 20 * 86_400
+
+    def test_resend_stops_at_the_expiry(self) -> None:
+        run = bench(unknown(), options={"on_unknown": "resend"})
+        body = message_body(expires_at=at(100))
+        run.send(queue_record(body))
+        run.time.advance(130)
+        assert run.send(queue_record(body, receive_count=2)).failures == ()
+        assert (run.state(), reasons(run)) == (State.UNKNOWN, ["unknown_outcome"])
+        assert run.gateway.posts_of("message-1") == 1
+
+    def test_message_decides_for_itself(self) -> None:
+        run = bench(unknown(), unknown())
+        run.send(queue_record(message_body(on_unknown="resend")))
+        assert reasons(run) == []
+        run = bench(unknown(), options={"on_unknown": "resend"})
+        run.send(queue_record(message_body(on_unknown="hold")))
+        assert reasons(run) == ["unknown_outcome"]
+
+    def test_what_was_said_at_the_first_claim_counts(self) -> None:
+        run = bench(unknown())
+        run.send(queue_record(message_body(on_unknown="hold")))
+        run.time.advance(200)
+        run.send(queue_record(message_body(on_unknown="resend"), receive_count=2))
+        assert run.gateway.posts_of("message-1") == 1
+
+    def test_proof_that_came_while_we_waited_wins(self) -> None:
+        run = bench(unknown(accepted=True))
+
+        def callback(step: str, moment: Moment) -> None:
+            if (step, moment) == ("gateway.post_message", "after"):
+                run.ledger.adopt("message-1", "gw-9", now=run.time.now())
+
+        run.hook(callback)
+        result = run.send(queue_record())
+        assert result.failures == ()
+        assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
+        assert run.messages.rows["gw-9"]["message_id"] == "message-1"
+
+
+class TestDuplicates:
+    def test_of_a_sent_message_repair_its_row_and_post_nothing(self) -> None:
+        run = bench()
+        run.send(queue_record())
+        run.messages.rows.clear()
+        result = run.send(queue_record(receive_count=2))
+        assert result.failures == ()
+        assert run.gateway.posts_of("message-1") == 1
+        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+        assert totals(result.measurements) == {"DuplicatesSuppressed": 1}
+
+    def test_under_another_sqs_id_are_duplicates_too(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(), name="first"))
+        run.send(queue_record(message_body(), name="second"))
+        assert run.gateway.posts_of("message-1") == 1
+
+    def test_in_one_batch_are_posted_once(self) -> None:
+        run = bench()
+        result = run.send(*(queue_record(message_body(), name=str(n)) for n in range(10)))
+        assert run.gateway.posts_of("message-1") == 1
+        assert all(back.seconds >= 1 for back in run.queues.given_back)
+        assert len(result.failures) == len(run.queues.given_back)
+
+    def test_with_other_fields_are_a_conflict(self) -> None:
+        run = bench()
+        run.send(queue_record())
+        result = run.send(queue_record(message_body(content="Something else"), name="2"))
+        assert result.failures == ()
+        assert reasons(run) == ["conflict"]
+        assert run.queues.dead_letters[0].detail.startswith("message_id: ")
+        assert totals(result.measurements) == {"MessagesRejected": 1}
+        assert run.gateway.posts_of("message-1") == 1
+
+    def test_of_a_message_being_sent_come_back_when_its_lease_ends(self) -> None:
+        run = bench()
+        run.hook(FailAt("gateway.post_message", times=ALWAYS))
+        run.send(queue_record())  # stands for a sandbox that died
+        run.hook()
+        assert run.state() is State.SENDING
+        assert run.send(queue_record(receive_count=2)).failures == (sqs_id(),)
+        assert run.queues.given_back[-1].seconds == 60 + LEASE_MARGIN_SECONDS + 1
+        assert run.gateway.posts == []
+
+    def test_of_a_message_whose_sender_died_are_unknown_and_held(self) -> None:
+        run = bench()
+        run.hook(FailAt("gateway.post_message", times=ALWAYS))
+        run.send(queue_record())
+        run.hook()
+        run.time.advance(91)
+        result = run.send(queue_record(receive_count=2))
+        assert result.failures == ()
+        assert (run.state(), run.record().reason) == (State.UNKNOWN, "owner_lost")
+        assert reasons(run) == ["unknown_outcome"]
+        assert totals(result.measurements) == {"OutcomesUnknown": 1}
+        assert run.gateway.posts == []
+
+    def test_of_a_message_whose_sender_wrote_at_the_last_moment_find_that(self) -> None:
+        run = bench()
+        run.hook(FailAt("gateway.post_message", times=ALWAYS))
+        run.send(queue_record())
+        run.time.advance(91)
+
+        def late(step: str, moment: Moment) -> None:
+            if (step, moment) == ("ledger.lapsed", "before"):
+                run.ledger.adopt("message-1", "gw-9", now=run.time.now())
+
+        run.hook(late)
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
+
+    def test_of_an_expired_message_are_acknowledged(self) -> None:
+        run = bench()
+        body = message_body(expires_at=at(-1))
+        run.send(queue_record(body))
+        assert run.send(queue_record(body, receive_count=2)).failures == ()
+        assert run.gateway.posts == []
+
+    def test_of_a_retry_that_changed_meanwhile_come_back_soon(self) -> None:
+        run = bench(send_failed())
+        run.send(queue_record())
+        record = run.record()
+        run.ledger.claim = lambda *_, **__: record  # type: ignore[method-assign] # what a lost race looks like
+        assert run.send(queue_record(receive_count=2)).failures == (sqs_id(),)
+        assert run.queues.given_back[-1].seconds == 1
+
+    def test_accepted_twice_keeps_both_ids(self) -> None:
+        """Only after a takeover under `resend`: the first owner was alive after all."""
+        run = bench()
+
+        def other(step: str, moment: Moment) -> None:
+            if (step, moment) == ("ledger.accepted", "before"):
+                run.hook()
+                run.ledger.adopt("message-1", "gw-other", now=run.time.now())
+
+        run.hook(other)
+        assert run.send(queue_record()).failures == ()
+        assert run.record().gateway_id == "gw-other"
+        assert run.ledger.other_gateway_ids == {"message-1": frozenset({"gw-1"})}
+        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+
+
+class TestExpiry:
+    def test_past_is_never_sent(self) -> None:
+        run = bench()
+        result = run.send(queue_record(message_body(expires_at=at(0))))
+        assert result.failures == ()
+        assert (run.state(), run.gateway.posts) == (State.EXPIRED, [])
+        assert totals(result.measurements) == {"MessagesExpired": 1}
+
+    def test_that_comes_while_it_is_tried_again(self) -> None:
+        run = bench(send_failed())
+        body = message_body(expires_at=at(30))
+        assert run.send(queue_record(body)).failures == (sqs_id(),)
+        run.time.advance(31)
+        assert run.send(queue_record(body, receive_count=2)).failures == ()
+        assert (run.state(), run.gateway.posts_of("message-1")) == (State.EXPIRED, 1)
+
+    def test_limits_when_the_first_byte_may_leave(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(expires_at=at(7))))
+        assert run.gateway.posts[0].start_within == pytest.approx(7)
+
+    def test_that_comes_while_it_waits_for_its_slot(self) -> None:
+        run = bench(interval=10.0)
+        bodies = [message_body(message_id="one"), message_body(message_id="two", expires_at=at(5))]
+        run.send(queue_record(bodies[0], name="one"))
+        run.time._elapsed = 0.0
+        run.sender.pacer._next_slot = run.time.monotonic() + 10
+        assert run.send(queue_record(bodies[1], name="two")).failures == (sqs_id("two"),)
+        assert (run.state("two"), run.gateway.posts_of("two")) == (State.RETRY, 0)
+        assert run.send(queue_record(bodies[1], name="two", receive_count=2)).failures == ()
+        assert run.state("two") is State.EXPIRED
+
+    def test_of_a_message_of_unknown_outcome_changes_nothing(self) -> None:
+        run = bench(unknown())
+        body = message_body(expires_at=at(30))
+        run.send(queue_record(body))
+        run.time.advance(31)
+        run.send(queue_record(body, receive_count=2))
+        assert (run.state(), reasons(run)) == (State.UNKNOWN, ["unknown_outcome"] * 2)
+
+
+class TestTimeRunsShort:
+    @pytest.mark.parametrize("seconds", [0, 5, 16.9])
+    def test_message_is_given_back_unclaimed(self, seconds: float) -> None:
+        run = bench()
+        assert run.send(queue_record(), seconds=seconds).failures == (sqs_id(),)
+        assert run.ledger.records == {}
+        assert run.gateway.posts == []
+        assert run.queues.given_back[0].seconds == 1
+
+    def test_enough_is_a_claim_a_post_and_its_writes(self) -> None:
+        run = bench()
+        assert run.send(queue_record(), seconds=17).failures == ()
+        assert run.gateway.posts[0].start_within == pytest.approx(2)
+
+    def test_slow_claim_leaves_no_time_for_the_post(self) -> None:
+        run = bench()
+        run.hook(lambda step, moment: run.time.advance(30) if (step, moment) == ("ledger.claim", "after") else None)
+        assert run.send(queue_record(), seconds=40).failures == (sqs_id(),)
+        assert (run.state(), run.gateway.posts) == (State.RETRY, [])
+        assert run.queues.given_back[0].seconds == 1
+
+    def test_it_does_not_count_as_an_attempt_that_exhausts(self) -> None:
+        run = bench(options={"max_attempts": 1})
+        run.hook(lambda step, moment: run.time.advance(30) if (step, moment) == ("ledger.claim", "after") else None)
+        run.send(queue_record(), seconds=40)
+        assert (run.state(), reasons(run)) == (State.RETRY, [])
+
+    def test_slots_that_do_not_fit_are_given_back(self) -> None:
+        run = bench(interval=20.0)
+        result = run.send(*(queue_record(name=str(n)) for n in range(5)))
+        assert 1 <= len(run.gateway.posts) < 5
+        assert len(result.failures) == 5 - len(run.gateway.posts)
+
+    def test_invocation_lasts_until_its_last_slot_is_over(self) -> None:
+        run = bench(interval=3.0)
+        run.send(queue_record())
+        assert run.time.sleeps == [3.0]
+
+
+class TestStopsEverybody:
+    def test_unreachable_gateway_gives_the_next_batch_back_unclaimed(self) -> None:
+        run = bench(unreachable())
+        run.send(queue_record(name="0"))
+        result = run.send(*(queue_record(name=str(n)) for n in range(1, 4)))
+        assert result.failures == tuple(sqs_id(str(n)) for n in range(1, 4))
+        assert len(run.gateway.posts) == 1
+        assert set(run.ledger.records) == {"message-0"}
+        assert all(back.seconds >= 2 for back in run.queues.given_back)
+
+    def test_one_goes_alone_before_the_rest_may_follow(self) -> None:
+        run = bench(unreachable(), unreachable())
+        run.send(queue_record(name="0"))
+        run.time.advance(3)
+        run.send(*(queue_record(name=str(n)) for n in range(1, 4)))
+        assert [post.fields["reference"] for post in run.gateway.posts] == ["message-0", "message-1"]
+        run.time.advance(5)
+        assert run.send(*(queue_record(name=str(n)) for n in range(1, 4))).failures == ()
+        assert len(run.gateway.posts) == 5
+
+    def test_unknown_outcomes_in_a_row_cost_at_most_three_messages(self) -> None:
+        """An outage must not turn a whole queue into held messages."""
+        run = bench(*[unknown()] * 50)
+        run.send(queue_record(name="0"))
+        result = run.send(*(queue_record(name=str(n)) for n in range(1, 11)))
+        assert reasons(run) == ["unknown_outcome"] * 3
+        assert len(result.failures) == 8
+        assert len(run.ledger.records) == 3
+
+    def test_too_late_alone_does_not_keep_the_rest_waiting_for_a_probe(self) -> None:
+        run = bench(unreachable())
+        run.send(queue_record(name="0"))
+        run.time.advance(3)
+        run.send(*(queue_record(message_body(message_id=f"m{n}", expires_at=at(0)), name=str(n)) for n in range(3)))
+        assert all(run.state(f"m{n}") is State.EXPIRED for n in range(3))
+
+
+class TestCredentials:
+    def test_refused_ones_are_read_again_and_the_message_is_sent(self) -> None:
+        run = bench(credentials_refused(), secret=FixedSecret(OLD, NEW))
+        result = run.send(queue_record())
+        assert result.failures == ()
+        assert [post.credentials for post in run.gateway.posts] == [OLD, NEW]
+        assert (run.state(), run.record().attempts) == (State.ACCEPTED, 1)
+        assert not run.breaker.wants_probe()
+
+    def test_refused_ones_without_a_newer_version_stop_the_sending(self) -> None:
+        run = bench(*[credentials_refused()] * 3)
+        result = run.send(queue_record(name="0"))
+        assert result.failures == (sqs_id("0"),)
+        assert run.state("message-0") is State.RETRY
+        assert totals(result.measurements) == {"GatewayErrors": 1, "CredentialsRefused": 1}
+        assert run.send(queue_record(name="1")).failures == (sqs_id("1"),)
+        assert len(run.gateway.posts) == 1
+
+    def test_newer_ones_that_are_refused_too_are_tried_once(self) -> None:
+        run = bench(*[credentials_refused()] * 5, secret=FixedSecret(OLD, NEW))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert [post.credentials for post in run.gateway.posts] == [OLD, NEW]
+        assert run.state() is State.RETRY
+
+    def test_that_cannot_be_read_again_lose_no_message(self) -> None:
+        run = bench(credentials_refused(), secret=FixedSecret(OLD, NEW))
+        run.hook(FailAt("secret.newer_than", times=ALWAYS))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert (run.state(), len(run.gateway.posts)) == (State.RETRY, 1)
+
+    def test_that_are_unusable_are_nobodys_attempt(self) -> None:
+        run = bench()
+
+        def unusable(step: str, moment: Moment) -> None:
+            if step == "secret.current":
+                raise CredentialsError("GatewaySecret still holds the placeholder")
+
+        run.hook(unusable)
+        result = run.send(queue_record(name="0"))
+        assert result.failures == (sqs_id("0"),)
+        assert (run.ledger.records, run.gateway.posts) == ({}, [])
+        assert totals(result.measurements) == {"CredentialsRefused": 1}
+        assert run.breaker.blocked_seconds() > 0
+
+    def test_each_batch_may_find_them_corrected(self) -> None:
+        run = bench()
+        run.send(queue_record(name="0"))
+        run.send(queue_record(name="1"))
+        assert run.secret.batches == 2
+
+    def test_second_post_is_not_begun_without_time(self) -> None:
+        run = bench(credentials_refused(), secret=FixedSecret(OLD, NEW))
+        run.hook(
+            lambda step, moment: run.time.advance(50) if (step, moment) == ("secret.newer_than", "after") else None
+        )
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert (run.state(), len(run.gateway.posts)) == (State.RETRY, 1)
+
+
+class TestWritesThatFail:
+    def test_reference_that_cannot_be_registered_is_certainly_not_sent(self) -> None:
+        run = bench()
+        run.hook(FailAt("ledger.register_reference"))
+        assert run.send(queue_record(message_body(reference="costs-42"))).failures == (sqs_id(),)
+        assert (run.state(), run.gateway.posts) == (State.RETRY, [])
+
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    @pytest.mark.parametrize(
+        ("step", "script", "state"),
+        [
+            ("ledger.accepted", [], State.ACCEPTED),
+            ("messages.record_sent", [], State.ACCEPTED),
+            ("ledger.rejected", [rejected()], State.REJECTED),
+            ("ledger.unknown", [unknown()], State.UNKNOWN),
+            ("ledger.not_sent", [send_failed()], State.RETRY),
+        ],
+    )
+    def test_outcome_is_written_again_until_it_is(
+        self, step: str, script: list[Any], state: State, moment: Moment
+    ) -> None:
+        run = bench(*script)
+        run.hook(FailAt(step, moment, times=4))
+        run.send(queue_record())
+        assert run.state() is state
+        assert run.time.sleeps == [0.1, 0.2, 0.4, 0.8]
+        assert run.gateway.posts_of("message-1") == 1
+
+    def test_dead_letter_is_written_again_until_it_is(self) -> None:
+        run = bench(rejected())
+        run.hook(FailAt("queues.dead_letter", times=3))
+        assert run.send(queue_record()).failures == ()
+        assert reasons(run) == ["rejected"]
+
+    def test_acceptance_that_cannot_be_written_leads_to_unknown_and_not_to_a_second_post(self) -> None:
+        run = bench()
+        run.hook(FailAt("ledger.accepted", times=ALWAYS))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert run.time.now() <= NOW + 60
+        run.hook()
+        run.time.advance(100)
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert (run.state(), reasons(run)) == (State.UNKNOWN, ["unknown_outcome"])
+        assert run.gateway.accepted == {"message-1": 1}
+
+    def test_row_that_cannot_be_written_is_repaired_by_the_redelivery(self) -> None:
+        run = bench()
+        run.hook(FailAt("messages.record_sent", times=ALWAYS))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        run.hook()
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+        assert run.gateway.accepted == {"message-1": 1}
+
+    def test_dead_letter_that_cannot_be_written_is_repaired_by_the_redelivery(self) -> None:
+        run = bench(unknown())
+        run.hook(FailAt("queues.dead_letter", times=ALWAYS))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        run.hook()
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert reasons(run) == ["unknown_outcome"]
+
+    def test_claim_that_fails_harms_no_other_record(self) -> None:
+        run = bench()
+        run.hook(FailAt("ledger.claim", skip=3))
+        result = run.send(*(queue_record(name=str(n)) for n in range(10)))
+        assert len(result.failures) == 1
+        assert len(run.gateway.posts) == 9
+
+    STEPS = (
+        "ledger.claim", "ledger.register_reference", "ledger.expired", "ledger.accepted", "ledger.not_sent",
+        "ledger.rejected", "ledger.unknown", "ledger.lapsed", "ledger.extend", "messages.record_sent",
+        "queues.give_back",
+        "queues.dead_letter", "gateway.post_message", "secret.current", "secret.newer_than",
+    )  # fmt: skip
+    SCRIPTS: tuple[tuple[str, list[Any]], ...] = (
+        ("accepted", []),
+        ("send_failed", [send_failed()]),
+        ("rejected", [rejected()]),
+        ("lost, sent", [unknown(accepted=True)]),
+        ("lost, not sent", [unknown()]),
+        ("401", [credentials_refused()]),
+    )
+
+    @pytest.mark.parametrize("times", [1, ALWAYS])
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    @pytest.mark.parametrize("step", STEPS)
+    @pytest.mark.parametrize(("name", "script"), SCRIPTS, ids=[name for name, _ in SCRIPTS])
+    def test_any_fault_keeps_the_promise(
+        self, step: str, moment: Moment, times: int, name: str, script: list[Any]
+    ) -> None:
+        """At most one SMS, the batch answered in full, and in the end sent, settled or kept for a person."""
+        run = bench(*script)
+        run.hook(FailAt(step, moment, times=times))
+        waiting = {sqs_id("1"): "1", sqs_id("2"): "2"}
+        for count in range(1, 12):
+            if count == 3:
+                run.hook()  # the fault is over
+            records = [queue_record(message_body(message_id=f"m{n}", reference=f"r{n}"), name=n, receive_count=count)
+                       for n in waiting.values()]  # fmt: skip
+            result = run.send(*records)
+            assert set(result.failures) <= set(waiting)
+            waiting = {failure: waiting[failure] for failure in result.failures}
+            run.time.advance(120)
+        assert waiting == {}
+        assert all(count <= 1 for count in run.gateway.accepted.values())
+        kept = {letter.message_id for letter in run.queues.dead_letters}
+        for key in ("m1", "m2"):
+            assert run.state(key) in (State.ACCEPTED, State.REJECTED, State.UNKNOWN)
+            assert run.state(key) is State.ACCEPTED or key in kept
+
+
+class TestBatch:
+    def test_answer_names_what_is_not_done_in_order(self) -> None:
+        references = {f"message-{n}": [send_failed()] for n in (2, 5, 7)}
+        run = Bench(gateway=ScriptedGateway(by_reference=references))
+        result = run.send(*(queue_record(name=str(n)) for n in range(10)))
+        assert result.failures == (sqs_id("2"), sqs_id("5"), sqs_id("7"))
+
+    def test_empty_batch(self) -> None:
+        result = bench().send()
+        assert (result.failures, result.measurements) == ((), ())
+
+    def test_one_record_runs_without_a_pool(self) -> None:
+        run = bench()
+        threads = set()
+        run.hook(lambda *_: threads.add(threading.current_thread()))
+        run.send(queue_record())
+        assert threads == {threading.current_thread()}
+
+    def test_nobody_runs_on_after_the_answer(self) -> None:
+        run = bench()
+        workers = set[threading.Thread]()
+        run.hook(lambda *_: workers.add(threading.current_thread()))
+        run.send(*(queue_record(name=str(n)) for n in range(20)))
+        assert len(workers) > 1
+        assert {worker for worker in workers if worker.is_alive()} <= {threading.current_thread()}
+
+    def test_records_run_side_by_side(self) -> None:
+        everybody = threading.Barrier(10)
+        run = bench()
+
+        def meet(step: str, moment: Moment) -> None:
+            if (step, moment) == ("gateway.post_message", "before"):
+                everybody.wait(timeout=30)
+
+        run.hook(meet)
+        result = run.send(*(queue_record(name=str(n)) for n in range(10)))
+        assert result.failures == ()
+
+
+class TestQueueRecord:
+    def test_of_a_real_event(self) -> None:
+        event = sqs_record("body", receive_count=3, sent_at=NOW, message_id_attribute="mine")
+        assert QueueRecord.from_event(event) == QueueRecord(sqs_id(), receipt_handle(), "body", "mine", 3, NOW)
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            {},
+            {"messageId": None, "attributes": None, "messageAttributes": None},
+            {"attributes": {"ApproximateReceiveCount": "many", "SentTimestamp": ""}, "messageAttributes": {}},
+            {"messageAttributes": {"message_id": {"dataType": "Binary", "binaryValue": "AA=="}}},
+            {"messageAttributes": {"message_id": None, "other": {"stringValue": "x"}}},
+        ],
+    )
+    def test_of_an_odd_event_is_as_good_as_absent(self, event: dict[str, Any]) -> None:
+        record = QueueRecord.from_event(event)
+        assert (record.receive_count, record.sent_at, record.message_id_attribute) == (1, None, None)
+
+    def test_queue_delay_of_a_clock_that_runs_ahead_is_zero(self) -> None:
+        run = bench()
+        assert totals(run.send(queue_record(sent_at=NOW + 5)).measurements)["QueueDelay"] == 0
+
+
+def test_fake_time_starts_where_the_builders_are() -> None:
+    assert FakeClock().now() == NOW

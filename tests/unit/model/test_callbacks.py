@@ -1,0 +1,218 @@
+"""Both callbacks in every shape that the gateway's documents show, and in shapes that nobody has documented."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callback
+from optus_sms.model.errors import UnreadableCallbackError
+from tests.support.builders import HANDSET
+
+
+def parse_status(fields: Any) -> StatusCallback:
+    callback = parse_callback(json.dumps(fields).encode(), expect_reply=False)
+    assert isinstance(callback, StatusCallback)
+    return callback
+
+
+def parse_reply(fields: Any) -> ReplyCallback:
+    callback = parse_callback(json.dumps(fields).encode(), expect_reply=True)
+    assert isinstance(callback, ReplyCallback)
+    return callback
+
+
+def refusal(body: bytes, *, expect_reply: bool = False) -> str:
+    with pytest.raises(UnreadableCallbackError) as caught:
+        parse_callback(body, expect_reply=expect_reply)
+    return caught.value.detail
+
+
+class TestStatus:
+    def test_of_the_api_page(self) -> None:
+        assert parse_status({"message_id": "gw-1", "status": "received", "detail": "On the handset"}) == StatusCallback(
+            "gw-1", "received", "On the handset", None
+        )
+
+    def test_with_every_known_field_and_more(self) -> None:
+        fields = {"id": "gw-1", "status": "sent", "detail": "", "reference": "message-1", "new": {"field": [1]}}
+        assert parse_status(fields) == StatusCallback("gw-1", "sent", None, "message-1")
+
+    def test_with_nothing_but_an_id(self) -> None:
+        assert parse_status({"id": "gw-1"}) == StatusCallback("gw-1")
+
+    def test_message_id_goes_before_id(self) -> None:
+        assert parse_status({"id": "callback-7", "message_id": "gw-1", "status": "sent"}).gateway_id == "gw-1"
+
+    @pytest.mark.parametrize("unusable", ["", " ", None, True, 1.5, [], {}, "x" * 256])
+    def test_the_other_id_is_taken_if_one_is_unusable(self, unusable: Any) -> None:
+        assert parse_status({"message_id": unusable, "id": "gw-1"}).gateway_id == "gw-1"
+
+    def test_a_whole_number_is_an_id(self) -> None:
+        """Version 1 of the API has such ids."""
+        assert parse_status({"id": 12345678901234567890}).gateway_id == "12345678901234567890"
+
+    @pytest.mark.parametrize(
+        ("status", "expected"),
+        [("RECEIVED", "received"), (" Sent ", "sent"), ("flying", "flying"), ("", None), (" ", None)],
+    )
+    def test_status_is_normalised(self, status: str, expected: str | None) -> None:
+        assert parse_status({"id": "gw-1", "status": status}).status == expected
+
+    @pytest.mark.parametrize(("value", "text"), [(7, "7"), ({"a": 1}, '{"a": 1}'), (["x"], '["x"]'), (True, "true")])
+    def test_what_should_be_text_is_kept_as_json(self, value: Any, text: str) -> None:
+        callback = parse_status({"id": "gw-1", "status": value, "detail": value, "reference": value})
+        assert (callback.status, callback.detail, callback.reference) == (text, text, text)
+
+    def test_long_texts_are_cut(self) -> None:
+        callback = parse_status({"id": "gw-1", "status": "s" * 5000, "detail": "d" * 5000, "reference": "r" * 5000})
+        assert (len(callback.status or ""), len(callback.detail or ""), len(callback.reference or "")) == (
+            255,
+            1000,
+            255,
+        )
+
+
+class TestReply:
+    def test_of_the_api_page(self) -> None:
+        fields = {
+            "id": "mo-1",
+            "source": "61491570006",
+            "destination": "0400000000",
+            "content": "Yes please",
+            "operator": "Optus",
+        }
+        assert parse_reply(fields) == ReplyCallback(
+            "mo-1", source="61491570006", destination="0400000000", content="Yes please", operator="Optus"
+        )
+
+    def test_with_every_known_field(self) -> None:
+        fields = {"id": "mo-1", "content": "x", "reply_to": "gw-1", "reference": "message-1", "encoding": "utf-8"}
+        assert parse_reply(fields) == ReplyCallback(
+            "mo-1", content="x", reply_to="gw-1", reference="message-1", encoding="utf-8"
+        )
+
+    def test_id_goes_before_message_id(self) -> None:
+        assert parse_reply({"id": "mo-1", "message_id": "gw-1", "content": "x"}).gateway_id == "mo-1"
+
+    @pytest.mark.parametrize("encoding", ["base64", "BASE64"])
+    def test_base64_is_decoded(self, encoding: str) -> None:
+        content = base64.b64encode("Grüße 😀".encode()).decode()
+        reply = parse_reply({"id": "mo-1", "content": content, "encoding": encoding})
+        assert (reply.content, reply.decoded, reply.encoding) == ("Grüße 😀", True, encoding)
+
+    @pytest.mark.parametrize(
+        "content", ["not base64!", "abc", base64.b64encode(b"\xff\xfe\x00").decode(), "R3LDvMOfZQ", "R3J1ZSE=\n"]
+    )
+    def test_base64_that_is_none_is_kept_as_it_came(self, content: str) -> None:
+        reply = parse_reply({"id": "mo-1", "content": content, "encoding": "base64"})
+        assert (reply.content, reply.decoded) == (content, False)
+
+    @pytest.mark.parametrize("encoding", [None, "", "utf-8", "gsm"])
+    def test_other_encodings_are_kept_as_they_came(self, encoding: str | None) -> None:
+        reply = parse_reply({"id": "mo-1", "content": "R3JpZA==", "encoding": encoding})
+        assert (reply.content, reply.decoded, reply.encoding) == ("R3JpZA==", False, encoding or None)
+
+    def test_content_is_never_cut(self) -> None:
+        assert parse_reply({"id": "mo-1", "content": "x" * 60_000}).content == "x" * 60_000
+
+    @pytest.mark.parametrize(
+        ("source", "handset"),
+        [
+            ("+61491570006", HANDSET),
+            ("61491570006", HANDSET),
+            (" 61491570006 ", HANDSET),
+            ("0491570006", "0491570006"),
+            ("19941", "19941"),
+            ("OptusInfo", "OptusInfo"),
+            ("", None),
+            ("  ", None),
+            (None, None),
+        ],
+    )
+    def test_handset_has_the_form_of_our_destinations(self, source: str | None, handset: str | None) -> None:
+        assert parse_reply({"id": "mo-1", "content": "x", "source": source}).handset == handset
+
+
+class TestWhichOfTheTwo:
+    @pytest.mark.parametrize("expect_reply", [True, False])
+    def test_is_told_by_the_fields(self, expect_reply: bool) -> None:
+        status = parse_callback(b'{"id": "1", "status": "sent"}', expect_reply=expect_reply)
+        reply = parse_callback(b'{"id": "1", "content": "hi"}', expect_reply=expect_reply)
+        nulls = parse_callback(b'{"id": "1", "content": null, "status": "sent"}', expect_reply=expect_reply)
+        assert isinstance(status, StatusCallback)
+        assert isinstance(reply, ReplyCallback)
+        assert isinstance(nulls, StatusCallback)
+
+    @pytest.mark.parametrize("body", [b'{"id": "1"}', b'{"id": "1", "status": "sent", "content": "hi"}'])
+    def test_is_told_by_the_url_otherwise(self, body: bytes) -> None:
+        assert isinstance(parse_callback(body, expect_reply=True), ReplyCallback)
+        assert isinstance(parse_callback(body, expect_reply=False), StatusCallback)
+
+
+@pytest.mark.parametrize("expect_reply", [True, False])
+class TestUnreadable:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"", b" ", b"{", b"id=1&status=sent", b"<xml/>", b"\xff\xfe", b'{"id": "\\ud800"}', b"[" * 100_000,
+            b'{"a":' * 50_000, "{\"id\": \"ü\"}".encode("latin-1"), b"1" * 5000,
+        ],
+        ids=range(11),
+    )  # fmt: skip
+    def test_is_what_is_no_json(self, body: bytes, expect_reply: bool) -> None:
+        assert refusal(body, expect_reply=expect_reply).startswith(("not JSON in UTF-8 (", "not a JSON object"))
+
+    @pytest.mark.parametrize("body", [b"null", b"[]", b'"text"', b"1", b"true", b'[{"id": "1"}]'])
+    def test_is_what_is_no_object(self, body: bytes, expect_reply: bool) -> None:
+        assert refusal(body, expect_reply=expect_reply) == "not a JSON object"
+
+    @pytest.mark.parametrize("identity", [{}, {"id": ""}, {"id": None}, {"id": True}, {"id": {}}, {"ID": "1"}])
+    def test_is_what_has_no_id(self, identity: dict[str, Any], expect_reply: bool) -> None:
+        detail = refusal(json.dumps(identity | {"reference": "c4n4ry"}).encode(), expect_reply=expect_reply)
+        assert detail.startswith("no usable ")
+        assert "c4n4ry" not in detail
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=8,
+)
+field_names = st.sampled_from(
+    ["id", "message_id", "status", "detail", "reference", "reply_to", "content", "encoding", "source", "operator", "x"]
+)
+
+
+def callback_or_refusal(body: bytes, expect_reply: bool) -> StatusCallback | ReplyCallback | str:
+    try:
+        return parse_callback(body, expect_reply=expect_reply)
+    except UnreadableCallbackError as error:
+        return error.detail
+
+
+@given(st.dictionaries(field_names, json_values | st.just("base64"), max_size=8), st.booleans())
+@example({"id": "1", "detail": float("inf")}, False)
+def test_any_object_is_a_callback_that_can_be_stored_or_unreadable(fields: dict[str, Any], expect_reply: bool) -> None:
+    result = callback_or_refusal(json.dumps(fields).encode(), expect_reply)
+    if isinstance(result, str):
+        assert result
+    else:
+        assert 0 < len(result.gateway_id) <= 255
+        for name in type(result).__slots__:
+            value = getattr(result, name)
+            assert value is None or isinstance(value, bool) or value.encode()  # stored as UTF-8, and never empty
+
+
+def test_a_number_too_long_to_convert_is_unreadable() -> None:
+    assert isinstance(callback_or_refusal(b'{"id": 1' + b"0" * 5000 + b"}", False), str)
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_are_a_callback_or_unreadable(body: bytes, expect_reply: bool) -> None:
+    assert callback_or_refusal(body, expect_reply)

@@ -1,0 +1,304 @@
+"""The rules of the queue message, one by one, and that each refusal names the field and never quotes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_message import OutboundMessage, choose_key, parse_message
+from optus_sms.model.times import format_rfc3339
+from tests.support.builders import HANDSET, NOW, message_body, message_fields
+
+UUID = "01234567-89ab-cdef-0123-456789abcdef"
+DAY = 86_400
+
+
+def parse(**changes: Any) -> OutboundMessage:
+    return parse_message(message_body(**changes), now=NOW)
+
+
+def refusal(body: str) -> str:
+    with pytest.raises(InvalidMessageError) as caught:
+        parse_message(body, now=NOW)
+    assert str(caught.value) == caught.value.detail
+    return caught.value.detail
+
+
+def message_or_refusal(body: str) -> OutboundMessage | str:
+    try:
+        return parse_message(body, now=NOW)
+    except InvalidMessageError as error:
+        return error.detail
+
+
+def at(seconds_from_now: float) -> str:
+    return format_rfc3339(NOW + seconds_from_now)
+
+
+VALID: dict[str, list[Any]] = {
+    "destination": ["+61491570006", "+1234567", "+123456789012345"],
+    "content": ["a", "a" * 160, "a" * 1530, "€" * 760, "я" * 670, "😀" * 330, " ", "\n", "\u0000"],
+    "source": [None, "0491570006", "x" * 255],
+    "class_": [None, "bulk", "x" * 255],
+    "integration_id": [None, UUID, UUID.upper()],
+    "mask": [None, "Optus", "A", "a-b", "My Shop", "a_b", "12345678901"[:10] + "a", "-a-"],
+    "sms_class": [None, 0, 1, 2, 3],
+    "reference": [None, "costs-42", "Grüße 😀", "x" * 50],
+    "scheduled": [None, at(60), at(60 * DAY), at(-DAY), "2026-01-01T11:00:00+11:00", "2026-01-01t00:00:00z"],
+    "message_id": [None, "a", "A-Z_0.9:", "x" * 50],
+    "expires_at": [None, at(1), at(-1), at(400 * DAY)],
+    "on_unknown": [None, "hold", "resend"],
+}
+INVALID: dict[str, list[Any]] = {
+    "destination": [
+        "61491570006", "0491570006", "+", "+0491570006", "+123456", "+1234567890123456", "+61 491 570 006",
+        "++61491570006", "+61491570006\n", "+６1491570006", "", 61491570006, True, ["+61491570006"], {},
+        " +61491570006",
+    ],
+    "content": ["", "a" * 1531, "€" * 766, "я" * 671, "😀" * 336, 1, ["text"], {"text": "x"}, True],
+    "source": ["", "x" * 256, 1, [], {}],
+    "class_": ["", "x" * 256, 1, []],
+    "integration_id": ["", "no-uuid", UUID + "0", UUID.replace("-", ""), f"{{{UUID}}}", 7],
+    "mask": ["", "123456", "x" * 12, " Shop", "Shop ", "Shöp", "a.b", "a\nb", "_a", "€uro", 1],
+    "sms_class": [-1, 4, 1.0, "1", True, None.__class__.__name__, [1]],
+    "reference": ["", "x" * 51, 1, []],
+    "scheduled": ["", "tomorrow", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", at(60 * DAY + 1), 1],
+    "message_id": ["", "x" * 51, "a b", "a/b", "ä", "a\n", 1, "#"],
+    "expires_at": ["", "never", "2026-01-01T00:00:00", 1767225600],
+    "on_unknown": ["", "HOLD", "drop", True],
+}  # fmt: skip
+
+
+def cases(table: dict[str, list[Any]]) -> list[Any]:
+    return [
+        pytest.param(name, value, id=f"{name}-{n}") for name, values in table.items() for n, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(("name", "value"), cases(VALID))
+def test_accepts(name: str, value: Any) -> None:
+    message = parse(**{name: value})
+    assert getattr(message, {"class_": "routing_class"}.get(name, name)) == value
+
+
+@pytest.mark.parametrize(("name", "value"), cases(INVALID))
+def test_refuses_naming_the_field_and_the_rule(name: str, value: Any) -> None:
+    field = name.rstrip("_")
+    detail = refusal(json.dumps(message_fields() | {field: value}))
+    assert detail.startswith(f"{field}: ")
+    assert len(detail) > len(field) + 10
+
+
+def test_every_field_of_the_contract_is_covered() -> None:
+    fields = {info.alias or name for name, info in OutboundMessage.model_fields.items()}
+    assert {name.rstrip("_") for name in VALID} == {name.rstrip("_") for name in INVALID} == fields
+
+
+def test_an_optional_field_may_be_null() -> None:
+    nothing = dict.fromkeys(json.loads(message_body()).keys() - {"destination", "content"})
+    assert parse_message(json.dumps(message_fields() | nothing), now=NOW).message_id is None
+
+
+@pytest.mark.parametrize("field", ["destination", "content"])
+def test_what_is_required_and_missing_is_named(field: str) -> None:
+    assert refusal(message_body(**{field: None})).startswith(f"{field}: is missing; must be ")
+    assert refusal(json.dumps(message_fields() | {field: None})).startswith(f"{field}: must be ")
+
+
+@pytest.mark.parametrize(
+    "name", ["schedule", "Content", "routing_class", "destination ", "", "id", "__class__", "ünknown"]
+)
+def test_an_unknown_field_is_refused_with_the_known_ones(name: str) -> None:
+    detail = refusal(json.dumps(message_fields() | {name: "x"}))
+    assert detail.startswith(f"{name!a}: unknown field; ")
+    assert "class, content, destination, expires_at" in detail
+
+
+def test_a_hostile_field_name_is_cut_and_escaped() -> None:
+    detail = refusal(json.dumps(message_fields() | {"\n\u0000" + "x" * 500: "x"}))
+    assert detail.isprintable()
+    assert "x" * 51 not in detail
+
+
+def test_all_problems_are_told_at_once() -> None:
+    detail = refusal(json.dumps({"destination": "1", "sms_class": 9, "schedule": "x", "on_unknown": "drop"}))
+    for start in ("destination: must be an E.164", "content: is missing", "sms_class: must be", "on_unknown: must be"):
+        assert start in detail
+    assert "'schedule': unknown field" in detail
+
+
+def test_each_problem_stands_alone_whatever_its_rule_says() -> None:
+    with pytest.raises(InvalidMessageError) as caught:
+        parse_message(json.dumps({"destination": "1", "content": "a" * 1531, "sms_class": 9}), now=NOW)
+    fields = [problem.split(": ")[0] for problem in caught.value.problems]
+    assert fields == ["destination", "content", "sms_class"]
+    assert ";" in caught.value.problems[1]
+
+
+@pytest.mark.parametrize(
+    "body", ["", " ", "{", "null", "[]", '"text"', "1", "[{}]", "not json", "{'a': 1}", "{} {}", "NaN"]
+)
+def test_a_body_that_is_no_json_object_is_refused(body: str) -> None:
+    assert refusal(body).startswith("body: must be ")
+
+
+@pytest.mark.parametrize("body", ['{"content": "\\ud800", "destination": "+61491570006"}', "[" * 3000, "\ud800"])
+def test_a_hostile_body_is_refused(body: str) -> None:
+    assert refusal(body).startswith(("body: must be ", "content: "))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"content": "a" * 1531}, "content: must be text of 1 to 10 SMS parts"),
+        ({"content": "€" * 766}, "content: has 11 SMS parts, at most 10 are allowed"),
+        ({"content": "я" * 671}, "content: has 11 SMS parts, at most 10 are allowed"),
+        ({"scheduled": at(60 * DAY + 1)}, "scheduled: must be at most 60 days ahead"),
+        ({"scheduled": at(120), "expires_at": at(120)}, "expires_at: must be later than scheduled"),
+        ({"scheduled": at(120), "expires_at": at(60)}, "expires_at: must be later than scheduled"),
+    ],
+)
+def test_says_what_is_wrong(changes: dict[str, Any], words: str) -> None:
+    assert refusal(message_body(**changes)).startswith(words)
+
+
+def test_a_refusal_never_quotes_what_it_was_given() -> None:
+    canary = "c4n4ry"
+    values = {name.rstrip("_"): f"{canary}\n{'x' * 2000}" for name in VALID}
+    assert canary not in refusal(json.dumps(values))
+    assert canary not in refusal(f'{{"content": "{canary}" oops')
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_message_or_a_refusal(body: str) -> None:
+    assert message_or_refusal(body)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([name.rstrip("_") for name in VALID]), json_values, max_size=6))
+def test_any_fields_are_a_message_or_a_refusal(fields: dict[str, Any]) -> None:
+    result = message_or_refusal(json.dumps(message_fields() | fields))
+    assert isinstance(result, OutboundMessage) or ": " in result
+
+
+class TestPayload:
+    FIELDS = (
+        "destination",
+        "content",
+        "source",
+        "class",
+        "integration_id",
+        "mask",
+        "sms_class",
+        "reference",
+        "scheduled",
+    )
+
+    def test_is_the_hash_of_canonical_json_with_null_for_what_is_absent(self) -> None:
+        fields = dict.fromkeys(self.FIELDS) | {"destination": HANDSET, "content": "Grüße €", "class": "bulk"}
+        canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        message = parse(content="Grüße €", class_="bulk")
+        assert message.payload_sha256 == hashlib.sha256(canonical.encode()).hexdigest()
+
+    def test_does_not_change_between_versions(self) -> None:
+        """Messages wait in queues while a new version is deployed: another hash would make them conflicts."""
+        assert parse().payload_sha256 == "9b73c2f9f787e8a5983f98649d9adbda9411083e94b823016cba3b3bf6e63fed"
+
+    @pytest.mark.parametrize(
+        "changes", [{"message_id": "other"}, {"message_id": None}, {"expires_at": at(60)}, {"on_unknown": "resend"}]
+    )
+    def test_leaves_out_what_is_ours(self, changes: dict[str, Any]) -> None:
+        assert parse(**changes).payload_sha256 == parse().payload_sha256
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"destination": "+61491570156"},
+            {"content": "Another text"},
+            {"source": "0491570006"},
+            {"class_": "bulk"},
+            {"integration_id": UUID},
+            {"mask": "Shop"},
+            {"sms_class": 0},
+            {"reference": "message-1"},
+            {"scheduled": at(600)},
+        ],
+        ids=lambda changes: next(iter(changes)),
+    )
+    def test_has_every_field_of_the_gateway(self, changes: dict[str, Any]) -> None:
+        assert parse(**changes).payload_sha256 != parse().payload_sha256
+
+    def test_takes_a_time_as_the_sender_gave_it(self) -> None:
+        one, other = "2026-01-02T00:00:00Z", "2026-01-02T11:00:00+11:00"
+        assert parse(scheduled=one).payload_sha256 != parse(scheduled=other).payload_sha256
+
+    def test_does_not_depend_on_the_order_of_fields_or_on_escapes(self) -> None:
+        plain = '{"destination": "+61491570006", "content": "é"}'
+        other = '{ "content":"\\u00e9", "mask": null,\n"destination":"+61491570006" }'
+        assert parse_message(plain, now=NOW).payload_sha256 == parse_message(other, now=NOW).payload_sha256
+
+
+class TestGatewayFields:
+    def test_have_what_was_given_and_our_key_as_the_reference(self) -> None:
+        assert parse(sms_class=0).gateway_fields("key-1", NOW) == {
+            "destination": HANDSET,
+            "content": message_fields()["content"],
+            "sms_class": 0,
+            "reference": "key-1",
+        }
+
+    def test_have_the_senders_own_reference(self) -> None:
+        assert parse(reference="costs-42").gateway_fields("key-1", NOW)["reference"] == "costs-42"
+
+    def test_have_the_gateways_names_and_none_of_ours(self) -> None:
+        fields = parse(class_="bulk", expires_at=at(600), on_unknown="hold").gateway_fields("key-1", NOW)
+        assert fields["class"] == "bulk"
+        assert not {"message_id", "expires_at", "on_unknown", "routing_class"} & fields.keys()
+
+    @pytest.mark.parametrize(("ahead", "kept"), [(-DAY, False), (0, False), (59, False), (60, True), (61, True)])
+    def test_have_a_schedule_only_if_it_is_a_minute_ahead(self, ahead: int, kept: bool) -> None:
+        message = parse(scheduled=at(ahead))
+        assert message.gateway_fields("key-1", NOW).get("scheduled") == (at(ahead) if kept else None)
+
+    def test_drop_a_schedule_whose_time_came_while_the_message_waited(self) -> None:
+        message = parse(scheduled=at(600))
+        assert "scheduled" in message.gateway_fields("key-1", NOW)
+        assert "scheduled" not in message.gateway_fields("key-1", NOW + 600)
+
+
+class TestKey:
+    @staticmethod
+    def key(message_id: str | None, attribute: str | None, *, required: bool = False) -> str:
+        return choose_key(parse(message_id=message_id), attribute=attribute, sqs_message_id="sqs-1", required=required)
+
+    def test_is_the_messages_own_first(self) -> None:
+        assert self.key("own", "attribute") == "own"
+        assert self.key("own", "not a valid one!") == "own"
+
+    def test_is_then_the_attribute(self) -> None:
+        assert self.key(None, "attribute") == "attribute"
+        assert self.key(None, "attribute", required=True) == "attribute"
+
+    def test_is_last_the_sqs_message_id(self) -> None:
+        assert self.key(None, None) == "sqs-1"
+
+    def test_can_be_required(self) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^message_id: is required by this stack"):
+            self.key(None, None, required=True)
+
+    @pytest.mark.parametrize("attribute", ["a b", "x" * 51, "ä", "a\n", "", " "])
+    def test_in_an_attribute_has_the_same_rule(self, attribute: str) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^SQS attribute message_id: must be 1 to 50 of"):
+            self.key(None, attribute)

@@ -1,0 +1,109 @@
+"""Takes the picture of the phone page at work: a few messages, each with another end, on the real local stack.
+
+    python -m tools.screenshot          (`make screenshot`; docs/images/page.png)
+
+The same messages under the same keys and the same seed each time; only the times differ.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from local.aws.stack import LocalStack, StackConfig
+from local.demo.watcher import Seen, Watcher
+from local.page.server import PhonePage
+from local.simulator.scenarios import SCENARIOS
+from local.simulator.server import GatewayConfig
+from tools import browser
+
+PATH: Final = Path(__file__).resolve().parent.parent / "docs" / "images" / "page.png"
+WIDTH, HEIGHT = 1400, 880
+LONGEST_SECONDS: Final = 120.0
+SCHEDULE_SPEED: Final = 60.0
+"""Two checks make the gateway healthy; at their own rate that takes two minutes."""
+
+_ASKED, _ANSWERED = "+61491570159", "appointment-4711"
+_MESSAGES: Final = (
+    ("parcel-207", "+61491570156", "Your parcel arrives today between 2 and 4 pm."),
+    ("code-118", SCENARIOS["lost_answer_then_callbacks"].number, "Your code is 123456. It is good for 5 minutes."),
+    ("bill-1042", SCENARIOS["rejected"].number, "Invoice 1042 is ready."),
+    ("greeting-31", "+61491570158", "Wir sehen uns am Samstag 🎄"),
+    ("alert-9", SCENARIOS["lost_answer"].number, "Pump 3 has stopped. Call the control room."),
+    (_ANSWERED, _ASKED, "Your appointment is tomorrow at 9:30. Will you come?"),
+)
+_ENDS: Final = {"alert-9": "UNKNOWN", "bill-1042": "rejected"}
+_COMPOSED: Final = "Don’t forget: 9:30 tomorrow"
+
+
+def main(path: Path = PATH) -> int:
+    """Send, wait, and take the picture."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - installed for this and the browser's tests only
+    except ImportError:
+        print("make screenshot: no Playwright; call it by make, which installs it")
+        return 2
+    executable = browser.find()
+    if executable is None:
+        print(f"make screenshot: {browser.MISSING}")
+        return 2
+    simulator = GatewayConfig(seed=7, status_step_seconds=0.1)
+    with LocalStack(StackConfig(simulator=simulator, schedule_speed=SCHEDULE_SPEED)) as stack:
+        watcher = Watcher(stack)
+        with PhonePage(stack, watcher) as page, watcher, sync_playwright() as driver:
+            _send(stack, watcher)
+            started = driver.chromium.launch(executable_path=executable, args=list(browser.FLAGS))
+            opened = started.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+            opened.goto(page.url)
+            _show(opened)
+            path.parent.mkdir(exist_ok=True)
+            opened.screenshot(path=path)
+            started.close()
+    print(f"{path}: {path.stat().st_size // 1024} KB")
+    return 0
+
+
+def _send(stack: LocalStack, watcher: Watcher) -> None:
+    """One after another, so that the phones stand in the same order each time."""
+    simulator, sqs = stack.simulator, stack.client("sqs")
+    if simulator is None:
+        raise ValueError("the picture needs the simulator")
+    for key, number, content in _MESSAGES:
+        body = json.dumps({"message_id": key, "destination": number, "content": content})
+        sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
+        _until(watcher, lambda seen, key=key: _ended(seen, key))  # type: ignore[misc]
+    gateway_id = watcher.seen.ledger[_ANSWERED]["gateway_id"]
+    simulator.send_reply(_ASKED, "Yes, see you then", reply_to=gateway_id)
+    _until(watcher, lambda seen: bool(seen.replies_to(gateway_id)))
+
+
+def _ended(seen: Seen, key: str) -> bool:
+    wanted = _ENDS.get(key, "received")
+    return wanted in (seen.ledger.get(key, {}).get("state"), seen.message_for(key).get("status"))
+
+
+def _until(watcher: Watcher, reached: Callable[[Seen], bool]) -> None:
+    if not watcher.wait_until(reached, LONGEST_SECONDS, LONGEST_SECONDS):
+        raise TimeoutError("a message of the picture did not reach its end")
+
+
+def _show(page: Any) -> None:
+    """A text in the form, the timeline of what nobody knows, everything drawn."""
+    page.locator("#health.good").wait_for()
+    page.locator(".bubble.out").wait_for()
+    page.fill("#field-destination", "+61491570157")
+    page.fill("#field-content", _COMPOSED)
+    page.locator(".culprit").wait_for()
+    page.locator("[data-key=code-118] .status").click()
+    page.locator("#timeline .life .good").wait_for()
+    page.locator("h1").click()  # nothing looks as if the mouse were on it
+    page.evaluate("() => scrollTo(0, 0)")
+    time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
