@@ -18,7 +18,7 @@ from benchmarks import packages
 from benchmarks.handlers import batch, environment, status_callback
 from benchmarks.packages import Packages
 from benchmarks.picture import Chart, chart
-from benchmarks.sandbox import Function, NoShareError, Sandbox
+from benchmarks.sandbox import BuiltFunction, NoShareError, Sandbox
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 from local.template import Template, load_template
@@ -70,7 +70,11 @@ def cold_starts(
 
 
 def _compare(
-    ours: Sequence[Function], others: Sequence[Function], python: Path, passes: int, share: float | None = None
+    ours: Sequence[BuiltFunction],
+    others: Sequence[BuiltFunction],
+    python: Path,
+    passes: int,
+    share: float | None = None,
 ) -> Iterator[Figure | Chart]:
     with contextlib.ExitStack() as running:
         arms = []
@@ -89,7 +93,7 @@ def _compare(
 
 
 def _compare_throttled(
-    ours: Sequence[Function], others: Sequence[Function], python: Path, passes: int, progress: Progress
+    ours: Sequence[BuiltFunction], others: Sequence[BuiltFunction], python: Path, passes: int, progress: Progress
 ) -> Iterator[Figure | Chart]:
     for memory_mb in sorted({function.memory_mb for function in ours}) if passes else ():
         progress(f"cold starts with the CPU of {memory_mb} MB")
@@ -97,8 +101,8 @@ def _compare_throttled(
         yield from _compare(alike, others, python, passes, memory_mb / _WHOLE_CPU_MB)
 
 
-def _function(template: Template, name: str, built: Packages, servers: Servers, roots: Path) -> Function:
-    return Function(
+def _function(template: Template, name: str, built: Packages, servers: Servers, roots: Path) -> BuiltFunction:
+    return BuiltFunction(
         name,
         (built.functions[name], built.layer),
         _FIRST_EVENT[name],
@@ -107,16 +111,16 @@ def _function(template: Template, name: str, built: Packages, servers: Servers, 
     )
 
 
-def _tutorial(built: Packages, servers: Servers) -> Function:
+def _tutorial(built: Packages, servers: Servers) -> BuiltFunction:
     own = environment(servers, "SendMessageFunction", **_over_tls(servers))
     del own["AWS_CA_BUNDLE"]
-    return Function(_TUTORIAL, (built.tutorial,), lambda: batch(1), own)
+    return BuiltFunction(_TUTORIAL, (built.tutorial,), lambda: batch(1), own)
 
 
-def _empty(folder: Path) -> Function:
+def _empty(folder: Path) -> BuiltFunction:
     folder.mkdir()
     (folder / "app.py").write_text(_EMPTY_CODE, encoding="utf-8")
-    return Function(_EMPTY, (folder,), dict, {})
+    return BuiltFunction(_EMPTY, (folder,), dict, {})
 
 
 def _over_tls(servers: Servers) -> dict[str, str]:

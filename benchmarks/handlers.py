@@ -23,7 +23,7 @@ from tests.support.builders import api_event, basic, message_body, sqs_event, sq
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
 
-class Context:
+class FixedContext:
     """Lambda's, as far as the handlers ask."""
 
     @staticmethod

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks.handlers import Context, aws_in_process, load, silent, status_callback
+from benchmarks.handlers import FixedContext, aws_in_process, load, silent, status_callback
 from benchmarks.picture import Chart, chart
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
@@ -25,7 +25,7 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
 
     def callbacks() -> None:
         for _ in range(_AT_ONCE):
-            app.lambda_handler(event, Context())
+            app.lambda_handler(event, FixedContext())
 
     def writes() -> None:
         for _ in range(_AT_ONCE):
@@ -47,9 +47,9 @@ def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
     progress("calls of a status callback")
     app, event, seen = load(servers, "ReceiveCallbackFunction"), status_callback(), Counter[str]()
     with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
-        app.lambda_handler(event, Context())
+        app.lambda_handler(event, FixedContext())
         seen.clear()
-        answer = app.lambda_handler(event, Context())
+        answer = app.lambda_handler(event, FixedContext())
     assert answer["statusCode"] == 200
     yield Figure("table writes of a status callback", seen.pop("UpdateItem"), 1)
     yield Figure("other AWS calls of a status callback", seen.total(), 0)
@@ -63,5 +63,5 @@ def _table_writes(app: Any, event: dict[str, Any]) -> list[dict[str, Any]]:
             asked.append(json.loads(body))
 
     with silent(), aws_in_process(record):
-        app.lambda_handler(event, Context())
+        app.lambda_handler(event, FixedContext())
     return asked

@@ -28,7 +28,7 @@ class NoShareError(Exception):
 
 
 @dataclass(frozen=True)
-class Function:
+class BuiltFunction:
     """``folders``: on the path, the one with `app.py` first. ``event``: makes what it is invoked with first."""
 
     name: str
@@ -41,7 +41,7 @@ class Function:
 class Sandbox:
     """One at a time; the emulator starts it at its first invocation. ``share``: of a CPU; None: all there is."""
 
-    def __init__(self, function: Function, python: Path, share: float | None = None) -> None:
+    def __init__(self, function: BuiltFunction, python: Path, share: float | None = None) -> None:
         self._function = function
         self._command = [str(python), "-m", "awslambdaric", "app.lambda_handler"]
         self._share = share

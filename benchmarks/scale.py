@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.handlers import Context, aws_in_process, batch, load, silent, status_callback
+from benchmarks.handlers import FixedContext, aws_in_process, batch, load, silent, status_callback
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Figure, Progress
 
@@ -40,13 +40,13 @@ def _through_one(
 ) -> Iterator[Figure]:
     spent, memory = list[float](), list[int]()
     with silent(), aws_in_process():
-        handler(event(), Context())
+        handler(event(), FixedContext())
         for done in range(0, most, units):
             if done % 500 == 0:
                 progress(f"{done:,} of {most:,} {what} through one sandbox")
             following = event()
             fixed = _cpu(lambda: json.loads(json.dumps(_WORK)))
-            spent.append(_cpu(partial(handler, following, Context())) / fixed)
+            spent.append(_cpu(partial(handler, following, FixedContext())) / fixed)
             memory.append(int(_STATM.read_text().split()[1]) if _STATM.exists() else 1)
     tenth = len(spent) // 10
     level = _undisturbed(spent[-tenth:]) / _undisturbed(spent[:tenth])

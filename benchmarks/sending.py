@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import requests
 
-from benchmarks.handlers import Context, aws_in_process, batch, load, silent
+from benchmarks.handlers import FixedContext, aws_in_process, batch, load, silent
 from benchmarks.picture import Chart, chart
 from benchmarks.servers import GATEWAY_SECRET, Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
@@ -36,8 +36,8 @@ def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Fig
     event = batch(size)
     arms = [
         Arm(_GATEWAY, lambda: time.sleep(delay / 1000)),
-        Arm("warm connections", lambda: warm.lambda_handler(batch(size), Context())),
-        Arm("fresh TLS", lambda: fresh.lambda_handler(batch(size), Context()), _hang_up(fresh)),
+        Arm("warm connections", lambda: warm.lambda_handler(batch(size), FixedContext())),
+        Arm("fresh TLS", lambda: fresh.lambda_handler(batch(size), FixedContext()), _hang_up(fresh)),
     ]
     if size <= 10:  # one after the other: a hundred take ten seconds
         arms.append(Arm(_TUTORIAL, lambda: _tutorial(event, f"{servers.gateway}/{delay}/messages")))
@@ -65,7 +65,7 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
             for arguments in writes:
                 client.update_item(**arguments)
 
-    arms = [Arm(_FLOOR, floor, units=10), Arm(_SENDER, lambda: app.lambda_handler(batch(10), Context()), units=10)]
+    arms = [Arm(_FLOOR, floor, units=10), Arm(_SENDER, lambda: app.lambda_handler(batch(10), FixedContext()), units=10)]
     with silent():
         seconds = measure(arms, passes=passes, timer=time.process_time)
     yield Figure("CPU of a message", ratio(seconds, _SENDER, _FLOOR), 1.5, "of one POST and three table writes")
@@ -77,9 +77,9 @@ def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
     progress("calls of a message")
     app, seen = _sender(servers, f"{servers.gateway}/0"), Counter[str]()
     with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
-        app.lambda_handler(batch(10), Context())
+        app.lambda_handler(batch(10), FixedContext())
         seen.clear()
-        app.lambda_handler(batch(10), Context())
+        app.lambda_handler(batch(10), FixedContext())
     yield Figure("table writes of a message", seen.pop("UpdateItem") / 10, 3)
     yield Figure("secret reads of a warm batch", seen.pop("GetSecretValue", 0), 0)
     yield Figure("other AWS calls of a message", seen.total() / 10, 0)
@@ -106,7 +106,7 @@ def _table_writes(app: ModuleType) -> list[dict[str, Any]]:
             asked.append(json.loads(body))
 
     with silent(), aws_in_process(record):
-        app.lambda_handler(batch(1), Context())
+        app.lambda_handler(batch(1), FixedContext())
     return asked
 
 

@@ -86,7 +86,7 @@ def table(figures: Sequence[Figure], baseline: Mapping[str, float]) -> str:
     for figure in figures:
         limit = "" if figure.limit is None else f"{figure.limit:.2f}"
         before = f"{baseline[figure.name]:.2f}" if figure.name in baseline else ""
-        verdict = "" if figure.limit is None else "holds" if figure.holds else "EXCEEDED"
-        line = f"{figure.name:{width}}  {figure.value:7.2f}  {limit:>6}  {before:>8}  {verdict:<8}  {figure.note}"
+        outcome = "" if figure.limit is None else "holds" if figure.holds else "EXCEEDED"
+        line = f"{figure.name:{width}}  {figure.value:7.2f}  {limit:>6}  {before:>8}  {outcome:<8}  {figure.note}"
         lines.append(line.rstrip())
     return "\n".join(lines)

@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 @dataclass
-class Context:
+class CommandContext:
     """The options that all commands share. The stack is looked up when it is first needed."""
 
     stack: str | None
@@ -66,7 +66,7 @@ _OPTIONS = (
 
 
 def with_context(command: Callable[..., R]) -> Callable[..., R]:
-    """Give a command the shared options, as a `Context`; AWS's errors leave it as `CliError`."""
+    """Give a command the shared options, as a `CommandContext`; AWS's errors leave it as `CliError`."""
 
     @functools.wraps(command)
     def run(
@@ -77,7 +77,7 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
             current.color = False
         if local and current.get_parameter_source("stack") is ParameterSource.ENVIRONMENT:
             stack = None  # what is said here goes before what the shell was told some day
-        context = Context(stack, local, region, profile, Output(as_json))
+        context = CommandContext(stack, local, region, profile, Output(as_json))
         try:
             return _translated(context, command, options)
         except CliError as error:
@@ -92,7 +92,7 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
     return wrapped
 
 
-def _translated(context: Context, command: Callable[..., R], options: dict[str, Any]) -> R:
+def _translated(context: CommandContext, command: Callable[..., R], options: dict[str, Any]) -> R:
     try:
         return command(context, **options)
     except (BotoCoreError, ClientError) as error:

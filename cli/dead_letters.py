@@ -16,7 +16,7 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import OutboundMessage, choose_key, parse_message
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import Record, State
+from optus_sms.records.ledger import LedgerRecord, State
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -26,7 +26,7 @@ _WAIT_SECONDS: Final = 1
 _BATCH: Final = 10
 
 
-class Kind(StrEnum):
+class DeadLetterKind(StrEnum):
     """What a dead letter is, by the queue and the ledger together."""
 
     SAFE = "safe"
@@ -41,7 +41,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class ReceivedDeadLetter:
     """One message of the dead-letter queue. ``reason`` is empty if SQS itself moved it there.
 
     ``key``: what it is sent once under; ``problem``: why it is no message, or empty; ``since``: RFC 3339.
@@ -74,7 +74,7 @@ class Letter:
         return detail if show_numbers else without_numbers(detail)
 
 
-def read_letter(raw: Mapping[str, Any], *, now: float) -> Letter:
+def read_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
     """From what ReceiveMessage gives."""
     given = raw.get("MessageAttributes", {})
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
@@ -94,7 +94,7 @@ def read_letter(raw: Mapping[str, Any], *, now: float) -> Letter:
         except InvalidMessageError as error:
             message, problem = None, error.detail
     sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
-    return Letter(
+    return ReceivedDeadLetter(
         sqs_id=raw["MessageId"],
         body=raw["Body"],
         reason=reason,
@@ -106,49 +106,49 @@ def read_letter(raw: Mapping[str, Any], *, now: float) -> Letter:
     )
 
 
-def judge(letter: Letter, record: Record | None, *, now: float) -> tuple[Kind, str]:  # noqa: PLR0911 - one line each
+def judge(letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float) -> tuple[DeadLetterKind, str]:  # noqa: PLR0911 - one line each
     """What may be done with a letter, and why. ``record``: what the ledger knows of its key now."""
     if letter.reason == DeadLetterReason.UNREADABLE_CALLBACK:
-        return Kind.CALLBACK, "a callback of the gateway that makes no sense; it is no message"
+        return DeadLetterKind.CALLBACK, "a callback of the gateway that makes no sense; it is no message"
     if letter.message is None:
-        return Kind.MALFORMED, letter.problem
+        return DeadLetterKind.MALFORMED, letter.problem
     if record is None:
         return _judge_without_record(letter, now)
     if record.payload_sha256 is not None and record.payload_sha256 != letter.message.payload_sha256:
-        return Kind.CONFLICT, "its message_id was used for a message with other fields"
+        return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
     match record.state:
         case State.ACCEPTED:
-            return Kind.SENT, "the gateway accepted it"
+            return DeadLetterKind.SENT, "the gateway accepted it"
         case State.UNKNOWN:
-            return Kind.UNKNOWN, "it may have been sent; settle it with `resolve` first"
+            return DeadLetterKind.UNKNOWN, "it may have been sent; resolve it with `resolve` first"
         case State.SENDING if now < record.lease_until:
-            return Kind.BUSY, "it is being sent just now"
+            return DeadLetterKind.BUSY, "it is being sent just now"
         case State.SENDING:
-            return Kind.UNKNOWN, "its sender died in the middle; it counts as unknown within half an hour"
+            return DeadLetterKind.UNKNOWN, "its sender died in the middle; it counts as unknown within half an hour"
         case State.REJECTED | State.EXPIRED if record.unknown_outcomes:
-            return Kind.UNKNOWN, "the outcome of an earlier try is unknown; settle it with `resolve` first"
+            return DeadLetterKind.UNKNOWN, "the outcome of an earlier try is unknown; resolve it with `resolve` first"
         case State.EXPIRED:
-            return Kind.EXPIRED, "it was not sent in time"
+            return DeadLetterKind.EXPIRED, "it was not sent in time"
     if _is_expired(letter, now):
-        return Kind.EXPIRED, "its expires_at has passed"
+        return DeadLetterKind.EXPIRED, "its expires_at has passed"
     if record.state is State.REJECTED and record.reason != DeadLetterReason.ATTEMPTS_EXHAUSTED:
-        return Kind.REJECTED, "the gateway refused it, and would again unless its cause is mended"
-    return Kind.SAFE, "certainly not sent"
+        return DeadLetterKind.REJECTED, "the gateway refused it, and would again unless its cause is mended"
+    return DeadLetterKind.SAFE, "certainly not sent"
 
 
-def _judge_without_record(letter: Letter, now: float) -> tuple[Kind, str]:
+def _judge_without_record(letter: ReceivedDeadLetter, now: float) -> tuple[DeadLetterKind, str]:
     if letter.reason == DeadLetterReason.CONFLICT:
-        return Kind.CONFLICT, "its message_id was used for a message with other fields"
+        return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
     if letter.reason == DeadLetterReason.INVALID:
-        return Kind.REJECTED, "it was refused as invalid, and its sender may have queued it anew"
+        return DeadLetterKind.REJECTED, "it was refused as invalid, and its sender may have queued it anew"
     if letter.reason:
-        return Kind.UNKNOWN, "the ledger does not know it (any more), so nothing proves that it was not sent"
+        return DeadLetterKind.UNKNOWN, "the ledger does not know it (any more), so nothing proves that it was not sent"
     if _is_expired(letter, now):
-        return Kind.EXPIRED, "its expires_at has passed"
-    return Kind.SAFE, "nobody ever tried to send it"
+        return DeadLetterKind.EXPIRED, "its expires_at has passed"
+    return DeadLetterKind.SAFE, "nobody ever tried to send it"
 
 
-def _is_expired(letter: Letter, now: float) -> bool:
+def _is_expired(letter: ReceivedDeadLetter, now: float) -> bool:
     expires = letter.message.expires_epoch if letter.message else None
     return expires is not None and now >= expires
 
@@ -169,7 +169,7 @@ class DeadLetterQueue:
     ) -> None:
         self.release()
 
-    def letters(self) -> Iterator[Letter]:
+    def letters(self) -> Iterator[ReceivedDeadLetter]:
         """Every letter that nobody else holds just now, once each."""
         seen: set[str] = set()
         again = 0
@@ -184,7 +184,7 @@ class DeadLetterQueue:
                 seen.add(message["MessageId"])
                 yield read_letter(message, now=time.time())
 
-    def delete(self, letter: Letter) -> None:
+    def delete(self, letter: ReceivedDeadLetter) -> None:
         """Take a letter out for good."""
         self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=self.held[letter.sqs_id])
         del self.held[letter.sqs_id]
@@ -222,7 +222,7 @@ class DeadLetterQueue:
         return messages
 
 
-def put_back(sqs: SQSClient, outbound_queue_url: str, letter: Letter) -> None:
+def put_back(sqs: SQSClient, outbound_queue_url: str, letter: ReceivedDeadLetter) -> None:
     """Queue a copy of a letter with its key stamped on it, because SQS gives the copy a new id."""
     sqs.send_message(
         QueueUrl=outbound_queue_url,

@@ -244,6 +244,6 @@ def _dead_letters(target: Target) -> Check:
 def _unknown(target: Target) -> Check:
     count = sum(1 for _ in Tables.of(target).undecided(State.UNKNOWN))
     if count:
-        remedy = "`list --unknown`; callbacks settle most by themselves, `resolve` the rest"
-        return Check("unknown outcomes", "warning", f"{count} not settled", remedy)
+        remedy = "`list --unknown`; callbacks resolve most by themselves, `resolve` the rest"
+        return Check("unknown outcomes", "warning", f"{count} not resolved", remedy)
     return Check("unknown outcomes", "ok", "none")

@@ -11,7 +11,7 @@ from typing import Final, cast
 from cli.output import Tone
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
-from optus_sms.records.ledger import Step, steps
+from optus_sms.records.ledger import HistoryLine, steps
 from optus_sms.records.table import Item
 
 
@@ -46,7 +46,7 @@ class Line:
         return f"{self.text} ({self.detail})" if self.detail else self.text
 
 
-class Standing(StrEnum):
+class Stage(StrEnum):
     """Where a message stands, in one word."""
 
     NOT_SEEN = "not seen"
@@ -61,26 +61,26 @@ class Standing(StrEnum):
     REPLY = "a reply"
 
 
-_BY_STATE: Final[Mapping[object, Standing]] = {
-    "SENDING": Standing.SENDING,
-    "RETRY": Standing.RETRY,
-    "ACCEPTED": Standing.ACCEPTED,
-    "REJECTED": Standing.REJECTED,
-    "EXPIRED": Standing.EXPIRED,
-    "UNKNOWN": Standing.UNKNOWN,
+_BY_STATE: Final[Mapping[object, Stage]] = {
+    "SENDING": Stage.SENDING,
+    "RETRY": Stage.RETRY,
+    "ACCEPTED": Stage.ACCEPTED,
+    "REJECTED": Stage.REJECTED,
+    "EXPIRED": Stage.EXPIRED,
+    "UNKNOWN": Stage.UNKNOWN,
 }
 
-TONES: Final[Mapping[Standing, Tone]] = {
-    Standing.NOT_SEEN: "unsure",
-    Standing.SENDING: "plain",
-    Standing.RETRY: "unsure",
-    Standing.ACCEPTED: "plain",
-    Standing.RECEIVED: "good",
-    Standing.UNDELIVERED: "bad",
-    Standing.REJECTED: "bad",
-    Standing.EXPIRED: "bad",
-    Standing.UNKNOWN: "unsure",
-    Standing.REPLY: "good",
+TONES: Final[Mapping[Stage, Tone]] = {
+    Stage.NOT_SEEN: "unsure",
+    Stage.SENDING: "plain",
+    Stage.RETRY: "unsure",
+    Stage.ACCEPTED: "plain",
+    Stage.RECEIVED: "good",
+    Stage.UNDELIVERED: "bad",
+    Stage.REJECTED: "bad",
+    Stage.EXPIRED: "bad",
+    Stage.UNKNOWN: "unsure",
+    Stage.REPLY: "good",
 }
 
 # What the statuses mean, in the order of their ranks. Source: `optus_sms.model.statuses`.
@@ -133,18 +133,18 @@ _ANSWERED: Final = {
 }
 
 
-def standing(facts: Facts) -> Standing:
+def stage_of(facts: Facts) -> Stage:
     """Where the message stands. The gateway's word about the handset goes before our own state."""
     if facts.row.get("direction") == "MO":
-        return Standing.REPLY
+        return Stage.REPLY
     status = facts.row.get("status")
     if status == "received":
-        return Standing.RECEIVED
+        return Stage.RECEIVED
     if status in FAILURE_STATUSES:
-        return Standing.UNDELIVERED
+        return Stage.UNDELIVERED
     if facts.ledger:
-        return _BY_STATE.get(facts.ledger.get("state"), Standing.UNKNOWN)
-    return Standing.ACCEPTED if facts.row else Standing.NOT_SEEN
+        return _BY_STATE.get(facts.ledger.get("state"), Stage.UNKNOWN)
+    return Stage.ACCEPTED if facts.row else Stage.NOT_SEEN
 
 
 def timeline(facts: Facts) -> list[Line]:
@@ -161,37 +161,37 @@ def timeline(facts: Facts) -> list[Line]:
 def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each standing
     """What happens next, and what a person can do."""
     key = facts.key
-    match standing(facts):
-        case Standing.NOT_SEEN:
+    match stage_of(facts):
+        case Stage.NOT_SEEN:
             return "Nobody has taken it from the queue. If it was queued: is sending paused? See `health`."
-        case Standing.SENDING:
+        case Stage.SENDING:
             return (
                 "A function is sending it now. Should it die, the outcome counts as unknown "
                 "once its lease is over, and it is not sent again without proof."
             )
-        case Standing.RETRY:
+        case Stage.RETRY:
             return (
                 "It comes out of the queue again after a pause that grows with each try, and after ten tries "
                 "needs a person. If no queue holds it any more, queue it again under the same message_id."
             )
-        case Standing.ACCEPTED:
+        case Stage.ACCEPTED:
             return "The gateway tells by callbacks what becomes of it. For some numbers `submitted` is the last word."
-        case Standing.RECEIVED | Standing.REPLY:
+        case Stage.RECEIVED | Stage.REPLY:
             return "Nothing; this is the end."
-        case Standing.UNDELIVERED:
+        case Stage.UNDELIVERED:
             return "Nothing more is tried. To send it after all, queue it under a new message_id."
-        case Standing.REJECTED if facts.ledger.get("unknown_outcomes"):
+        case Stage.REJECTED if facts.ledger.get("unknown_outcomes"):
             return (
                 "Its copy is in the dead-letter queue. The outcome of an earlier try is unknown, so it is not sent "
                 f"again: look it up in the gateway's portal, then `resolve {key} --sent` or `--not-sent`."
             )
-        case Standing.REJECTED:
+        case Stage.REJECTED:
             return "Its copy is in the dead-letter queue: mend the cause, then `redrive --plan FILE`" + (
                 "." if facts.ledger.get("reason") == "attempts_exhausted" else ", and change its action to send."
             )
-        case Standing.EXPIRED:
+        case Stage.EXPIRED:
             return "Nothing; it was too late to send it."
-        case Standing.UNKNOWN:
+        case Stage.UNKNOWN:
             return _next_of_unknown(facts)
 
 
@@ -203,7 +203,7 @@ def is_sent_once_more(facts: Facts) -> bool:
 
 def _next_of_unknown(facts: Facts) -> str:
     by_hand = (
-        f"A callback with our reference settles it by itself. To settle it by hand, look it up in the gateway's "
+        f"A callback with our reference resolves it by itself. To resolve it by hand, look it up in the gateway's "
         f"portal, then `resolve {facts.key} --sent` or `--not-sent`."
     )
     if is_sent_once_more(facts):
@@ -255,33 +255,33 @@ def _ours(facts: Facts) -> Iterator[Line]:
         yield Line("", f"the gateway accepted it more than once; also as {', '.join(sorted(others))}", "bad")
 
 
-def _step(step: Step) -> Line:
+def _step(step: HistoryLine) -> Line:
     """A line of the ledger's history."""
     words, tone = _STEPS[step.what]
     return Line(step.at, words(step), tone)
 
 
-def _claimed(step: Step) -> str:
+def _claimed(step: HistoryLine) -> str:
     if step.attempt == 1:
         return "taken from the queue and claimed, so that nobody else sends it: try 1"
     return f"claimed again: try {step.attempt}"
 
 
-def _not_sent(step: Step) -> str:
+def _not_sent(step: HistoryLine) -> str:
     because = _proof(step.words, not_sent=True)
     return f"try {step.attempt} was certainly not sent: {why(step.words)}. Why so: {because}"
 
 
-def _not_sent_late(step: Step) -> str:
+def _not_sent_late(step: HistoryLine) -> str:
     return f"learned too late to matter: try {step.attempt} was certainly not sent: {why(step.words)}"
 
 
-def _unknown(step: Step) -> str:
+def _unknown(step: HistoryLine) -> str:
     because = _proof(step.words, not_sent=False)
     return f"the outcome of try {step.attempt} is unknown: {why(step.words)}. Why so: {because}"
 
 
-def _rejected(step: Step) -> str:
+def _rejected(step: HistoryLine) -> str:
     """``words``: the dead letter's reason, then what the gateway answered."""
     reason, _, answer = step.words.partition(" ")
     if reason == "attempts_exhausted":
@@ -290,27 +290,27 @@ def _rejected(step: Step) -> str:
     return f"try {step.attempt} was certainly not sent, and is not tried again: {why(answer)}. Why so: {because}"
 
 
-_STEPS: Final[Mapping[str, tuple[Callable[[Step], str], Tone]]] = {
+_STEPS: Final[Mapping[str, tuple[Callable[[HistoryLine], str], Tone]]] = {
     "claimed": (_claimed, "plain"),
     "not_sent": (_not_sent, "unsure"),
     "not_sent_late": (_not_sent_late, "dim"),
     "unknown": (_unknown, "unsure"),
     "rejected": (_rejected, "bad"),
-    "resolved_sent": (lambda step: f"{step.words} settled that it was sent", "plain"),
-    "resolved_not_sent": (lambda step: f"{step.words} settled that it was not sent, so it may be sent again", "plain"),
+    "resolved_sent": (lambda step: f"{step.words} resolved that it was sent", "plain"),
+    "resolved_not_sent": (lambda step: f"{step.words} resolved that it was not sent, so it may be sent again", "plain"),
     "reopened": (lambda step: f"{step.words} let it be tried again", "plain"),
 }
 """How each line of the ledger's history is told (`optus_sms.records.ledger.Step`)."""
 
 
 def _accepted(facts: Facts) -> str:
-    gateway_id, settled_by = facts.ledger.get("gateway_id"), facts.ledger.get("settled_by")
+    gateway_id, resolved_by = facts.ledger.get("gateway_id"), facts.ledger.get("resolved_by")
     under = f"under the id {gateway_id}" if gateway_id else "under an id that is not known yet; a callback tells it"
-    if settled_by == "callback" and str(facts.ledger["accepted_at"]) < _first_callback_at(facts.row):
+    if resolved_by == "callback" and str(facts.ledger["accepted_at"]) < _first_callback_at(facts.row):
         return f"the gateway accepted it, {under}, which a callback told later"
-    if settled_by == "callback":
+    if resolved_by == "callback":
         return f"a callback with our reference proved that the gateway accepted it, {under}"
-    if settled_by == "person":
+    if resolved_by == "person":
         return f"because a person said so, it counts as accepted by the gateway, {under}"
     return f"the gateway accepted it, {under}"
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
-from optus_sms.aws.queue_switch import LambdaValve
+from optus_sms.aws.queue_switch import EventSourceSwitch
 from optus_sms.records.health import HEALTH_KEY, DynamoHealthStore, HealthRecord
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _WAITING: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthReport:
     """``sending``: on, paused or changing; ``paused_by``: an operator, or the health check with its reason."""
 
     state: str
@@ -66,12 +66,12 @@ def health_record(target: Target) -> HealthRecord:
     return DynamoHealthStore(target.dynamodb, target.outputs["SendLedgerTableName"]).read()
 
 
-def health_of(target: Target) -> Health:
+def health_of(target: Target) -> HealthReport:
     """Everything at a glance."""
     record = health_record(target)
     sending = sending_state(target)
     by = f"the health check ({record.pause.reason.value}) at {record.pause.at}" if record.pause else "an operator"
-    return Health(
+    return HealthReport(
         state=record.state.value,
         reason=record.reason,
         since=record.since,
@@ -127,13 +127,13 @@ def callback_secret(target: Target) -> dict[str, str]:
     return cast("dict[str, str]", found)
 
 
-def _valve(target: Target) -> LambdaValve:
+def _valve(target: Target) -> EventSourceSwitch:
     mapping = target.settings.get("SENDER_MAPPING_ID") if target.local else target.physical_id(_MAPPING)
     if not mapping:
         raise CliError(
             "This stack has no mapping between queue and sender.", "Deploy the current version.", Exit.NO_TARGET
         )
-    return LambdaValve(target.lambda_, mapping)
+    return EventSourceSwitch(target.lambda_, mapping)
 
 
 def _forget_own_pause(target: Target) -> None:

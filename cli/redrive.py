@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cli.dead_letters import DeadLetterQueue, Kind, Letter, judge, put_back
+from cli.dead_letters import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge, put_back
 from cli.errors import CliError, Exit
 from cli.output import masked, one_line
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import Record, State
+from optus_sms.records.ledger import LedgerRecord, State
 
 if TYPE_CHECKING:
     from cli.target import Target
@@ -34,13 +34,13 @@ _HOW: Final = (
 )
 
 
-class Item(BaseModel):
+class PlanItem(BaseModel):
     """One message of the plan, and its copies in the queue (their SQS ids)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     action: Action
-    kind: Kind
+    kind: DeadLetterKind
     why: str
     message_id: str
     to: str
@@ -61,7 +61,7 @@ class Plan(BaseModel):
     stack: str
     made_at: str
     made_by: str
-    items: list[Item]
+    items: list[PlanItem]
 
     @model_validator(mode="after")
     def _each_copy_once(self) -> Plan:
@@ -72,7 +72,7 @@ class Plan(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """What became of one letter. ``done``: as the plan wanted, or nothing was left to do."""
 
     message_id: str
@@ -88,26 +88,28 @@ def make_plan(target: Target) -> tuple[Plan, int]:
         items = list(_items(queue.letters(), target.ledger.read, now))
         queue.release()
         hidden = queue.hidden()
-    items.sort(key=lambda item: (list(Kind).index(item.kind), item.since))
+    items.sort(key=lambda item: (list(DeadLetterKind).index(item.kind), item.since))
     plan = Plan(stack=target.stack_id, made_at=format_rfc3339(now), made_by=target.person, items=items)
     return plan, hidden
 
 
-def _items(letters: Iterable[Letter], record_of: Callable[[str], Record | None], now: float) -> Iterator[Item]:
+def _items(
+    letters: Iterable[ReceivedDeadLetter], record_of: Callable[[str], LedgerRecord | None], now: float
+) -> Iterator[PlanItem]:
     """One item for each message: a letter that is there twice is one item with two copies."""
-    groups: dict[tuple[str, str], list[Letter]] = {}
+    groups: dict[tuple[str, str], list[ReceivedDeadLetter]] = {}
     for letter in letters:
         groups.setdefault((letter.key, letter.body_sha256), []).append(letter)
     claimed: dict[str, str] = {}
     for group in groups.values():
         first = group[0]
         kind, why = judge(first, record_of(first.key), now=now)
-        if kind is Kind.SAFE and first.message:
+        if kind is DeadLetterKind.SAFE and first.message:
             payload = first.message.payload_sha256
             if claimed.setdefault(first.key, payload) != payload:
-                kind, why = Kind.CONFLICT, "another letter has the same message_id and other fields"
-        yield Item(
-            action="send" if kind is Kind.SAFE else "keep",
+                kind, why = DeadLetterKind.CONFLICT, "another letter has the same message_id and other fields"
+        yield PlanItem(
+            action="send" if kind is DeadLetterKind.SAFE else "keep",
             kind=kind,
             why=why,
             message_id=first.key,
@@ -152,7 +154,7 @@ def read_plan(path: Path, target: Target) -> Plan:
     return plan
 
 
-def apply_plan(plan: Plan, target: Target) -> Generator[Step, None, None]:
+def apply_plan(plan: Plan, target: Target) -> Generator[PlanStep, None, None]:
     """Do what the plan says, a letter at a time. May be interrupted anywhere, and repeated."""
     wanted = {copy: item for item in plan.items if item.action != "keep" for copy in item.copies}
     done: dict[str, str] = {}
@@ -167,43 +169,45 @@ def apply_plan(plan: Plan, target: Target) -> Generator[Step, None, None]:
         hidden = bool(wanted) and queue.hidden() > 0
     for item in {id(item): item for item in wanted.values()}.values():
         if hidden:
-            yield Step(item.message_id, "not seen", False, "perhaps somebody else looks at it just now; apply again")
+            yield PlanStep(
+                item.message_id, "not seen", False, "perhaps somebody else looks at it just now; apply again"
+            )
         else:
-            yield Step(item.message_id, "gone", True, "not in the queue any more: done before, or deleted")
+            yield PlanStep(item.message_id, "gone", True, "not in the queue any more: done before, or deleted")
 
 
 def _apply(  # noqa: PLR0911 - one line for each result
-    item: Item, letter: Letter, queue: DeadLetterQueue, target: Target, done: dict[str, str]
-) -> Step:
+    item: PlanItem, letter: ReceivedDeadLetter, queue: DeadLetterQueue, target: Target, done: dict[str, str]
+) -> PlanStep:
     """One letter. ``done``: the bodies (SHA-256) queued in this run, by message id."""
     key = letter.key
     if (key, letter.body_sha256) != (item.message_id, item.body_sha256):
-        return Step(item.message_id, "refused", False, "the letter in the queue is not the one in the plan")
+        return PlanStep(item.message_id, "refused", False, "the letter in the queue is not the one in the plan")
     if item.action == "delete":
         queue.delete(letter)
-        return Step(key, "deleted", True)
+        return PlanStep(key, "deleted", True)
     if key in done and done[key] != letter.body_sha256:
-        return Step(key, "refused", False, "another letter with the same message_id was queued just now")
+        return PlanStep(key, "refused", False, "another letter with the same message_id was queued just now")
     if key in done:
         queue.delete(letter)
-        return Step(key, "another copy deleted", True)
+        return PlanStep(key, "another copy deleted", True)
     record = target.ledger.read(key)
     kind, why = judge(letter, record, now=time.time())
-    if kind is Kind.SENT and item.kind is not Kind.SENT:
+    if kind is DeadLetterKind.SENT and item.kind is not DeadLetterKind.SENT:
         queue.delete(letter)
-        return Step(key, "sent meanwhile", True, "the gateway accepted it since the plan was made; letter deleted")
-    if kind not in (Kind.SAFE, Kind.REJECTED):
-        return Step(key, "refused", False, why)
+        return PlanStep(key, "sent meanwhile", True, "the gateway accepted it since the plan was made; letter deleted")
+    if kind not in (DeadLetterKind.SAFE, DeadLetterKind.REJECTED):
+        return PlanStep(key, "refused", False, why)
     refused_by = _open_again(target, record)
     if refused_by is not None:
-        return Step(key, "refused", False, f"the ledger says {refused_by.state} now")
+        return PlanStep(key, "refused", False, f"the ledger says {refused_by.state} now")
     put_back(target.sqs, target.outputs["OutboundQueueUrl"], letter)
     queue.delete(letter)
     done[key] = letter.body_sha256
-    return Step(key, "queued", True)
+    return PlanStep(key, "queued", True)
 
 
-def _open_again(target: Target, record: Record | None) -> Record | None:
+def _open_again(target: Target, record: LedgerRecord | None) -> LedgerRecord | None:
     """The sender refuses what is REJECTED, so a person has to let it be tried again, here and nowhere else."""
     if record is None or record.state is not State.REJECTED:
         return None

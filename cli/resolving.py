@@ -1,4 +1,4 @@
-"""Settle unknown outcomes by what a person knows."""
+"""Resolve unknown outcomes by what a person knows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.dead_letters import DeadLetterQueue, Letter, put_back
+from cli.dead_letters import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.tables import Tables
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import Record, State
+from optus_sms.records.ledger import LedgerRecord, State
 from optus_sms.records.messages import SentMessage
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Resolved:
     """What became of one wish."""
 
     message_id: str
-    settled: bool
+    resolved: bool
     result: str
 
 
@@ -58,7 +58,7 @@ def resolve_sent(target: Target, key: str, gateway_id: str | None, *, by: str) -
             masked=record.masked if record.destination else None,
         )
         target.messages.record_sent(sent, now=now)
-    return Resolved(key, True, f"settled as sent, by {by}")
+    return Resolved(key, True, f"resolved as sent, by {by}")
 
 
 def resolve_not_sent(target: Target, keys: Sequence[str], *, by: str) -> list[Resolved]:
@@ -72,15 +72,17 @@ def resolve_not_sent(target: Target, keys: Sequence[str], *, by: str) -> list[Re
     return list(done.values())
 
 
-def _letters_of(letters: Iterable[Letter], wanted: set[str]) -> dict[str, list[Letter]]:
-    found: dict[str, list[Letter]] = {}
+def _letters_of(letters: Iterable[ReceivedDeadLetter], wanted: set[str]) -> dict[str, list[ReceivedDeadLetter]]:
+    found: dict[str, list[ReceivedDeadLetter]] = {}
     for letter in letters:
         if letter.key in wanted and letter.message is not None:
             found.setdefault(letter.key, []).append(letter)
     return found
 
 
-def _resolve_not_sent(target: Target, queue: DeadLetterQueue, key: str, letters: list[Letter], by: str) -> Resolved:
+def _resolve_not_sent(
+    target: Target, queue: DeadLetterQueue, key: str, letters: list[ReceivedDeadLetter], by: str
+) -> Resolved:
     record = target.ledger.read(key)
     if record is None:
         return _not_known(key)
@@ -93,30 +95,30 @@ def _resolve_not_sent(target: Target, queue: DeadLetterQueue, key: str, letters:
         return Resolved(
             key,
             True,
-            f"settled as not sent, by {by}; its text is in no dead letter: queue it under the same message_id",
+            f"resolved as not sent, by {by}; its text is in no dead letter: queue it under the same message_id",
         )
     put_back(target.sqs, target.outputs["OutboundQueueUrl"], copies[0])
     for letter in copies:
         queue.delete(letter)
-    return Resolved(key, True, f"settled as not sent, by {by}, and queued again")
+    return Resolved(key, True, f"resolved as not sent, by {by}, and queued again")
 
 
 def _other_owner(target: Target, key: str, gateway_id: str) -> str:
     """Why this id can't be the message's, if it can't."""
     row = Tables.of(target).row(gateway_id)
     if row.get("direction") == "MO":
-        return f"not settled: {gateway_id} is a reply"
+        return f"not resolved: {gateway_id} is a reply"
     owner = row.get("message_id")
-    return f"not settled: {gateway_id} belongs to {owner}" if owner not in (None, key) else ""
+    return f"not resolved: {gateway_id} belongs to {owner}" if owner not in (None, key) else ""
 
 
-def _is_repeated(record: Record, gateway_id: str | None) -> bool:
+def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
     """The same was said before, perhaps by a run that was interrupted before it wrote the row."""
     return record.state is State.ACCEPTED and record.gateway_id == gateway_id
 
 
-def _refused(record: Record) -> Resolved:
-    return Resolved(record.key, False, f"not settled: it is {record.state}, and no outcome of it is unknown")
+def _refused(record: LedgerRecord) -> Resolved:
+    return Resolved(record.key, False, f"not resolved: it is {record.state}, and no outcome of it is unknown")
 
 
 def _not_known(key: str) -> Resolved:

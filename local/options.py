@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from local.aws.stack import LOOPBACK_HOSTS, PORT_OF, Gateway
+from local.aws.stack import LOOPBACK_HOSTS, PORT_OF, ExternalGateway
 from local.simulator.config import LOOPBACK, GatewayConfig
 
 DEFAULT_PORT = 4600
@@ -25,7 +25,7 @@ class Options:
     """Messages to send after the examples, with a progress line."""
     port: int = DEFAULT_PORT
     bind: str = LOOPBACK
-    gateway: Gateway | None = None
+    gateway: ExternalGateway | None = None
     schedule_speed: int = 1
     """How many times faster than their rate the schedules fire."""
 
@@ -63,7 +63,7 @@ def _number(given: Mapping[str, str], name: str, default: int, low: int, high: i
     return int(text)
 
 
-def _gateway(given: Mapping[str, str]) -> Gateway | None:
+def _gateway(given: Mapping[str, str]) -> ExternalGateway | None:
     base_url = given.get("GATEWAY_BASE_URL", "").rstrip("/")
     if not base_url:
         return None
@@ -78,4 +78,4 @@ def _gateway(given: Mapping[str, str]) -> Gateway | None:
     missing = [name for name in ("GATEWAY_APPLICATION", "GATEWAY_PASSWORD") if name not in given]
     if missing:
         raise OptionError(f"GATEWAY_BASE_URL needs the gateway's credentials as well: set {' and '.join(missing)}")
-    return Gateway(base_url, given["GATEWAY_APPLICATION"], given["GATEWAY_PASSWORD"])
+    return ExternalGateway(base_url, given["GATEWAY_APPLICATION"], given["GATEWAY_PASSWORD"])

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.aws.function import Function, Invocation
+from local.aws.function import Invocation, LocalFunction
 from local.aws.metrics import metric_data
 from local.aws.stack import LocalStack, StackConfig
 from local.demo.display import Display
@@ -235,7 +235,7 @@ class Run:
     def _name(self, logical_id: str) -> str:
         return self._queues[logical_id].rpartition("/")[2]
 
-    def _counted(self, function: Function) -> Any:
+    def _counted(self, function: LocalFunction) -> Any:
         invoke, name = function.invoke, function.config.name
 
         def counted(event: Any, request_id: str | None = None) -> Invocation:

@@ -20,7 +20,7 @@ secrets = boto3.client("secretsmanager")
 table = boto3.resource("dynamodb").Table(os.environ["MESSAGES_TABLE_NAME"])
 
 
-class Message(BaseModel):
+class TutorialMessage(BaseModel):
     """What is on the queue."""
 
     message_id: str
@@ -38,7 +38,7 @@ class Credentials(BaseModel):
 @tracer.capture_method
 def send(record: SQSRecord) -> None:
     """One message."""
-    message = Message.model_validate_json(record.body)
+    message = TutorialMessage.model_validate_json(record.body)
     secret = secrets.get_secret_value(SecretId=os.environ["GATEWAY_SECRET_ID"])
     credentials = Credentials.model_validate_json(secret["SecretString"])
     response = requests.post(

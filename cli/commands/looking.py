@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import click
 
-from cli.context import Context, with_context
+from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
-from cli.explain import TONES, Facts, Standing, next_step, standing, timeline, why
+from cli.explain import TONES, Facts, Stage, next_step, stage_of, timeline, why
 from cli.output import masked, one_line, without_numbers
 from cli.parameters import Name, Since
 from optus_sms.model.statuses import FAILURE_STATUSES
@@ -21,7 +21,7 @@ from optus_sms.records.table import Item
 _WORST_FIRST: Final = (Exit.UNKNOWN, Exit.NOT_DELIVERED, Exit.ON_ITS_WAY, Exit.OK)
 
 
-def found(context: Context, name: str) -> list[Facts]:
+def found(context: CommandContext, name: str) -> list[Facts]:
     """The messages that go by a name; an error if there is none."""
     facts = context.tables.find(name)
     if not facts:
@@ -42,7 +42,7 @@ def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
 
     return {
         "message_id": facts.key,
-        "standing": standing(facts).value,
+        "standing": stage_of(facts).value,
         "ledger": shown(facts.ledger),
         "gateway": shown(facts.row),
     }
@@ -57,7 +57,7 @@ def _discreet(name: str, value: object) -> object:
 @click.command()
 @click.argument("key", type=Name())
 @with_context
-def status(context: Context, *, key: str) -> None:
+def status(context: CommandContext, *, key: str) -> None:
     """What became of the message KEY. Exit code as of `send --follow`; of several messages the worst."""
     all_facts = found(context, key)
     context.out.document([as_json(facts) | {"replies": facts.replies} for facts in all_facts])
@@ -70,19 +70,19 @@ def status(context: Context, *, key: str) -> None:
 
 def exit_code(facts: Facts) -> Exit:
     """0 received (or a reply), else what it is."""
-    match standing(facts):
-        case Standing.RECEIVED | Standing.REPLY:
+    match stage_of(facts):
+        case Stage.RECEIVED | Stage.REPLY:
             return Exit.OK
-        case Standing.UNDELIVERED | Standing.REJECTED | Standing.EXPIRED:
+        case Stage.UNDELIVERED | Stage.REJECTED | Stage.EXPIRED:
             return Exit.NOT_DELIVERED
-        case Standing.UNKNOWN:
+        case Stage.UNKNOWN:
             return Exit.UNKNOWN
-        case Standing.SENDING | Standing.RETRY | Standing.ACCEPTED | Standing.NOT_SEEN:
+        case Stage.SENDING | Stage.RETRY | Stage.ACCEPTED | Stage.NOT_SEEN:
             return Exit.ON_ITS_WAY
 
 
-def _show_status(context: Context, facts: Facts) -> None:
-    stands, out = standing(facts), context.out
+def _show_status(context: CommandContext, facts: Facts) -> None:
+    stands, out = stage_of(facts), context.out
     out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
     both = facts.ledger | facts.row
     for label, name in (
@@ -100,14 +100,14 @@ def _show_status(context: Context, facts: Facts) -> None:
 @click.command()
 @click.argument("key", type=Name())
 @with_context
-def explain(context: Context, *, key: str) -> None:
+def explain(context: CommandContext, *, key: str) -> None:
     """The life of the message KEY in plain words. What happened, why, and what happens next."""
     all_facts = found(context, key)
     context.out.document(
         [
             {
                 "message_id": facts.key,
-                "standing": standing(facts).value,
+                "standing": stage_of(facts).value,
                 "timeline": [{"at": line.at, "text": str(line)} for line in timeline(facts)],
                 "next": next_step(facts),
             }
@@ -115,7 +115,7 @@ def explain(context: Context, *, key: str) -> None:
         ]
     )
     for facts in all_facts:
-        stands = standing(facts)
+        stands = stage_of(facts)
         context.out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
         for line in timeline(facts):
             context.out.line(f"  {line.at:<24}  {one_line(str(line))}", line.tone)
@@ -126,7 +126,7 @@ def explain(context: Context, *, key: str) -> None:
 @click.argument("handset", type=Name())
 @click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
 @with_context
-def conversation(context: Context, *, handset: str, since: float | None) -> None:
+def conversation(context: CommandContext, *, handset: str, since: float | None) -> None:
     """Messages to and replies from HANDSET (+61…). In time order; the text of what was sent is not kept."""
     rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
     context.out.document(rows)
@@ -149,7 +149,7 @@ def conversation(context: Context, *, handset: str, since: float | None) -> None
 @click.option("--show-numbers", is_flag=True, help="Whole phone numbers.")
 @with_context
 def list_(
-    context: Context,
+    context: CommandContext,
     *,
     unknown: bool,
     undelivered: bool,
@@ -179,7 +179,7 @@ def list_(
         context.out.note(f"There are more than {limit}; raise --limit.", "unsure")
 
 
-def _unknown(context: Context, after: str, *, scan: bool) -> Iterable[Facts]:
+def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Facts]:
     if scan:
         _warn_of_scan(context)
     every = context.tables.scan_ledger(State.UNKNOWN) if scan else context.tables.undecided(State.UNKNOWN)
@@ -188,7 +188,7 @@ def _unknown(context: Context, after: str, *, scan: bool) -> Iterable[Facts]:
     return (facts for facts in every if _when(facts) >= after)
 
 
-def _sent(context: Context, after: str, *, undelivered: bool) -> Iterable[Facts]:
+def _sent(context: CommandContext, after: str, *, undelivered: bool) -> Iterable[Facts]:
     _warn_of_scan(context)
     for row in context.tables.scan_messages():
         facts = Facts(str(row.get("message_id", row["id"])), {}, row)
@@ -197,7 +197,7 @@ def _sent(context: Context, after: str, *, undelivered: bool) -> Iterable[Facts]
             yield facts
 
 
-def _warn_of_scan(context: Context) -> None:
+def _warn_of_scan(context: CommandContext) -> None:
     context.out.note(
         "This reads the whole table, which costs half a read unit for each 4 KB of it, and takes its time.",
         "unsure",
@@ -215,7 +215,7 @@ def _row(facts: Facts, *, show_numbers: bool) -> tuple[str, ...]:
     both = facts.ledger | facts.row
     words = both.get("status") or (why(str(both["reason"])) if "reason" in both else "-")
     number = masked(str(both.get("destination", "")), show=show_numbers)
-    return (_when(facts) or "-", facts.key, number, standing(facts).value, str(words))
+    return (_when(facts) or "-", facts.key, number, stage_of(facts).value, str(words))
 
 
 COMMANDS = (status, explain, conversation, list_)

@@ -7,10 +7,10 @@ from dataclasses import asdict
 import click
 
 from cli.commands.repairing import ask
-from cli.context import Context, with_context
+from cli.context import CommandContext, with_context
 from cli.doctor import Check, Result, examine
 from cli.errors import Exit
-from cli.operations import Health, callback_urls, health_of, pause_sending, resume_sending, rotate, rotated_lately
+from cli.operations import HealthReport, callback_urls, health_of, pause_sending, resume_sending, rotate, rotated_lately
 from cli.output import Tone, counted
 
 _RESULT_TONES: dict[Result, Tone] = {"ok": "good", "warning": "unsure", "failed": "bad", "skipped": "dim"}
@@ -18,7 +18,7 @@ _RESULT_TONES: dict[Result, Tone] = {"ok": "good", "warning": "unsure", "failed"
 
 @click.command()
 @with_context
-def pause(context: Context) -> None:
+def pause(context: CommandContext) -> None:
     """Stop sending; messages wait in the queue. They spend no tries; only `resume` ends it."""
     pause_sending(context.target)
     context.out.document({"paused": True})
@@ -28,7 +28,7 @@ def pause(context: Context) -> None:
 
 @click.command()
 @with_context
-def resume(context: Context) -> None:
+def resume(context: CommandContext) -> None:
     """Send again, also if the health check had paused."""
     resume_sending(context.target)
     context.out.document({"paused": False})
@@ -37,14 +37,14 @@ def resume(context: Context) -> None:
 
 @click.command()
 @with_context
-def health(context: Context) -> None:
+def health(context: CommandContext) -> None:
     """How the gateway is, and whether sending is on. Also how many messages wait."""
     found = health_of(context.target)
     context.out.document(asdict(found))
     _show_health(context, found)
 
 
-def _show_health(context: Context, found: Health) -> None:
+def _show_health(context: CommandContext, found: HealthReport) -> None:
     out = context.out
     tones: dict[str, Tone] = {"healthy": "good", "unhealthy": "bad"}
     since = f" since {found.since}" if found.since else ""
@@ -62,7 +62,7 @@ def _show_health(context: Context, found: Health) -> None:
 @click.command("rotate-callback-password")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @with_context
-def rotate_callback_password(context: Context, *, yes: bool) -> None:
+def rotate_callback_password(context: CommandContext, *, yes: bool) -> None:
     """Make a new password for the callback URLs. Prints the URLs for the gateway's portal.
 
     The old password counts until the next rotation, so nothing is refused before the portal has the new one.
@@ -81,12 +81,12 @@ def rotate_callback_password(context: Context, *, yes: bool) -> None:
 
 @click.command("callback-urls")
 @with_context
-def callback_urls_(context: Context) -> None:
+def callback_urls_(context: CommandContext) -> None:
     """Print the URLs for the gateway's portal. They hold the password."""
     _show_urls(context)
 
 
-def _show_urls(context: Context) -> None:
+def _show_urls(context: CommandContext) -> None:
     urls = callback_urls(context.target)
     context.out.document(urls)
     context.out.line("Enter these in the gateway's portal; they hold the password, so put them nowhere else:", "good")
@@ -96,7 +96,7 @@ def _show_urls(context: Context) -> None:
 
 @click.command()
 @with_context
-def doctor(context: Context) -> None:
+def doctor(context: CommandContext) -> None:
     """Check a stack after its deployment. Names the remedy of each failure; sends nothing."""
     checks: list[Check] = []
     for check in examine(context.target):

@@ -14,12 +14,12 @@ from typing import Final
 import click
 
 from cli.commands.looking import found
-from cli.context import Context, with_context
-from cli.dead_letters import DeadLetterQueue, Letter
+from cli.context import CommandContext, with_context
+from cli.dead_letters import DeadLetterQueue, ReceivedDeadLetter
 from cli.errors import CliError, Exit
 from cli.output import counted, masked, one_line, shortened
 from cli.parameters import Name, Since
-from cli.redrive import Plan, Step, apply_plan, make_plan, read_plan, write_plan
+from cli.redrive import Plan, PlanStep, apply_plan, make_plan, read_plan, write_plan
 from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
 from optus_sms.aws.queues import DeadLetterReason
 
@@ -47,7 +47,7 @@ def ask(question: str, *, yes: bool) -> None:
 @click.option("--reason", type=click.Choice(_REASONS), help="Only those; sqs: moved by SQS itself.")
 @click.option("--show-numbers", is_flag=True, help="Whole phone numbers.")
 @with_context
-def dead_letters(context: Context, *, reason: str | None, show_numbers: bool) -> None:
+def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: bool) -> None:
     """What needs a person, by reason. Looking hides them from others for a moment and changes nothing."""
     with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
         letters = [letter for letter in queue.letters() if reason is None or (letter.reason or "sqs") == reason]
@@ -77,7 +77,7 @@ def dead_letters(context: Context, *, reason: str | None, show_numbers: bool) ->
     _note_hidden(context, hidden)
 
 
-def _letter_json(letter: Letter, *, show_numbers: bool) -> dict[str, str]:
+def _letter_json(letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str, str]:
     return {
         "reason": letter.reason or "sqs",
         "since": letter.since,
@@ -88,7 +88,7 @@ def _letter_json(letter: Letter, *, show_numbers: bool) -> dict[str, str]:
     }
 
 
-def _note_hidden(context: Context, hidden: int) -> None:
+def _note_hidden(context: CommandContext, hidden: int) -> None:
     if hidden:
         context.out.note(
             f"About {hidden} more can't be seen just now, because somebody else looks at them; try again in a while.",
@@ -101,7 +101,7 @@ def _note_hidden(context: Context, hidden: int) -> None:
 @click.option("--apply", "apply_path", type=click.Path(path_type=Path), help="Do what a plan says.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @with_context
-def redrive(context: Context, *, plan_path: Path | None, apply_path: Path | None, yes: bool) -> None:
+def redrive(context: CommandContext, *, plan_path: Path | None, apply_path: Path | None, yes: bool) -> None:
     """Replay dead letters by a plan. First --plan FILE, which you read and may change, then --apply FILE.
 
     Only what is certainly unsent is sent, each under its own key. Can be interrupted and repeated.
@@ -114,7 +114,7 @@ def redrive(context: Context, *, plan_path: Path | None, apply_path: Path | None
         _apply(context, apply_path, yes=yes)
 
 
-def _plan(context: Context, path: Path) -> None:
+def _plan(context: CommandContext, path: Path) -> None:
     plan, hidden = make_plan(context.target)
     write_plan(plan, path)
     out = context.out
@@ -128,7 +128,7 @@ def _plan(context: Context, path: Path) -> None:
     _note_hidden(context, hidden)
 
 
-def _apply(context: Context, path: Path, *, yes: bool) -> None:
+def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
     plan = read_plan(path, context.target)
     wanted = Counter(item.action for item in plan.items)
     if not wanted["send"] and not wanted["delete"]:
@@ -145,8 +145,8 @@ def _apply(context: Context, path: Path, *, yes: bool) -> None:
         raise SystemExit(int(Exit.NOT_ALL))
 
 
-def _applied(context: Context, plan: Plan) -> list[Step]:
-    steps: list[Step] = []
+def _applied(context: CommandContext, plan: Plan) -> list[PlanStep]:
+    steps: list[PlanStep] = []
     with closing(apply_plan(plan, context.target)) as applied:
         for step in applied:
             steps.append(step)
@@ -166,7 +166,7 @@ def _applied(context: Context, plan: Plan) -> list[Step]:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @with_context
 def resolve(
-    context: Context,
+    context: CommandContext,
     *,
     key: str | None,
     sent: bool,
@@ -177,7 +177,7 @@ def resolve(
     by: str | None,
     yes: bool,
 ) -> None:
-    """Settle whether KEY was sent. The gateway's portal shows it; who settled it and when is recorded."""
+    """Resolve whether KEY was sent. The gateway's portal shows it; who resolved it and when is recorded."""
     if sent == not_sent:
         raise click.UsageError("Give either --sent or --not-sent.")
     if (key is None) == (since is None):
@@ -196,20 +196,20 @@ def resolve(
         return
     word = "sent" if sent else "not sent, and to be sent now"
     if key is None:
-        ask(f"Settle {counted(len(keys), 'message')} on {context.target.name} as {word}?", yes=yes)
+        ask(f"Resolve {counted(len(keys), 'message')} on {context.target.name} as {word}?", yes=yes)
     person = by or context.target.person
     if sent:
         done = [resolve_sent(context.target, each, gateway_id, by=person) for each in keys]
     else:
         context.again = (
-            "What was done so far is kept; the same command goes on. One that was settled and not yet queued again "
+            "What was done so far is kept; the same command goes on. One that was resolved and not yet queued again "
             "is `safe` in a `redrive --plan`."
         )
         done = resolve_not_sent(context.target, keys, by=person)
     _report(context, done)
 
 
-def _message_id(context: Context, name: str) -> str:
+def _message_id(context: CommandContext, name: str) -> str:
     """Of the one message that goes by a name; two are an error, because only one of them was looked up."""
     facts = found(context, name)
     first = facts[0]
@@ -221,11 +221,11 @@ def _message_id(context: Context, name: str) -> str:
     return first.key
 
 
-def _report(context: Context, done: Sequence[Resolved]) -> None:
+def _report(context: CommandContext, done: Sequence[Resolved]) -> None:
     context.out.document([asdict(one) for one in done])
     for one in done:
-        context.out.line(f"{one_line(one.message_id)}: {one_line(one.result)}", "good" if one.settled else "bad")
-    if not all(one.settled for one in done):
+        context.out.line(f"{one_line(one.message_id)}: {one_line(one.result)}", "good" if one.resolved else "bad")
+    if not all(one.resolved for one in done):
         raise SystemExit(int(Exit.NOT_ALL))
 
 

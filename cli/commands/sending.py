@@ -12,9 +12,9 @@ from typing import Any, Final
 import click
 
 from cli.commands.looking import exit_code
-from cli.context import Context, with_context
+from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
-from cli.explain import TONES, Facts, is_sent_once_more, next_step, standing, timeline
+from cli.explain import TONES, Facts, is_sent_once_more, next_step, stage_of, timeline
 from cli.messages import (
     SQS_COUNTS_AFTER_SECONDS,
     Journal,
@@ -59,7 +59,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="If the gateway's answer is lost.")
 @with_context
 def send(
-    context: Context,
+    context: CommandContext,
     *,
     to: str | None,
     text: str | None,
@@ -103,7 +103,7 @@ def _from_stdin() -> str:
         raise CliError("The text on stdin is not UTF-8.", "Convert it: iconv -t UTF-8.", Exit.INVALID) from None
 
 
-def _queue(context: Context, ready: Ready, *, follow: bool, timeout: int) -> None:
+def _queue(context: CommandContext, ready: Ready, *, follow: bool, timeout: int) -> None:
     sqs, url, key = context.target.sqs, context.url("OutboundQueueUrl"), ready.key
     queued_at = format_rfc3339(time.time())
     # The same command once more would make another key, and so another SMS.
@@ -124,7 +124,7 @@ def _checked(fields: dict[str, Any]) -> Ready:
         raise CliError(f"The message breaks a rule:\n  {problems}", "Nothing was queued.", Exit.INVALID) from None
 
 
-def _show_dry_run(context: Context, ready: Ready) -> None:
+def _show_dry_run(context: CommandContext, ready: Ready) -> None:
     described = describe(ready.message)
     out = context.out
     out.document({"valid": True, **described, "would_queue": json.loads(ready.body)})
@@ -140,7 +140,7 @@ def _show_dry_run(context: Context, ready: Ready) -> None:
 
 
 def _send_file(
-    context: Context, path: Path, journal_path: Path, dry_run: bool, *, skip_invalid: bool, queue_uncertain: bool
+    context: CommandContext, path: Path, journal_path: Path, dry_run: bool, *, skip_invalid: bool, queue_uncertain: bool
 ) -> None:
     if dry_run:
         _dry_run_file(context, path, skip_invalid)
@@ -158,7 +158,7 @@ def _send_file(
     _report_file(context, journal, counts, refused, wrong)
 
 
-def _dry_run_file(context: Context, path: Path, skip_invalid: bool) -> None:
+def _dry_run_file(context: CommandContext, path: Path, skip_invalid: bool) -> None:
     ready, wrong = read_lines(path, lambda _line, _occurrence: new_key())
     parts = sum(message.message.segments.count for message in ready)
     ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in ready)
@@ -178,7 +178,7 @@ def _refuse_wrong(path: Path, wrong: dict[int, str], *, skip_invalid: bool) -> N
         )
 
 
-def _held(context: Context, journal: Journal) -> set[str]:
+def _held(context: CommandContext, journal: Journal) -> set[str]:
     """Of a batch during which an earlier run was killed: what may be on the queue, and must not be put there again.
 
     What the ledger knows was queued; what it doesn't, while the queue is empty, was not.
@@ -194,7 +194,7 @@ def _held(context: Context, journal: Journal) -> set[str]:
     return set() if nobody_waits else journal.uncertain - set(known)
 
 
-def _queue_with_progress(context: Context, waiting: list[Ready], journal: Journal) -> list[str]:
+def _queue_with_progress(context: CommandContext, waiting: list[Ready], journal: Journal) -> list[str]:
     if not waiting:
         return []
     sqs, url = context.target.sqs, context.url("OutboundQueueUrl")
@@ -204,7 +204,7 @@ def _queue_with_progress(context: Context, waiting: list[Ready], journal: Journa
 
 
 def _report_file(
-    context: Context, journal: Journal, counts: dict[str, int], refused: list[str], wrong: dict[int, str]
+    context: CommandContext, journal: Journal, counts: dict[str, int], refused: list[str], wrong: dict[int, str]
 ) -> None:
     out = context.out
     out.document({**counts, "refused_by_sqs": refused, "invalid": wrong, "journal": str(journal.path)})
@@ -216,7 +216,7 @@ def _report_file(
     if counts["held"]:
         out.note(
             f"{counts['held']} may be on the queue already, because an earlier run ended in the middle of a batch; "
-            "they were not queued again. The same command settles it a minute later, as soon as the queue is empty "
+            "they were not queued again. The same command resolves it a minute later, as soon as the queue is empty "
             "(`health`). To queue them at once, under the same message_id, so that each is still sent once, add "
             "--queue-uncertain.",
             "unsure",
@@ -227,7 +227,7 @@ def _report_file(
         out.note(f"To queue all of it once more, as new messages, remove {journal.path}.")
 
 
-def _follow(context: Context, key: str, queued_at: str, timeout: int) -> Exit:
+def _follow(context: CommandContext, key: str, queued_at: str, timeout: int) -> Exit:
     """Print what happens as it happens, until the last word or the end of the time."""
     end = time.monotonic() + timeout
     told: set[tuple[str, str]] = set()
@@ -242,18 +242,18 @@ def _follow(context: Context, key: str, queued_at: str, timeout: int) -> Exit:
         if code is not Exit.ON_ITS_WAY and not is_sent_once_more(facts):
             return _ended(context, facts, code)
         if time.monotonic() >= end:
-            context.out.note(f"Still {standing(facts)} after {timeout} s; `explain {key}` tells more later.", "unsure")
+            context.out.note(f"Still {stage_of(facts)} after {timeout} s; `explain {key}` tells more later.", "unsure")
             return _ended(context, facts, Exit.ON_ITS_WAY)
         time.sleep(_LOOK_EVERY_SECONDS)
 
 
-def _facts(context: Context, key: str, queued_at: str) -> Facts:
+def _facts(context: CommandContext, key: str, queued_at: str) -> Facts:
     found = context.tables.facts(key)
     return Facts(found.key, found.ledger, found.row, found.replies, queued_at)
 
 
-def _ended(context: Context, facts: Facts, code: Exit) -> Exit:
-    stands = standing(facts)
+def _ended(context: CommandContext, facts: Facts, code: Exit) -> Exit:
+    stands = stage_of(facts)
     context.out.line(f"{facts.key}: {stands}", TONES[stands])
     if code not in (Exit.OK, Exit.ON_ITS_WAY):
         context.out.line(next_step(facts))

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.queue_switch import LambdaValve
+from optus_sms.aws.queue_switch import EventSourceSwitch
 from optus_sms.aws.traffic import CloudWatchTraffic
 from optus_sms.flows.check_health import HealthChecker, Thresholds
 from optus_sms.gateway.api import Gateway
@@ -53,7 +53,7 @@ def checker() -> HealthChecker:
         gateway=gateway(),
         secret=secret(),
         store=DynamoHealthStore(clients.dynamodb(), settings().send_ledger_table_name),
-        valve=LambdaValve(clients.lambda_(), settings().sender_mapping_id),
+        valve=EventSourceSwitch(clients.lambda_(), settings().sender_mapping_id),
         traffic=CloudWatchTraffic(clients.cloudwatch(), settings().stack_name),
         clock=Clock(),
         thresholds=Thresholds(

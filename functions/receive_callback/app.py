@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
 from optus_sms.aws.queues import SqsQueues
-from optus_sms.flows.receive_callback import Receiver, Request
+from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.times import Clock
 from optus_sms.records.ledger import DynamoLedger
@@ -35,6 +35,6 @@ def receiver() -> Receiver:
 
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """The proxy response; what isn't one of our two callbacks is answered 404."""
-    response = receiver().receive(Request.from_event(event if isinstance(event, dict) else {}))
+    response = receiver().receive(CallbackRequest.from_event(event if isinstance(event, dict) else {}))
     publish(response.measurements)
     return response.to_proxy()

@@ -1,4 +1,4 @@
-"""ReconcileMessagesFunction: an EventBridge schedule → what nobody else has decided, settled, asked for or given up."""
+"""ReconcileMessagesFunction: an EventBridge schedule → what is left undecided is resolved, asked for or given up."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class GatewayResponse:
 
 
 @dataclass(frozen=True)
-class Route:
+class ApiRoute:
     """One method of one path of the API."""
 
     resource: str
@@ -61,7 +61,7 @@ class ApiConfig:
 
     api_id: str
     stage: str
-    routes: Mapping[tuple[str, str], Route]
+    routes: Mapping[tuple[str, str], ApiRoute]
     """By method and path."""
     gateway_responses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The `x-amazon-apigateway-gateway-responses` of the body, by kind."""
@@ -93,13 +93,13 @@ def api_config(api_id: str, stage: str, body: Mapping[str, Any]) -> ApiConfig:
     )
 
 
-def _route(path: str, method: str, operation: Mapping[str, Any], body: Mapping[str, Any]) -> Route:
+def _route(path: str, method: str, operation: Mapping[str, Any], body: Mapping[str, Any]) -> ApiRoute:
     integration = operation["x-amazon-apigateway-integration"]
     match = re.search(r"/functions/(arn:aws:lambda:[^/]+)/invocations$", str(integration["uri"]))
     if integration["type"].lower() != "aws_proxy" or match is None:
         raise ValueError(f"{method} {path} is no Lambda proxy integration, which is all that the local API serves")
     required = _required_parameters(operation, body)
-    return Route(
+    return ApiRoute(
         resource=path,
         method=method,
         function_arn=match[1],
@@ -298,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def proxy_event(
     config: ApiConfig,
-    route: Route,
+    route: ApiRoute,
     query: list[tuple[str, str]],
     headers: list[tuple[str, str]],
     body: bytes,

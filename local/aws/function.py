@@ -62,7 +62,7 @@ class Invocation:
     error: FunctionError | None = None
 
 
-class Function:
+class LocalFunction:
     """Invokes a function's handler in one of its sandboxes.
 
     More events at a time than `max_sandboxes` wait for one to become free.

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 
 @dataclass(frozen=True)
-class Context:
+class InvocationContext:
     """The context object of Lambda's Python runtime."""
 
     aws_request_id: str
@@ -57,14 +57,14 @@ def main(handler_name: str, answers_fd: int) -> None:
             _answer(answers, _invoke(handler, json.loads(line)))
 
 
-def _import_handler(name: str) -> Callable[[Any, Context], Any]:
+def _import_handler(name: str) -> Callable[[Any, InvocationContext], Any]:
     module_name, _, function_name = name.rpartition(".")
-    handler: Callable[[Any, Context], Any] = getattr(importlib.import_module(module_name), function_name)
+    handler: Callable[[Any, InvocationContext], Any] = getattr(importlib.import_module(module_name), function_name)
     return handler
 
 
-def _invoke(handler: Callable[[Any, Context], Any], request: dict[str, Any]) -> dict[str, Any]:
-    context = Context(
+def _invoke(handler: Callable[[Any, InvocationContext], Any], request: dict[str, Any]) -> dict[str, Any]:
+    context = InvocationContext(
         aws_request_id=request["request_id"],
         invoked_function_arn=request["arn"],
         deadline=request["deadline"],

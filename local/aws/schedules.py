@@ -51,7 +51,7 @@ def scheduled_event(rule_arn: str, at: datetime) -> dict[str, Any]:
     }
 
 
-class Scheduler:
+class ScheduleRunner:
     """Fires each schedule in a thread of its own: first soon after the start, then every `every_seconds / speed`.
 
     A firing that is still running when the next is due delays it; EventBridge would start a second one.

@@ -20,11 +20,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from local.aws.callback_api import CallbackApi, api_config
 from local.aws.event_source import EventSource, EventSourceConfig
-from local.aws.function import Function, FunctionConfig, Invocation, LogSink
+from local.aws.function import FunctionConfig, Invocation, LocalFunction, LogSink
 from local.aws.mapping_switch import MappingSwitch
 from local.aws.metrics import MetricRecorder
 from local.aws.resources import Attributes, Creator, create_resources, local_client
-from local.aws.schedules import Schedule, Scheduler, seconds_between
+from local.aws.schedules import Schedule, ScheduleRunner, seconds_between
 from local.aws.stream_source import StreamSource, StreamSourceConfig
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.server import GatewaySimulator
@@ -45,7 +45,7 @@ class StackError(Exception):
 
 
 @dataclass(frozen=True)
-class Gateway:
+class ExternalGateway:
     """A gateway to use instead of the simulator."""
 
     base_url: str
@@ -66,7 +66,7 @@ class StackConfig:
     parameters: Mapping[str, str] = field(default_factory=dict)
     bind: str = LOOPBACK
     port: int = 0
-    gateway: Gateway | None = None
+    gateway: ExternalGateway | None = None
     simulator: GatewayConfig = field(default_factory=GatewayConfig)
     """Settings of the simulator; addresses, ports and callback URLs are filled in."""
     schedule_speed: float = 1.0
@@ -103,7 +103,7 @@ class LocalStack:
         self.gateway_url = ""
         self.simulator: GatewaySimulator | None = None
         self.outputs: dict[str, str] = {}
-        self.functions: dict[str, Function] = {}
+        self.functions: dict[str, LocalFunction] = {}
         self.event_sources: dict[str, EventSource] = {}
         self.stream_sources: list[StreamSource] = []
         self.on_activity: Callable[[], None] = lambda: None
@@ -249,7 +249,7 @@ class LocalStack:
     def _make_functions(self, template: Template) -> None:
         for resource in template.of_type("AWS::Lambda::Function"):
             config = self._function_config(template, resource)
-            self.functions[resource.logical_id] = Function(config, self._log)
+            self.functions[resource.logical_id] = LocalFunction(config, self._log)
 
     def _function_config(self, template: Template, resource: Resource) -> FunctionConfig:
         properties = resource.properties
@@ -331,7 +331,7 @@ class LocalStack:
     def _invoker(self, function_arn: str) -> Callable[[Any], Invocation]:
         return partial(self._invoke, self.functions[function_arn.rpartition(":")[2]])
 
-    def _invoke(self, function: Function, event: Any) -> Invocation:
+    def _invoke(self, function: LocalFunction, event: Any) -> Invocation:
         invocation = function.invoke(event)
         for source in self.stream_sources:
             source.wake()
@@ -391,7 +391,7 @@ class LocalStack:
         schedules = [
             schedule for rule in template.of_type("AWS::Events::Rule") for schedule in self._schedules(template, rule)
         ]
-        self._run(Scheduler(schedules, self.config.schedule_speed))
+        self._run(ScheduleRunner(schedules, self.config.schedule_speed))
 
     def _schedules(self, template: Template, rule: Resource) -> Iterator[Schedule]:
         properties = template.resolve(rule.properties, self._attributes)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from local.demo.watcher import Change, DeadLetter, Item
+from local.demo.watcher import Change, Item, SeenDeadLetter
 
 _COLOURS = {"good": "32", "bad": "31", "waiting": "33", "faint": "2"}
 _LEDGER_WORDS = {
@@ -80,7 +80,7 @@ class Display:
         elif after.get("status") != before.get("status"):
             self._status(after)
 
-    def dead_letter(self, letter: DeadLetter) -> None:
+    def dead_letter(self, letter: SeenDeadLetter) -> None:
         """A message came into the dead-letter queue."""
         detail = letter.detail if len(letter.detail) <= _DETAIL_SHOWN else f"{letter.detail[:_DETAIL_SHOWN]}…"
         self._step(letter.message_id, "", f"dead letter, {letter.reason}: {detail}", "bad")
@@ -112,7 +112,7 @@ class Display:
         self._step(key, masked(str(number)), words, colour)
 
     def _health_change(self, before: Item, after: Item) -> None:
-        """The health check's verdict, and its pauses."""
+        """The health check's outcome, and its pauses."""
         state = str(after.get("state"))
         if state != before.get("state", "unknown"):
             colour = {"healthy": "good", "unhealthy": "bad"}.get(state, "waiting")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cli.explain import Facts, Standing, standing
+from cli.explain import Facts, Stage, stage_of
 from local.aws.stack import LocalStack
 from local.demo.display import Display
 from local.demo.watcher import Seen, Watcher
@@ -22,7 +22,7 @@ LOOK_EVERY_SECONDS = 1.0
 NUMBERS = ("+61491570006", "+61491570156", "+61491570157", "+61491570158", "+61491570159")
 """Of those that the regulator keeps for fiction."""
 
-_UNDECIDED = (Standing.NOT_SEEN, Standing.SENDING, Standing.RETRY)
+_UNDECIDED = (Stage.NOT_SEEN, Stage.SENDING, Stage.RETRY)
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ class Progress:
 
 def progress_of(keys: Sequence[str], queued: int, seen: Seen, *, with_handsets: bool) -> Progress:
     """Pure. Without handsets (another gateway than the simulator) nobody tells of delivery: decided is finished."""
-    found = [standing(Facts(key, dict(seen.ledger.get(key, {})), dict(seen.message_for(key)))) for key in keys]
+    found = [stage_of(Facts(key, dict(seen.ledger.get(key, {})), dict(seen.message_for(key)))) for key in keys]
     decided = sum(each not in _UNDECIDED for each in found)
-    on_their_way = found.count(Standing.ACCEPTED)
-    accepted = on_their_way + found.count(Standing.RECEIVED) + found.count(Standing.UNDELIVERED)
+    on_their_way = found.count(Stage.ACCEPTED)
+    accepted = on_their_way + found.count(Stage.RECEIVED) + found.count(Stage.UNDELIVERED)
     return Progress(
         total=len(keys),
         queued=queued,
         decided=decided,
         accepted=accepted,
-        received=found.count(Standing.RECEIVED),
+        received=found.count(Stage.RECEIVED),
         finished=decided - on_their_way if with_handsets else decided,
     )
 
 
-class Crowd:
+class Load:
     """`count` messages to a few handsets. `run` sends them; `stop` lets it queue no more and return."""
 
     def __init__(self, stack: LocalStack, watcher: Watcher, count: int) -> None:
@@ -120,7 +120,7 @@ def run_many(stack: LocalStack, watcher: Watcher, display: Display, count: int) 
     """
     started = time.monotonic()
     with display.quietly():
-        end = Crowd(stack, watcher, count).run(
+        end = Load(stack, watcher, count).run(
             lambda now: display.progress(f"{now}; {time.monotonic() - started:.0f} s")
         )
     seconds = time.monotonic() - started

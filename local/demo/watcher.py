@@ -34,7 +34,7 @@ Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class DeadLetter:
+class SeenDeadLetter:
     """A message in the dead-letter queue; `sqs_id` tells letters apart."""
 
     sqs_id: str
@@ -50,7 +50,7 @@ class Seen:
 
     ledger: dict[str, Item] = field(default_factory=dict)
     messages: dict[str, Item] = field(default_factory=dict)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[SeenDeadLetter] = field(default_factory=list)
     events: list[Item] = field(default_factory=list)
     """As a rule's target gets them."""
 
@@ -67,13 +67,13 @@ Change = tuple[str, str, Item, Item]
 """What changed ("ledger", "message", "health"), its key there, the item before (empty if new) and after."""
 
 
-class Listener(Protocol):
+class WatchListener(Protocol):
     """Is told what happens, in the watcher's thread. What a listener does not care for does nothing."""
 
     def change(self, change: Change) -> None:
         """Something changed in one of the tables."""
 
-    def dead_letter(self, letter: DeadLetter) -> None:
+    def dead_letter(self, letter: SeenDeadLetter) -> None:
         """A message came into the dead-letter queue."""
 
     def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
@@ -86,7 +86,7 @@ class Listener(Protocol):
 class Watcher:
     """Follows a running stack in a thread of its own. `changed` is notified after every look that saw something."""
 
-    def __init__(self, stack: LocalStack, *listeners: Listener) -> None:
+    def __init__(self, stack: LocalStack, *listeners: WatchListener) -> None:
         self.seen = Seen()
         self.changed = threading.Condition()
         self.listeners = list(listeners)
@@ -217,7 +217,7 @@ class _DeadLetterQueue:
         self.look_again_in: float | None = None
         """Seconds until what the last look left unread may be read; None if it left nothing."""
 
-    def look(self) -> tuple[list[DeadLetter], list[str]]:
+    def look(self) -> tuple[list[SeenDeadLetter], list[str]]:
         """The letters that were not there at the last look, and the SQS ids of those that are gone."""
         visible, hidden = self._counts()
         self.look_again_in = None
@@ -323,9 +323,9 @@ class _EventFeed:
         return bool(messages)
 
 
-def _dead_letter(message: Mapping[str, Any]) -> DeadLetter:
+def _dead_letter(message: Mapping[str, Any]) -> SeenDeadLetter:
     attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
-    return DeadLetter(
+    return SeenDeadLetter(
         sqs_id=message["MessageId"],
         body=message["Body"],
         reason=attributes.get("reason", "redriven by SQS"),

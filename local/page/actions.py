@@ -13,10 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.messages import check, queue_one
 from cli.operations import pause_sending, resume_sending
-from local.demo.load import Crowd, Progress
+from local.demo.load import Load, Progress
 from local.page import compose, switches
 from local.page.board import Board
-from local.page.bubble import Submission
+from local.page.bubble import QueuedMessage
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.times import format_rfc3339
 
@@ -38,7 +38,7 @@ _REPLY_FIELDS: Final = {
 Json = Mapping[str, Any]
 
 
-class RefusedError(Exception):
+class ActionRefusedError(Exception):
     """HTTP status, what is wrong and what would be right; ``fields``: the same by field of the queue message."""
 
     def __init__(self, status: int, words: str, fields: Mapping[str, str] | None = None) -> None:
@@ -58,7 +58,7 @@ class Actions:
         quietly: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._stack, self._target, self._board = stack, target, board
-        self._load = _Load(lambda count: Crowd(stack, watcher, count), board, quietly)
+        self._load = _Load(lambda count: Load(stack, watcher, count), board, quietly)
 
     def stop(self) -> None:
         """End what is under way, and begin nothing more."""
@@ -73,20 +73,20 @@ class Actions:
         try:
             ready = check(fields, f"page-{uuid.uuid4().hex[:12]}")
         except InvalidMessageError as error:
-            raise RefusedError(422, f"Not queued. {error.detail}", compose.by_field(error)) from None
+            raise ActionRefusedError(422, f"Not queued. {error.detail}", compose.by_field(error)) from None
         queued_at = format_rfc3339(time.time())
         queue_one(self._target.sqs, self._target.outputs["OutboundQueueUrl"], ready)
-        self._board.put(ready.key, Submission(ready.message, queued_at))
+        self._board.put(ready.key, QueuedMessage(ready.message, queued_at))
         return {"key": ready.key}
 
     def start_load(self, fields: Json) -> Json:
         """Send many messages, but only where they cost nothing."""
         count = fields.get("count")
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_AT_ONCE:
-            raise RefusedError(422, f"count: must be a whole number from 1 to {MOST_AT_ONCE}.")
+            raise ActionRefusedError(422, f"count: must be a whole number from 1 to {MOST_AT_ONCE}.")
         gateway = self._stack.config.gateway
         if gateway is not None and gateway.is_far:
-            raise RefusedError(
+            raise ActionRefusedError(
                 409, "This gateway is not on this machine, and its messages may cost money: no load is sent to it."
             )
         self._load.start(count)
@@ -100,11 +100,13 @@ class Actions:
     def reply(self, fields: Json) -> Json:
         """A handset answers: a reply callback, as the gateway sends it."""
         if unknown := fields.keys() - _REPLY_FIELDS:
-            raise RefusedError(422, f"{min(unknown)[:50]!a}: unknown field; the fields are {', '.join(_REPLY_FIELDS)}.")
+            raise ActionRefusedError(
+                422, f"{min(unknown)[:50]!a}: unknown field; the fields are {', '.join(_REPLY_FIELDS)}."
+            )
         for name, (_, least, most) in _REPLY_FIELDS.items():
             value = fields.get(name, "")
             if not isinstance(value, str) or not least <= len(value) <= most:
-                raise RefusedError(422, f"{name}: must be text of {least} to {most} characters.")
+                raise ActionRefusedError(422, f"{name}: must be text of {least} to {most} characters.")
         given = {_REPLY_FIELDS[name][0]: value for name, value in fields.items() if value}
         return {"id": self._simulator().send_reply(**given)}
 
@@ -114,7 +116,7 @@ class Actions:
         try:
             changes = switches.turned(simulator.faults(), fields.get("name"), fields.get("on"), fields.get("value"))
         except ValueError as error:
-            raise RefusedError(422, f"{error}.") from None
+            raise ActionRefusedError(422, f"{error}.") from None
         return self._faults(simulator.set_faults(**changes))
 
     def clear_faults(self, _: Json) -> Json:
@@ -138,7 +140,7 @@ class Actions:
 
     def _simulator(self) -> GatewaySimulator:
         if self._stack.simulator is None:
-            raise RefusedError(
+            raise ActionRefusedError(
                 409, "The gateway is not the simulator. For faults and answers start make run without GATEWAY_BASE_URL."
             )
         return self._stack.simulator
@@ -148,21 +150,21 @@ class _Load:
     """Many messages in a thread of their own, one crowd at a time; the board tells how far it is."""
 
     def __init__(
-        self, crowd_of: Callable[[int], Crowd], board: Board, quietly: Callable[[], AbstractContextManager[None]]
+        self, crowd_of: Callable[[int], Load], board: Board, quietly: Callable[[], AbstractContextManager[None]]
     ) -> None:
         self._crowd_of, self._board, self._quietly = crowd_of, board, quietly
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._crowd: Crowd | None = None
+        self._crowd: Load | None = None
         self._is_closed = False
 
     def start(self, count: int) -> None:
         """RefusedError while another one is under way, and at the end."""
         with self._lock:
             if self._is_closed:
-                raise RefusedError(503, "make run is ending.")
+                raise ActionRefusedError(503, "make run is ending.")
             if self._thread is not None and self._thread.is_alive():
-                raise RefusedError(409, "Messages are being sent already: stop that first, or wait for its end.")
+                raise ActionRefusedError(409, "Messages are being sent already: stop that first, or wait for its end.")
             self._crowd = self._crowd_of(count)
             self._thread = threading.Thread(target=self._run, args=(self._crowd, count), name="load")
             self._tell(Progress(count), 0.0, done=False)
@@ -182,7 +184,7 @@ class _Load:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, crowd: Crowd, count: int) -> None:
+    def _run(self, crowd: Load, count: int) -> None:
         started = time.monotonic()
         end, problem = Progress(count), None
         try:

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any, Final
 
 from cli.explain import Facts
-from local.demo.watcher import Change, DeadLetter
-from local.page.bubble import GROUPS, Submission, groups, letter_view, life_of, message_view, reply_view
+from local.demo.watcher import Change, SeenDeadLetter
+from local.page.bubble import GROUPS, QueuedMessage, groups, letter_view, life_of, message_view, reply_view
 from optus_sms.records.table import Item
 
 MESSAGES_AT_FIRST: Final = 5000
@@ -54,8 +54,8 @@ class Board:
         self._ledger: dict[str, Item] = {}
         self._rows: dict[str, Item] = {}
         self._replies: dict[str, Item] = {}
-        self._letters: dict[str, DeadLetter] = {}
-        self._submissions: defaultdict[str, dict[str, Submission]] = defaultdict(dict)
+        self._letters: dict[str, SeenDeadLetter] = {}
+        self._submissions: defaultdict[str, dict[str, QueuedMessage]] = defaultdict(dict)
         """By key, then by hash of the payload: under a key that was used twice only one of them is sent."""
         self._key_of: dict[str, str] = {}
         self._row_of: dict[str, str] = {}
@@ -92,7 +92,7 @@ class Board:
             else:
                 self._row_changed(key, dict(after))
 
-    def dead_letter(self, letter: DeadLetter) -> None:
+    def dead_letter(self, letter: SeenDeadLetter) -> None:
         """See `local.demo.watcher.Listener`."""
         with self._changed:
             self._letters[letter.sqs_id] = letter
@@ -112,12 +112,12 @@ class Board:
             told = {"n": self._events_seen, "at": event.get("time"), "detail_type": event.get("detail-type")}
             self._events.append((self._advance(), json.dumps({**told, "event": event}, default=str)))
 
-    def put(self, key: str, sent: Submission) -> None:
+    def put(self, key: str, sent: QueuedMessage) -> None:
         """The page put a message on the queue."""
         with self._changed:
             self._submitted(key, sent)
 
-    def taken(self, key: str, sent: Submission) -> None:
+    def taken(self, key: str, sent: QueuedMessage) -> None:
         """A function got a message from the queue; whoever put it there."""
         with self._changed:
             if key not in self._groups:
@@ -237,14 +237,14 @@ class Board:
             queued_at=sent.queued_at if sent and "queued_at" not in ledger else None,
         )
 
-    def _submission(self, key: str) -> Submission | None:
+    def _submission(self, key: str) -> QueuedMessage | None:
         """What was put on the queue under a key; of several what is being sent, as far as the ledger says."""
         submissions = self._submissions.get(key, {})
         if "payload_sha256" in self._ledger.get(key, {}):
             return submissions.get(str(self._ledger[key]["payload_sha256"]))
         return next(iter(submissions.values()), None)
 
-    def _submitted(self, key: str, sent: Submission) -> None:
+    def _submitted(self, key: str, sent: QueuedMessage) -> None:
         """A message that comes again is no news."""
         if sent.message.payload_sha256 not in self._submissions[key]:
             self._submissions[key][sent.message.payload_sha256] = sent

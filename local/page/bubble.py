@@ -9,32 +9,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.explain import TONES, Facts, Standing, is_sent_once_more, next_step, standing, timeline, why
+from cli.explain import TONES, Facts, Stage, is_sent_once_more, next_step, stage_of, timeline, why
 from cli.output import Tone
-from local.demo.watcher import DeadLetter
+from local.demo.watcher import SeenDeadLetter
 from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
-from optus_sms.records.ledger import Step, steps
+from optus_sms.records.ledger import HistoryLine, steps
 from optus_sms.records.table import Item
 
 GROUPS: Final = ("queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired")
 """Where messages are counted; one may count in several."""
 
-_GROUPS_OF: Final[Mapping[Standing, tuple[str, ...]]] = {
-    Standing.NOT_SEEN: ("queued",),
-    Standing.SENDING: ("in_flight",),
-    Standing.RETRY: ("in_flight",),
-    Standing.ACCEPTED: ("accepted",),
-    Standing.RECEIVED: ("accepted", "delivered"),
-    Standing.UNDELIVERED: ("accepted", "undelivered"),
-    Standing.UNKNOWN: ("unknown",),
-    Standing.REJECTED: ("rejected",),
-    Standing.EXPIRED: ("expired",),
+_GROUPS_OF: Final[Mapping[Stage, tuple[str, ...]]] = {
+    Stage.NOT_SEEN: ("queued",),
+    Stage.SENDING: ("in_flight",),
+    Stage.RETRY: ("in_flight",),
+    Stage.ACCEPTED: ("accepted",),
+    Stage.RECEIVED: ("accepted", "delivered"),
+    Stage.UNDELIVERED: ("accepted", "undelivered"),
+    Stage.UNKNOWN: ("unknown",),
+    Stage.REJECTED: ("rejected",),
+    Stage.EXPIRED: ("expired",),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class QueuedMessage:
     """A message as somebody put it on the queue; ``queued_at``: RFC 3339. Its text is in no table."""
 
     message: OutboundMessage
@@ -43,13 +43,13 @@ class Submission:
 
 def groups(facts: Facts) -> tuple[str, ...]:
     """Which of `GROUPS` a message counts in."""
-    found = _GROUPS_OF.get(standing(facts), ())
+    found = _GROUPS_OF.get(stage_of(facts), ())
     return (*found, "in_flight") if is_sent_once_more(facts) else found
 
 
-def message_view(facts: Facts, sent: Submission | None) -> dict[str, Any]:
+def message_view(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
     """One message for its bubble; what is not known is None."""
-    stands, message = standing(facts), sent.message if sent else None
+    stands, message = stage_of(facts), sent.message if sent else None
     status = facts.row.get("status")
     return {
         "key": facts.key,
@@ -71,32 +71,32 @@ def message_view(facts: Facts, sent: Submission | None) -> dict[str, Any]:
     }
 
 
-def _tone(facts: Facts, stands: Standing) -> Tone:
-    if stands is Standing.NOT_SEEN:
+def _tone(facts: Facts, stands: Stage) -> Tone:
+    if stands is Stage.NOT_SEEN:
         return "plain"  # the page has seen it on the queue
-    return "unsure" if stands is Standing.ACCEPTED and facts.row.get("status") == "failed" else TONES[stands]
+    return "unsure" if stands is Stage.ACCEPTED and facts.row.get("status") == "failed" else TONES[stands]
 
 
-def _label(facts: Facts, stands: Standing) -> str:
+def _label(facts: Facts, stands: Stage) -> str:
     status, attempts = facts.row.get("status"), facts.ledger.get("attempts")
-    if stands is Standing.NOT_SEEN:
+    if stands is Stage.NOT_SEEN:
         return "waits in the queue"
-    if stands is Standing.ACCEPTED and status not in (None, "accepted"):
+    if stands is Stage.ACCEPTED and status not in (None, "accepted"):
         return f"{stands}: {status}"
-    if stands is Standing.SENDING and isinstance(attempts, int) and attempts > 1:
+    if stands is Stage.SENDING and isinstance(attempts, int) and attempts > 1:
         return f"{stands}, try {attempts}"
     return stands.value
 
 
-def _problem(facts: Facts, stands: Standing) -> str | None:
+def _problem(facts: Facts, stands: Stage) -> str | None:
     """Why it is not as it should be, in the gateway's word where it has one."""
     match stands:
-        case Standing.UNDELIVERED:
+        case Stage.UNDELIVERED:
             detail = facts.row.get("detail")
             return f"{facts.row['status']} ({detail})" if detail else str(facts.row["status"])
-        case Standing.RETRY | Standing.UNKNOWN:
+        case Stage.RETRY | Stage.UNKNOWN:
             return why(str(facts.ledger["reason"])) if "reason" in facts.ledger else None
-        case Standing.REJECTED:
+        case Stage.REJECTED:
             return why(str(facts.ledger.get("detail") or facts.ledger.get("reason", "")))
         case _:
             return None
@@ -117,20 +117,20 @@ def _all_steps(facts: Facts) -> Iterator[tuple[str, str, Tone]]:
     if "expired_at" in ours:
         yield str(ours["expired_at"]), "expired before it was sent", "bad"
     if "accepted_at" in ours:
-        proved = ", as a callback proved" if ours.get("settled_by") == "callback" else ""
+        proved = ", as a callback proved" if ours.get("resolved_by") == "callback" else ""
         yield str(ours["accepted_at"]), f"accepted{proved}", "plain"
     for status in STATUS_RANK:
         if f"{status}_at" in row and not (status == "accepted" and "accepted_at" in ours):
             yield str(row[f"{status}_at"]), status, _tone_of(status)
 
 
-def _step(step: Step) -> Iterator[tuple[str, str, Tone]]:
+def _step(step: HistoryLine) -> Iterator[tuple[str, str, Tone]]:
     words: Mapping[str, tuple[str, Tone]] = {
         "not_sent": (f"try {step.attempt} not sent", "unsure"),
         "unknown": ("outcome unknown", "unsure"),
         "rejected": ("rejected, not sent", "bad"),
-        "resolved_sent": ("settled by hand: sent", "plain"),
-        "resolved_not_sent": ("settled by hand: not sent", "plain"),
+        "resolved_sent": ("resolved by hand: sent", "plain"),
+        "resolved_not_sent": ("resolved by hand: not sent", "plain"),
         "reopened": ("let go again", "plain"),
     }
     if step.what in words:
@@ -143,11 +143,11 @@ def _tone_of(status: str) -> Tone:
     return "bad" if status in FAILURE_STATUSES else "unsure" if status == "failed" else "plain"
 
 
-def life_of(facts: Facts, sent: Submission | None) -> dict[str, Any]:
+def life_of(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
     """One message's whole life, as `optus-sms explain` tells it, with what the two tables hold."""
     return {
         "message": message_view(facts, sent),
-        "standing": standing(facts).value,
+        "standing": stage_of(facts).value,
         "next_step": next_step(facts),
         "timeline": [{"at": line.at, "text": str(line), "tone": line.tone} for line in timeline(facts)],
         "ledger": _plain(facts.ledger),
@@ -169,7 +169,7 @@ def reply_view(row: Item, key: str | None) -> dict[str, Any]:
     }
 
 
-def letter_view(letter: DeadLetter, *, known: bool) -> dict[str, Any]:
+def letter_view(letter: SeenDeadLetter, *, known: bool) -> dict[str, Any]:
     """One dead letter; ``known``: whether there is a message with its key to tell of."""
     return {
         "reason": letter.reason,

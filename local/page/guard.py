@@ -5,14 +5,14 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
-from local.simulator.http_server import Request
+from local.simulator.http_server import HttpRequest
 
 MAX_BODY_BYTES: Final = 64 * 1024
 TOKEN_HEADER: Final = "X-Page-Token"
 _READING: Final = ("GET", "HEAD")
 
 
-def refusal(request: Request, *, port: int, token: str) -> tuple[int, str] | None:
+def refusal(request: HttpRequest, *, port: int, token: str) -> tuple[int, str] | None:
     """HTTP status and why; None if the request may be answered.
 
     A name that somebody points at loopback is another ``Host``; another site's page has another ``Origin`` or says so
@@ -31,7 +31,7 @@ def refusal(request: Request, *, port: int, token: str) -> tuple[int, str] | Non
     return None if request.method in _READING else _refusal_of_change(request, token)
 
 
-def _refusal_of_change(request: Request, token: str) -> tuple[int, str] | None:
+def _refusal_of_change(request: HttpRequest, token: str) -> tuple[int, str] | None:
     if not hmac.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), token.encode()):
         return 403, f"The header {TOKEN_HEADER} is not that of this start of make run: load the page again."
     if len(request.body) > MAX_BODY_BYTES:

@@ -22,14 +22,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.target import local_target
 from local import endpoints
 from local.aws.stack import listen
-from local.page.actions import Actions, Json, RefusedError
+from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
-from local.page.bubble import Submission
+from local.page.bubble import QueuedMessage
 from local.page.counts import Gauge
 from local.page.guard import refusal
 from local.simulator.config import LOOPBACK
 from local.simulator.engine import json_response
-from local.simulator.http_server import Listener, Request, Response
+from local.simulator.http_server import HttpListener, HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import choose_key, parse_message
@@ -87,7 +87,7 @@ class PhonePage:
         self._actions = Actions(stack, watcher, target, self.board, quietly)
         self._token = secrets.token_urlsafe(32)
         self._routes = _routes(self._actions)
-        self._listener = Listener(self._answer, LOOPBACK, port)
+        self._listener = HttpListener(self._answer, LOOPBACK, port)
 
     @property
     def url(self) -> str:
@@ -118,11 +118,11 @@ class PhonePage:
             if submission := submission_of(record):
                 self.board.taken(*submission)
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         response = self._answer_or_refuse(request)
         return replace(response, headers=(*response.headers, *_HEADERS))
 
-    def _answer_or_refuse(self, request: Request) -> Response:
+    def _answer_or_refuse(self, request: HttpRequest) -> HttpResponse:
         if refused := refusal(request, port=self._listener.port, token=self._token):
             return _error(*refused)
         methods = self._routes.get(request.path) or self._reading(request.path)
@@ -133,22 +133,22 @@ class PhonePage:
             return _error(405, f"Only {' and '.join(methods)} here.", headers=(("Allow", ", ".join(methods)),))
         return answer(request)
 
-    def _reading(self, path: str) -> Mapping[str, Callable[[Request], Response]] | None:
+    def _reading(self, path: str) -> Mapping[str, Callable[[HttpRequest], HttpResponse]] | None:
         """What can only be read."""
         if path == _STREAM:
-            return {"GET": lambda _: Response(200, content_type="text/event-stream", stream=self._stream())}
+            return {"GET": lambda _: HttpResponse(200, content_type="text/event-stream", stream=self._stream())}
         if path.startswith(_MESSAGES):
             return {"GET": lambda _: self._life(unquote(path.removeprefix(_MESSAGES)))}
         files = {f"/static/{file.name}": file for file in _STATIC.iterdir()} | {"/": _STATIC / "index.html"}
         return {"GET": lambda _: self._file(files[path])} if path in files else None
 
-    def _file(self, file: Path) -> Response:
+    def _file(self, file: Path) -> HttpResponse:
         body = file.read_text(encoding="utf-8")
         if file.suffix == ".html":
             body = body.replace('name="page-token" content=""', f'name="page-token" content="{self._token}"')
-        return Response(200, body.encode(), _TYPES[file.suffix])
+        return HttpResponse(200, body.encode(), _TYPES[file.suffix])
 
-    def _life(self, key: str) -> Response:
+    def _life(self, key: str) -> HttpResponse:
         life = self.board.life(key)
         if life is None:
             return _error(404, "Nothing is known of this message; was make run started anew?")
@@ -171,7 +171,7 @@ class PhonePage:
                 self.board.pause(UPDATE_EVERY_SECONDS)
 
 
-def submission_of(record: Mapping[str, Any]) -> tuple[str, Submission] | None:
+def submission_of(record: Mapping[str, Any]) -> tuple[str, QueuedMessage] | None:
     """Key and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
     try:
         message = parse_message(record["body"], now=time.time())
@@ -179,7 +179,7 @@ def submission_of(record: Mapping[str, Any]) -> tuple[str, Submission] | None:
         key = choose_key(message, attribute=attribute, sqs_message_id=record["messageId"], required=False)
     except InvalidMessageError:
         return None
-    return key, Submission(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
+    return key, QueuedMessage(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
 
 
 def _meta(stack: LocalStack) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _meta(stack: LocalStack) -> dict[str, Any]:
     }
 
 
-def _routes(actions: Actions) -> Mapping[str, Mapping[str, Callable[[Request], Response]]]:
+def _routes(actions: Actions) -> Mapping[str, Mapping[str, Callable[[HttpRequest], HttpResponse]]]:
     """By path and method: what changes something, and what is told a whole message."""
     posts = {
         "/api/validate": actions.validate,
@@ -207,18 +207,18 @@ def _routes(actions: Actions) -> Mapping[str, Mapping[str, Callable[[Request], R
         "/api/pause": actions.pause,
         "/api/resume": actions.resume,
     }
-    routes: dict[str, dict[str, Callable[[Request], Response]]] = {
+    routes: dict[str, dict[str, Callable[[HttpRequest], HttpResponse]]] = {
         path: {"POST": _acting(action)} for path, action in posts.items()
     }
     routes["/api/faults"]["DELETE"] = _acting(actions.clear_faults)
     return routes
 
 
-def _acting(action: Callable[[Json], Json]) -> Callable[[Request], Response]:
-    def act(request: Request) -> Response:
+def _acting(action: Callable[[Json], Json]) -> Callable[[HttpRequest], HttpResponse]:
+    def act(request: HttpRequest) -> HttpResponse:
         try:
             return json_response(action(_json_object(request.body)))
-        except RefusedError as error:
+        except ActionRefusedError as error:
             return _error(error.status, str(error), fields=error.fields)
         except (BotoCoreError, ClientError) as error:
             return _error(503, f"The local AWS does not answer ({type(error).__name__}); is make run ending?")
@@ -232,9 +232,9 @@ def _json_object(body: bytes) -> dict[str, Any]:
         value = json.loads(body or b"{}", parse_constant=_refuse_constant)
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair parses, but nobody can send or store it
     except (ValueError, RecursionError):
-        raise RefusedError(400, "The body must be JSON in UTF-8, not nested too deeply.") from None
+        raise ActionRefusedError(400, "The body must be JSON in UTF-8, not nested too deeply.") from None
     if not isinstance(value, dict):
-        raise RefusedError(400, "The body must be a JSON object.")
+        raise ActionRefusedError(400, "The body must be a JSON object.")
     return value
 
 
@@ -253,5 +253,5 @@ def _error(
     *,
     fields: Mapping[str, str] | None = None,
     headers: tuple[tuple[str, str], ...] = (),
-) -> Response:
+) -> HttpResponse:
     return replace(json_response({"error": words, "fields": dict(fields or {})}, status), headers=headers)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.simulator.config import LOOPBACK
 from local.simulator.engine import json_response
-from local.simulator.http_server import Request, Response
+from local.simulator.http_server import HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Control:
 
     def __init__(self, simulator: "GatewaySimulator") -> None:
         self._simulator = simulator
-        self._routes: Mapping[tuple[str, str], Callable[[Request], object]] = {
+        self._routes: Mapping[tuple[str, str], Callable[[HttpRequest], object]] = {
             ("GET", ""): lambda _: simulator.state(),
             ("GET", "/scenarios"): lambda _: _scenarios(),
             ("GET", "/messages"): self._messages,
@@ -49,7 +49,7 @@ class Control:
             ("POST", "/reset"): self._reset,
         }
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: HttpRequest) -> HttpResponse:
         try:
             _refuse_web_pages(request)
             return json_response(self._route(request)(request))
@@ -58,27 +58,27 @@ class Control:
         except ValueError as error:
             return json_response({"error": str(error)}, 400)
 
-    def _route(self, request: Request) -> Callable[[Request], object]:
+    def _route(self, request: HttpRequest) -> Callable[[HttpRequest], object]:
         route = self._routes.get((request.method, request.path.removeprefix(CONTROL_PATH).rstrip("/")))
         if route is None or not request.path.startswith(CONTROL_PATH):
             raise ControlError(404, "no such control; see local/simulator/README.md")
         return route
 
-    def _messages(self, request: Request) -> object:
+    def _messages(self, request: HttpRequest) -> object:
         query = {name: values[-1] for name, values in request.query.items()}
         since, limit = _count(query.pop("since", "0")), _count(query.pop("limit", str(DEFAULT_LIMIT)))
         revision, messages = self._simulator.records.find(query, since, limit)
         return {"revision": revision, "messages": messages}
 
-    def _requests(self, request: Request) -> object:
+    def _requests(self, request: HttpRequest) -> object:
         arrivals = {"arrivals": self._simulator.arrivals()} if "arrivals" in request.query else {}
         return self._simulator.requests() | arrivals
 
-    def _reply(self, request: Request) -> object:
+    def _reply(self, request: HttpRequest) -> object:
         fields = _known(_json_object(request), _REPLY_FIELDS, required=("source", "content"))
         return {"id": self._simulator.send_reply(**fields)}
 
-    def _status(self, request: Request) -> object:
+    def _status(self, request: HttpRequest) -> object:
         fields = _known(_json_object(request), _STATUS_FIELDS, required=("id", "status"))
         message_id, status = fields.pop("id"), fields.pop("status")
         try:
@@ -87,24 +87,24 @@ class Control:
             raise ControlError(404, "no message has this id") from None
         return {"id": message_id}
 
-    def _callback_urls(self, request: Request) -> object:
+    def _callback_urls(self, request: HttpRequest) -> object:
         urls = _known(_json_object(request), ("status", "reply"), required=("status", "reply"), nullable=True)
         self._simulator.set_callback_urls(**urls)
         return self._simulator.state()
 
-    def _reset(self, _: Request) -> object:
+    def _reset(self, _: HttpRequest) -> object:
         self._simulator.reset()
         return self._simulator.state()
 
 
-def _refuse_web_pages(request: Request) -> None:
+def _refuse_web_pages(request: HttpRequest) -> None:
     """A page in a browser on this machine, or a name that somebody points at loopback, must not steer the gateway."""
     host = request.headers.get("Host", "").rsplit(":", 1)[0]
     if host not in _LOCAL_HOSTS or "Origin" in request.headers:
         raise ControlError(403, "only for programs on this machine")
 
 
-def _json_object(request: Request) -> dict[str, Any]:
+def _json_object(request: HttpRequest) -> dict[str, Any]:
     try:
         value = json.loads(request.body)
     except (ValueError, RecursionError):

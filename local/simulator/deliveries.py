@@ -8,8 +8,8 @@ from typing import Any
 from local.simulator.callbacks import CallbackUrl, parse_callback_url, post_callback
 from local.simulator.config import GatewayConfig
 from local.simulator.faults import FaultSwitches
-from local.simulator.records import Callback, Message, MessageRecords
-from local.simulator.scenarios import SCENARIOS, Callbacks, Reply, Step
+from local.simulator.records import Callback, MessageRecords, SimulatedMessage
+from local.simulator.scenarios import SCENARIOS, Callbacks, Reply, StatusStep
 from local.simulator.scheduler import Scheduler
 
 OK = 200
@@ -27,7 +27,7 @@ class Deliveries:
         self._switches = switches
         self._scheduler = Scheduler(config.callback_workers)
         self._lock = threading.Lock()
-        self._held: list[tuple[Message, Callback]] = []
+        self._held: list[tuple[SimulatedMessage, Callback]] = []
         self.urls: dict[str, CallbackUrl | None] = {}
         self.set_urls(config.status_callback_url, config.reply_callback_url)
 
@@ -48,19 +48,19 @@ class Deliveries:
         with self._lock:
             self._held.clear()
 
-    def follow(self, message: Message, steps: tuple[Step, ...], start_in_seconds: float) -> None:
+    def follow(self, message: SimulatedMessage, steps: tuple[StatusStep, ...], start_in_seconds: float) -> None:
         """Takes the steps one after another, the first `start_in_seconds` after its own wait."""
         if steps:
             first, *later = steps
             action = partial(self._step_and_follow, message, first, tuple(later))
             self._scheduler.after(start_in_seconds + first.wait_seconds, action)
 
-    def take_now(self, message: Message, steps: tuple[Step, ...]) -> None:
+    def take_now(self, message: SimulatedMessage, steps: tuple[StatusStep, ...]) -> None:
         """Takes all steps in this thread and returns when the receiver has answered."""
         for step in steps:
             self._take(message, step)
 
-    def call_back(self, message: Message, kind: str, body: Mapping[str, Any]) -> None:
+    def call_back(self, message: SimulatedMessage, kind: str, body: Mapping[str, Any]) -> None:
         """Sends one callback from a worker thread."""
         self._scheduler.after(0, partial(self._send, message, kind, body))
 
@@ -71,14 +71,14 @@ class Deliveries:
         for message, callback in held:
             self._scheduler.after(0, partial(self._try, message, callback))
 
-    def status_body(self, message: Message, status: str) -> dict[str, Any]:
+    def status_body(self, message: SimulatedMessage, status: str) -> dict[str, Any]:
         """StatusCallback; the two REST v2 documents name the id differently, hence the setting."""
         id_key: str = self._config.id_key
         if message.scenario is not None and SCENARIOS[message.scenario].callbacks is Callbacks.OTHER_ID_KEY:
             id_key = "id" if id_key == "message_id" else "message_id"
         return {id_key: message.id, "status": status, "detail": f"simulated {status}", **self.reference_of(message)}
 
-    def reply_fields(self, message: Message, reply: Reply) -> dict[str, Any]:
+    def reply_fields(self, message: SimulatedMessage, reply: Reply) -> dict[str, Any]:
         """ReplyCallback without its id (the REST v2 page): `reference` comes only together with `reply_to`."""
         fields = {
             "source": message.fields["destination"],
@@ -92,7 +92,7 @@ class Deliveries:
             fields["encoding"] = reply.encoding
         return fields
 
-    def reply(self, fields: Mapping[str, Any], copies: int = 1) -> Message:
+    def reply(self, fields: Mapping[str, Any], copies: int = 1) -> SimulatedMessage:
         """A handset's message: recorded, then told `copies` times."""
         message = self._records.new("MO", fields, "queued")
         body = {"id": message.id, **fields}
@@ -100,17 +100,17 @@ class Deliveries:
             self.call_back(message, "reply", body)
         return message
 
-    def reference_of(self, message: Message) -> dict[str, Any]:
+    def reference_of(self, message: SimulatedMessage) -> dict[str, Any]:
         """The reference as callbacks carry it: nothing if there is none or it is not echoed."""
         reference = message.fields.get("reference")
         return {"reference": reference} if self._config.echo_reference and reference is not None else {}
 
-    def _step_and_follow(self, message: Message, step: Step, later: tuple[Step, ...]) -> None:
+    def _step_and_follow(self, message: SimulatedMessage, step: StatusStep, later: tuple[StatusStep, ...]) -> None:
         if self._records.knows(message):
             self._take(message, step)
             self.follow(message, later, 0)
 
-    def _take(self, message: Message, step: Step) -> None:
+    def _take(self, message: SimulatedMessage, step: StatusStep) -> None:
         if step.status is not None:
             self._records.reached(message, step.status)
         if step.callback is not None:
@@ -118,7 +118,7 @@ class Deliveries:
         if step.reply is not None:
             self.reply(self.reply_fields(message, step.reply), step.reply.copies)
 
-    def _send(self, message: Message, kind: str, body: Mapping[str, Any]) -> None:
+    def _send(self, message: SimulatedMessage, kind: str, body: Mapping[str, Any]) -> None:
         state = self._switches.current.callbacks
         if self.urls[kind] is None or state == "off":
             return
@@ -130,7 +130,7 @@ class Deliveries:
         else:
             self._try(message, callback)
 
-    def _try(self, message: Message, callback: Callback) -> None:
+    def _try(self, message: SimulatedMessage, callback: Callback) -> None:
         url = self.urls[callback.kind]
         if url is None or not self._records.knows(message):
             return
@@ -144,7 +144,7 @@ class Deliveries:
         else:
             self._arrived(message, "frozen")
 
-    def _arrived(self, message: Message, status: str) -> None:
+    def _arrived(self, message: SimulatedMessage, status: str) -> None:
         """A reply's own status says whether the customer has it (the delivery receipts page)."""
         if message.direction == "MO" and message.status != "sent":
             self._records.reached(message, status)

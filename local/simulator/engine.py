@@ -20,9 +20,9 @@ from local.simulator.config import GatewayConfig
 from local.simulator.deliveries import OPERATOR, Deliveries
 from local.simulator.errors import NOT_FOUND_BODY, RefusedError
 from local.simulator.faults import FaultSwitches
-from local.simulator.http_server import Request, Response
-from local.simulator.records import Message, MessageRecords, RequestCounts
-from local.simulator.scenarios import SCENARIOS, Answer, Callbacks, Ending, Scenario, scenario_for, steps_for
+from local.simulator.http_server import HttpRequest, HttpResponse
+from local.simulator.records import MessageRecords, RequestCounts, SimulatedMessage
+from local.simulator.scenarios import SCENARIOS, Callbacks, Ending, Scenario, ScriptedResponse, scenario_for, steps_for
 from local.simulator.seeding import seeded
 from local.simulator.submissions import Submission, read_submission
 
@@ -46,7 +46,7 @@ class Engine:
         self._lock = threading.Lock()
         self._random = seeded(seed, "faults")
         self._refusals: Counter[tuple[str, str, str | None]] = Counter()
-        self._routes: Mapping[tuple[str, str], Callable[[Request], Response]] = {
+        self._routes: Mapping[tuple[str, str], Callable[[HttpRequest], HttpResponse]] = {
             ("POST", f"{BASE_PATH}/messages"): self._post_message,
             ("GET", f"{BASE_PATH}/messages"): self._get_message,
             ("GET", f"{BASE_PATH}/healthz"): self._healthz,
@@ -55,7 +55,7 @@ class Engine:
             ("GET", f"{SERVICES_PATH}/status"): self._service_status,
         }
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: HttpRequest) -> HttpResponse:
         response = self._answer(request)
         return replace(response, delay_seconds=response.delay_seconds + self._answer_delay_seconds())
 
@@ -85,25 +85,25 @@ class Engine:
             self._random = seeded(self._seed, "faults")
             self._refusals.clear()
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         route = self._routes.get((request.method, request.path))
         down = self.switches.current.down is not None
         if down and request.path.startswith(BASE_PATH):
             if route == self._post_message:
                 self.counts.count(time.time(), "down", None, taken=False)
-            return Response(0, ending=Ending.NONE)
+            return HttpResponse(0, ending=Ending.NONE)
         if route is None:
             return _not_found()
         try:
             return route(request)
         except RefusedError as error:
-            return Response(error.status, error.body.encode(), headers=error.headers)
+            return HttpResponse(error.status, error.body.encode(), headers=error.headers)
 
     def _answer_delay_seconds(self) -> float:
         delay_seconds = self.switches.current.answer_delay_seconds
         return self._config.answer_delay_seconds if delay_seconds is None else delay_seconds
 
-    def _authenticate(self, request: Request) -> None:
+    def _authenticate(self, request: HttpRequest) -> None:
         given = request.headers.get("Authorization", "").encode("latin-1", "replace")
         refused = self.switches.current.credentials_refused
         if refused or not hmac.compare_digest(given, self._authorization):
@@ -111,7 +111,7 @@ class Engine:
 
     # POST /messages
 
-    def _post_message(self, request: Request) -> Response:
+    def _post_message(self, request: HttpRequest) -> HttpResponse:
         arrived_at = time.time()
         try:
             self._authenticate(request)
@@ -139,7 +139,7 @@ class Engine:
             del self._refusals[refused]
             return SCENARIOS["received"]
 
-    def _begin(self, message: Message, scenario: Scenario, submission: Submission) -> None:
+    def _begin(self, message: SimulatedMessage, scenario: Scenario, submission: Submission) -> None:
         """What happens to the message from here; a scheduled one waits as queued, we assume."""
         config, scenario = self._config, self.switches.current.telling(scenario)
         random = self.records.random_for(message)
@@ -153,14 +153,14 @@ class Engine:
             answered_in_seconds = self._answer_delay_seconds() + self._slow_seconds(scenario.answer)
             self.deliveries.follow(message, steps, answered_in_seconds)
 
-    def _response(self, answer: Answer, message: Message | None) -> Response:
+    def _response(self, answer: ScriptedResponse, message: SimulatedMessage | None) -> HttpResponse:
         if answer.body is not None:
             body = answer.body
         elif message is not None:
             body = json.dumps({"id": message.id, "status": "accepted", "detail": message.fields["destination"]})
         else:
             body = ""
-        return Response(
+        return HttpResponse(
             answer.status,
             body.encode(),
             answer.content_type,
@@ -170,12 +170,12 @@ class Engine:
             drip_seconds=self._config.drip_interval_seconds,
         )
 
-    def _slow_seconds(self, answer: Answer) -> float:
+    def _slow_seconds(self, answer: ScriptedResponse) -> float:
         return self._config.slow_answer_seconds if answer.slow else 0.0
 
     # The other operations
 
-    def _get_message(self, request: Request) -> Response:
+    def _get_message(self, request: HttpRequest) -> HttpResponse:
         self._authenticate(request)
         message_id = request.query.get("id", [""])[0]
         if not message_id:
@@ -187,14 +187,14 @@ class Engine:
             raise RefusedError(404, "No message matched")
         return json_response(message.details(self._config.echo_reference))
 
-    def _healthz(self, _: Request) -> Response:
-        return self._switchable(self.switches.current.healthz, self._config.healthz, Response(200))
+    def _healthz(self, _: HttpRequest) -> HttpResponse:
+        return self._switchable(self.switches.current.healthz, self._config.healthz, HttpResponse(200))
 
-    def _openapi(self, _: Request) -> Response:
-        document = Response(200, _OPENAPI.read_bytes(), "application/yaml")
+    def _openapi(self, _: HttpRequest) -> HttpResponse:
+        document = HttpResponse(200, _OPENAPI.read_bytes(), "application/yaml")
         return self._switchable(self.switches.current.openapi, self._config.openapi, document)
 
-    def _switchable(self, switch: str | None, configured: bool, response: Response) -> Response:
+    def _switchable(self, switch: str | None, configured: bool, response: HttpResponse) -> HttpResponse:
         state = switch or ("on" if configured else "off")
         if state == "503":
             raise RefusedError(503, "Service Unavailable")
@@ -202,22 +202,22 @@ class Engine:
 
     # The Health Monitoring API, a service of its own: no authentication, and it stays up when the gateway is down
 
-    def _services(self, _: Request) -> Response:
+    def _services(self, _: HttpRequest) -> HttpResponse:
         return json_response({"services": SERVICES})
 
-    def _service_status(self, request: Request) -> Response:
+    def _service_status(self, request: HttpRequest) -> HttpResponse:
         state = "available" if self.switches.current.down is None else "unavailable"
         names = request.query.get("service", [])
         statuses = {name: {"status": state if name in SERVICES else "unknown"} for name in names}
         return json_response({"services": statuses})
 
 
-def json_response(value: object, status: int = 200) -> Response:
-    return Response(status, json.dumps(value).encode())
+def json_response(value: object, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, json.dumps(value).encode())
 
 
-def _not_found() -> Response:
-    return Response(404, NOT_FOUND_BODY.encode())
+def _not_found() -> HttpResponse:
+    return HttpResponse(404, NOT_FOUND_BODY.encode())
 
 
 def _is_canonical_uuid(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over threads: turns a connection into `Request`s and writes `Response`s, the badly behaved ones too."""
+"""HTTP/1.1 over threads: reads `HttpRequest`s from a connection and writes `HttpResponse`s, also badly behaved ones."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     method: str
     path: str
     query: Mapping[str, list[str]]
@@ -32,7 +32,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Response:
+class HttpResponse:
     """`delay_seconds` pass before the first byte; `drip_seconds` between two bytes of a dripped answer.
 
     `stream`, instead of a body: its pieces are sent as they come, and the connection ends with it. It is closed when
@@ -49,10 +49,10 @@ class Response:
     stream: Generator[bytes] | None = None
 
 
-Application = Callable[[Request], Response]
+Application = Callable[[HttpRequest], HttpResponse]
 
 
-class Listener:
+class HttpListener:
     """One port that can be opened, closed, and made to refuse connections while it stays reserved."""
 
     def __init__(self, application: Application, bind: str, port: int) -> None:
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         url = urlsplit(self.path)
         query = parse_qs(url.query, keep_blank_values=True)
-        request = Request(self.command, url.path, query, self.headers, body)
+        request = HttpRequest(self.command, url.path, query, self.headers, body)
         self._write(self._owner.application(request))
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _serve  # noqa: N815 - the names that the base class calls
@@ -186,9 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.close_connection = True
-        self._write(Response(status, f'{{"message":"{status.phrase}"}}'.encode()))
+        self._write(HttpResponse(status, f'{{"message":"{status.phrase}"}}'.encode()))
 
-    def _write(self, response: Response) -> None:
+    def _write(self, response: HttpResponse) -> None:
         if response.delay_seconds > 0:
             self._owner.stopping.wait(response.delay_seconds)
         if response.ending is not Ending.WHOLE or response.stream is not None:
@@ -219,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self._owner.stopping.wait(interval_seconds):
                 return
 
-    def _head(self, response: Response) -> bytes:
+    def _head(self, response: HttpResponse) -> bytes:
         phrase = HTTPStatus(response.status).phrase
         headers = [("Date", formatdate(usegmt=True))]
         if response.stream is None:

@@ -23,7 +23,7 @@ class Callback:
 
 
 @dataclass(slots=True)
-class Message:
+class SimulatedMessage:
     """A message to a handset (MT) or from one (MO). `number` counts each direction from 1, as they are accepted."""
 
     id: str
@@ -79,21 +79,23 @@ class MessageRecords:
         self._keep = keep
         self._seed = seed
         self._lock = threading.Lock()
-        self._messages: OrderedDict[str, Message] = OrderedDict()
+        self._messages: OrderedDict[str, SimulatedMessage] = OrderedDict()
         self._numbers: Counter[str] = Counter()
         self._revision = 0
 
-    def random_for(self, message: Message) -> Random:
+    def random_for(self, message: SimulatedMessage) -> Random:
         """What is random about this message; always the same for the same seed and number."""
         return seeded(self._seed, message.direction, message.number, "steps")
 
-    def new(self, direction: str, fields: Mapping[str, Any], status: str, scenario: str | None = None) -> Message:
+    def new(
+        self, direction: str, fields: Mapping[str, Any], status: str, scenario: str | None = None
+    ) -> SimulatedMessage:
         """Numbers, names and keeps a message."""
         with self._lock:
             self._numbers[direction] += 1
             number = self._numbers[direction]
             bits = seeded(self._seed, direction, number, "id").getrandbits(128)
-            message = Message(str(UUID(int=bits, version=4)), number, direction, scenario, fields, status)
+            message = SimulatedMessage(str(UUID(int=bits, version=4)), number, direction, scenario, fields, status)
             message.history.append((message.accepted_at, status))
             self._messages[message.id] = message
             self._changed(message)
@@ -101,26 +103,26 @@ class MessageRecords:
                 self._messages.popitem(last=False)
             return message
 
-    def get(self, message_id: str) -> Message | None:
+    def get(self, message_id: str) -> SimulatedMessage | None:
         with self._lock:
             return self._messages.get(message_id)
 
-    def knows(self, message: Message) -> bool:
+    def knows(self, message: SimulatedMessage) -> bool:
         """False once the message is forgotten, by a reset too."""
         return self.get(message.id) is message
 
-    def reached(self, message: Message, status: str) -> None:
+    def reached(self, message: SimulatedMessage, status: str) -> None:
         with self._lock:
             message.status = status
             message.history.append((time.time(), status))
             self._changed(message)
 
-    def called_back(self, message: Message, callback: Callback) -> None:
+    def called_back(self, message: SimulatedMessage, callback: Callback) -> None:
         with self._lock:
             message.callbacks.append(callback)
             self._changed(message)
 
-    def tried(self, message: Message, callback: Callback, answer: int | str) -> None:
+    def tried(self, message: SimulatedMessage, callback: Callback, answer: int | str) -> None:
         with self._lock:
             callback.tries.append((time.time(), answer))
             self._changed(message)
@@ -143,13 +145,13 @@ class MessageRecords:
             self._messages.clear()
             self._numbers.clear()
 
-    def _changed(self, message: Message) -> None:
+    def _changed(self, message: SimulatedMessage) -> None:
         if message.id in self._messages:
             self._revision += 1
             message.revision = self._revision
             self._messages.move_to_end(message.id)
 
-    def _newer_than(self, since: int) -> list[Message]:
+    def _newer_than(self, since: int) -> list[SimulatedMessage]:
         newer = []
         for message in reversed(self._messages.values()):
             if message.revision <= since:
@@ -158,7 +160,7 @@ class MessageRecords:
         return newer[::-1]
 
 
-def _matches(message: Message, wanted: Mapping[str, str]) -> bool:
+def _matches(message: SimulatedMessage, wanted: Mapping[str, str]) -> bool:
     own = {"direction": message.direction, "status": message.status, "scenario": message.scenario}
     return all((own[name] if name in own else message.fields.get(name)) == value for name, value in wanted.items())
 

@@ -41,7 +41,7 @@ class Callbacks(Enum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScriptedResponse:
     """What a POST is answered. Without a body: id, status and detail of the accepted message."""
 
     status: int = 202
@@ -74,7 +74,7 @@ class Scenario:
     digits: str
     meaning: str
     taken: bool = True
-    answer: Answer = field(default_factory=Answer)
+    answer: ScriptedResponse = field(default_factory=ScriptedResponse)
     times: int | None = None
     statuses: tuple[str, ...] = DELIVERED
     callbacks: Callbacks = Callbacks.IN_ORDER
@@ -86,7 +86,7 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Step:
+class StatusStep:
     """One thing that happens to a message, `wait_seconds` after the one before it."""
 
     wait_seconds: float
@@ -99,11 +99,13 @@ def _ends(name: str, digits: str, meaning: str, *statuses: str) -> Scenario:
     return Scenario(name, digits, meaning, statuses=statuses)
 
 
-def _taken(name: str, digits: str, meaning: str, answer: Answer, callbacks: Callbacks = Callbacks.IN_ORDER) -> Scenario:
+def _taken(
+    name: str, digits: str, meaning: str, answer: ScriptedResponse, callbacks: Callbacks = Callbacks.IN_ORDER
+) -> Scenario:
     return Scenario(name, digits, meaning, answer=answer, callbacks=callbacks)
 
 
-def _not_taken(name: str, digits: str, meaning: str, answer: Answer, times: int | None = None) -> Scenario:
+def _not_taken(name: str, digits: str, meaning: str, answer: ScriptedResponse, times: int | None = None) -> Scenario:
     return Scenario(name, digits, meaning, taken=False, answer=answer, times=times)
 
 
@@ -115,15 +117,15 @@ def _answered(name: str, digits: str, meaning: str, reply: Reply) -> Scenario:
     return Scenario(name, digits, meaning, reply=reply)
 
 
-def _error(status: int, error: str, *headers: tuple[str, str]) -> Answer:
-    return Answer(status, error_body(status, error), headers=headers)
+def _error(status: int, error: str, *headers: tuple[str, str]) -> ScriptedResponse:
+    return ScriptedResponse(status, error_body(status, error), headers=headers)
 
 
-_NO_ID = Answer(body='{"status":"accepted"}')
-_NOT_JSON = Answer(body="Accepted", content_type="text/plain")
-_HTML_PAGE = Answer(502, "<html><body><h1>502 Bad Gateway</h1></body></html>", content_type="text/html")
-_REDIRECT = Answer(302, "", headers=(("Location", "/rest/sms/v2/messages"),))
-_NONE = Answer(ending=Ending.NONE)
+_NO_ID = ScriptedResponse(body='{"status":"accepted"}')
+_NOT_JSON = ScriptedResponse(body="Accepted", content_type="text/plain")
+_HTML_PAGE = ScriptedResponse(502, "<html><body><h1>502 Bad Gateway</h1></body></html>", content_type="text/html")
+_REDIRECT = ScriptedResponse(302, "", headers=(("Location", "/rest/sms/v2/messages"),))
+_NONE = ScriptedResponse(ending=Ending.NONE)
 _BINARY = Reply(base64.b64encode(b"\x00\x01\xfe\xff").decode(), encoding="base64")
 
 _ROWS = (
@@ -142,7 +144,7 @@ _ROWS = (
     # Taken, with an answer that says so badly
     _taken("accepted_without_id", "201", "taken; 202 whose body has no id", _NO_ID),
     _taken("accepted_not_json", "202", "taken; 202 whose body is not JSON", _NOT_JSON),
-    _taken("accepted_cut", "203", "taken; 202 whose body ends half-way", Answer(ending=Ending.CUT)),
+    _taken("accepted_cut", "203", "taken; 202 whose body ends half-way", ScriptedResponse(ending=Ending.CUT)),
     # Not taken
     _not_taken("redirect", "302", "not taken; 302 to the same place", _REDIRECT),
     _not_taken("bad_request", "400", "not taken; 400 invalid_attrib", _error(400, "invalid_attrib")),
@@ -163,8 +165,8 @@ _ROWS = (
     _not_taken("unavailable", "503", "not taken; 503", _error(503, "Service Unavailable")),
     # The answer does not tell whether it was taken
     _taken("taken_server_error", "600", "taken; 500 all the same", _error(500, "an example error message")),
-    _taken("slow_answer", "601", "taken; 202 after 5 s (--slow-answer)", Answer(slow=True)),
-    _taken("drip_fed_answer", "602", "taken; 202 a byte at a time (--drip)", Answer(ending=Ending.DRIP)),
+    _taken("slow_answer", "601", "taken; 202 after 5 s (--slow-answer)", ScriptedResponse(slow=True)),
+    _taken("drip_fed_answer", "602", "taken; 202 a byte at a time (--drip)", ScriptedResponse(ending=Ending.DRIP)),
     _taken("lost_answer", "603", "taken; closed without an answer; no callbacks", _NONE, Callbacks.NONE),
     _taken(
         "lost_answer_then_callbacks",
@@ -202,17 +204,17 @@ def scenario_for(destination: str) -> Scenario:
     return _BY_NUMBER.get(destination, SCENARIOS["received"])
 
 
-def steps_for(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> tuple[Step, ...]:
+def steps_for(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> tuple[StatusStep, ...]:
     """What happens to a message that was taken, in order."""
     steps = _status_steps(scenario, random, step_seconds, late_seconds)
     if scenario.reply is not None:
-        steps += [Step(step_seconds, reply=scenario.reply)]
+        steps += [StatusStep(step_seconds, reply=scenario.reply)]
     return tuple(steps)
 
 
-def _status_steps(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> list[Step]:
+def _status_steps(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> list[StatusStep]:
     statuses = scenario.statuses
-    happens = [Step(step_seconds, status) for status in statuses]
+    happens = [StatusStep(step_seconds, status) for status in statuses]
     match scenario.callbacks:
         case Callbacks.NONE:
             steps = happens
@@ -220,20 +222,20 @@ def _status_steps(scenario: Scenario, random: Random, step_seconds: float, late_
             # It all happens first: a callback never says more than the record.
             steps = happens + _tell(_reordered(statuses, random))
         case Callbacks.LATE:
-            steps = [*happens, Step(late_seconds), *_tell(statuses)]
+            steps = [*happens, StatusStep(late_seconds), *_tell(statuses)]
         case Callbacks.DUPLICATED:
-            steps = [step for status in statuses for step in (Step(step_seconds, status), *_tell([status] * 3))]
+            steps = [step for status in statuses for step in (StatusStep(step_seconds, status), *_tell([status] * 3))]
         case Callbacks.UPPER_CASE:
-            steps = [Step(step_seconds, status, status.upper()) for status in statuses]
+            steps = [StatusStep(step_seconds, status, status.upper()) for status in statuses]
         case Callbacks.EARLY:
-            steps = [Step(0, status, status) for status in statuses]
+            steps = [StatusStep(0, status, status) for status in statuses]
         case Callbacks.IN_ORDER | Callbacks.OTHER_ID_KEY:
-            steps = [Step(step_seconds, status, status) for status in statuses]
+            steps = [StatusStep(step_seconds, status, status) for status in statuses]
     return steps
 
 
-def _tell(statuses: Iterable[str]) -> list[Step]:
-    return [Step(0, callback=status) for status in statuses]
+def _tell(statuses: Iterable[str]) -> list[StatusStep]:
+    return [StatusStep(0, callback=status) for status in statuses]
 
 
 def _reordered(statuses: Sequence[str], random: Random) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.control import CONTROL_PATH, Control
 from local.simulator.engine import BASE_PATH, SERVICES_PATH, Engine
-from local.simulator.http_server import Listener
+from local.simulator.http_server import HttpListener
 
 __all__ = ["GatewayConfig", "GatewaySimulator"]
 
@@ -27,9 +27,9 @@ class GatewaySimulator:
         self.config = config or GatewayConfig()
         self.seed = secrets.randbelow(2**32) if self.config.seed is None else self.config.seed
         self._engine = Engine(self.config, self.seed)
-        self._gateway = Listener(self._engine.handle, self.config.bind, self.config.port)
+        self._gateway = HttpListener(self._engine.handle, self.config.bind, self.config.port)
         try:
-            self._control = Listener(Control(self).handle, LOOPBACK, self.config.control_port)
+            self._control = HttpListener(Control(self).handle, LOOPBACK, self.config.control_port)
         except OSError:
             self._gateway.close()
             raise

@@ -122,7 +122,7 @@ def test_a_gateway_that_is_down_and_its_recovery(at_work: Page) -> None:
 
 
 def test_an_unknown_outcome_and_its_settlement(at_work: Page) -> None:
-    at_work.get_by_label("Lost, then settled").check()
+    at_work.get_by_label("Lost, then resolved").check()
     at_work.get_by_label("Callbacks held").check()
     bubble = send(at_work, "+61491570159", "Lost, then found")
     bubble.locator(".status", has_text="unknown whether it was sent").wait_for()

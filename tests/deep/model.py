@@ -393,11 +393,11 @@ class Moves:
         def lapse(at: World) -> World:
             if not _same(at.workers[index], at.record) or at.record.state not in ("SENDING", "UNKNOWN"):
                 return self._refused(at, index)
-            return self._settle(_unknown(at) if at.record.state == "SENDING" else at, index)
+            return self._resolve(_unknown(at) if at.record.state == "SENDING" else at, index)
 
         yield from self._write(world, index, "take over", lapse)
 
-    def _settle(self, world: World, index: int) -> World:
+    def _resolve(self, world: World, index: int) -> World:
         """Just became UNKNOWN."""
         waits = self.setting.on_unknown == "resend" and (
             world.record.unknowns <= RESENDS or not self.rules.resends_are_counted
@@ -447,7 +447,7 @@ class Moves:
         elif not (record.state == to and _same(worker, record)):
             return self._refused(world, index)
         if to == "UNKNOWN":
-            return self._settle(world, index)
+            return self._resolve(world, index)
         return _with_worker(world, index, Worker() if to == "RETRY" else worker._replace(at="copy"))
 
     def _write_sent(self, world: World, index: int) -> World:

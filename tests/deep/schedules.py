@@ -20,13 +20,13 @@ from optus_sms.aws.queues import DeadLetter
 from optus_sms.flows import send_message as sending
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
-from optus_sms.flows.receive_callback import Receiver, Request
+from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.send_message import QueueRecord, Sender
-from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import KEEP_SECONDS, Ledger, Record, State
+from optus_sms.records.ledger import KEEP_SECONDS, Ledger, LedgerRecord, State
 from optus_sms.records.messages import MessageStore
 from optus_sms.records.table import Item
 from tests.deep.baton import Actor, Baton, CrashError
@@ -59,7 +59,7 @@ class Stores(Protocol):
     ledger: Ledger
     messages: MessageStore
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> LedgerRecord | None:
         """The ledger's record."""
 
     def row(self, gateway_id: str) -> Item | None:
@@ -139,7 +139,7 @@ class World:
         self.story: list[str] = []
         self.known_id: str | None = None
         self.written = True
-        self.last_record: Record | None = None
+        self.last_record: LedgerRecord | None = None
         self.sandboxes: list[Sender | None] = [None, None, None]
         self.heard: set[Actor] = set()  # who read the gateway's yes
         self.paces: dict[Actor, float] = {}
@@ -158,7 +158,7 @@ class World:
     def tell(self, what: str) -> None:
         self.story.append(f"{self.now - self.time.epoch:7.1f} {what}")
 
-    def record(self) -> Record | None:
+    def record(self) -> LedgerRecord | None:
         """The ledger's record, read again only after a write."""
         if self.written:
             self.last_record, self.written = self.stores.record(KEY), False
@@ -294,7 +294,7 @@ class World:
             secret=FixedCallbackSecret(AUTHORIZATION),
             clock=self.time.clock,
         )
-        request = Request("POST", "/callbacks/status", AUTHORIZATION, json.dumps(fields).encode())
+        request = CallbackRequest("POST", "/callbacks/status", AUTHORIZATION, json.dumps(fields).encode())
 
         def receive() -> None:
             if receiver.receive(request).status == 200 and acceptance is not None:
@@ -335,7 +335,7 @@ class World:
         if lost and (record is None or record.state not in (State.ACCEPTED, State.EXPIRED)):
             raise BrokenPromiseError(f"in no queue, and the ledger says {record and record.state}")
 
-    def _check_record(self, record: Record | None) -> None:
+    def _check_record(self, record: LedgerRecord | None) -> None:
         if record is None:
             return
         if self.known_id not in (None, record.gateway_id):
@@ -394,7 +394,7 @@ class World:
                 raise BrokenPromiseError(f"callbacks prove that it was sent, and the ledger says {record.state}")
             self._check_joined(record)
 
-    def _check_joined(self, record: Record) -> None:
+    def _check_joined(self, record: LedgerRecord) -> None:
         row = self.stores.row(record.gateway_id or "") or {}
         if row.get("message_id") != KEY:
             raise BrokenPromiseError("the message row does not know its message")
@@ -522,32 +522,32 @@ class CountingGateway:
 
     def post_message(
         self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
-    ) -> Outcome:
+    ) -> PostResult:
         world = self._world
         start_by, over_at, exchange = world.now + start_within, world.now + POST_SECONDS, object()
         world.ports.moment("POST", "before")
         if world.now >= min(start_by, over_at):
-            return Outcome(Verdict.NOT_SENT, "too_late")
+            return PostResult(Outcome.NOT_SENT, "too_late")
         world.check_may_post()
         world.posting[exchange] = over_at
         outcome = self._answer()
         if world.now >= over_at:
-            outcome = Outcome(Verdict.UNKNOWN, "timed_out")
-        if outcome.verdict is Verdict.UNKNOWN:
+            outcome = PostResult(Outcome.UNKNOWN, "timed_out")
+        if outcome.outcome is Outcome.UNKNOWN:
             world.excused = True
         world.tell(f"{world.baton.current.name}: POST {outcome.reason} ({len(world.acceptances)} accepted so far)")
         try:
             world.ports.moment("POST", "after")
         finally:
             del world.posting[exchange]
-        if outcome.verdict is Verdict.SENT and world.now >= over_at:
+        if outcome.outcome is Outcome.ACCEPTED and world.now >= over_at:
             world.excused = True
-            return Outcome(Verdict.UNKNOWN, "timed_out")
-        if outcome.verdict is Verdict.SENT:
+            return PostResult(Outcome.UNKNOWN, "timed_out")
+        if outcome.outcome is Outcome.ACCEPTED:
             world.heard.add(world.baton.current)
         return outcome
 
-    def _answer(self) -> Outcome:
+    def _answer(self) -> PostResult:
         world = self._world
         kinds = ("sent", "no id", "sent, lost", "lost", "not sent", "unreachable", "rejected")
         kind = world.rng.choices(kinds, (5, 1, 3, 2, 3, 1, 1))[0]
@@ -557,13 +557,13 @@ class CountingGateway:
             world.acceptances.append(Acceptance(gateway_id))
         match kind:
             case "sent":
-                return Outcome(Verdict.SENT, "accepted", 202, gateway_id)
+                return PostResult(Outcome.ACCEPTED, "accepted", 202, gateway_id)
             case "no id":
-                return Outcome(Verdict.SENT, "accepted", 202, None)
+                return PostResult(Outcome.ACCEPTED, "accepted", 202, None)
             case "not sent":
-                return Outcome(Verdict.NOT_SENT, "send_failed", 500)
+                return PostResult(Outcome.NOT_SENT, "send_failed", 500)
             case "unreachable":
-                return Outcome(Verdict.NOT_SENT, "connection_refused", stop=Stop.UNREACHABLE)
+                return PostResult(Outcome.NOT_SENT, "connection_refused", stop=Stop.UNREACHABLE)
             case "rejected":
-                return Outcome(Verdict.REJECTED, "rejected", 400)
-        return Outcome(Verdict.UNKNOWN, "closed_without_answer")
+                return PostResult(Outcome.REJECTED, "rejected", 400)
+        return PostResult(Outcome.UNKNOWN, "closed_without_answer")

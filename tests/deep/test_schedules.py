@@ -19,8 +19,8 @@ from moto import mock_aws
 from optus_sms.aws import clients
 from optus_sms.flows import send_message as sending
 from optus_sms.flows.send_message import Handled, Refusal, decide_refusal
-from optus_sms.gateway.api import Outcome
-from optus_sms.records.ledger import Claim, DynamoLedger, Entry, Ledger, Record, State, _record
+from optus_sms.gateway.api import PostResult
+from optus_sms.records.ledger import Claim, DynamoLedger, Entry, Ledger, LedgerRecord, State, _record
 from optus_sms.records.messages import DynamoMessageStore, MessageStore
 from optus_sms.records.table import Item, unmarshal
 from tests.deep.schedules import KEY, BrokenPromiseError, World
@@ -44,7 +44,7 @@ class MemoryStores:
         self.ledger: Ledger = self._ledger
         self.messages: MessageStore = self._messages
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> LedgerRecord | None:
         return self._ledger.records.get(key)
 
     def row(self, gateway_id: str) -> Item | None:
@@ -60,7 +60,7 @@ class DynamoStores:
         self.ledger: Ledger = DynamoLedger(client, self._tables[0])
         self.messages: MessageStore = DynamoMessageStore(client, self._tables[1], retention_days=90)
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> LedgerRecord | None:
         item = self._item(0, {"pk": {"S": f"msg#{key}"}})
         return _record(key, item) if item else None
 
@@ -149,7 +149,7 @@ def test_schedules_on_dynamodb_keep_every_promise(dynamodb: DynamoDBClient, sche
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
-def refuse_differently(change: Callable[[Refusal, Record], Refusal]) -> Patch:
+def refuse_differently(change: Callable[[Refusal, LedgerRecord], Refusal]) -> Patch:
     """Another answer of `decide_refusal`."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def claim_expired_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost owner's message is claimed again, as many idempotency helpers do."""
     may_claim = fakes._may_claim
 
-    def patched(old: Record | None, entry: Entry, after: Record | None) -> bool:
+    def patched(old: LedgerRecord | None, entry: Entry, after: LedgerRecord | None) -> bool:
         return may_claim(old, entry, after) or (old is not None and old.state is State.SENDING)
 
     monkeypatch.setattr(fakes, "_may_claim", patched)
@@ -177,7 +177,7 @@ def claim_expired_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 def claim_again_without_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
     may_claim = fakes._may_claim
 
-    def patched(old: Record | None, entry: Entry, after: Record | None) -> bool:
+    def patched(old: LedgerRecord | None, entry: Entry, after: LedgerRecord | None) -> bool:
         return may_claim(old, entry, after) or (
             after is not None and old is not None and old.state is not State.ACCEPTED
         )
@@ -188,7 +188,7 @@ def claim_again_without_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def outcomes_without_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_sending = MemoryLedger._leave_sending
 
-    def leave(ledger: MemoryLedger, claim: Claim, to: State, line: Any, **changes: Any) -> Record | None:
+    def leave(ledger: MemoryLedger, claim: Claim, to: State, line: Any, **changes: Any) -> LedgerRecord | None:
         old = ledger.records[claim.key]
         return leave_sending(ledger, replace(claim, owner=old.owner, attempt=old.attempts), to, line, **changes)
 
@@ -204,9 +204,9 @@ def lease_shorter_than_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def post_when_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    def post(attempt: Any, credentials: Any) -> Outcome:
+    def post(attempt: Any, credentials: Any) -> PostResult:
         fields = attempt.message.gateway_fields(attempt.entry.key, attempt.now)
-        outcome: Outcome = attempt.sender.gateway.post_message(fields, credentials, start_within=1e9)
+        outcome: PostResult = attempt.sender.gateway.post_message(fields, credentials, start_within=1e9)
         return outcome
 
     monkeypatch.setattr(sending._Attempt, "_post", post)
@@ -231,7 +231,7 @@ def acknowledged_without_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     claim = MemoryLedger.claim
 
-    def patched(ledger: MemoryLedger, entry: Entry, *, owner: str, **more: Any) -> Claim | Record:
+    def patched(ledger: MemoryLedger, entry: Entry, *, owner: str, **more: Any) -> Claim | LedgerRecord:
         old = ledger.records.get(entry.key)
         return old if old is not None and old.owner == owner else claim(ledger, entry, owner=owner, **more)
 
@@ -241,7 +241,7 @@ def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
 def acceptance_only_for_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = MemoryLedger.accepted
 
-    def patched(ledger: MemoryLedger, claim: Claim, *args: Any, **more: Any) -> Record | None:
+    def patched(ledger: MemoryLedger, claim: Claim, *args: Any, **more: Any) -> LedgerRecord | None:
         old = ledger.records[claim.key]
         mine = (old.owner, old.attempts) == (claim.owner, claim.attempt) and old.state is State.SENDING
         return accepted(ledger, claim, *args, **more) if mine else old
@@ -258,23 +258,23 @@ def shared_reference_proves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def callback_replaces_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    def adopt(ledger: MemoryLedger, key: str, gateway_id: str, *, now: float) -> Record | None:
+    def resolve(ledger: MemoryLedger, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
         old = ledger.records[key]
         ledger.records[key] = replace(old, state=State.ACCEPTED, gateway_id=gateway_id)
         return old
 
-    monkeypatch.setattr(MemoryLedger, "adopt", adopt)
+    monkeypatch.setattr(MemoryLedger, "resolve_by_callback", resolve)
 
 
 def rejected_is_never_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
-    adopt = MemoryLedger.adopt
+    resolve = MemoryLedger.resolve_by_callback
 
-    def patched(ledger: MemoryLedger, key: str, gateway_id: str, *, now: float) -> Record | None:
+    def patched(ledger: MemoryLedger, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
         if ledger.records[key].state in (State.REJECTED, State.EXPIRED):
             return None
-        return adopt(ledger, key, gateway_id, now=now)
+        return resolve(ledger, key, gateway_id, now=now)
 
-    monkeypatch.setattr(MemoryLedger, "adopt", patched)
+    monkeypatch.setattr(MemoryLedger, "resolve_by_callback", patched)
 
 
 def first_status_wins(monkeypatch: pytest.MonkeyPatch) -> None:

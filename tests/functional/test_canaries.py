@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ParamValid
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.send_message import Sender
-from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.runtime.observability import error_fields, publish
 from tests.support.builders import (
@@ -220,7 +220,7 @@ def test_nor_does_a_secret_that_holds_the_wrong_thing(stack: CallbackStack, othe
     stack.new_sandbox()
 
 
-def test_settling_an_outcome_names_the_message_by_its_key_only(stack: CallbackStack) -> None:
+def test_resolving_an_outcome_names_the_message_by_its_key_only(stack: CallbackStack) -> None:
     at = stack.clock.now()
     stack.ledger.claim(entry("order-1", destination=NUMBER), owner="me", lease_until=int(at) + 90, now=at)
     answer = stack.handle(status_event({"id": "a-9", "status": "sent", "reference": "order-1"}))
@@ -237,9 +237,9 @@ def test_the_canaries_would_be_found() -> None:
 
 # -------------------------------------------------------------------------------------------------------------- sender
 
-OUTCOMES: dict[str, Outcome] = {
-    verdict.name: Outcome(verdict, "reason", 500, "a-1" if verdict is Verdict.SENT else None, seconds=0.25)
-    for verdict in Verdict
+OUTCOMES: dict[str, PostResult] = {
+    outcome.name: PostResult(outcome, "reason", 500, "a-1" if outcome is Outcome.ACCEPTED else None, seconds=0.25)
+    for outcome in Outcome
 }
 STEPS = (
     "ledger.claim", "ledger.register_reference", "ledger.accepted", "messages.record_sent", "queues.dead_letter",
@@ -247,7 +247,7 @@ STEPS = (
 )  # fmt: skip
 
 
-def run_sender(outcome: Outcome, body: str, failing: str | None = None, error: Exception | None = None) -> str:
+def run_sender(outcome: PostResult, body: str, failing: str | None = None, error: Exception | None = None) -> str:
     """What one record prints; ``failing`` is the step that raises ``error``."""
 
     def hook(step: str, moment: Moment) -> None:
@@ -295,7 +295,7 @@ BODIES: dict[str, str] = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES)
 def test_a_message_leaves_no_trace_of_what_is_in_it(
-    monkeypatch: pytest.MonkeyPatch, other_logs: io.StringIO, outcome: Outcome, body: str
+    monkeypatch: pytest.MonkeyPatch, other_logs: io.StringIO, outcome: PostResult, body: str
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "send_message")
     output = run_sender(outcome, body)
@@ -325,4 +325,4 @@ def test_the_fields_of_an_error_never_hold_its_message() -> None:
 
 def test_credentials_do_not_show_themselves() -> None:
     assert_silent(repr(GatewayCredentials("app", PASSWORD)), str(GatewayCredentials(PASSWORD, PASSWORD)))
-    assert Stop.CREDENTIALS_REFUSED.name in repr(Outcome(Verdict.NOT_SENT, "x", stop=Stop.CREDENTIALS_REFUSED))
+    assert Stop.CREDENTIALS_REFUSED.name in repr(PostResult(Outcome.NOT_SENT, "x", stop=Stop.CREDENTIALS_REFUSED))

@@ -11,7 +11,7 @@ import pytest
 from moto import mock_aws
 
 from optus_sms.aws import clients
-from optus_sms.aws.queue_switch import LambdaValve
+from optus_sms.aws.queue_switch import EventSourceSwitch
 from optus_sms.aws.traffic import CloudWatchTraffic, Traffic, TrafficUnknownError
 from optus_sms.runtime.observability import NAMESPACE
 from tests.support.aws import REGION
@@ -95,11 +95,11 @@ class Lambda:
     ],
 )
 def test_a_change_under_way_counts_as_done_and_any_other_state_is_not_known(state: str, is_open: bool | None) -> None:
-    assert LambdaValve(cast(Any, Lambda(state)), "mapping-1").is_open() is is_open
+    assert EventSourceSwitch(cast(Any, Lambda(state)), "mapping-1").is_open() is is_open
 
 
 @pytest.mark.parametrize("open_", [True, False])
 def test_turning_names_the_mapping_and_nothing_else(open_: bool) -> None:
     client = Lambda("Enabled")
-    LambdaValve(cast(Any, client), "mapping-1").turn(open_=open_)
+    EventSourceSwitch(cast(Any, client), "mapping-1").turn(open_=open_)
     assert client.updates == [{"UUID": "mapping-1", "Enabled": open_}]

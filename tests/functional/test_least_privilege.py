@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.core import disable_iam_authentication
 
 from local.aws.stream_source import lambda_record
-from optus_sms.gateway.transport import Answer
+from optus_sms.gateway.transport import Exchange
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.records.health import HEALTH_KEY
 from optus_sms.records.ledger import DynamoLedger
@@ -82,7 +82,7 @@ def send_messages(sandbox: Sandbox) -> None:
 
 
 def receive_callbacks(sandbox: Sandbox) -> None:
-    """A status that settles nothing, two replies of which one must be matched, and one that makes no sense."""
+    """A status that resolves nothing, two replies of which one must be matched, and one that makes no sense."""
     number = next(_numbers)
     for event in (
         status_event({"message_id": f"gw-{number}", "status": "sent", "reference": f"order-{number}"}),
@@ -91,11 +91,11 @@ def receive_callbacks(sandbox: Sandbox) -> None:
     ):
         sandbox.invoke(event)
     with as_owner():
-        settle_unknown(sandbox, f"unknown-{number}")
+        resolve_unknown(sandbox, f"unknown-{number}")
     sandbox.invoke(status_event({"message_id": f"late-{number}", "status": "sent", "reference": f"unknown-{number}"}))
 
 
-def settle_unknown(sandbox: Sandbox, key: str) -> None:
+def resolve_unknown(sandbox: Sandbox, key: str) -> None:
     """A message of unknown outcome, which a callback with its reference then proves."""
     sandbox.account.owner.client("dynamodb").put_item(
         TableName=sandbox.output("SendLedgerTableName"),
@@ -137,7 +137,7 @@ class IllThenWell(FakeGateway):
     timeout_seconds = 5.0
     looks = 0
 
-    def get_health(self) -> Answer:
+    def get_health(self) -> Exchange:
         self.looks += 1
         return answer(503 if self.looks <= 3 else 200)
 

@@ -128,16 +128,16 @@ def test_an_unknown_outcome_is_never_redriven_and_sent_once_more_when_a_person_s
     assert refused.document["steps"][0]["result"] == "refused"
     assert standing(key) == "unknown whether it was sent"
 
-    settled = optus_sms("resolve", key, "--not-sent", "--by", "alex")
-    assert settled.exit_code == 0, settled.stdout
-    assert "queued again" in settled.stdout
+    resolved = optus_sms("resolve", key, "--not-sent", "--by", "alex")
+    assert resolved.exit_code == 0, resolved.stdout
+    assert "queued again" in resolved.stdout
     eventually(lambda: "claimed again: try 2" in optus_sms("explain", key).stdout, "it was tried again")
-    assert "alex settled that it was not sent" in optus_sms("explain", key).stdout
+    assert "alex resolved that it was not sent" in optus_sms("explain", key).stdout
     # This number's answer is always lost, so it is unknown again: now it is said to have been sent.
     eventually(lambda: standing(key) == "unknown whether it was sent", "unknown again")
     assert optus_sms("resolve", key, "--sent", "--gateway-id", f"gw-{key}").exit_code == 0
     assert optus_sms("status", f"gw-{key}", "--json").document[0]["message_id"] == key
-    assert optus_sms("resolve", key, "--not-sent").exit_code == 9, "what is settled stays settled"
+    assert optus_sms("resolve", key, "--not-sent").exit_code == 9, "what is resolved stays resolved"
 
 
 def test_what_ran_out_of_tries_is_safe_and_arrives_once_after_the_outage(local_stack: LocalStack) -> None:

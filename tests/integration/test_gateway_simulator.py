@@ -23,7 +23,7 @@ from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
 from local.simulator.__main__ import main
-from local.simulator.http_server import Listener, Request, Response
+from local.simulator.http_server import HttpListener, HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS, markdown_table, numbers_table
 from local.simulator.server import GatewayConfig, GatewaySimulator
 
@@ -58,9 +58,9 @@ class Receiver:
     """Takes callbacks; answers from `answers` first, then 200."""
 
     def __init__(self) -> None:
-        self.calls: list[Request] = []
-        self.answers: list[Response] = []
-        self._listener = Listener(self._handle, "127.0.0.1", 0)
+        self.calls: list[HttpRequest] = []
+        self.answers: list[HttpResponse] = []
+        self._listener = HttpListener(self._handle, "127.0.0.1", 0)
         self._listener.open()
 
     def url(self, path: str, credentials: str = "") -> str:
@@ -75,9 +75,9 @@ class Receiver:
     def statuses(self, message_id: str) -> list[str]:
         return [body["status"] for body in self.bodies() if message_id in {body.get("message_id"), body.get("id")}]
 
-    def _handle(self, request: Request) -> Response:
+    def _handle(self, request: HttpRequest) -> HttpResponse:
         self.calls.append(request)
-        return self.answers.pop(0) if self.answers else Response(200)
+        return self.answers.pop(0) if self.answers else HttpResponse(200)
 
 
 @pytest.fixture(scope="module")
@@ -638,8 +638,8 @@ def test_credentials_of_the_callback_url_are_sent_at_once(gateway: GatewaySimula
 
 def test_credentials_only_after_a_challenge(gateway: GatewaySimulator, receiver: Receiver) -> None:
     config = replace(QUICK, callback_auth="challenge", status_callback_url=receiver.url("/status", CREDENTIALS))
-    challenge = Response(401, headers=(("WWW-Authenticate", 'Basic realm="callbacks"'),))
-    receiver.answers = [challenge, Response(200), Response(200), Response(401)]
+    challenge = HttpResponse(401, headers=(("WWW-Authenticate", 'Basic realm="callbacks"'),))
+    receiver.answers = [challenge, HttpResponse(200), HttpResponse(200), HttpResponse(401)]
     with GatewaySimulator(config) as other:
         other.set_faults(scenario="blocked")
         post(other)
@@ -652,7 +652,7 @@ def test_credentials_only_after_a_challenge(gateway: GatewaySimulator, receiver:
 
 
 def test_a_callback_is_tried_again_until_it_is_answered_200(gateway: GatewaySimulator, receiver: Receiver) -> None:
-    receiver.answers = [Response(204), Response(503), Response(200)]
+    receiver.answers = [HttpResponse(204), HttpResponse(503), HttpResponse(200)]
     gateway.set_faults(scenario="blocked")
     post(gateway)
     wait_until(lambda: sum(len(c["tries"]) for c in gateway.taken()[0]["callbacks"]) == 4)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.aws.function import Function, FunctionConfig
+from local.aws.function import FunctionConfig, LocalFunction
 from tests.support.processes import alive
 from tests.support.waiting import eventually
 
@@ -43,11 +43,11 @@ def log() -> list[str]:
 
 
 @pytest.fixture
-def make(tmp_path: Path, log: list[str]) -> Iterator[Callable[..., Function]]:
+def make(tmp_path: Path, log: list[str]) -> Iterator[Callable[..., LocalFunction]]:
     """Makes functions with this module's handler, or with the given code; closed at the end."""
-    made: list[Function] = []
+    made: list[LocalFunction] = []
 
-    def function(code: str = HANDLER, **settings: Any) -> Function:
+    def function(code: str = HANDLER, **settings: Any) -> LocalFunction:
         folder = tmp_path / f"function-{len(made)}"
         folder.mkdir()
         (folder / "app.py").write_text(code, encoding="utf-8")
@@ -61,7 +61,7 @@ def make(tmp_path: Path, log: list[str]) -> Iterator[Callable[..., Function]]:
             "timeout_seconds": 20.0,
             "memory_mb": 256,
         } | settings
-        made.append(Function(FunctionConfig(**values), lambda _name, line: log.append(line)))
+        made.append(LocalFunction(FunctionConfig(**values), lambda _name, line: log.append(line)))
         return made[-1]
 
     yield function
@@ -69,7 +69,7 @@ def make(tmp_path: Path, log: list[str]) -> Iterator[Callable[..., Function]]:
         one.close()
 
 
-def test_a_sandbox_is_used_again(make: Callable[..., Function]) -> None:
+def test_a_sandbox_is_used_again(make: Callable[..., LocalFunction]) -> None:
     function = make()
 
     first, second = (function.invoke({"do": "count"}).result for _ in range(2))
@@ -78,7 +78,7 @@ def test_a_sandbox_is_used_again(make: Callable[..., Function]) -> None:
     assert first["pid"] == second["pid"] != os.getpid()
 
 
-def test_events_at_the_same_time_have_a_sandbox_each(make: Callable[..., Function], tmp_path: Path) -> None:
+def test_events_at_the_same_time_have_a_sandbox_each(make: Callable[..., LocalFunction], tmp_path: Path) -> None:
     function = make(max_sandboxes=2)
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
 
@@ -91,7 +91,7 @@ def test_events_at_the_same_time_have_a_sandbox_each(make: Callable[..., Functio
 
 
 def test_nothing_of_the_callers_environment_reaches_the_handler(
-    make: Callable[..., Function], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., LocalFunction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
@@ -102,7 +102,7 @@ def test_nothing_of_the_callers_environment_reaches_the_handler(
     assert (environment["OWN"], environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) == ("value", "256")
 
 
-def test_the_context_tells_the_time_left_and_who_is_called(make: Callable[..., Function]) -> None:
+def test_the_context_tells_the_time_left_and_who_is_called(make: Callable[..., LocalFunction]) -> None:
     invocation = make().invoke({"do": "context"})
 
     context = invocation.result
@@ -112,7 +112,9 @@ def test_the_context_tells_the_time_left_and_who_is_called(make: Callable[..., F
     assert context["arn"].endswith(":function:Example")
 
 
-def test_a_layer_is_importable_and_the_handlers_stdin_is_empty(make: Callable[..., Function], tmp_path: Path) -> None:
+def test_a_layer_is_importable_and_the_handlers_stdin_is_empty(
+    make: Callable[..., LocalFunction], tmp_path: Path
+) -> None:
     (tmp_path / "layer").mkdir()
     (tmp_path / "layer" / "shared_code.py").write_text("NAME = 'layer'", encoding="utf-8")
     code = "import shared_code, sys\ndef lambda_handler(event, context): return shared_code.NAME + sys.stdin.read()"
@@ -120,7 +122,7 @@ def test_a_layer_is_importable_and_the_handlers_stdin_is_empty(make: Callable[..
     assert make(code, layers=(tmp_path / "layer",)).invoke({}).result == "layer"
 
 
-def test_the_runners_own_modules_are_not_importable(make: Callable[..., Function]) -> None:
+def test_the_runners_own_modules_are_not_importable(make: Callable[..., LocalFunction]) -> None:
     code = "import importlib.util\ndef lambda_handler(event, context): return importlib.util.find_spec('resources')"
 
     assert make(code).invoke({}).result is None
@@ -135,7 +137,7 @@ def test_the_runners_own_modules_are_not_importable(make: Callable[..., Function
     ],
 )
 def test_a_handler_that_fails_is_an_error_and_the_next_event_is_served(
-    make: Callable[..., Function], log: list[str], event: dict[str, str], error_type: str, words: str
+    make: Callable[..., LocalFunction], log: list[str], event: dict[str, str], error_type: str, words: str
 ) -> None:
     function = make()
 
@@ -148,7 +150,7 @@ def test_a_handler_that_fails_is_an_error_and_the_next_event_is_served(
     assert function.invoke({"do": "count"}).error is None
 
 
-def test_a_handler_that_hangs_is_killed_when_its_time_is_over(make: Callable[..., Function]) -> None:
+def test_a_handler_that_hangs_is_killed_when_its_time_is_over(make: Callable[..., LocalFunction]) -> None:
     function = make(timeout_seconds=0.2)
     function.warm_up()
     (hanging,) = function.process_ids()
@@ -161,14 +163,14 @@ def test_a_handler_that_hangs_is_killed_when_its_time_is_over(make: Callable[...
     assert alive({hanging}) == set()
 
 
-def test_a_handler_that_cannot_be_imported_is_an_error(make: Callable[..., Function]) -> None:
+def test_a_handler_that_cannot_be_imported_is_an_error(make: Callable[..., LocalFunction]) -> None:
     error = make("import no_such_module").invoke({}).error
 
     assert error is not None
     assert (error.error_type, error.message) == ("ModuleNotFoundError", "No module named 'no_such_module'")
 
 
-def test_what_the_handler_prints_is_its_log(make: Callable[..., Function], log: list[str]) -> None:
+def test_what_the_handler_prints_is_its_log(make: Callable[..., LocalFunction], log: list[str]) -> None:
     function = make()
     function.invoke({"do": "print"})
     function.close()  # a line without an end is a line when the process ends
@@ -176,7 +178,7 @@ def test_what_the_handler_prints_is_its_log(make: Callable[..., Function], log: 
     assert log == ["to stdout", "to stderr", "no newline"]
 
 
-def test_closing_ends_events_under_way(make: Callable[..., Function], tmp_path: Path) -> None:
+def test_closing_ends_events_under_way(make: Callable[..., LocalFunction], tmp_path: Path) -> None:
     function = make()
     with ThreadPoolExecutor(1) as threads:
         under_way = threads.submit(function.invoke, {"do": "meet", "mine": str(tmp_path / "a"), "other": "never"})

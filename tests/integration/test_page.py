@@ -16,7 +16,7 @@ import requests
 
 from cli.explain import timeline
 from cli.tables import Tables
-from local.aws.stack import Gateway, LocalStack, StackConfig, StackError, listen
+from local.aws.stack import ExternalGateway, LocalStack, StackConfig, StackError, listen
 from local.demo.watcher import Watcher
 from local.page.server import PhonePage
 from local.simulator.scenarios import SCENARIOS
@@ -175,15 +175,15 @@ def test_a_dead_letter_comes_with_its_reason_and_goes_when_somebody_takes_it_out
 # What one does
 
 
-def test_an_unknown_outcome_is_settled_by_a_late_callback(client: PageClient) -> None:
+def test_an_unknown_outcome_is_resolved_by_a_late_callback(client: PageClient) -> None:
     for name in ("lost_then_told", "callbacks_held"):
         client.post("/api/faults", {"name": name, "on": True})
     key = client.send(HANDSET, "Lost, then found")
     unknown = client.until(key, lambda m: m["standing"].startswith("unknown"), "unknown")
     assert (unknown["tone"], unknown["group"]) == ("unsure", ["unknown"])
     client.post("/api/faults", {"name": "callbacks_held", "on": False})
-    settled = client.until(key, lambda m: m["status"] == "received", "settled")
-    assert "accepted, as a callback proved" in [step["name"] for step in settled["steps"]]
+    resolved = client.until(key, lambda m: m["status"] == "received", "resolved")
+    assert "accepted, as a callback proved" in [step["name"] for step in resolved["steps"]]
 
 
 @pytest.mark.parametrize("name", ["callbacks_doubled", "callbacks_reordered", "callbacks_early", "callbacks_late"])
@@ -446,7 +446,7 @@ def test_the_end_ends_open_streams_those_that_are_read_and_those_that_are_not() 
 
 
 def test_with_another_gateway_messages_are_shown_and_what_only_the_simulator_can_is_refused(site: Served) -> None:
-    gateway = Gateway(site.stack.gateway_url, "simulator", "simulator-password")
+    gateway = ExternalGateway(site.stack.gateway_url, "simulator", "simulator-password")
     with served(StackConfig(gateway=gateway)) as (_, page), PageClient(page.url) as client:
         meta = client.told.rest["meta"]
         assert (meta["simulator"], meta["far"], meta["seed"], meta["numbers"]) == (False, False, None, [])
@@ -461,7 +461,7 @@ def test_with_another_gateway_messages_are_shown_and_what_only_the_simulator_can
 
 
 def test_no_load_goes_to_a_gateway_that_may_cost_money(site: Served) -> None:
-    far = StackConfig(gateway=Gateway("https://gateway.invalid/rest/sms/v2", "app", "secret"))
+    far = StackConfig(gateway=ExternalGateway("https://gateway.invalid/rest/sms/v2", "app", "secret"))
     with served(far) as (_, page), PageClient(page.url) as client:
         assert client.told.rest["meta"]["far"] is True
         answer = client.post("/api/load", {"count": 1})

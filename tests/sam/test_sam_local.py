@@ -44,7 +44,7 @@ PUBLISHED: Final = {
     "deleted_by_ttl": [],
     "expired": ["SMS Expired"],
     "health_changed": ["Gateway Health Changed"],
-    "outcome_settled_later": ["SMS Accepted"],
+    "outcome_resolved_later": ["SMS Accepted"],
     "outcome_unknown": ["SMS Outcome Unknown"],
     "rejected": ["SMS Rejected"],
     "reply": ["SMS Reply Received"],

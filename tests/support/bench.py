@@ -11,8 +11,8 @@ from typing import Any
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.receive_callback import Receiver
-from optus_sms.flows.send_message import BatchResult, QueueRecord, Sender
-from optus_sms.records.ledger import Record, State
+from optus_sms.flows.send_message import QueueRecord, SendBatchResult, Sender
+from optus_sms.records.ledger import LedgerRecord, State
 from optus_sms.runtime.observability import Measurement
 from tests.support.builders import basic
 from tests.support.fakes import (
@@ -95,11 +95,11 @@ class Bench:
         for double in (self.ledger, self.messages, self.queues, self.gateway, self.secret):
             double.hook = hook
 
-    def send(self, *records: QueueRecord, seconds: float = 60.0) -> BatchResult:
+    def send(self, *records: QueueRecord, seconds: float = 60.0) -> SendBatchResult:
         """One invocation with that much time."""
         return self.sender.send_batch(records, deadline=self.time.now() + seconds)
 
-    def record(self, key: str = "message-1") -> Record:
+    def record(self, key: str = "message-1") -> LedgerRecord:
         """The ledger's record, which must be there."""
         return self.ledger.records[key]
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from optus_sms.flows.send_message import QueueRecord
-from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.records.ledger import KEEP_SECONDS, Entry
 from optus_sms.records.messages import SentMessage
 from tests.support.fakes import Step
@@ -184,43 +184,43 @@ def sent_message(gateway_id: str = "gw-1", **changes: Any) -> SentMessage:
     return SentMessage(gateway_id=gateway_id, **(values | changes))
 
 
-def sent(gateway_id: str | None = "gw-1") -> Outcome:
+def sent(gateway_id: str | None = "gw-1") -> PostResult:
     """202, with or without an id."""
-    return Outcome(Verdict.SENT, "accepted", 202, gateway_id, seconds=0.25)
+    return PostResult(Outcome.ACCEPTED, "accepted", 202, gateway_id, seconds=0.25)
 
 
 def unknown(*, accepted: bool = False) -> Step:
     """The answer is lost; ``accepted`` says what really happened."""
-    return Step(Outcome(Verdict.UNKNOWN, "timed_out", seconds=10.0), accepted)
+    return Step(PostResult(Outcome.UNKNOWN, "timed_out", seconds=10.0), accepted)
 
 
 def server_error(*, accepted: bool = False) -> Step:
     """Status 500, which proves nothing."""
-    return Step(Outcome(Verdict.UNKNOWN, "server_error", 500, seconds=0.25), accepted)
+    return Step(PostResult(Outcome.UNKNOWN, "server_error", 500, seconds=0.25), accepted)
 
 
-def send_failed() -> Outcome:
+def send_failed() -> PostResult:
     """Certainly not queued, in the gateway's own words; another message may do better."""
-    return Outcome(Verdict.NOT_SENT, "send_failed", 500, seconds=0.25)
+    return PostResult(Outcome.NOT_SENT, "send_failed", 500, seconds=0.25)
 
 
-def rejected() -> Outcome:
+def rejected() -> PostResult:
     """Status 400."""
-    return Outcome(Verdict.REJECTED, "rejected", 400, seconds=0.25)
+    return PostResult(Outcome.REJECTED, "rejected", 400, seconds=0.25)
 
 
-def unreachable() -> Outcome:
+def unreachable() -> PostResult:
     """No connection."""
-    return Outcome(Verdict.NOT_SENT, "connection_refused", stop=Stop.UNREACHABLE)
+    return PostResult(Outcome.NOT_SENT, "connection_refused", stop=Stop.UNREACHABLE)
 
 
-def credentials_refused() -> Outcome:
+def credentials_refused() -> PostResult:
     """Status 401."""
-    return Outcome(Verdict.NOT_SENT, "credentials_refused", 401, stop=Stop.CREDENTIALS_REFUSED, seconds=0.25)
+    return PostResult(Outcome.NOT_SENT, "credentials_refused", 401, stop=Stop.CREDENTIALS_REFUSED, seconds=0.25)
 
 
-def throttled(retry_after_seconds: float | None = None) -> Outcome:
+def throttled(retry_after_seconds: float | None = None) -> PostResult:
     """Status 429."""
-    return Outcome(
-        Verdict.NOT_SENT, "throttled", 429, stop=Stop.THROTTLED, retry_after_seconds=retry_after_seconds, seconds=0.25
+    return PostResult(
+        Outcome.NOT_SENT, "throttled", 429, stop=Stop.THROTTLED, retry_after_seconds=retry_after_seconds, seconds=0.25
     )

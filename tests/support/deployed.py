@@ -13,7 +13,7 @@ import boto3
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, SqsQueues
 from optus_sms.model.queue_message import parse_message
-from optus_sms.records.ledger import Claim, DynamoLedger, Record, State
+from optus_sms.records.ledger import Claim, DynamoLedger, LedgerRecord, State
 from tests.support.aws import default_template
 from tests.support.builders import entry, message_body
 
@@ -107,7 +107,7 @@ class DeployedStack:
                 pass
         return body
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> LedgerRecord | None:
         """What the ledger says of a message now."""
         return self.ledger.read(key)
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from optus_sms.aws.queues import DeadLetter
-from optus_sms.gateway.api import Outcome, Verdict
+from optus_sms.gateway.api import Outcome, PostResult
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, contradicts
@@ -32,7 +32,7 @@ from optus_sms.records.ledger import (
     UNRESOLVED_SECONDS,
     Claim,
     Entry,
-    Record,
+    LedgerRecord,
     State,
 )
 from optus_sms.records.messages import (
@@ -78,7 +78,7 @@ class MemoryLedger(_Steps):
 
     def __init__(self, hook: Hook = no_hook) -> None:
         super().__init__("ledger", hook)
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, LedgerRecord] = {}
         self.ttls: dict[str, int] = {}
         self.other_gateway_ids: dict[str, frozenset[str]] = {}
         self.history: dict[str, frozenset[str]] = {}
@@ -88,8 +88,8 @@ class MemoryLedger(_Steps):
         self.unresolved_at: dict[str, float] = {}
 
     def claim(
-        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
-    ) -> Claim | Record:
+        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: LedgerRecord | None = None
+    ) -> Claim | LedgerRecord:
         with self._step("claim"):
             old = self.records.get(entry.key)
             if not _may_claim(old, entry, after):
@@ -98,7 +98,7 @@ class MemoryLedger(_Steps):
                     return _claim_of(refused_by)
                 return refused_by
             new = replace(
-                old or Record(entry.key, State.SENDING, on_unknown=entry.on_unknown),
+                old or LedgerRecord(entry.key, State.SENDING, on_unknown=entry.on_unknown),
                 state=State.SENDING,
                 owner=owner,
                 lease_until=lease_until,
@@ -123,18 +123,18 @@ class MemoryLedger(_Steps):
             if len(keys) < 2:
                 self.message_keys[reference] = keys | {key}
 
-    def expired(self, entry: Entry, *, now: float) -> Record | None:
+    def expired(self, entry: Entry, *, now: float) -> LedgerRecord | None:
         with self._step("expired"):
             old = self.records.get(entry.key)
             if not _may_claim(old, entry, None):
                 return old
-            base = old or Record(entry.key, State.EXPIRED, payload_sha256=entry.payload_sha256)
+            base = old or LedgerRecord(entry.key, State.EXPIRED, payload_sha256=entry.payload_sha256)
             self.records[entry.key] = replace(base, state=State.EXPIRED, destination=None, segments=None, masked=False)
             self.look_at.pop(entry.key, None)
             self.ttls[entry.key] = entry.ttl
             return None
 
-    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> Record | None:
+    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> LedgerRecord | None:
         with self._step("accepted"):
             old = self.records.get(claim.key)
             if old is not None and gateway_id is None and old.gateway_id is not None:
@@ -143,7 +143,7 @@ class MemoryLedger(_Steps):
                 others = self.other_gateway_ids.get(claim.key, frozenset())
                 self.other_gateway_ids[claim.key] = others | {gateway_id}
                 return old
-            base = old or Record(claim.key, State.ACCEPTED)
+            base = old or LedgerRecord(claim.key, State.ACCEPTED)
             new = replace(
                 base,
                 state=State.ACCEPTED,
@@ -159,7 +159,7 @@ class MemoryLedger(_Steps):
             self.ttls.setdefault(claim.key, entry.ttl)
             return None
 
-    def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+    def not_sent(self, claim: Claim, reason: str, *, now: float) -> LedgerRecord | None:
         with self._step("not_sent"):
             line = (now, "not_sent", claim.attempt, reason)
             look_at = int(now) + ABANDONED_SECONDS
@@ -168,17 +168,17 @@ class MemoryLedger(_Steps):
                 self._note(claim.key, now, "not_sent_late", claim.attempt, reason)
             return refused_by
 
-    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
+    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> LedgerRecord | None:
         with self._step("rejected"):
             gone = {"destination": None, "segments": None, "masked": False}
             line = (now, "rejected", claim.attempt, f"{reason} {detail}")
             return self._leave_sending(claim, State.REJECTED, line, look_at=None, reason=reason, detail=detail, **gone)
 
-    def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+    def unknown(self, claim: Claim, reason: str, *, now: float) -> LedgerRecord | None:
         with self._step("unknown"):
             return self._unknown(claim, reason, now)
 
-    def lapsed(self, record: Record, *, now: float) -> Record | None:
+    def lapsed(self, record: LedgerRecord, *, now: float) -> LedgerRecord | None:
         with self._step("lapsed"):
             return self._unknown(_claim_of(record), "owner_lost", now)
 
@@ -187,11 +187,11 @@ class MemoryLedger(_Steps):
             if key in self.ttls:
                 self.ttls[key] = max(self.ttls[key], ttl)
 
-    def read(self, key: str) -> Record | None:
+    def read(self, key: str) -> LedgerRecord | None:
         with self._step("read"):
             return self.records.get(key)
 
-    def sender_of(self, reference: str) -> Record | None:
+    def sender_of(self, reference: str) -> LedgerRecord | None:
         with self._step("sender_of"):
             registered = self.message_keys.get(reference, frozenset())
             if len(registered) > 1:
@@ -200,7 +200,7 @@ class MemoryLedger(_Steps):
             answering = [record for record in candidates if (record.reference or record.key) == reference]
             return answering[0] if len(answering) == 1 else None
 
-    def due(self, state: State, *, now: float, limit: int) -> Iterator[Record]:
+    def due(self, state: State, *, now: float, limit: int) -> Iterator[LedgerRecord]:
         with self._step("due"):
             listed = [key for key, at in self.look_at.items() if at <= now and self.records[key].state is state]
             return (self.records[key] for key in listed[:limit])
@@ -209,7 +209,7 @@ class MemoryLedger(_Steps):
         with self._step("count_undecided"):
             return sum(self.records[key].state is state for key in self.look_at)
 
-    def give_up(self, record: Record, *, now: float) -> bool:
+    def give_up(self, record: LedgerRecord, *, now: float) -> bool:
         with self._step("give_up"):
             current = self.records.get(record.key, _vanished(record.key))
             same = (current.state, current.owner, current.attempts) == (record.state, record.owner, record.attempts)
@@ -218,8 +218,8 @@ class MemoryLedger(_Steps):
             self.unresolved_at[record.key] = now
             return True
 
-    def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
-        with self._step("adopt"):
+    def resolve_by_callback(self, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
+        with self._step("resolve_by_callback"):
             old = self.records.get(key)
             if old is None or old.gateway_id is not None:
                 return None
@@ -238,7 +238,7 @@ class MemoryLedger(_Steps):
             self.look_at.pop(key, None)
             return old
 
-    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> Record | None:
+    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:
         with self._step("resolve_sent"):
             old = self.records.get(key, _vanished(key))
             if not self._may_resolve(key):
@@ -252,7 +252,7 @@ class MemoryLedger(_Steps):
             self._note(key, now, "resolved_sent", words=by)
             return None
 
-    def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
+    def resolve_not_sent(self, key: str, *, by: str, now: float) -> LedgerRecord | None:
         with self._step("resolve_not_sent"):
             old = self.records.get(key, _vanished(key))
             if not self._may_resolve(key):
@@ -260,7 +260,7 @@ class MemoryLedger(_Steps):
             self._retry_again(old, "resolved_not_sent", by, now)
             return None
 
-    def reopen(self, record: Record, *, by: str, now: float) -> Record | None:
+    def reopen(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
         with self._step("reopen"):
             old = self.records.get(record.key, _vanished(record.key))
             same = (old.owner, old.attempts) == (record.owner, record.attempts)
@@ -276,7 +276,7 @@ class MemoryLedger(_Steps):
         after_unknown = old.state in (State.REJECTED, State.EXPIRED) and old.unknown_outcomes > 0
         return old.state is State.UNKNOWN or after_unknown
 
-    def _retry_again(self, old: Record, what: str, by: str, now: float) -> None:
+    def _retry_again(self, old: LedgerRecord, what: str, by: str, now: float) -> None:
         self.records[old.key] = replace(old, state=State.RETRY, lease_until=0, earlier_attempts=old.attempts)
         self.look_at[old.key] = int(now) + ABANDONED_SECONDS
         self._note(old.key, now, what, words=by)
@@ -285,7 +285,7 @@ class MemoryLedger(_Steps):
         line = f"{format_rfc3339(now)} {what} {attempt} {words}"
         self.history[key] = self.history.get(key, frozenset()) | {line}
 
-    def _unknown(self, claim: Claim, reason: str, now: float) -> Record | None:
+    def _unknown(self, claim: Claim, reason: str, now: float) -> LedgerRecord | None:
         outcomes = self.records.get(claim.key, _vanished(claim.key)).unknown_outcomes + 1
         look_at = self.ttls.get(claim.key, int(now) + KEEP_SECONDS) - KEEP_SECONDS + UNRESOLVED_SECONDS
         changes = {"reason": reason, "unknown_at": int(now), "unknown_outcomes": outcomes}
@@ -294,7 +294,7 @@ class MemoryLedger(_Steps):
 
     def _leave_sending(
         self, claim: Claim, to: State, line: tuple[float, str, int, str], *, look_at: int | None, **changes: Any
-    ) -> Record | None:
+    ) -> LedgerRecord | None:
         old = self.records.get(claim.key, _vanished(claim.key))
         mine = (old.owner, old.attempts) == (claim.owner, claim.attempt)
         if mine and old.state is State.SENDING:
@@ -308,7 +308,7 @@ class MemoryLedger(_Steps):
         return None if mine and old.state is to else old
 
 
-def _may_claim(old: Record | None, entry: Entry, after: Record | None) -> bool:
+def _may_claim(old: LedgerRecord | None, entry: Entry, after: LedgerRecord | None) -> bool:
     if after is not None:
         return (
             old is not None
@@ -318,7 +318,7 @@ def _may_claim(old: Record | None, entry: Entry, after: Record | None) -> bool:
     return old is None or (old.state, old.payload_sha256) == (State.RETRY, entry.payload_sha256)
 
 
-def _claim_of(record: Record) -> Claim:
+def _claim_of(record: LedgerRecord) -> Claim:
     return Claim(
         record.key,
         record.owner,
@@ -329,8 +329,8 @@ def _claim_of(record: Record) -> Claim:
     )
 
 
-def _vanished(key: str) -> Record:
-    return Record(key, State.UNKNOWN)
+def _vanished(key: str) -> LedgerRecord:
+    return LedgerRecord(key, State.UNKNOWN)
 
 
 class MemoryMessageStore(_Steps):
@@ -541,7 +541,7 @@ class RecordingQueues(_Steps):
 class Step:
     """What the gateway does with one POST: what we learn, and whether a handset gets an SMS."""
 
-    outcome: Outcome
+    outcome: PostResult
     accepted: bool
 
 
@@ -554,7 +554,7 @@ class Post:
     start_within: float
 
 
-Script = Sequence[Outcome | Step] | Callable[[Post], Outcome | Step]
+Script = Sequence[PostResult | Step] | Callable[[Post], PostResult | Step]
 
 
 class ScriptedGateway(_Steps):
@@ -582,16 +582,16 @@ class ScriptedGateway(_Steps):
 
     def post_message(
         self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
-    ) -> Outcome:
+    ) -> PostResult:
         with self._step("post_message"):
             post = Post(dict(fields), credentials, start_within)
             self.posts.append(post)
             reference = str(fields.get("reference", ""))
             step = self._next_of.get(reference, self._next)(post)
             if step is None:
-                step = Outcome(Verdict.SENT, "accepted", 202, f"gw-{len(self.posts)}", seconds=0.25)
+                step = PostResult(Outcome.ACCEPTED, "accepted", 202, f"gw-{len(self.posts)}", seconds=0.25)
             if not isinstance(step, Step):
-                step = Step(step, accepted=step.verdict is Verdict.SENT)
+                step = Step(step, accepted=step.outcome is Outcome.ACCEPTED)
             if step.accepted:
                 self.accepted[reference] += 1
             return step.outcome
@@ -601,7 +601,7 @@ class ScriptedGateway(_Steps):
         return sum(post.fields.get("reference") == reference for post in self.posts)
 
 
-def _reader(script: Script) -> Callable[[Post], Outcome | Step | None]:
+def _reader(script: Script) -> Callable[[Post], PostResult | Step | None]:
     if callable(script):
         return script
     steps = iter(script)

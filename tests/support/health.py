@@ -10,7 +10,7 @@ from typing import Any
 from optus_sms.aws.traffic import Traffic
 from optus_sms.flows.check_health import HealthChecker, Thresholds
 from optus_sms.gateway.credentials import GatewayCredentials
-from optus_sms.gateway.transport import Answer
+from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
 from optus_sms.records.health import HealthRecord
 from optus_sms.runtime.observability import Metric
@@ -20,18 +20,18 @@ NO_MESSAGE = {"message": "SMS Gateway Service V2 error", "statusCode": 404, "err
 NO_PATH = {"message": "Not Found"}
 
 
-def answer(status: int | None, body: object = b"", failure: str | None = None) -> Answer:
+def answer(status: int | None, body: object = b"", failure: str | None = None) -> Exchange:
     """An answer of the gateway; a mapping becomes JSON."""
     raw = json.dumps(body).encode() if isinstance(body, Mapping) else body
-    return Answer(True, status, raw if isinstance(raw, bytes) else None, None, failure, 0.25)
+    return Exchange(True, status, raw if isinstance(raw, bytes) else None, None, failure, 0.25)
 
 
-def no_answer(failure: str = "connection_refused") -> Answer:
+def no_answer(failure: str = "connection_refused") -> Exchange:
     """Nobody is there."""
-    return Answer(False, None, None, None, failure, 0.0)
+    return Exchange(False, None, None, None, failure, 0.0)
 
 
-def service_status(status: str) -> Answer:
+def service_status(status: str) -> Exchange:
     """What the status API says of restv2."""
     return answer(200, {"services": {"restv2": {"status": status}}})
 
@@ -40,20 +40,20 @@ def service_status(status: str) -> Answer:
 class FakeGateway:
     """Its answers are attributes; ``tried`` are the credentials that came."""
 
-    health: Answer = field(default_factory=lambda: answer(200))
-    service: Answer | None = None
-    message: Answer = field(default_factory=lambda: answer(404, NO_MESSAGE))
+    health: Exchange = field(default_factory=lambda: answer(200))
+    service: Exchange | None = None
+    message: Exchange = field(default_factory=lambda: answer(404, NO_MESSAGE))
     valid: frozenset[str] | None = None
     """Passwords that are accepted; None accepts all."""
     tried: list[GatewayCredentials] = field(default_factory=list)
 
-    def get_health(self) -> Answer:
+    def get_health(self) -> Exchange:
         return self.health
 
-    def get_service_status(self) -> Answer | None:
+    def get_service_status(self) -> Exchange | None:
         return self.service
 
-    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
         self.tried.append(credentials)
         if self.valid is not None and credentials.password not in self.valid:
             return answer(401, {"message": "Unauthorized"})

@@ -12,7 +12,7 @@ const GROUPS = [
   ] },
   { title: "Its answers, one of", switches: [
     { name: "lost_answers", label: "Lost", does: "taken, but no answer: unknown whether it was sent" },
-    { name: "lost_then_told", label: "Lost, then settled", does: "no answer; after 5 s a callback proves it was sent" },
+    { name: "lost_then_told", label: "Lost, then resolved", does: "no answer; after 5 s a callback proves it was sent" },
     { name: "too_many_requests", label: "Too many requests", does: "429, twice for each message" },
     { name: "unavailable", label: "Unavailable", does: "503 in nobody's words: unknown whether it was sent" },
   ] },

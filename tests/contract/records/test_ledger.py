@@ -24,10 +24,10 @@ from optus_sms.records.ledger import (
     Claim,
     DynamoLedger,
     Entry,
+    HistoryLine,
     Ledger,
-    Record,
+    LedgerRecord,
     State,
-    Step,
     _record,
     steps,
 )
@@ -50,7 +50,7 @@ class Subject:
     """A ledger, and a look behind it."""
 
     ledger: Ledger
-    record: Callable[[str], Record | None]
+    record: Callable[[str], LedgerRecord | None]
     extra: Callable[[str, str], Any]  # key, name of an attribute that no Record shows; None if it is not there
     delete: Callable[[str], None]
 
@@ -108,21 +108,23 @@ def ledger(subject: Subject) -> Ledger:
     return subject.ledger
 
 
-def history(subject: Subject) -> list[Step]:
+def history(subject: Subject) -> list[HistoryLine]:
     return steps({"history": subject.extra("message-1", "history") or frozenset()})
 
 
-def claim(ledger: Ledger, of: Entry | None = None, *, owner: str = "me", after: Record | None = None) -> Claim:
+def claim(ledger: Ledger, of: Entry | None = None, *, owner: str = "me", after: LedgerRecord | None = None) -> Claim:
     """A claim that is expected to succeed."""
     got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
     assert isinstance(got, Claim)
     return got
 
 
-def refused(ledger: Ledger, of: Entry | None = None, *, owner: str = "other", after: Record | None = None) -> Record:
+def refused(
+    ledger: Ledger, of: Entry | None = None, *, owner: str = "other", after: LedgerRecord | None = None
+) -> LedgerRecord:
     """A claim that is expected to be refused."""
     got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
-    assert isinstance(got, Record)
+    assert isinstance(got, LedgerRecord)
     return got
 
 
@@ -133,7 +135,7 @@ def bring_to(ledger: Ledger, state: State, of: Entry | None = None, *, owner: st
         assert ledger.expired(of, now=NOW) is None
         return Claim(of.key, owner, 0, of.on_unknown, 0)
     mine = claim(ledger, of, owner=owner)
-    writes: dict[State, Callable[[], Record | None]] = {
+    writes: dict[State, Callable[[], LedgerRecord | None]] = {
         State.SENDING: lambda: None,
         State.RETRY: lambda: ledger.not_sent(mine, "throttled", now=NOW),
         State.ACCEPTED: lambda: ledger.accepted(mine, of, "gw-1", now=NOW),
@@ -154,7 +156,7 @@ class TestClaim:
     def test_of_a_new_message_keeps_what_the_rest_of_the_protocol_needs(self, subject: Subject) -> None:
         got = claim(subject.ledger, entry(reference="costs-42", segments=3, masked=True))
         assert got == Claim("message-1", "me", 1, "hold", 0)
-        assert subject.record("message-1") == Record(
+        assert subject.record("message-1") == LedgerRecord(
             "message-1",
             State.SENDING,
             owner="me",
@@ -260,7 +262,7 @@ class TestClaimAfterUnknown:
         bring_to(subject.ledger, State.UNKNOWN)
         read = refused(subject.ledger)
         subject.delete("message-1")
-        assert refused(subject.ledger, after=read) == Record("message-1", State.UNKNOWN)
+        assert refused(subject.ledger, after=read) == LedgerRecord("message-1", State.UNKNOWN)
         assert subject.record("message-1") is None
 
     def test_succeeds_for_one_of_two_readers(self, ledger: Ledger) -> None:
@@ -275,7 +277,7 @@ class TestClaimAfterUnknown:
         assert claim(ledger, owner="next", after=read) == claim(ledger, owner="next", after=read)
 
 
-Outcome = Callable[[Ledger, Claim], Record | None]
+Outcome = Callable[[Ledger, Claim], LedgerRecord | None]
 OUTCOMES: dict[str, tuple[State, Outcome]] = {
     "not_sent": (State.RETRY, lambda ledger, claim: ledger.not_sent(claim, "throttled", now=NOW)),
     "rejected": (State.REJECTED, lambda ledger, claim: ledger.rejected(claim, "rejected", "no", now=NOW)),
@@ -358,7 +360,7 @@ class TestHistory:
     def test_has_each_claim_each_outcome_and_each_act_of_a_person(self, subject: Subject) -> None:
         ledger, clock = subject.ledger, itertools.count(NOW)
 
-        def claimed(owner: str, after: Record | None = None) -> Claim:
+        def claimed(owner: str, after: LedgerRecord | None = None) -> Claim:
             taken = ledger.claim(entry(), owner=owner, lease_until=LEASE, now=next(clock), after=after)
             assert isinstance(taken, Claim)
             return taken
@@ -399,7 +401,7 @@ class TestHistory:
         before = history(subject)
         refused(subject.ledger)
         mine = Claim("message-1", "me", 1, "hold", 0)
-        writes: tuple[Callable[[], Record | None], ...] = (
+        writes: tuple[Callable[[], LedgerRecord | None], ...] = (
             lambda: subject.ledger.rejected(mine, "rejected", "rejected", now=NOW + 1),
             lambda: subject.ledger.unknown(mine, "timed_out", now=NOW + 1),
             lambda: subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW + 1),
@@ -662,10 +664,10 @@ class TestReferences:
 
 class TestAdopt:
     @pytest.mark.parametrize("state", [State.SENDING, State.RETRY, State.UNKNOWN])
-    def test_settles_what_was_open_and_tells_what_it_was(self, subject: Subject, state: State) -> None:
+    def test_resolves_what_was_open_and_tells_what_it_was(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state, entry(segments=2))
         before = subject.record("message-1")
-        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) == before
+        assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) == before
         assert before is not None
         assert (before.destination, before.segments) == (entry().destination, 2)
         after = subject.record("message-1")
@@ -676,7 +678,7 @@ class TestAdopt:
     def test_completes_an_acceptance_without_an_id(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
         subject.ledger.accepted(mine, entry(), None, now=NOW)
-        before = subject.ledger.adopt("message-1", "gw-9", now=NOW + 60)
+        before = subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW + 60)
         assert before is not None
         assert before.destination == entry().destination
         after = subject.record("message-1")
@@ -684,14 +686,14 @@ class TestAdopt:
         assert (after.gateway_id, after.accepted_at) == ("gw-9", "2026-01-01T00:00:00.000Z")
 
     @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED, State.ACCEPTED])
-    def test_comes_too_late_for_what_is_settled(self, subject: Subject, state: State) -> None:
+    def test_comes_too_late_for_what_is_resolved(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
-        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
+        assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is None
         assert subject.record("message-1") == before
 
     @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED])
-    def test_corrects_what_was_settled_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
+    def test_corrects_what_was_resolved_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
         """Only the last attempt was certainly not sent."""
         ledger, first = subject.ledger, entry(on_unknown="resend")
         ledger.unknown(claim(ledger, first), "timed_out", now=NOW)
@@ -706,26 +708,26 @@ class TestAdopt:
         before = subject.record("message-1")
         assert before is not None
         assert before.state is state
-        assert ledger.adopt("message-1", "gw-1", now=NOW + 300) == before
+        assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW + 300) == before
         after = subject.record("message-1")
         assert after is not None
         assert (after.state, after.gateway_id) == (State.ACCEPTED, "gw-1")
 
     def test_makes_no_record(self, subject: Subject) -> None:
-        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is None
+        assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is None
         assert subject.record("message-1") is None
 
     def test_succeeds_once(self, subject: Subject) -> None:
         claim(subject.ledger)
-        assert subject.ledger.adopt("message-1", "gw-9", now=NOW) is not None
-        assert subject.ledger.adopt("message-1", "gw-8", now=NOW) is None
+        assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is not None
+        assert subject.ledger.resolve_by_callback("message-1", "gw-8", now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
         assert record.gateway_id == "gw-9"
 
     def test_keeps_the_owner_from_saying_something_weaker(self, ledger: Ledger) -> None:
         mine = claim(ledger)
-        ledger.adopt("message-1", "gw-9", now=NOW)
+        ledger.resolve_by_callback("message-1", "gw-9", now=NOW)
         refused_by = ledger.unknown(mine, "timed_out", now=NOW)
         assert refused_by is not None
         assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-9")
@@ -784,11 +786,11 @@ class TestTheSdkRepeatsAWrite:
         assert subject.extra("message-1", "other_gateway_ids") is None
 
     def test_adopt(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
-        """The caller can't tell it from a proof that came too late, but the record is settled."""
+        """The caller can't tell it from a proof that came too late, but the record is resolved."""
         subject, lose_next_answer = dynamo
         claim(subject.ledger)
         lose_next_answer()
-        subject.ledger.adopt("message-1", "gw-9", now=NOW)
+        subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW)
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-9")
@@ -828,19 +830,19 @@ class TestUndecided:
     @pytest.mark.parametrize("state", sorted(DUE_AT))
     def test_a_callbacks_proof_ends_it(self, ledger: Ledger, state: State) -> None:
         bring_to(ledger, state)
-        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
         assert ledger.count_undecided(state) == 0
 
     def test_accepted_without_an_id_waits_for_one(self, ledger: Ledger) -> None:
         mine = claim(ledger)
         assert ledger.accepted(mine, entry(), None, now=NOW) is None
         assert due(ledger, State.ACCEPTED, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
-        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
         assert ledger.count_undecided(State.ACCEPTED) == 0
 
     def test_accepted_without_an_id_after_a_callback_told_it_waits_for_nothing(self, ledger: Ledger) -> None:
         mine = claim(ledger)
-        assert ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
         assert ledger.accepted(mine, entry(), None, now=NOW) is None
         assert ledger.count_undecided(State.ACCEPTED) == 0
 
@@ -879,7 +881,7 @@ class TestGiveUp:
         record = subject.record("message-1")
         assert record is not None
         assert subject.ledger.give_up(record, now=NOW)
-        assert subject.ledger.adopt("message-1", "gw-1", now=NOW) is not None
+        assert subject.ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
         assert state_of(subject) is State.ACCEPTED
 
     def test_a_retry_that_was_given_up_can_still_be_claimed(self, subject: Subject) -> None:
@@ -907,11 +909,11 @@ class TestGiveUp:
         assert not subject.ledger.give_up(record, now=NOW)
         assert subject.ledger.count_undecided(State.SENDING) == 1
 
-    def test_is_refused_when_a_callback_settled_it_meanwhile(self, subject: Subject) -> None:
+    def test_is_refused_when_a_callback_resolved_it_meanwhile(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
         record = subject.record("message-1")
         assert record is not None
-        subject.ledger.adopt("message-1", "gw-1", now=NOW)
+        subject.ledger.resolve_by_callback("message-1", "gw-1", now=NOW)
         assert not subject.ledger.give_up(record, now=NOW)
 
 
@@ -945,7 +947,7 @@ class TestResolveByAPerson:
         bring_to(subject.ledger, State.UNKNOWN)
         assert subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW) is None
         assert subject.ledger.count_undecided(State.ACCEPTED) == 1
-        assert subject.ledger.adopt("message-1", "gw-7", now=NOW) is not None
+        assert subject.ledger.resolve_by_callback("message-1", "gw-7", now=NOW) is not None
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-7")

@@ -1,4 +1,4 @@
-"""The command line against a deployed stack: finding it, looking, settling, and the doctor."""
+"""The command line against a deployed stack: finding it, looking, resolving, and the doctor."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_status_and_explain_find_nothing_under_a_name_that_nobody_has(stack: Dep
             assert "\x1b" not in ran.stderr
 
 
-def test_a_reference_of_two_messages_shows_both_and_settles_neither(stack: DeployedStack) -> None:
+def test_a_reference_of_two_messages_shows_both_and_resolves_neither(stack: DeployedStack) -> None:
     for key in ("a", "b"):
         stack.bring(State.UNKNOWN, key)
         stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
@@ -125,7 +125,7 @@ def test_a_reference_of_two_messages_shows_both_and_settles_neither(stack: Deplo
     assert (ran.exit_code, "Several messages" in ran.stderr) == (2, True)
 
 
-def test_a_reference_of_which_the_other_message_is_forgotten_settles_nothing(stack: DeployedStack) -> None:
+def test_a_reference_of_which_the_other_message_is_forgotten_resolves_nothing(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "a")
     for key in ("a", "forgotten"):
         stack.ledger.register_reference("shared", key, ttl=int(time.time()) + 1000)
@@ -136,7 +136,7 @@ def test_a_reference_of_which_the_other_message_is_forgotten_settles_nothing(sta
     assert stack.record("a") == before
 
 
-def test_a_reference_of_one_message_settles_it(stack: DeployedStack) -> None:
+def test_a_reference_of_one_message_resolves_it(stack: DeployedStack) -> None:
     now = time.time()
     claim = stack.ledger.claim(entry("a", reference="its-own"), owner="sender", lease_until=int(now), now=now)
     assert isinstance(claim, Claim)
@@ -166,7 +166,7 @@ def test_the_exit_code_of_several_messages_is_the_worst(
 def test_status_says_why_nothing_came_of_it_only_while_that_is_so(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
     assert "last word   the gateway did not answer in time" in optus_sms("status", "k", *TARGET).stdout
-    stack.ledger.adopt("k", "gw-k", now=time.time())
+    stack.ledger.resolve_by_callback("k", "gw-k", now=time.time())
     assert "last word" not in optus_sms("status", "k", *TARGET).stdout
 
 
@@ -318,7 +318,7 @@ def test_resolve_as_sent_twice_is_the_same_and_keeps_the_conversation(stack: Dep
         assert optus_sms("resolve", "k", "--sent", "--gateway-id", "gw-9", "--by", "alex", *TARGET).exit_code == 0
     rows = optus_sms("conversation", HANDSET, "--json", *TARGET).document
     assert [row["id"] for row in rows] == ["gw-9"]
-    assert "alex settled that it was sent" in optus_sms("explain", "k", *TARGET).stdout
+    assert "alex resolved that it was sent" in optus_sms("explain", "k", *TARGET).stdout
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.SENDING, State.EXPIRED])
@@ -343,7 +343,7 @@ def test_many_are_resolved_by_when_they_became_unknown(stack: DeployedStack) -> 
     done = optus_sms("resolve", "--since", "1h", "--sent", "--yes", "--json", *TARGET).document
 
     assert sorted(one["message_id"] for one in done) == ["a", "b"]
-    assert all(one["settled"] for one in done)
+    assert all(one["resolved"] for one in done)
     assert optus_sms("list", "--unknown", "--json", *TARGET).document == []
 
 

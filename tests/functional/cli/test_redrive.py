@@ -15,9 +15,9 @@ import pytest
 from moto import mock_aws
 
 from cli import redrive as redrive_module
-from cli.dead_letters import DeadLetterQueue, Kind, Letter, judge
+from cli.dead_letters import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge
 from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.records.ledger import Record, State
+from optus_sms.records.ledger import LedgerRecord, State
 from tests.support.aws import REGION
 from tests.support.builders import CONTENT, HANDSET, message_body
 from tests.support.cli import Ran, optus_sms
@@ -202,7 +202,9 @@ def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
     stack.letter(stack.bring(State.REJECTED, "k"), DeadLetterReason.REJECTED, "k")
     plan = everything_to("send")
 
-    def judged_too_early(letter: Letter, record: Record | None, *, now: float) -> tuple[Kind, str]:
+    def judged_too_early(
+        letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float
+    ) -> tuple[DeadLetterKind, str]:
         assert record is not None
         stack.ledger.reopen(record, by="somebody else", now=now)
         stack.bring(State.SENDING, "k")
@@ -419,7 +421,7 @@ def test_applied_again_after_the_message_was_sent_only_the_letter_goes(stack: De
     make_plan()
     record = stack.record("k")
     assert record is not None
-    stack.ledger.adopt("k", "gw-1", now=1_800_000_000)
+    stack.ledger.resolve_by_callback("k", "gw-1", now=1_800_000_000)
 
     assert results(apply()) == ["sent meanwhile"]
     assert (stack.queued(), stack.dead()) == ([], 0)

@@ -24,7 +24,7 @@ from local.aws.resources import Attributes, Creator, create_resources, local_cli
 from local.aws.stack import listen
 from local.simulator.server import GatewayConfig, GatewaySimulator
 from local.template import REGION, Template
-from optus_sms.records.ledger import DynamoLedger, Record, State, _record
+from optus_sms.records.ledger import DynamoLedger, LedgerRecord, State, _record
 from tests.functional.flows.kill_harness import (
     AFTER_CLAIM,
     BEFORE_CLAIM,
@@ -161,7 +161,7 @@ class Bench:
         """Its name or URL."""
         return self._attributes[logical_id]["Ref"]
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> LedgerRecord | None:
         """The ledger's record."""
         item = DynamoLedger(self.dynamodb, self.ref("SendLedgerTable"))._read(f"msg#{key}")
         return _record(key, item) if item else None

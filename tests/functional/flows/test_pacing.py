@@ -15,7 +15,7 @@ import pytest
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.send_message import Sender
-from optus_sms.gateway.api import Outcome
+from optus_sms.gateway.api import PostResult
 from optus_sms.gateway.credentials import GatewayCredentials
 from tests.support.builders import credentials_refused, queue_record, send_failed, sent
 from tests.support.fakes import (
@@ -131,7 +131,7 @@ def test_a_second_try_takes_a_slot_too() -> None:
     time_, times = FakeClock(), list[float]()
     outcomes = iter([credentials_refused(), sent()])
 
-    def answer(_: SeenPost) -> Outcome:
+    def answer(_: SeenPost) -> PostResult:
         times.append(time_.now())
         return next(outcomes)
 
@@ -152,7 +152,7 @@ class _Sent:
     acknowledged: bool
 
 
-def _send(time_: FakeClock, answer: Callable[[SeenPost], Outcome], name: str) -> _Sent:
+def _send(time_: FakeClock, answer: Callable[[SeenPost], PostResult], name: str) -> _Sent:
     """One message through the real sender, paced at one POST in two seconds."""
     clock = time_.clock
     sender = Sender(

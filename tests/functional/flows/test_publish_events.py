@@ -77,7 +77,7 @@ def records(name: str) -> list[dict[str, Any]]:
         ("rejected", ["SMS Rejected"]),
         ("expired", ["SMS Expired"]),
         ("outcome_unknown", ["SMS Outcome Unknown"]),
-        ("outcome_settled_later", ["SMS Accepted"]),
+        ("outcome_resolved_later", ["SMS Accepted"]),
         ("health_changed", ["Gateway Health Changed"]),
         ("status_received", ["SMS Status Changed"]),
         ("status_before_our_own_write", ["SMS Status Changed", "SMS Status Changed"]),

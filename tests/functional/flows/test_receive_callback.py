@@ -314,7 +314,7 @@ OPEN: list[Callable[..., None]] = [sending, retry, unknown, accepted_without_id]
 
 @pytest.mark.parametrize("reference", [None, "senders-own"], ids=["our key", "sender's own reference"])
 @pytest.mark.parametrize("before", OPEN, ids=lambda state: state.__name__)
-def test_a_callback_with_our_reference_settles_what_was_open(
+def test_a_callback_with_our_reference_resolves_what_was_open(
     stack: CallbackStack, before: Callable[..., None], reference: str | None
 ) -> None:
     before(stack, reference=reference)
@@ -322,10 +322,10 @@ def test_a_callback_with_our_reference_settles_what_was_open(
     answer = ok(stack.handle(status("sent", reference=reference or OWN_KEY)))
 
     record = stack.ledger_item(OWN_KEY)
-    assert (record["state"], record["gateway_id"], record["settled_by"]) == ("ACCEPTED", MT, "callback")
+    assert (record["state"], record["gateway_id"], record["resolved_by"]) == ("ACCEPTED", MT, "callback")
     row = stack.row(MT)
     assert (row["message_id"], row["destination"], row["handset"], row["status"]) == (OWN_KEY, HANDSET, HANDSET, "sent")
-    assert answer.metrics == {"StatusesApplied": 1, "OutcomesSettled": 1}
+    assert answer.metrics == {"StatusesApplied": 1, "OutcomesResolved": 1}
     assert [listed["id"] for listed in stack.conversation(HANDSET)] == [MT]
     # Joined now, so the next one is as cheap as any.
     assert stack.counted(status("received", reference=reference or OWN_KEY))[1] == [WRITE]
@@ -339,7 +339,7 @@ def test_any_callback_is_a_proof_whatever_its_status(stack: CallbackStack, value
 
 
 @pytest.mark.parametrize("before", [rejected, expired], ids=lambda state: state.__name__)
-def test_what_was_never_sent_is_not_settled(stack: CallbackStack, before: Callable[..., None]) -> None:
+def test_what_was_never_sent_is_not_resolved(stack: CallbackStack, before: Callable[..., None]) -> None:
     before(stack)
     state = stack.ledger_item(OWN_KEY)
     ok(stack.handle(status("sent", reference=OWN_KEY)))
@@ -402,7 +402,7 @@ def test_a_join_that_broke_off_is_finished_by_the_next_delivery(stack: CallbackS
     answer = ok(stack.handle(status("sent", reference=OWN_KEY)))
 
     assert stack.row(MT)["message_id"] == OWN_KEY
-    assert "OutcomesSettled" not in answer.metrics
+    assert "OutcomesResolved" not in answer.metrics
 
 
 def test_finishing_a_join_takes_nothing_away_from_the_senders_own_write(stack: CallbackStack) -> None:

@@ -18,11 +18,11 @@ from optus_sms.aws import clients
 from optus_sms.flows import send_message as sending
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
-from optus_sms.flows.receive_callback import Receiver, Request
+from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.send_message import Handled, QueueRecord, Refusal, Sender
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records import ledger
-from optus_sms.records.ledger import Claim, DynamoLedger, Entry, Record, State
+from optus_sms.records.ledger import Claim, DynamoLedger, Entry, LedgerRecord, State
 from optus_sms.records.messages import DynamoMessageStore
 from optus_sms.records.table import Item, unmarshal
 from tests.support.aws import REGION, create_table
@@ -94,9 +94,9 @@ class World:
             self.ledger, self.messages, self.queues, FixedCallbackSecret(basic()), clock=self.time.clock
         )
         body = json.dumps({"message_id": gateway_id, "status": status, "reference": reference}).encode()
-        return receiver.receive(Request("POST", "/callbacks/status", basic(), body)).status
+        return receiver.receive(CallbackRequest("POST", "/callbacks/status", basic(), body)).status
 
-    def record(self, key: str = KEY) -> Record:
+    def record(self, key: str = KEY) -> LedgerRecord:
         return ledger._record(key, self.item(key))
 
     def item(self, key: str = KEY) -> Item:
@@ -295,7 +295,7 @@ def check_late_proof_wins(world: World) -> None:
 
 
 def check_resend_waits_for_proof(world: World) -> None:
-    """120 seconds, in which a callback may settle it."""
+    """120 seconds, in which a callback may resolve it."""
     world.script(unknown(accepted=True))
     body = message_body(on_unknown="resend")
     assert not world.deliver(body).acknowledged
@@ -330,7 +330,7 @@ def check_resend_is_of_what_was_read(world: World) -> None:
     refused_by = world.ledger.claim(
         _entry(world, "resend"), owner="slow", lease_until=int(now) + 90, now=now, after=read
     )
-    assert isinstance(refused_by, Record)
+    assert isinstance(refused_by, LedgerRecord)
 
 
 def check_resend_ends_when_it_expires(world: World) -> None:
@@ -467,7 +467,7 @@ def without_condition(method: str, drop: str = "") -> Patch:
 def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     claim, write = DynamoLedger.claim, DynamoLedger._write
 
-    def patched(self: DynamoLedger, entry: Entry, **more: Any) -> Claim | Record:
+    def patched(self: DynamoLedger, entry: Entry, **more: Any) -> Claim | LedgerRecord:
         answers: list[Any] = []
 
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -484,14 +484,14 @@ def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def acceptance_is_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
-    def patched(self: DynamoLedger, claim: Claim, entry: Entry, gateway_id: str, *, now: float) -> Record | None:
+    def patched(self: DynamoLedger, claim: Claim, entry: Entry, gateway_id: str, *, now: float) -> LedgerRecord | None:
         return self._leave_sending(claim, State.ACCEPTED, "SET #state = :to, reason = :reason", "", {})
 
     monkeypatch.setattr(DynamoLedger, "accepted", patched)
 
 
 def several_keys_prove(monkeypatch: pytest.MonkeyPatch) -> None:
-    def patched(self: DynamoLedger, reference: str) -> Record | None:
+    def patched(self: DynamoLedger, reference: str) -> LedgerRecord | None:
         keys = sorted(cast("frozenset[str]", self._read(f"ref#{reference}").get("message_keys", frozenset())))
         records = [ledger._record(key, item) for key in [reference, *keys] if (item := self._read(f"msg#{key}"))]
         return records[0] if records else None

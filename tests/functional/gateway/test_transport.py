@@ -19,8 +19,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from optus_sms.gateway.api import Verdict, classify
-from optus_sms.gateway.transport import MAX_BODY_BYTES, REUSE_SECONDS, Answer, Transport
+from optus_sms.gateway.api import Outcome, classify
+from optus_sms.gateway.transport import MAX_BODY_BYTES, REUSE_SECONDS, Exchange, Transport
 from tests.support.fault_server import PATIENCE_SECONDS, FaultServer, Peer, Script, client_tls, server_tls
 
 AMPLE, SHORT = 15.0, 0.5
@@ -50,15 +50,15 @@ def serving(scheme: str, *scripts: Script, tls_delay: float = 0.0) -> Iterator[t
             client.close()
 
 
-def post(client: Transport, url: str, *, seconds: float = AMPLE, body: bytes = REQUEST, **more: Any) -> Answer:
+def post(client: Transport, url: str, *, seconds: float = AMPLE, body: bytes = REQUEST, **more: Any) -> Exchange:
     return client.exchange("POST", url, headers={"Authorization": "Basic our-own"}, body=body, seconds=seconds, **more)
 
 
-def verdict(answered: Answer) -> Verdict:
-    return classify(answered, now=time.time()).verdict
+def outcome(answered: Exchange) -> Outcome:
+    return classify(answered, now=time.time()).outcome
 
 
-def gateway_id(answered: Answer) -> str | None:
+def gateway_id(answered: Exchange) -> str | None:
     return classify(answered, now=time.time()).gateway_id
 
 
@@ -110,10 +110,10 @@ def test_a_connection_idle_for_long_is_replaced(
     scheme: str, wall: float, steady: float, connections: int, clock: FrozenClock
 ) -> None:
     with serving(scheme, serve) as (server, client):
-        assert verdict(post(client, server.url)) is Verdict.SENT
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
         clock.wall += wall
         clock.steady += steady
-        assert verdict(post(client, server.url)) is Verdict.SENT
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
         assert len(server.connections) == connections
         assert server.begun_requests == 2
 
@@ -132,10 +132,10 @@ def test_a_connection_the_server_closed_is_replaced_without_loss(scheme: str, en
 
     answered = threading.Event()
     with serving(scheme, answer_once, serve) as (server, client):
-        assert verdict(post(client, server.url)) is Verdict.SENT
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
         answered.set()
         assert ended.wait(PATIENCE_SECONDS)
-        assert verdict(post(client, server.url)) is Verdict.SENT
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
         assert [connection.complete_requests for connection in server.connections] == [1, 1]
 
 
@@ -154,11 +154,11 @@ def test_a_connection_that_died_unseen_gives_unknown_and_no_second_request(
         end(peer)
 
     with serving(scheme, answer_once_then_forget, serve) as (server, client):
-        assert verdict(post(client, server.url)) is Verdict.SENT
-        assert verdict(post(client, server.url, seconds=seconds)) is Verdict.UNKNOWN
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
+        assert outcome(post(client, server.url, seconds=seconds)) is Outcome.UNKNOWN
         assert server.wait_until_closed()
         assert len(server.connections) == 1
-        assert verdict(post(client, server.url)) is Verdict.SENT
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
 
 
 @SCHEMES
@@ -235,7 +235,7 @@ def test_more_threads_than_kept_connections_lose_nothing(scheme: str) -> None:
         client = Transport(tls=client_tls(), connections=2)
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: post(client, server.url), range(40)))
-        assert all(verdict(answered) is Verdict.SENT for answered in answers)
+        assert all(outcome(answered) is Outcome.ACCEPTED for answered in answers)
         assert server.complete_requests == server.begun_requests == 40
         client.close()
         assert server.wait_until_closed()
@@ -260,7 +260,7 @@ def test_one_tls_context_serves_all_connections(monkeypatch: pytest.MonkeyPatch)
     with serving("https", answer_and_close) as (server, trusting), FaultServer(serve, tls=server_tls()) as other:
         loaded.clear()
         for url in [server.url, other.url, server.url]:
-            assert verdict(post(trusting, url)) is Verdict.SENT
+            assert outcome(post(trusting, url)) is Outcome.ACCEPTED
         assert len(server.connections) == 2
         assert loaded == []
         trusting.close()
@@ -276,7 +276,7 @@ def test_cookies_are_not_sent_back(scheme: str) -> None:
 
     with serving(scheme, with_cookie) as (server, client):
         for _ in range(2):
-            assert verdict(post(client, server.url)) is Verdict.SENT
+            assert outcome(post(client, server.url)) is Outcome.ACCEPTED
         assert server.complete_requests == 2
         assert b"cookie" not in bytes(server.connections[0].received).lower()
 
@@ -289,7 +289,7 @@ def test_cookies_are_not_sent_back(scheme: str) -> None:
 def test_after_its_time_nothing_is_handed_over(scheme: str, start_within: float) -> None:
     with serving(scheme, serve) as (server, client):
         outcome = classify(post(client, server.url, start_within=start_within), now=time.time())
-        assert (outcome.verdict, outcome.reason) == (Verdict.NOT_SENT, "too_late")
+        assert (outcome.outcome, outcome.reason) == (Outcome.NOT_SENT, "too_late")
         assert server.wait_until_closed()
         assert [bytes(connection.received) for connection in server.connections] == [b""]
 
@@ -297,7 +297,7 @@ def test_after_its_time_nothing_is_handed_over(scheme: str, start_within: float)
 @SCHEMES
 def test_after_its_time_nothing_is_handed_over_on_a_kept_connection_either(scheme: str) -> None:
     with serving(scheme, serve) as (server, client):
-        assert verdict(post(client, server.url)) is Verdict.SENT
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
         assert post(client, server.url, start_within=-1.0).failure == "too_late"
         assert server.wait_until_closed()
         assert server.begun_requests == 1
@@ -313,8 +313,10 @@ def test_time_spent_on_connecting_counts(scheme: str, clock: FrozenClock, monkey
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     with serving(scheme, serve) as (server, client):
-        assert post(client, server.url, start_within=0.9) == Answer(handed_over=False, failure="too_late", seconds=1.0)
-        assert verdict(post(client, server.url, start_within=1.1)) is Verdict.SENT
+        assert post(client, server.url, start_within=0.9) == Exchange(
+            handed_over=False, failure="too_late", seconds=1.0
+        )
+        assert outcome(post(client, server.url, start_within=1.1)) is Outcome.ACCEPTED
         assert server.begun_requests == 1
 
 
@@ -322,7 +324,7 @@ def test_time_spent_on_connecting_counts(scheme: str, clock: FrozenClock, monkey
 def test_a_server_that_takes_the_request_a_little_at_a_time_is_left_at_the_deadline(scheme: str) -> None:
     with serving(scheme, lambda peer: peer.read_slowly(1024, pause=0.01)) as (server, client):
         answered = post(client, server.url, seconds=SHORT, body=bytes(16_000_000))
-        assert (verdict(answered), answered.failure) == (Verdict.UNKNOWN, "timed_out")
+        assert (outcome(answered), answered.failure) == (Outcome.UNKNOWN, "timed_out")
         assert server.begun_requests == 1
 
 
@@ -337,7 +339,7 @@ def test_a_dead_first_address_leaves_time_for_the_next(
     with serving(scheme, serve, tls_delay=0.1) as (server, client), dead_address(first) as dead:
         alive = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [dead, alive])
-        assert verdict(post(client, server.url, seconds=4.0)) is Verdict.SENT
+        assert outcome(post(client, server.url, seconds=4.0)) is Outcome.ACCEPTED
         assert server.begun_requests == 1
 
 
@@ -347,14 +349,14 @@ def test_if_every_address_is_dead_nothing_was_sent(scheme: str, kind: str, monke
     with dead_address(kind) as dead, serving(scheme, serve) as (server, client):
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [dead, dead])
         answered = post(client, server.url, seconds=SHORT)
-        assert (answered.handed_over, verdict(answered)) == (False, Verdict.NOT_SENT)
+        assert (answered.handed_over, outcome(answered)) == (False, Outcome.NOT_SENT)
         assert server.connections == []
 
 
 def test_a_name_without_addresses_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
     client = Transport(tls=client_tls())
-    assert verdict(post(client, "https://gateway.example/messages")) is Verdict.NOT_SENT
+    assert outcome(post(client, "https://gateway.example/messages")) is Outcome.NOT_SENT
     client.close()
 
 
@@ -418,7 +420,7 @@ def test_a_failed_exchange_closes_its_connection_by_itself(scheme: str, data: by
 @SCHEMES
 def test_close_ends_the_connections_that_wait(scheme: str) -> None:
     with serving(scheme, serve) as (server, client):
-        assert verdict(post(client, server.url)) is Verdict.SENT
+        assert outcome(post(client, server.url)) is Outcome.ACCEPTED
         assert server.open_connections == 1
         client.close()
         assert server.wait_until_closed()
@@ -463,7 +465,7 @@ def test_a_request_that_cannot_be_made_is_not_sent(url: str, headers: dict[str, 
     client = Transport(tls=client_tls())
     answered = client.exchange("POST", url, headers=headers, body=REQUEST, seconds=AMPLE)
     client.close()
-    assert (answered.handed_over, verdict(answered)) == (False, Verdict.NOT_SENT)
+    assert (answered.handed_over, outcome(answered)) == (False, Outcome.NOT_SENT)
     assert answered.failure
 
 
@@ -527,11 +529,11 @@ def test_whatever_bytes_come_only_a_success_is_sent(
     answered = post(client, server.url)
     assert server.begun_requests == before + 1
     assert answered.handed_over
-    decided = verdict(answered)
-    if decided is Verdict.SENT:
+    decided = outcome(answered)
+    if decided is Outcome.ACCEPTED:
         assert _SUCCESS.match(data)
     if answered.status is None:
-        assert decided is Verdict.UNKNOWN
+        assert decided is Outcome.UNKNOWN
 
 
 _JSON: Final = st.recursive(
@@ -546,7 +548,7 @@ _JSON: Final = st.recursive(
 @settings(max_examples=300)
 @given(
     answered=st.builds(
-        Answer,
+        Exchange,
         handed_over=st.booleans(),
         status=st.none() | st.integers(200, 999),
         body=st.none() | st.binary(max_size=100) | _JSON.map(lambda value: json.dumps(value).encode()),
@@ -556,17 +558,17 @@ _JSON: Final = st.recursive(
         failure=st.none() | st.sampled_from(["timed_out", "too_late"]),
     )
 )  # fmt: skip
-def test_every_answer_has_a_verdict(answered: Answer) -> None:
+def test_every_answer_has_an_outcome(answered: Exchange) -> None:
     outcome = classify(answered, now=1_800_000_000.0)
-    if outcome.verdict is Verdict.SENT:
+    if outcome.outcome is Outcome.ACCEPTED:
         assert answered.handed_over
         assert answered.status in (200, 201, 202)
     if not answered.handed_over:
-        assert outcome.verdict is Verdict.NOT_SENT
+        assert outcome.outcome is Outcome.NOT_SENT
     assert outcome.retry_after_seconds is None or 0 <= outcome.retry_after_seconds <= 43_200
 
 
 @pytest.mark.parametrize("depth", [50, 500, *range(900, 1100, 10), 5000, 30_000])
-def test_a_deeply_nested_body_has_a_verdict(depth: int) -> None:
+def test_a_deeply_nested_body_has_an_outcome(depth: int) -> None:
     body = b'{"error":' + b"[" * depth + b"]" * depth + b"}"
-    assert verdict(Answer(handed_over=True, status=503, body=body)) is Verdict.UNKNOWN
+    assert outcome(Exchange(handed_over=True, status=503, body=body)) is Outcome.UNKNOWN

@@ -1,4 +1,4 @@
-"""Every fault that a network or a server can produce, over real sockets, plain and TLS: the verdict is the truth.
+"""Every fault that a network or a server can produce, over real sockets, plain and TLS: the outcome is the truth.
 
 Each case is a row: what the server does with the connection, and what the exchange therefore proves. The server's own
 count is the other half of each check: never a second request, and "not sent" only if no request byte arrived or the
@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import pytest
 
-from optus_sms.gateway.api import Outcome, Verdict, classify
-from optus_sms.gateway.transport import CONNECT_SECONDS, MAX_BODY_BYTES, Answer, Transport
+from optus_sms.gateway.api import Outcome, PostResult, classify
+from optus_sms.gateway.transport import CONNECT_SECONDS, MAX_BODY_BYTES, Exchange, Transport
 from tests.support.fault_server import (
     FaultServer,
     Peer,
@@ -32,7 +32,7 @@ from tests.support.fault_server import (
     stranger_pem,
 )
 
-SENT, NOT_SENT, REJECTED, UNKNOWN = Verdict.SENT, Verdict.NOT_SENT, Verdict.REJECTED, Verdict.UNKNOWN
+SENT, NOT_SENT, REJECTED, UNKNOWN = Outcome.ACCEPTED, Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNKNOWN
 # Deadlines of the exchange: one that must not matter, and one that must end it.
 AMPLE, SHORT = 15.0, 0.5
 # A peer that breaks off shows as an error of the write, of the read or of TLS: which of them is a matter of timing.
@@ -54,7 +54,7 @@ class Case:
 
     label: str
     server: Script
-    verdict: Verdict
+    outcome: Outcome
     reason: str | tuple[str, ...]
     status: int | None = None
     gateway_id: str | None = None
@@ -329,8 +329,8 @@ DRIPS = [
 
 # What each status proves if the body says nothing (design: certainly not sent only for the gateway's own refusals).
 STATUSES = [
-    Case(f"status {status}", after_request(answer(status, b"{}")), verdict, reason, status)
-    for verdict, reason, statuses in [
+    Case(f"status {status}", after_request(answer(status, b"{}")), outcome, reason, status)
+    for outcome, reason, statuses in [
         (SENT, "accepted", [202]),
         (REJECTED, "rejected", [400, 413, 422]),
         (NOT_SENT, "credentials_refused", [401, 403]),
@@ -383,8 +383,8 @@ BODIES = [
     Case("503 that mentions send_failed in a sentence", after_request(error(503, "maybe send_failed")),
          UNKNOWN, "server_error", 503),
     *[
-        Case(f"{status}, an HTML page", after_request(answer(status, HTML)), verdict, reason, status)
-        for status, verdict, reason in [
+        Case(f"{status}, an HTML page", after_request(answer(status, HTML)), outcome, reason, status)
+        for status, outcome, reason in [
             (200, UNKNOWN, "server_error"), (202, SENT, "accepted"), (403, NOT_SENT, "credentials_refused"),
             (404, NOT_SENT, "misconfigured"), (429, NOT_SENT, "throttled"), (500, UNKNOWN, "server_error"),
             (502, UNKNOWN, "server_error"), (503, UNKNOWN, "server_error"), (504, UNKNOWN, "server_error"),
@@ -437,7 +437,7 @@ CASES = [
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
-def test_the_verdict_is_the_truth(case: Case, scheme: str) -> None:
+def test_the_outcome_is_the_truth(case: Case, scheme: str) -> None:
     with FaultServer(case.server, tls=server_tls() if scheme == "https" else None) as server, transport() as client:
         answered = post(client, server.url, case.seconds)
         outcome = judge(answered)
@@ -450,14 +450,14 @@ def test_the_verdict_is_the_truth(case: Case, scheme: str) -> None:
         check(case, answered, outcome)
         assert len(server.connections) == 1
         assert server.begun_requests <= 1
-        if outcome.verdict in (NOT_SENT, REJECTED):
+        if outcome.outcome in (NOT_SENT, REJECTED):
             refused = answered.status in DOCUMENTED_REFUSALS or outcome.reason in ("send_failed", "rejected")
             assert refused or server.begun_requests == 0
 
 
-def check(case: Case, answered: Answer, outcome: Outcome) -> None:
+def check(case: Case, answered: Exchange, outcome: PostResult) -> None:
     reasons = (case.reason,) if isinstance(case.reason, str) else case.reason
-    assert (outcome.verdict, outcome.status, outcome.gateway_id) == (case.verdict, case.status, case.gateway_id)
+    assert (outcome.outcome, outcome.status, outcome.gateway_id) == (case.outcome, case.status, case.gateway_id)
     assert outcome.reason in reasons
     if case.seconds == SHORT or case.failure is not None:
         assert answered.failure == (case.failure or "timed_out")
@@ -502,7 +502,7 @@ TLS_LOST: Final = ("tls_failed", "connection_lost")
 def test_a_broken_handshake_is_not_sent(script: Script, reasons: tuple[str, ...], seconds: float) -> None:
     with FaultServer(script, scheme="https") as server, transport() as client:
         outcome = judge(post(client, server.url, seconds))
-        assert (outcome.verdict, outcome.status) == (NOT_SENT, None)
+        assert (outcome.outcome, outcome.status) == (NOT_SENT, None)
         assert outcome.reason in reasons
         assert server.wait_until_closed()
         assert len(server.connections) == 1
@@ -519,13 +519,13 @@ def test_a_broken_handshake_is_not_sent(script: Script, reasons: tuple[str, ...]
 def test_a_server_that_cannot_be_trusted_gets_no_byte(tls: Callable[[], Any], reason: str) -> None:
     with FaultServer(after_request(answer(202)), tls=tls()) as server, transport() as client:
         outcome = judge(post(client, server.url))
-        assert (outcome.verdict, outcome.reason) == (NOT_SENT, reason)
+        assert (outcome.outcome, outcome.reason) == (NOT_SENT, reason)
         assert server.wait_until_closed()
         assert server.begun_requests == 0
 
 
 @pytest.mark.parametrize(
-    ("data", "verdict"),
+    ("data", "outcome"),
     [
         pytest.param(b"", UNKNOWN, id="instead of the answer"),
         pytest.param(b"HTTP/1.1 20", UNKNOWN, id="inside the status line"),
@@ -536,7 +536,7 @@ def test_a_server_that_cannot_be_trusted_gets_no_byte(tls: Callable[[], Any], re
 @pytest.mark.parametrize(
     "record", [b"\x17\x03\x03\x00\x20" + bytes(32), b"nonsense" * 10], ids=["bad record", "no record"]
 )
-def test_a_tls_error_in_the_answer_is_no_proof_of_anything(data: bytes, verdict: Verdict, record: bytes) -> None:
+def test_a_tls_error_in_the_answer_is_no_proof_of_anything(data: bytes, outcome: Outcome, record: bytes) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         peer.send(data)
@@ -544,7 +544,7 @@ def test_a_tls_error_in_the_answer_is_no_proof_of_anything(data: bytes, verdict:
 
     with FaultServer(script, tls=server_tls()) as server, transport() as client:
         answered = post(client, server.url)
-        assert judge(answered).verdict is verdict
+        assert judge(answered).outcome is outcome
         assert answered.failure == "tls_failed"
         assert server.wait_until_closed()
         assert (len(server.connections), server.complete_requests) == (1, 1)
@@ -556,7 +556,7 @@ def test_a_refused_connection_is_not_sent(scheme: str) -> None:
         port = listener.getsockname()[1]
     with transport() as client:
         outcome = judge(post(client, f"{scheme}://127.0.0.1:{port}/messages"))
-    assert (outcome.verdict, outcome.reason) == (NOT_SENT, "connection_refused")
+    assert (outcome.outcome, outcome.reason) == (NOT_SENT, "connection_refused")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -573,13 +573,13 @@ def test_a_name_that_does_not_resolve_is_not_sent(
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     with transport() as client:
         outcome = judge(post(client, f"{scheme}://gateway.example/messages"))
-    assert (outcome.verdict, outcome.reason) == (NOT_SENT, "name_not_resolved")
+    assert (outcome.outcome, outcome.reason) == (NOT_SENT, "name_not_resolved")
 
 
 @pytest.mark.parametrize("host", ["gateway..example", "x" * 64 + ".example"])
 def test_a_name_that_cannot_be_looked_up_is_not_sent(host: str) -> None:
     with transport() as client:
-        assert judge(post(client, f"https://{host}/messages")).verdict is NOT_SENT
+        assert judge(post(client, f"https://{host}/messages")).outcome is NOT_SENT
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -587,7 +587,7 @@ def test_a_connection_that_is_never_answered_is_not_sent(scheme: str) -> None:
     with full_listener() as port, transport() as client:
         outcome = judge(post(client, f"{scheme}://127.0.0.1:{port}/messages", SHORT))
     assert outcome.seconds < CONNECT_SECONDS, "the deadline of the exchange counts, not only the one for connecting"
-    assert (outcome.verdict, outcome.reason) == (NOT_SENT, "timed_out")
+    assert (outcome.outcome, outcome.reason) == (NOT_SENT, "timed_out")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -601,7 +601,7 @@ def test_a_redirect_is_never_followed(status: int, scheme: str) -> None:
             client.close()
             assert server.wait_until_closed()
             assert server.begun_requests == 1
-        assert (outcome.verdict, outcome.reason, outcome.status) == (NOT_SENT, "misconfigured", status)
+        assert (outcome.outcome, outcome.reason, outcome.status) == (NOT_SENT, "misconfigured", status)
         assert elsewhere.connections == []
 
 
@@ -616,7 +616,7 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(monkeypatch: pytest.Mo
         monkeypatch.setenv("NETRC", str(netrc))
         monkeypatch.setenv("HOME", str(tmp_path))
         with transport() as client:
-            assert judge(post(client, server.url)).verdict is SENT
+            assert judge(post(client, server.url)).outcome is SENT
         assert proxy.connections == []
         assert b"authorization: basic our-own\r\n" in bytes(server.connections[0].received).lower()
 
@@ -629,11 +629,11 @@ def test_certificates_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with FaultServer(after_request(answer(202)), tls=server_tls(trusted=False)) as server, transport() as client:
         outcome = judge(post(client, server.url))
-        assert (outcome.verdict, outcome.reason) == (NOT_SENT, "certificate_refused")
+        assert (outcome.outcome, outcome.reason) == (NOT_SENT, "certificate_refused")
         assert server.wait_until_closed()
 
 
-def post(client: Transport, url: str, seconds: float = AMPLE) -> Answer:
+def post(client: Transport, url: str, seconds: float = AMPLE) -> Exchange:
     return client.exchange(
         "POST",
         url,
@@ -643,7 +643,7 @@ def post(client: Transport, url: str, seconds: float = AMPLE) -> Answer:
     )
 
 
-def judge(answered: Answer) -> Outcome:
+def judge(answered: Exchange) -> PostResult:
     return classify(answered, now=time.time())
 
 

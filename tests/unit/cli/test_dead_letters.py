@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from cli.dead_letters import Kind, Letter, judge, read_letter
+from cli.dead_letters import DeadLetterKind, ReceivedDeadLetter, judge, read_letter
 from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.records.ledger import Record, State
+from optus_sms.records.ledger import LedgerRecord, State
 from tests.support.builders import NOW, message_body
 
 EXPIRED = "2025-12-31T00:00:00Z"
-SENDABLE = (Kind.SAFE, Kind.REJECTED)
+SENDABLE = (DeadLetterKind.SAFE, DeadLetterKind.REJECTED)
 
 
-def letter(reason: str = "", body: str | None = None, **attributes: str) -> Letter:
+def letter(reason: str = "", body: str | None = None, **attributes: str) -> ReceivedDeadLetter:
     """As it is read from the queue; without a reason SQS itself has moved it there."""
     given = attributes | ({"reason": reason} if reason else {})
     raw: dict[str, Any] = {
@@ -35,8 +35,8 @@ def letter(reason: str = "", body: str | None = None, **attributes: str) -> Lett
 def test_only_what_is_certainly_unsent_may_be_sent(
     state: State, unknown_outcomes: int, lease: int, reason: str, of: str
 ) -> None:
-    record = Record("k", state, unknown_outcomes=unknown_outcomes, lease_until=int(NOW) + lease, reason=reason)
-    # RETRY: every try is known, or a person has settled those that were not.
+    record = LedgerRecord("k", state, unknown_outcomes=unknown_outcomes, lease_until=int(NOW) + lease, reason=reason)
+    # RETRY: every try is known, or a person has resolved those that were not.
     certain = state is State.RETRY or (state is State.REJECTED and not unknown_outcomes)
     expected = certain and of != DeadLetterReason.UNREADABLE_CALLBACK
     assert (judge(letter(of), record, now=NOW)[0] in SENDABLE) == expected
@@ -45,44 +45,46 @@ def test_only_what_is_certainly_unsent_may_be_sent(
 @pytest.mark.parametrize(
     ("record", "kind"),
     [
-        (Record("k", State.ACCEPTED), Kind.SENT),
-        (Record("k", State.UNKNOWN), Kind.UNKNOWN),
-        (Record("k", State.SENDING, lease_until=int(NOW) + 1), Kind.BUSY),
-        (Record("k", State.SENDING, lease_until=int(NOW) - 1), Kind.UNKNOWN),
-        (Record("k", State.REJECTED, unknown_outcomes=1, reason="attempts_exhausted"), Kind.UNKNOWN),
-        (Record("k", State.EXPIRED, unknown_outcomes=1), Kind.UNKNOWN),
-        (Record("k", State.EXPIRED), Kind.EXPIRED),
-        (Record("k", State.REJECTED, reason="rejected"), Kind.REJECTED),
-        (Record("k", State.REJECTED, reason="attempts_exhausted"), Kind.SAFE),
-        (Record("k", State.RETRY), Kind.SAFE),
-        (Record("k", State.RETRY, payload_sha256="of other fields"), Kind.CONFLICT),
-        (Record("k", State.ACCEPTED, payload_sha256="of other fields"), Kind.CONFLICT),
+        (LedgerRecord("k", State.ACCEPTED), DeadLetterKind.SENT),
+        (LedgerRecord("k", State.UNKNOWN), DeadLetterKind.UNKNOWN),
+        (LedgerRecord("k", State.SENDING, lease_until=int(NOW) + 1), DeadLetterKind.BUSY),
+        (LedgerRecord("k", State.SENDING, lease_until=int(NOW) - 1), DeadLetterKind.UNKNOWN),
+        (LedgerRecord("k", State.REJECTED, unknown_outcomes=1, reason="attempts_exhausted"), DeadLetterKind.UNKNOWN),
+        (LedgerRecord("k", State.EXPIRED, unknown_outcomes=1), DeadLetterKind.UNKNOWN),
+        (LedgerRecord("k", State.EXPIRED), DeadLetterKind.EXPIRED),
+        (LedgerRecord("k", State.REJECTED, reason="rejected"), DeadLetterKind.REJECTED),
+        (LedgerRecord("k", State.REJECTED, reason="attempts_exhausted"), DeadLetterKind.SAFE),
+        (LedgerRecord("k", State.RETRY), DeadLetterKind.SAFE),
+        (LedgerRecord("k", State.RETRY, payload_sha256="of other fields"), DeadLetterKind.CONFLICT),
+        (LedgerRecord("k", State.ACCEPTED, payload_sha256="of other fields"), DeadLetterKind.CONFLICT),
     ],
 )
-def test_the_ledger_says_what_a_letter_is(record: Record, kind: Kind) -> None:
+def test_the_ledger_says_what_a_letter_is(record: LedgerRecord, kind: DeadLetterKind) -> None:
     assert judge(letter("attempts_exhausted"), record, now=NOW)[0] is kind
 
 
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
-        ("", Kind.SAFE),
-        ("invalid", Kind.REJECTED),
-        ("conflict", Kind.CONFLICT),
-        ("unreadable_callback", Kind.CALLBACK),
-        ("rejected", Kind.UNKNOWN),
-        ("unknown_outcome", Kind.UNKNOWN),
-        ("attempts_exhausted", Kind.UNKNOWN),
+        ("", DeadLetterKind.SAFE),
+        ("invalid", DeadLetterKind.REJECTED),
+        ("conflict", DeadLetterKind.CONFLICT),
+        ("unreadable_callback", DeadLetterKind.CALLBACK),
+        ("rejected", DeadLetterKind.UNKNOWN),
+        ("unknown_outcome", DeadLetterKind.UNKNOWN),
+        ("attempts_exhausted", DeadLetterKind.UNKNOWN),
     ],
 )
-def test_of_what_the_ledger_does_not_know_the_reason_says_it(reason: str, kind: Kind) -> None:
+def test_of_what_the_ledger_does_not_know_the_reason_says_it(reason: str, kind: DeadLetterKind) -> None:
     assert judge(letter(reason), None, now=NOW)[0] is kind
 
 
-@pytest.mark.parametrize("record", [None, Record("k", State.RETRY), Record("k", State.REJECTED, reason="rejected")])
-def test_what_has_expired_meanwhile_is_not_sent(record: Record | None) -> None:
+@pytest.mark.parametrize(
+    "record", [None, LedgerRecord("k", State.RETRY), LedgerRecord("k", State.REJECTED, reason="rejected")]
+)
+def test_what_has_expired_meanwhile_is_not_sent(record: LedgerRecord | None) -> None:
     body = message_body(message_id="k", expires_at=EXPIRED)
-    assert judge(letter(body=body), record, now=NOW)[0] is Kind.EXPIRED
+    assert judge(letter(body=body), record, now=NOW)[0] is DeadLetterKind.EXPIRED
 
 
 @pytest.mark.parametrize(
@@ -95,9 +97,9 @@ def test_what_has_expired_meanwhile_is_not_sent(record: Record | None) -> None:
     ],
     ids=["not JSON", "a rule", "a key that is none", "a body that was encoded"],
 )
-def test_what_is_no_message_is_malformed_and_says_why(found: Letter) -> None:
+def test_what_is_no_message_is_malformed_and_says_why(found: ReceivedDeadLetter) -> None:
     kind, why = judge(found, None, now=NOW)
-    assert (kind, bool(why)) == (Kind.MALFORMED, True)
+    assert (kind, bool(why)) == (DeadLetterKind.MALFORMED, True)
 
 
 def test_the_key_is_the_messages_own_else_the_attribute_else_the_sqs_id() -> None:

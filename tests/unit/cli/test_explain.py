@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from cli.explain import Facts, Standing, next_step, standing, timeline, why
+from cli.explain import Facts, Stage, next_step, stage_of, timeline, why
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
 from optus_sms.records.ledger import State
@@ -38,30 +38,28 @@ def texts(of: Facts) -> list[str]:
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        (State.SENDING, Standing.SENDING),
-        (State.RETRY, Standing.RETRY),
-        (State.ACCEPTED, Standing.ACCEPTED),
-        (State.REJECTED, Standing.REJECTED),
-        (State.EXPIRED, Standing.EXPIRED),
-        (State.UNKNOWN, Standing.UNKNOWN),
+        (State.SENDING, Stage.SENDING),
+        (State.RETRY, Stage.RETRY),
+        (State.ACCEPTED, Stage.ACCEPTED),
+        (State.REJECTED, Stage.REJECTED),
+        (State.EXPIRED, Stage.EXPIRED),
+        (State.UNKNOWN, Stage.UNKNOWN),
     ],
 )
-def test_without_a_word_of_the_gateway_the_ledger_says_where_it_stands(state: State, expected: Standing) -> None:
-    assert standing(facts({"state": state.value})) is expected
+def test_without_a_word_of_the_gateway_the_ledger_says_where_it_stands(state: State, expected: Stage) -> None:
+    assert stage_of(facts({"state": state.value})) is expected
 
 
 @pytest.mark.parametrize("status", STATUS_RANK)
 def test_a_final_status_goes_before_our_own_state(status: str) -> None:
-    expected = (
-        Standing.RECEIVED if status == "received" else Standing.UNDELIVERED if status in FAILURE_STATUSES else None
-    )
-    assert standing(facts({"state": "UNKNOWN"}, {"status": status})) is (expected or Standing.UNKNOWN)
-    assert standing(facts(ACCEPTED, {"status": status})) is (expected or Standing.ACCEPTED)
+    expected = Stage.RECEIVED if status == "received" else Stage.UNDELIVERED if status in FAILURE_STATUSES else None
+    assert stage_of(facts({"state": "UNKNOWN"}, {"status": status})) is (expected or Stage.UNKNOWN)
+    assert stage_of(facts(ACCEPTED, {"status": status})) is (expected or Stage.ACCEPTED)
 
 
 def test_nothing_known_is_not_seen_and_a_reply_is_a_reply() -> None:
-    assert standing(facts()) is Standing.NOT_SEEN
-    assert standing(facts(row={"id": "r", "direction": "MO"})) is Standing.REPLY
+    assert stage_of(facts()) is Stage.NOT_SEEN
+    assert stage_of(facts(row={"id": "r", "direction": "MO"})) is Stage.REPLY
 
 
 @pytest.mark.parametrize("state", State)
@@ -166,7 +164,7 @@ def test_a_lost_sender_and_giving_up_and_expiry() -> None:
 
 def test_of_many_tries_each_has_its_answer_and_its_reason() -> None:
     ledger = with_history(
-        ACCEPTED | {"accepted_at": at(8), "settled_by": "callback", "attempts": 3},
+        ACCEPTED | {"accepted_at": at(8), "resolved_by": "callback", "attempts": 3},
         "2 not_sent 1 throttled (status 429)",
         "3 claimed 0 ",
         "4 not_sent 2 unreachable",
@@ -195,10 +193,10 @@ def test_what_persons_did_is_told_with_who_and_when() -> None:
         CLAIMED, "5 resolved_not_sent 0 alex", "6 reopened 0 kim lee", "7 reopened 0 alex", "8 resolved_sent 0 kim"
     )
     assert texts(facts(ledger))[-4:] == [
-        "alex settled that it was not sent, so it may be sent again",
+        "alex resolved that it was not sent, so it may be sent again",
         "kim lee let it be tried again",
         "alex let it be tried again",
-        "kim settled that it was sent",
+        "kim resolved that it was sent",
     ]
 
 
@@ -207,23 +205,23 @@ def test_what_persons_did_is_told_with_who_and_when() -> None:
     [
         ({}, {}, "the gateway accepted it, under an id that is not known yet; a callback tells it"),
         (
-            {"settled_by": "person"},
+            {"resolved_by": "person"},
             {},
             "because a person said so, it counts as accepted by the gateway, under an id that is not known yet; "
             "a callback tells it",
         ),
         (
-            {"settled_by": "person", "gateway_id": "gw-1"},
+            {"resolved_by": "person", "gateway_id": "gw-1"},
             {},
             "because a person said so, it counts as accepted by the gateway, under the id gw-1",
         ),
         (
-            {"settled_by": "callback", "gateway_id": "gw-1"},
+            {"resolved_by": "callback", "gateway_id": "gw-1"},
             {"accepted_at": at(2), "queued_at": at(2)},
             "a callback with our reference proved that the gateway accepted it, under the id gw-1",
         ),
         (
-            {"settled_by": "callback", "gateway_id": "gw-1"},
+            {"resolved_by": "callback", "gateway_id": "gw-1"},
             {"accepted_at": at(4), "queued_at": at(4)},
             "the gateway accepted it, under the id gw-1, which a callback told later",
         ),

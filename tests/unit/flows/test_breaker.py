@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from optus_sms.flows.breaker import UNKNOWN_IN_A_ROW, Breaker
-from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.gateway.api import Outcome, PostResult, Stop
 from tests.support.builders import (
     credentials_refused,
     rejected,
@@ -18,7 +18,7 @@ from tests.support.builders import (
 )
 from tests.support.fakes import FakeClock
 
-TOO_LATE = Outcome(Verdict.NOT_SENT, "too_late")
+TOO_LATE = PostResult(Outcome.NOT_SENT, "too_late")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_lets_everybody_through_at_first(breaker: Breaker) -> None:
 
 
 @pytest.mark.parametrize("outcome", [unreachable(), credentials_refused(), throttled()], ids=lambda o: o.reason)
-def test_opens_at_the_first_condition_that_stops_everybody(breaker: Breaker, outcome: Outcome) -> None:
+def test_opens_at_the_first_condition_that_stops_everybody(breaker: Breaker, outcome: PostResult) -> None:
     breaker.note(outcome)
     assert breaker.blocked_seconds() == 2
     assert breaker.wants_probe()
@@ -76,7 +76,7 @@ def test_opens_when_unknown_outcomes_come_in_a_row(breaker: Breaker) -> None:
 
 
 @pytest.mark.parametrize("certain", [sent(), rejected(), send_failed()], ids=lambda o: o.reason)
-def test_closes_at_the_first_certain_answer(breaker: Breaker, time: FakeClock, certain: Outcome) -> None:
+def test_closes_at_the_first_certain_answer(breaker: Breaker, time: FakeClock, certain: PostResult) -> None:
     breaker.note(unreachable())
     breaker.note(unknown().outcome)
     breaker.note(certain)
@@ -110,7 +110,7 @@ def test_can_be_tripped_for_another_reason(breaker: Breaker) -> None:
 def test_every_stop_opens_it() -> None:
     for stop in Stop:
         breaker = Breaker(FakeClock().monotonic)
-        breaker.note(Outcome(Verdict.NOT_SENT, "x", stop=stop))
+        breaker.note(PostResult(Outcome.NOT_SENT, "x", stop=stop))
         assert breaker.blocked_seconds() > 0
 
 

@@ -24,7 +24,7 @@ from optus_sms.flows.check_health import (
     judge_service_status,
     note,
 )
-from optus_sms.gateway.transport import Answer
+from optus_sms.gateway.transport import Exchange
 from optus_sms.records.health import Health, HealthRecord, Pause, PauseReason
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import NOW
@@ -47,7 +47,7 @@ class TestOneLook:
             (answer(408), Health.UNKNOWN),
         ],
     )
-    def test_healthz(self, looked: Answer, health: Health) -> None:
+    def test_healthz(self, looked: Exchange, health: Health) -> None:
         seen = judge_health(looked)
         assert seen is not None
         assert seen.health is health
@@ -76,7 +76,7 @@ class TestOneLook:
             (None, Health.UNKNOWN),
         ],
     )
-    def test_service_status(self, looked: Answer | None, health: Health) -> None:
+    def test_service_status(self, looked: Exchange | None, health: Health) -> None:
         assert judge_service_status(looked).health is health
 
     @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ class TestOneLook:
             (no_answer(), Admission.UNKNOWN),
         ],
     )
-    def test_credentials(self, looked: Answer, admission: Admission) -> None:
+    def test_credentials(self, looked: Exchange, admission: Admission) -> None:
         assert judge_credentials(looked) is admission
 
 

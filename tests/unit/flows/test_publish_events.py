@@ -95,7 +95,7 @@ def message(state: str | None, **more: Any) -> Item:
             },
         ),
         (
-            "outcome_settled_later",
+            "outcome_resolved_later",
             {
                 "name": "SMS Accepted",
                 "message_id": "appointment-4713",
@@ -103,7 +103,7 @@ def message(state: str | None, **more: Any) -> Item:
                 "gateway_id": "497f6eca-6276-4993-bfeb-53cbbbba6f09",
                 "segments": 1,
                 "attempts": 1,
-                "settled_by": "callback",
+                "resolved_by": "callback",
                 "occurred_at": "2026-01-01T00:00:09.000Z",
             },
         ),
@@ -276,7 +276,7 @@ _names = st.sampled_from(
     [
         *("state", "status", "direction", "message_id", "reference", "gateway_id", "attempts", "segments", "reason"),
         *("detail", "content", "source", "destination", "handset", "received_at", "accepted_at", "in_reply_to"),
-        *("reply_match", "settled_by", "on_unknown", "unknown_outcomes", "ttl", "sent_at"),
+        *("reply_match", "resolved_by", "on_unknown", "unknown_outcomes", "ttl", "sent_at"),
     ]
 )
 _attributes = st.dictionaries(_names, _values, max_size=8)

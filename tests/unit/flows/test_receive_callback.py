@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.flows.receive_callback import MAX_BODY_BYTES, Request, Response
-from optus_sms.records.ledger import Claim, Record, State
+from optus_sms.flows.receive_callback import MAX_BODY_BYTES, CallbackRequest, CallbackResponse
+from optus_sms.records.ledger import Claim, LedgerRecord, State
 from tests.support.bench import Bench, FailAt, totals
 from tests.support.builders import HANDSET, NOW, basic, entry, reply_event, sent_message, status_event
 from tests.support.fakes import Moment
@@ -22,15 +22,15 @@ def run() -> Bench:
     return Bench()
 
 
-def receive(run: Bench, event: dict[str, Any]) -> Response:
-    return run.receiver.receive(Request.from_event(event))
+def receive(run: Bench, event: dict[str, Any]) -> CallbackResponse:
+    return run.receiver.receive(CallbackRequest.from_event(event))
 
 
-def status(run: Bench, **fields: Any) -> Response:
+def status(run: Bench, **fields: Any) -> CallbackResponse:
     return receive(run, status_event({"message_id": "gw-1", "status": "sent"} | fields))
 
 
-def reply(run: Bench, **fields: Any) -> Response:
+def reply(run: Bench, **fields: Any) -> CallbackResponse:
     return receive(run, reply_event({"id": "mo-1", "source": HANDSET[1:], "content": "Yes"} | fields))
 
 
@@ -183,26 +183,26 @@ class TestStatus:
 
 class TestProof:
     @pytest.mark.parametrize("reference", [None, "costs-42"])
-    def test_by_reference_settles_a_lost_answer(self, run: Bench, reference: str | None) -> None:
+    def test_by_reference_resolves_a_lost_answer(self, run: Bench, reference: str | None) -> None:
         mine = claim(run, reference=reference)
         run.ledger.unknown(mine, "timed_out", now=NOW)
         response = status(run, reference=reference or "message-1")
         assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
         row = run.messages.rows["gw-1"]
         assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "sent")
-        assert totals(response.measurements)["OutcomesSettled"] == 1
+        assert totals(response.measurements)["OutcomesResolved"] == 1
 
     def test_counts_though_the_sdk_repeats_a_write_whose_answer_was_lost(
         self, run: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run.ledger.unknown(claim(run), "timed_out", now=NOW)
-        adopt = run.ledger.adopt
+        resolve = run.ledger.resolve_by_callback
 
-        def adopt_twice(key: str, gateway_id: str, *, now: float) -> Record | None:
-            adopt(key, gateway_id, now=now)
-            return adopt(key, gateway_id, now=now)
+        def resolve_twice(key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
+            resolve(key, gateway_id, now=now)
+            return resolve(key, gateway_id, now=now)
 
-        monkeypatch.setattr(run.ledger, "adopt", adopt_twice)
+        monkeypatch.setattr(run.ledger, "resolve_by_callback", resolve_twice)
         assert status(run, reference="message-1").status == 200
         assert run.messages.rows["gw-1"]["message_id"] == "message-1"
 
@@ -222,7 +222,7 @@ class TestProof:
             run.ledger.unknown(claim(run, key=key, reference="costs-42"), "timed_out", now=NOW)
         response = status(run, reference="costs-42")
         assert (run.state("message-1"), run.state("message-2")) == (State.UNKNOWN, State.UNKNOWN)
-        assert "OutcomesSettled" not in totals(response.measurements)
+        assert "OutcomesResolved" not in totals(response.measurements)
         assert "message_id" not in run.messages.rows["gw-1"]
 
     def test_is_none_if_the_record_has_another_id(self, run: Bench) -> None:
@@ -239,7 +239,11 @@ class TestProof:
 
     @pytest.mark.parametrize(
         ("step", "moment"),
-        [("ledger.adopt", "before"), ("ledger.adopt", "after"), ("messages.record_sent", "before")],
+        [
+            ("ledger.resolve_by_callback", "before"),
+            ("ledger.resolve_by_callback", "after"),
+            ("messages.record_sent", "before"),
+        ],
     )
     def test_that_failed_half_way_is_completed_when_it_is_delivered_again(
         self, run: Bench, step: str, moment: Moment

@@ -22,10 +22,10 @@ from optus_sms.flows.reconcile_messages import (
     judge_lookup,
 )
 from optus_sms.gateway.credentials import GatewayCredentials
-from optus_sms.gateway.transport import Answer
+from optus_sms.gateway.transport import Exchange
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
-from optus_sms.records.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS, Claim, Record, State
+from optus_sms.records.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS, Claim, LedgerRecord, State
 from optus_sms.records.messages import FIRST_LOOK_SECONDS, MATCH_SECONDS, StatusResult
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import CONTENT, HANDSET, NOW, entry, sent_message
@@ -36,7 +36,7 @@ DAY = 86_400
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "AnyCall")
 
 
-def message(status: str | None, **more: Any) -> Answer:
+def message(status: str | None, **more: Any) -> Exchange:
     """MessageDetails."""
     fields = {"id": "gw-1", "direction": "MT", "destination": HANDSET, "content": CONTENT, "status": status}
     return answer(200, {name: value for name, value in (fields | more).items() if value is not None})
@@ -47,13 +47,13 @@ class Gateway:
     """Answers by id, else ``otherwise``; ``asked`` in order, with the time of each."""
 
     clock: FakeClock
-    otherwise: Answer = field(default_factory=lambda: answer(404, NO_MESSAGE))
-    answers: dict[str, Answer] = field(default_factory=dict)
+    otherwise: Exchange = field(default_factory=lambda: answer(404, NO_MESSAGE))
+    answers: dict[str, Exchange] = field(default_factory=dict)
     asked: list[tuple[float, str]] = field(default_factory=list)
     timeout_seconds: float = 10.0
     takes_seconds: float = 0.0
 
-    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
         self.asked.append((self.clock.now(), gateway_id))
         self.clock.advance(self.takes_seconds)
         return self.answers.get(gateway_id, self.otherwise)
@@ -84,7 +84,7 @@ class Stack:
         assert isinstance(claim, Claim)
         return claim
 
-    def record(self, key: str = "message-1") -> Record:
+    def record(self, key: str = "message-1") -> LedgerRecord:
         return self.ledger.records[key]
 
     def sent(self, gateway_id: str = "gw-1", **changes: Any) -> None:
@@ -140,7 +140,7 @@ class TestDeadLeases:
 
 
 class TestUnknownOutcomes:
-    def test_are_given_up_after_eight_days_and_a_late_callback_still_settles_them(self) -> None:
+    def test_are_given_up_after_eight_days_and_a_late_callback_still_resolves_them(self) -> None:
         stack = Stack()
         stack.ledger.unknown(stack.claim(), "timed_out", now=NOW)
         assert counted(stack.pass_until(UNRESOLVED_SECONDS - 1)) == {}
@@ -148,7 +148,7 @@ class TestUnknownOutcomes:
         assert stack.record().state is State.UNKNOWN
         assert stack.ledger.unresolved_at == {"message-1": NOW + UNRESOLVED_SECONDS}
         assert counted(stack.run()) == {}
-        assert stack.ledger.adopt("message-1", "gw-1", now=stack.clock.now()) is not None
+        assert stack.ledger.resolve_by_callback("message-1", "gw-1", now=stack.clock.now()) is not None
         assert stack.record().state is State.ACCEPTED
 
     def test_of_a_scheduled_message_eight_days_after_its_schedule(self) -> None:
@@ -194,13 +194,13 @@ class TestCallbacksWithoutAMessage:
         stack.messages.record_status(StatusCallback("gw-1", status, None, "message-1"), now=stack.clock.now())
         stack.messages.await_message("gw-1", now=stack.clock.now())
 
-    def test_settle_an_unknown_outcome(self) -> None:
+    def test_resolve_an_unknown_outcome(self) -> None:
         stack = Stack()
         stack.ledger.unknown(stack.claim(), "timed_out", now=NOW)
         self.callback(stack)
         assert counted(stack.pass_until(MATCH_SECONDS - 1)) == {}
         report = stack.pass_until(MATCH_SECONDS)
-        assert counted(report) == {"OutcomesSettled": 1}
+        assert counted(report) == {"OutcomesResolved": 1}
         assert gauges(report) == {}
         assert (stack.record().state, stack.record().gateway_id) == (State.ACCEPTED, "gw-1")
         assert (stack.row()["message_id"], stack.row()["destination"]) == ("message-1", HANDSET)
@@ -252,7 +252,7 @@ class TestJudgeLookup:
             (no_answer("timed_out"), Lookup.LATER),
         ],
     )
-    def test_what_an_answer_means_for_going_on(self, looked: Answer, lookup: Lookup) -> None:
+    def test_what_an_answer_means_for_going_on(self, looked: Exchange, lookup: Lookup) -> None:
         assert judge_lookup(looked) is lookup
 
 
@@ -319,7 +319,7 @@ class TestMissingStatuses:
             answer(200, {"status": 5}),
         ],
     )
-    def test_what_tells_nothing_changes_nothing_and_is_asked_again(self, looked: Answer) -> None:
+    def test_what_tells_nothing_changes_nothing_and_is_asked_again(self, looked: Exchange) -> None:
         stack = Stack()
         stack.sent()
         stack.gateway.otherwise = looked
@@ -353,7 +353,9 @@ class TestMissingStatuses:
         assert {row["status"] for row in stack.messages.rows.values()} == {"received"}
 
     @pytest.mark.parametrize("looked", [answer(404, NO_PATH), answer(405), answer(403)])
-    def test_a_gateway_that_does_not_offer_it_is_asked_once_a_run_and_every_message_ends(self, looked: Answer) -> None:
+    def test_a_gateway_that_does_not_offer_it_is_asked_once_a_run_and_every_message_ends(
+        self, looked: Exchange
+    ) -> None:
         stack = Stack()
         for number in range(5):
             stack.sent(f"gw-{number}")

@@ -12,7 +12,7 @@ from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QueueRecord, Refu
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import Record, State
+from optus_sms.records.ledger import LedgerRecord, State
 from tests.support.bench import Bench, FailAt, totals
 from tests.support.builders import (
     CONTENT,
@@ -55,7 +55,7 @@ class TestDecideRefusal:
     PAYLOAD = "a" * 64
 
     def decide(self, state: State, *, expired: bool = False, payload: str | None = PAYLOAD, **more: Any) -> Refusal:
-        record = Record("message-1", state, payload_sha256=payload, **more)
+        record = LedgerRecord("message-1", state, payload_sha256=payload, **more)
         return decide_refusal(record, self.PAYLOAD, now=NOW, expired=expired)
 
     @pytest.mark.parametrize("state", State)
@@ -71,7 +71,7 @@ class TestDecideRefusal:
             (State.RETRY, Refusal.TRY_AGAIN),
         ],
     )
-    def test_settled_states(self, state: State, refusal: Refusal) -> None:
+    def test_resolved_states(self, state: State, refusal: Refusal) -> None:
         assert self.decide(state) is refusal
         assert self.decide(state, payload=None) is refusal
 
@@ -394,7 +394,7 @@ class TestUnknown:
 
         def callback(step: str, moment: Moment) -> None:
             if (step, moment) == ("gateway.post_message", "after"):
-                run.ledger.adopt("message-1", "gw-9", now=run.time.now())
+                run.ledger.resolve_by_callback("message-1", "gw-9", now=run.time.now())
 
         run.hook(callback)
         result = run.send(queue_record())
@@ -468,7 +468,7 @@ class TestDuplicates:
 
         def late(step: str, moment: Moment) -> None:
             if (step, moment) == ("ledger.lapsed", "before"):
-                run.ledger.adopt("message-1", "gw-9", now=run.time.now())
+                run.ledger.resolve_by_callback("message-1", "gw-9", now=run.time.now())
 
         run.hook(late)
         assert run.send(queue_record(receive_count=2)).failures == ()
@@ -496,7 +496,7 @@ class TestDuplicates:
         def other(step: str, moment: Moment) -> None:
             if (step, moment) == ("ledger.accepted", "before"):
                 run.hook()
-                run.ledger.adopt("message-1", "gw-other", now=run.time.now())
+                run.ledger.resolve_by_callback("message-1", "gw-other", now=run.time.now())
 
         run.hook(other)
         assert run.send(queue_record()).failures == ()
@@ -772,7 +772,7 @@ class TestWritesThatFail:
     def test_any_fault_keeps_the_promise(
         self, step: str, moment: Moment, times: int, name: str, script: list[Any]
     ) -> None:
-        """At most one SMS, the batch answered in full, and in the end sent, settled or kept for a person."""
+        """At most one SMS, the batch answered in full, and in the end sent, resolved or kept for a person."""
         run = bench(*script)
         run.hook(FailAt(step, moment, times=times))
         waiting = {sqs_id("1"): "1", sqs_id("2"): "2"}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.gateway.api import CLASSIFICATION, Gateway, Outcome, Stop, Verdict, classify, retry_after_seconds
+from optus_sms.gateway.api import CLASSIFICATION, Gateway, Outcome, PostResult, Stop, classify, retry_after_seconds
 from optus_sms.gateway.credentials import GatewayCredentials
-from optus_sms.gateway.transport import Answer
+from optus_sms.gateway.transport import Exchange
 from tests.support.builders import NOW
 
 NO_BODIES = (None, b"", b"{}", b"null", b"[]", b"<html>", b'{"id": 1', b'"send_failed"', b"\xff")
@@ -25,26 +25,26 @@ NOT_SENT = {401: "credentials_refused", 403: "credentials_refused", 429: "thrott
 REFUSED = {400, 413, 422}
 
 
-def answered(status: int, body: bytes | None = None, **more: Any) -> Outcome:
-    return classify(Answer(handed_over=True, status=status, body=body, **more), now=NOW)
+def answered(status: int, body: bytes | None = None, **more: Any) -> PostResult:
+    return classify(Exchange(handed_over=True, status=status, body=body, **more), now=NOW)
 
 
 def body_of(word: str | None, gateway_id: Any = None, field: str = "error") -> bytes:
     return json.dumps({field: word, "id": gateway_id}).encode()
 
 
-def expected(status: int, word: str | None, gateway_id: str | None) -> tuple[Verdict, str]:
+def expected(status: int, word: str | None, gateway_id: str | None) -> tuple[Outcome, str]:
     """The promise in plain sentences, without the table's order."""
     says_not_queued = word in ("send_failed", *REJECTED_WORDS)
     if status in (200, 201, 202) and gateway_id is None and says_not_queued:
-        return Verdict.UNKNOWN, "contradictory"
+        return Outcome.UNKNOWN, "contradictory"
     if status == 202 or (status in (200, 201) and gateway_id is not None):
-        return Verdict.SENT, "accepted"
+        return Outcome.ACCEPTED, "accepted"
     if word == "send_failed":
-        return Verdict.NOT_SENT, "send_failed"
+        return Outcome.NOT_SENT, "send_failed"
     if status in REFUSED or says_not_queued:
-        return Verdict.REJECTED, "rejected"
-    return (Verdict.NOT_SENT, NOT_SENT[status]) if status in NOT_SENT else (Verdict.UNKNOWN, "server_error")
+        return Outcome.REJECTED, "rejected"
+    return (Outcome.NOT_SENT, NOT_SENT[status]) if status in NOT_SENT else (Outcome.UNKNOWN, "server_error")
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -52,65 +52,65 @@ def expected(status: int, word: str | None, gateway_id: str | None) -> tuple[Ver
 def test_every_status_with_every_word(word: str | None, gateway_id: str | None) -> None:
     for status in range(100, 600):
         outcome = answered(status, body_of(word, gateway_id))
-        assert (outcome.verdict, outcome.reason) == expected(status, word, gateway_id), status
+        assert (outcome.outcome, outcome.reason) == expected(status, word, gateway_id), status
         assert outcome.status == status
-        assert outcome.gateway_id == (gateway_id if outcome.verdict is Verdict.SENT else None)
+        assert outcome.gateway_id == (gateway_id if outcome.outcome is Outcome.ACCEPTED else None)
 
 
 @pytest.mark.parametrize("status", [None, *range(100, 600, 7), 202, 200, 400, 500])
 @pytest.mark.parametrize("body", [*NO_BODIES, WITH_ID, body_of("send_failed")])
 def test_without_a_byte_handed_over_nothing_was_sent(status: int | None, body: bytes | None) -> None:
-    outcome = classify(Answer(handed_over=False, status=status, body=body, failure="connection_refused"), now=NOW)
-    assert (outcome.verdict, outcome.reason, outcome.stop) == (Verdict.NOT_SENT, "connection_refused", Stop.UNREACHABLE)
+    outcome = classify(Exchange(handed_over=False, status=status, body=body, failure="connection_refused"), now=NOW)
+    assert (outcome.outcome, outcome.reason, outcome.stop) == (Outcome.NOT_SENT, "connection_refused", Stop.UNREACHABLE)
 
 
 def test_too_late_is_not_sent_and_stops_nobody() -> None:
-    outcome = classify(Answer(handed_over=False, failure="too_late"), now=NOW)
-    assert (outcome.verdict, outcome.reason, outcome.stop) == (Verdict.NOT_SENT, "too_late", None)
+    outcome = classify(Exchange(handed_over=False, failure="too_late"), now=NOW)
+    assert (outcome.outcome, outcome.reason, outcome.stop) == (Outcome.NOT_SENT, "too_late", None)
 
 
 @pytest.mark.parametrize(
     "failure", ["timed_out", "closed_without_answer", "connection_lost", "not_http", "too_late", None]
 )
 def test_with_a_byte_handed_over_and_no_status_it_is_unknown(failure: str | None) -> None:
-    outcome = classify(Answer(handed_over=True, failure=failure), now=NOW)
-    assert (outcome.verdict, outcome.reason, outcome.stop) == (Verdict.UNKNOWN, failure or "no_answer", None)
+    outcome = classify(Exchange(handed_over=True, failure=failure), now=NOW)
+    assert (outcome.outcome, outcome.reason, outcome.stop) == (Outcome.UNKNOWN, failure or "no_answer", None)
 
 
 @pytest.mark.parametrize("body", NO_BODIES)
 def test_202_is_accepted_whatever_its_body(body: bytes | None) -> None:
     outcome = answered(202, body, failure=None if body else "timed_out")
-    assert (outcome.verdict, outcome.reason, outcome.gateway_id) == (Verdict.SENT, "accepted", None)
+    assert (outcome.outcome, outcome.reason, outcome.gateway_id) == (Outcome.ACCEPTED, "accepted", None)
 
 
 @pytest.mark.parametrize("body", NO_BODIES)
 @pytest.mark.parametrize("status", [200, 201])
 def test_200_needs_an_id(status: int, body: bytes | None) -> None:
-    assert answered(status, body).verdict is Verdict.UNKNOWN
-    assert answered(status, WITH_ID).verdict is Verdict.SENT
+    assert answered(status, body).outcome is Outcome.UNKNOWN
+    assert answered(status, WITH_ID).outcome is Outcome.ACCEPTED
 
 
 @pytest.mark.parametrize("body", NO_BODIES)
 def test_a_server_error_without_the_gateways_words_is_unknown(body: bytes | None) -> None:
-    assert answered(500, body).verdict is Verdict.UNKNOWN
+    assert answered(500, body).outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("field", ["error", "code", "message"])
 @pytest.mark.parametrize("word", ["send_failed", " SEND_FAILED "])
 def test_the_words_count_in_any_documented_field(field: str, word: str) -> None:
-    assert answered(500, body_of(word, field=field)).verdict is Verdict.NOT_SENT
+    assert answered(500, body_of(word, field=field)).outcome is Outcome.NOT_SENT
 
 
 @pytest.mark.parametrize(
     "text", ["send_failed: try later", "not send_failed", ["send_failed"], {"code": "send_failed"}]
 )
 def test_the_words_count_only_by_themselves(text: Any) -> None:
-    assert answered(500, json.dumps({"error": text}).encode()).verdict is Verdict.UNKNOWN
+    assert answered(500, json.dumps({"error": text}).encode()).outcome is Outcome.UNKNOWN
 
 
 def test_rejected_wins_if_a_body_has_both_words() -> None:
     body = json.dumps({"error": "send_failed", "code": "invalid_attrib"}).encode()
-    assert answered(500, body).verdict is Verdict.REJECTED
+    assert answered(500, body).outcome is Outcome.REJECTED
 
 
 @pytest.mark.parametrize(("given_id", "kept"), [("gw-1", "gw-1"), (77, "77"), (0, "0"), ("x" * 255, "x" * 255)])
@@ -121,8 +121,8 @@ def test_ids(given_id: Any, kept: str) -> None:
 @pytest.mark.parametrize("given_id", ["", " ", " gw-1", "gw\n1", "x" * 256, None, True, 1.5, [], {}, "\u200b"])
 def test_ids_that_are_none(given_id: Any) -> None:
     outcome = answered(202, json.dumps({"id": given_id}).encode())
-    assert (outcome.verdict, outcome.gateway_id) == (Verdict.SENT, None)
-    assert answered(200, json.dumps({"id": given_id}).encode()).verdict is Verdict.UNKNOWN
+    assert (outcome.outcome, outcome.gateway_id) == (Outcome.ACCEPTED, None)
+    assert answered(200, json.dumps({"id": given_id}).encode()).outcome is Outcome.UNKNOWN
 
 
 def test_stops_are_those_that_concern_everybody() -> None:
@@ -133,24 +133,24 @@ def test_stops_are_those_that_concern_everybody() -> None:
         "throttled": Stop.THROTTLED,
         "misconfigured": Stop.MISCONFIGURED,
     }
-    assert all(row.verdict is Verdict.NOT_SENT for row in CLASSIFICATION if row.stop)
+    assert all(row.outcome is Outcome.NOT_SENT for row in CLASSIFICATION if row.stop)
 
 
 # An answer for which each row, in its place, is the first that applies.
 REACHES = [
-    Answer(handed_over=False, failure="too_late"),
-    Answer(handed_over=False),
-    Answer(handed_over=True, status=202, body=body_of("send_failed")),
-    Answer(handed_over=True, status=202),
-    Answer(handed_over=True, status=201, body=WITH_ID),
-    Answer(handed_over=True, status=500, body=body_of("invalid_json")),
-    Answer(handed_over=True, status=500, body=body_of("send_failed")),
-    Answer(handed_over=True, status=422),
-    Answer(handed_over=True, status=403),
-    Answer(handed_over=True, status=429),
-    Answer(handed_over=True, status=301),
-    Answer(handed_over=True, status=504),
-    Answer(handed_over=True),
+    Exchange(handed_over=False, failure="too_late"),
+    Exchange(handed_over=False),
+    Exchange(handed_over=True, status=202, body=body_of("send_failed")),
+    Exchange(handed_over=True, status=202),
+    Exchange(handed_over=True, status=201, body=WITH_ID),
+    Exchange(handed_over=True, status=500, body=body_of("invalid_json")),
+    Exchange(handed_over=True, status=500, body=body_of("send_failed")),
+    Exchange(handed_over=True, status=422),
+    Exchange(handed_over=True, status=403),
+    Exchange(handed_over=True, status=429),
+    Exchange(handed_over=True, status=301),
+    Exchange(handed_over=True, status=504),
+    Exchange(handed_over=True),
 ]
 
 
@@ -159,7 +159,7 @@ def test_every_row_decides_something(index: int, monkeypatch: pytest.MonkeyPatch
     assert len(REACHES) == len(CLASSIFICATION)
     outcome = classify(REACHES[index], now=NOW)
     row = CLASSIFICATION[index]
-    assert (outcome.reason, outcome.verdict, outcome.stop) == (row.reason, row.verdict, row.stop)
+    assert (outcome.reason, outcome.outcome, outcome.stop) == (row.reason, row.outcome, row.stop)
     monkeypatch.setattr("optus_sms.gateway.api.CLASSIFICATION", CLASSIFICATION[:index])
     with pytest.raises(StopIteration):  # no row above applies, so it is this one that decided
         classify(REACHES[index], now=NOW)
@@ -168,7 +168,7 @@ def test_every_row_decides_something(index: int, monkeypatch: pytest.MonkeyPatch
 
 @given(
     st.builds(
-        Answer,
+        Exchange,
         handed_over=st.booleans(),
         status=st.none() | st.integers(100, 599),
         body=st.none() | st.binary(max_size=60) | st.sampled_from([WITH_ID, *map(body_of, WORDS)]),
@@ -176,12 +176,12 @@ def test_every_row_decides_something(index: int, monkeypatch: pytest.MonkeyPatch
         failure=st.none() | st.sampled_from(["timed_out", "too_late", "not_http"]),
     )
 )
-def test_certain_outcomes_have_their_proof(answer: Answer) -> None:
+def test_certain_outcomes_have_their_proof(answer: Exchange) -> None:
     outcome = classify(answer, now=NOW)
-    if outcome.verdict is Verdict.SENT:
+    if outcome.outcome is Outcome.ACCEPTED:
         assert answer.handed_over
         assert answer.status in (200, 201, 202)
-    if outcome.verdict in (Verdict.NOT_SENT, Verdict.REJECTED):
+    if outcome.outcome in (Outcome.NOT_SENT, Outcome.REJECTED):
         own_words = any(word and word.encode() in (answer.body or b"") for word in WORDS[:-1])
         assert not answer.handed_over or answer.status in REFUSED | NOT_SENT.keys() or own_words
     assert outcome.retry_after_seconds is None or 0 <= outcome.retry_after_seconds <= 43_200
@@ -240,9 +240,9 @@ class RecordingTransport:
     def __init__(self) -> None:
         self.exchanges: list[tuple[str, str, dict[str, Any]]] = []
 
-    def exchange(self, method: str, url: str, **more: Any) -> Answer:
+    def exchange(self, method: str, url: str, **more: Any) -> Exchange:
         self.exchanges.append((method, url, more))
-        return Answer(handed_over=True, status=202, body=WITH_ID, seconds=0.5)
+        return Exchange(handed_over=True, status=202, body=WITH_ID, seconds=0.5)
 
 
 class TestGateway:
@@ -260,7 +260,7 @@ class TestGateway:
         assert more["headers"] == {"Authorization": "Basic YXBwOnDDpHNzd29yZA=="}
         assert json.loads(more["body"]) == {"destination": "+61491570006", "content": "Grüße"}
         assert (more["seconds"], more["start_within"]) == (10.0, 3.5)
-        assert (outcome.verdict, outcome.gateway_id, outcome.seconds) == (Verdict.SENT, "gw-1", 0.5)
+        assert (outcome.outcome, outcome.gateway_id, outcome.seconds) == (Outcome.ACCEPTED, "gw-1", 0.5)
 
     def test_asks_for_health_without_credentials(self) -> None:
         transport = RecordingTransport()

@@ -12,7 +12,7 @@ import yaml
 
 from optus_sms.gateway.contract import Comparison, Contract, ContractWatch, compare
 from optus_sms.gateway.credentials import GatewayCredentials
-from optus_sms.gateway.transport import Answer
+from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
 from optus_sms.runtime.observability import Metric
 from tests.support.health import answer, no_answer
@@ -232,7 +232,7 @@ def test_absent_is_a_result_of_its_own() -> None:
         (answer(200, b"[" * 60_000), "not YAML (RecursionError)"),
     ],
 )
-def test_unreadable_is_a_result_of_its_own(looked: Answer, reason: str) -> None:
+def test_unreadable_is_a_result_of_its_own(looked: Exchange, reason: str) -> None:
     assert compare(looked) == Comparison(Contract.UNREADABLE, reason=reason)
 
 
@@ -252,11 +252,11 @@ def test_a_document_of_odd_forms_is_told_as_differences_and_never_raises() -> No
 
 
 class Gateway:
-    def __init__(self, looked: Answer) -> None:
+    def __init__(self, looked: Exchange) -> None:
         self.looked = looked
         self.asked_with: list[GatewayCredentials | None] = []
 
-    def get_contract(self, credentials: GatewayCredentials | None) -> Answer:
+    def get_contract(self, credentials: GatewayCredentials | None) -> Exchange:
         self.asked_with.append(credentials)
         return self.looked
 
@@ -291,7 +291,7 @@ class Secret:
     ],
 )
 def test_is_told_by_metric_and_log(
-    looked: Answer, metrics: dict[Metric, float], level: int, words: str, caplog: pytest.LogCaptureFixture
+    looked: Exchange, metrics: dict[Metric, float], level: int, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     result, measurements = ContractWatch(Gateway(looked), Secret(GatewayCredentials("a", "p"))).check()

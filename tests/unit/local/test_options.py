@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.aws.stack import Gateway
+from local.aws.stack import ExternalGateway
 from local.options import DEFAULT_PORT, OptionError, Options, read_options
 
 CREDENTIALS = {"GATEWAY_APPLICATION": "app", "GATEWAY_PASSWORD": "secret"}
@@ -45,7 +45,7 @@ def test_what_cannot_be_used_is_named(options: dict[str, str], words: str) -> No
 def test_another_gateway_is_near_or_far(base_url: str, far: bool) -> None:
     options = read_options({"GATEWAY_BASE_URL": base_url, **CREDENTIALS})
 
-    assert options.gateway == Gateway(base_url.rstrip("/"), "app", "secret")
+    assert options.gateway == ExternalGateway(base_url.rstrip("/"), "app", "secret")
     assert options.gateway_is_far is far
     assert "secret" not in repr(options)
 
@@ -53,4 +53,4 @@ def test_another_gateway_is_near_or_far(base_url: str, far: bool) -> None:
 def test_a_gateway_on_this_machine_needs_no_credentials() -> None:
     options = read_options({"GATEWAY_BASE_URL": "http://127.0.0.1:8080/v2"})
 
-    assert options.gateway == Gateway("http://127.0.0.1:8080/v2", "simulator", "simulator-password")
+    assert options.gateway == ExternalGateway("http://127.0.0.1:8080/v2", "simulator", "simulator-password")

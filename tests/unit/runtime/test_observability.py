@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from optus_sms.flows.receive_callback import Request
+from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.runtime.observability import Metric, error_fields, logger, mask_number, publish
 from tests.support.bench import Bench, FailAt
@@ -31,7 +31,8 @@ TEXT, NUMBER, PASSWORD = "c4n4ry text", "+61491570110", "c4n4ry-password"
 CANARIES = ("c4n4ry", "61491570110", "491570110")
 EVERY_STEP = (
     "ledger.claim", "ledger.register_reference", "ledger.accepted", "ledger.not_sent", "ledger.rejected",
-    "ledger.unknown", "ledger.sender_of", "ledger.adopt", "messages.record_sent", "messages.record_status",
+    "ledger.unknown", "ledger.sender_of", "ledger.resolve_by_callback", "messages.record_sent",
+    "messages.record_status",
     "messages.record_reply", "messages.latest_sent_to", "queues.give_back", "queues.dead_letter",
     "gateway.post_message", "secret.current", "secret.newer_than", "secret.admits", "no fault",
 )  # fmt: skip
@@ -160,7 +161,9 @@ class TestNothingPrivateIsWritten:
                     run.hook(fault)
                     secret: Any = run.receiver.secret
                     secret.hook = fault
-                    response = run.receiver.receive(Request.from_event(event(body, authorization=authorization)))
+                    response = run.receiver.receive(
+                        CallbackRequest.from_event(event(body, authorization=authorization))
+                    )
                     publish(response.measurements)
                     assert not any(canary in json.dumps(response.to_proxy()) for canary in CANARIES)
         self.check(capsys, at_least=50)

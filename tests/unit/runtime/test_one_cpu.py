@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from optus_sms.flows.send_message import BatchResult, QueueRecord
+from optus_sms.flows.send_message import QueueRecord, SendBatchResult
 from optus_sms.model.times import Clock
 from optus_sms.runtime.one_cpu import on_one_cpu
 from tests.support.apps import load_app
@@ -139,9 +139,9 @@ def test_where_the_system_knows_no_such_thing_the_work_is_done(monkeypatch: pyte
 def test_the_sender_sends_its_batches_so(two_cpus: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[int]] = []
 
-    def send_batch(records: Sequence[QueueRecord], **_: Any) -> BatchResult:
+    def send_batch(records: Sequence[QueueRecord], **_: Any) -> SendBatchResult:
         seen.append(cpus_of_a_new_thread())
-        return BatchResult(failures=tuple(record.sqs_message_id for record in records), measurements=())
+        return SendBatchResult(failures=tuple(record.sqs_message_id for record in records), measurements=())
 
     app = load_app(HANDLER)
     monkeypatch.setattr(app, "sender", lambda: SimpleNamespace(clock=Clock(), send_batch=send_batch))

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from local.demo.load import Crowd, Progress
-from local.page.actions import RefusedError, _Load
+from local.demo.load import Load, Progress
+from local.page.actions import ActionRefusedError, _Load
 from local.page.board import Board
 
 
@@ -52,9 +52,9 @@ class Site:
         found: dict[str, Any] = json.loads(self.board.changes(0)[1])["load"]
         return found
 
-    def _crowd(self, count: int) -> Crowd:
+    def _crowd(self, count: int) -> Load:
         self.crowds.append(FakeCrowd(count, self.fails))
-        return cast("Crowd", self.crowds[-1])
+        return cast("Load", self.crowds[-1])
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -80,7 +80,7 @@ def test_a_load_is_told_from_its_start_to_its_end() -> None:
 def test_a_second_one_is_refused_until_the_first_has_ended() -> None:
     site = Site()
     site.load.start(5)
-    with pytest.raises(RefusedError, match="already") as refused:
+    with pytest.raises(ActionRefusedError, match="already") as refused:
         site.load.start(5)
     assert refused.value.status == 409
     site.load.stop()
@@ -103,7 +103,7 @@ def test_after_the_end_of_the_page_none_begins() -> None:
     site = Site()
     site.load.stop()
     site.load.close()
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ActionRefusedError) as refused:
         site.load.start(5)
     assert refused.value.status == 503
     assert site.crowds == []

@@ -9,15 +9,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.demo.watcher import DeadLetter
+from local.demo.watcher import SeenDeadLetter
 from local.page.board import EVENTS_KEPT, LETTERS_SHOWN, MESSAGES_AT_FIRST, Board
-from local.page.bubble import Submission
+from local.page.bubble import QueuedMessage
 from optus_sms.model.queue_message import parse_message
 from tests.support.builders import NOW, message_body
 
 
-def submission(content: str = "Hello") -> Submission:
-    return Submission(parse_message(message_body(content=content), now=NOW), "2026-01-01T00:00:00.000Z")
+def submission(content: str = "Hello") -> QueuedMessage:
+    return QueuedMessage(parse_message(message_body(content=content), now=NOW), "2026-01-01T00:00:00.000Z")
 
 
 def payload(content: str) -> str:
@@ -88,7 +88,7 @@ def happen(board: Board, what: str, number: int) -> None:
         case "event":
             board.event({"detail-type": "SMS Accepted", "time": "2026-01-01T00:00:00Z", "detail": {}})
         case "letter":
-            board.dead_letter(DeadLetter(f"sqs-{number}", "{}", "invalid", "", key))
+            board.dead_letter(SeenDeadLetter(f"sqs-{number}", "{}", "invalid", "", key))
         case "letter gone":
             board.dead_letters_gone([f"sqs-{number}"])
         case "measured":
@@ -199,7 +199,7 @@ def test_of_very_many_a_new_page_gets_the_newest_and_numbers_of_all() -> None:
     for number in range(MESSAGES_AT_FIRST + 5):
         ledger(board, f"m{number}", state="SENDING")
     for number in range(LETTERS_SHOWN + 5):
-        board.dead_letter(DeadLetter(f"sqs-{number}", "{}", "invalid", "", "-"))
+        board.dead_letter(SeenDeadLetter(f"sqs-{number}", "{}", "invalid", "", "-"))
     told = Browser(board).look()
     assert len(told.messages) == MESSAGES_AT_FIRST
     assert list(told.messages)[-1] == f"m{MESSAGES_AT_FIRST + 4}"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cli.explain import Facts, next_step, timeline
-from local.demo.watcher import DeadLetter
-from local.page.bubble import GROUPS, Submission, groups, letter_view, life_of, message_view, reply_view
+from local.demo.watcher import SeenDeadLetter
+from local.page.bubble import GROUPS, QueuedMessage, groups, letter_view, life_of, message_view, reply_view
 from optus_sms.model.queue_message import parse_message
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
 from optus_sms.records.ledger import State
@@ -20,8 +20,8 @@ def at(second: int) -> str:
     return f"2026-01-01T00:00:{second:02d}.000Z"
 
 
-def submission(**fields: Any) -> Submission:
-    return Submission(parse_message(message_body(**fields), now=NOW), at(0))
+def submission(**fields: Any) -> QueuedMessage:
+    return QueuedMessage(parse_message(message_body(**fields), now=NOW), at(0))
 
 
 def facts(ledger: Item | None = None, row: Item | None = None, **more: Any) -> Facts:
@@ -125,8 +125,8 @@ def test_steps_of_the_same_time_keep_the_order_in_which_one_leads_to_the_other()
 
 def test_a_settlement_by_a_callback_is_a_step() -> None:
     history = frozenset({f"{at(1)} unknown 1 no_answer"})
-    settled: Item = ACCEPTED | {"settled_by": "callback", "history": history}
-    assert steps_of(facts(settled))[1:] == [
+    resolved: Item = ACCEPTED | {"resolved_by": "callback", "history": history}
+    assert steps_of(facts(resolved))[1:] == [
         ("outcome unknown", "unsure"),
         ("accepted, as a callback proved", "plain"),
     ]
@@ -160,7 +160,7 @@ def test_a_reply_is_told_as_it_is_stored(more: Item, expected: dict[str, Any]) -
 
 
 def test_a_dead_letter_leads_only_to_a_message_that_is_known() -> None:
-    letter = DeadLetter("sqs-1", "not JSON", "invalid", "body: must be JSON", "k")
+    letter = SeenDeadLetter("sqs-1", "not JSON", "invalid", "body: must be JSON", "k")
     assert letter_view(letter, known=False) == {
         "reason": "invalid", "detail": "body: must be JSON", "key": None, "body": "not JSON",
     }  # fmt: skip

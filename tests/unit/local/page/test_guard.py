@@ -7,7 +7,7 @@ from email.message import Message
 import pytest
 
 from local.page.guard import MAX_BODY_BYTES, refusal
-from local.simulator.http_server import Request
+from local.simulator.http_server import HttpRequest
 
 PORT, TOKEN = 4604, "the-token"
 HOST = f"127.0.0.1:{PORT}"
@@ -16,14 +16,14 @@ JSON = ("Content-Type", "application/json")
 
 def request(
     *headers: tuple[str, str], method: str = "POST", path: str = "/api/send", body: bytes = b"{}", host: str = HOST
-) -> Request:
+) -> HttpRequest:
     message = Message()
     for name, value in (("Host", host), *headers):
         message.add_header(name, value)
-    return Request(method, path, {}, message, body)
+    return HttpRequest(method, path, {}, message, body)
 
 
-def status_of(asked: Request) -> int | None:
+def status_of(asked: HttpRequest) -> int | None:
     refused = refusal(asked, port=PORT, token=TOKEN)
     return refused[0] if refused else None
 
@@ -53,7 +53,7 @@ def test_a_name_that_somebody_points_here_is_refused(host: str, method: str) -> 
 
 
 def test_no_host_or_two_are_refused() -> None:
-    without = Request("GET", "/", {}, Message(), b"")
+    without = HttpRequest("GET", "/", {}, Message(), b"")
     assert status_of(without) == 403
     assert status_of(request(("Host", HOST), method="GET", path="/")) == 403
 

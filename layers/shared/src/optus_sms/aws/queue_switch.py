@@ -15,7 +15,7 @@ _OPEN: Final = ("Enabled", "Enabling")
 _SHUT: Final = ("Disabled", "Disabling")
 
 
-class Valve(Protocol):
+class QueueSwitch(Protocol):
     """What the health check needs."""
 
     def is_open(self) -> bool | None:
@@ -25,7 +25,7 @@ class Valve(Protocol):
         """Let messages flow, or let them wait."""
 
 
-class LambdaValve:
+class EventSourceSwitch:
     """The mapping in Lambda; botocore's errors come through."""
 
     def __init__(self, client: LambdaClient, mapping_id: str) -> None:
@@ -33,10 +33,10 @@ class LambdaValve:
         self._mapping_id = mapping_id
 
     def is_open(self) -> bool | None:
-        """See `Valve.is_open`."""
+        """See `QueueSwitch.is_open`."""
         state = self._client.get_event_source_mapping(UUID=self._mapping_id).get("State")
         return True if state in _OPEN else False if state in _SHUT else None
 
     def turn(self, *, open_: bool) -> None:
-        """See `Valve.turn`."""
+        """See `QueueSwitch.turn`."""
         self._client.update_event_source_mapping(UUID=self._mapping_id, Enabled=open_)

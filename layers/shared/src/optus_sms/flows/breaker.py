@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from optus_sms.gateway.api import Outcome, Verdict
+from optus_sms.gateway.api import Outcome, PostResult
 
 UNKNOWN_IN_A_ROW: Final = 3
 _FIRST_SECONDS: Final = 2.0
@@ -39,12 +39,12 @@ class Breaker:
         with self._lock:
             return self._openings > 0 or self._unknown_in_a_row > 0
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: PostResult) -> None:
         """Learn from an outcome."""
         with self._lock:
             if outcome.stop is not None:
                 self._open(outcome.retry_after_seconds)
-            elif outcome.verdict is Verdict.UNKNOWN:
+            elif outcome.outcome is Outcome.UNKNOWN:
                 self._unknown_in_a_row += 1
                 if self._unknown_in_a_row >= UNKNOWN_IN_A_ROW:
                     self._open(None)

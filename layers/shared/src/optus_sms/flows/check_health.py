@@ -19,10 +19,10 @@ from optus_sms.records.health import Health, HealthRecord, HealthStore, Pause, P
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 if TYPE_CHECKING:
-    from optus_sms.aws.queue_switch import Valve
+    from optus_sms.aws.queue_switch import QueueSwitch
     from optus_sms.aws.traffic import Traffic, TrafficLog
     from optus_sms.gateway.credentials import GatewayCredentials
-    from optus_sms.gateway.transport import Answer
+    from optus_sms.gateway.transport import Exchange
 
 QUIET_SECONDS: Final = 300  # nothing accepted for so long, or since the failures began, means that nothing gets through
 
@@ -30,13 +30,13 @@ QUIET_SECONDS: Final = 300  # nothing accepted for so long, or since the failure
 class GatewayPort(Protocol):
     """`optus_sms.gateway.api.Gateway`, as far as it is used here; none of it raises."""
 
-    def get_health(self) -> Answer:
+    def get_health(self) -> Exchange:
         """`GET /healthz`."""
 
-    def get_service_status(self) -> Answer | None:
+    def get_service_status(self) -> Exchange | None:
         """The separate service status API; None if there is none to ask."""
 
-    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
         """`GET /messages?id=`."""
 
 
@@ -95,7 +95,7 @@ class Action(StrEnum):
     RESUME = auto()
 
 
-def judge_health(answer: Answer) -> Observation | None:
+def judge_health(answer: Exchange) -> Observation | None:
     """`GET /healthz` (gateway-rest-v2.txt): 200 is healthy. None: this gateway offers no such check to us, which says
     nothing of its messages, so somebody else has to be asked.
     """
@@ -111,7 +111,7 @@ def judge_health(answer: Answer) -> Observation | None:
     return None
 
 
-def judge_service_status(answer: Answer | None) -> Observation:
+def judge_service_status(answer: Exchange | None) -> Observation:
     """The Health Monitoring API of the platform: ``{"services": {"restv2": {"status": "available"}}}``, or
     `unavailable`, or `unknown`. Its own failure (503, no answer, another form) says nothing of the gateway.
     """
@@ -127,7 +127,7 @@ def judge_service_status(answer: Answer | None) -> Observation:
     return Observation(Health.UNKNOWN, "service status: unknown")
 
 
-def judge_credentials(answer: Answer) -> Admission:
+def judge_credentials(answer: Exchange) -> Admission:
     """`GET /messages?id=` of an id that nobody has: 404 comes only after the credentials were accepted.
 
     A 404 without a word of the API's own (its errors have ``statusCode``) comes from in front of it and proves nothing.
@@ -248,7 +248,7 @@ class HealthChecker:
     gateway: GatewayPort
     secret: SecretPort
     store: HealthStore
-    valve: Valve
+    valve: QueueSwitch
     traffic: TrafficLog
     clock: Clock = field(default_factory=Clock)
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -354,7 +354,7 @@ class HealthChecker:
 
 
 def _measurements(
-    answer: Answer, record: HealthRecord, trial: Trial, *, is_open: bool | None
+    answer: Exchange, record: HealthRecord, trial: Trial, *, is_open: bool | None
 ) -> tuple[Measurement, ...]:
     measurements: list[Measurement] = [(Metric.HEALTH_CHECKS, 1.0)]
     if record.state is not Health.UNKNOWN:

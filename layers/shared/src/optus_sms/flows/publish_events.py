@@ -46,7 +46,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchResult:
+class PublishBatchResult:
     """``failed_from``: sequence number of the first record that must come again, with all after it."""
 
     failed_from: str | None
@@ -94,7 +94,7 @@ def _accepted(change: Change, message_id: str) -> Event:
         # The write that makes an outcome certain removes what was kept for it.
         segments=_number(change.after, "segments") or _number(change.before, "segments"),
         attempts=_number(change.after, "attempts") or 0,
-        settled_by=_text(change.after, "settled_by"),
+        resolved_by=_text(change.after, "resolved_by"),
     )
 
 
@@ -231,7 +231,7 @@ class Publisher:
     clock: Clock = field(default_factory=Clock)
     reply_text: bool = True
 
-    def publish_batch(self, records: Sequence[Mapping[str, Any]]) -> BatchResult:
+    def publish_batch(self, records: Sequence[Mapping[str, Any]]) -> PublishBatchResult:
         """Publish what a batch of one shard tells, in its order. Raises nothing for a record.
 
         A record that can never be published is kept for a person and stops nobody. From the first one on that may
@@ -252,7 +252,7 @@ class Publisher:
                 failed_from = str(record["dynamodb"]["SequenceNumber"])
                 break
         counts = ((Metric.EVENTS_PUBLISHED, float(published)), (Metric.EVENTS_NOT_PUBLISHED, float(kept)))
-        return BatchResult(failed_from, tuple(count for count in counts if count[1]))
+        return PublishBatchResult(failed_from, tuple(count for count in counts if count[1]))
 
     def _read(self, record: Mapping[str, Any]) -> Event | Literal[Put.REFUSED] | None:
         """What a record tells; refused, if nobody can tell."""

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol, cast
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
-from optus_sms.flows.resolving import join
+from optus_sms.flows.resolving import resolve_by_reference
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callback
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
@@ -31,7 +31,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 _DAY_SECONDS: Final = 86_400
 
 
-class Route(StrEnum):
+class CallbackRoute(StrEnum):
     """The two callbacks, by the end of their path."""
 
     STATUS = "/callbacks/status"
@@ -46,7 +46,7 @@ class SecretPort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CallbackRequest:
     """What of an API Gateway proxy event matters; ``body`` as it was posted."""
 
     method: str
@@ -55,7 +55,7 @@ class Request:
     body: bytes
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any]) -> Request:
+    def from_event(cls, event: Mapping[str, Any]) -> CallbackRequest:
         """From a REST API's proxy event; what is missing or odd there is as good as absent."""
         headers = event.get("headers")
         given = headers.items() if isinstance(headers, Mapping) else ()
@@ -69,7 +69,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class CallbackResponse:
     """The answer, its bodies constant, and what to publish."""
 
     status: int
@@ -86,14 +86,16 @@ class Response:
         }
 
 
-def _refused() -> Response:
-    return Response(
+def _refused() -> CallbackResponse:
+    return CallbackResponse(
         401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="callbacks"'}, ((Metric.CALLBACKS_REFUSED, 1.0),)
     )
 
 
-def _not_stored() -> Response:
-    return Response(503, "Not stored, deliver again", {"Retry-After": "60"}, ((Metric.CALLBACKS_NOT_STORED, 1.0),))
+def _not_stored() -> CallbackResponse:
+    return CallbackResponse(
+        503, "Not stored, deliver again", {"Retry-After": "60"}, ((Metric.CALLBACKS_NOT_STORED, 1.0),)
+    )
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,11 @@ class Receiver:
     clock: Clock = field(default_factory=Clock)
     reply_match_days: int = 3
 
-    def receive(self, request: Request) -> Response:
+    def receive(self, request: CallbackRequest) -> CallbackResponse:
         """Answer one request; never raises."""
-        route = next((route for route in Route if request.path.rstrip("/").endswith(route)), None)
+        route = next((route for route in CallbackRoute if request.path.rstrip("/").endswith(route)), None)
         if route is None or request.method != "POST":
-            return Response(404, "Not found")
+            return CallbackResponse(404, "Not found")
         try:
             if request.authorization is None or not self.secret.admits(request.authorization):
                 return _refused()
@@ -120,14 +122,14 @@ class Receiver:
             return _not_stored()
         if len(request.body) > MAX_BODY_BYTES:
             logger().warning("callback too large", extra={"bytes": len(request.body)})
-            return Response(413, "Too large", measurements=((Metric.CALLBACKS_REFUSED, 1.0),))
+            return CallbackResponse(413, "Too large", measurements=((Metric.CALLBACKS_REFUSED, 1.0),))
         try:
-            return self._store(request.body, expect_reply=route is Route.REPLY)
+            return self._store(request.body, expect_reply=route is CallbackRoute.REPLY)
         except Exception as error:  # noqa: BLE001 - not stored, so the gateway must deliver it again
             logger().error("callback not stored", extra=error_fields(error))
             return _not_stored()
 
-    def _store(self, body: bytes, *, expect_reply: bool) -> Response:
+    def _store(self, body: bytes, *, expect_reply: bool) -> CallbackResponse:
         try:
             callback = parse_callback(body, expect_reply=expect_reply)
             if isinstance(callback, ReplyCallback):
@@ -138,51 +140,51 @@ class Receiver:
             letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
             self.queues.dead_letter(letter, now=self.clock.now())
             logger().warning("callback unreadable", extra={"reason": detail})
-            return Response(200, "Kept for a person", measurements=((Metric.CALLBACKS_UNREADABLE, 1.0),))
+            return CallbackResponse(200, "Kept for a person", measurements=((Metric.CALLBACKS_UNREADABLE, 1.0),))
 
-    def _store_status(self, callback: StatusCallback) -> Response:
+    def _store_status(self, callback: StatusCallback) -> CallbackResponse:
         now = self.clock.now()
         result = self.messages.record_status(callback, now=now)
-        settled = self._adopt(callback, result.row, now)
+        resolved = self._adopt(callback, result.row, now)
         logger().info(
             "status",
             extra={
                 "gateway_id": _loggable(callback.gateway_id),
-                "message_id": result.row.get("message_id") or settled,
+                "message_id": result.row.get("message_id") or resolved,
                 "status": callback.status if callback.status in STATUS_RANK else None,
                 "applied": result.applied.value,
                 "contradictory": _is_contradiction(callback, result),
             },
         )
         measurements = _status_measurements(callback, result, now)
-        if settled:
-            measurements.append((Metric.OUTCOMES_SETTLED, 1.0))
-        return Response(200, "Stored", measurements=tuple(measurements))
+        if resolved:
+            measurements.append((Metric.OUTCOMES_RESOLVED, 1.0))
+        return CallbackResponse(200, "Stored", measurements=tuple(measurements))
 
     def _adopt(self, callback: StatusCallback, row: Item, now: float) -> str | None:
-        """Join a callback with its message by reference, if our own write has not done so; the key that was settled."""
+        """Match a callback to its message by reference, if our own write has not; the key that was resolved."""
         if "message_id" in row or not callback.reference:
             return None
         try:
-            joined = join(self.ledger, self.messages, callback.gateway_id, callback.reference, now=now)
+            joined = resolve_by_reference(self.ledger, self.messages, callback.gateway_id, callback.reference, now=now)
         except Exception:
             # The gateway is asked to deliver again. It may have given up by then, so reconciliation looks as well.
             with contextlib.suppress(Exception):
                 self.messages.await_message(callback.gateway_id, now=now)
             raise
-        if joined is None or joined.settled is None:
+        if joined is None or joined.resolved is None:
             return None
         logger().info(
-            "outcome settled by callback",
+            "outcome resolved by callback",
             extra={
                 "message_id": joined.key,
                 "gateway_id": _loggable(callback.gateway_id),
-                "was": joined.settled.value,
+                "was": joined.resolved.value,
             },
         )
         return joined.key
 
-    def _store_reply(self, reply: ReplyCallback) -> Response:
+    def _store_reply(self, reply: ReplyCallback) -> CallbackResponse:
         now = self.clock.now()
         in_reply_to, exact = reply.reply_to, reply.reply_to is not None
         if in_reply_to is None and reply.handset and self.reply_match_days:
@@ -191,7 +193,7 @@ class Receiver:
         new = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
         fields = {"gateway_id": _loggable(reply.gateway_id), "in_reply_to": _loggable(in_reply_to), "new": new}
         logger().info("reply", extra=fields)
-        return Response(200, "Stored", measurements=((Metric.REPLIES_RECEIVED, 1.0),) if new else ())
+        return CallbackResponse(200, "Stored", measurements=((Metric.REPLIES_RECEIVED, 1.0),) if new else ())
 
 
 def _status_measurements(callback: StatusCallback, result: StatusResult, now: float) -> list[Measurement]:

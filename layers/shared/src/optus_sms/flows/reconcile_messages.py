@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
-from optus_sms.flows.resolving import join
+from optus_sms.flows.resolving import resolve_by_reference
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
 from optus_sms.model.times import Clock
-from optus_sms.records.ledger import LAPSE_SECONDS, Ledger, Record, State
+from optus_sms.records.ledger import LAPSE_SECONDS, Ledger, LedgerRecord, State
 from optus_sms.records.messages import Awaiting, IdTakenError, MessageStore
 from optus_sms.records.table import Item
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 if TYPE_CHECKING:
     from optus_sms.gateway.credentials import GatewayCredentials
-    from optus_sms.gateway.transport import Answer
+    from optus_sms.gateway.transport import Exchange
 
 AT_ONCE: Final = 200  # items of each kind in one run
 ASKS_AT_ONCE: Final = 100  # questions to the gateway in one run
@@ -45,7 +45,7 @@ class GatewayPort(Protocol):
 
     timeout_seconds: float
 
-    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
         """`GET /messages?id=`; never raises."""
 
 
@@ -79,7 +79,7 @@ class Report:
     failed: tuple[str, ...]
 
 
-def judge_lookup(answer: Answer) -> Lookup:
+def judge_lookup(answer: Exchange) -> Lookup:
     """200 has a message (the OpenAPI file of the gateway's page, MessageDetails), 404 says that there is none.
 
     An error of the API has ``statusCode``; a 404 without comes from in front of it, where no such path is known.
@@ -166,7 +166,7 @@ class _Run:
     def _has_time(self, seconds: float = 0.0) -> bool:
         return self._clock.now() + seconds < self._end
 
-    def _records(self, state: State) -> Iterator[Record]:
+    def _records(self, state: State) -> Iterator[LedgerRecord]:
         for record in self._ledger.due(state, now=self._clock.now(), limit=AT_ONCE):
             if record.state is state:
                 yield record
@@ -174,21 +174,21 @@ class _Run:
     def _rows(self, awaiting: Awaiting, limit: int) -> Iterator[Item]:
         yield from self._messages.due(awaiting, now=self._clock.now(), limit=limit)
 
-    def _end_lease(self, record: Record) -> None:
+    def _end_lease(self, record: LedgerRecord) -> None:
         """Whoever claimed it is dead, and the queue has not brought it back: nobody knows whether it was sent."""
         now = self._clock.now()
         if now >= record.lease_until + LAPSE_SECONDS and self._ledger.lapsed(record, now=now) is None:
             self._counts[Metric.OUTCOMES_UNKNOWN] += 1
             logger().warning("outcome unknown, its sender is gone", extra={"message_id": record.key})
 
-    def _give_up_on_outcome(self, record: Record) -> None:
-        """No callback has settled it in longer than a carrier tries; one that comes even later still does."""
+    def _give_up_on_outcome(self, record: LedgerRecord) -> None:
+        """No callback has resolved it in longer than a carrier tries; one that comes even later still does."""
         if self._ledger.give_up(record, now=self._clock.now()):
             self._counts[Metric.OUTCOMES_UNRESOLVED] += 1
             fields = {"message_id": record.key, "state": record.state.value}
             logger().warning("outcome stays unknown", extra=fields)
 
-    def _report_abandoned(self, record: Record) -> None:
+    def _report_abandoned(self, record: LedgerRecord) -> None:
         """Certainly not sent, to be tried again, and in no queue any more: nobody will."""
         if self._ledger.give_up(record, now=self._clock.now()):
             self._counts[Metric.MESSAGES_ABANDONED] += 1
@@ -198,14 +198,14 @@ class _Run:
     def _find_message(self, row: Item) -> None:
         """A callback that came when its message could not be written down."""
         gateway_id, now = str(row["id"]), self._clock.now()
-        joined = join(self._ledger, self._messages, gateway_id, str(row.get("reference", "")), now=now)
+        joined = resolve_by_reference(self._ledger, self._messages, gateway_id, str(row.get("reference", "")), now=now)
         if joined is None:
             # Keys and references are written before anything is sent, so that none will turn up later.
             self._messages.give_up(gateway_id, Awaiting.MESSAGE, now=now)
-        elif joined.settled is not None:
-            self._counts[Metric.OUTCOMES_SETTLED] += 1
-            settled = {"message_id": joined.key, "was": joined.settled.value}
-            logger().info("outcome settled by an earlier callback", extra=settled)
+        elif joined.resolved is not None:
+            self._counts[Metric.OUTCOMES_RESOLVED] += 1
+            resolved = {"message_id": joined.key, "was": joined.resolved.value}
+            logger().info("outcome resolved by an earlier callback", extra=resolved)
 
     def _ask_for_status(self, row: Item) -> bool:
         """Sent, and no final status has come: ask, one after the other; False if it is no use to go on in this run."""
@@ -286,7 +286,7 @@ class _Run:
         self._gauges[Metric.CALLBACKS_AWAITING_MESSAGE] = self._messages.count_awaiting(Awaiting.MESSAGE)
 
 
-def _status(answer: Answer) -> str | None:
+def _status(answer: Exchange) -> str | None:
     """The status in MessageDetails; None if there is none, or none of a message that we sent."""
     fields = _json_object(answer.body)
     status = fields.get("status")

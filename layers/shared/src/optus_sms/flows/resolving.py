@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optus_sms.records.ledger import Ledger, Record, State
+from optus_sms.records.ledger import Ledger, LedgerRecord, State
 from optus_sms.records.messages import MessageStore, SentMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """A row and its message found each other. ``settled``: the state that this proof ended, if it ended one."""
+class Resolution:
+    """A row and its message found each other. ``resolved``: the state that this proof ended, if it ended one."""
 
     key: str
-    settled: State | None
+    resolved: State | None
 
 
-def join(ledger: Ledger, messages: MessageStore, gateway_id: str, reference: str, *, now: float) -> Joined | None:
+def resolve_by_reference(
+    ledger: Ledger, messages: MessageStore, gateway_id: str, reference: str, *, now: float
+) -> Resolution | None:
     """Join a row of `MessagesTable` with its message by reference; None if no message can be told.
 
     It proves a send only if exactly one record answers to the reference and that has no other id yet.
@@ -24,7 +26,7 @@ def join(ledger: Ledger, messages: MessageStore, gateway_id: str, reference: str
     sender = ledger.sender_of(reference)
     if sender is None:
         return None
-    before = ledger.adopt(sender.key, gateway_id, now=now)
+    before = ledger.resolve_by_callback(sender.key, gateway_id, now=now)
     if before is None and not _has_id(ledger, sender, gateway_id):
         return None
     # Also when the ledger has this very id already: whoever wrote it there may have failed to write it here.
@@ -39,10 +41,10 @@ def join(ledger: Ledger, messages: MessageStore, gateway_id: str, reference: str
         ),
         now=now,
     )
-    return Joined(sender.key, before.state if before else None)
+    return Resolution(sender.key, before.state if before else None)
 
 
-def _has_id(ledger: Ledger, sender: Record, gateway_id: str) -> bool:
+def _has_id(ledger: Ledger, sender: LedgerRecord, gateway_id: str) -> bool:
     """Whether a refused adoption had been done: when it was read, or since (another callback of the same message, or
     the SDK repeated our own write because its answer was lost).
     """

@@ -17,12 +17,12 @@ from typing import Any, Final, Protocol, TypeVar
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
-from optus_sms.gateway.api import Outcome, Stop, Verdict
+from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, parse_message
 from optus_sms.model.times import Clock, format_rfc3339
-from optus_sms.records.ledger import KEEP_SECONDS, Claim, Entry, Ledger, Record, State
+from optus_sms.records.ledger import KEEP_SECONDS, Claim, Entry, Ledger, LedgerRecord, State
 from optus_sms.records.messages import MessageStore, SentMessage
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 from optus_sms.runtime.settings import OnUnknown
@@ -49,7 +49,7 @@ class GatewayPort(Protocol):
 
     def post_message(
         self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
-    ) -> Outcome:
+    ) -> PostResult:
         """One POST; never raises."""
 
 
@@ -104,7 +104,7 @@ class Handled:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchResult:
+class SendBatchResult:
     """SQS message ids of the records that are not done, in order, and what to publish."""
 
     failures: tuple[str, ...]
@@ -125,7 +125,7 @@ class Refusal(Enum):
     TRY_AGAIN = auto()
 
 
-def decide_refusal(record: Record, payload_sha256: str, *, now: float, expired: bool) -> Refusal:  # noqa: PLR0911
+def decide_refusal(record: LedgerRecord, payload_sha256: str, *, now: float, expired: bool) -> Refusal:  # noqa: PLR0911
     """The design's section 4, step 3: one line for each state."""
     if record.payload_sha256 is not None and record.payload_sha256 != payload_sha256:
         return Refusal.CONFLICT
@@ -165,7 +165,7 @@ class Sender:
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
     workers: int = WORKERS
 
-    def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> BatchResult:
+    def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> SendBatchResult:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
         self.secret.forget_refused()
@@ -179,7 +179,7 @@ class Sender:
             with ThreadPoolExecutor(max_workers=min(len(rest), self.workers)) as pool:
                 handled += pool.map(lambda record: self._handle(record, deadline), rest)
         self.pacer.hold()
-        return BatchResult(
+        return SendBatchResult(
             failures=tuple(r.sqs_message_id for r, h in zip(records, handled, strict=True) if not h.acknowledged),
             measurements=tuple(measurement for h in handled for measurement in h.measurements),
         )
@@ -287,7 +287,7 @@ class _Attempt:
             return self._give_back("credentials unusable", seconds, (Metric.CREDENTIALS_REFUSED, 1))
         return self._claim()
 
-    def _claim(self, after: Record | None = None) -> Handled:
+    def _claim(self, after: LedgerRecord | None = None) -> Handled:
         claim = self.sender.ledger.claim(
             self.entry,
             owner=self.sender.new_owner(),
@@ -297,7 +297,7 @@ class _Attempt:
         )
         return self._claimed(claim) if isinstance(claim, Claim) else self._refused(claim)
 
-    def _refused(self, record: Record) -> Handled:  # noqa: PLR0911 - one line for each answer
+    def _refused(self, record: LedgerRecord) -> Handled:  # noqa: PLR0911 - one line for each answer
         """Somebody dealt, or deals, with this message: do what is left of it."""
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
         match decide_refusal(record, self.entry.payload_sha256, now=self.now, expired=self.expired):
@@ -317,7 +317,7 @@ class _Attempt:
                 return self._give_back("being sent elsewhere", int(record.lease_until - self.now) + 1)
             case Refusal.TAKE_OVER:
                 refused_by = self.sender.ledger.lapsed(record, now=self.now)
-                return self._refused(refused_by) if refused_by else self._settle_unknown("owner_lost", record)
+                return self._refused(refused_by) if refused_by else self._resolve_unknown("owner_lost", record)
             case Refusal.WAIT_TO_RESEND:
                 return self._give_back("waits for proof", int(record.unknown_at + RESEND_AFTER_SECONDS - self.now) + 1)
             case Refusal.SEND_AGAIN:
@@ -333,25 +333,25 @@ class _Attempt:
                 self.sender.ledger.register_reference(self.message.reference, claim.key, ttl=ttl)
         except Exception as error:  # noqa: BLE001
             logger().warning("reference not registered", extra={"message_id": claim.key, **error_fields(error)})
-            return self._not_sent(claim, Outcome(Verdict.NOT_SENT, "reference_not_registered"))
+            return self._not_sent(claim, PostResult(Outcome.NOT_SENT, "reference_not_registered"))
         outcome = self._post(self.credentials)
         if outcome.stop is Stop.CREDENTIALS_REFUSED and (newer := self._newer_credentials()) is not None:
             outcome = self._post(newer)
         self.sender.breaker.note(outcome)
-        match outcome.verdict:
-            case Verdict.SENT:
+        match outcome.outcome:
+            case Outcome.ACCEPTED:
                 return self._sent(claim, outcome)
-            case Verdict.UNKNOWN:
+            case Outcome.UNKNOWN:
                 return self._unknown(claim, outcome)
-            case Verdict.REJECTED:
+            case Outcome.REJECTED:
                 detail = f"the gateway refused it with status {outcome.status}: {outcome.detail or 'no reason given'}"
                 return self._rejected(claim, outcome, DeadLetterReason.REJECTED, detail)
-            case Verdict.NOT_SENT if self._is_last(claim) and outcome.reason != "too_late":
+            case Outcome.NOT_SENT if self._is_last(claim) and outcome.reason != "too_late":
                 detail = (
                     f"tried {claim.attempt} times, certainly not sent; last: {_words(outcome)} {outcome.detail}".strip()
                 )
                 return self._rejected(claim, outcome, DeadLetterReason.ATTEMPTS_EXHAUSTED, detail)
-            case Verdict.NOT_SENT:
+            case Outcome.NOT_SENT:
                 return self._not_sent(claim, outcome)
 
     def _is_last(self, claim: Claim) -> bool:
@@ -364,20 +364,20 @@ class _Attempt:
             logger().error("credentials not read", extra=error_fields(error))
             return None
 
-    def _post(self, credentials: GatewayCredentials) -> Outcome:
+    def _post(self, credentials: GatewayCredentials) -> PostResult:
         """One POST in its slot, not begun later than time or the message's expiry allow."""
         gateway = self.sender.gateway
         latest = self.deadline - OUTCOME_SECONDS - gateway.timeout_seconds
         if not self.sender.pacer.wait_for_slot(at_most=latest - self.now):
-            return Outcome(Verdict.NOT_SENT, "too_late")
+            return PostResult(Outcome.NOT_SENT, "too_late")
         if self.message.expires_epoch is not None:
             latest = min(latest, self.message.expires_epoch)
         if self.now >= latest:
-            return Outcome(Verdict.NOT_SENT, "too_late")
+            return PostResult(Outcome.NOT_SENT, "too_late")
         fields = self.message.gateway_fields(self.entry.key, self.now)
         return gateway.post_message(fields, credentials, start_within=latest - self.now)
 
-    def _sent(self, claim: Claim, outcome: Outcome) -> Handled:
+    def _sent(self, claim: Claim, outcome: PostResult) -> Handled:
         gateway_id = outcome.gateway_id
         if gateway_id is None:
             logger().warning("accepted without an id; a callback will tell", extra={"message_id": claim.key})
@@ -398,16 +398,18 @@ class _Attempt:
             measurements.append((Metric.QUEUE_DELAY, max(0.0, self.now - self.record.sent_at) * 1000))
         return self._done("accepted", *measurements, outcome=outcome)
 
-    def _unknown(self, claim: Claim, outcome: Outcome) -> Handled:
+    def _unknown(self, claim: Claim, outcome: PostResult) -> Handled:
         error = (Metric.GATEWAY_ERRORS, 1.0)
         refused_by = self._write(lambda: self.sender.ledger.unknown(claim, _words(outcome), now=self.now))
         if refused_by is not None:
             handled = self._refused(refused_by)  # a callback proved it, or somebody took over while we waited
             return _with(handled, error)
-        seen = Record(claim.key, State.UNKNOWN, on_unknown=claim.on_unknown, unknown_outcomes=claim.unknown_outcomes)
-        return _with(self._settle_unknown(_words(outcome), seen), error)
+        seen = LedgerRecord(
+            claim.key, State.UNKNOWN, on_unknown=claim.on_unknown, unknown_outcomes=claim.unknown_outcomes
+        )
+        return _with(self._resolve_unknown(_words(outcome), seen), error)
 
-    def _settle_unknown(self, reason: str, record: Record) -> Handled:
+    def _resolve_unknown(self, reason: str, record: LedgerRecord) -> Handled:
         """Just became UNKNOWN: wait for proof before the one resend that is allowed, or keep it for a person."""
         measurement = (Metric.OUTCOMES_UNKNOWN, 1.0)
         if record.on_unknown == "resend" and record.unknown_outcomes < RESENDS:
@@ -416,7 +418,7 @@ class _Attempt:
             )
         return self._to_dead_letters(DeadLetterReason.UNKNOWN_OUTCOME, reason, measurement)
 
-    def _rejected(self, claim: Claim, outcome: Outcome, reason: DeadLetterReason, detail: str) -> Handled:
+    def _rejected(self, claim: Claim, outcome: PostResult, reason: DeadLetterReason, detail: str) -> Handled:
         # The gateway's own words may quote the text: they go with the body, not into the ledger.
         words = _words(outcome)
         if claim.unknown_outcomes:
@@ -426,7 +428,7 @@ class _Attempt:
             return self._refused(refused_by)
         return self._to_dead_letters(reason, detail, (Metric.MESSAGES_REJECTED, 1.0), outcome=outcome)
 
-    def _not_sent(self, claim: Claim, outcome: Outcome) -> Handled:
+    def _not_sent(self, claim: Claim, outcome: PostResult) -> Handled:
         refused_by = self._write(lambda: self.sender.ledger.not_sent(claim, _words(outcome), now=self.now))
         if refused_by is not None:
             return self._refused(refused_by)
@@ -467,20 +469,20 @@ class _Attempt:
                 pause = min(pause * 2, 1.0)
 
     def _to_dead_letters(
-        self, reason: DeadLetterReason, detail: str, *measurements: Measurement, outcome: Outcome | None = None
+        self, reason: DeadLetterReason, detail: str, *measurements: Measurement, outcome: PostResult | None = None
     ) -> Handled:
         self._write(lambda: self.sender.dead_letter(self.record, reason, detail, self.entry.key))
         return self._done(reason.value, *measurements, outcome=outcome)
 
-    def _done(self, note: str, *measurements: Measurement, outcome: Outcome | None = None) -> Handled:
+    def _done(self, note: str, *measurements: Measurement, outcome: PostResult | None = None) -> Handled:
         return Handled(True, note, 0, measurements, self._fields(outcome))
 
     def _give_back(
-        self, note: str, seconds: int, *measurements: Measurement, outcome: Outcome | None = None, reason: str = ""
+        self, note: str, seconds: int, *measurements: Measurement, outcome: PostResult | None = None, reason: str = ""
     ) -> Handled:
         return Handled(False, note, seconds, measurements, self._fields(outcome, reason))
 
-    def _fields(self, outcome: Outcome | None, reason: str = "") -> dict[str, object]:
+    def _fields(self, outcome: PostResult | None, reason: str = "") -> dict[str, object]:
         fields: dict[str, object] = {"message_id": self.entry.key}
         if reason:
             fields["reason"] = reason
@@ -493,11 +495,11 @@ class _Attempt:
         return fields
 
 
-def _words(outcome: Outcome) -> str:
+def _words(outcome: PostResult) -> str:
     return outcome.reason if outcome.status is None else f"{outcome.reason} (status {outcome.status})"
 
 
-def _dead_letter_reason(record: Record) -> DeadLetterReason:
+def _dead_letter_reason(record: LedgerRecord) -> DeadLetterReason:
     """Of a record whose message came round again: why it needed a person the first time."""
     if record.state is State.UNKNOWN:
         return DeadLetterReason.UNKNOWN_OUTCOME

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from optus_sms.gateway.credentials import GatewayCredentials
-    from optus_sms.gateway.transport import Answer, Transport
+    from optus_sms.gateway.transport import Exchange, Transport
 
 _MAX_ID: Final = 255
 # "Could not queue message", "Invalid JSON data", "Missing a required attribute", "Invalid attribute value": the error
@@ -27,10 +27,10 @@ _REJECTED_WORDS: Final = frozenset({"invalid_json", "missing_attrib", "invalid_a
 _WORD_FIELDS: Final = ("error", "code", "message")
 
 
-class Verdict(StrEnum):
+class Outcome(StrEnum):
     """What one POST did."""
 
-    SENT = "sent"
+    ACCEPTED = "accepted"
     NOT_SENT = "not_sent"  # certainly; may be tried again
     REJECTED = "rejected"  # certainly not sent, and would be refused again
     UNKNOWN = "unknown"
@@ -46,14 +46,14 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The verdict, the code of the row that gave it, and what an operator or the next step needs to know.
+class PostResult:
+    """The outcome, the code of the row that gave it, and what an operator or the next step needs to know.
 
     ``detail``: the gateway's own words, longer digit runs masked; for a dead letter, not for a log.
     ``retry_after_seconds`` is what the gateway asked for, at most SQS's 12 hours.
     """
 
-    verdict: Verdict
+    outcome: Outcome
     reason: str
     status: int | None = None
     gateway_id: str | None = None
@@ -67,19 +67,19 @@ class Outcome:
 class _Evidence:
     """An answer, with what its body says."""
 
-    answer: Answer
+    answer: Exchange
     status: int | None
     gateway_id: str | None
     words: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """If ``applies``, then ``verdict``; ``why`` is the proof."""
+class Rule:
+    """If ``applies``, then ``outcome``; ``why`` is the proof."""
 
     reason: str
     applies: Callable[[_Evidence], bool]
-    verdict: Verdict
+    outcome: Outcome
     why: str
     stop: Stop | None = None
 
@@ -90,59 +90,59 @@ def _status(*statuses: int) -> Callable[[_Evidence], bool]:
 
 # First row that applies decides. "Not sent" needs proof: no byte left, or the gateway's own word.
 CLASSIFICATION: Final = (
-    Row(
-        "too_late", lambda e: e.answer.failure == "too_late" and not e.answer.handed_over, Verdict.NOT_SENT,
+    Rule(
+        "too_late", lambda e: e.answer.failure == "too_late" and not e.answer.handed_over, Outcome.NOT_SENT,
         "we stopped before the first byte: time was short or the message had expired",
     ),
-    Row(
-        "unreachable", lambda e: not e.answer.handed_over, Verdict.NOT_SENT,
+    Rule(
+        "unreachable", lambda e: not e.answer.handed_over, Outcome.NOT_SENT,
         "no request byte was handed to the socket", Stop.UNREACHABLE,
     ),
-    Row(
-        "contradictory", lambda e: e.status in (200, 201, 202) and not e.gateway_id and bool(e.words), Verdict.UNKNOWN,
+    Rule(
+        "contradictory", lambda e: e.status in (200, 201, 202) and not e.gateway_id and bool(e.words), Outcome.UNKNOWN,
         "a status that says queued with a body that says not queued proves neither",
     ),
-    Row("accepted", _status(202), Verdict.SENT, "the documented success; its body adds only the id"),
-    Row(
-        "accepted", lambda e: e.status in (200, 201) and e.gateway_id is not None, Verdict.SENT,
+    Rule("accepted", _status(202), Outcome.ACCEPTED, "the documented success; its body adds only the id"),
+    Rule(
+        "accepted", lambda e: e.status in (200, 201) and e.gateway_id is not None, Outcome.ACCEPTED,
         "an id is given to a queued message only (201 is the success of version 1)",
     ),
-    Row(
-        "rejected", lambda e: not e.words.isdisjoint(_REJECTED_WORDS), Verdict.REJECTED,
+    Rule(
+        "rejected", lambda e: not e.words.isdisjoint(_REJECTED_WORDS), Outcome.REJECTED,
         "documented: invalid JSON, or an attribute missing or invalid; it would be refused again",
     ),
-    Row(
-        "send_failed", lambda e: not e.words.isdisjoint(_TRY_AGAIN_WORDS), Verdict.NOT_SENT,
+    Rule(
+        "send_failed", lambda e: not e.words.isdisjoint(_TRY_AGAIN_WORDS), Outcome.NOT_SENT,
         'documented: "could not queue message"',
     ),
-    Row("rejected", _status(400, 413, 422), Verdict.REJECTED, "refused as a request; it would be refused again"),
-    Row(
-        "credentials_refused", _status(401, 403), Verdict.NOT_SENT,
+    Rule("rejected", _status(400, 413, 422), Outcome.REJECTED, "refused as a request; it would be refused again"),
+    Rule(
+        "credentials_refused", _status(401, 403), Outcome.NOT_SENT,
         "wrong credentials, no permission, or this address is not allow-listed", Stop.CREDENTIALS_REFUSED,
     ),
-    Row("throttled", _status(429), Verdict.NOT_SENT, "refused for its rate", Stop.THROTTLED),
-    Row(
-        "misconfigured", lambda e: e.status in (404, 405, 415) or e.status in range(300, 400), Verdict.NOT_SENT,
+    Rule("throttled", _status(429), Outcome.NOT_SENT, "refused for its rate", Stop.THROTTLED),
+    Rule(
+        "misconfigured", lambda e: e.status in (404, 405, 415) or e.status in range(300, 400), Outcome.NOT_SENT,
         "this is not the address of the API: nothing there queues messages", Stop.MISCONFIGURED,
     ),
-    Row(
-        "server_error", lambda e: e.status is not None, Verdict.UNKNOWN,
+    Rule(
+        "server_error", lambda e: e.status is not None, Outcome.UNKNOWN,
         "any other status can come from in front of, or after, the part that queues",
     ),
-    Row("no_answer", lambda _: True, Verdict.UNKNOWN, "bytes left and no status line came back"),
+    Rule("no_answer", lambda _: True, Outcome.UNKNOWN, "bytes left and no status line came back"),
 )  # fmt: skip
 
 
-def classify(answer: Answer, *, now: float) -> Outcome:
+def classify(answer: Exchange, *, now: float) -> PostResult:
     """What an answer proves; ``now`` in epoch seconds is for a Retry-After given as a date."""
     fields = _json_object(answer.body)
     evidence = _Evidence(answer, answer.status, _gateway_id(fields), _words(fields))
     row = next(row for row in CLASSIFICATION if row.applies(evidence))
-    return Outcome(
-        verdict=row.verdict,
+    return PostResult(
+        outcome=row.outcome,
         reason=answer.failure or row.reason if row.reason in ("unreachable", "no_answer") else row.reason,
         status=answer.status,
-        gateway_id=evidence.gateway_id if row.verdict is Verdict.SENT else None,
+        gateway_id=evidence.gateway_id if row.outcome is Outcome.ACCEPTED else None,
         stop=row.stop,
         retry_after_seconds=retry_after_seconds(answer.retry_after, now=now),
         seconds=answer.seconds,
@@ -170,7 +170,7 @@ class Gateway:
 
     def post_message(
         self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
-    ) -> Outcome:
+    ) -> PostResult:
         """`POST /messages` once; no byte leaves later than ``start_within`` seconds from now."""
         answer = self._transport.exchange(
             "POST",
@@ -182,25 +182,25 @@ class Gateway:
         )
         return classify(answer, now=self._now())
 
-    def get_health(self) -> Answer:
+    def get_health(self) -> Exchange:
         """`GET /healthz`, without credentials."""
         return self._transport.exchange("GET", f"{self._base_url}/healthz", seconds=self.timeout_seconds)
 
-    def get_service_status(self) -> Answer | None:
+    def get_service_status(self) -> Exchange | None:
         """`GET /status?service=restv2` of the Health Monitoring API, a service of its own; None without its address."""
         if not self._service_status_url:
             return None
         return self._transport.exchange("GET", self._service_status_url, seconds=self.timeout_seconds)
 
-    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Answer:
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
         """`GET /messages?id=` (the OpenAPI file of the gateway's page, MessageDetails); 404 if there is none."""
         return self._get(f"/messages?id={quote(gateway_id, safe='')}", credentials)
 
-    def get_contract(self, credentials: GatewayCredentials | None) -> Answer:
+    def get_contract(self, credentials: GatewayCredentials | None) -> Exchange:
         """`GET /openapi.yaml`; the page says that it needs no credentials, and a gateway that wants them gets them."""
         return self._get("/openapi.yaml", credentials)
 
-    def _get(self, path: str, credentials: GatewayCredentials | None) -> Answer:
+    def _get(self, path: str, credentials: GatewayCredentials | None) -> Exchange:
         headers = {"Authorization": credentials.authorization} if credentials else {}
         return self._transport.exchange("GET", f"{self._base_url}{path}", headers=headers, seconds=self.timeout_seconds)
 

@@ -18,7 +18,7 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 
 if TYPE_CHECKING:
     from optus_sms.gateway.credentials import GatewayCredentials
-    from optus_sms.gateway.transport import Answer
+    from optus_sms.gateway.transport import Exchange
 
 _MOST_REFERENCES: Final = 10  # one after the other; more is a circle
 _MOST_DIFFERENCES: Final = 50
@@ -45,7 +45,7 @@ class Comparison:
 class GatewayPort(Protocol):
     """`optus_sms.gateway.api.Gateway`, as far as it is used here."""
 
-    def get_contract(self, credentials: GatewayCredentials | None) -> Answer:
+    def get_contract(self, credentials: GatewayCredentials | None) -> Exchange:
         """`GET /openapi.yaml`; never raises."""
 
 
@@ -216,7 +216,7 @@ RELIED_ON: Final = (
 )
 
 
-def compare(answer: Answer) -> Comparison:
+def compare(answer: Exchange) -> Comparison:
     """What an answer to `GET /openapi.yaml` says."""
     if answer.status == 404:
         return Comparison(Contract.ABSENT, reason="status 404")

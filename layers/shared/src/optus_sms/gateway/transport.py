@@ -38,7 +38,7 @@ USER_AGENT: Final = "optus-sms/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Exchange:
     """What is known after one exchange.
 
     ``handed_over``: at least one request byte may have left. ``status``: None if no status line was read.
@@ -59,7 +59,7 @@ class _TooLateError(Exception):
 
 
 @dataclass(slots=True)
-class _Exchange:
+class _InFlight:
     """The exchange a thread is in; written by the connection, read when it is over. Times are monotonic seconds."""
 
     deadline: float
@@ -80,7 +80,7 @@ class _Exchange:
 
 
 class _Thread(threading.local):
-    exchange: _Exchange
+    exchange: _InFlight
 
 
 _thread = _Thread()
@@ -89,7 +89,7 @@ _thread = _Thread()
 class _DeadlineFile(io.RawIOBase):
     """The answer's bytes; each read may wait only for what is left of the whole exchange's time."""
 
-    def __init__(self, sock: socket.socket, exchange: _Exchange) -> None:
+    def __init__(self, sock: socket.socket, exchange: _InFlight) -> None:
         self._sock = sock
         self._exchange = exchange
         self._file: io.RawIOBase = sock.makefile(
@@ -111,7 +111,7 @@ class _DeadlineFile(io.RawIOBase):
 class _DeadlineSocket:
     """What http.client asks of a socket to read an answer."""
 
-    def __init__(self, sock: socket.socket, exchange: _Exchange) -> None:
+    def __init__(self, sock: socket.socket, exchange: _InFlight) -> None:
         self._sock = sock
         self._exchange = exchange
 
@@ -304,13 +304,13 @@ class Transport:
         body: bytes | None = None,
         seconds: float,
         start_within: float = math.inf,
-    ) -> Answer:
+    ) -> Exchange:
         """One request and its answer, over within ``seconds``; never raises, never sends twice.
 
         No byte is handed over later than ``start_within`` seconds from now.
         """
         started = time.monotonic()
-        exchange = _Exchange(deadline=started + seconds, start_by=started + min(seconds, start_within))
+        exchange = _InFlight(deadline=started + seconds, start_by=started + min(seconds, start_within))
         _thread.exchange = exchange
         try:
             request = requests.Request(method, url, headers=_headers(headers, body), data=body).prepare()
@@ -350,14 +350,14 @@ def _read_body(response: requests.Response) -> bytes:
 
 
 def _answer(
-    exchange: _Exchange,
+    exchange: _InFlight,
     started: float,
     *,
     response: requests.Response | None = None,
     content: bytes | None = None,
     failure: str | None = None,
-) -> Answer:
-    return Answer(
+) -> Exchange:
+    return Exchange(
         handed_over=exchange.handed_over,
         status=exchange.status,
         body=content,

@@ -53,7 +53,7 @@ class SmsAccepted(Event):
     )
     segments: int | None = field(default=None, metadata=_is("SMS parts, as counted by the standard"))
     attempts: int = field(metadata=_ATTEMPTS)
-    settled_by: str | None = field(
+    resolved_by: str | None = field(
         default=None, metadata=_is("what proved it if not the gateway's answer, for example `callback`")
     )
 

@@ -10,8 +10,8 @@
             │              └──────────────── claim again (`resend`, once) ┘
             └─ past expires_at ──► EXPIRED   (from RETRY too)
 
-A person (the command line) may settle UNKNOWN as sent (ACCEPTED) or not sent (RETRY), and let a REJECTED be tried again
-(RETRY); who and when is kept.
+An operator (the command line) may resolve UNKNOWN as sent (ACCEPTED) or not sent (RETRY), and let a REJECTED be tried
+again (RETRY); who and when is kept.
 
 Items: ``msg#<key>``, one message; ``ref#<reference>``, the keys behind a sender's own reference (two keys make it
 ambiguous for good, and then no more are kept); ``health#gateway`` belongs to `optus_sms.records.health`. No
@@ -82,7 +82,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LedgerRecord:
     """A ledger record. Times are epoch seconds; ``attempts`` counts claims, which fences late writers."""
 
     key: str
@@ -118,7 +118,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class HistoryLine:
     """One line of a record's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for what a person did.
 
     ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (why); ``not_sent_late`` (why; learned
@@ -132,14 +132,14 @@ class Step:
     words: str
 
 
-def steps(item: Item) -> list[Step]:
+def steps(item: Item) -> list[HistoryLine]:
     """What happened to the message of a ledger item, in time order."""
-    found: list[Step] = []
+    found: list[HistoryLine] = []
     for line in sorted(cast("frozenset[str]", item.get("history", frozenset()))):
         at, what, attempt, words = line.split(" ", 3)
         # A claim is written before anybody knows which one it is.
         claims = sum(step.what == "claimed" for step in found) + 1
-        found.append(Step(at, what, claims if what == "claimed" else int(attempt), words))
+        found.append(HistoryLine(at, what, claims if what == "claimed" else int(attempt), words))
     return found
 
 
@@ -150,63 +150,63 @@ class Ledger(Protocol):
     """
 
     def claim(
-        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
-    ) -> Claim | Record:
+        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: LedgerRecord | None = None
+    ) -> Claim | LedgerRecord:
         """Absent or RETRY with the same payload → SENDING. With ``after``, that very UNKNOWN record → SENDING."""
 
     def register_reference(self, reference: str, key: str, *, ttl: int) -> None:
         """Note that ``key`` sends under ``reference``; done before the POST."""
 
-    def expired(self, entry: Entry, *, now: float) -> Record | None:
+    def expired(self, entry: Entry, *, now: float) -> LedgerRecord | None:
         """Absent or RETRY with the same payload → EXPIRED."""
 
-    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> Record | None:
+    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> LedgerRecord | None:
         """→ ACCEPTED from any state. Refused only if another POST of the message was accepted: both ids are kept."""
 
-    def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+    def not_sent(self, claim: Claim, reason: str, *, now: float) -> LedgerRecord | None:
         """SENDING → RETRY. After a takeover it is kept as evidence and changes nothing."""
 
-    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
+    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> LedgerRecord | None:
         """SENDING → REJECTED; ``reason`` is a dead letter's."""
 
-    def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+    def unknown(self, claim: Claim, reason: str, *, now: float) -> LedgerRecord | None:
         """SENDING → UNKNOWN."""
 
-    def lapsed(self, record: Record, *, now: float) -> Record | None:
+    def lapsed(self, record: LedgerRecord, *, now: float) -> LedgerRecord | None:
         """The SENDING just read, whose lease is over → UNKNOWN."""
 
     def extend(self, key: str, *, ttl: int) -> None:
         """Keep a record longer, because a copy of its message goes round again."""
 
-    def read(self, key: str) -> Record | None:
+    def read(self, key: str) -> LedgerRecord | None:
         """The record of a message as it is now; None if there is none."""
 
-    def sender_of(self, reference: str) -> Record | None:
+    def sender_of(self, reference: str) -> LedgerRecord | None:
         """The only record that answers to a reference in a callback; None if there is none or more than one."""
 
-    def due(self, state: State, *, now: float, limit: int) -> Iterator[Record]:
+    def due(self, state: State, *, now: float, limit: int) -> Iterator[LedgerRecord]:
         """Undecided records of a state whose time to be looked at has come, as they are now; at most ``limit``."""
 
     def count_undecided(self, state: State) -> int:
         """How many undecided records have this state."""
 
-    def give_up(self, record: Record, *, now: float) -> bool:
+    def give_up(self, record: LedgerRecord, *, now: float) -> bool:
         """Look no more at a record that still is as it was read, and note since when. A late proof still counts."""
 
-    def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
+    def resolve_by_callback(self, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
         """A callback proved that this message was sent: SENDING, RETRY, UNKNOWN, or ACCEPTED without an id → ACCEPTED.
 
         REJECTED and EXPIRED too, if an outcome was unknown before: they are certain of the last attempt only. Returns
         the record as it was before, or None if the proof came too late to matter.
         """
 
-    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> Record | None:
-        """A person knows that an unknown outcome was a send → ACCEPTED. Of REJECTED and EXPIRED, see `adopt`."""
+    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:
+        """A person knows that an unknown outcome was a send → ACCEPTED. See `resolve_by_callback` too."""
 
-    def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
+    def resolve_not_sent(self, key: str, *, by: str, now: float) -> LedgerRecord | None:
         """A person knows that no try was a send: UNKNOWN, or REJECTED or EXPIRED after one → RETRY, tries anew."""
 
-    def reopen(self, record: Record, *, by: str, now: float) -> Record | None:
+    def reopen(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
         """A person lets the REJECTED just read be tried again → RETRY. Refused if an outcome was unknown before."""
 
 
@@ -226,8 +226,8 @@ class DynamoLedger:
         self._undecided = DueIndex(client, table_name, UNDECIDED_INDEX, attribute="undecided", key="pk")
 
     def claim(
-        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: Record | None = None
-    ) -> Claim | Record:
+        self, entry: Entry, *, owner: str, lease_until: int, now: float, after: LedgerRecord | None = None
+    ) -> Claim | LedgerRecord:
         """See `Ledger.claim`."""
         may_claim = "attribute_not_exists(pk) OR (#state = :retry AND payload_sha256 = :payload)"
         seen: dict[str, Value] = {":retry": State.RETRY}
@@ -290,7 +290,7 @@ class DynamoLedger:
         if isinstance(before, _Refusal) and cast("int", before.item.get("ttl", 0)) < ttl - _REFRESH_SECONDS:
             self._write(reference, "SET #ttl = :ttl", "#ttl < :ttl", {":ttl": ttl}, prefix="ref#")
 
-    def expired(self, entry: Entry, *, now: float) -> Record | None:
+    def expired(self, entry: Entry, *, now: float) -> LedgerRecord | None:
         """See `Ledger.expired`."""
         before = self._write(
             entry.key,
@@ -307,7 +307,7 @@ class DynamoLedger:
         )
         return _record(entry.key, before.item) if isinstance(before, _Refusal) else None
 
-    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> Record | None:
+    def accepted(self, claim: Claim, entry: Entry, gateway_id: str | None, *, now: float) -> LedgerRecord | None:
         """See `Ledger.accepted`."""
         always = (
             "SET #state = :accepted, accepted_at = if_not_exists(accepted_at, :now),"
@@ -340,7 +340,7 @@ class DynamoLedger:
         self._write(claim.key, "ADD other_gateway_ids :ids", None, {":ids": frozenset({gateway_id})})
         return _record(claim.key, before.item)
 
-    def not_sent(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+    def not_sent(self, claim: Claim, reason: str, *, now: float) -> LedgerRecord | None:
         """See `Ledger.not_sent`."""
         refused_by = self._leave_sending(
             claim,
@@ -359,7 +359,7 @@ class DynamoLedger:
             self._write(claim.key, "ADD history :history", "attribute_exists(pk)", {":history": evidence})
         return refused_by
 
-    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> Record | None:
+    def rejected(self, claim: Claim, reason: str, detail: str, *, now: float) -> LedgerRecord | None:
         """See `Ledger.rejected`."""
         return self._leave_sending(
             claim,
@@ -374,7 +374,7 @@ class DynamoLedger:
             },
         )
 
-    def unknown(self, claim: Claim, reason: str, *, now: float) -> Record | None:
+    def unknown(self, claim: Claim, reason: str, *, now: float) -> LedgerRecord | None:
         """See `Ledger.unknown`."""
         return self._leave_sending(
             claim,
@@ -395,7 +395,7 @@ class DynamoLedger:
             },
         )
 
-    def lapsed(self, record: Record, *, now: float) -> Record | None:
+    def lapsed(self, record: LedgerRecord, *, now: float) -> LedgerRecord | None:
         """See `Ledger.lapsed`."""
         seen = Claim(record.key, record.owner, record.attempts, record.on_unknown, record.unknown_outcomes)
         return self.unknown(seen, "owner_lost", now=now)
@@ -404,12 +404,12 @@ class DynamoLedger:
         """See `Ledger.extend`."""
         self._write(key, "SET #ttl = :ttl", "attribute_exists(pk) AND #ttl < :ttl", {":ttl": ttl})
 
-    def read(self, key: str) -> Record | None:
+    def read(self, key: str) -> LedgerRecord | None:
         """See `Ledger.read`."""
         item = self._read(f"msg#{key}")
         return _record(key, item) if item else None
 
-    def sender_of(self, reference: str) -> Record | None:
+    def sender_of(self, reference: str) -> LedgerRecord | None:
         """See `Ledger.sender_of`."""
         registered = cast("frozenset[str]", self._read(f"ref#{reference}").get("message_keys", frozenset()))
         if len(registered) > 1:
@@ -419,7 +419,7 @@ class DynamoLedger:
         answering = [record for record in candidates if (record.reference or record.key) == reference]
         return answering[0] if len(answering) == 1 else None
 
-    def due(self, state: State, *, now: float, limit: int) -> Iterator[Record]:
+    def due(self, state: State, *, now: float, limit: int) -> Iterator[LedgerRecord]:
         """See `Ledger.due`."""
         for item in self._undecided.due(state, now=now, limit=limit):
             yield _record(cast("str", item["pk"]).removeprefix("msg#"), item)
@@ -428,7 +428,7 @@ class DynamoLedger:
         """See `Ledger.count_undecided`."""
         return self._undecided.count(state)
 
-    def give_up(self, record: Record, *, now: float) -> bool:
+    def give_up(self, record: LedgerRecord, *, now: float) -> bool:
         """See `Ledger.give_up`."""
         same = "#owner = :owner AND attempts = :attempts" if record.owner else "attribute_not_exists(#owner)"
         before = self._write(
@@ -444,12 +444,12 @@ class DynamoLedger:
         )
         return not isinstance(before, _Refusal)
 
-    def adopt(self, key: str, gateway_id: str, *, now: float) -> Record | None:
-        """See `Ledger.adopt`."""
+    def resolve_by_callback(self, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
+        """See `Ledger.resolve_by_callback`."""
         before = self._write(
             key,
             "SET #state = :accepted, gateway_id = :gateway_id, accepted_at = if_not_exists(accepted_at, :now),"
-            " settled_by = :callback REMOVE lease_until, destination, #segments, masked, undecided, look_at",
+            " resolved_by = :callback REMOVE lease_until, destination, #segments, masked, undecided, look_at",
             "attribute_not_exists(gateway_id)"
             " AND (#state IN (:sending, :retry, :unknown, :accepted) OR unknown_outcomes > :none)",
             {
@@ -465,9 +465,9 @@ class DynamoLedger:
         )
         return None if isinstance(before, _Refusal) else _record(key, before)
 
-    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> Record | None:
+    def resolve_sent(self, key: str, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:
         """See `Ledger.resolve_sent`."""
-        update = "SET #state = :accepted, accepted_at = if_not_exists(accepted_at, :now), settled_by = :person"
+        update = "SET #state = :accepted, accepted_at = if_not_exists(accepted_at, :now), resolved_by = :person"
         values: dict[str, Value | None] = {
             ":accepted": State.ACCEPTED,
             ":person": "person",
@@ -487,7 +487,7 @@ class DynamoLedger:
             values |= {":gateway_id": gateway_id}
         return self._resolve(key, update, values)
 
-    def resolve_not_sent(self, key: str, *, by: str, now: float) -> Record | None:
+    def resolve_not_sent(self, key: str, *, by: str, now: float) -> LedgerRecord | None:
         """See `Ledger.resolve_not_sent`."""
         return self._resolve(
             key,
@@ -501,7 +501,7 @@ class DynamoLedger:
             },
         )
 
-    def _resolve(self, key: str, update: str, values: dict[str, Value | None]) -> Record | None:
+    def _resolve(self, key: str, update: str, values: dict[str, Value | None]) -> LedgerRecord | None:
         before = self._write(
             key,
             update + " ADD history :history",
@@ -517,7 +517,7 @@ class DynamoLedger:
         )
         return _record(key, before.item) if isinstance(before, _Refusal) else None
 
-    def reopen(self, record: Record, *, by: str, now: float) -> Record | None:
+    def reopen(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
         """See `Ledger.reopen`."""
         before = self._write(
             record.key,
@@ -539,7 +539,7 @@ class DynamoLedger:
 
     def _leave_sending(
         self, claim: Claim, to: State, update: str, reason: str, more: dict[str, Value]
-    ) -> Record | None:
+    ) -> LedgerRecord | None:
         before = self._write(
             claim.key,
             update,
@@ -594,14 +594,14 @@ def _line(now: float, what: str, attempt: int = 0, words: str = "") -> frozenset
     return frozenset({f"{format_rfc3339(now)} {what} {attempt} {words}"})
 
 
-def _record(key: str, item: Item) -> Record:
+def _record(key: str, item: Item) -> LedgerRecord:
     def text(name: str) -> str | None:
         return cast("str | None", item.get(name))
 
     def number(name: str) -> int:
         return cast("int", item.get(name, 0))
 
-    return Record(
+    return LedgerRecord(
         key=key,
         state=State(text("state") or State.UNKNOWN),  # a record that vanished (somebody deleted it) proves nothing
         owner=text("owner") or "",

@@ -38,7 +38,7 @@ class Metric(StrEnum):
     STATUSES_APPLIED = "StatusesApplied"
     STATUSES_STALE = "StatusesStale"
     STATUSES_CONTRADICTORY = "StatusesContradictory"
-    OUTCOMES_SETTLED = "OutcomesSettled"
+    OUTCOMES_RESOLVED = "OutcomesResolved"
     REPLIES_RECEIVED = "RepliesReceived"
     CALLBACKS_REFUSED = "CallbacksRefused"
     CALLBACKS_UNREADABLE = "CallbacksUnreadable"
