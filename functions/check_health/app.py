@@ -13,7 +13,7 @@ from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.times import Clock
-from optus_sms.records.health import DynamoHealthStore
+from optus_sms.records.health import HealthRecords
 from optus_sms.runtime.observability import publish
 from optus_sms.runtime.settings import HealthSettings
 
@@ -52,7 +52,7 @@ def checker() -> HealthChecker:
     return HealthChecker(
         gateway=gateway(),
         secret=secret(),
-        store=DynamoHealthStore(clients.dynamodb(), settings().send_ledger_table_name),
+        store=HealthRecords.connect(clients.dynamodb(), settings().send_ledger_table_name),
         valve=EventSourceSwitch(clients.lambda_(), settings().sender_mapping_id),
         traffic=CloudWatchTraffic(clients.cloudwatch(), settings().stack_name),
         clock=Clock(),

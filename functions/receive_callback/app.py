@@ -10,8 +10,8 @@ from optus_sms.aws.queues import SqsQueues
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.times import Clock
-from optus_sms.records.ledger import DynamoLedger
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
 from optus_sms.runtime.observability import publish
 from optus_sms.runtime.settings import ReceiveSettings
 
@@ -24,8 +24,8 @@ def receiver() -> Receiver:
     """Everything one sandbox needs, made at its first invocation."""
     settings, clock, dynamodb = ReceiveSettings.from_environment(), Clock(), clients.dynamodb()
     return Receiver(
-        ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
-        messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
+        messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
         queues=SqsQueues(clients.sqs(), dead_letter_queue_url=settings.dead_letter_queue_url),
         secret=CallbackSecret(clients.secrets_manager(), settings.callback_secret_id, clock.monotonic),
         clock=clock,

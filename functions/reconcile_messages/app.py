@@ -12,8 +12,8 @@ from optus_sms.gateway.credentials import GatewaySecret
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.errors import ReconcilingError
 from optus_sms.model.times import Clock
-from optus_sms.records.ledger import DynamoLedger
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
 from optus_sms.runtime.observability import logger, publish
 from optus_sms.runtime.settings import ReconcileSettings
 
@@ -26,8 +26,8 @@ def reconciler() -> Reconciler:
     """Everything one sandbox needs, made at its first invocation."""
     settings, clock, dynamodb = ReconcileSettings.from_environment(), Clock(), clients.dynamodb()
     return Reconciler(
-        ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
-        messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
+        messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
         gateway=Gateway(
             Transport(), settings.gateway_base_url, timeout_seconds=settings.gateway_timeout_seconds, now=clock.now
         ),

@@ -14,8 +14,8 @@ from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.times import Clock
-from optus_sms.records.ledger import DynamoLedger
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
 from optus_sms.runtime.observability import logger, publish
 from optus_sms.runtime.one_cpu import on_one_cpu
 from optus_sms.runtime.settings import SendSettings
@@ -30,8 +30,8 @@ def sender() -> Sender:
     settings, clock, dynamodb = SendSettings.from_environment(), Clock(), clients.dynamodb()
     rate = settings.max_messages_per_second
     return Sender(
-        ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
-        messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
+        messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
         queues=SqsQueues(
             clients.sqs(),
             dead_letter_queue_url=settings.dead_letter_queue_url,

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from optus_sms.flows.publish_events import event_of, read_change
+from optus_sms.flows.publish_events import event_of
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.events import EVENT_TYPES
 from optus_sms.model.queue_message import parse_message
+from optus_sms.records.changes import read_change
 from tests.support.builders import NOW, message_fields
 from tools.schemas import FOLDER, MESSAGE_EXAMPLES, as_text, file_name, schemas
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from optus_sms.aws.queues import DeadLetter
-from optus_sms.flows import send_message as sending
+from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
@@ -26,8 +26,9 @@ from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import KEEP_SECONDS, Ledger, LedgerRecord, State
-from optus_sms.records.messages import MessageStore
+from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import KEEP_SECONDS, Ledger
+from optus_sms.records.messages import Messages
 from optus_sms.records.table import Item
 from tests.deep.baton import Actor, Baton, CrashError
 from tests.support.builders import HANDSET
@@ -57,7 +58,7 @@ class Stores(Protocol):
     """The two tables, empty, and a look into them."""
 
     ledger: Ledger
-    messages: MessageStore
+    messages: Messages
 
     def record(self, key: str) -> LedgerRecord | None:
         """The ledger's record."""
@@ -217,7 +218,7 @@ class World:
     def _let_time_pass(self) -> None:
         record = self.record()
         turns = [message.visible_at for message in self.queue.values()]
-        turns += [record.lease_until, record.unknown_at + sending.RESEND_AFTER_SECONDS] if record else []
+        turns += [record.lease_until, record.unknown_at + refused_claim.RESEND_AFTER_SECONDS] if record else []
         seconds = self.rng.choice([0.5, 15.0, 95.0] + [turn - self.now for turn in turns if turn > self.now])
         self.tell(f"{seconds} seconds pass")
         self.time.advance(seconds)
@@ -253,7 +254,7 @@ class World:
         clock = self.time.clock
         return Sender(
             ledger=cast("Ledger", Port(self.stores.ledger, "ledger", self.ports)),
-            messages=cast("MessageStore", Port(self.stores.messages, "messages", self.ports)),
+            messages=cast("Messages", Port(self.stores.messages, "messages", self.ports)),
             queues=cast("Any", Port(OutboundQueues(self), "queues", self.ports)),
             gateway=CountingGateway(self),
             secret=FixedSecret(),
@@ -289,7 +290,7 @@ class World:
         self.tell(f"callback: {gateway_id} is {status}")
         receiver = Receiver(
             ledger=cast("Ledger", Port(self.stores.ledger, "ledger", self.ports)),
-            messages=cast("MessageStore", Port(self.stores.messages, "messages", self.ports)),
+            messages=cast("Messages", Port(self.stores.messages, "messages", self.ports)),
             queues=cast("Any", OutboundQueues(self)),
             secret=FixedCallbackSecret(AUTHORIZATION),
             clock=self.time.clock,
@@ -403,7 +404,7 @@ class World:
 class Ports:
     """Decides at each step whether something goes wrong there."""
 
-    READS: Final = frozenset({"sender_of", "latest_sent_to"})
+    READS: Final = frozenset({"answering_to", "latest_sent_to"})
 
     def __init__(self, world: World) -> None:
         self.world = world

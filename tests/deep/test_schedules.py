@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,21 @@ import pytest
 from moto import mock_aws
 
 from optus_sms.aws import clients
+from optus_sms.flows import refused_claim
 from optus_sms.flows import send_message as sending
-from optus_sms.flows.send_message import Handled, Refusal, decide_refusal
+from optus_sms.flows.refused_claim import NextStep
+from optus_sms.flows.send_message import Handled, Sender
 from optus_sms.gateway.api import PostResult
-from optus_sms.records.ledger import Claim, DynamoLedger, Entry, Ledger, LedgerRecord, State, _record
-from optus_sms.records.messages import DynamoMessageStore, MessageStore
-from optus_sms.records.table import Item, unmarshal
+from optus_sms.records import ledger, messages
+from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
+from optus_sms.records.table import Item, Table
+from optus_sms.records.updates import Condition, Update, absent, equals, one_of
 from tests.deep.schedules import KEY, BrokenPromiseError, World
-from tests.support import fakes
 from tests.support.aws import REGION, create_table
-from tests.support.fakes import MemoryLedger, MemoryMessageStore
+from tests.support.fakes import MemoryLedger, MemoryMessages
+from tests.support.seeded_bugs import ALWAYS, Patch, constant, mistaken, own_claim_not_recognised, without_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,15 +45,15 @@ class MemoryStores:
     """Both tables in memory."""
 
     def __init__(self) -> None:
-        self._ledger, self._messages = MemoryLedger(), MemoryMessageStore()
+        self._ledger, self._messages = MemoryLedger(), MemoryMessages()
         self.ledger: Ledger = self._ledger
-        self.messages: MessageStore = self._messages
+        self.messages: Messages = self._messages
 
     def record(self, key: str) -> LedgerRecord | None:
         return self._ledger.records.get(key)
 
     def row(self, gateway_id: str) -> Item | None:
-        return self._messages.rows.get(gateway_id)
+        return self._messages.items.get(gateway_id)
 
 
 class DynamoStores:
@@ -57,23 +62,18 @@ class DynamoStores:
     def __init__(self, client: DynamoDBClient) -> None:
         self._client = client
         self._tables = [create_table(client, name) for name in ("SendLedgerTable", "MessagesTable")]
-        self.ledger: Ledger = DynamoLedger(client, self._tables[0])
-        self.messages: MessageStore = DynamoMessageStore(client, self._tables[1], retention_days=90)
+        self.ledger: Ledger = Ledger.connect(client, self._tables[0])
+        self.messages: Messages = Messages.connect(client, self._tables[1], retention_days=90)
 
     def record(self, key: str) -> LedgerRecord | None:
-        item = self._item(0, {"pk": {"S": f"msg#{key}"}})
-        return _record(key, item) if item else None
+        return self.ledger.read(key)
 
     def row(self, gateway_id: str) -> Item | None:
-        return self._item(1, {"id": {"S": gateway_id}})
+        return Table(self._client, self._tables[1], key="id").get(gateway_id) or None
 
     def close(self) -> None:
         for table in self._tables:
             self._client.delete_table(TableName=table)
-
-    def _item(self, table: int, key: Any) -> Item | None:
-        answer = self._client.get_item(TableName=self._tables[table], Key=key, ConsistentRead=True)
-        return unmarshal(answer["Item"]) if "Item" in answer else None
 
 
 @pytest.fixture(autouse=True)
@@ -144,175 +144,105 @@ def test_schedules_on_dynamodb_keep_every_promise(dynamodb: DynamoDBClient, sche
         assert world.story == run(seed).story
 
 
-# Seeded bugs: the real code or the in-memory ledger with one line of the protocol changed.
-
-Patch = Callable[[pytest.MonkeyPatch], None]
+# Seeded bugs: the real code with one line of the protocol changed.
 
 
-def refuse_differently(change: Callable[[Refusal, LedgerRecord], Refusal]) -> Patch:
-    """Another answer of `decide_refusal`."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            sending, "decide_refusal", lambda record, *a, **k: change(decide_refusal(record, *a, **k), record)
-        )
-
-    return patch
-
-
-def claim_without_condition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fakes, "_may_claim", lambda old, entry, after: True)
-
-
-def claim_expired_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def claim_expired_lease(record: LedgerRecord) -> Condition:
     """A lost owner's message is claimed again, as many idempotency helpers do."""
-    may_claim = fakes._may_claim
-
-    def patched(old: LedgerRecord | None, entry: Entry, after: LedgerRecord | None) -> bool:
-        return may_claim(old, entry, after) or (old is not None and old.state is State.SENDING)
-
-    monkeypatch.setattr(fakes, "_may_claim", patched)
+    return ledger.IS_NEW | one_of(state=(State.RETRY, State.SENDING))
 
 
-def claim_again_without_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    may_claim = fakes._may_claim
-
-    def patched(old: LedgerRecord | None, entry: Entry, after: LedgerRecord | None) -> bool:
-        return may_claim(old, entry, after) or (
-            after is not None and old is not None and old.state is not State.ACCEPTED
-        )
-
-    monkeypatch.setattr(fakes, "_may_claim", patched)
+def claim_again_without_what_was_read(record: LedgerRecord) -> Condition:
+    return ~equals(state=State.ACCEPTED)
 
 
 def outcomes_without_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_sending = MemoryLedger._leave_sending
+    leave_sending = Ledger._leave_sending
 
-    def leave(ledger: MemoryLedger, claim: Claim, to: State, line: Any, **changes: Any) -> LedgerRecord | None:
-        old = ledger.records[claim.key]
-        return leave_sending(ledger, replace(claim, owner=old.owner, attempt=old.attempts), to, line, **changes)
+    def leave(self: Ledger, claim: LedgerRecord, to: State, update: Update) -> LedgerRecord | None:
+        old = self.read(claim.message_id)
+        assert old is not None
+        return leave_sending(self, replace(claim, owner=old.owner, attempts=old.attempts), to, update)
 
-    monkeypatch.setattr(MemoryLedger, "_leave_sending", leave)
+    monkeypatch.setattr(Ledger, "_leave_sending", leave)
 
 
 def unknown_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending._Attempt, "_unknown", sending._Attempt._not_sent)
-
-
-def lease_shorter_than_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "LEASE_MARGIN_SECONDS", -55)
+    monkeypatch.setattr(Sender, "_unknown", Sender._not_sent)
 
 
 def post_when_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    def post(attempt: Any, credentials: Any) -> PostResult:
-        fields = attempt.message.gateway_fields(attempt.entry.key, attempt.now)
-        outcome: PostResult = attempt.sender.gateway.post_message(fields, credentials, start_within=1e9)
-        return outcome
+    def post(sender: Sender, order: Any, credentials: Any) -> PostResult:
+        fields = order.message.gateway_fields(order.message_id, sender.now)
+        return sender.gateway.post_message(fields, credentials, start_within=1e9)
 
-    monkeypatch.setattr(sending._Attempt, "_post", post)
-
-
-def resends_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "RESENDS", 99)
+    monkeypatch.setattr(Sender, "_post", post)
 
 
 def acknowledged_without_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    to_dead_letters = sending._Attempt._to_dead_letters
+    to_dead_letters = Sender._to_dead_letters
 
-    def patched(attempt: Any, reason: Any, *args: Any, **kwargs: Any) -> Handled:
+    def patched(sender: Sender, order: Any, reason: Any, *args: Any, **kwargs: Any) -> Handled:
         try:
-            return to_dead_letters(attempt, reason, *args, **kwargs)
+            return to_dead_letters(sender, order, reason, *args, **kwargs)
         except Exception:  # noqa: BLE001 - the bug
             return Handled(True, reason.value)
 
-    monkeypatch.setattr(sending._Attempt, "_to_dead_letters", patched)
-
-
-def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = MemoryLedger.claim
-
-    def patched(ledger: MemoryLedger, entry: Entry, *, owner: str, **more: Any) -> Claim | LedgerRecord:
-        old = ledger.records.get(entry.key)
-        return old if old is not None and old.owner == owner else claim(ledger, entry, owner=owner, **more)
-
-    monkeypatch.setattr(MemoryLedger, "claim", patched)
+    monkeypatch.setattr(Sender, "_to_dead_letters", patched)
 
 
 def acceptance_only_for_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = MemoryLedger.accepted
 
-    def patched(ledger: MemoryLedger, claim: Claim, *args: Any, **more: Any) -> LedgerRecord | None:
-        old = ledger.records[claim.key]
-        mine = (old.owner, old.attempts) == (claim.owner, claim.attempt) and old.state is State.SENDING
-        return accepted(ledger, claim, *args, **more) if mine else old
+    def patched(self: MemoryLedger, claim: LedgerRecord, *args: Any, **more: Any) -> LedgerRecord | None:
+        old = self.records[claim.message_id]
+        mine = old.is_held_by(claim.owner) and old.attempts == claim.attempts
+        return accepted(self, claim, *args, **more) if mine else old
 
     monkeypatch.setattr(MemoryLedger, "accepted", patched)
 
 
-def shared_reference_proves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        MemoryLedger,
-        "sender_of",
-        lambda ledger, reference: next((r for r in ledger.records.values() if reference in (r.reference, r.key)), None),
-    )
-
-
-def callback_replaces_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    def resolve(ledger: MemoryLedger, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
-        old = ledger.records[key]
-        ledger.records[key] = replace(old, state=State.ACCEPTED, gateway_id=gateway_id)
-        return old
-
-    monkeypatch.setattr(MemoryLedger, "resolve_by_callback", resolve)
+def shared_reference_proves(self: MemoryLedger, reference: str) -> LedgerRecord | None:
+    return next((r for r in self.records.values() if reference in (r.reference, r.message_id)), None)
 
 
 def rejected_is_never_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = MemoryLedger.resolve_by_callback
 
-    def patched(ledger: MemoryLedger, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
-        if ledger.records[key].state in (State.REJECTED, State.EXPIRED):
+    def patched(self: MemoryLedger, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
+        if self.records[key].state in (State.REJECTED, State.EXPIRED):
             return None
-        return resolve(ledger, key, gateway_id, now=now)
+        return resolve(self, key, gateway_id, now=now)
 
     monkeypatch.setattr(MemoryLedger, "resolve_by_callback", patched)
 
 
-def first_status_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    update = MemoryMessageStore._update
-
-    def patched(store: MemoryMessageStore, key: str, now: float, known: Any, first: Any) -> Item:
-        if "status" in store.rows.get(key, {}):
-            known = {name: value for name, value in known.items() if not name.startswith("status")}
-        return update(store, key, now, known, first)
-
-    monkeypatch.setattr(MemoryMessageStore, "_update", patched)
-
-
-def always(to: Refusal, instead_of: Refusal) -> Patch:
-    """`decide_refusal` mistakes one case for another."""
-    return refuse_differently(lambda refusal, _: to if refusal is instead_of else refusal)
+def first_status_wins(status: str) -> Condition:
+    return absent("status_rank")
 
 
 SEEDED_BUGS: dict[str, Patch] = {
-    "a claim has no condition": claim_without_condition,
-    "an expired lease is a free claim": claim_expired_lease,
-    "the second claim is not conditional on what was read": claim_again_without_what_was_read,
+    "a claim has no condition": without_condition("is_free_for"),
+    "an expired lease is a free claim": without_condition("is_free_for", claim_expired_lease),
+    "the second claim is not conditional on what was read": without_condition(
+        "is_still", claim_again_without_what_was_read
+    ),
     "outcomes are not fenced": outcomes_without_owner,
     "an unknown outcome is tried again": unknown_is_tried_again,
-    "the lease is shorter than its owner": lease_shorter_than_its_owner,
+    "the lease is shorter than its owner": constant(sending, "LEASE_MARGIN_SECONDS", -55),
     "a POST may begin when time is over": post_when_time_is_over,
-    "resends are not counted": resends_without_end,
+    "resends are not counted": constant(refused_claim, "RESENDS", 99),
     "acknowledged though the copy failed": acknowledged_without_copy,
-    "an own claim is not recognised": own_claim_not_recognised,
+    "an own claim is not recognised": own_claim_not_recognised(MemoryLedger),
     "only the owner may write an acceptance": acceptance_only_for_its_owner,
-    "a shared reference proves": shared_reference_proves,
-    "a callback replaces the id": callback_replaces_the_id,
+    "a shared reference proves": constant(MemoryLedger, "answering_to", shared_reference_proves),
+    "a callback replaces the id": constant(ledger, "MAY_HAVE_BEEN_SENT", ALWAYS),
     "REJECTED after an unknown outcome is final": rejected_is_never_corrected,
-    "the first status wins": first_status_wins,
-    "a copy is not repaired": always(Refusal.DONE, instead_of=Refusal.DEAD_LETTER),
-    "a row is not repaired": always(Refusal.DONE, instead_of=Refusal.REPAIR_ROW),
-    "a message being sent is acknowledged": always(Refusal.DONE, instead_of=Refusal.WAIT),
-    "a lost owner is waited for": always(Refusal.WAIT, instead_of=Refusal.TAKE_OVER),
+    "the first status wins": constant(messages, "ranks_below", first_status_wins),
+    "a copy is not repaired": mistaken(NextStep.DONE, instead_of=NextStep.DEAD_LETTER),
+    "a message is not repaired": mistaken(NextStep.DONE, instead_of=NextStep.REPAIR_MESSAGE),
+    "a message being sent is acknowledged": mistaken(NextStep.DONE, instead_of=NextStep.WAIT_FOR_LEASE),
+    "a lost owner is waited for": mistaken(NextStep.WAIT_FOR_LEASE, instead_of=NextStep.TAKE_OVER),
 }
 
 

@@ -27,18 +27,18 @@ from tests.support.builders import (
     CALLBACK_PASSWORD,
     api_event,
     basic,
-    entry,
     message_body,
     queue_record,
     reply_event,
     status_event,
+    wanted,
 )
 from tests.support.callback_stack import CallbackStack
 from tests.support.fakes import (
     FakeClock,
     FixedSecret,
     MemoryLedger,
-    MemoryMessageStore,
+    MemoryMessages,
     Moment,
     RecordingQueues,
     ScriptedGateway,
@@ -222,7 +222,7 @@ def test_nor_does_a_secret_that_holds_the_wrong_thing(stack: CallbackStack, othe
 
 def test_resolving_an_outcome_names_the_message_by_its_key_only(stack: CallbackStack) -> None:
     at = stack.clock.now()
-    stack.ledger.claim(entry("order-1", destination=NUMBER), owner="me", lease_until=int(at) + 90, now=at)
+    stack.ledger.claim(wanted("order-1", destination=NUMBER, owner="me", lease_until=int(at) + 90), now=at)
     answer = stack.handle(status_event({"id": "a-9", "status": "sent", "reference": "order-1"}))
     assert stack.row("a-9")["destination"] == NUMBER
     assert '"message_id":"order-1"' in answer.output
@@ -259,7 +259,7 @@ def run_sender(outcome: PostResult, body: str, failing: str | None = None, error
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         sender = Sender(
             ledger=MemoryLedger(hook),
-            messages=MemoryMessageStore(hook=hook),
+            messages=MemoryMessages(hook=hook),
             queues=RecordingQueues(hook),
             gateway=ScriptedGateway([outcome] * 3, hook=hook),
             secret=FixedSecret(GatewayCredentials("app", PASSWORD), hook=hook),

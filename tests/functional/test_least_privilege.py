@@ -18,13 +18,12 @@ from moto.core import disable_iam_authentication
 from local.aws.stream_source import lambda_record
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.callbacks import StatusCallback
-from optus_sms.records.health import HEALTH_KEY
-from optus_sms.records.ledger import DynamoLedger
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.items import HEALTH_KEY
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
 from tests.support.aws import default_template
 from tests.support.builders import (
     NOW,
-    entry,
     message_body,
     rejected,
     reply_event,
@@ -33,6 +32,7 @@ from tests.support.builders import (
     sqs_event,
     status_event,
     unreachable,
+    wanted,
 )
 from tests.support.fakes import FakeClock, ScriptedGateway
 from tests.support.health import FakeGateway, answer
@@ -160,12 +160,12 @@ def reconcile_messages(sandbox: Sandbox) -> None:
     """A lease long over, a callback without its message, and a message that no final status came of."""
     number = next(_numbers)
     client = sandbox.account.owner.client("dynamodb")
-    ledger = DynamoLedger(client, sandbox.output("SendLedgerTableName"))
-    messages = DynamoMessageStore(client, sandbox.output("MessagesTableName"), retention_days=90)
+    ledger = Ledger.connect(client, sandbox.output("SendLedgerTableName"))
+    messages = Messages.connect(client, sandbox.output("MessagesTableName"), retention_days=90)
     long_ago = NOW - 10 * 86_400
     with as_owner():
-        ledger.claim(entry(f"dead-{number}"), owner="owner", lease_until=int(long_ago) + 90, now=long_ago)
-        messages.record_sent(sent_message(f"asked-{number}"), now=long_ago)
+        ledger.claim(wanted(f"dead-{number}", owner="owner", lease_until=int(long_ago) + 90), now=long_ago)
+        messages.record_sent(*sent_message(f"asked-{number}"), now=long_ago)
         messages.record_status(StatusCallback(f"alone-{number}", "sent", reference=f"nobody-{number}"), now=long_ago)
     sandbox.app.Gateway = lambda *_, **__: IllThenWell()  # type: ignore[attr-defined]
     sandbox.app.Clock = lambda: FakeClock().clock  # type: ignore[attr-defined]

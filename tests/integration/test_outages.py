@@ -12,9 +12,10 @@ import pytest
 from local.aws.stack import LocalStack, StackConfig
 from local.simulator.scenarios import SCENARIOS
 from local.simulator.server import GatewayConfig, GatewaySimulator
-from optus_sms.records.ledger import Claim, DynamoLedger
+from optus_sms.records.items import State
+from optus_sms.records.ledger import Ledger
 from optus_sms.records.table import Item, unmarshal
-from tests.support.builders import entry
+from tests.support.builders import wanted
 from tests.support.waiting import eventually
 
 CHECKS_A_SECOND = 4
@@ -243,10 +244,10 @@ def test_a_status_that_no_callback_told_is_asked_for(outages: Outages) -> None:
 
 def test_a_claim_of_a_dead_sender_becomes_unknown_and_is_given_up_in_the_end(outages: Outages) -> None:
     key = f"dead-{uuid4().hex[:12]}"
-    ledger = DynamoLedger(outages.stack.client("dynamodb"), outages.stack.outputs["SendLedgerTableName"])
+    ledger = Ledger.connect(outages.stack.client("dynamodb"), outages.stack.outputs["SendLedgerTableName"])
     old = time.time() - 3600
-    claim = ledger.claim(entry(key, ttl=int(old) + 60 * 86_400), owner="dead", lease_until=int(old), now=old)
-    assert isinstance(claim, Claim)
+    claim = ledger.claim(wanted(key, ttl=int(old) + 60 * 86_400, owner="dead", lease_until=int(old)), now=old)
+    assert claim.state is State.SENDING
     eventually(lambda: outages.ledger(key)["state"] == "UNKNOWN", "unknown", SLOW)
     assert "unresolved_at" not in outages.ledger(key)
     make_due(outages, "SendLedgerTableName", {"pk": {"S": f"msg#{key}"}})

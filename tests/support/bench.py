@@ -12,7 +12,7 @@ from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.receive_callback import Receiver
 from optus_sms.flows.send_message import QueueRecord, SendBatchResult, Sender
-from optus_sms.records.ledger import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
 from optus_sms.runtime.observability import Measurement
 from tests.support.builders import basic
 from tests.support.fakes import (
@@ -21,7 +21,7 @@ from tests.support.fakes import (
     FixedSecret,
     Hook,
     MemoryLedger,
-    MemoryMessageStore,
+    MemoryMessages,
     Moment,
     RecordingQueues,
     ScriptedGateway,
@@ -65,7 +65,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger()
-        self.messages = MemoryMessageStore()
+        self.messages = MemoryMessages()
         self.queues = RecordingQueues()
         self.breaker = Breaker(self.time.monotonic)
         owners = itertools.count(1)

@@ -11,8 +11,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.gateway.api import Outcome, PostResult, Stop
-from optus_sms.records.ledger import KEEP_SECONDS, Entry
-from optus_sms.records.messages import SentMessage
+from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import KEEP_SECONDS
 from tests.support.fakes import Step
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z, where FakeClock starts
@@ -158,30 +158,23 @@ def reply_event(body: str | bytes | Mapping[str, Any] | None, **more: Any) -> di
     return api_event("/callbacks/reply", body, **more)
 
 
-def entry(key: str = "message-1", **changes: Any) -> Entry:
-    """A ledger entry."""
+def wanted(message_id: str = "message-1", **changes: Any) -> LedgerRecord:
+    """A ledger record as the sender asks for it."""
     values: dict[str, Any] = {
+        "state": State.SENDING,
+        "owner": "me",
+        "lease_until": int(NOW) + 90,
         "payload_sha256": "a" * 64,
-        "on_unknown": "hold",
-        "reference": None,
         "destination": HANDSET,
         "segments": 1,
-        "masked": False,
         "ttl": int(NOW) + KEEP_SECONDS,
     }
-    return Entry(key=key, **(values | changes))
+    return LedgerRecord(message_id, **(values | changes))
 
 
-def sent_message(gateway_id: str = "gw-1", **changes: Any) -> SentMessage:
-    """The sender's half of an MT row."""
-    values: dict[str, Any] = {
-        "message_id": "message-1",
-        "reference": "message-1",
-        "destination": HANDSET,
-        "segments": 1,
-        "masked": False,
-    }
-    return SentMessage(gateway_id=gateway_id, **(values | changes))
+def sent_message(gateway_id: str = "gw-1", message_id: str = "message-1", **changes: Any) -> tuple[str, LedgerRecord]:
+    """What `Messages.record_sent` is told: the gateway's id, and the record of the message."""
+    return gateway_id, wanted(message_id, **changes)
 
 
 def sent(gateway_id: str | None = "gw-1") -> PostResult:

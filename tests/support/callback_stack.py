@@ -21,8 +21,8 @@ from moto import mock_aws
 from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
 from optus_sms.aws import clients
-from optus_sms.records.ledger import DynamoLedger
-from optus_sms.records.messages import HANDSET_INDEX, DynamoMessageStore
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import HANDSET_INDEX, Messages
 from optus_sms.records.table import Item, unmarshal
 from optus_sms.runtime import observability
 from tests.support.apps import load_app
@@ -89,8 +89,8 @@ class CallbackStack:
         self._dynamodb = boto3.client("dynamodb")
         self._sqs = boto3.client("sqs")
         self.secrets_manager = boto3.client("secretsmanager")
-        self.ledger = DynamoLedger(self._dynamodb, self._ledger_table)
-        self.messages = DynamoMessageStore(self._dynamodb, self._table, retention_days=90)
+        self.ledger = Ledger.connect(self._dynamodb, self._ledger_table)
+        self.messages = Messages.connect(self._dynamodb, self._table, retention_days=90)
         self.new_sandbox()
         return self
 

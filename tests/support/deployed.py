@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -13,9 +13,10 @@ import boto3
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, SqsQueues
 from optus_sms.model.queue_message import parse_message
-from optus_sms.records.ledger import Claim, DynamoLedger, LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import Ledger
 from tests.support.aws import default_template
-from tests.support.builders import entry, message_body
+from tests.support.builders import message_body, wanted
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -81,24 +82,24 @@ class DeployedStack:
         return self.session.client("sqs")
 
     @cached_property
-    def ledger(self) -> DynamoLedger:
-        return DynamoLedger(self.session.client("dynamodb"), self.outputs["SendLedgerTableName"])
+    def ledger(self) -> Ledger:
+        return Ledger.connect(self.session.client("dynamodb"), self.outputs["SendLedgerTableName"])
 
     def bring(self, state: State, key: str, *, body: str | None = None, reason: str = "rejected") -> str:
         """The ledger's record of a message in a state, as the sender would have written it; the message's body."""
         body = body or message_body(message_id=key)
         now = time.time()
-        of = entry(key, payload_sha256=parse_message(body, now=now).payload_sha256)
+        of = wanted(key, payload_sha256=parse_message(body, now=now).payload_sha256)
         if state is State.EXPIRED:
             self.ledger.expired(of, now=now)
             return body
-        claim = self.ledger.claim(of, owner="sender", lease_until=int(now) + 90, now=now)
-        assert isinstance(claim, Claim)
+        claim = self.ledger.claim(replace(of, owner="sender", lease_until=int(now) + 90), now=now)
+        assert claim.state is State.SENDING
         match state:
             case State.RETRY:
                 self.ledger.not_sent(claim, "throttled (status 429)", now=now)
             case State.ACCEPTED:
-                self.ledger.accepted(claim, of, f"gw-{key}", now=now)
+                self.ledger.accepted(claim, f"gw-{key}", now=now)
             case State.REJECTED:
                 self.ledger.rejected(claim, reason, "rejected (status 400)", now=now)
             case State.UNKNOWN:

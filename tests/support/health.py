@@ -12,7 +12,7 @@ from optus_sms.flows.check_health import HealthChecker, Thresholds
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
-from optus_sms.records.health import HealthRecord
+from optus_sms.records.items import HealthRecord
 from optus_sms.runtime.observability import Metric
 from tests.support.fakes import FakeClock
 

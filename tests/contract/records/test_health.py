@@ -1,4 +1,4 @@
-"""Every rule of `optus_sms.records.health.HealthStore`, for the in-memory store and for the one in DynamoDB alike."""
+"""Every rule of `optus_sms.records.health.HealthRecords`, for the in-memory store and for the one in DynamoDB alike."""
 
 from __future__ import annotations
 
@@ -12,17 +12,10 @@ from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
 
 from optus_sms.aws import clients
-from optus_sms.records.health import (
-    HEALTH_KEY,
-    DynamoHealthStore,
-    Health,
-    HealthRecord,
-    HealthStore,
-    Pause,
-    PauseReason,
-)
+from optus_sms.records.health import HealthRecords
+from optus_sms.records.items import HEALTH_KEY, Health, HealthRecord, Pause, PauseReason
 from tests.support.aws import REGION, create_table
-from tests.support.health import MemoryHealthStore
+from tests.support.memory_table import MemoryTable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -54,14 +47,14 @@ def dynamodb() -> Iterator[DynamoDBClient]:
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
-def store(request: pytest.FixtureRequest) -> HealthStore:
+def store(request: pytest.FixtureRequest) -> HealthRecords:
     if request.param == "memory":
-        return MemoryHealthStore()
+        return HealthRecords(MemoryTable(key="pk"))
     client = request.getfixturevalue("dynamodb")
-    return DynamoHealthStore(client, create_table(client, "SendLedgerTable"))
+    return HealthRecords.connect(client, create_table(client, "SendLedgerTable"))
 
 
-def test_there_is_a_record_before_the_first_check(store: HealthStore) -> None:
+def test_there_is_a_record_before_the_first_check(store: HealthRecords) -> None:
     assert store.read() == HealthRecord()
 
 
@@ -74,19 +67,19 @@ def test_there_is_a_record_before_the_first_check(store: HealthStore) -> None:
         replace(FULL, pause=Pause(AT, PauseReason.OUTAGE)),
     ],
 )
-def test_what_is_written_is_read(store: HealthStore, record: HealthRecord) -> None:
+def test_what_is_written_is_read(store: HealthRecords, record: HealthRecord) -> None:
     assert store.write(record, seen=HealthRecord())
     assert store.read() == record
 
 
-def test_what_is_over_is_gone(store: HealthStore) -> None:
+def test_what_is_over_is_gone(store: HealthRecords) -> None:
     store.write(FULL, seen=HealthRecord())
     calm = replace(FULL, checks=8, pause=None, failing_since=0, refused_since=0)
     assert store.write(calm, seen=FULL)
     assert store.read() == calm
 
 
-def test_of_two_writers_one_wins(store: HealthStore) -> None:
+def test_of_two_writers_one_wins(store: HealthRecords) -> None:
     first = replace(FULL, reason="first")
     assert store.write(first, seen=HealthRecord())
     assert not store.write(replace(FULL, reason="second"), seen=HealthRecord())
@@ -94,7 +87,7 @@ def test_of_two_writers_one_wins(store: HealthStore) -> None:
     assert store.read() == first
 
 
-def test_a_pause_that_somebody_took_over_meanwhile_is_not_written_back(store: HealthStore) -> None:
+def test_a_pause_that_somebody_took_over_meanwhile_is_not_written_back(store: HealthRecords) -> None:
     store.write(FULL, seen=HealthRecord())
     assert store.write(replace(FULL, pause=None), seen=FULL)  # the same check, as an operator's hand would leave it
     assert not store.write(replace(FULL, checks=8), seen=FULL)
@@ -109,7 +102,7 @@ class TestDynamoDb:
     def test_an_operator_takes_a_pause_over_by_removing_one_attribute(
         self, dynamodb: DynamoDBClient, table: str
     ) -> None:
-        store = DynamoHealthStore(dynamodb, table)
+        store = HealthRecords.connect(dynamodb, table)
         store.write(FULL, seen=HealthRecord())
         dynamodb.update_item(TableName=table, Key={"pk": {"S": HEALTH_KEY}}, UpdateExpression="REMOVE paused_by")
         seen = store.read()
@@ -117,7 +110,7 @@ class TestDynamoDb:
         assert store.write(replace(seen, checks=8), seen=seen)
 
     def test_a_name_of_theirs_is_no_pause_of_ours(self, dynamodb: DynamoDBClient, table: str) -> None:
-        store = DynamoHealthStore(dynamodb, table)
+        store = HealthRecords.connect(dynamodb, table)
         store.write(FULL, seen=HealthRecord())
         dynamodb.update_item(
             TableName=table,
@@ -133,7 +126,7 @@ class TestDynamoDb:
         self, dynamodb: DynamoDBClient, table: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The SDK repeats it, and the condition refuses the repetition."""
-        store, put = DynamoHealthStore(dynamodb, table), dynamodb.put_item
+        store, put = HealthRecords.connect(dynamodb, table), dynamodb.put_item
 
         def twice(**arguments: object) -> object:
             put(**arguments)  # type: ignore[arg-type]
@@ -150,4 +143,4 @@ class TestDynamoDb:
 
         monkeypatch.setattr(dynamodb, "put_item", failing)
         with pytest.raises(ConnectionClosedError):
-            DynamoHealthStore(dynamodb, table).write(FULL, seen=HealthRecord())
+            HealthRecords.connect(dynamodb, table).write(FULL, seen=HealthRecord())

@@ -17,23 +17,11 @@ from moto import mock_aws
 
 from optus_sms.aws import clients
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import (
-    ABANDONED_SECONDS,
-    LAPSE_SECONDS,
-    UNRESOLVED_SECONDS,
-    Claim,
-    DynamoLedger,
-    Entry,
-    HistoryLine,
-    Ledger,
-    LedgerRecord,
-    State,
-    _record,
-    steps,
-)
-from optus_sms.records.table import Item, unmarshal
+from optus_sms.records.items import HistoryLine, LedgerRecord, State
+from optus_sms.records.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS, Ledger
+from optus_sms.records.table import shard, unmarshal
 from tests.support.aws import REGION, create_table
-from tests.support.builders import NOW, entry
+from tests.support.builders import NOW, wanted
 from tests.support.fakes import MemoryLedger
 
 if TYPE_CHECKING:
@@ -51,43 +39,26 @@ class Subject:
 
     ledger: Ledger
     record: Callable[[str], LedgerRecord | None]
-    extra: Callable[[str, str], Any]  # key, name of an attribute that no Record shows; None if it is not there
     delete: Callable[[str], None]
 
 
 def _in_memory() -> Subject:
     ledger = MemoryLedger()
-    extras: dict[str, dict[str, Any]] = {
-        "ttl": ledger.ttls,
-        "other_gateway_ids": ledger.other_gateway_ids,
-        "history": ledger.history,
-        "look_at": ledger.look_at,
-        "queued_at": ledger.queued_at,
-    }
-
-    def delete(key: str) -> None:
-        del ledger.records[key], ledger.ttls[key]
-        ledger.look_at.pop(key, None)
-
-    return Subject(ledger, ledger.records.get, lambda key, name: extras[name].get(key), delete)
+    return Subject(
+        ledger,
+        ledger.read,
+        lambda key: ledger.table.items.__delitem__(f"msg#{key}"),
+    )
 
 
 def _in_dynamodb(client: DynamoDBClient) -> Subject:
     table = create_table(client, "SendLedgerTable")
 
-    def item(key: str) -> Item:
-        answer = client.get_item(TableName=table, Key={"pk": {"S": f"msg#{key}"}}, ConsistentRead=True)
-        return unmarshal(answer.get("Item", {}))
-
     def delete(key: str) -> None:
         client.delete_item(TableName=table, Key={"pk": {"S": f"msg#{key}"}})
 
-    return Subject(
-        ledger=DynamoLedger(client, table),
-        record=lambda key: _record(key, found) if (found := item(key)) else None,
-        extra=lambda key, name: item(key).get(name),
-        delete=delete,
-    )
+    ledger = Ledger.connect(client, table)
+    return Subject(ledger, ledger.read, delete)
 
 
 @pytest.fixture(scope="module")
@@ -108,37 +79,57 @@ def ledger(subject: Subject) -> Ledger:
     return subject.ledger
 
 
+def kept(subject: Subject, message_id: str = "message-1") -> LedgerRecord:
+    """The record, which must be there."""
+    record = subject.record(message_id)
+    assert record is not None
+    return record
+
+
+def told(record: LedgerRecord | None) -> LedgerRecord | None:
+    """Everything but the history, which also holds what changed nothing."""
+    return record and replace(record, history=frozenset())
+
+
+def right(claim: LedgerRecord) -> tuple[object, ...]:
+    """What a claim is about: whose it is, and what was fixed before."""
+    return claim.message_id, claim.owner, claim.attempts, claim.on_unknown, claim.unknown_outcomes
+
+
 def history(subject: Subject) -> list[HistoryLine]:
-    return steps({"history": subject.extra("message-1", "history") or frozenset()})
+    record = subject.record("message-1")
+    return record.steps() if record else []
 
 
-def claim(ledger: Ledger, of: Entry | None = None, *, owner: str = "me", after: LedgerRecord | None = None) -> Claim:
+def claim(
+    ledger: Ledger, of: LedgerRecord | None = None, *, owner: str = "me", after: LedgerRecord | None = None
+) -> LedgerRecord:
     """A claim that is expected to succeed."""
-    got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
-    assert isinstance(got, Claim)
+    got = ledger.claim(replace(of or wanted(), owner=owner, lease_until=LEASE), now=NOW, after=after)
+    assert got.is_held_by(owner)
     return got
 
 
 def refused(
-    ledger: Ledger, of: Entry | None = None, *, owner: str = "other", after: LedgerRecord | None = None
+    ledger: Ledger, of: LedgerRecord | None = None, *, owner: str = "other", after: LedgerRecord | None = None
 ) -> LedgerRecord:
     """A claim that is expected to be refused."""
-    got = ledger.claim(of or entry(), owner=owner, lease_until=LEASE, now=NOW, after=after)
-    assert isinstance(got, LedgerRecord)
+    got = ledger.claim(replace(of or wanted(), owner=owner, lease_until=LEASE), now=NOW, after=after)
+    assert not got.is_held_by(owner)
     return got
 
 
-def bring_to(ledger: Ledger, state: State, of: Entry | None = None, *, owner: str = "me") -> Claim:
+def bring_to(ledger: Ledger, state: State, of: LedgerRecord | None = None, *, owner: str = "me") -> LedgerRecord:
     """A record in a state, on the way that the sender takes; the claim it went through."""
-    of = of or entry()
+    of = of or wanted()
     if state is State.EXPIRED:
         assert ledger.expired(of, now=NOW) is None
-        return Claim(of.key, owner, 0, of.on_unknown, 0)
+        return replace(of, owner=owner)
     mine = claim(ledger, of, owner=owner)
     writes: dict[State, Callable[[], LedgerRecord | None]] = {
         State.SENDING: lambda: None,
         State.RETRY: lambda: ledger.not_sent(mine, "throttled", now=NOW),
-        State.ACCEPTED: lambda: ledger.accepted(mine, of, "gw-1", now=NOW),
+        State.ACCEPTED: lambda: ledger.accepted(mine, "gw-1", now=NOW),
         State.REJECTED: lambda: ledger.rejected(mine, "rejected", "gateway: refused", now=NOW),
         State.UNKNOWN: lambda: ledger.unknown(mine, "timed_out", now=NOW),
     }
@@ -154,9 +145,10 @@ def state_of(subject: Subject, key: str = "message-1") -> State:
 
 class TestClaim:
     def test_of_a_new_message_keeps_what_the_rest_of_the_protocol_needs(self, subject: Subject) -> None:
-        got = claim(subject.ledger, entry(reference="costs-42", segments=3, masked=True))
-        assert got == Claim("message-1", "me", 1, "hold", 0)
-        assert subject.record("message-1") == LedgerRecord(
+        got = claim(subject.ledger, wanted(reference="costs-42", segments=3, has_sender_id=True))
+        assert right(got) == ("message-1", "me", 1, "hold", 0)
+        assert kept(subject) == got
+        assert got == LedgerRecord(
             "message-1",
             State.SENDING,
             owner="me",
@@ -164,21 +156,24 @@ class TestClaim:
             lease_until=LEASE,
             payload_sha256="a" * 64,
             reference="costs-42",
-            destination=entry().destination,
+            destination=wanted().destination,
             segments=3,
-            masked=True,
+            has_sender_id=True,
+            history=got.history,
+            undecided=shard(State.SENDING, "message-1"),
+            look_at=LEASE + LAPSE_SECONDS,
+            ttl=wanted().ttl,
         )
-        assert subject.extra("message-1", "ttl") == entry().ttl
 
     def test_keeps_when_the_message_was_first_queued(self, subject: Subject) -> None:
-        first, again = (replace(entry(), queued_at=format_rfc3339(at)) for at in (NOW - 9, NOW))
+        first, again = (replace(wanted(), queued_at=format_rfc3339(at)) for at in (NOW - 9, NOW))
         bring_to(subject.ledger, State.RETRY, first)
         claim(subject.ledger, again, owner="next")
-        assert subject.extra("message-1", "queued_at") == format_rfc3339(NOW - 9)
+        assert kept(subject).queued_at == format_rfc3339(NOW - 9)
 
     def test_after_retry_counts_the_attempt_and_changes_the_owner(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.RETRY)
-        assert claim(subject.ledger, owner="next") == Claim("message-1", "next", 2, "hold", 0)
+        assert right(claim(subject.ledger, owner="next")) == ("message-1", "next", 2, "hold", 0)
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.owner, record.attempts, record.lease_until) == (State.SENDING, "next", 2, LEASE)
@@ -195,14 +190,14 @@ class TestClaim:
     def test_of_another_payload_is_refused_whatever_the_state(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
-        assert refused(subject.ledger, entry(payload_sha256=OTHER_PAYLOAD)) == before
+        assert refused(subject.ledger, wanted(payload_sha256=OTHER_PAYLOAD)) == before
         assert subject.record("message-1") == before
         assert before is not None
         assert before.payload_sha256 == "a" * 64
 
     def test_of_another_key_is_independent(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.ACCEPTED)
-        assert claim(subject.ledger, entry("message-2")).attempt == 1
+        assert claim(subject.ledger, wanted("message-2")).attempts == 1
 
     def test_repeated_by_its_owner_is_the_same_claim(self, subject: Subject) -> None:
         assert claim(subject.ledger) == claim(subject.ledger)
@@ -212,7 +207,9 @@ class TestClaim:
 
     def test_repeated_by_its_owner_after_retry_is_the_same_claim(self, ledger: Ledger) -> None:
         bring_to(ledger, State.RETRY)
-        assert claim(ledger, owner="next") == claim(ledger, owner="next") == Claim("message-1", "next", 2, "hold", 0)
+        first = claim(ledger, owner="next")
+        assert claim(ledger, owner="next") == first
+        assert right(first) == ("message-1", "next", 2, "hold", 0)
 
     @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.UNKNOWN])
     def test_by_an_owner_who_is_done_is_refused(self, ledger: Ledger, state: State) -> None:
@@ -221,9 +218,9 @@ class TestClaim:
 
     @pytest.mark.parametrize(("first", "later"), [("hold", "resend"), ("resend", "hold")])
     def test_fixes_on_unknown_for_good(self, subject: Subject, first: OnUnknown, later: OnUnknown) -> None:
-        mine = claim(subject.ledger, entry(on_unknown=first))
+        mine = claim(subject.ledger, wanted(on_unknown=first))
         assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
-        assert claim(subject.ledger, entry(on_unknown=later), owner="next").on_unknown == first
+        assert claim(subject.ledger, wanted(on_unknown=later), owner="next").on_unknown == first
         record = subject.record("message-1")
         assert record is not None
         assert record.on_unknown == first
@@ -231,10 +228,10 @@ class TestClaim:
 
 class TestClaimAfterUnknown:
     def test_takes_the_record_that_was_read(self, subject: Subject) -> None:
-        bring_to(subject.ledger, State.UNKNOWN, entry(on_unknown="resend"))
+        bring_to(subject.ledger, State.UNKNOWN, wanted(on_unknown="resend"))
         read = refused(subject.ledger)
-        got = claim(subject.ledger, entry(on_unknown="resend"), owner="next", after=read)
-        assert got == Claim("message-1", "next", 2, "resend", 1)
+        got = claim(subject.ledger, wanted(on_unknown="resend"), owner="next", after=read)
+        assert right(got) == ("message-1", "next", 2, "resend", 1)
         assert state_of(subject) is State.SENDING
 
     @pytest.mark.parametrize(
@@ -256,7 +253,7 @@ class TestClaimAfterUnknown:
     def test_is_refused_for_another_payload(self, ledger: Ledger) -> None:
         bring_to(ledger, State.UNKNOWN)
         read = refused(ledger)
-        assert refused(ledger, entry(payload_sha256=OTHER_PAYLOAD), after=read) == read
+        assert refused(ledger, wanted(payload_sha256=OTHER_PAYLOAD), after=read) == read
 
     def test_is_refused_if_the_record_vanished(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
@@ -277,7 +274,7 @@ class TestClaimAfterUnknown:
         assert claim(ledger, owner="next", after=read) == claim(ledger, owner="next", after=read)
 
 
-Outcome = Callable[[Ledger, Claim], LedgerRecord | None]
+Outcome = Callable[[Ledger, LedgerRecord], LedgerRecord | None]
 OUTCOMES: dict[str, tuple[State, Outcome]] = {
     "not_sent": (State.RETRY, lambda ledger, claim: ledger.not_sent(claim, "throttled", now=NOW)),
     "rejected": (State.REJECTED, lambda ledger, claim: ledger.rejected(claim, "rejected", "no", now=NOW)),
@@ -303,32 +300,32 @@ class TestOutcomesOtherThanAccepted:
     def test_are_refused_to_another_owner(self, subject: Subject, to: State, write: Outcome) -> None:
         mine = claim(subject.ledger)
         refused_by = write(subject.ledger, replace(mine, owner="stranger"))
-        assert refused_by == subject.record("message-1")
+        assert told(refused_by) == told(kept(subject))
         assert state_of(subject) is State.SENDING
 
     def test_are_refused_to_another_attempt_of_the_same_owner(
         self, subject: Subject, to: State, write: Outcome
     ) -> None:
         mine = claim(subject.ledger)
-        refused_by = write(subject.ledger, replace(mine, attempt=2))
-        assert refused_by == subject.record("message-1")
+        refused_by = write(subject.ledger, replace(mine, attempts=2))
+        assert told(refused_by) == told(kept(subject))
         assert state_of(subject) is State.SENDING
 
     def test_are_refused_after_a_takeover(self, subject: Subject, to: State, write: Outcome) -> None:
         mine = claim(subject.ledger)
-        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        assert subject.ledger.unknown(refused(subject.ledger), "owner_lost", now=NOW) is None
         next_one = claim(subject.ledger, owner="next", after=refused(subject.ledger))
         refused_by = write(subject.ledger, mine)
         assert refused_by is not None
-        assert (refused_by.state, refused_by.owner, refused_by.attempts) == (State.SENDING, "next", next_one.attempt)
+        assert (refused_by.state, refused_by.owner, refused_by.attempts) == (State.SENDING, "next", next_one.attempts)
         assert state_of(subject) is State.SENDING
 
     @pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.UNKNOWN])
     def test_are_refused_by_another_outcome(self, subject: Subject, to: State, write: Outcome, state: State) -> None:
         mine = bring_to(subject.ledger, state)
-        before = subject.record("message-1")
+        before = kept(subject)
         assert write(subject.ledger, mine) == (None if state is to else before)
-        assert subject.record("message-1") == before
+        assert told(kept(subject)) == told(before)
 
     def test_are_refused_if_the_record_vanished(self, subject: Subject, to: State, write: Outcome) -> None:
         mine = claim(subject.ledger)
@@ -349,10 +346,10 @@ class TestNotSent:
 
     def test_after_a_takeover_is_evidence_and_changes_nothing_else(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
-        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
-        before = subject.record("message-1")
+        assert subject.ledger.unknown(refused(subject.ledger), "owner_lost", now=NOW) is None
+        before = kept(subject)
         assert subject.ledger.not_sent(mine, "connection_refused", now=NOW) == before
-        assert subject.record("message-1") == before
+        assert told(kept(subject)) == told(before)
         assert [step.what for step in history(subject)] == ["claimed", "not_sent_late", "unknown"]
 
 
@@ -360,9 +357,9 @@ class TestHistory:
     def test_has_each_claim_each_outcome_and_each_act_of_a_person(self, subject: Subject) -> None:
         ledger, clock = subject.ledger, itertools.count(NOW)
 
-        def claimed(owner: str, after: LedgerRecord | None = None) -> Claim:
-            taken = ledger.claim(entry(), owner=owner, lease_until=LEASE, now=next(clock), after=after)
-            assert isinstance(taken, Claim)
+        def claimed(owner: str, after: LedgerRecord | None = None) -> LedgerRecord:
+            taken = ledger.claim(wanted(owner=owner, lease_until=LEASE), now=next(clock), after=after)
+            assert taken.state is State.SENDING
             return taken
 
         ledger.not_sent(claimed("first"), "throttled (status 429)", now=next(clock))
@@ -371,13 +368,13 @@ class TestHistory:
         assert rejected is not None
         ledger.reopen(rejected, by="kim lee", now=next(clock))
         ledger.unknown(claimed("third"), "timed_out", now=next(clock))
-        ledger.resolve_not_sent("message-1", by="alex", now=next(clock))
+        ledger.resolve_not_sent(kept(subject), by="alex", now=next(clock))
         stale = claimed("fourth")
         fourth = subject.record("message-1")
         assert fourth is not None
-        ledger.lapsed(fourth, now=next(clock))
+        ledger.unknown(fourth, "owner_lost", now=next(clock))
         ledger.not_sent(stale, "unreachable", now=next(clock))
-        ledger.resolve_sent("message-1", "gw-1", by="alex", now=next(clock))
+        ledger.resolve_sent(kept(subject), "gw-1", by="alex", now=next(clock))
         assert [(step.at, step.what, step.attempt, step.words) for step in history(subject)] == [
             (format_rfc3339(NOW + second), *line)
             for second, line in enumerate([
@@ -400,12 +397,12 @@ class TestHistory:
         bring_to(subject.ledger, State.ACCEPTED)
         before = history(subject)
         refused(subject.ledger)
-        mine = Claim("message-1", "me", 1, "hold", 0)
+        mine = LedgerRecord("message-1", State.SENDING, owner="me", attempts=1)
         writes: tuple[Callable[[], LedgerRecord | None], ...] = (
             lambda: subject.ledger.rejected(mine, "rejected", "rejected", now=NOW + 1),
             lambda: subject.ledger.unknown(mine, "timed_out", now=NOW + 1),
-            lambda: subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW + 1),
-            lambda: subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW + 1),
+            lambda: subject.ledger.resolve_sent(kept(subject), None, by="alex", now=NOW + 1),
+            lambda: subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW + 1),
         )
         for write in writes:
             assert write() is not None
@@ -425,7 +422,7 @@ class TestRejected:
         record = subject.record("message-1")
         assert record is not None
         assert (record.reason, record.detail) == ("rejected", "gateway: refused")
-        assert (record.destination, record.segments, record.masked) == (None, None, False)
+        assert (record.destination, record.segments, record.has_sender_id) == (None, None, False)
 
 
 class TestUnknown:
@@ -434,7 +431,7 @@ class TestUnknown:
         record = subject.record("message-1")
         assert record is not None
         assert (record.reason, record.unknown_at, record.unknown_outcomes) == ("timed_out", int(NOW), 1)
-        assert record.destination == entry().destination  # a late callback can still complete the conversation
+        assert record.destination == wanted().destination  # a late callback can still complete the conversation
 
     def test_counts_each_of_them_once(self, subject: Subject) -> None:
         first = bring_to(subject.ledger, State.UNKNOWN)
@@ -451,7 +448,7 @@ class TestUnknown:
 class TestLapsed:
     def test_makes_the_record_that_was_read_unknown(self, subject: Subject) -> None:
         claim(subject.ledger)
-        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        assert subject.ledger.unknown(refused(subject.ledger), "owner_lost", now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.reason, record.unknown_outcomes) == (State.UNKNOWN, "owner_lost", 1)
@@ -459,8 +456,8 @@ class TestLapsed:
     def test_is_refused_if_the_owner_wrote_its_outcome_meanwhile(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
         read = refused(subject.ledger)
-        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
-        refused_by = subject.ledger.lapsed(read, now=NOW)
+        assert subject.ledger.accepted(mine, "gw-1", now=NOW) is None
+        refused_by = subject.ledger.unknown(read, "owner_lost", now=NOW)
         assert refused_by is not None
         assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-1")
         assert state_of(subject) is State.ACCEPTED
@@ -470,7 +467,7 @@ class TestLapsed:
         read = refused(subject.ledger)
         assert subject.ledger.not_sent(mine, "throttled", now=NOW) is None
         claim(subject.ledger, owner="next")
-        refused_by = subject.ledger.lapsed(read, now=NOW)
+        refused_by = subject.ledger.unknown(read, "owner_lost", now=NOW)
         assert refused_by is not None
         assert refused_by.owner == "next"
         assert state_of(subject) is State.SENDING
@@ -480,18 +477,18 @@ class TestAccepted:
     @pytest.mark.parametrize("state", State)
     def test_wins_whatever_the_state(self, subject: Subject, state: State) -> None:
         mine = bring_to(subject.ledger, state)
-        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert subject.ledger.accepted(mine, "gw-1", now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id, record.lease_until) == (State.ACCEPTED, "gw-1", 0)
-        assert (record.destination, record.segments, record.masked) == (None, None, False)
+        assert (record.destination, record.segments, record.has_sender_id) == (None, None, False)
         assert record.accepted_at == "2026-01-01T00:00:00.000Z"
 
     def test_wins_over_a_later_owner(self, subject: Subject) -> None:
         late = claim(subject.ledger)
-        assert subject.ledger.lapsed(refused(subject.ledger), now=NOW) is None
+        assert subject.ledger.unknown(refused(subject.ledger), "owner_lost", now=NOW) is None
         next_one = claim(subject.ledger, owner="next", after=refused(subject.ledger))
-        assert subject.ledger.accepted(late, entry(), "gw-1", now=NOW) is None
+        assert subject.ledger.accepted(late, "gw-1", now=NOW) is None
         refused_by = subject.ledger.unknown(next_one, "timed_out", now=NOW)
         assert refused_by is not None
         assert refused_by.state is State.ACCEPTED
@@ -500,31 +497,31 @@ class TestAccepted:
     def test_can_be_written_again(self, subject: Subject) -> None:
         mine = bring_to(subject.ledger, State.ACCEPTED)
         before = subject.record("message-1")
-        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW + 9) is None
+        assert subject.ledger.accepted(mine, "gw-1", now=NOW + 9) is None
         assert subject.record("message-1") == before
-        assert subject.extra("message-1", "other_gateway_ids") is None
+        assert kept(subject).other_gateway_ids == frozenset()
 
     def test_twice_keeps_both_ids_and_says_so(self, subject: Subject) -> None:
         mine = bring_to(subject.ledger, State.ACCEPTED)
-        refused_by = subject.ledger.accepted(mine, entry(), "gw-2", now=NOW)
+        refused_by = subject.ledger.accepted(mine, "gw-2", now=NOW)
         assert refused_by is not None
         assert refused_by.gateway_id == "gw-1"
-        subject.ledger.accepted(mine, entry(), "gw-3", now=NOW)
+        subject.ledger.accepted(mine, "gw-3", now=NOW)
         record = subject.record("message-1")
         assert record is not None
         assert record.gateway_id == "gw-1"
-        assert subject.extra("message-1", "other_gateway_ids") == {"gw-2", "gw-3"}
+        assert kept(subject).other_gateway_ids == {"gw-2", "gw-3"}
 
     def test_without_an_id_keeps_what_a_callback_will_complete(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
-        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert subject.ledger.accepted(mine, None, now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
-        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, None, entry().destination)
+        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, None, wanted().destination)
 
     def test_without_an_id_does_not_forget_a_known_one(self, subject: Subject) -> None:
         mine = bring_to(subject.ledger, State.ACCEPTED)
-        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert subject.ledger.accepted(mine, None, now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
         assert record.gateway_id == "gw-1"
@@ -532,35 +529,35 @@ class TestAccepted:
     def test_brings_back_a_record_that_vanished_so_that_a_redelivery_is_not_sent(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
         subject.delete("message-1")
-        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert subject.ledger.accepted(mine, "gw-1", now=NOW) is None
         record = refused(subject.ledger)
         assert (record.state, record.payload_sha256, record.gateway_id) == (State.ACCEPTED, "a" * 64, "gw-1")
-        assert subject.extra("message-1", "ttl") == entry().ttl
+        assert kept(subject).ttl == wanted().ttl
 
 
 class TestExpired:
     def test_from_absent(self, subject: Subject) -> None:
-        assert subject.ledger.expired(entry(), now=NOW) is None
+        assert subject.ledger.expired(wanted(), now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.payload_sha256, record.destination) == (State.EXPIRED, "a" * 64, None)
-        assert subject.extra("message-1", "ttl") == entry().ttl
+        assert kept(subject).ttl == wanted().ttl
 
     def test_from_retry(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.RETRY)
-        assert subject.ledger.expired(entry(), now=NOW) is None
+        assert subject.ledger.expired(wanted(), now=NOW) is None
         assert state_of(subject) is State.EXPIRED
 
     @pytest.mark.parametrize("state", sorted(set(State) - {State.RETRY}))
     def test_is_refused_from_any_other_state(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
-        assert subject.ledger.expired(entry(), now=NOW) == before
+        assert subject.ledger.expired(wanted(), now=NOW) == before
         assert subject.record("message-1") == before
 
     def test_is_refused_for_another_payload(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.RETRY)
-        refused_by = subject.ledger.expired(entry(payload_sha256=OTHER_PAYLOAD), now=NOW)
+        refused_by = subject.ledger.expired(wanted(payload_sha256=OTHER_PAYLOAD), now=NOW)
         assert refused_by is not None
         assert state_of(subject) is State.RETRY
 
@@ -568,52 +565,51 @@ class TestExpired:
 class TestExtend:
     def test_keeps_a_record_longer_but_never_shorter(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
-        before = subject.record("message-1")
-        subject.ledger.extend("message-1", ttl=entry().ttl + 5)
-        subject.ledger.extend("message-1", ttl=entry().ttl + 3)
-        assert subject.extra("message-1", "ttl") == entry().ttl + 5
-        assert subject.record("message-1") == before
+        before = kept(subject)
+        subject.ledger.extend("message-1", ttl=wanted().ttl + 5)
+        subject.ledger.extend("message-1", ttl=wanted().ttl + 3)
+        assert kept(subject) == replace(before, ttl=wanted().ttl + 5)
 
     def test_makes_no_record(self, subject: Subject) -> None:
-        subject.ledger.extend("message-1", ttl=entry().ttl)
+        subject.ledger.extend("message-1", ttl=wanted().ttl)
         assert subject.record("message-1") is None
 
 
 class TestReferences:
     def test_of_one_key_lead_to_its_record(self, ledger: Ledger) -> None:
-        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
-        claim(ledger, entry(reference="costs-42"))
-        found = ledger.sender_of("costs-42")
+        ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
+        claim(ledger, wanted(reference="costs-42"))
+        found = ledger.answering_to("costs-42")
         assert found is not None
-        assert (found.key, found.state) == ("message-1", State.SENDING)
+        assert (found.message_id, found.state) == ("message-1", State.SENDING)
 
     def test_registered_again_by_the_same_key_stay_clear(self, ledger: Ledger) -> None:
-        claim(ledger, entry(reference="costs-42"))
+        claim(ledger, wanted(reference="costs-42"))
         for _ in range(3):
-            ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
-        found = ledger.sender_of("costs-42")
+            ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
+        found = ledger.answering_to("costs-42")
         assert found is not None
-        assert found.key == "message-1"
+        assert found.message_id == "message-1"
 
     def test_of_two_keys_are_ambiguous_for_good(self, subject: Subject) -> None:
         for key in ("message-1", "message-2", "message-3", "message-1"):
-            subject.ledger.register_reference("costs-42", key, ttl=entry().ttl)
-            claim(subject.ledger, entry(key, reference="costs-42"))
-        assert subject.ledger.sender_of("costs-42") is None
+            subject.ledger.register_reference("costs-42", key, ttl=wanted().ttl)
+            claim(subject.ledger, wanted(key, reference="costs-42"))
+        assert subject.ledger.answering_to("costs-42") is None
         subject.delete("message-2")
         subject.delete("message-3")
-        assert subject.ledger.sender_of("costs-42") is None
+        assert subject.ledger.answering_to("costs-42") is None
 
     def test_of_two_keys_are_not_forgotten_while_they_are_used(self, dynamodb: DynamoDBClient) -> None:
         """Else the next message of a shared reference would be taken for its only sender."""
         table = create_table(dynamodb, "SendLedgerTable")
-        ledger, day = DynamoLedger(dynamodb, table), 86_400
+        ledger, day = Ledger.connect(dynamodb, table), 86_400
 
         def kept_until() -> object:
             key = {"pk": {"S": "ref#costs-42"}}
             return unmarshal(dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"])["ttl"]
 
-        start = entry().ttl
+        start = wanted().ttl
         for key in ("message-1", "message-2"):
             ledger.register_reference("costs-42", key, ttl=start)
         ledger.register_reference("costs-42", "message-3", ttl=start + day)
@@ -624,52 +620,52 @@ class TestReferences:
         assert kept_until() == start + 30 * day
 
     def test_that_nobody_gave_are_the_keys_themselves(self, ledger: Ledger) -> None:
-        claim(ledger, entry())
-        found = ledger.sender_of("message-1")
+        claim(ledger, wanted())
+        found = ledger.answering_to("message-1")
         assert found is not None
-        assert found.key == "message-1"
+        assert found.message_id == "message-1"
 
     def test_do_not_lead_to_the_key_of_a_message_with_another_reference(self, ledger: Ledger) -> None:
-        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
-        claim(ledger, entry(reference="costs-42"))
-        assert ledger.sender_of("message-1") is None
+        ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
+        claim(ledger, wanted(reference="costs-42"))
+        assert ledger.answering_to("message-1") is None
 
     def test_equal_to_the_key_of_another_message_are_ambiguous(self, ledger: Ledger) -> None:
-        claim(ledger, entry("message-1"))
-        ledger.register_reference("message-1", "message-2", ttl=entry().ttl)
-        claim(ledger, entry("message-2", reference="message-1"))
-        assert ledger.sender_of("message-1") is None
+        claim(ledger, wanted("message-1"))
+        ledger.register_reference("message-1", "message-2", ttl=wanted().ttl)
+        claim(ledger, wanted("message-2", reference="message-1"))
+        assert ledger.answering_to("message-1") is None
 
     def test_equal_to_the_key_of_a_message_that_does_not_answer_to_it_are_clear(self, ledger: Ledger) -> None:
-        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
-        claim(ledger, entry("message-1", reference="costs-42"))
-        ledger.register_reference("message-1", "message-2", ttl=entry().ttl)
-        claim(ledger, entry("message-2", reference="message-1"))
-        found = ledger.sender_of("message-1")
+        ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
+        claim(ledger, wanted("message-1", reference="costs-42"))
+        ledger.register_reference("message-1", "message-2", ttl=wanted().ttl)
+        claim(ledger, wanted("message-2", reference="message-1"))
+        found = ledger.answering_to("message-1")
         assert found is not None
-        assert found.key == "message-2"
+        assert found.message_id == "message-2"
 
     def test_equal_to_the_own_key_are_clear(self, ledger: Ledger) -> None:
-        ledger.register_reference("message-1", "message-1", ttl=entry().ttl)
-        claim(ledger, entry("message-1", reference="message-1"))
-        found = ledger.sender_of("message-1")
+        ledger.register_reference("message-1", "message-1", ttl=wanted().ttl)
+        claim(ledger, wanted("message-1", reference="message-1"))
+        found = ledger.answering_to("message-1")
         assert found is not None
-        assert found.key == "message-1"
+        assert found.message_id == "message-1"
 
     @pytest.mark.parametrize("reference", ["nobody", "costs-42"])
     def test_lead_nowhere_without_a_record(self, ledger: Ledger, reference: str) -> None:
-        ledger.register_reference("costs-42", "message-1", ttl=entry().ttl)
-        assert ledger.sender_of(reference) is None
+        ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
+        assert ledger.answering_to(reference) is None
 
 
 class TestAdopt:
     @pytest.mark.parametrize("state", [State.SENDING, State.RETRY, State.UNKNOWN])
     def test_resolves_what_was_open_and_tells_what_it_was(self, subject: Subject, state: State) -> None:
-        bring_to(subject.ledger, state, entry(segments=2))
+        bring_to(subject.ledger, state, wanted(segments=2))
         before = subject.record("message-1")
         assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) == before
         assert before is not None
-        assert (before.destination, before.segments) == (entry().destination, 2)
+        assert (before.destination, before.segments) == (wanted().destination, 2)
         after = subject.record("message-1")
         assert after is not None
         assert (after.state, after.gateway_id, after.destination) == (State.ACCEPTED, "gw-9", None)
@@ -677,10 +673,10 @@ class TestAdopt:
 
     def test_completes_an_acceptance_without_an_id(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
-        subject.ledger.accepted(mine, entry(), None, now=NOW)
+        subject.ledger.accepted(mine, None, now=NOW)
         before = subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW + 60)
         assert before is not None
-        assert before.destination == entry().destination
+        assert before.destination == wanted().destination
         after = subject.record("message-1")
         assert after is not None
         assert (after.gateway_id, after.accepted_at) == ("gw-9", "2026-01-01T00:00:00.000Z")
@@ -695,11 +691,11 @@ class TestAdopt:
     @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED])
     def test_corrects_what_was_resolved_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
         """Only the last attempt was certainly not sent."""
-        ledger, first = subject.ledger, entry(on_unknown="resend")
+        ledger, first = subject.ledger, wanted(on_unknown="resend")
         ledger.unknown(claim(ledger, first), "timed_out", now=NOW)
         unknown = subject.record("message-1")
-        again = ledger.claim(first, owner="later", lease_until=int(NOW) + 400, now=NOW + 121, after=unknown)
-        assert isinstance(again, Claim)
+        again = ledger.claim(replace(first, owner="later", lease_until=int(NOW) + 400), now=NOW + 121, after=unknown)
+        assert again.state is State.SENDING
         if state is State.REJECTED:
             ledger.rejected(again, "rejected", "rejected (status 400)", now=NOW + 122)
         else:
@@ -731,7 +727,7 @@ class TestAdopt:
         refused_by = ledger.unknown(mine, "timed_out", now=NOW)
         assert refused_by is not None
         assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-9")
-        assert ledger.accepted(mine, entry(), "gw-9", now=NOW) is None
+        assert ledger.accepted(mine, "gw-9", now=NOW) is None
 
 
 class LosesFirstAnswer:
@@ -762,7 +758,7 @@ class TestTheSdkRepeatsAWrite:
     def test_claim(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
         subject, lose_next_answer = dynamo
         network = lose_next_answer()
-        assert claim(subject.ledger) == Claim("message-1", "me", 1, "hold", 0)
+        assert right(claim(subject.ledger)) == ("message-1", "me", 1, "hold", 0)
         assert network.writes == 2
         record = subject.record("message-1")
         assert record is not None
@@ -781,9 +777,9 @@ class TestTheSdkRepeatsAWrite:
         subject, lose_next_answer = dynamo
         mine = claim(subject.ledger)
         network = lose_next_answer()
-        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert subject.ledger.accepted(mine, "gw-1", now=NOW) is None
         assert network.writes == 2
-        assert subject.extra("message-1", "other_gateway_ids") is None
+        assert kept(subject).other_gateway_ids == frozenset()
 
     def test_adopt(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
         """The caller can't tell it from a proof that came too late, but the record is resolved."""
@@ -797,7 +793,7 @@ class TestTheSdkRepeatsAWrite:
 
 
 def due(ledger: Ledger, state: State, *, now: float) -> list[str]:
-    return [record.key for record in ledger.due(state, now=now, limit=100)]
+    return [record.message_id for record in ledger.due(state, now=now, limit=100)]
 
 
 DUE_AT = {
@@ -820,11 +816,11 @@ class TestUndecided:
     def test_a_decision_ends_it(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         assert [other for other in State if subject.ledger.count_undecided(other)] == []
-        assert subject.extra("message-1", "look_at") is None
+        assert kept(subject).look_at is None
 
     def test_expiry_after_a_retry_ends_it(self, ledger: Ledger) -> None:
         bring_to(ledger, State.RETRY)
-        assert ledger.expired(entry(), now=NOW) is None
+        assert ledger.expired(wanted(), now=NOW) is None
         assert ledger.count_undecided(State.RETRY) == 0
 
     @pytest.mark.parametrize("state", sorted(DUE_AT))
@@ -835,7 +831,7 @@ class TestUndecided:
 
     def test_accepted_without_an_id_waits_for_one(self, ledger: Ledger) -> None:
         mine = claim(ledger)
-        assert ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert ledger.accepted(mine, None, now=NOW) is None
         assert due(ledger, State.ACCEPTED, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
         assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
         assert ledger.count_undecided(State.ACCEPTED) == 0
@@ -843,11 +839,11 @@ class TestUndecided:
     def test_accepted_without_an_id_after_a_callback_told_it_waits_for_nothing(self, ledger: Ledger) -> None:
         mine = claim(ledger)
         assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
-        assert ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert ledger.accepted(mine, None, now=NOW) is None
         assert ledger.count_undecided(State.ACCEPTED) == 0
 
     def test_unknown_of_a_scheduled_message_is_due_later(self, ledger: Ledger) -> None:
-        scheduled = entry(ttl=entry().ttl + 60 * 86_400)
+        scheduled = wanted(ttl=wanted().ttl + 60 * 86_400)
         bring_to(ledger, State.UNKNOWN, scheduled)
         at = DUE_AT[State.UNKNOWN] + 60 * 86_400
         assert due(ledger, State.UNKNOWN, now=at - 1) == []
@@ -862,7 +858,7 @@ class TestUndecided:
     def test_lapsing_moves_it_on(self, ledger: Ledger) -> None:
         bring_to(ledger, State.SENDING)
         (record,) = ledger.due(State.SENDING, now=LEASE + LAPSE_SECONDS, limit=1)
-        assert ledger.lapsed(record, now=LEASE + LAPSE_SECONDS) is None
+        assert ledger.unknown(record, "owner_lost", now=LEASE + LAPSE_SECONDS) is None
         assert due(ledger, State.UNKNOWN, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
 
 
@@ -895,7 +891,7 @@ class TestGiveUp:
     def test_of_an_acceptance_whose_claim_vanished(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
         subject.delete("message-1")
-        assert subject.ledger.accepted(mine, entry(), None, now=NOW) is None
+        assert subject.ledger.accepted(mine, None, now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
         assert subject.ledger.give_up(record, now=NOW)
@@ -924,9 +920,9 @@ def test_read_gives_the_record_as_it_is(subject: Subject, state: State) -> None:
     assert subject.ledger.read("message-1") == subject.record("message-1")
 
 
-def after_an_unknown_outcome(ledger: Ledger) -> Claim:
+def after_an_unknown_outcome(ledger: Ledger) -> LedgerRecord:
     """REJECTED, and whether the first try was sent is unknown."""
-    resend = entry(on_unknown="resend")
+    resend = wanted(on_unknown="resend")
     bring_to(ledger, State.UNKNOWN, resend)
     again = claim(ledger, resend, owner="next", after=refused(ledger, resend))
     assert ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
@@ -936,7 +932,7 @@ def after_an_unknown_outcome(ledger: Ledger) -> Claim:
 class TestResolveByAPerson:
     def test_as_sent_with_the_gateways_id(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
-        assert subject.ledger.resolve_sent("message-1", "gw-7", by="alex", now=NOW) is None
+        assert subject.ledger.resolve_sent(kept(subject), "gw-7", by="alex", now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, "gw-7", None)
@@ -945,7 +941,7 @@ class TestResolveByAPerson:
 
     def test_as_sent_without_an_id_still_waits_for_a_callback(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
-        assert subject.ledger.resolve_sent("message-1", None, by="alex", now=NOW) is None
+        assert subject.ledger.resolve_sent(kept(subject), None, by="alex", now=NOW) is None
         assert subject.ledger.count_undecided(State.ACCEPTED) == 1
         assert subject.ledger.resolve_by_callback("message-1", "gw-7", now=NOW) is not None
         record = subject.record("message-1")
@@ -954,36 +950,36 @@ class TestResolveByAPerson:
 
     def test_as_not_sent_can_be_claimed_with_all_its_tries(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
-        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) is None
         assert "alex" in {step.words for step in history(subject)}
         assert subject.ledger.count_undecided(State.RETRY) == 1
         got = claim(subject.ledger, owner="next")
-        assert (got.attempt, got.earlier_attempts) == (2, 1)
+        assert (got.attempts, got.earlier_attempts) == (2, 1)
         assert claim(subject.ledger, owner="next") == got
 
     def test_what_was_rejected_after_an_unknown_outcome(self, subject: Subject) -> None:
         after_an_unknown_outcome(subject.ledger)
-        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
+        assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) is None
         assert state_of(subject) is State.RETRY
 
     @pytest.mark.parametrize("state", sorted(set(State) - {State.UNKNOWN}))
     def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
-        assert subject.ledger.resolve_sent("message-1", "gw-7", by="alex", now=NOW) == before
-        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) == before
+        assert subject.ledger.resolve_sent(kept(subject), "gw-7", by="alex", now=NOW) == before
+        assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) == before
         assert subject.record("message-1") == before
         assert all(step.attempt for step in history(subject))  # 0: a person did something
 
     def test_is_refused_of_a_message_that_never_was(self, subject: Subject) -> None:
-        assert subject.ledger.resolve_not_sent("message-9", by="alex", now=NOW) is not None
-        assert subject.ledger.resolve_sent("message-9", None, by="alex", now=NOW) is not None
+        assert subject.ledger.resolve_not_sent(LedgerRecord("message-9"), by="alex", now=NOW) is not None
+        assert subject.ledger.resolve_sent(LedgerRecord("message-9"), None, by="alex", now=NOW) is not None
         assert subject.record("message-9") is None
 
     def test_a_late_acceptance_still_wins(self, subject: Subject) -> None:
         mine = bring_to(subject.ledger, State.UNKNOWN)
-        assert subject.ledger.resolve_not_sent("message-1", by="alex", now=NOW) is None
-        assert subject.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) is None
+        assert subject.ledger.accepted(mine, "gw-1", now=NOW) is None
         assert state_of(subject) is State.ACCEPTED
 
 
@@ -995,7 +991,7 @@ class TestReopen:
         assert "alex" in {step.words for step in history(subject)}
         assert subject.ledger.count_undecided(State.RETRY) == 1
         got = claim(subject.ledger, owner="next")
-        assert (got.attempt, got.earlier_attempts) == (2, 1)
+        assert (got.attempts, got.earlier_attempts) == (2, 1)
 
     @pytest.mark.parametrize("state", sorted(set(State) - {State.REJECTED}))
     def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:

@@ -1,4 +1,4 @@
-"""Every rule of `records.messages.MessageStore`, for the in-memory store and for the one in DynamoDB alike."""
+"""Every rule of `records.messages.Messages`, for the in-memory store and for the one in DynamoDB alike."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from moto import mock_aws
 from optus_sms.aws import clients
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
-from optus_sms.records.messages import MATCH_SECONDS, Applied, Awaiting, DynamoMessageStore, IdTakenError, MessageStore
-from optus_sms.records.table import Item, shard, unmarshal
+from optus_sms.records.items import MessageRecord
+from optus_sms.records.messages import MATCH_SECONDS, MAX_REPEATS, Applied, Awaiting, IdTakenError, Messages
+from optus_sms.records.table import Item, Table, shard
 from tests.support.aws import REGION, create_table
 from tests.support.builders import HANDSET, NOW, sent_message
-from tests.support.fakes import MAX_REPEATS, MemoryMessageStore
+from tests.support.fakes import MemoryMessages
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,23 +36,24 @@ MORE_THAN_KEPT = 25
 class Subject:
     """A store, and a row of it by id as it is stored; empty if there is none."""
 
-    store: MessageStore
+    store: Messages
     row: Callable[[str], Item]
+    forget: Callable[[str], object]
 
 
 def _in_memory() -> Subject:
-    store = MemoryMessageStore(retention_days=RETENTION_DAYS)
-    return Subject(store, lambda key: dict(store.rows.get(key, {})))
+    store = MemoryMessages(retention_days=RETENTION_DAYS)
+    return Subject(store, store.table.get, lambda key: store.items.pop(key, None))
 
 
 def _in_dynamodb(client: DynamoDBClient) -> Subject:
     table = create_table(client, "MessagesTable")
 
-    def row(gateway_id: str) -> Item:
-        answer = client.get_item(TableName=table, Key={"id": {"S": gateway_id}}, ConsistentRead=True)
-        return unmarshal(answer.get("Item", {}))
-
-    return Subject(DynamoMessageStore(client, table, retention_days=RETENTION_DAYS), row)
+    return Subject(
+        Messages.connect(client, table, retention_days=RETENTION_DAYS),
+        Table(client, table, key="id").get,
+        lambda key: client.delete_item(TableName=table, Key={"id": {"S": key}}),
+    )
 
 
 def without(row: Item, name: str) -> Item:
@@ -72,7 +74,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 
 @pytest.fixture
-def store(subject: Subject) -> MessageStore:
+def store(subject: Subject) -> Messages:
     return subject.store
 
 
@@ -87,7 +89,7 @@ def reply(gateway_id: str = "mo-1", **changes: Any) -> ReplyCallback:
 
 class TestRecordSent:
     def test_writes_the_senders_half(self, subject: Subject) -> None:
-        subject.store.record_sent(sent_message(segments=3, reference="costs-42"), now=NOW)
+        subject.store.record_sent(*sent_message(segments=3, reference="costs-42"), now=NOW)
         assert subject.row("gw-1") == {
             "id": "gw-1",
             "direction": "MT",
@@ -96,7 +98,7 @@ class TestRecordSent:
             "destination": HANDSET,
             "handset": HANDSET,
             "segments": 3,
-            "masked": False,
+            "has_sender_id": False,
             "status": "accepted",
             "status_rank": 0,
             "accepted_at": AT,
@@ -107,36 +109,36 @@ class TestRecordSent:
         }
 
     def test_again_keeps_the_times_and_moves_the_ttl(self, subject: Subject) -> None:
-        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.record_sent(*sent_message(), now=NOW)
         before = subject.row("gw-1")
-        subject.store.record_sent(sent_message(), now=NOW + 60)
+        subject.store.record_sent(*sent_message(), now=NOW + 60)
         later = {"ttl": int(NOW) + 60 + RETENTION_DAYS * DAY, "look_at": int(NOW) + 60 + DAY}
         assert subject.row("gw-1") == before | later
 
     def test_does_not_set_a_status_back(self, subject: Subject) -> None:
         subject.store.record_status(status("received", detail="on the handset"), now=NOW)
-        subject.store.record_sent(sent_message(), now=NOW + 60)
+        subject.store.record_sent(*sent_message(), now=NOW + 60)
         row = subject.row("gw-1")
         assert (row["status"], row["detail"], row["received_at"]) == ("received", "on the handset", AT)
         assert (row["message_id"], row["destination"], row["accepted_at"]) == ("message-1", HANDSET, LATER)
 
     def test_without_a_destination_is_in_nobodys_conversation(self, subject: Subject) -> None:
         """A callback proved the send after the ledger had forgotten to whom."""
-        subject.store.record_sent(sent_message(destination=None, segments=None, masked=None), now=NOW)
+        subject.store.record_sent(*sent_message(destination=None, segments=None), now=NOW)
         row = subject.row("gw-1")
         assert row["message_id"] == "message-1"
-        assert not {"destination", "handset", "created_at", "segments", "masked"} & row.keys()
+        assert not {"destination", "handset", "created_at", "segments", "has_sender_id"} & row.keys()
         assert subject.store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) is None
 
     def test_without_what_is_not_known_changes_nothing_that_is(self, subject: Subject) -> None:
-        subject.store.record_sent(sent_message(segments=2, masked=True), now=NOW)
+        subject.store.record_sent(*sent_message(segments=2, has_sender_id=True), now=NOW)
         before = subject.row("gw-1")
-        subject.store.record_sent(sent_message(destination=None, segments=None, masked=None), now=NOW)
+        subject.store.record_sent(*sent_message(destination=None, segments=None), now=NOW)
         assert subject.row("gw-1") == before
 
     def test_with_the_destination_later_completes_the_conversation(self, subject: Subject) -> None:
-        subject.store.record_sent(sent_message(destination=None, segments=None, masked=None), now=NOW)
-        subject.store.record_sent(sent_message(), now=NOW + 60)
+        subject.store.record_sent(*sent_message(destination=None, segments=None), now=NOW)
+        subject.store.record_sent(*sent_message(), now=NOW + 60)
         assert subject.row("gw-1")["created_at"] == LATER
         assert subject.store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-1"
 
@@ -145,7 +147,7 @@ class TestRecordStatus:
     @pytest.mark.parametrize("name", STATUS_RANK)
     def test_first_of_a_message_nobody_knows(self, subject: Subject, name: str) -> None:
         result = subject.store.record_status(status(name, detail="why", reference="message-1"), now=NOW)
-        expected = {
+        expected: Item = {
             "id": "gw-1",
             "direction": "MT",
             "status": name,
@@ -155,15 +157,16 @@ class TestRecordStatus:
             f"{name}_at": AT,
             "ttl": int(NOW) + RETENTION_DAYS * DAY,
         }
-        assert subject.row("gw-1") == result.row == expected
-        assert (result.applied, result.contradictory) == (Applied.APPLIED, False)
+        assert subject.row("gw-1") == expected
+        assert result.message == MessageRecord.from_item(expected)
+        assert (result.applied, result.message.is_contradictory) == (Applied.APPLIED, False)
 
     def test_higher_one_wins_with_its_own_detail(self, subject: Subject) -> None:
         subject.store.record_status(status("failed", detail="no route"), now=NOW)
         result = subject.store.record_status(status("submitted"), now=NOW + 60)
         row = subject.row("gw-1")
         assert result.applied is Applied.APPLIED
-        assert result.row == row
+        assert result.message == MessageRecord.from_item(row)
         assert (row["status"], row["failed_at"], row["submitted_at"]) == ("submitted", AT, LATER)
         assert "detail" not in row  # it belonged to `failed`
 
@@ -172,7 +175,7 @@ class TestRecordStatus:
         result = subject.store.record_status(status("sent", detail="to the carrier"), now=NOW + 60)
         row = subject.row("gw-1")
         assert result.applied is Applied.STALE
-        assert result.row == row
+        assert result.message == MessageRecord.from_item(row)
         assert (row["status"], row["detail"], row["sent_at"]) == ("received", "on the handset", LATER)
 
     @pytest.mark.parametrize("detail", [None, "delivered"])
@@ -183,7 +186,7 @@ class TestRecordStatus:
         first, second = references
         subject.store.record_status(status("sent", reference=first), now=NOW)
         result = subject.store.record_status(status("sent", reference=second, detail=detail), now=NOW)
-        assert (result.applied, result.row["reference"]) == (Applied.DUPLICATE, "costs-42")
+        assert (result.applied, result.message.reference) == (Applied.DUPLICATE, "costs-42")
 
     def test_of_two_details_of_one_status_the_greater_is_kept(self, subject: Subject) -> None:
         """Any fixed choice would do; without one, the row would depend on the order of the callbacks."""
@@ -191,7 +194,7 @@ class TestRecordStatus:
             result = subject.store.record_status(status("failed", detail=detail), now=NOW)
         assert result.applied is Applied.DUPLICATE
         assert subject.row("gw-1")["detail"] == "c"
-        assert subject.store.record_status(status("failed", detail="d"), now=NOW).row == subject.row("gw-1")
+        assert subject.store.record_status(status("failed", detail="d"), now=NOW).message.detail == "d"
 
     @pytest.mark.parametrize("first", ["sent", "received"])
     def test_again_changes_nothing_but_keeps_that_it_came(self, subject: Subject, first: str) -> None:
@@ -200,8 +203,10 @@ class TestRecordStatus:
         before = subject.row("gw-1")
         result = subject.store.record_status(status(first, detail="x"), now=NOW + 60)
         assert result.applied is Applied.DUPLICATE
-        assert result.row == subject.row("gw-1")
-        assert without(result.row, "ttl") == without(before, "ttl") | {"repeats": frozenset({f"{LATER} {first}"})}
+        assert result.message == MessageRecord.from_item(subject.row("gw-1"))
+        assert without(subject.row("gw-1"), "ttl") == without(before, "ttl") | {
+            "repeats": frozenset({f"{LATER} {first}"})
+        }
 
     def test_again_with_a_greater_detail_keeps_that_it_came(self, subject: Subject) -> None:
         subject.store.record_status(status("received", detail="x"), now=NOW)
@@ -217,41 +222,41 @@ class TestRecordStatus:
     def test_only_so_many_repeats_are_kept(self, subject: Subject) -> None:
         for second in range(MAX_REPEATS + 5):
             result = subject.store.record_status(status("received"), now=NOW + second)
-        assert result.row == subject.row("gw-1")
-        assert len(cast("frozenset[str]", result.row["repeats"])) == MAX_REPEATS
+        assert result.message == MessageRecord.from_item(subject.row("gw-1"))
+        assert len(result.message.repeats) == MAX_REPEATS
 
-    def test_accepted_after_our_own_write_is_a_duplicate(self, store: MessageStore) -> None:
-        store.record_sent(sent_message(), now=NOW)
+    def test_accepted_after_our_own_write_is_a_duplicate(self, store: Messages) -> None:
+        store.record_sent(*sent_message(), now=NOW)
         assert store.record_status(status("accepted"), now=NOW).applied is Applied.DUPLICATE
 
     def test_reference_of_the_first_one_is_kept_until_the_sender_says_better(self, subject: Subject) -> None:
         subject.store.record_status(status("sent", reference="first"), now=NOW)
         subject.store.record_status(status("received", reference="second"), now=NOW)
         assert subject.row("gw-1")["reference"] == "first"
-        subject.store.record_sent(sent_message(reference="mine"), now=NOW)
+        subject.store.record_sent(*sent_message(reference="mine"), now=NOW)
         assert subject.row("gw-1")["reference"] == "mine"
 
     def test_without_a_status_only_says_that_there_is_a_message(self, subject: Subject) -> None:
         subject.store.record_status(status("sent"), now=NOW)
         result = subject.store.record_status(status(None, reference="message-1"), now=NOW)
         row = subject.row("gw-1")
-        assert (result.applied, result.row, result.contradictory) == (Applied.NO_STATUS, row, False)
+        assert (result.applied, result.message) == (Applied.NO_STATUS, MessageRecord.from_item(row))
         assert (row["status"], row["reference"]) == ("sent", "message-1")
 
     @pytest.mark.parametrize("failure", sorted(FAILURE_STATUSES))
     @pytest.mark.parametrize("received_first", [True, False])
     def test_failure_and_received_contradict_each_other(
-        self, store: MessageStore, failure: str, received_first: bool
+        self, store: Messages, failure: str, received_first: bool
     ) -> None:
         order = ["received", failure] if received_first else [failure, "received"]
         first, second = (store.record_status(status(name), now=NOW) for name in order)
-        assert (first.contradictory, second.contradictory) == (False, True)
-        assert second.row["status"] == "received"
+        assert (first.message.is_contradictory, second.message.is_contradictory) == (False, True)
+        assert second.message.status == "received"
 
-    def test_failed_and_received_do_not(self, store: MessageStore) -> None:
+    def test_failed_and_received_do_not(self, store: Messages) -> None:
         """The gateway tries again after `failed`."""
         store.record_status(status("failed"), now=NOW)
-        assert not store.record_status(status("received"), now=NOW).contradictory
+        assert not store.record_status(status("received"), now=NOW).message.is_contradictory
 
 
 class TestUnknownStatuses:
@@ -271,7 +276,7 @@ class TestUnknownStatuses:
         assert kept == frozenset(f"new-{number}" for number in range(20))
         full = subject.row("gw-1")
         result = subject.store.record_status(status("one more"), now=NOW + 60)
-        assert (result.applied, result.row) == (Applied.DUPLICATE, full)
+        assert (result.applied, result.message) == (Applied.DUPLICATE, MessageRecord.from_item(full))
         assert subject.row("gw-1") == full
 
     def test_do_not_keep_a_status_out(self, subject: Subject) -> None:
@@ -281,9 +286,9 @@ class TestUnknownStatuses:
 
 
 # An event by the name it has in a failing test; all at the same instant.
-Event = Callable[[MessageStore], object]
+Event = Callable[[Messages], object]
 EVENTS: dict[str, Event] = {
-    "our write": lambda store: store.record_sent(sent_message(), now=NOW),
+    "our write": lambda store: store.record_sent(*sent_message(), now=NOW),
     "accepted": lambda store: store.record_status(status("accepted", detail="queued for sending"), now=NOW),
     "accepted bare": lambda store: store.record_status(status("accepted"), now=NOW),
     "sent": lambda store: store.record_status(status("sent", reference="message-1"), now=NOW),
@@ -332,19 +337,11 @@ def assert_one_end(subject: Subject, orders: Sequence[Sequence[str]]) -> None:
     ends: dict[str, str] = {}
     for order in orders:
         played = [*order, *chance.choices(order, k=3)]
-        _forget(subject)
+        subject.forget("gw-1")
         for name in played:
             EVENTS[name](subject.store)
         ends.setdefault(str(sorted(subject.row("gw-1").items())), " → ".join(played))
     assert len(ends) == 1, "\n".join(f"{order}: {row}" for row, order in ends.items())
-
-
-def _forget(subject: Subject) -> None:
-    store = subject.store
-    if isinstance(store, MemoryMessageStore):
-        store.rows.clear()
-    elif isinstance(store, DynamoMessageStore):
-        store._client.delete_item(TableName=store._table_name, Key={"id": {"S": "gw-1"}})
 
 
 class TestRecordReply:
@@ -413,7 +410,7 @@ class TestRecordReply:
         if by_callback:
             subject.store.record_status(status("received"), now=NOW)
         else:
-            subject.store.record_sent(sent_message(), now=NOW)
+            subject.store.record_sent(*sent_message(), now=NOW)
         before = subject.row("gw-1")
         with pytest.raises(IdTakenError):
             subject.store.record_reply(reply("gw-1"), in_reply_to=None, exact=False, now=NOW)
@@ -421,50 +418,50 @@ class TestRecordReply:
 
 
 class TestLatestSentTo:
-    def test_is_the_latest_of_this_handset(self, store: MessageStore) -> None:
-        store.record_sent(sent_message("gw-1"), now=NOW)
-        store.record_sent(sent_message("gw-2"), now=NOW + 10)
-        store.record_sent(sent_message("gw-3", destination="+61491570156"), now=NOW + 20)
+    def test_is_the_latest_of_this_handset(self, store: Messages) -> None:
+        store.record_sent(*sent_message("gw-1"), now=NOW)
+        store.record_sent(*sent_message("gw-2"), now=NOW + 10)
+        store.record_sent(*sent_message("gw-3", destination="+61491570156"), now=NOW + 20)
         assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-2"
 
-    def test_skips_masked_ones_because_nobody_can_reply_to_them(self, store: MessageStore) -> None:
-        store.record_sent(sent_message("gw-1"), now=NOW)
-        store.record_sent(sent_message("gw-2", masked=True), now=NOW + 10)
+    def test_skips_masked_ones_because_nobody_can_reply_to_them(self, store: Messages) -> None:
+        store.record_sent(*sent_message("gw-1"), now=NOW)
+        store.record_sent(*sent_message("gw-2", has_sender_id=True), now=NOW + 10)
         assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-1"
 
-    def test_skips_the_other_side_of_the_conversation(self, store: MessageStore) -> None:
-        store.record_sent(sent_message("gw-1"), now=NOW)
+    def test_skips_the_other_side_of_the_conversation(self, store: Messages) -> None:
+        store.record_sent(*sent_message("gw-1"), now=NOW)
         store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW + 10)
         assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-1"
 
-    def test_counts_from_since_on(self, store: MessageStore) -> None:
-        store.record_sent(sent_message("gw-1"), now=NOW)
+    def test_counts_from_since_on(self, store: Messages) -> None:
+        store.record_sent(*sent_message("gw-1"), now=NOW)
         assert store.latest_sent_to(HANDSET, since=NOW, until=NOW + DAY) == "gw-1"
         assert store.latest_sent_to(HANDSET, since=NOW + 0.001, until=NOW + DAY) is None
 
-    def test_a_scheduled_one_counts_from_when_it_leaves_the_gateway(self, store: MessageStore) -> None:
-        store.record_sent(sent_message("gw-1"), now=NOW)
-        store.record_sent(sent_message("gw-2", scheduled_at=NOW + DAY), now=NOW + 10)
+    def test_a_scheduled_one_counts_from_when_it_leaves_the_gateway(self, store: Messages) -> None:
+        store.record_sent(*sent_message("gw-1"), now=NOW)
+        store.record_sent(*sent_message("gw-2", scheduled_at=NOW + DAY), now=NOW + 10)
         assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY - 1) == "gw-1"
         assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-2"
 
-    def test_of_nobody_is_none(self, store: MessageStore) -> None:
+    def test_of_nobody_is_none(self, store: Messages) -> None:
         assert store.latest_sent_to(HANDSET, since=0.0, until=NOW + DAY) is None
 
 
-def due(store: MessageStore, awaiting: Awaiting, *, now: float, limit: int = 100) -> list[str]:
-    return sorted(str(row["id"]) for row in store.due(awaiting, now=now, limit=limit))
+def due(store: Messages, awaiting: Awaiting, *, now: float, limit: int = 100) -> list[str]:
+    return sorted(message.id for message in store.due(awaiting, now=now, limit=limit))
 
 
 class TestAwaitingAFinalStatus:
-    def test_a_sent_message_is_due_a_day_later(self, store: MessageStore) -> None:
-        store.record_sent(sent_message(), now=NOW)
+    def test_a_sent_message_is_due_a_day_later(self, store: Messages) -> None:
+        store.record_sent(*sent_message(), now=NOW)
         assert due(store, Awaiting.STATUS, now=NOW + DAY - 1) == []
         assert due(store, Awaiting.STATUS, now=NOW + DAY) == ["gw-1"]
         assert due(store, Awaiting.MESSAGE, now=NOW + DAY) == []
 
-    def test_a_scheduled_message_is_due_a_day_after_its_schedule(self, store: MessageStore) -> None:
-        store.record_sent(sent_message(scheduled_at=NOW + 60 * DAY), now=NOW)
+    def test_a_scheduled_message_is_due_a_day_after_its_schedule(self, store: Messages) -> None:
+        store.record_sent(*sent_message(scheduled_at=NOW + 60 * DAY), now=NOW)
         assert due(store, Awaiting.STATUS, now=NOW + 61 * DAY - 1) == []
         assert due(store, Awaiting.STATUS, now=NOW + 61 * DAY) == ["gw-1"]
 
@@ -473,19 +470,19 @@ class TestAwaitingAFinalStatus:
     def test_a_final_status_ends_it(self, subject: Subject, name: str, callback_first: bool) -> None:
         if callback_first:
             subject.store.record_status(status(name), now=NOW)
-        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.record_sent(*sent_message(), now=NOW)
         subject.store.record_status(status(name), now=NOW)
         assert subject.store.count_awaiting(Awaiting.STATUS) == 0
         assert {"awaiting", "look_at"}.isdisjoint(subject.row("gw-1"))
 
     @pytest.mark.parametrize("name", sorted(set(STATUS_RANK) - FINAL_STATUSES))
-    def test_another_status_does_not(self, store: MessageStore, name: str) -> None:
-        store.record_sent(sent_message(), now=NOW)
+    def test_another_status_does_not(self, store: Messages, name: str) -> None:
+        store.record_sent(*sent_message(), now=NOW)
         store.record_status(status(name), now=NOW)
         assert store.count_awaiting(Awaiting.STATUS) == 1
 
     def test_looking_again_counts_and_moves_the_time(self, subject: Subject) -> None:
-        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.record_sent(*sent_message(), now=NOW)
         subject.store.look_again("gw-1", Awaiting.STATUS, at=NOW + 2 * DAY)
         subject.store.look_again("gw-1", Awaiting.STATUS, at=NOW + 4 * DAY)
         assert subject.row("gw-1")["looks"] == 2
@@ -493,7 +490,7 @@ class TestAwaitingAFinalStatus:
         assert due(subject.store, Awaiting.STATUS, now=NOW + 4 * DAY) == ["gw-1"]
 
     def test_looking_again_does_not_bring_back_what_a_callback_has_ended(self, subject: Subject) -> None:
-        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.record_sent(*sent_message(), now=NOW)
         subject.store.record_status(status("received"), now=NOW)
         ended = subject.row("gw-1")
         subject.store.look_again("gw-1", Awaiting.STATUS, at=NOW + DAY)
@@ -501,17 +498,17 @@ class TestAwaitingAFinalStatus:
         assert subject.row("gw-1") == ended
 
     def test_after_giving_up_a_late_callback_still_counts(self, subject: Subject) -> None:
-        subject.store.record_sent(sent_message(), now=NOW)
+        subject.store.record_sent(*sent_message(), now=NOW)
         subject.store.give_up("gw-1", Awaiting.STATUS, now=NOW)
         assert subject.row("gw-1")["unresolved_at"] == AT
         assert subject.store.count_awaiting(Awaiting.STATUS) == 0
         assert subject.store.record_status(status("received"), now=NOW + 60).applied is Applied.APPLIED
         assert subject.row("gw-1")["status"] == "received"
 
-    def test_no_more_are_due_than_asked_for_and_none_is_forgotten(self, store: MessageStore) -> None:
+    def test_no_more_are_due_than_asked_for_and_none_is_forgotten(self, store: Messages) -> None:
         ids = [f"gw-{number}" for number in range(40)]
         for gateway_id in ids:
-            store.record_sent(sent_message(gateway_id), now=NOW)
+            store.record_sent(*sent_message(gateway_id), now=NOW)
         assert store.count_awaiting(Awaiting.STATUS) == 40
         seen: set[str] = set()
         for _ in range(40):
@@ -524,15 +521,15 @@ class TestAwaitingAFinalStatus:
 
 
 class TestAwaitingAMessage:
-    def test_a_row_without_a_message_is_due_minutes_later(self, store: MessageStore) -> None:
+    def test_a_row_without_a_message_is_due_minutes_later(self, store: Messages) -> None:
         store.record_status(status("received", reference="message-1"), now=NOW)
         store.await_message("gw-1", now=NOW)
         assert due(store, Awaiting.MESSAGE, now=NOW + MATCH_SECONDS - 1) == []
         assert due(store, Awaiting.MESSAGE, now=NOW + MATCH_SECONDS) == ["gw-1"]
         assert store.count_awaiting(Awaiting.MESSAGE) == 1
 
-    def test_a_row_with_a_message_waits_for_none(self, store: MessageStore) -> None:
-        store.record_sent(sent_message(), now=NOW)
+    def test_a_row_with_a_message_waits_for_none(self, store: Messages) -> None:
+        store.record_sent(*sent_message(), now=NOW)
         store.await_message("gw-1", now=NOW)
         assert store.count_awaiting(Awaiting.MESSAGE) == 0
         assert store.count_awaiting(Awaiting.STATUS) == 1
@@ -541,9 +538,9 @@ class TestAwaitingAMessage:
         subject.store.await_message("gw-1", now=NOW)
         assert subject.row("gw-1") == {}
 
-    def test_the_senders_half_ends_it(self, store: MessageStore) -> None:
+    def test_the_senders_half_ends_it(self, store: Messages) -> None:
         store.record_status(status("sent", reference="message-1"), now=NOW)
         store.await_message("gw-1", now=NOW)
-        store.record_sent(sent_message(), now=NOW)
+        store.record_sent(*sent_message(), now=NOW)
         assert store.count_awaiting(Awaiting.MESSAGE) == 0
         assert due(store, Awaiting.STATUS, now=NOW + DAY) == ["gw-1"]

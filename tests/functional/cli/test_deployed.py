@@ -19,11 +19,11 @@ from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.health import DynamoHealthStore, Health, HealthRecord
-from optus_sms.records.ledger import Claim, State
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.health import HealthRecords
+from optus_sms.records.items import Health, HealthRecord, State
+from optus_sms.records.messages import Messages
 from tests.support.aws import REGION
-from tests.support.builders import HANDSET, entry, message_body, sent_message
+from tests.support.builders import HANDSET, message_body, sent_message, wanted
 from tests.support.cli import optus_sms
 from tests.support.deployed import STACK, DeployedStack, deploy
 
@@ -49,8 +49,8 @@ def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def put_row(stack: DeployedStack, key: str) -> None:
     """The gateway's row of a message that was sent."""
-    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
-    store.record_sent(sent_message(f"gw-{key}", message_id=key, reference=key), now=time.time())
+    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_sent(*sent_message(f"gw-{key}", message_id=key, reference=key), now=time.time())
 
 
 COMMANDS = [
@@ -138,8 +138,8 @@ def test_a_reference_of_which_the_other_message_is_forgotten_resolves_nothing(st
 
 def test_a_reference_of_one_message_resolves_it(stack: DeployedStack) -> None:
     now = time.time()
-    claim = stack.ledger.claim(entry("a", reference="its-own"), owner="sender", lease_until=int(now), now=now)
-    assert isinstance(claim, Claim)
+    claim = stack.ledger.claim(wanted("a", reference="its-own", owner="sender", lease_until=int(now)), now=now)
+    assert claim.state is State.SENDING
     stack.ledger.unknown(claim, "timed_out", now=now)
     stack.ledger.register_reference("its-own", "a", ttl=int(now) + 1000)
     assert optus_sms("resolve", "its-own", "--sent", *TARGET).exit_code == 0
@@ -174,7 +174,7 @@ def test_the_replies_that_status_shows_are_in_its_json_too(stack: DeployedStack)
     stack.bring(State.ACCEPTED, "k")
     put_row(stack, "k")
     assert optus_sms("status", "k", "--json", *TARGET).document[0]["replies"] == []
-    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
     reply = ReplyCallback("r-1", source=HANDSET, content="Yes please", reply_to="gw-k")
     store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
     (found,) = optus_sms("status", "k", "--json", *TARGET).document
@@ -198,7 +198,7 @@ def test_lists_mask_numbers_and_one_message_does_not(stack: DeployedStack) -> No
 
 def test_a_number_that_the_gateway_quotes_is_masked_in_lists(stack: DeployedStack) -> None:
     put_row(stack, "k")
-    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
     store.record_status(StatusCallback("gw-k", "rejected", f"no such number: {HANDSET}"), now=time.time())
     for listing in ("--undelivered", "--since=1h"):
         assert HANDSET[1:] not in optus_sms("list", listing, "--json", *TARGET).stdout
@@ -213,7 +213,7 @@ def test_options_of_list_that_make_no_sense_are_refused(options: tuple[str, ...]
 
 
 def test_what_only_callbacks_tell_of_is_listed_by_when_they_came(stack: DeployedStack) -> None:
-    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
     store.record_status(StatusCallback("stray", "rejected"), now=time.time() - 3600)
     listed = optus_sms("list", "--undelivered", "--since", "2h", "--json", *TARGET).document
     assert [one["message_id"] for one in listed] == ["stray"]
@@ -286,7 +286,7 @@ def test_resolve_as_not_sent_queues_no_letter_with_other_fields(stack: DeployedS
 def test_resolve_as_sent_with_the_id_of_a_reply_changes_nothing(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
     before = stack.record("k")
-    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
     store.record_reply(ReplyCallback("r-1", source=HANDSET), in_reply_to=None, exact=False, now=time.time())
     ran = optus_sms("resolve", "k", "--sent", "--gateway-id", "r-1", *TARGET)
     assert (ran.exit_code, "r-1 is a reply" in ran.stdout) == (9, True)
@@ -433,7 +433,7 @@ def test_the_doctor_says_what_the_stacks_own_health_check_finds(
 ) -> None:
     checked_at = format_rfc3339(time.time() - 60 * minutes_ago)
     record = HealthRecord(Health(state), reason="ok", checked_at=checked_at, credentials=credentials, checks=1)
-    store = DynamoHealthStore(stack.session.client("dynamodb"), stack.outputs["SendLedgerTableName"])
+    store = HealthRecords.connect(stack.session.client("dynamodb"), stack.outputs["SendLedgerTableName"])
     assert store.write(record, seen=HealthRecord())
     checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
     assert checks["health check"]["result"] == result
@@ -442,7 +442,7 @@ def test_the_doctor_says_what_the_stacks_own_health_check_finds(
 
 def test_a_terminal_that_is_not_utf8_gets_question_marks_and_whole_json(stack: DeployedStack) -> None:
     put_row(stack, "k")
-    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
     reply = ReplyCallback("r-1", source=HANDSET, content="Да", reply_to="gw-k")
     store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
     terminal = CliRunner(mix_stderr=False, charset="latin-1")

@@ -17,7 +17,7 @@ from moto import mock_aws
 from cli import redrive as redrive_module
 from cli.dead_letters import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge
 from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.records.ledger import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
 from tests.support.aws import REGION
 from tests.support.builders import CONTENT, HANDSET, message_body
 from tests.support.cli import Ran, optus_sms

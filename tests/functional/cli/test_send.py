@@ -21,9 +21,9 @@ from moto import mock_aws
 
 from cli import messages
 from cli.commands import sending
-from optus_sms.records.ledger import Claim, State
+from optus_sms.records.items import State
 from tests.support.aws import REGION
-from tests.support.builders import HANDSET, entry, message_body, message_fields
+from tests.support.builders import HANDSET, message_body, message_fields, wanted
 from tests.support.cli import optus_sms
 from tests.support.deployed import STACK, DeployedStack, deploy
 
@@ -183,8 +183,8 @@ def test_following_goes_on_after_an_unknown_outcome_only_if_it_is_sent_once_more
     stack: DeployedStack, on_unknown: str, code: int
 ) -> None:
     now = time.time()
-    claim = stack.ledger.claim(entry("k", on_unknown=on_unknown), owner="sender", lease_until=int(now), now=now)
-    assert isinstance(claim, Claim)
+    claim = stack.ledger.claim(wanted("k", on_unknown=on_unknown, owner="sender", lease_until=int(now)), now=now)
+    assert claim.state is State.SENDING
     stack.ledger.unknown(claim, "timed_out", now=now)
     ran = optus_sms("send", HANDSET, "Hello", "--message-id", "k", "--follow", "--timeout", "0", *TARGET)
     assert ran.exit_code == code

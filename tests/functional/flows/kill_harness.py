@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 
 from optus_sms.gateway import transport
 from optus_sms.model.times import Clock
-from optus_sms.records.ledger import DynamoLedger
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
 from tests.support.apps import load_app
 from tests.support.fakes import FakeLambdaContext
 
@@ -118,12 +118,12 @@ def _after(owner: type, name: str) -> Callable[[Callable[[], None]], None]:
 
 
 _WRAP: Final[dict[str, Callable[[Callable[[], None]], None]]] = {
-    BEFORE_CLAIM: _before(DynamoLedger, "claim"),
-    AFTER_CLAIM: _after(DynamoLedger, "claim"),
+    BEFORE_CLAIM: _before(Ledger, "claim"),
+    AFTER_CLAIM: _after(Ledger, "claim"),
     CONNECTED: _after(transport._Connection, "connect"),
     REQUEST_SENT: _before(transport._Response, "begin"),
     STATUS_LINE_READ: _after(transport._Response, "_read_status"),
-    BEFORE_WRITE: _before(DynamoLedger, "accepted"),
-    WRITTEN: _after(DynamoMessageStore, "record_sent"),
+    BEFORE_WRITE: _before(Ledger, "accepted"),
+    WRITTEN: _after(Messages, "record_sent"),
     RETURNED: lambda _: None,
 }

@@ -24,7 +24,8 @@ from local.aws.resources import Attributes, Creator, create_resources, local_cli
 from local.aws.stack import listen
 from local.simulator.server import GatewayConfig, GatewaySimulator
 from local.template import REGION, Template
-from optus_sms.records.ledger import DynamoLedger, LedgerRecord, State, _record
+from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import Ledger
 from tests.functional.flows.kill_harness import (
     AFTER_CLAIM,
     BEFORE_CLAIM,
@@ -163,8 +164,7 @@ class Bench:
 
     def record(self, key: str) -> LedgerRecord | None:
         """The ledger's record."""
-        item = DynamoLedger(self.dynamodb, self.ref("SendLedgerTable"))._read(f"msg#{key}")
-        return _record(key, item) if item else None
+        return Ledger.connect(self.dynamodb, self.ref("SendLedgerTable")).read(key)
 
     def rows(self) -> list[dict[str, Any]]:
         """MessagesTable."""

@@ -22,7 +22,7 @@ from tests.support.fakes import (
     FakeClock,
     FixedSecret,
     MemoryLedger,
-    MemoryMessageStore,
+    MemoryMessages,
     RecordingQueues,
     ScriptedGateway,
 )
@@ -157,7 +157,7 @@ def _send(time_: FakeClock, answer: Callable[[SeenPost], PostResult], name: str)
     clock = time_.clock
     sender = Sender(
         ledger=MemoryLedger(),
-        messages=MemoryMessageStore(),
+        messages=MemoryMessages(),
         queues=RecordingQueues(),
         gateway=ScriptedGateway(answer),
         secret=FixedSecret(GatewayCredentials("app", "old"), GatewayCredentials("app", "new")),

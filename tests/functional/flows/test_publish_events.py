@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 
 from local.aws.stream_source import wants
-from optus_sms.flows.publish_events import Change, event_of
+from optus_sms.records.table import Item
 from tests.support.aws import default_template
 from tests.support.least_privilege import Account, Sandbox
-from tests.unit.flows.test_publish_events import changes, stream_record
+from tests.unit.flows.test_publish_events import event_between, items, stream_record
 
 EVENTS = Path(__file__).parents[3] / "events"
 
@@ -105,8 +105,8 @@ def test_every_example_is_tested() -> None:
 def test_a_hundred_records_arrive_in_their_order(listener: Listener) -> None:
     batch = []
     for number in range(100):
-        key = {"pk": f"msg#m{number:03}"}
-        batch.append(stream_record(Change({**key, "state": "SENDING"}, {**key, "state": "ACCEPTED"}, "x"), number))
+        key: Item = {"pk": f"msg#m{number:03}"}
+        batch.append(stream_record({**key, "state": "SENDING"}, {**key, "state": "ACCEPTED"}, number))
 
     answer, events = listener.publish(batch)
 
@@ -167,20 +167,21 @@ FILTERS = [
 ]
 
 
-@given(changes())
-def test_the_filters_let_through_whatever_makes_an_event(change: Change) -> None:
-    record = stream_record(change) | {"eventName": "MODIFY" if change.before else "INSERT"}
-    # A status and a reply never share an id, so no row becomes a reply.
-    turns_round = change.before and change.before.get("direction") != "MO" and change.after.get("direction") == "MO"
+@given(items())
+def test_the_filters_let_through_whatever_makes_an_event(images: tuple[Item, Item]) -> None:
+    before, after = images
+    record = stream_record(before, after) | {"eventName": "MODIFY" if before else "INSERT"}
+    # A status and a reply never share an id, so no message becomes a reply.
+    turns_round = before and before.get("direction") != "MO" and after.get("direction") == "MO"
 
-    if event_of(change) is not None and not turns_round:
+    if event_between(before, after) is not None and not turns_round:
         assert wants(FILTERS, record)
 
 
 @pytest.mark.parametrize("state", ["SENDING", "RETRY"])
 def test_the_filters_hold_back_what_makes_none(state: str) -> None:
-    claimed = stream_record(Change({}, {"pk": "msg#m1", "state": state}, "x"))
-    accepted = stream_record(Change({}, {"id": "gw-1", "direction": "MT", "status": "accepted"}, "x"))
+    claimed = stream_record({}, {"pk": "msg#m1", "state": state})
+    accepted = stream_record({}, {"id": "gw-1", "direction": "MT", "status": "accepted"})
 
     assert not wants(FILTERS, claimed)
     assert not wants(FILTERS, accepted)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from optus_sms.flows.receive_callback import MAX_BODY_BYTES
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import Claim
-from tests.support.builders import HANDSET, api_event, entry, reply_event, sent_message, status_event
+from optus_sms.records.items import LedgerRecord, State
+from tests.support.builders import HANDSET, api_event, reply_event, sent_message, status_event, wanted
 from tests.support.callback_stack import Answer, CallbackStack
 
 DAY = 86_400
@@ -26,7 +26,7 @@ OWN_KEY = "order-1"
 MT = "497f6eca-6276-4993-bfeb-53cbbbba6f08"
 MO = "7d3a1c62-0f0e-4a25-9a8c-1f8b7a6f5e21"
 
-WRITE, QUERY, PUT = "dynamodb.UpdateItem", "dynamodb.Query", "dynamodb.PutItem"
+WRITE, QUERY = "dynamodb.UpdateItem", "dynamodb.Query"
 READ, DEAD_LETTER, SECRET = "dynamodb.GetItem", "sqs.SendMessage", "secretsmanager.GetSecretValue"
 
 
@@ -114,7 +114,7 @@ def test_a_status_without_a_status_still_leaves_a_trace(stack: CallbackStack) ->
 
 
 def test_the_time_from_acceptance_to_the_handset_is_measured(stack: CallbackStack) -> None:
-    stack.messages.record_sent(sent_message(MT), now=stack.clock.now())
+    stack.messages.record_sent(*sent_message(MT), now=stack.clock.now())
     stack.clock.advance(4.5)
     assert stack.handle(status("received")).metrics["DeliveryLatency"] == 4500
 
@@ -173,7 +173,7 @@ def test_a_failure_that_the_gateway_tries_again_contradicts_nothing(stack: Callb
 
 
 def test_a_warm_status_costs_one_write_and_nothing_else(stack: CallbackStack) -> None:
-    stack.messages.record_sent(sent_message(MT), now=stack.clock.now())
+    stack.messages.record_sent(*sent_message(MT), now=stack.clock.now())
     for value in ("queued", "sent", "failed", "submitted", "expired", "received"):
         answer, calls = stack.counted(status(value, reference="message-1"))
         assert (answer.status, calls) == (200, [WRITE]), value
@@ -218,22 +218,21 @@ def play(stack: CallbackStack, order: list[str]) -> tuple[dict[str, Any], dict[s
     return dict(stack.row(MT)), dict(stack.ledger_item(OWN_KEY)), first_seen
 
 
-def claimed(stack: CallbackStack, key: str = OWN_KEY, **changes: Any) -> Claim:
+def claimed(stack: CallbackStack, key: str = OWN_KEY, **changes: Any) -> LedgerRecord:
     at = stack.clock.now()
-    claim = stack.ledger.claim(entry(key, **changes), owner="me", lease_until=int(at) + 90, now=at)
-    assert isinstance(claim, Claim)
+    claim = stack.ledger.claim(wanted(key, **changes, owner="me", lease_until=int(at) + 90), now=at)
+    assert claim.state is State.SENDING
     if changes.get("reference"):
         stack.ledger.register_reference(changes["reference"], key, ttl=int(at) + 60 * DAY)
     return claim
 
 
-def accepted(stack: CallbackStack, claim: Claim, gateway_id: str | None = MT) -> None:
+def accepted(stack: CallbackStack, claim: LedgerRecord, gateway_id: str | None = MT) -> None:
     """The sender's own two writes after a 202."""
     at = stack.clock.now()
-    stack.ledger.accepted(claim, entry(claim.key), gateway_id, now=at)
+    stack.ledger.accepted(claim, gateway_id, now=at)
     if gateway_id is not None:
-        message = sent_message(gateway_id, message_id=claim.key, reference=claim.key)
-        stack.messages.record_sent(message, now=at)
+        stack.messages.record_sent(gateway_id, claim, now=at)
 
 
 TIMES = ("created_at", "ttl", *(f"{name}_at" for name in STATUS_RANK))
@@ -249,7 +248,7 @@ def check_end(stack: CallbackStack, order: list[str]) -> None:
         "destination": HANDSET,
         "handset": HANDSET,
         "segments": 1,
-        "masked": False,
+        "has_sender_id": False,
         "status": "received",
         "status_rank": STATUS_RANK["received"],
         "detail": "of received",
@@ -306,7 +305,7 @@ def rejected(stack: CallbackStack, **changes: Any) -> None:
 
 
 def expired(stack: CallbackStack, **changes: Any) -> None:
-    stack.ledger.expired(entry(OWN_KEY, **changes), now=stack.clock.now())
+    stack.ledger.expired(wanted(OWN_KEY, **changes), now=stack.clock.now())
 
 
 OPEN: list[Callable[..., None]] = [sending, retry, unknown, accepted_without_id]
@@ -406,13 +405,18 @@ def test_a_join_that_broke_off_is_finished_by_the_next_delivery(stack: CallbackS
 
 
 def test_finishing_a_join_takes_nothing_away_from_the_senders_own_write(stack: CallbackStack) -> None:
-    claim = claimed(stack, masked=True)
+    claim = claimed(stack, has_sender_id=True)
     at = stack.clock.now()
-    stack.ledger.accepted(claim, entry(OWN_KEY), MT, now=at)
+    stack.ledger.accepted(claim, MT, now=at)
     ok(stack.handle(status("sent", reference=OWN_KEY)))
-    stack.messages.record_sent(sent_message(MT, message_id=OWN_KEY, reference=OWN_KEY, masked=True), now=at)
+    stack.messages.record_sent(*sent_message(MT, message_id=OWN_KEY, reference=OWN_KEY, has_sender_id=True), now=at)
     row = stack.row(MT)
-    assert (row["message_id"], row["destination"], row["masked"], row["status"]) == (OWN_KEY, HANDSET, True, "sent")
+    assert (row["message_id"], row["destination"], row["has_sender_id"], row["status"]) == (
+        OWN_KEY,
+        HANDSET,
+        True,
+        "sent",
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- replies
@@ -441,32 +445,32 @@ def test_a_reply_is_stored_once_per_id(stack: CallbackStack) -> None:
 
 
 def test_reply_to_is_an_exact_match(stack: CallbackStack) -> None:
-    stack.messages.record_sent(sent_message("a-later-one"), now=stack.clock.now())
+    stack.messages.record_sent(*sent_message("a-later-one"), now=stack.clock.now())
     answer, calls = stack.counted(reply(reply_to=MT, reference="order-1"))
     ok(answer)
     row = stack.row(MO)
     assert (row["in_reply_to"], row["reply_match"], row["reference"]) == (MT, "exact", "order-1")
-    assert calls == [PUT]
+    assert calls == [WRITE]
 
 
 def test_without_it_the_latest_message_to_that_handset_is_inferred(stack: CallbackStack) -> None:
     for gateway_id in ("first", "second", "third"):
-        stack.messages.record_sent(sent_message(gateway_id), now=stack.clock.now())
+        stack.messages.record_sent(*sent_message(gateway_id), now=stack.clock.now())
         stack.clock.advance(60)
-    stack.messages.record_sent(sent_message("masked", masked=True), now=stack.clock.now())
-    stack.messages.record_sent(sent_message("elsewhere", destination="+61491570157"), now=stack.clock.now())
+    stack.messages.record_sent(*sent_message("has_sender_id", has_sender_id=True), now=stack.clock.now())
+    stack.messages.record_sent(*sent_message("elsewhere", destination="+61491570157"), now=stack.clock.now())
     ok(stack.handle(reply("an-earlier-reply")))
 
     answer, calls = stack.counted(reply())
 
     ok(answer)
     assert (stack.row(MO)["in_reply_to"], stack.row(MO)["reply_match"]) == ("third", "inferred")
-    assert calls == [QUERY, PUT]
+    assert calls == [QUERY, WRITE]
 
 
 @pytest.mark.parametrize("source", ["61491570006", "+61491570006", " +61491570006 "])
 def test_a_handset_without_its_plus_is_the_same_handset(stack: CallbackStack, source: str) -> None:
-    stack.messages.record_sent(sent_message(MT), now=stack.clock.now())
+    stack.messages.record_sent(*sent_message(MT), now=stack.clock.now())
     ok(stack.handle(reply(source=source)))
     assert stack.row(MO)["in_reply_to"] == MT
 
@@ -475,7 +479,7 @@ def test_a_handset_without_its_plus_is_the_same_handset(stack: CallbackStack, so
 def test_an_old_message_is_no_longer_what_is_answered(
     stack: CallbackStack, age_days: float, matched: str | None
 ) -> None:
-    stack.messages.record_sent(sent_message(MT), now=stack.clock.now())
+    stack.messages.record_sent(*sent_message(MT), now=stack.clock.now())
     stack.clock.advance(age_days * DAY)
     ok(stack.handle(reply()))
     row = stack.row(MO)
@@ -516,7 +520,7 @@ def test_base64_is_decoded_or_kept(
 def test_a_conversation_is_listed_in_time_order(stack: CallbackStack) -> None:
     expected = []
     for number in range(3):
-        stack.messages.record_sent(sent_message(f"zz-{number}"), now=stack.clock.now())
+        stack.messages.record_sent(*sent_message(f"zz-{number}"), now=stack.clock.now())
         stack.clock.advance(1)
         ok(stack.handle(reply(f"aa-{number}")))
         stack.clock.advance(1)
@@ -682,7 +686,7 @@ ERRORS: dict[str, Exception] = {
 }
 FAILING: dict[str, tuple[str, dict[str, Any]]] = {
     "table, status": (WRITE, status("sent")),
-    "table, reply": (PUT, reply()),
+    "table, reply": (WRITE, reply()),
     "table, match of a reply": (QUERY, reply()),
     "ledger": (READ, status("sent", reference=OWN_KEY)),
     "queue": (DEAD_LETTER, status_event("{")),

@@ -107,7 +107,6 @@ def test_the_function_may_do_what_it_does_and_nothing_else() -> None:
     assert {action for action in actions if not action.startswith("logs:")} == {
         "secretsmanager:GetSecretValue",
         "dynamodb:UpdateItem",
-        "dynamodb:PutItem",
         "dynamodb:Query",
         "dynamodb:GetItem",
         "sqs:SendMessage",

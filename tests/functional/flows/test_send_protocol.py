@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import boto3
@@ -15,19 +16,23 @@ from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
 
 from optus_sms.aws import clients
-from optus_sms.flows import send_message as sending
+from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
-from optus_sms.flows.send_message import Handled, QueueRecord, Refusal, Sender
+from optus_sms.flows.refused_claim import NextStep
+from optus_sms.flows.send_message import Handled, QueueRecord, Sender
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records import ledger
-from optus_sms.records.ledger import Claim, DynamoLedger, Entry, LedgerRecord, State
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.items import LedgerRecord, MessageRecord, State
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
 from optus_sms.records.table import Item, unmarshal
+from optus_sms.records.updates import NOTHING
 from tests.support.aws import REGION, create_table
-from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown
+from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown, wanted
 from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, RecordingQueues, ScriptedGateway
+from tests.support.seeded_bugs import Patch, constant, mistaken, own_claim_not_recognised, same_state, without_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -47,8 +52,8 @@ class World:
     def __init__(self, client: DynamoDBClient) -> None:
         self.client = client
         self.tables = {name: create_table(client, name) for name in ("SendLedgerTable", "MessagesTable")}
-        self.ledger = DynamoLedger(client, self.tables["SendLedgerTable"])
-        self.messages = DynamoMessageStore(client, self.tables["MessagesTable"], retention_days=90)
+        self.ledger = Ledger.connect(client, self.tables["SendLedgerTable"])
+        self.messages = Messages.connect(client, self.tables["MessagesTable"], retention_days=90)
         self.queues = RecordingQueues(hook=self._crash_if)
         self.gateway = ScriptedGateway()
         self.time = FakeClock()
@@ -97,7 +102,7 @@ class World:
         return receiver.receive(CallbackRequest("POST", "/callbacks/status", basic(), body)).status
 
     def record(self, key: str = KEY) -> LedgerRecord:
-        return ledger._record(key, self.item(key))
+        return self.ledger.read(key) or LedgerRecord(key)
 
     def item(self, key: str = KEY) -> Item:
         answer = self.client.get_item(TableName=self.tables["SendLedgerTable"], Key={"pk": {"S": f"msg#{key}"}})
@@ -268,8 +273,8 @@ def check_late_owner_changes_nothing(world: World) -> None:
     world.time.advance(121)
     now = world.time.now()
     entry = _entry(world, "resend")
-    again = world.ledger.claim(entry, owner="second", lease_until=int(now) + 90, now=now, after=world.record())
-    assert isinstance(again, Claim)
+    again = world.ledger.claim(replace(entry, owner="second", lease_until=int(now) + 90), now=now, after=world.record())
+    assert again.state is State.SENDING
     refused_by = world.ledger.not_sent(late, "unreachable", now=now)
     assert refused_by is not None
     assert (world.record().state, world.record().owner) == (State.SENDING, "second")
@@ -280,8 +285,8 @@ def check_takeover_is_of_what_was_read(world: World) -> None:
     first = _claim_and_vanish(world)
     read, now = world.record(), world.time.now()
     world.ledger.not_sent(first, "unreachable", now=now)
-    world.ledger.claim(_entry(world), owner="second", lease_until=int(now) + 180, now=now)
-    assert world.ledger.lapsed(read, now=now + LEASE_SECONDS) is not None
+    world.ledger.claim(replace(_entry(world), owner="second", lease_until=int(now) + 180), now=now)
+    assert world.ledger.unknown(read, "owner_lost", now=now + LEASE_SECONDS) is not None
     assert (world.record().state, world.record().owner) == (State.SENDING, "second")
 
 
@@ -290,7 +295,7 @@ def check_late_proof_wins(world: World) -> None:
     late = _claim_and_vanish(world)
     world.time.advance(LEASE_SECONDS)
     world.deliver()
-    assert world.ledger.accepted(late, _entry(world), "gw-1", now=world.time.now()) is None
+    assert world.ledger.accepted(late, "gw-1", now=world.time.now()) is None
     assert (world.record().state, world.record().gateway_id) == (State.ACCEPTED, "gw-1")
 
 
@@ -327,10 +332,8 @@ def check_resend_is_of_what_was_read(world: World) -> None:
     read = world.record()
     world.time.advance(122)
     world.deliver(body)
-    refused_by = world.ledger.claim(
-        _entry(world, "resend"), owner="slow", lease_until=int(now) + 90, now=now, after=read
-    )
-    assert isinstance(refused_by, LedgerRecord)
+    slow = replace(_entry(world, "resend"), owner="slow", lease_until=int(now) + 90)
+    assert not world.ledger.claim(slow, now=now, after=read).is_held_by("slow")
 
 
 def check_resend_ends_when_it_expires(world: World) -> None:
@@ -410,107 +413,48 @@ def check_callback_of_a_joined_message_proves_nothing(world: World) -> None:
     assert world.record().state is State.UNKNOWN
 
 
-def _claim_and_vanish(world: World, on_unknown: str = "hold") -> Claim:
+def _claim_and_vanish(world: World, on_unknown: str = "hold") -> LedgerRecord:
     """A process that crashes after its claim."""
     now = world.time.now()
-    claim = world.ledger.claim(_entry(world, on_unknown), owner="first", lease_until=int(now + LEASE_SECONDS), now=now)
-    assert isinstance(claim, Claim)
+    claim = world.ledger.claim(
+        replace(_entry(world, on_unknown), owner="first", lease_until=int(now + LEASE_SECONDS)), now=now
+    )
+    assert claim.state is State.SENDING
     return claim
 
 
-def _entry(world: World, on_unknown: str = "hold") -> Entry:
-    """Of the message as the sender would make it."""
+def _entry(world: World, on_unknown: str = "hold") -> LedgerRecord:
+    """The record that the sender would ask for."""
     message = parse_message(message_body(on_unknown=on_unknown), now=world.time.now())
-    ttl = int(world.time.now()) + ledger.KEEP_SECONDS
-    return Entry(KEY, message.payload_sha256, cast("Any", on_unknown), None, message.destination, 1, False, ttl)
+    changes = {"payload_sha256": message.payload_sha256, "on_unknown": on_unknown}
+    return wanted(KEY, **changes, ttl=int(world.time.now()) + ledger.KEEP_SECONDS)
 
 
 # Without the line
 
-Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-def mistaken(to: Refusal, instead_of: Refusal) -> Patch:
-    """`decide_refusal` without its line for one case."""
-    decide = sending.decide_refusal
-
-    def patched(*args: Any, **kwargs: Any) -> Refusal:
-        refusal = decide(*args, **kwargs)
-        return to if refusal is instead_of else refusal
-
-    return lambda monkeypatch: monkeypatch.setattr(sending, "decide_refusal", patched)
-
-
-def without_condition(method: str, drop: str = "") -> Patch:
-    """A ledger write without its condition, or without the part of it that says ``drop``."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        original, write = getattr(DynamoLedger, method), DynamoLedger._write
-
-        def patched(self: DynamoLedger, *args: Any, **kwargs: Any) -> Any:
-            def unconditional(key: str, update: str, condition: str | None, values: Any, **more: Any) -> Any:
-                dropped = condition.replace(drop, "") if condition and drop else None
-                used = {name: value for name, value in values.items() if name in f"{update} {dropped}"}
-                return write(self, key, update, dropped, used, **more)
-
-            monkeypatch.setattr(self, "_write", unconditional)
-            try:
-                return original(self, *args, **kwargs)
-            finally:
-                monkeypatch.delattr(self, "_write")
-
-        monkeypatch.setattr(DynamoLedger, method, patched)
-
-    return patch
-
-
-def own_claim_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim, write = DynamoLedger.claim, DynamoLedger._write
-
-    def patched(self: DynamoLedger, entry: Entry, **more: Any) -> Claim | LedgerRecord:
-        answers: list[Any] = []
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            answers.append(write(self, *args, **kwargs))
-            return answers[-1]
-
-        monkeypatch.setattr(self, "_write", watched)
-        result = claim(self, entry, **more)
-        monkeypatch.delattr(self, "_write")
-        refused = isinstance(answers[0], ledger._Refusal)
-        return ledger._record(entry.key, answers[0].item) if refused else result
-
-    monkeypatch.setattr(DynamoLedger, "claim", patched)
-
 
 def acceptance_is_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
-    def patched(self: DynamoLedger, claim: Claim, entry: Entry, gateway_id: str, *, now: float) -> LedgerRecord | None:
-        return self._leave_sending(claim, State.ACCEPTED, "SET #state = :to, reason = :reason", "", {})
+    def patched(self: Ledger, claim: LedgerRecord, gateway_id: str, *, now: float) -> LedgerRecord | None:
+        return self._leave_sending(claim, State.ACCEPTED, NOTHING.set(gateway_id=gateway_id))
 
-    monkeypatch.setattr(DynamoLedger, "accepted", patched)
+    monkeypatch.setattr(Ledger, "accepted", patched)
 
 
 def several_keys_prove(monkeypatch: pytest.MonkeyPatch) -> None:
-    def patched(self: DynamoLedger, reference: str) -> LedgerRecord | None:
-        keys = sorted(cast("frozenset[str]", self._read(f"ref#{reference}").get("message_keys", frozenset())))
-        records = [ledger._record(key, item) for key in [reference, *keys] if (item := self._read(f"msg#{key}"))]
-        return records[0] if records else None
+    def patched(self: Ledger, reference: str) -> LedgerRecord | None:
+        records = (self.read(key) for key in [reference, *self.messages_under(reference)])
+        return next((record for record in records if record), None)
 
-    monkeypatch.setattr(DynamoLedger, "sender_of", patched)
-
-
-def constant(owner: Any, name: str, value: object) -> Patch:
-    """A constant of the protocol with another value."""
-    return lambda monkeypatch: monkeypatch.setattr(owner, name, value)
+    monkeypatch.setattr(Ledger, "answering_to", patched)
 
 
-def joined_rows_are_not_spared(monkeypatch: pytest.MonkeyPatch) -> None:
-    adopt = Receiver._adopt
+def joined_messages_are_not_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = Receiver._resolve
 
-    def patched(self: Receiver, callback: Any, row: Item, now: float) -> str | None:
-        return adopt(self, callback, {name: value for name, value in row.items() if name != "message_id"}, now)
+    def patched(self: Receiver, callback: Any, message: MessageRecord, now: float) -> str | None:
+        return resolve(self, callback, replace(message, message_id=None), now)
 
-    monkeypatch.setattr(Receiver, "_adopt", patched)
+    monkeypatch.setattr(Receiver, "_resolve", patched)
 
 
 ACCEPTED_AGAIN = redrive_after(sent(), state=State.ACCEPTED, reason=None)
@@ -519,50 +463,49 @@ EXHAUSTED_AGAIN = redrive_after(*[send_failed()] * 3, state=State.REJECTED, reas
 UNKNOWN_AGAIN = redrive_after(unknown(), state=State.UNKNOWN, reason="unknown_outcome")
 RESENT_AGAIN = redrive_after(unknown(), unknown(), state=State.UNKNOWN, reason="unknown_outcome", on_unknown="resend")
 EXPIRED_AGAIN = redrive_after(send_failed(), state=State.EXPIRED, reason=None, expires_at="2026-01-01T00:30:00Z")
-FENCE = "AND #owner = :owner AND attempts = :attempt"
-SEEN = "AND #owner = :seen_owner AND attempts = :seen_attempts"
+
 
 RULES: Final[dict[str, tuple[Callable[[World], None], Patch]]] = {
-    "the owner is me": (check_owner_is_me, own_claim_not_recognised),
-    "other payload": (check_conflict, mistaken(Refusal.REPAIR_ROW, Refusal.CONFLICT)),
-    "ACCEPTED: the row again": (check_row_is_repaired, mistaken(Refusal.DONE, Refusal.REPAIR_ROW)),
+    "the owner is me": (check_owner_is_me, own_claim_not_recognised(Ledger)),
+    "other payload": (check_conflict, mistaken(NextStep.REPAIR_MESSAGE, NextStep.CONFLICT)),
+    "ACCEPTED: the message again": (check_row_is_repaired, mistaken(NextStep.DONE, NextStep.REPAIR_MESSAGE)),
     "REJECTED: the copy again": (
         check_copy_is_repaired_after_rejected,
-        mistaken(Refusal.DONE, Refusal.DEAD_LETTER),
+        mistaken(NextStep.DONE, NextStep.DEAD_LETTER),
     ),
-    "UNKNOWN: the copy again": (check_copy_is_repaired_after_unknown, mistaken(Refusal.DONE, Refusal.DEAD_LETTER)),
+    "UNKNOWN: the copy again": (check_copy_is_repaired_after_unknown, mistaken(NextStep.DONE, NextStep.DEAD_LETTER)),
     "SENDING, lease alive: given back": (
         check_living_owner_is_waited_for,
-        mistaken(Refusal.TAKE_OVER, Refusal.WAIT),
+        mistaken(NextStep.TAKE_OVER, NextStep.WAIT_FOR_LEASE),
     ),
-    "SENDING, lease over: UNKNOWN": (check_lost_owner_is_taken_over, mistaken(Refusal.WAIT, Refusal.TAKE_OVER)),
-    "outcomes are fenced": (check_late_owner_changes_nothing, without_condition("not_sent", FENCE)),
-    "a takeover is fenced": (check_takeover_is_of_what_was_read, without_condition("lapsed", FENCE)),
+    "SENDING, lease over: UNKNOWN": (
+        check_lost_owner_is_taken_over,
+        mistaken(NextStep.WAIT_FOR_LEASE, NextStep.TAKE_OVER),
+    ),
+    "outcomes are fenced": (check_late_owner_changes_nothing, without_condition("is_still", same_state)),
+    "a takeover is fenced": (check_takeover_is_of_what_was_read, without_condition("is_still", same_state)),
     "proof of acceptance wins": (check_late_proof_wins, acceptance_is_fenced),
-    "UNKNOWN, resend: waits": (check_resend_waits_for_proof, constant(sending, "RESEND_AFTER_SECONDS", 0)),
-    "UNKNOWN, resend: once": (check_resend_happens_once, constant(sending, "RESENDS", 9)),
-    "a resend is fenced": (check_resend_is_of_what_was_read, without_condition("claim", SEEN)),
+    "UNKNOWN, resend: waits": (check_resend_waits_for_proof, constant(refused_claim, "RESEND_AFTER_SECONDS", 0)),
+    "UNKNOWN, resend: once": (check_resend_happens_once, constant(refused_claim, "RESENDS", 9)),
+    "a resend is fenced": (check_resend_is_of_what_was_read, without_condition("is_still", same_state)),
     "UNKNOWN, resend: before it expires": (
         check_resend_ends_when_it_expires,
-        mistaken(Refusal.SEND_AGAIN, Refusal.DEAD_LETTER),
+        mistaken(NextStep.SEND_AGAIN, NextStep.DEAD_LETTER),
     ),
-    "ACCEPTED, redriven": (ACCEPTED_AGAIN, without_condition("claim")),
-    "REJECTED, redriven": (REJECTED_AGAIN, without_condition("claim")),
-    "attempts exhausted, redriven": (EXHAUSTED_AGAIN, without_condition("claim")),
-    "UNKNOWN, redriven": (UNKNOWN_AGAIN, without_condition("claim")),
-    "UNKNOWN after a resend, redriven": (RESENT_AGAIN, without_condition("claim")),
-    "EXPIRED, redriven": (EXPIRED_AGAIN, mistaken(Refusal.TRY_AGAIN, Refusal.DONE)),
-    "RETRY, redriven": (
-        check_redriven_retry_is_sent,
-        without_condition("claim", " OR (#state = :retry AND payload_sha256 = :payload)"),
-    ),
+    "ACCEPTED, redriven": (ACCEPTED_AGAIN, without_condition("is_free_for")),
+    "REJECTED, redriven": (REJECTED_AGAIN, without_condition("is_free_for")),
+    "attempts exhausted, redriven": (EXHAUSTED_AGAIN, without_condition("is_free_for")),
+    "UNKNOWN, redriven": (UNKNOWN_AGAIN, without_condition("is_free_for")),
+    "UNKNOWN after a resend, redriven": (RESENT_AGAIN, without_condition("is_free_for")),
+    "EXPIRED, redriven": (EXPIRED_AGAIN, mistaken(NextStep.TRY_AGAIN, NextStep.DONE)),
+    "RETRY, redriven": (check_redriven_retry_is_sent, without_condition("is_free_for", lambda _: ledger.IS_NEW)),
     "a reused reference": (check_reused_reference_proves_nothing, several_keys_prove),
     "a reference that is a key": (check_reference_equal_to_a_key_proves_nothing, several_keys_prove),
     "a reference is registered": (
         check_own_reference_proves,
-        constant(DynamoLedger, "register_reference", lambda *_, **__: None),
+        constant(Ledger, "register_reference", lambda *_, **__: None),
     ),
-    "an id has one message": (check_callback_of_a_joined_message_proves_nothing, joined_rows_are_not_spared),
+    "an id has one message": (check_callback_of_a_joined_message_proves_nothing, joined_messages_are_not_spared),
 }
 
 

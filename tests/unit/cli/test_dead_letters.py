@@ -9,7 +9,7 @@ import pytest
 
 from cli.dead_letters import DeadLetterKind, ReceivedDeadLetter, judge, read_letter
 from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.records.ledger import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
 from tests.support.builders import NOW, message_body
 
 EXPIRED = "2025-12-31T00:00:00Z"

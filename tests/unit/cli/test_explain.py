@@ -9,7 +9,7 @@ import pytest
 from cli.explain import Facts, Stage, next_step, stage_of, timeline, why
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
-from optus_sms.records.ledger import State
+from optus_sms.records.items import State
 from optus_sms.records.table import Item
 
 

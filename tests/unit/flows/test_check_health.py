@@ -25,7 +25,7 @@ from optus_sms.flows.check_health import (
     note,
 )
 from optus_sms.gateway.transport import Exchange
-from optus_sms.records.health import Health, HealthRecord, Pause, PauseReason
+from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import NOW
 from tests.support.health import NO_MESSAGE, NO_PATH, World, answer, no_answer, service_status

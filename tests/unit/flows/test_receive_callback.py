@@ -9,9 +9,9 @@ import pytest
 
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.receive_callback import MAX_BODY_BYTES, CallbackRequest, CallbackResponse
-from optus_sms.records.ledger import Claim, LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
 from tests.support.bench import Bench, FailAt, totals
-from tests.support.builders import HANDSET, NOW, basic, entry, reply_event, sent_message, status_event
+from tests.support.builders import HANDSET, NOW, basic, reply_event, sent_message, status_event, wanted
 from tests.support.fakes import Moment
 
 ALWAYS = -1
@@ -34,17 +34,17 @@ def reply(run: Bench, **fields: Any) -> CallbackResponse:
     return receive(run, reply_event({"id": "mo-1", "source": HANDSET[1:], "content": "Yes"} | fields))
 
 
-def claim(run: Bench, **changes: Any) -> Claim:
-    of = entry(**changes)
+def claim(run: Bench, **changes: Any) -> LedgerRecord:
+    of = wanted(**changes)
     if of.reference:
-        run.ledger.register_reference(of.reference, of.key, ttl=of.ttl)
-    got = run.ledger.claim(of, owner="me", lease_until=int(NOW) + 90, now=NOW)
-    assert isinstance(got, Claim)
+        run.ledger.register_reference(of.reference, of.message_id, ttl=of.ttl)
+    got = run.ledger.claim(of, now=NOW)
+    assert got.state is State.SENDING
     return got
 
 
 def nothing_happened(run: Bench) -> bool:
-    return not run.messages.rows and not run.ledger.records and not run.queues.dead_letters
+    return not run.messages.items and not run.ledger.records and not run.queues.dead_letters
 
 
 class TestWhoIsLetIn:
@@ -113,7 +113,7 @@ class TestBody:
 
     def test_in_base64_is_decoded(self, run: Bench) -> None:
         assert receive(run, status_event(b'{"id": "gw-1", "status": "sent"}')).status == 200
-        assert run.messages.rows["gw-1"]["status"] == "sent"
+        assert run.messages.items["gw-1"]["status"] == "sent"
 
     @pytest.mark.parametrize("body", ["", None, "not json", "[]", "{}", '{"status": "sent"}', b"\xff\xfe", "\ud800"])
     @pytest.mark.parametrize("event", [status_event, reply_event])
@@ -123,7 +123,7 @@ class TestBody:
         (letter,) = run.queues.dead_letters
         raw = body if isinstance(body, bytes) else (body or "").encode("utf-8", "surrogatepass")
         assert (letter.body, letter.reason) == (raw, DeadLetterReason.UNREADABLE_CALLBACK)
-        assert run.messages.rows == {}
+        assert run.messages.items == {}
 
     def test_unreadable_that_cannot_be_kept_is_asked_for_again(self, run: Bench) -> None:
         run.hook(FailAt("queues.dead_letter", times=ALWAYS))
@@ -135,18 +135,18 @@ class TestStatus:
     def test_is_stored_before_it_is_answered(self, run: Bench) -> None:
         response = status(run, status="RECEIVED", detail="On the handset")
         assert response.to_proxy()["statusCode"] == 200
-        assert run.messages.rows["gw-1"]["status"] == "received"
+        assert run.messages.items["gw-1"]["status"] == "received"
         assert totals(response.measurements)["StatusesApplied"] == 1
 
     def test_of_a_message_of_ours_costs_one_write(self, run: Bench) -> None:
-        run.messages.record_sent(sent_message(), now=NOW)
+        run.messages.record_sent(*sent_message(), now=NOW)
         steps: list[str] = []
         run.hook(lambda step, moment: steps.append(step) if moment == "before" else None)
         status(run, reference="message-1")
         assert steps == ["messages.record_status"]
 
     def test_received_tells_how_long_it_took(self, run: Bench) -> None:
-        run.messages.record_sent(sent_message(), now=NOW)
+        run.messages.record_sent(*sent_message(), now=NOW)
         run.time.advance(12.5)
         assert totals(status(run, status="received").measurements)["DeliveryLatency"] == 12_500
 
@@ -173,12 +173,12 @@ class TestStatus:
     def test_with_the_id_of_a_reply_is_kept_for_a_person(self, run: Bench) -> None:
         reply(run)
         assert status(run, message_id="mo-1").status == 200
-        assert run.messages.rows["mo-1"]["direction"] == "MO"
+        assert run.messages.items["mo-1"]["direction"] == "MO"
         assert run.queues.dead_letters[0].reason is DeadLetterReason.UNREADABLE_CALLBACK
 
     def test_posted_to_the_wrong_url_is_a_status_all_the_same(self, run: Bench) -> None:
         assert receive(run, reply_event({"message_id": "gw-1", "status": "sent"})).status == 200
-        assert run.messages.rows["gw-1"]["direction"] == "MT"
+        assert run.messages.items["gw-1"]["direction"] == "MT"
 
 
 class TestProof:
@@ -188,7 +188,7 @@ class TestProof:
         run.ledger.unknown(mine, "timed_out", now=NOW)
         response = status(run, reference=reference or "message-1")
         assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
-        row = run.messages.rows["gw-1"]
+        row = run.messages.items["gw-1"]
         assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "sent")
         assert totals(response.measurements)["OutcomesResolved"] == 1
 
@@ -204,13 +204,13 @@ class TestProof:
 
         monkeypatch.setattr(run.ledger, "resolve_by_callback", resolve_twice)
         assert status(run, reference="message-1").status == 200
-        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+        assert run.messages.items["gw-1"]["message_id"] == "message-1"
 
     def test_comes_before_our_own_write(self, run: Bench) -> None:
         mine = claim(run)
         status(run, reference="message-1")
         assert run.state() is State.ACCEPTED
-        assert run.ledger.accepted(mine, entry(), "gw-1", now=NOW) is None
+        assert run.ledger.accepted(mine, "gw-1", now=NOW) is None
 
     def test_is_none_without_a_reference(self, run: Bench) -> None:
         claim(run)
@@ -219,20 +219,20 @@ class TestProof:
 
     def test_is_none_if_two_messages_answer_to_the_reference(self, run: Bench) -> None:
         for key in ("message-1", "message-2"):
-            run.ledger.unknown(claim(run, key=key, reference="costs-42"), "timed_out", now=NOW)
+            run.ledger.unknown(claim(run, message_id=key, reference="costs-42"), "timed_out", now=NOW)
         response = status(run, reference="costs-42")
         assert (run.state("message-1"), run.state("message-2")) == (State.UNKNOWN, State.UNKNOWN)
         assert "OutcomesResolved" not in totals(response.measurements)
-        assert "message_id" not in run.messages.rows["gw-1"]
+        assert "message_id" not in run.messages.items["gw-1"]
 
     def test_is_none_if_the_record_has_another_id(self, run: Bench) -> None:
-        run.ledger.accepted(claim(run), entry(), "gw-0", now=NOW)
+        run.ledger.accepted(claim(run), "gw-0", now=NOW)
         status(run, reference="message-1")
         assert run.record().gateway_id == "gw-0"
-        assert "message_id" not in run.messages.rows["gw-1"]
+        assert "message_id" not in run.messages.items["gw-1"]
 
     def test_is_none_if_the_id_belongs_to_another_message(self, run: Bench) -> None:
-        run.messages.record_sent(sent_message(message_id="other"), now=NOW)
+        run.messages.record_sent(*sent_message(message_id="other"), now=NOW)
         claim(run)
         status(run, reference="message-1")
         assert run.state() is State.SENDING
@@ -253,18 +253,18 @@ class TestProof:
         assert status(run, reference="message-1").status == 503
         assert status(run, reference="message-1").status == 200
         assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
-        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+        assert run.messages.items["gw-1"]["message_id"] == "message-1"
 
     def test_of_a_message_nobody_knows_is_stored(self, run: Bench) -> None:
         assert status(run, reference="nobody").status == 200
-        assert run.messages.rows["gw-1"]["reference"] == "nobody"
+        assert run.messages.items["gw-1"]["reference"] == "nobody"
         assert run.ledger.records == {}
 
 
 class TestReply:
     def test_with_reply_to_is_an_exact_match(self, run: Bench) -> None:
         response = reply(run, reply_to="gw-7")
-        row = run.messages.rows["mo-1"]
+        row = run.messages.items["mo-1"]
         assert (row["direction"], row["handset"], row["in_reply_to"], row["reply_match"]) == (
             "MO",
             HANDSET,
@@ -274,33 +274,33 @@ class TestReply:
         assert (response.status, totals(response.measurements)) == (200, {"RepliesReceived": 1})
 
     def test_without_is_inferred_from_the_latest_message_to_that_handset(self, run: Bench) -> None:
-        run.messages.record_sent(sent_message("gw-1"), now=NOW - 100)
-        run.messages.record_sent(sent_message("gw-2"), now=NOW - 50)
-        run.messages.record_sent(sent_message("gw-3", masked=True), now=NOW - 10)
+        run.messages.record_sent(*sent_message("gw-1"), now=NOW - 100)
+        run.messages.record_sent(*sent_message("gw-2"), now=NOW - 50)
+        run.messages.record_sent(*sent_message("gw-3", has_sender_id=True), now=NOW - 10)
         reply(run)
-        row = run.messages.rows["mo-1"]
+        row = run.messages.items["mo-1"]
         assert (row["in_reply_to"], row["reply_match"]) == ("gw-2", "inferred")
 
     @pytest.mark.parametrize(("days", "found"), [(2.99, True), (3.01, False)])
     def test_is_matched_for_three_days(self, run: Bench, days: float, found: bool) -> None:
-        run.messages.record_sent(sent_message("gw-1"), now=NOW - days * 86_400)
+        run.messages.record_sent(*sent_message("gw-1"), now=NOW - days * 86_400)
         reply(run)
-        assert ("in_reply_to" in run.messages.rows["mo-1"]) is found
+        assert ("in_reply_to" in run.messages.items["mo-1"]) is found
 
     @pytest.mark.parametrize("source", [None, "", "0491570006"])
     def test_without_a_match_is_stored_too(self, run: Bench, source: str | None) -> None:
-        run.messages.record_sent(sent_message("gw-1"), now=NOW)
+        run.messages.record_sent(*sent_message("gw-1"), now=NOW)
         reply(run, source=source)
-        assert "in_reply_to" not in run.messages.rows["mo-1"]
+        assert "in_reply_to" not in run.messages.items["mo-1"]
 
     def test_is_stored_and_counted_once(self, run: Bench) -> None:
         counts = [totals(reply(run).measurements).get("RepliesReceived", 0) for _ in range(3)]
         assert counts == [1, 0, 0]
 
     def test_with_the_id_of_a_sent_message_is_kept_for_a_person(self, run: Bench) -> None:
-        run.messages.record_sent(sent_message("mo-1"), now=NOW)
+        run.messages.record_sent(*sent_message("mo-1"), now=NOW)
         assert reply(run).status == 200
-        assert run.messages.rows["mo-1"]["direction"] == "MT"
+        assert run.messages.items["mo-1"]["direction"] == "MT"
         assert json.loads(run.queues.dead_letters[0].body)["content"] == "Yes"
 
     def test_that_cannot_be_stored_is_asked_for_again(self, run: Bench) -> None:
@@ -308,4 +308,4 @@ class TestReply:
         assert reply(run).status == 503
         run.hook()
         assert reply(run).status == 200
-        assert run.messages.rows["mo-1"]["content"] == "Yes"
+        assert run.messages.items["mo-1"]["content"] == "Yes"

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QueueRecord, Refusal, decide_refusal
+from optus_sms.flows.refused_claim import NextStep, next_step
+from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QueueRecord
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
 from tests.support.bench import Bench, FailAt, totals
 from tests.support.builders import (
     CONTENT,
@@ -51,55 +52,60 @@ def reasons(bench: Bench) -> list[str]:
     return [letter.reason.value for letter in bench.queues.dead_letters]
 
 
-class TestDecideRefusal:
+class TestNextStep:
     PAYLOAD = "a" * 64
 
-    def decide(self, state: State, *, expired: bool = False, payload: str | None = PAYLOAD, **more: Any) -> Refusal:
+    def decide(self, state: State, *, expired: bool = False, payload: str | None = PAYLOAD, **more: Any) -> NextStep:
         record = LedgerRecord("message-1", state, payload_sha256=payload, **more)
-        return decide_refusal(record, self.PAYLOAD, now=NOW, expired=expired)
+        return next_step(record, self.PAYLOAD, now=NOW, expired=expired)
 
     @pytest.mark.parametrize("state", State)
     def test_another_payload_is_a_conflict(self, state: State) -> None:
-        assert self.decide(state, payload="b" * 64) is Refusal.CONFLICT
+        assert self.decide(state, payload="b" * 64) is NextStep.CONFLICT
 
     @pytest.mark.parametrize(
-        ("state", "refusal"),
+        ("state", "step"),
         [
-            (State.ACCEPTED, Refusal.REPAIR_ROW),
-            (State.REJECTED, Refusal.DEAD_LETTER),
-            (State.EXPIRED, Refusal.DONE),
-            (State.RETRY, Refusal.TRY_AGAIN),
+            (State.ACCEPTED, NextStep.REPAIR_MESSAGE),
+            (State.REJECTED, NextStep.DEAD_LETTER),
+            (State.EXPIRED, NextStep.DONE),
+            (State.RETRY, NextStep.TRY_AGAIN),
         ],
     )
-    def test_resolved_states(self, state: State, refusal: Refusal) -> None:
-        assert self.decide(state) is refusal
-        assert self.decide(state, payload=None) is refusal
+    def test_resolved_states(self, state: State, step: NextStep) -> None:
+        assert self.decide(state) is step
+        assert self.decide(state, payload=None) is step
 
     @pytest.mark.parametrize(
-        ("lease_until", "refusal"),
-        [(NOW + 1, Refusal.WAIT), (NOW, Refusal.TAKE_OVER), (NOW - 1, Refusal.TAKE_OVER), (0, Refusal.TAKE_OVER)],
-    )
-    def test_sending_depends_on_the_lease(self, lease_until: int, refusal: Refusal) -> None:
-        assert self.decide(State.SENDING, lease_until=int(lease_until)) is refusal
-
-    @pytest.mark.parametrize(
-        ("unknown", "expired", "refusal"),
+        ("lease_until", "step"),
         [
-            ({"on_unknown": "hold", "unknown_outcomes": 1, "unknown_at": 0}, False, Refusal.DEAD_LETTER),
-            ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": int(NOW) - 120}, False, Refusal.SEND_AGAIN),
+            (NOW + 1, NextStep.WAIT_FOR_LEASE),
+            (NOW, NextStep.TAKE_OVER),
+            (NOW - 1, NextStep.TAKE_OVER),
+            (0, NextStep.TAKE_OVER),
+        ],
+    )
+    def test_sending_depends_on_the_lease(self, lease_until: int, step: NextStep) -> None:
+        assert self.decide(State.SENDING, lease_until=int(lease_until)) is step
+
+    @pytest.mark.parametrize(
+        ("unknown", "expired", "step"),
+        [
+            ({"on_unknown": "hold", "unknown_outcomes": 1, "unknown_at": 0}, False, NextStep.DEAD_LETTER),
+            ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": int(NOW) - 120}, False, NextStep.SEND_AGAIN),
             (
                 {"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": int(NOW) - 119},
                 False,
-                Refusal.WAIT_TO_RESEND,
+                NextStep.WAIT_TO_RESEND,
             ),
-            ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": 0}, True, Refusal.DEAD_LETTER),
-            ({"on_unknown": "resend", "unknown_outcomes": 2, "unknown_at": 0}, False, Refusal.DEAD_LETTER),
+            ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": 0}, True, NextStep.DEAD_LETTER),
+            ({"on_unknown": "resend", "unknown_outcomes": 2, "unknown_at": 0}, False, NextStep.DEAD_LETTER),
         ],
     )
     def test_unknown_is_sent_again_once_if_allowed(
-        self, unknown: dict[str, Any], expired: bool, refusal: Refusal
+        self, unknown: dict[str, Any], expired: bool, step: NextStep
     ) -> None:
-        assert self.decide(State.UNKNOWN, expired=expired, **unknown) is refusal
+        assert self.decide(State.UNKNOWN, expired=expired, **unknown) is step
 
 
 class TestAccepted:
@@ -114,7 +120,7 @@ class TestAccepted:
         ]
         assert run.gateway.posts[0].credentials == run.secret.current()
         assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
-        row = run.messages.rows["gw-1"]
+        row = run.messages.items["gw-1"]
         assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "accepted")
         assert totals(result.measurements) == {
             "MessagesAccepted": 1,
@@ -146,18 +152,18 @@ class TestAccepted:
         run = bench(sent(None))
         assert run.send(queue_record()).failures == ()
         assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, None)
-        assert run.messages.rows == {}
+        assert run.messages.items == {}
 
     def test_masked_message_is_marked_in_its_row(self) -> None:
         run = bench()
         run.send(queue_record(message_body(mask="Shop")))
-        assert run.messages.rows["gw-1"]["masked"] is True
+        assert run.messages.items["gw-1"]["has_sender_id"] is True
 
     @pytest.mark.parametrize(("ahead", "counted_from"), [(None, 0), (-100, 0), (50 * 86_400, 50 * 86_400)])
     def test_ledger_remembers_60_days_from_now_or_from_the_schedule(self, ahead: int | None, counted_from: int) -> None:
         run = bench()
         run.send(queue_record(message_body(scheduled=None if ahead is None else at(ahead))))
-        assert run.ledger.ttls["message-1"] == int(NOW) + counted_from + 60 * 86_400
+        assert run.record().ttl == int(NOW) + counted_from + 60 * 86_400
 
     def test_senders_own_reference_is_registered_before_the_post(self) -> None:
         run = bench()
@@ -165,7 +171,7 @@ class TestAccepted:
         run.hook(lambda step, moment: seen.append(f"{moment} {step}"))
         run.send(queue_record(message_body(reference="costs-42")))
         assert seen.index("after ledger.register_reference") < seen.index("before gateway.post_message")
-        assert run.ledger.message_keys == {"costs-42": frozenset({"message-1"})}
+        assert run.ledger.messages_under("costs-42") == ["message-1"]
         assert run.gateway.posts[0].fields["reference"] == "costs-42"
 
     @pytest.mark.parametrize("ahead", [None, 50 * 86_400])
@@ -292,12 +298,12 @@ class TestNotSent:
     def test_backoff_grows_with_each_receive_and_has_jitter(self) -> None:
         run = bench()
         for count in range(1, 15):
-            drawn = [run.sender.backoff(queue_record(receive_count=count)) for _ in range(200)]
+            drawn = [run.sender._backoff(queue_record(receive_count=count)) for _ in range(200)]
             ceiling = min(5 * 2 ** (count - 1), 900)
             assert ceiling // 2 <= min(drawn)
             assert max(drawn) <= ceiling + 1
             assert len(set(drawn)) > 1
-        assert run.sender.backoff(queue_record(receive_count=10_000)) <= 901
+        assert run.sender._backoff(queue_record(receive_count=10_000)) <= 901
 
     def test_untried_messages_wait_up_to_an_hour_so_that_an_outage_spends_few_receives(self) -> None:
         run = bench()
@@ -307,7 +313,7 @@ class TestNotSent:
 
     def test_backoff_is_never_less_than_asked_for(self) -> None:
         run = bench()
-        assert all(run.sender.backoff(queue_record(), at_least=77.7) > 77.7 for _ in range(100))
+        assert all(run.sender._backoff(queue_record(), at_least=77.7) > 77.7 for _ in range(100))
 
     def test_a_message_that_cannot_be_given_back_early_is_still_not_done(self) -> None:
         run = bench(send_failed())
@@ -360,10 +366,10 @@ class TestUnknown:
     def test_copy_that_goes_round_keeps_the_record_longer(self) -> None:
         run = bench(unknown())
         run.send(queue_record())
-        first = run.ledger.ttls["message-1"]
+        first = run.record().ttl
         run.time.advance(20 * 86_400)
         run.send(queue_record(message_body(), name="redriven"))
-        assert run.ledger.ttls["message-1"] == first + 20 * 86_400
+        assert run.record().ttl == first + 20 * 86_400
 
     def test_resend_stops_at_the_expiry(self) -> None:
         run = bench(unknown(), options={"on_unknown": "resend"})
@@ -400,18 +406,18 @@ class TestUnknown:
         result = run.send(queue_record())
         assert result.failures == ()
         assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
-        assert run.messages.rows["gw-9"]["message_id"] == "message-1"
+        assert run.messages.items["gw-9"]["message_id"] == "message-1"
 
 
 class TestDuplicates:
     def test_of_a_sent_message_repair_its_row_and_post_nothing(self) -> None:
         run = bench()
         run.send(queue_record())
-        run.messages.rows.clear()
+        run.messages.items.clear()
         result = run.send(queue_record(receive_count=2))
         assert result.failures == ()
         assert run.gateway.posts_of("message-1") == 1
-        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+        assert run.messages.items["gw-1"]["message_id"] == "message-1"
         assert totals(result.measurements) == {"DuplicatesSuppressed": 1}
 
     def test_under_another_sqs_id_are_duplicates_too(self) -> None:
@@ -467,7 +473,7 @@ class TestDuplicates:
         run.time.advance(91)
 
         def late(step: str, moment: Moment) -> None:
-            if (step, moment) == ("ledger.lapsed", "before"):
+            if (step, moment) == ("ledger.unknown", "before"):
                 run.ledger.resolve_by_callback("message-1", "gw-9", now=run.time.now())
 
         run.hook(late)
@@ -501,8 +507,8 @@ class TestDuplicates:
         run.hook(other)
         assert run.send(queue_record()).failures == ()
         assert run.record().gateway_id == "gw-other"
-        assert run.ledger.other_gateway_ids == {"message-1": frozenset({"gw-1"})}
-        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+        assert run.record().other_gateway_ids == {"gw-1"}
+        assert run.messages.items["gw-1"]["message_id"] == "message-1"
 
 
 class TestExpiry:
@@ -732,7 +738,7 @@ class TestWritesThatFail:
         assert run.send(queue_record()).failures == (sqs_id(),)
         run.hook()
         assert run.send(queue_record(receive_count=2)).failures == ()
-        assert run.messages.rows["gw-1"]["message_id"] == "message-1"
+        assert run.messages.items["gw-1"]["message_id"] == "message-1"
         assert run.gateway.accepted == {"message-1": 1}
 
     def test_dead_letter_that_cannot_be_written_is_repaired_by_the_redelivery(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from optus_sms.records.table import SHARDS, DueIndex
+from optus_sms.records.table import SHARDS, DueIndex, Table
 
 
 class Client:
@@ -44,7 +44,7 @@ class Client:
 )
 def test_only_an_index_that_lists_nothing_is_left_alone(page: dict[str, Any], queries: int) -> None:
     client = Client(page)
-    index = DueIndex(client, "table", "index", "kind", "pk")  # type: ignore[arg-type]
+    index = DueIndex(Table(client, "table", key="pk"), "index", "kind")  # type: ignore[arg-type]
     assert list(index.due("SENDING", now=0, limit=100)) == []
     assert client.queries == queries
     assert index.count("SENDING") == 2 * queries

@@ -31,7 +31,7 @@ TEXT, NUMBER, PASSWORD = "c4n4ry text", "+61491570110", "c4n4ry-password"
 CANARIES = ("c4n4ry", "61491570110", "491570110")
 EVERY_STEP = (
     "ledger.claim", "ledger.register_reference", "ledger.accepted", "ledger.not_sent", "ledger.rejected",
-    "ledger.unknown", "ledger.sender_of", "ledger.resolve_by_callback", "messages.record_sent",
+    "ledger.unknown", "ledger.answering_to", "ledger.resolve_by_callback", "messages.record_sent",
     "messages.record_status",
     "messages.record_reply", "messages.latest_sent_to", "queues.give_back", "queues.dead_letter",
     "gateway.post_message", "secret.current", "secret.newer_than", "secret.admits", "no fault",
@@ -40,7 +40,7 @@ EVERY_STEP = (
 
 class TestMaskNumber:
     @pytest.mark.parametrize(
-        ("number", "masked"), [("+61491570006", "•••006"), ("1234567", "•••567"), ("123456", "•••"), ("", "•••")]
+        ("number", "has_sender_id"), [("+61491570006", "•••006"), ("1234567", "•••567"), ("123456", "•••"), ("", "•••")]
     )
     def test_leaves_three_digits_at_most(self, number: str, masked: str) -> None:
         assert mask_number(number) == masked

@@ -11,7 +11,7 @@ from local.demo.watcher import SeenDeadLetter
 from local.page.bubble import GROUPS, QueuedMessage, groups, letter_view, life_of, message_view, reply_view
 from optus_sms.model.queue_message import parse_message
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
-from optus_sms.records.ledger import State
+from optus_sms.records.items import State
 from optus_sms.records.table import Item
 from tests.support.builders import HANDSET, NOW, message_body
 

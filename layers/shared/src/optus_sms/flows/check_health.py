@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import Clock, format_rfc3339
-from optus_sms.records.health import Health, HealthRecord, HealthStore, Pause, PauseReason
+from optus_sms.records.health import HealthRecords
+from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ class HealthChecker:
 
     gateway: GatewayPort
     secret: SecretPort
-    store: HealthStore
+    store: HealthRecords
     valve: QueueSwitch
     traffic: TrafficLog
     clock: Clock = field(default_factory=Clock)

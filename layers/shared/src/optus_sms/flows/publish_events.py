@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
@@ -26,23 +26,12 @@ from optus_sms.model.events import (
     SmsStatusChanged,
 )
 from optus_sms.model.statuses import FINAL_STATUSES
-from optus_sms.model.times import Clock, format_rfc3339
-from optus_sms.records.ledger import State
-from optus_sms.records.table import Item, unmarshal
+from optus_sms.model.times import Clock
+from optus_sms.records.changes import Change, read_change, subject_of
+from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
 
-_MESSAGE: Final = "msg#"
 _NUMBER: Final = re.compile(r"\+?[0-9](?:[ .-]?[0-9]){4,}")
-_HEALTH: Final = "health#gateway"  # optus_sms.records.health; not imported, since it brings more than its key
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One write to an item. ``before`` is empty if there was none; ``at``: RFC 3339, when the stream saw it."""
-
-    before: Item
-    after: Item
-    at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,173 +42,140 @@ class PublishBatchResult:
     measurements: tuple[Measurement, ...]
 
 
-def read_change(record: Mapping[str, Any]) -> Change | None:
-    """The change in a record of Lambda's DynamoDB event, None for a deletion. Raises what a malformed record causes."""
-    images = record["dynamodb"]
-    if record["eventName"] == "REMOVE":
-        return None
-    at = format_rfc3339(float(images["ApproximateCreationDateTime"]))
-    return Change(unmarshal(images.get("OldImage", {})), unmarshal(images["NewImage"]), at)
-
-
 def event_of(change: Change, *, reply_text: bool = True) -> Event | None:
     """The event that a change of either table makes, if any; without ``reply_text`` a reply's content is left out."""
-    key = str(change.after.get("pk", ""))
-    if key.startswith(_MESSAGE):
-        return _of_state(change, key.removeprefix(_MESSAGE))
-    if key == _HEALTH:
-        return _of_health(change)
-    if "id" not in change.after:
+    match change.before, change.after:
+        case LedgerRecord() | None as before, LedgerRecord() as after:
+            return _of_state(before, after, change.at)
+        case HealthRecord() | None as before, HealthRecord() as after:
+            return _of_health(before, after, change.at)
+        case MessageRecord() | None as before, MessageRecord() as after:
+            return _of_status(before, after, change.at)
+        case ReplyRecord(), ReplyRecord():
+            return None
+        case _, ReplyRecord() as after:
+            return _of_reply(after, change.at, with_text=reply_text)
+    return None
+
+
+def _of_state(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Event | None:
+    """``at``, when the stream saw it, is for an item edited by hand that lacks its own time."""
+    if before and after.state is before.state:
         return None
-    if change.after.get("direction") == "MO":
-        return _of_reply(change, with_text=reply_text)
-    return _of_status(change)
+    match after.state:
+        case State.ACCEPTED:
+            return _accepted(before, after, after.accepted_at or at)
+        case State.REJECTED:
+            return _rejected(after, after.rejected_at or at)
+        case State.EXPIRED:
+            return _expired(after, after.expired_at or at)
+        case State.UNKNOWN:
+            return _outcome_unknown(after, after.unknown_since or at)
+        case State.SENDING | State.RETRY:
+            return None
 
 
-def _of_state(change: Change, message_id: str) -> Event | None:
-    state = _text(change.after, "state")
-    if state is None or state == change.before.get("state") or state not in _STATE_EVENTS:
-        return None
-    return _STATE_EVENTS[State(state)](change, message_id)
-
-
-def _accepted(change: Change, message_id: str) -> Event:
-    at = _time(change, "accepted_at")
+def _accepted(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Event:
     return SmsAccepted(
-        event_id=_id(SmsAccepted, message_id, at),
+        event_id=_id(SmsAccepted, after.message_id, at),
         occurred_at=at,
-        message_id=message_id,
-        reference=_reference(change, message_id),
-        gateway_id=_text(change.after, "gateway_id"),
+        message_id=after.message_id,
+        reference=after.effective_reference,
+        gateway_id=after.gateway_id,
         # The write that makes an outcome certain removes what was kept for it.
-        segments=_number(change.after, "segments") or _number(change.before, "segments"),
-        attempts=_number(change.after, "attempts") or 0,
-        resolved_by=_text(change.after, "resolved_by"),
+        segments=after.segments or (before.segments if before else None),
+        attempts=after.attempts,
+        resolved_by=after.resolved_by,
     )
 
 
-def _rejected(change: Change, message_id: str) -> Event:
-    at, attempts = _time(change, "rejected_at"), _number(change.after, "attempts") or 0
+def _rejected(after: LedgerRecord, at: str) -> Event:
     return SmsRejected(
-        event_id=_id(SmsRejected, message_id, at, attempts),
+        event_id=_id(SmsRejected, after.message_id, at, after.attempts),
         occurred_at=at,
-        message_id=message_id,
-        reference=_reference(change, message_id),
-        reason=_text(change.after, "reason") or "rejected",
-        detail=_text(change.after, "detail"),
-        attempts=attempts,
+        message_id=after.message_id,
+        reference=after.effective_reference,
+        reason=after.reason or "rejected",
+        detail=after.detail or None,
+        attempts=after.attempts,
     )
 
 
-def _expired(change: Change, message_id: str) -> Event:
-    at, attempts = _time(change, "expired_at"), _number(change.after, "attempts") or 0
-    return SmsExpired(
-        event_id=_id(SmsExpired, message_id, at), occurred_at=at, message_id=message_id, attempts=attempts
-    )
+def _expired(after: LedgerRecord, at: str) -> Event:
+    event_id = _id(SmsExpired, after.message_id, at)
+    return SmsExpired(event_id=event_id, occurred_at=at, message_id=after.message_id, attempts=after.attempts)
 
 
-def _outcome_unknown(change: Change, message_id: str) -> Event:
-    at, attempts = _time(change, "unknown_since"), _number(change.after, "attempts") or 0
+def _outcome_unknown(after: LedgerRecord, at: str) -> Event:
     return SmsOutcomeUnknown(
-        event_id=_id(SmsOutcomeUnknown, message_id, at, attempts),
+        event_id=_id(SmsOutcomeUnknown, after.message_id, at, after.attempts),
         occurred_at=at,
-        message_id=message_id,
-        reference=_reference(change, message_id),
-        reason=_text(change.after, "reason") or "",
-        on_unknown="resend" if change.after.get("on_unknown") == "resend" else "hold",
-        unknown_outcomes=_number(change.after, "unknown_outcomes") or 1,
-        attempts=attempts,
+        message_id=after.message_id,
+        reference=after.effective_reference,
+        reason=after.reason,
+        on_unknown=after.on_unknown,
+        unknown_outcomes=after.unknown_outcomes or 1,
+        attempts=after.attempts,
     )
 
 
-_STATE_EVENTS: Final[Mapping[State, Callable[[Change, str], Event]]] = {
-    State.ACCEPTED: _accepted,
-    State.REJECTED: _rejected,
-    State.EXPIRED: _expired,
-    State.UNKNOWN: _outcome_unknown,
-}
-
-
-def _of_health(change: Change) -> Event | None:
-    state, before = _text(change.after, "state"), _text(change.before, "state")
-    if state is None or state == before or (before is None and state != "unhealthy"):
+def _of_health(before: HealthRecord | None, after: HealthRecord, at: str) -> Event | None:
+    if before is None and after.state is not Health.UNHEALTHY:
         return None  # that a new stack finds the gateway well is no news
+    if before and after.state is before.state:
+        return None
     return GatewayHealthChanged(
-        event_id=_id(GatewayHealthChanged, state, change.at),
-        occurred_at=change.at,
-        state=state,
-        previous_state=before,
-        reason=_text(change.after, "reason"),
+        event_id=_id(GatewayHealthChanged, after.state, at),
+        occurred_at=at,
+        state=after.state.value,
+        previous_state=before.state.value if before else None,
+        reason=after.reason,
     )
 
 
-def _of_reply(change: Change, *, with_text: bool) -> Event | None:
-    if change.before.get("direction") == "MO":
-        return None
-    row = change.after
-    gateway_id, at = str(row["id"]), _time(change, "received_at")
+def _of_reply(reply: ReplyRecord, at: str, *, with_text: bool) -> Event:
+    at = reply.received_at or at
     return SmsReplyReceived(
-        event_id=_id(SmsReplyReceived, gateway_id, at),
+        event_id=_id(SmsReplyReceived, reply.id, at),
         occurred_at=at,
-        gateway_id=gateway_id,
-        source=_text(row, "source"),
-        destination=_text(row, "destination"),
-        content=_text(row, "content") if with_text else None,
-        encoding=_text(row, "encoding"),
-        in_reply_to=_text(row, "in_reply_to"),
-        reply_match=cast("Literal['exact', 'inferred'] | None", _text(row, "reply_match")),
-        reference=_text(row, "reference"),
+        gateway_id=reply.id,
+        source=reply.source,
+        destination=reply.destination,
+        content=reply.content if with_text else None,
+        encoding=reply.encoding,
+        in_reply_to=reply.in_reply_to,
+        reply_match=reply.reply_match,
+        reference=reply.reference,
     )
 
 
-def _of_status(change: Change) -> Event | None:
-    """`accepted` makes none, since `SMS Accepted` says it. A status before our own write comes again with its key."""
-    row, before = change.after, change.before
-    status, message_id = _text(row, "status"), _text(row, "message_id")
-    known_now = message_id is not None and "message_id" not in before
-    if status is None or status == "accepted" or (status == before.get("status") and not known_now):
+def _of_status(before: MessageRecord | None, after: MessageRecord, at: str) -> Event | None:
+    """`accepted` makes none, since `SMS Accepted` says it. One before the sender's write comes again with its key."""
+    status, previous = after.status, before.status if before else None
+    known_now = after.message_id is not None and (before is None or before.message_id is None)
+    if status is None or status == "accepted" or (status == previous and not known_now):
         return None
-    gateway_id, at = str(row["id"]), _time(change, f"{status}_at")
-    previous = _text(before, "status")
+    at = after.times.get(status, at)
     return SmsStatusChanged(
-        event_id=_id(SmsStatusChanged, gateway_id, status, at, message_id),
+        event_id=_id(SmsStatusChanged, after.id, status, at, after.message_id),
         occurred_at=at,
-        gateway_id=gateway_id,
-        message_id=message_id,
-        reference=_text(row, "reference"),
+        gateway_id=after.id,
+        message_id=after.message_id,
+        reference=after.reference,
         status=status,
         previous_status=previous if previous != status else None,
         final=status in FINAL_STATUSES,
-        detail=_without_numbers(_text(row, "detail")),
+        detail=_without_numbers(after.detail),
     )
 
 
 def _without_numbers(text: str | None) -> str | None:
-    """What could be a phone number is no business of a rule's; the row has it whole."""
+    """What could be a phone number is no business of a rule's; the item has it whole."""
     return None if text is None else _NUMBER.sub("…", text)
 
 
 def _id(kind: type[Event], *fact: object) -> str:
     return hashlib.sha256(json.dumps([kind.detail_type, *fact]).encode()).hexdigest()[:32]
-
-
-def _time(change: Change, name: str) -> str:
-    """The item's own time, else the stream's: an item edited by hand may lack its own."""
-    return _text(change.after, name) or change.at
-
-
-def _reference(change: Change, message_id: str) -> str:
-    return _text(change.after, "reference") or message_id
-
-
-def _text(item: Item, name: str) -> str | None:
-    value = item.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _number(item: Item, name: str) -> int | None:
-    value = item.get(name)
-    return value if isinstance(value, int) else None
 
 
 @dataclass(frozen=True)
@@ -260,7 +216,7 @@ class Publisher:
             change = read_change(record)
             return event_of(change, reply_text=self.reply_text) if change else None
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, trying again will not mend it
-            logger().error("stream record unreadable", extra=_keys(record) | error_fields(error))
+            logger().error("stream record unreadable", extra=_loggable_subject(record) | error_fields(error))
             return Put.REFUSED
 
     def _put(self, events: Sequence[Event]) -> list[Put]:
@@ -282,7 +238,7 @@ class Publisher:
             json.dumps(note),
             DeadLetterReason.UNPUBLISHED_EVENT,
             "this change of the table could not be made an event, or the bus refused it",
-            _keys(record).get("message_id") or "-",
+            subject_of(record).get("message_id") or "-",
         )
         try:
             self.queues.dead_letter(letter, now=self.clock.now())
@@ -292,15 +248,9 @@ class Publisher:
         return True
 
 
-def _keys(record: Mapping[str, Any]) -> dict[str, str]:
-    """What a record is about, for the log and for a person; empty if it does not say."""
-    try:
-        keys = unmarshal(record["dynamodb"]["Keys"])
-    except (KeyError, TypeError, AttributeError):
-        return {}
-    if "id" in keys:
-        return {"gateway_id": loggable_id(str(keys["id"]))}
-    return {"message_id": str(keys["pk"]).removeprefix(_MESSAGE)} if "pk" in keys else {}
+def _loggable_subject(record: Mapping[str, Any]) -> dict[str, str]:
+    subject = subject_of(record)
+    return {name: loggable_id(value) if name == "gateway_id" else value for name, value in subject.items()}
 
 
 def _log_published(event: Event) -> None:

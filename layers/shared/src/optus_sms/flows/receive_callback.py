@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.resolving import resolve_by_reference
@@ -22,9 +22,9 @@ from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callb
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.model.times import Clock
+from optus_sms.records.items import MessageRecord
 from optus_sms.records.ledger import Ledger
-from optus_sms.records.messages import Applied, IdTakenError, MessageStore, StatusResult
-from optus_sms.records.table import Item
+from optus_sms.records.messages import Applied, IdTakenError, Messages, StatusResult
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -103,7 +103,7 @@ class Receiver:
     """One per sandbox."""
 
     ledger: Ledger
-    messages: MessageStore
+    messages: Messages
     queues: Queues
     secret: SecretPort
     clock: Clock = field(default_factory=Clock)
@@ -145,12 +145,12 @@ class Receiver:
     def _store_status(self, callback: StatusCallback) -> CallbackResponse:
         now = self.clock.now()
         result = self.messages.record_status(callback, now=now)
-        resolved = self._adopt(callback, result.row, now)
+        resolved = self._resolve(callback, result.message, now)
         logger().info(
             "status",
             extra={
                 "gateway_id": _loggable(callback.gateway_id),
-                "message_id": result.row.get("message_id") or resolved,
+                "message_id": result.message.message_id or resolved,
                 "status": callback.status if callback.status in STATUS_RANK else None,
                 "applied": result.applied.value,
                 "contradictory": _is_contradiction(callback, result),
@@ -161,28 +161,30 @@ class Receiver:
             measurements.append((Metric.OUTCOMES_RESOLVED, 1.0))
         return CallbackResponse(200, "Stored", measurements=tuple(measurements))
 
-    def _adopt(self, callback: StatusCallback, row: Item, now: float) -> str | None:
+    def _resolve(self, callback: StatusCallback, message: MessageRecord, now: float) -> str | None:
         """Match a callback to its message by reference, if our own write has not; the key that was resolved."""
-        if "message_id" in row or not callback.reference:
+        if message.message_id or not callback.reference:
             return None
         try:
-            joined = resolve_by_reference(self.ledger, self.messages, callback.gateway_id, callback.reference, now=now)
+            resolution = resolve_by_reference(
+                self.ledger, self.messages, callback.gateway_id, callback.reference, now=now
+            )
         except Exception:
             # The gateway is asked to deliver again. It may have given up by then, so reconciliation looks as well.
             with contextlib.suppress(Exception):
                 self.messages.await_message(callback.gateway_id, now=now)
             raise
-        if joined is None or joined.resolved is None:
+        if resolution is None or resolution.resolved is None:
             return None
         logger().info(
             "outcome resolved by callback",
             extra={
-                "message_id": joined.key,
+                "message_id": resolution.message_id,
                 "gateway_id": _loggable(callback.gateway_id),
-                "was": joined.resolved.value,
+                "was": resolution.resolved.value,
             },
         )
-        return joined.key
+        return resolution.message_id
 
     def _store_reply(self, reply: ReplyCallback) -> CallbackResponse:
         now = self.clock.now()
@@ -203,11 +205,11 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
             measurements.append((Metric.STATUSES_APPLIED, 1.0))
             if callback.status == "received":
                 measurements.append((Metric.MESSAGES_DELIVERED, 1.0))
-                accepted_at = result.row.get("accepted_at")
+                accepted_at = result.message.times.get("accepted")
                 if accepted_at is not None:
-                    seconds = now - datetime.fromisoformat(cast("str", accepted_at)).timestamp()
+                    seconds = now - datetime.fromisoformat(accepted_at).timestamp()
                     measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
-            elif callback.status in FAILURE_STATUSES and not _had_ended(callback.status, result.row):
+            elif callback.status in FAILURE_STATUSES and not _had_ended(callback.status, result.message):
                 measurements.append((Metric.MESSAGES_UNDELIVERED, 1.0))
         case Applied.STALE | Applied.DUPLICATE:
             measurements.append((Metric.STATUSES_STALE, 1.0))
@@ -216,14 +218,15 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
     return measurements
 
 
-def _had_ended(status: str, row: Item) -> bool:
+def _had_ended(status: str, message: MessageRecord) -> bool:
     """Whether the message had another final status before, and was counted then."""
-    return any(f"{final}_at" in row for final in FINAL_STATUSES - {status})
+    return not message.times.keys().isdisjoint(FINAL_STATUSES - {status})
 
 
 def _is_contradiction(callback: StatusCallback, result: StatusResult) -> bool:
     """Whether this callback contradicts the others; a `sent` that comes after both is not a second contradiction."""
-    return result.contradictory and callback.status in FINAL_STATUSES
+    is_new = result.applied in (Applied.APPLIED, Applied.STALE)
+    return is_new and result.message.is_contradictory and callback.status in FINAL_STATUSES
 
 
 def _loggable(gateway_id: str | None) -> str | None:

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from optus_sms.flows.resolving import resolve_by_reference
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
 from optus_sms.model.times import Clock
-from optus_sms.records.ledger import LAPSE_SECONDS, Ledger, LedgerRecord, State
-from optus_sms.records.messages import Awaiting, IdTakenError, MessageStore
-from optus_sms.records.table import Item
+from optus_sms.records.items import LedgerRecord, MessageRecord, State
+from optus_sms.records.ledger import LAPSE_SECONDS, Ledger
+from optus_sms.records.messages import Awaiting, IdTakenError, Messages
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
 
 _T = TypeVar("_T")
@@ -98,7 +98,7 @@ class Reconciler:
     """One per sandbox."""
 
     ledger: Ledger
-    messages: MessageStore
+    messages: Messages
     gateway: GatewayPort
     secret: SecretPort
     clock: Clock = field(default_factory=Clock)
@@ -123,7 +123,7 @@ class _Run:
         self._failed: dict[str, None] = {}  # an ordered set
         self._may_ask = True
         self._asked = False
-        self._unanswered: list[Item] = []
+        self._unanswered: list[MessageRecord] = []
         self._current: GatewayCredentials | None = None
 
     def run(self) -> Report:
@@ -131,8 +131,8 @@ class _Run:
         self._each("unknown outcomes", self._records(State.UNKNOWN), self._give_up_on_outcome)
         self._each("missing ids", self._records(State.ACCEPTED), self._give_up_on_outcome)
         self._each("retries", self._records(State.RETRY), self._report_abandoned)
-        self._each("callbacks", self._rows(Awaiting.MESSAGE, AT_ONCE), self._find_message)
-        self._each("statuses", self._rows(Awaiting.STATUS, ASKS_AT_ONCE), self._ask_for_status)
+        self._each("callbacks", self._waiting(Awaiting.MESSAGE, AT_ONCE), self._find_message)
+        self._each("statuses", self._waiting(Awaiting.STATUS, ASKS_AT_ONCE), self._ask_for_status)
         self._each("gauges", iter((None,)), lambda _: self._measure())
         every = {**self._counts, **self._gauges}
         return Report(
@@ -171,49 +171,49 @@ class _Run:
             if record.state is state:
                 yield record
 
-    def _rows(self, awaiting: Awaiting, limit: int) -> Iterator[Item]:
+    def _waiting(self, awaiting: Awaiting, limit: int) -> Iterator[MessageRecord]:
         yield from self._messages.due(awaiting, now=self._clock.now(), limit=limit)
 
     def _end_lease(self, record: LedgerRecord) -> None:
         """Whoever claimed it is dead, and the queue has not brought it back: nobody knows whether it was sent."""
         now = self._clock.now()
-        if now >= record.lease_until + LAPSE_SECONDS and self._ledger.lapsed(record, now=now) is None:
+        if now >= record.lease_until + LAPSE_SECONDS and self._ledger.unknown(record, "owner_lost", now=now) is None:
             self._counts[Metric.OUTCOMES_UNKNOWN] += 1
-            logger().warning("outcome unknown, its sender is gone", extra={"message_id": record.key})
+            logger().warning("outcome unknown, its sender is gone", extra={"message_id": record.message_id})
 
     def _give_up_on_outcome(self, record: LedgerRecord) -> None:
         """No callback has resolved it in longer than a carrier tries; one that comes even later still does."""
         if self._ledger.give_up(record, now=self._clock.now()):
             self._counts[Metric.OUTCOMES_UNRESOLVED] += 1
-            fields = {"message_id": record.key, "state": record.state.value}
+            fields = {"message_id": record.message_id, "state": record.state.value}
             logger().warning("outcome stays unknown", extra=fields)
 
     def _report_abandoned(self, record: LedgerRecord) -> None:
         """Certainly not sent, to be tried again, and in no queue any more: nobody will."""
         if self._ledger.give_up(record, now=self._clock.now()):
             self._counts[Metric.MESSAGES_ABANDONED] += 1
-            fields = {"message_id": record.key, "attempts": record.attempts, "reason": record.reason}
+            fields = {"message_id": record.message_id, "attempts": record.attempts, "reason": record.reason}
             logger().error("not sent, and no queue holds it any more", extra=fields)
 
-    def _find_message(self, row: Item) -> None:
+    def _find_message(self, message: MessageRecord) -> None:
         """A callback that came when its message could not be written down."""
-        gateway_id, now = str(row["id"]), self._clock.now()
-        joined = resolve_by_reference(self._ledger, self._messages, gateway_id, str(row.get("reference", "")), now=now)
-        if joined is None:
+        now = self._clock.now()
+        resolution = resolve_by_reference(self._ledger, self._messages, message.id, message.reference or "", now=now)
+        if resolution is None:
             # Keys and references are written before anything is sent, so that none will turn up later.
-            self._messages.give_up(gateway_id, Awaiting.MESSAGE, now=now)
-        elif joined.resolved is not None:
+            self._messages.give_up(message.id, Awaiting.MESSAGE, now=now)
+        elif resolution.resolved is not None:
             self._counts[Metric.OUTCOMES_RESOLVED] += 1
-            resolved = {"message_id": joined.key, "was": joined.resolved.value}
+            resolved = {"message_id": resolution.message_id, "was": resolution.resolved.value}
             logger().info("outcome resolved by an earlier callback", extra=resolved)
 
-    def _ask_for_status(self, row: Item) -> bool:
+    def _ask_for_status(self, message: MessageRecord) -> bool:
         """Sent, and no final status has come: ask, one after the other; False if it is no use to go on in this run."""
-        if row.get("status") in FINAL_STATUSES:
-            self._messages.stop_waiting(str(row["id"]), Awaiting.STATUS)
+        if message.status in FINAL_STATUSES:
+            self._messages.stop_waiting(message.id, Awaiting.STATUS)
             return True
         if not self._may_ask:
-            self._look_again(row)
+            self._look_again(message)
             return True
         self._current = self._current or self._credentials()
         if self._current is None or not self._has_time(self._gateway.timeout_seconds + ASK_SECONDS):
@@ -221,7 +221,7 @@ class _Run:
         if self._asked:
             self._clock.sleep(ASK_SECONDS)
         self._asked = True
-        return self._ask(row, self._current)
+        return self._ask(message, self._current)
 
     def _credentials(self) -> GatewayCredentials | None:
         try:
@@ -231,15 +231,15 @@ class _Run:
             logger().error(str(error))
             return None
 
-    def _ask(self, row: Item, credentials: GatewayCredentials) -> bool:
+    def _ask(self, message: MessageRecord, credentials: GatewayCredentials) -> bool:
         """Ask for one message; whether to go on with the next."""
-        gateway_id = str(row["id"])
+        gateway_id = message.id
         answer = self._gateway.get_message(gateway_id, credentials)
         self._counts[Metric.STATUSES_ASKED] += 1
         lookup = judge_lookup(answer)
         if lookup is Lookup.LATER:
             logger().warning("statuses not asked for", extra={"reason": answer.failure or f"status {answer.status}"})
-            self._unanswered.append(row)
+            self._unanswered.append(message)
             return len(self._unanswered) < UNANSWERED_IN_A_ROW
         while self._unanswered:  # the gateway is well, so it was about these messages: they must not hold up the others
             self._look_again(self._unanswered.pop())
@@ -261,19 +261,18 @@ class _Run:
             )
             if status in FINAL_STATUSES:
                 return True
-        self._look_again(row)
+        self._look_again(message)
         return True
 
-    def _look_again(self, row: Item) -> None:
+    def _look_again(self, message: MessageRecord) -> None:
         """After the last look only a late callback can tell more."""
-        gateway_id, looks = str(row["id"]), cast("int", row.get("looks", 0))
-        if looks < len(LOOK_AGAIN_SECONDS):
-            at = cast("int", row["look_at"]) + LOOK_AGAIN_SECONDS[looks]
-            self._messages.look_again(gateway_id, Awaiting.STATUS, at=at)
+        if message.looks < len(LOOK_AGAIN_SECONDS):
+            at = (message.look_at or int(self._clock.now())) + LOOK_AGAIN_SECONDS[message.looks]
+            self._messages.look_again(message.id, Awaiting.STATUS, at=at)
             return
-        self._messages.give_up(gateway_id, Awaiting.STATUS, now=self._clock.now())
+        self._messages.give_up(message.id, Awaiting.STATUS, now=self._clock.now())
         self._counts[Metric.STATUSES_UNRESOLVED] += 1
-        fields = {"gateway_id": loggable_id(gateway_id), "message_id": row.get("message_id"), "last": row.get("status")}
+        fields = {"gateway_id": loggable_id(message.id), "message_id": message.message_id, "last": message.status}
         logger().warning("no final status came", extra=fields)
 
     def _measure(self) -> None:

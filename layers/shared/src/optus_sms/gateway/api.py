@@ -62,6 +62,11 @@ class PostResult:
     seconds: float = 0.0
     detail: str = ""
 
+    @property
+    def words(self) -> str:
+        """The reason and the status, as they stand in ledger and logs."""
+        return self.reason if self.status is None else f"{self.reason} (status {self.status})"
+
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:

@@ -1,25 +1,24 @@
-"""`MessagesTable`: what the gateway says of each message, merged from callbacks and our own write in any order.
+"""`MessagesTable`: what the gateway reported of each message, merged from callbacks and the sender's own write.
 
-Key ``id`` is the gateway's id. MT rows come from two sides, the sender's acceptance and the status callbacks; both only
-add, so that whoever comes second completes the row. A status wins by its rank (`model.statuses`), in the database.
+Items of messages come from two sides, the sender's acceptance and the status callbacks; both only add, so that the
+second completes the item. A status wins by its rank (`model.statuses`), in the database.
 
-While an MT row waits for something, it has ``awaiting`` and ``look_at``, and is listed in the sparse index
-``awaiting-index`` for `optus_sms.flows.reconcile_messages`.
+While a message waits for something, its item has ``awaiting`` and ``look_at``, and is listed in the sparse index
+``awaiting-index`` for `flows.reconcile_messages`.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final
 
-from botocore.exceptions import ClientError
-
-from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, contradicts
+from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.table import DueIndex, Item, Value, marshal, refused_item, shard, unmarshal
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, read_message
+from optus_sms.records.table import DueIndex, Refused, Table, shard
+from optus_sms.records.updates import NOTHING, Condition, Update, absent, equals, exists, less, smaller_set
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -31,30 +30,31 @@ AWAITING_INDEX: Final = "awaiting-index"
 FIRST_LOOK_SECONDS: Final = 86_400  # after it was sent: most final statuses come within minutes
 MATCH_SECONDS: Final = 600  # until a callback whose message was not found is looked at again
 _MAX_UNKNOWN_STATUSES: Final = 20
-_MAX_REPEATS: Final = 20  # kept of a gateway that doesn't stop
-_NO_REPLY: Final = "(attribute_not_exists(#direction) OR #direction = :direction)"
+MAX_REPEATS: Final = 20  # kept of a gateway that doesn't stop
+_UNTIL_FINAL: Final = ("awaiting", "look_at")
+
+# The conditions of the writes below.
+IS_NEW: Final = absent("id")
+IS_NO_REPLY: Final = absent("direction") | equals(direction="MT")
+HAS_NO_MESSAGE: Final = exists("id") & absent("message_id")
+HAS_ROOM_FOR_UNKNOWN_STATUSES: Final = absent("unknown_statuses") | smaller_set(unknown_statuses=_MAX_UNKNOWN_STATUSES)
+CAN_BE_REPLIED_TO: Final = equals(direction="MT", has_sender_id=False)
 
 
-@dataclass(frozen=True, slots=True)
-class SentMessage:
-    """The sender's half of an MT row; what is None is not known and changes nothing.
+def ranks_below(status: str) -> Condition:
+    """The message has no status yet, or one of a lower rank."""
+    return absent("status_rank") | less(status_rank=STATUS_RANK[status])
 
-    Without ``destination`` no handset lists the message.
-    """
 
-    gateway_id: str
-    message_id: str
-    reference: str
-    destination: str | None
-    segments: int | None
-    masked: bool | None
-    scheduled_at: float | None = None  # epoch seconds, if the gateway is to send it later
+def has_a_smaller_detail(record: MessageRecord, detail: str) -> Condition:
+    """The message still has the status that was read, with a detail that sorts before this one, or none."""
+    return equals(status_rank=record.status_rank or 0) & (absent("detail") | less(detail=detail))
 
 
 class Awaiting(StrEnum):
-    """What an MT row waits for."""
+    """What a message waits for."""
 
-    STATUS = "status"  # we sent it, and no final status has come
+    STATUS = "status"  # it was sent, and no final status has come
     MESSAGE = "message"  # a callback with a reference came, and no message was found for it
 
 
@@ -70,340 +70,209 @@ class Applied(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusResult:
-    """``row`` is the MT row as stored now; ``contradictory``: it holds both `received` and a final failure."""
+    """What a status callback did; ``message``: as stored now."""
 
     applied: Applied
-    row: Item
-    contradictory: bool
-
-
-class MessageStore(Protocol):
-    """What the use cases need; every implementation passes tests/contract/records/test_messages.py."""
-
-    def record_sent(self, message: SentMessage, *, now: float) -> None:
-        """The sender's half of an MT row; repeatable."""
-
-    def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
-        """One status callback: one write; two when it does not win: it is stale, or was there and goes to ``repeats``.
-
-        `IdTakenError` if the id is a reply's.
-        """
-
-    def await_message(self, gateway_id: str, *, now: float) -> None:
-        """Let a row that no message was found for be looked at again, if it still has none."""
-
-    def due(self, awaiting: Awaiting, *, now: float, limit: int) -> Iterator[Item]:
-        """Rows that wait and whose time to be looked at has come, as they are now; at most ``limit``."""
-
-    def count_awaiting(self, awaiting: Awaiting) -> int:
-        """How many rows wait for this."""
-
-    def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
-        """Look again at that time (epoch seconds), if the row still waits for this; ``looks`` counts."""
-
-    def stop_waiting(self, gateway_id: str, awaiting: Awaiting) -> None:
-        """Look no more at a row that has what it waited for."""
-
-    def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
-        """Look no more at a row that still waits for this, and note since when. A late callback still counts."""
-
-    def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
-        """An MO row, once per id; False if it was there: ``repeats`` keeps when. `IdTakenError` if we sent that id."""
-
-    def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
-        """The gateway id of the latest MT to a handset in that time that can be replied to (not masked), if any."""
+    message: MessageRecord
 
 
 class IdTakenError(Exception):
     """A reply carries the id of a message that was sent, or a status the id of a reply."""
 
 
-class _RefusedError(Exception):
-    """A conditional update was refused by this row."""
+class Messages:
+    """The records of messages and replies; they live for ``retention_days`` after their last write."""
 
-    def __init__(self, row: Item) -> None:
-        self.row = row
-        super().__init__()
-
-
-class DynamoMessageStore:
-    """The store in DynamoDB; rows live for ``retention_days`` after their last write."""
-
-    def __init__(self, client: DynamoDBClient, table_name: str, *, retention_days: int) -> None:
-        self._client = client
-        self._table_name = table_name
+    def __init__(self, table: Table, *, retention_days: int) -> None:
+        self._table = table
         self._keep_seconds = retention_days * 86_400
-        self._awaiting = DueIndex(client, table_name, AWAITING_INDEX, attribute="awaiting", key="id")
+        self._awaiting = DueIndex(table, AWAITING_INDEX, "awaiting")
 
-    def record_sent(self, message: SentMessage, *, now: float) -> None:
-        """See `MessageStore.record_sent`."""
-        known: dict[str, Value | None] = {
-            "direction": "MT",
-            "message_id": message.message_id,
-            "reference": message.reference,
-            "destination": message.destination,
-            "handset": message.destination,
-            "segments": message.segments,
-            "masked": message.masked,
-            "ttl": self._ttl(now),
-            "awaiting": shard(Awaiting.STATUS, message.gateway_id),
-            "look_at": int(max(now, message.scheduled_at or 0)) + FIRST_LOOK_SECONDS,
-        }
-        # `accepted` is what the 202 says; a callback that overtook it already holds something better.
-        first: dict[str, Value | None] = {
-            "status": "accepted",
-            "status_rank": STATUS_RANK["accepted"],
-            "accepted_at": format_rfc3339(now),
+    @classmethod
+    def connect(cls, client: DynamoDBClient, table_name: str, *, retention_days: int) -> Messages:
+        """The messages in a table of that name."""
+        return cls(Table(client, table_name, key="id"), retention_days=retention_days)
+
+    def record_sent(self, gateway_id: str, sent: LedgerRecord, *, now: float) -> None:
+        """Write the sender's half of a message's item; repeatable. What ``sent`` does not know changes nothing."""
+        at = max(now, sent.scheduled_at or 0)
+        update = NOTHING.set(
+            direction="MT",
+            message_id=sent.message_id,
+            reference=sent.effective_reference,
+            destination=sent.destination,
+            handset=sent.destination,
+            segments=sent.segments,
+            has_sender_id=sent.has_sender_id if sent.destination else None,
+            awaiting=shard(Awaiting.STATUS, gateway_id),
+            look_at=int(at) + FIRST_LOOK_SECONDS,
+        ).set_first(
+            # `accepted` is what the 202 says; a callback that overtook it already holds something better.
+            status="accepted",
+            status_rank=STATUS_RANK["accepted"],
+            accepted_at=format_rfc3339(now),
             # Its place in the conversation: a scheduled message can't be answered before it leaves the gateway.
-            "created_at": format_rfc3339(max(now, message.scheduled_at or 0)) if message.destination else None,
-        }
-        row = self._update(message.gateway_id, known, first)
-        if row["status"] in FINAL_STATUSES:  # its callback came first, so it waits for nothing
-            self.stop_waiting(message.gateway_id, Awaiting.STATUS)
+            created_at=format_rfc3339(at) if sent.destination else None,
+        )
+        message = self._update(gateway_id, update, now)
+        if isinstance(message, MessageRecord) and message.status in FINAL_STATUSES:
+            self.stop_waiting(gateway_id, Awaiting.STATUS)  # its callback came first
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
-        """See `MessageStore.record_status`."""
-        status, at = callback.status, format_rfc3339(now)
-        common: dict[str, Value | None] = {"direction": "MT", "ttl": self._ttl(now)}
-        reference: dict[str, Value | None] = {"reference": callback.reference}
+        """Apply one status callback: one write; two when it does not win, being stale or a repeat.
+
+        `IdTakenError` if the id is a reply's.
+        """
+        status = callback.status
+        common = NOTHING.set(direction="MT").set_first(reference=callback.reference)
         if status is None:
-            row = self._update(callback.gateway_id, common, reference, condition=_NO_REPLY)
-            return StatusResult(Applied.NO_STATUS, row, False)
-        if status not in STATUS_RANK:
-            return self._record_unknown_status(callback.gateway_id, status, common, reference)
-        seen = f"{status}_at"
-        try:
-            row = self._update(
-                callback.gateway_id,
-                common | {"status": status, "status_rank": STATUS_RANK[status], "detail": callback.detail},
-                reference | {seen: at},
-                condition=f"{_NO_REPLY} AND (attribute_not_exists(status_rank) OR status_rank < :status_rank)",
-                # `detail` belongs to the status that won, so one without detail removes the loser's.
-                remove=(
-                    *(() if callback.detail else ("detail",)),
-                    *(("awaiting", "look_at") if status in FINAL_STATUSES else ()),
-                ),
-            )
-        except _RefusedError as refused:
-            return self._record_loser(callback, status, refused.row, now)
-        return StatusResult(Applied.APPLIED, row, _contradictory(row))
+            return self._record_beside(callback, common.only_if(IS_NO_REPLY), Applied.NO_STATUS, now)
+        if status not in STATUS_RANK:  # bounded, so that a gateway gone mad can't fill the item
+            update = common.add(unknown_statuses=frozenset({status}))
+            update = update.only_if(IS_NO_REPLY & HAS_ROOM_FOR_UNKNOWN_STATUSES)
+            return self._record_beside(callback, update, Applied.UNKNOWN_STATUS, now)
+        update = (
+            common.set(status=status, status_rank=STATUS_RANK[status], detail=callback.detail)
+            .set_first(**{f"{status}_at": format_rfc3339(now)})
+            # `detail` belongs to the status that won, so one without detail removes the loser's.
+            .remove(*(() if callback.detail else ("detail",)), *(_UNTIL_FINAL if status in FINAL_STATUSES else ()))
+            .only_if(IS_NO_REPLY & ranks_below(status))
+        )
+        message = self._update(callback.gateway_id, update, now)
+        if isinstance(message, Refused):
+            return self._record_loser(callback, status, MessageRecord.from_item(message.item), now)
+        return StatusResult(Applied.APPLIED, message)
 
-    def _record_loser(self, callback: StatusCallback, status: str, row: Item, now: float) -> StatusResult:
-        """A status that the row has already, or that is less than what it has."""
-        at, seen = format_rfc3339(now), f"{status}_at"
-        common: dict[str, Value | None] = {"direction": "MT", "ttl": self._ttl(now)}
-        reference: dict[str, Value | None] = {"reference": callback.reference}
-        if seen not in row:
-            row = self._update(callback.gateway_id, common, reference | {seen: at})
-            return StatusResult(Applied.STALE, row, _contradictory(row))
-        repeat = _repeat(row, status, first_at=str(row[seen]), at=at)
-        if row["status"] == status and (callback.detail or "") > str(row.get("detail", "")):
-            row = self._keep_greater_detail(callback, row, common, repeat)
-        elif repeat or (callback.reference and "reference" not in row):  # a repeat may be the first one to have it
-            row = self._update(callback.gateway_id, common, reference, add=repeat)
-        return StatusResult(Applied.DUPLICATE, row, False)
+    def _record_beside(self, callback: StatusCallback, update: Update, applied: Applied, now: float) -> StatusResult:
+        """A callback that does not change the status."""
+        message = self._update(callback.gateway_id, update, now)
+        if isinstance(message, Refused):
+            return StatusResult(Applied.DUPLICATE, MessageRecord.from_item(message.item))
+        return StatusResult(applied, message)
 
-    def _keep_greater_detail(
-        self, callback: StatusCallback, row: Item, common: dict[str, Value | None], repeat: dict[str, Value | None]
-    ) -> Item:
-        """The row has this very status, with a smaller detail or none: the greater text stays, in whatever order."""
-        try:
-            return self._update(
-                callback.gateway_id,
-                common | {"detail": callback.detail},
-                {"reference": callback.reference},
-                add=repeat,
-                condition="status_rank = :same AND (attribute_not_exists(#detail) OR #detail < :detail)",
-                values={":same": row["status_rank"]},
-            )
-        except _RefusedError as refused:
-            return refused.row
-
-    def _record_unknown_status(
-        self, gateway_id: str, status: str, common: dict[str, Value | None], first: dict[str, Value | None]
-    ) -> StatusResult:
-        """Bounded, so that a gateway gone mad can't fill the item."""
-        try:
-            row = self._update(
-                gateway_id,
-                common,
-                first,
-                add={"unknown_statuses": frozenset({status})},
-                condition=f"{_NO_REPLY} AND (attribute_not_exists(unknown_statuses) OR size(unknown_statuses) < :max)",
-                values={":max": _MAX_UNKNOWN_STATUSES},
-            )
-        except _RefusedError as refused:
-            return StatusResult(Applied.DUPLICATE, refused.row, False)
-        return StatusResult(Applied.UNKNOWN_STATUS, row, False)
+    def _record_loser(self, callback: StatusCallback, status: str, seen: MessageRecord, now: float) -> StatusResult:
+        """A status that the message has already, or that is less than what it has."""
+        at = format_rfc3339(now)
+        update = NOTHING.set(direction="MT").set_first(reference=callback.reference)
+        if status not in seen.times:
+            message = self._update(callback.gateway_id, update.set_first(**{f"{status}_at": at}), now)
+            return StatusResult(Applied.STALE, seen if isinstance(message, Refused) else message)
+        repeat = _repeat(seen, status, first_at=seen.times[status], at=at)
+        update = update.add(repeats=repeat)
+        message = seen
+        detail = callback.detail or ""
+        if seen.status == status and detail > (seen.detail or ""):
+            # The same status with a smaller detail or none: the greater text stays, in whatever order they came.
+            greater = update.set(detail=detail).only_if(has_a_smaller_detail(seen, detail))
+            written = self._update(callback.gateway_id, greater, now)
+            message = MessageRecord.from_item(written.item) if isinstance(written, Refused) else written
+        elif repeat or (callback.reference and seen.reference is None):  # a repeat may be the first one to have it
+            written = self._update(callback.gateway_id, update, now)
+            message = seen if isinstance(written, Refused) else written
+        return StatusResult(Applied.DUPLICATE, message)
 
     def await_message(self, gateway_id: str, *, now: float) -> None:
-        """See `MessageStore.await_message`."""
-        with contextlib.suppress(_RefusedError):
-            self._update(
-                gateway_id,
-                {"awaiting": shard(Awaiting.MESSAGE, gateway_id), "look_at": int(now) + MATCH_SECONDS},
-                {},
-                condition="attribute_exists(id) AND attribute_not_exists(message_id)",
-            )
+        """Let an item that no message was found for be looked at again, if it still has none."""
+        update = NOTHING.set(awaiting=shard(Awaiting.MESSAGE, gateway_id), look_at=int(now) + MATCH_SECONDS)
+        self._update(gateway_id, update.only_if(HAS_NO_MESSAGE), now)
 
-    def due(self, awaiting: Awaiting, *, now: float, limit: int) -> Iterator[Item]:
-        """See `MessageStore.due`."""
-        return self._awaiting.due(awaiting, now=now, limit=limit)
+    def due(self, awaiting: Awaiting, *, now: float, limit: int) -> Iterator[MessageRecord]:
+        """Messages that wait and whose time to be looked at has come, as they are now; at most ``limit``."""
+        return map(MessageRecord.from_item, self._awaiting.due(awaiting, now=now, limit=limit))
 
     def count_awaiting(self, awaiting: Awaiting) -> int:
-        """See `MessageStore.count_awaiting`."""
+        """How many messages wait for this."""
         return self._awaiting.count(awaiting)
 
     def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
-        """See `MessageStore.look_again`."""
-        self._while_awaiting(gateway_id, awaiting, "SET look_at = :at ADD looks :one", {":at": int(at), ":one": 1})
+        """Look again at that time (epoch seconds), if it still waits for this; ``looks`` counts."""
+        self._while_awaiting(gateway_id, awaiting, NOTHING.set(look_at=int(at)).add(looks=1))
 
     def stop_waiting(self, gateway_id: str, awaiting: Awaiting) -> None:
-        """See `MessageStore.stop_waiting`."""
-        self._while_awaiting(gateway_id, awaiting, "REMOVE awaiting, look_at", {})
+        """Look no more at a message that has what it waited for."""
+        self._while_awaiting(gateway_id, awaiting, NOTHING.remove(*_UNTIL_FINAL))
 
     def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
-        """See `MessageStore.give_up`."""
-        update = "SET unresolved_at = :now REMOVE awaiting, look_at"
-        self._while_awaiting(gateway_id, awaiting, update, {":now": format_rfc3339(now)})
-
-    def _while_awaiting(
-        self, gateway_id: str, awaiting: Awaiting, update: str, values: dict[str, Value | None]
-    ) -> None:
-        """Change a row if it still waits for this: a callback may have come meanwhile."""
-        try:
-            self._client.update_item(
-                TableName=self._table_name,
-                Key={"id": {"S": gateway_id}},
-                UpdateExpression=update,
-                ConditionExpression="awaiting = :awaiting",
-                ExpressionAttributeValues=marshal(values | {":awaiting": shard(awaiting, gateway_id)}),
-            )
-        except ClientError as error:
-            if refused_item(error) is None:
-                raise
+        """Look no more at a message that still waits for this, and note since when. A late callback still counts."""
+        update = NOTHING.set(unresolved_at=format_rfc3339(now)).remove(*_UNTIL_FINAL)
+        self._while_awaiting(gateway_id, awaiting, update)
 
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
-        """See `MessageStore.record_reply`."""
-        item: dict[str, Value | None] = {
-            "id": reply.gateway_id,
-            "direction": "MO",
-            "source": reply.source,
-            "handset": reply.handset,
-            "destination": reply.destination,
-            "content": reply.content,
-            "operator": reply.operator,
-            "encoding": reply.encoding,
-            "decoded": reply.decoded if reply.encoding else None,
-            "reference": reply.reference,
-            "in_reply_to": in_reply_to,
-            "reply_match": ("exact" if exact else "inferred") if in_reply_to else None,
-            "received_at": format_rfc3339(now),
-            "created_at": format_rfc3339(now),
-            "ttl": self._ttl(now),
-        }
-        try:
-            self._client.put_item(
-                TableName=self._table_name,
-                Item=marshal(item),
-                ConditionExpression="attribute_not_exists(id)",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except ClientError as error:
-            refused_by = refused_item(error)
-            if refused_by is None:
-                raise
-            if refused_by.get("direction") != "MO":
-                raise IdTakenError(reply.gateway_id) from None
-            first_at, at = str(refused_by.get("received_at", "")), format_rfc3339(now)
-            if repeat := _repeat(refused_by, "reply", first_at=first_at, at=at):
-                self._update(reply.gateway_id, {"ttl": self._ttl(now)}, {}, add=repeat)
-            return False
-        return True
+        """Store a reply once per id; False if it was there (``repeats`` keeps when). `IdTakenError` if it is sent."""
+        at = format_rfc3339(now)
+        update = NOTHING.set(
+            direction="MO",
+            source=reply.source,
+            handset=reply.handset,
+            destination=reply.destination,
+            content=reply.content,
+            operator=reply.operator,
+            encoding=reply.encoding,
+            decoded=reply.decoded if reply.encoding else None,
+            reference=reply.reference,
+            in_reply_to=in_reply_to,
+            reply_match=("exact" if exact else "inferred") if in_reply_to else None,
+            received_at=at,
+            created_at=at,
+        )
+        written = self._table.update(reply.gateway_id, self._kept(update, now).only_if(IS_NEW))
+        if not isinstance(written, Refused):
+            return True
+        seen = read_message(written.item)
+        if not isinstance(seen, ReplyRecord):
+            raise IdTakenError(reply.gateway_id)
+        if repeat := _repeat(seen, "reply", first_at=seen.received_at or "", at=at):
+            self._table.update(reply.gateway_id, self._kept(NOTHING.add(repeats=repeat), now))
+        return False
 
     def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
-        """See `MessageStore.latest_sent_to`. Reads pages until one is found: replies and masked rows don't count."""
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table_name,
-            IndexName=HANDSET_INDEX,
-            KeyConditionExpression="handset = :handset AND created_at BETWEEN :since AND :until",
-            FilterExpression="direction = :mt AND masked = :no",
-            ExpressionAttributeValues=marshal(
-                {
-                    ":handset": handset,
-                    ":since": format_rfc3339(since),
-                    ":until": format_rfc3339(until),
-                    ":mt": "MT",
-                    ":no": False,
-                }
-            ),
-            ScanIndexForward=False,
-        )
-        for page in pages:
-            for item in page["Items"]:
-                return cast("str", unmarshal(item)["id"])
-        return None
+        """The gateway id of the latest message to a handset in that time that can be replied to, if any.
 
-    def _update(
-        self,
-        gateway_id: str,
-        known: dict[str, Value | None],
-        first: dict[str, Value | None],
-        *,
-        add: dict[str, Value | None] | None = None,
-        remove: tuple[str, ...] = (),
-        condition: str | None = None,
-        values: dict[str, Value | None] | None = None,
-    ) -> Item:
-        """Set what is ``known``, and what is only true the ``first`` time; the whole row. None is left out.
-
-        A refused ``condition`` raises `IdTakenError` if the row is a reply's, else `_RefusedError`.
+        Reads pages until one is found: replies and messages with a sender ID don't count.
         """
-        known = {name: value for name, value in known.items() if value is not None}
-        first = {name: value for name, value in first.items() if value is not None}
-        sets = [f"#{name} = :{name}" for name in known] + [
-            f"#{name} = if_not_exists(#{name}, :{name})" for name in first
-        ]
-        update = "SET " + ", ".join(sets)
-        if remove:
-            update += " REMOVE " + ", ".join(f"#{name}" for name in remove)
-        if add:
-            update += " ADD " + ", ".join(f"#{name} :{name}" for name in add)
-        every: dict[str, Value | None] = {**known, **first, **(add or {})}
-        used = {f":{name}": value for name, value in every.items()} | (values or {})
-        arguments: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
-        try:
-            answer = self._client.update_item(
-                TableName=self._table_name,
-                Key={"id": {"S": gateway_id}},
-                UpdateExpression=update,
-                ExpressionAttributeNames={f"#{name}": name for name in (*every, *remove)},
-                ExpressionAttributeValues=marshal(used),
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **arguments,
-            )
-        except ClientError as error:
-            refused_by = refused_item(error)
-            if refused_by is None:
-                raise
-            if refused_by.get("direction") == "MO":
-                raise IdTakenError(gateway_id) from None
-            raise _RefusedError(refused_by) from None
-        return unmarshal(answer.get("Attributes", {}))
+        newest = self._table.query(
+            HANDSET_INDEX,
+            ("handset", handset),
+            between=("created_at", format_rfc3339(since), format_rfc3339(until)),
+            where=CAN_BE_REPLIED_TO,
+            newest_first=True,
+        )
+        return next((str(item["id"]) for item in newest), None)
 
-    def _ttl(self, now: float) -> int:
-        return int(now) + self._keep_seconds
+    def read(self, gateway_id: str) -> MessageRecord | ReplyRecord | None:
+        """The record of an id as it is now; None if there is none."""
+        item = self._table.get(gateway_id)
+        return read_message(item) if item else None
+
+    def conversation(self, handset: str, *, since: str = "0") -> Iterator[MessageRecord | ReplyRecord]:
+        """Messages to and replies from a handset, in time order; ``since``: RFC 3339, UTC."""
+        items = self._table.query(HANDSET_INDEX, ("handset", handset), between=("created_at", since, "9"))
+        return map(read_message, items)
+
+    def scan(self) -> Iterator[MessageRecord]:
+        """Every message sent, by reading the whole table."""
+        return (record for record in map(read_message, self._table.scan()) if isinstance(record, MessageRecord))
+
+    def _while_awaiting(self, gateway_id: str, awaiting: Awaiting, update: Update) -> None:
+        """Change an item if it still waits for this: a callback may have come meanwhile."""
+        self._table.update(gateway_id, update.only_if(equals(awaiting=shard(awaiting, gateway_id))))
+
+    def _update(self, gateway_id: str, update: Update, now: float) -> MessageRecord | Refused:
+        """The message after the write, or the item that refused it; `IdTakenError` if that is a reply's."""
+        written = self._table.update(gateway_id, self._kept(update, now), returning="ALL_NEW")
+        if not isinstance(written, Refused):
+            return MessageRecord.from_item(written)
+        if written.item.get("direction") == "MO":
+            raise IdTakenError(gateway_id)
+        return written
+
+    def _kept(self, update: Update, now: float) -> Update:
+        return update.set(ttl=int(now) + self._keep_seconds)
 
 
-def _repeat(row: Item, what: str, *, first_at: str, at: str) -> dict[str, Value | None]:
+def _repeat(seen: MessageRecord | ReplyRecord, what: str, *, first_at: str, at: str) -> frozenset[str] | None:
     """What keeps that a callback came again: a line ``<time> <what>``.
 
-    Empty if it is the first one, whose write the SDK repeated because the answer was lost, or if there are enough.
+    None if it is the first one, whose write the SDK repeated because the answer was lost, or if there are enough.
     """
-    kept = cast("frozenset[str]", row.get("repeats", frozenset()))
-    return {"repeats": frozenset({f"{at} {what}"})} if at != first_at and len(kept) < _MAX_REPEATS else {}
-
-
-def _contradictory(row: Item) -> bool:
-    return contradicts(status for status in STATUS_RANK if f"{status}_at" in row)
+    return frozenset({f"{at} {what}"}) if at != first_at and len(seen.repeats) < MAX_REPEATS else None

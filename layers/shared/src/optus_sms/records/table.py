@@ -1,16 +1,15 @@
-"""Items of the low-level DynamoDB client, for the few types we store.
-
-boto3's own serializer goes through Decimal and a dozen type checks for each value; these are the hot path's writes.
-"""
+"""One DynamoDB table: reads items, and writes `Update`s to them."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import ClientError
+
+from optus_sms.records.updates import Condition, Update, Value, equals
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -19,40 +18,176 @@ if TYPE_CHECKING:
 # A partition of an index takes about 1000 writes a second, and a throttled index throttles its table; eight carry
 # thousands of messages a second (docs/decisions/due-time-indexes.md).
 SHARDS: Final = 8
-DUE: Final = "look_at"
 _MOST_PAGES_COUNTED: Final = 10  # of 1 MB: a hundred thousand items or so
 
-Value = str | int | bool | frozenset[str]
 Item = dict[str, Value]
+Between = tuple[str, Value, Value]
+"""A sort key, and the least and the greatest value of it."""
 
 
-def marshal(values: Mapping[str, Value | None]) -> dict[str, AttributeValueTypeDef]:
-    """Attribute values; None is left out."""
-    return {name: _marshal(value) for name, value in values.items() if value is not None}
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A conditional write was refused by this item; empty if there is none."""
+
+    item: Item
 
 
-def unmarshal(item: Mapping[str, Any]) -> Item:
-    """An item as plain values; types that we never store are ignored."""
-    values: Item = {}
-    for name, typed in item.items():
-        match typed:
-            case {"S": text}:
-                values[name] = text
-            case {"N": number}:
-                values[name] = int(number)
-            case {"BOOL": flag}:
-                values[name] = flag
-            case {"SS": texts}:
-                values[name] = frozenset(texts)
-    return values
+class Table:
+    """A table whose items have the key ``key``. botocore's errors come through, but for a refused condition."""
 
+    def __init__(self, client: DynamoDBClient, name: str, *, key: str) -> None:
+        self.key = key
+        self._client = client
+        self._name = name
 
-def refused_item(error: ClientError) -> Item | None:
-    """The item that refused a conditional write (empty if there was none); None if the error is another one."""
-    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+    def get(self, key: str) -> Item:
+        """The item as it is now; empty if there is none."""
+        response = self._client.get_item(TableName=self._name, Key={self.key: {"S": key}}, ConsistentRead=True)
+        return unmarshal(response.get("Item", {}))
+
+    def put(self, item: Mapping[str, Value], *, only_if: Condition) -> Refused | None:
+        """Replace the whole item; None if that was done."""
+        expressions = _Expressions()
+        try:
+            self._client.put_item(
+                TableName=self._name,
+                Item=marshal(item),
+                ConditionExpression=expressions.condition(only_if),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **expressions.placeholders(),
+            )
+        except ClientError as error:
+            return _refused(error)
         return None
+
+    def update(
+        self, key: str, update: Update, *, returning: Literal["ALL_OLD", "ALL_NEW"] = "ALL_OLD"
+    ) -> Item | Refused:
+        """The item before or after the write; empty if there was none before."""
+        expressions = _Expressions()
+        changes = expressions.update(update)
+        condition: dict[str, Any] = (
+            {"ConditionExpression": expressions.condition(update.condition)} if update.condition else {}
+        )
+        try:
+            response = self._client.update_item(
+                TableName=self._name,
+                Key={self.key: {"S": key}},
+                UpdateExpression=changes,
+                ReturnValues=returning,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **condition,
+                **expressions.placeholders(),
+            )
+        except ClientError as error:
+            return _refused(error)
+        return unmarshal(response.get("Attributes", {}))
+
+    def query(
+        self,
+        index: str,
+        only: tuple[str, Value],
+        *,
+        between: Between | None = None,
+        where: Condition | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Item]:
+        """The items of an index's partition, in the order of its sort key; with a limit, those of one page."""
+        arguments = self._query(index, only, between, where) | {"ScanIndexForward": not newest_first}
+        if limit is not None:
+            yield from map(unmarshal, self._client.query(**arguments, Limit=limit)["Items"])
+            return
+        for page in self._client.get_paginator("query").paginate(**arguments):
+            yield from map(unmarshal, page["Items"])
+
+    def count(self, index: str, only: tuple[str, Value], *, most_pages: int) -> int:
+        """How many items an index's partition lists, in so many pages of 1 MB."""
+        pages = self._client.get_paginator("query").paginate(**self._query(index, only), Select="COUNT")
+        return sum(page["Count"] for _, page in zip(range(most_pages), pages, strict=False))
+
+    def lists_nothing(self, index: str) -> bool:
+        """Whether a sparse index is certainly empty, in one small read."""
+        page = self._client.scan(TableName=self._name, IndexName=index, Select="COUNT", Limit=1)
+        return not page["Count"] and "LastEvaluatedKey" not in page
+
+    def scan(self) -> Iterator[Item]:
+        """Every item, by reading the whole table."""
+        for page in self._client.get_paginator("scan").paginate(TableName=self._name):
+            yield from map(unmarshal, page["Items"])
+
+    def _query(
+        self, index: str, only: tuple[str, Value], between: Between | None = None, where: Condition | None = None
+    ) -> dict[str, Any]:
+        expressions = _Expressions()
+        keys = expressions.condition(equals(**dict([only])))
+        if between:
+            keys += f" AND {expressions.between(*between)}"
+        filters = {"FilterExpression": expressions.condition(where)} if where else {}
+        return {
+            "TableName": self._name,
+            "IndexName": index,
+            "KeyConditionExpression": keys,
+            **filters,
+            **expressions.placeholders(),
+        }
+
+
+def _refused(error: ClientError) -> Refused:
+    """The item that refused a conditional write; raises any other error."""
+    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+        raise error
     response: Mapping[str, Any] = error.response
-    return unmarshal(response.get("Item", {}))
+    return Refused(unmarshal(response.get("Item", {})))
+
+
+@dataclass(frozen=True, slots=True)
+class DueIndex:
+    """A sparse index that lists, by kind, the items that have to be looked at again, and when.
+
+    An item is in it while it has ``attribute`` (its kind, by `shard`) and `look_at` (epoch seconds).
+    """
+
+    table: Table
+    name: str
+    attribute: str
+
+    def due(self, kind: str, *, now: float, limit: int) -> Iterator[Item]:
+        """The items of a kind whose time has come, read whole and consistently; at most ``limit``, oldest of each shard
+        first. An item may have changed since it was listed.
+        """
+        for partition in self._listed_partitions(kind):
+            due = self.table.query(
+                self.name,
+                (self.attribute, partition),
+                between=("look_at", 0, int(now)),
+                limit=max(1, limit // SHARDS),
+            )
+            yield from self._as_they_are(due, partition)
+
+    def listed(self, kind: str) -> Iterator[Item]:
+        """Every item of a kind, due or not, read whole and consistently."""
+        for partition in self._listed_partitions(kind):
+            yield from self._as_they_are(self.table.query(self.name, (self.attribute, partition)), partition)
+
+    def count(self, kind: str) -> int:
+        """How many items are listed under a kind; of very many only the first hundred thousand or so are counted."""
+        most_pages = _MOST_PAGES_COUNTED // SHARDS + 1
+        return sum(
+            self.table.count(self.name, (self.attribute, partition), most_pages=most_pages)
+            for partition in self._listed_partitions(kind)
+        )
+
+    def _as_they_are(self, listed: Iterator[Item], partition: str) -> Iterator[Item]:
+        for entry in listed:
+            item = self.table.get(str(entry[self.table.key]))
+            if item.get(self.attribute) == partition:
+                yield item
+
+    def _listed_partitions(self, kind: str) -> Iterator[str]:
+        """The partitions of a kind; none if the index lists nothing at all, as it does most of a quiet day."""
+        if not self.table.lists_nothing(self.name):
+            yield from (f"{kind}.{number}" for number in range(SHARDS))
 
 
 def shard(kind: str, key: str) -> str:
@@ -60,63 +195,81 @@ def shard(kind: str, key: str) -> str:
     return f"{kind}.{zlib.crc32(key.encode()) % SHARDS}"
 
 
-@dataclass(frozen=True)
-class DueIndex:
-    """A sparse index that lists, by kind, the items that somebody has to look at again, and when.
+_FORMATS: Final[dict[str, str]] = {
+    "absent": "attribute_not_exists({name})",
+    "exists": "attribute_exists({name})",
+    "=": "{name} = {value}",
+    "<": "{name} < {value}",
+    ">": "{name} > {value}",
+    "size<": "size({name}) < {value}",
+    "contains": "contains({name}, {value})",
+}
 
-    An item is in it while it has ``attribute`` (its kind, by `shard`) and `DUE` (epoch seconds); ``key``: the table's.
+
+class _Expressions:
+    """Renders updates and conditions in DynamoDB's language; collects the names and values they speak of."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._values: dict[str, Value] = {}
+
+    def placeholders(self) -> dict[str, Any]:
+        """The arguments that explain the placeholders; without those that would be empty."""
+        arguments: dict[str, Any] = {}
+        if self._names:
+            arguments["ExpressionAttributeNames"] = self._names
+        if self._values:
+            arguments["ExpressionAttributeValues"] = marshal(self._values)
+        return arguments
+
+    def update(self, update: Update) -> str:
+        """An UpdateExpression."""
+        sets = [f"{self._name(name)} = {self._value(value)}" for name, value in update.values.items()]
+        for name, value in update.first_values.items():
+            alias = self._name(name)
+            sets.append(f"{alias} = if_not_exists({alias}, {self._value(value)})")
+        clauses = {
+            "SET": sets,
+            "REMOVE": [self._name(name) for name in update.removed],
+            "ADD": [f"{self._name(name)} {self._value(value)}" for name, value in update.additions.items()],
+        }
+        return " ".join(f"{verb} {', '.join(changes)}" for verb, changes in clauses.items() if changes)
+
+    def condition(self, condition: Condition) -> str:
+        """A ConditionExpression, KeyConditionExpression or FilterExpression."""
+        match condition.test:
+            case "and" | "or":
+                return f"({f' {condition.test.upper()} '.join(self.condition(part) for part in condition.parts)})"
+            case "not":
+                return f"NOT {self.condition(condition.parts[0])}"
+            case "in":
+                allowed: Any = condition.value
+                return f"{self._name(condition.name)} IN ({', '.join(self._value(value) for value in allowed)})"
+            case "absent" | "exists":
+                return _FORMATS[condition.test].format(name=self._name(condition.name))
+        value: Any = condition.value
+        return _FORMATS[condition.test].format(name=self._name(condition.name), value=self._value(value))
+
+    def between(self, name: str, least: Value, most: Value) -> str:
+        """A range of the sort key."""
+        return f"{self._name(name)} BETWEEN {self._value(least)} AND {self._value(most)}"
+
+    def _name(self, name: str) -> str:
+        self._names[f"#{name}"] = name
+        return f"#{name}"
+
+    def _value(self, value: Value) -> str:
+        placeholder = f":v{len(self._values)}"
+        self._values[placeholder] = value
+        return placeholder
+
+
+def marshal(values: Mapping[str, Value]) -> dict[str, AttributeValueTypeDef]:
+    """Attribute values of the low-level client, for the few types we store.
+
+    boto3's own serializer goes through Decimal and a dozen type checks for each value; these are the hot path's writes.
     """
-
-    client: DynamoDBClient
-    table_name: str
-    index_name: str
-    attribute: str
-    key: str
-
-    def due(self, kind: str, *, now: float, limit: int) -> Iterator[Item]:
-        """The items of a kind whose time has come, read whole and consistently; at most ``limit``, oldest of each shard
-        first. An item may have changed since it was listed.
-        """
-        for partition in self._listed_partitions(kind):
-            answer = self.client.query(
-                TableName=self.table_name,
-                IndexName=self.index_name,
-                KeyConditionExpression="#kind = :kind AND #due <= :now",
-                ExpressionAttributeNames={"#kind": self.attribute, "#due": DUE},
-                ExpressionAttributeValues=marshal({":kind": partition, ":now": int(now)}),
-                Limit=max(1, limit // SHARDS),
-            )
-            for listed in answer["Items"]:
-                found = self.client.get_item(
-                    TableName=self.table_name, Key={self.key: listed[self.key]}, ConsistentRead=True
-                )
-                item = unmarshal(found.get("Item", {}))
-                if item.get(self.attribute) == partition:
-                    yield item
-
-    def count(self, kind: str) -> int:
-        """How many items are listed under a kind; of very many only the first hundred thousand or so are counted."""
-        total = 0
-        for partition in self._listed_partitions(kind):
-            pages = self.client.get_paginator("query").paginate(
-                TableName=self.table_name,
-                IndexName=self.index_name,
-                Select="COUNT",
-                KeyConditionExpression="#kind = :kind",
-                ExpressionAttributeNames={"#kind": self.attribute},
-                ExpressionAttributeValues=marshal({":kind": partition}),
-            )
-            for number, page in enumerate(pages, start=1):
-                total += page["Count"]
-                if number >= _MOST_PAGES_COUNTED // SHARDS + 1:
-                    break
-        return total
-
-    def _listed_partitions(self, kind: str) -> Iterator[str]:
-        """The partitions of a kind; none if the index lists nothing at all, as it does most of a quiet day."""
-        page = self.client.scan(TableName=self.table_name, IndexName=self.index_name, Select="COUNT", Limit=1)
-        if page["Count"] or "LastEvaluatedKey" in page:
-            yield from (f"{kind}.{number}" for number in range(SHARDS))
+    return {name: _marshal(value) for name, value in values.items()}
 
 
 def _marshal(value: Value) -> AttributeValueTypeDef:
@@ -129,3 +282,19 @@ def _marshal(value: Value) -> AttributeValueTypeDef:
             return {"S": value}
         case frozenset():
             return {"SS": sorted(value)}
+
+
+def unmarshal(item: Mapping[str, Any]) -> Item:
+    """An item as plain values; types that we never store are ignored."""
+    values: Item = {}
+    for name, typed in item.items():
+        match typed:
+            case {"S": text}:
+                values[name] = text
+            case {"N": number}:
+                values[name] = int(number) if number.lstrip("-").isdigit() else int(float(number))  # edited by hand
+            case {"BOOL": flag}:
+                values[name] = flag
+            case {"SS": texts}:
+                values[name] = frozenset(texts)
+    return values

@@ -1,0 +1,54 @@
+"""What is left to do with a message whose claim the ledger refused: a pure decision."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from optus_sms.records.items import LedgerRecord, State
+
+if TYPE_CHECKING:
+    from optus_sms.runtime.settings import OnUnknown
+
+RESEND_AFTER_SECONDS: Final = 120  # time for a status callback to prove the first one after all
+RESENDS: Final = 1
+
+
+class NextStep(Enum):
+    """What the record that refused a claim asks for."""
+
+    CONFLICT = auto()
+    REPAIR_MESSAGE = auto()
+    DEAD_LETTER = auto()
+    DONE = auto()
+    WAIT_FOR_LEASE = auto()
+    TAKE_OVER = auto()
+    WAIT_TO_RESEND = auto()
+    SEND_AGAIN = auto()
+    TRY_AGAIN = auto()
+
+
+def next_step(record: LedgerRecord, payload_sha256: str | None, *, now: float, expired: bool) -> NextStep:  # noqa: PLR0911
+    """One line for each state of the record; ``expired``: the message is past its `expires_at`."""
+    if record.payload_sha256 not in (None, payload_sha256):
+        return NextStep.CONFLICT
+    match record.state:
+        case State.ACCEPTED:
+            return NextStep.REPAIR_MESSAGE
+        case State.REJECTED:
+            return NextStep.DEAD_LETTER
+        case State.EXPIRED:
+            return NextStep.DONE
+        case State.SENDING:
+            return NextStep.WAIT_FOR_LEASE if now < record.lease_until else NextStep.TAKE_OVER
+        case State.UNKNOWN:
+            if expired or not may_resend(record.on_unknown, record.unknown_outcomes):
+                return NextStep.DEAD_LETTER
+            return NextStep.SEND_AGAIN if now >= record.unknown_at + RESEND_AFTER_SECONDS else NextStep.WAIT_TO_RESEND
+        case State.RETRY:
+            return NextStep.TRY_AGAIN  # it became RETRY between the write and now
+
+
+def may_resend(on_unknown: OnUnknown, unknown_outcomes: int) -> bool:
+    """Whether a message may be sent again after so many unknown outcomes, the latest included."""
+    return on_unknown == "resend" and unknown_outcomes <= RESENDS

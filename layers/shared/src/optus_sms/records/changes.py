@@ -1,0 +1,66 @@
+"""What a record of a table's stream tells: one item before and after a write, as typed records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import (
+    HEALTH_KEY,
+    MESSAGE_PREFIX,
+    HealthRecord,
+    LedgerRecord,
+    MessageRecord,
+    ReplyRecord,
+    read_message,
+)
+from optus_sms.records.table import Item, unmarshal
+
+Record = LedgerRecord | HealthRecord | MessageRecord | ReplyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write to an item. ``before``: None if there was none; ``at``: RFC 3339, when the stream saw it."""
+
+    before: Record | None
+    after: Record
+    at: str
+
+
+def read_change(record: Mapping[str, Any]) -> Change | None:
+    """Read a record of Lambda's DynamoDB event; None for a deletion, and for an item that is no record.
+
+    Raises what a malformed record causes.
+    """
+    images = record["dynamodb"]
+    if record["eventName"] == "REMOVE":
+        return None
+    after = read_item(unmarshal(images["NewImage"]))
+    if after is None:
+        return None
+    at = format_rfc3339(float(images["ApproximateCreationDateTime"]))
+    return Change(read_item(unmarshal(images.get("OldImage", {}))), after, at)
+
+
+def read_item(item: Item) -> Record | None:
+    """An item of either table; None for what is no record: a reference, or a record without its state."""
+    key = str(item.get("pk", ""))
+    if key.startswith(MESSAGE_PREFIX):
+        return LedgerRecord.from_item(item) if "state" in item else None
+    if key == HEALTH_KEY:
+        return HealthRecord.from_item(item) if "state" in item else None
+    return read_message(item) if "id" in item else None
+
+
+def subject_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """The id that a stream record is about, by its name: ``gateway_id`` or ``message_id``; empty if it has none."""
+    try:
+        keys = unmarshal(record["dynamodb"]["Keys"])
+    except (KeyError, TypeError, AttributeError):
+        return {}
+    if "id" in keys:
+        return {"gateway_id": str(keys["id"])}
+    return {"message_id": str(keys["pk"]).removeprefix(MESSAGE_PREFIX)} if "pk" in keys else {}

@@ -1,0 +1,287 @@
+"""The items of both tables as typed records: a field is the attribute of that name.
+
+`SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>``, the
+messages behind a sender's own reference, and ``health#gateway`` (`HealthRecord`). `MessagesTable` (key ``id``, the
+gateway's id) holds what the gateway reported: a `MessageRecord` for each message, a `ReplyRecord` for each reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+
+from optus_sms.model.statuses import STATUS_RANK, contradicts
+
+if TYPE_CHECKING:
+    from optus_sms.records.table import Item
+    from optus_sms.runtime.settings import OnUnknown
+
+MESSAGE_PREFIX: Final = "msg#"
+REFERENCE_PREFIX: Final = "ref#"
+HEALTH_KEY: Final = "health#gateway"
+PAUSED_BY_HEALTH_CHECK: Final = "health"
+
+
+class State(StrEnum):
+    """What the ledger records of a message."""
+
+    SENDING = "SENDING"
+    RETRY = "RETRY"
+    ACCEPTED = "ACCEPTED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One line of a message's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for what an operator did.
+
+    ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (why); ``not_sent_late`` (why; learned
+    after a takeover, changed nothing); ``rejected`` (the dead letter's reason, then why); ``resolved_sent``,
+    ``resolved_not_sent`` and ``reopened`` (who).
+    """
+
+    at: str
+    what: str
+    attempt: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRecord:
+    """A message as the ledger has it. ``…_at``: RFC 3339, but for ``unknown_at``, ``look_at`` and ``scheduled_at``,
+    which are epoch seconds as ``lease_until`` and ``ttl`` are.
+
+    ``attempts`` counts claims, which fences late writers; ``earlier_attempts`` were made before an operator let the
+    message be tried again and do not count towards the most there may be.
+    """
+
+    message_id: str
+    state: State = State.UNKNOWN  # a record that vanished (somebody deleted the item) proves nothing
+    owner: str = ""
+    attempts: int = 0
+    earlier_attempts: int = 0
+    lease_until: int = 0
+    payload_sha256: str | None = None
+    on_unknown: OnUnknown = "hold"
+    unknown_outcomes: int = 0
+    unknown_at: int = 0
+    unknown_since: str | None = None
+    gateway_id: str | None = None
+    other_gateway_ids: frozenset[str] = frozenset()
+    reason: str = ""
+    detail: str = ""
+    reference: str | None = None
+    destination: str | None = None
+    segments: int | None = None
+    has_sender_id: bool = False
+    scheduled_at: int | None = None
+    queued_at: str | None = None
+    accepted_at: str | None = None
+    rejected_at: str | None = None
+    expired_at: str | None = None
+    unresolved_at: str | None = None
+    resolved_by: str | None = None
+    history: frozenset[str] = frozenset()
+    undecided: str | None = None
+    look_at: int | None = None
+    ttl: int = 0
+
+    @classmethod
+    def from_item(cls, item: Item, message_id: str = "") -> Self:
+        """Read an item; ``message_id`` is for one that is not there."""
+        key = str(item.get("pk", "")).removeprefix(MESSAGE_PREFIX) or message_id
+        values = _known(cls, item) | {"message_id": key}
+        values["state"] = State(cast("str", item.get("state", State.UNKNOWN)))
+        values["on_unknown"] = "resend" if values.get("on_unknown") == "resend" else "hold"
+        return cls(**values)
+
+    @property
+    def effective_reference(self) -> str:
+        """The reference that the gateway knows the message by: the sender's, else the message id."""
+        return self.reference or self.message_id
+
+    def is_held_by(self, owner: str) -> bool:
+        """Whether this owner may send it now."""
+        return self.state is State.SENDING and self.owner == owner
+
+    def steps(self) -> list[HistoryLine]:
+        """What happened to the message, in time order."""
+        found: list[HistoryLine] = []
+        for line in sorted(self.history):
+            at, what, attempt, words = line.split(" ", 3)
+            # A claim is written before anybody knows which one it is.
+            claims = sum(step.what == "claimed" for step in found) + 1
+            found.append(HistoryLine(at, what, claims if what == "claimed" else int(attempt), words))
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRecord:
+    """A message as the gateway reported it. ``times``: when each status was first seen, RFC 3339, by status.
+
+    Without ``handset`` no conversation lists it. ``look_at`` and ``ttl``: epoch seconds.
+    """
+
+    id: str
+    direction: Literal["MT"] = "MT"
+    message_id: str | None = None
+    reference: str | None = None
+    destination: str | None = None
+    handset: str | None = None
+    segments: int | None = None
+    has_sender_id: bool | None = None
+    status: str | None = None
+    status_rank: int | None = None
+    detail: str | None = None
+    times: Mapping[str, str] = field(default_factory=dict)
+    unknown_statuses: frozenset[str] = frozenset()
+    repeats: frozenset[str] = frozenset()
+    created_at: str | None = None
+    awaiting: str | None = None
+    look_at: int | None = None
+    looks: int = 0
+    unresolved_at: str | None = None
+    ttl: int = 0
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Read an item of a message."""
+        times = {status: at for status in STATUS_RANK if isinstance(at := item.get(f"{status}_at"), str)}
+        return cls(**_known(cls, item) | {"direction": "MT", "times": times})
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Whether its statuses say both that it arrived and that it never will."""
+        return contradicts(self.times)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyRecord:
+    """A reply as the gateway delivered it. ``…_at``: RFC 3339. ``in_reply_to``: the id of a `MessageRecord`."""
+
+    id: str
+    direction: Literal["MO"] = "MO"
+    source: str | None = None
+    handset: str | None = None
+    destination: str | None = None
+    content: str | None = None
+    operator: str | None = None
+    encoding: str | None = None
+    decoded: bool | None = None
+    reference: str | None = None
+    in_reply_to: str | None = None
+    reply_match: Literal["exact", "inferred"] | None = None
+    received_at: str | None = None
+    created_at: str | None = None
+    repeats: frozenset[str] = frozenset()
+    ttl: int = 0
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Read an item of a reply."""
+        return cls(**_known(cls, item))
+
+
+def read_message(item: Item) -> MessageRecord | ReplyRecord:
+    """Read an item of `MessagesTable`; one without a direction is a message's."""
+    return (ReplyRecord if item.get("direction") == "MO" else MessageRecord).from_item(item)
+
+
+class Health(StrEnum):
+    """The gateway's health. Unknown is a state of its own, never "down"."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+class PauseReason(StrEnum):
+    """Why sending was paused."""
+
+    OUTAGE = "outage"
+    CREDENTIALS_REFUSED = "credentials_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause by the health check. ``at``: RFC 3339. ``confirmed``: the queue has been seen paused since.
+
+    ``credentials_version``: the secret's version then, so that a new one is noticed.
+    """
+
+    at: str
+    reason: PauseReason
+    confirmed: bool = False
+    credentials_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRecord:
+    """The gateway's health. ``since`` and ``checked_at``: RFC 3339; ``…_since``: epoch seconds, 0 for not.
+
+    ``…_checks``: so many in a row; ``checks``: all there were, the version of the record.
+    """
+
+    state: Health = Health.UNKNOWN
+    reason: str = "never checked"
+    since: str = ""
+    checked_at: str = ""
+    checks: int = 0
+    good_checks: int = 0
+    bad_checks: int = 0
+    unknown_checks: int = 0
+    failing_since: int = 0
+    credentials: str = "unknown"
+    refused_checks: int = 0
+    refused_since: int = 0
+    pause: Pause | None = None
+    resumed_by_operator: bool = False
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Read the item; a fresh record if there is none."""
+        values = _known(cls, item)
+        values["state"] = Health(cast("str", item.get("state", Health.UNKNOWN)))
+        if item.get("paused_by") == PAUSED_BY_HEALTH_CHECK:
+            values["pause"] = Pause(
+                at=str(item.get("paused_at", "")),
+                reason=PauseReason(str(item.get("pause_reason", PauseReason.OUTAGE))),
+                confirmed=item.get("pause_confirmed") is True,
+                credentials_version=str(item.get("credentials_version", "")),
+            )
+        return cls(**values)
+
+    def to_item(self) -> Item:
+        """The item as it is stored."""
+        own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "pause"}
+        pause: Item = {}
+        if self.pause:
+            pause = {
+                "paused_by": PAUSED_BY_HEALTH_CHECK,
+                "paused_at": self.pause.at,
+                "pause_reason": self.pause.reason,
+                "pause_confirmed": self.pause.confirmed,
+                "credentials_version": self.pause.credentials_version,
+            }
+        return {"pk": HEALTH_KEY, **own, **pause}
+
+
+_KINDS: Final[Mapping[str, type]] = {"int": int, "bool": bool, "frozenset": frozenset}  # anything else is text
+
+
+@cache
+def _kinds(record: Any) -> Mapping[str, type]:
+    """The attributes that a record has a field for, and the kind of their values."""
+    return {each.name: _KINDS.get(re.split(r"\W", str(each.type))[0], str) for each in fields(record)}
+
+
+def _known(record: Any, item: Item) -> dict[str, Any]:
+    """The attributes that the record has a field for. One of another kind, edited by hand, counts as absent."""
+    kinds = _kinds(record)
+    return {name: value for name, value in item.items() if type(value) is kinds.get(name)}

@@ -1,0 +1,116 @@
+"""A table in memory that carries out updates and conditions as DynamoDB does (tests/contract/records compare them)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Literal
+
+from optus_sms.records.table import Between, Item, Refused, Table, marshal, unmarshal
+from optus_sms.records.updates import Condition, Update, Value
+
+_MISSING = object()
+_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "absent": lambda found, _: found is _MISSING,
+    "exists": lambda found, _: found is not _MISSING,
+    "=": lambda found, value: bool(found == value),
+    "<": lambda found, value: found is not _MISSING and found < value,
+    ">": lambda found, value: found is not _MISSING and found > value,
+    "in": lambda found, values: found in values,
+    "size<": lambda found, size: found is not _MISSING and len(found) < size,
+    "contains": lambda found, member: found is not _MISSING and member in found,
+}
+
+
+def holds(condition: Condition, item: Item) -> bool:
+    """Whether an item fulfills a condition."""
+    match condition.test:
+        case "and":
+            return all(holds(part, item) for part in condition.parts)
+        case "or":
+            return any(holds(part, item) for part in condition.parts)
+        case "not":
+            return not holds(condition.parts[0], item)
+    return _TESTS[condition.test](item.get(condition.name, _MISSING), condition.value)
+
+
+def changed(item: Item, update: Update) -> Item:
+    """The item after an update."""
+    after = {**update.first_values, **item, **update.values}
+    for name, value in update.additions.items():
+        after[name] = _sum(after.get(name), value)
+    return {name: value for name, value in after.items() if name not in update.removed}
+
+
+def _sum(before: Value | None, value: Value) -> Value:
+    if isinstance(value, frozenset):
+        return value | before if isinstance(before, frozenset) else value
+    assert isinstance(value, int)
+    return value + (before if isinstance(before, int) else 0)
+
+
+def _stored(item: Mapping[str, Value]) -> Item:
+    """Plain values, as they come back from DynamoDB."""
+    return unmarshal(json.loads(json.dumps(marshal(item))))
+
+
+class MemoryTable(Table):
+    """Items by key. Tests may read and change them while nobody else does."""
+
+    def __init__(self, *, key: str) -> None:
+        self.key = key
+        self.items: dict[str, Item] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Item:
+        return dict(self.items.get(key, {}))
+
+    def put(self, item: Mapping[str, Value], *, only_if: Condition) -> Refused | None:
+        key = str(item[self.key])
+        with self._lock:
+            before = self.items.get(key, {})
+            if not holds(only_if, before):
+                return Refused(dict(before))
+            self.items[key] = _stored(item)
+            return None
+
+    def update(
+        self, key: str, update: Update, *, returning: Literal["ALL_OLD", "ALL_NEW"] = "ALL_OLD"
+    ) -> Item | Refused:
+        with self._lock:
+            before = self.items.get(key, {})
+            if update.condition and not holds(update.condition, before):
+                return Refused(dict(before))
+            after = _stored(changed({self.key: key} | before, update))
+            self.items[key] = after
+            return dict(before if returning == "ALL_OLD" else after)
+
+    def query(
+        self,
+        index: str,
+        only: tuple[str, Value],
+        *,
+        between: Between | None = None,
+        where: Condition | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Item]:
+        name, value = only
+        listed = [item for item in list(self.items.values()) if item.get(name) == value]
+        if between:
+            sort_key, least, most = between
+            listed = [item for item in listed if sort_key in item and least <= item[sort_key] <= most]  # type: ignore[operator]
+            listed.sort(key=lambda item: str(item[sort_key]).zfill(20), reverse=newest_first)
+        found = (dict(item) for item in listed if where is None or holds(where, item))
+        return islice(found, limit)
+
+    def count(self, index: str, only: tuple[str, Value], *, most_pages: int) -> int:
+        return sum(1 for _ in self.query(index, only))
+
+    def lists_nothing(self, index: str) -> bool:
+        return not self.items
+
+    def scan(self) -> Iterator[Item]:
+        return (dict(item) for item in list(self.items.values()))

@@ -1,0 +1,71 @@
+"""Bugs for the tests to find: the real code with one line of the protocol changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from optus_sms.flows import refused_claim
+from optus_sms.flows import send_message as sending
+from optus_sms.flows.refused_claim import NextStep
+from optus_sms.records import ledger
+from optus_sms.records.items import LedgerRecord
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.table import Refused
+from optus_sms.records.updates import Condition, equals, exists
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+ALWAYS = ledger.IS_NEW | exists("pk")
+
+
+def constant(owner: Any, name: str, value: object) -> Patch:
+    """A constant or a function of the protocol with another value."""
+    return lambda monkeypatch: monkeypatch.setattr(owner, name, value)
+
+
+def mistaken(to: NextStep, instead_of: NextStep) -> Patch:
+    """`next_step` without its line for one case."""
+    decide = refused_claim.next_step
+
+    def patched(*args: Any, **kwargs: Any) -> NextStep:
+        step = decide(*args, **kwargs)
+        return to if step is instead_of else step
+
+    return constant(sending, "next_step", patched)
+
+
+def without_condition(name: str, otherwise: Callable[[LedgerRecord], Condition] = lambda _: ALWAYS) -> Patch:
+    """A named condition of the ledger that asks less."""
+    return constant(ledger, name, otherwise)
+
+
+def same_state(record: LedgerRecord) -> Condition:
+    """`is_still` without its fence."""
+    return equals(state=record.state)
+
+
+def own_claim_not_recognised(kind: type[Ledger]) -> Patch:
+    """A claim that the SDK repeated is refused by itself."""
+    claim = kind.claim
+
+    def patched(self: Ledger, wanted: LedgerRecord, **more: Any) -> LedgerRecord:
+        table, refused = self._table, False
+        update = table.update
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            nonlocal refused
+            written = update(*args, **kwargs)
+            refused = isinstance(written, Refused)
+            return written
+
+        table.update = watched  # type: ignore[method-assign]
+        try:
+            record = claim(self, wanted, **more)
+        finally:
+            table.update = update  # type: ignore[method-assign]
+        return replace(record, owner="another") if refused and record.owner == wanted.owner else record
+
+    return constant(kind, "claim", patched)
