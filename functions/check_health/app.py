@@ -6,8 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.queue_switch import EventSourceSwitch
-from optus_sms.aws.traffic import CloudWatchTraffic
+from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.aws.traffic import SenderMetrics
 from optus_sms.flows.check_health import HealthChecker, Thresholds
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
@@ -53,8 +53,8 @@ def checker() -> HealthChecker:
         gateway=gateway(),
         secret=secret(),
         store=DynamoHealthStore(clients.dynamodb(), settings().send_ledger_table_name),
-        valve=EventSourceSwitch(clients.lambda_(), settings().sender_mapping_id),
-        traffic=CloudWatchTraffic(clients.cloudwatch(), settings().stack_name),
+        switch=QueueSwitch(clients.lambda_(), settings().sender_mapping_id),
+        sender_metrics=SenderMetrics(clients.cloudwatch(), settings().stack_name),
         clock=Clock(),
         thresholds=Thresholds(
             unhealthy_after=settings().unhealthy_after_checks,

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.queues import SqsQueues
+from optus_sms.aws.queues import Queues
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.times import Clock
@@ -26,7 +26,7 @@ def receiver() -> Receiver:
     return Receiver(
         ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
         messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
-        queues=SqsQueues(clients.sqs(), dead_letter_queue_url=settings.dead_letter_queue_url),
+        queues=Queues(clients.sqs(), dead_letter_queue_url=settings.dead_letter_queue_url),
         secret=CallbackSecret(clients.secrets_manager(), settings.callback_secret_id, clock.monotonic),
         clock=clock,
         reply_match_days=settings.reply_match_days,

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.queues import SqsQueues
+from optus_sms.aws.queues import Queues
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.send_message import QueueRecord, Sender
@@ -32,7 +32,7 @@ def sender() -> Sender:
     return Sender(
         ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),
         messages=DynamoMessageStore(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
-        queues=SqsQueues(
+        queues=Queues(
             clients.sqs(),
             dead_letter_queue_url=settings.dead_letter_queue_url,
             outbound_queue_url=settings.outbound_queue_url,

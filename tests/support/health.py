@@ -1,4 +1,4 @@
-"""Doubles of what the health check asks and turns, and a world in which minutes pass between checks."""
+"""Doubles of what the health check asks and switches, and a world in which minutes pass between checks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optus_sms.aws.traffic import Traffic
+from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.aws.traffic import SenderMetrics, Traffic
 from optus_sms.flows.check_health import HealthChecker, Thresholds
-from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.gateway.api import Gateway
+from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
 from optus_sms.records.health import HealthRecord
@@ -37,7 +39,7 @@ def service_status(status: str) -> Exchange:
 
 
 @dataclass
-class FakeGateway:
+class FakeGateway(Gateway):
     """Its answers are attributes; ``tried`` are the credentials that came."""
 
     health: Exchange = field(default_factory=lambda: answer(200))
@@ -61,7 +63,7 @@ class FakeGateway:
 
 
 @dataclass
-class FakeSecret:
+class FakeSecret(GatewaySecret):
     """A secret with the caching of `GatewaySecret`: read once, and again after it was refused."""
 
     stored: GatewayCredentials | Exception = field(default_factory=lambda: GatewayCredentials("app", "right", "v1"))
@@ -113,27 +115,34 @@ class MemoryHealthStore:
 
 
 @dataclass
-class FakeValve:
-    """``open_`` may be turned by anybody; None is a state in between. ``failure`` is raised by both operations."""
+class FakeSwitch(QueueSwitch):
+    """``on`` may be changed by anybody; None is a state in between."""
 
-    open_: bool | None = True
-    failure: Exception | None = None
-    turns: list[bool] = field(default_factory=list)
+    on: bool | None = True
+    read_failure: Exception | None = None
+    change_failure: Exception | None = None
+    calls: list[str] = field(default_factory=list)
 
-    def is_open(self) -> bool | None:
-        if self.failure:
-            raise self.failure
-        return self.open_
+    def is_on(self) -> bool | None:
+        if self.read_failure:
+            raise self.read_failure
+        return self.on
 
-    def turn(self, *, open_: bool) -> None:
-        if self.failure:
-            raise self.failure
-        self.turns.append(open_)
-        self.open_ = open_
+    def pause(self) -> None:
+        self._set("pause", on=False)
+
+    def resume(self) -> None:
+        self._set("resume", on=True)
+
+    def _set(self, call: str, *, on: bool) -> None:
+        if self.change_failure:
+            raise self.change_failure
+        self.calls.append(call)
+        self.on = on
 
 
 @dataclass
-class FakeTraffic:
+class FakeSenderMetrics(SenderMetrics):
     """``traffic`` or an exception; ``asked`` are the intervals."""
 
     traffic: Traffic | Exception = field(default_factory=lambda: Traffic(0, 0))
@@ -153,8 +162,8 @@ class World:
     gateway: FakeGateway = field(default_factory=FakeGateway)
     secret: FakeSecret = field(default_factory=FakeSecret)
     store: MemoryHealthStore = field(default_factory=MemoryHealthStore)
-    valve: FakeValve = field(default_factory=FakeValve)
-    traffic: FakeTraffic = field(default_factory=FakeTraffic)
+    switch: FakeSwitch = field(default_factory=FakeSwitch)
+    sender_metrics: FakeSenderMetrics = field(default_factory=FakeSenderMetrics)
     clock: FakeClock = field(default_factory=FakeClock)
     thresholds: Thresholds = field(default_factory=Thresholds)
     pause_on_outage: bool = True
@@ -171,8 +180,8 @@ class World:
                 self.gateway,
                 self.secret,
                 self.store,
-                self.valve,
-                self.traffic,
+                self.switch,
+                self.sender_metrics,
                 self.clock.clock,
                 self.thresholds,
                 self.pause_on_outage,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.aws.event_bus import Put
+from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows import publish_events as publishing
 from optus_sms.flows.publish_events import Change, Publisher, event_of, read_change
@@ -336,7 +336,7 @@ def stream_record(change: Change, number: int = 1) -> dict[str, Any]:
 # Batches
 
 
-class ScriptedBus:
+class ScriptedBus(EventBus):
     """Takes everything but the events of these messages."""
 
     def __init__(self, others: Mapping[str, Put | Exception] | None = None) -> None:
