@@ -11,7 +11,6 @@ from optus_sms.aws.traffic import SenderMetrics
 from optus_sms.flows.check_health import HealthChecker, Thresholds
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
-from optus_sms.gateway.transport import Transport
 from optus_sms.model.times import Clock
 from optus_sms.records.health import DynamoHealthStore
 from optus_sms.runtime.observability import publish
@@ -33,13 +32,7 @@ def settings() -> HealthSettings:
 
 @cache
 def gateway() -> Gateway:
-    return Gateway(
-        Transport(),
-        settings().gateway_base_url,
-        timeout_seconds=settings().gateway_timeout_seconds,
-        now=Clock().now,
-        service_status_url=settings().service_status_url,
-    )
+    return Gateway.connect(settings(), now=Clock().now, service_status_url=settings().service_status_url)
 
 
 @cache

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cache
 def publisher() -> Publisher:
-    """Everything one sandbox needs, made at its first invocation."""
+    """Everything one execution environment needs, made at its first invocation."""
     settings = PublishSettings.from_environment()
     return Publisher(
         bus=EventBus(clients.eventbridge(), settings.event_bus_name),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @cache
 def receiver() -> Receiver:
-    """Everything one sandbox needs, made at its first invocation."""
+    """Everything one execution environment needs, made at its first invocation."""
     settings, clock, dynamodb = ReceiveSettings.from_environment(), Clock(), clients.dynamodb()
     return Receiver(
         ledger=DynamoLedger(dynamodb, settings.send_ledger_table_name),

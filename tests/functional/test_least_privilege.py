@@ -21,6 +21,7 @@ from optus_sms.model.callbacks import StatusCallback
 from optus_sms.records.health import HEALTH_KEY
 from optus_sms.records.ledger import DynamoLedger
 from optus_sms.records.messages import DynamoMessageStore
+from tests.support.apps import give_gateway
 from tests.support.aws import default_template
 from tests.support.builders import (
     NOW,
@@ -47,7 +48,7 @@ def send_messages(sandbox: Sandbox) -> None:
     number = next(_numbers)
     keys = {name: f"{name}-{number}" for name in ("sent", "refused", "later")}
     scripts = {keys["sent"]: [sent(f"gw-{number}")], keys["refused"]: [rejected()], keys["later"]: [unreachable()]}
-    sandbox.app.Gateway = lambda *_, **__: ScriptedGateway(by_reference=scripts)  # type: ignore[attr-defined]
+    give_gateway(sandbox.app, ScriptedGateway(by_reference=scripts))
     sandbox.app.Clock = lambda: FakeClock().clock  # type: ignore[attr-defined] # nobody waits for another try
     owner = sandbox.account.owner.client("sqs")
     sqs, queue = sandbox.client("sqs"), sandbox.output("OutboundQueueUrl")
@@ -150,8 +151,7 @@ def check_health(sandbox: Sandbox) -> None:
             TableName=sandbox.output("SendLedgerTableName"), Key={"pk": {"S": HEALTH_KEY}}
         )
         owner.client("lambda").update_event_source_mapping(UUID=sandbox.account.mapping_id, Enabled=True)
-    gateway = IllThenWell()
-    sandbox.app.Gateway = lambda *_, **__: gateway  # type: ignore[attr-defined]
+    give_gateway(sandbox.app, IllThenWell())
     for _ in range(5):
         sandbox.invoke({"check": "health"})
 
@@ -167,7 +167,7 @@ def reconcile_messages(sandbox: Sandbox) -> None:
         ledger.claim(entry(f"dead-{number}"), owner="owner", lease_until=int(long_ago) + 90, now=long_ago)
         messages.record_sent(sent_message(f"asked-{number}"), now=long_ago)
         messages.record_status(StatusCallback(f"alone-{number}", "sent", reference=f"nobody-{number}"), now=long_ago)
-    sandbox.app.Gateway = lambda *_, **__: IllThenWell()  # type: ignore[attr-defined]
+    give_gateway(sandbox.app, IllThenWell())
     sandbox.app.Clock = lambda: FakeClock().clock  # type: ignore[attr-defined]
     sandbox.invoke({})
 

@@ -464,10 +464,6 @@ class TestCrashes:
         assert world.metrics[-1] == {}
 
 
-def raising(*, open_: bool) -> None:
-    raise THROTTLED
-
-
 class TestCredentials:
     def refused(self, world: World) -> World:
         world.gateway.valid = frozenset()

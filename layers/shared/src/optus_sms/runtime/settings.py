@@ -1,7 +1,7 @@
 """The environment variables of each function, parsed once, all problems reported at once.
 
-A field's variable is its name in capitals, and its rule stands beside its type. Plain dataclasses, because pydantic costs
-a cold start more than these few rules are worth. No postponed annotations: the rules are read from them.
+A field's variable is its name in capitals, and its rule stands beside its type. Plain dataclasses, because pydantic
+costs a cold start more than these few rules are worth. No postponed annotations: the rules are read from them.
 """
 
 import ipaddress
