@@ -16,8 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.core import disable_iam_authentication
 
 from local.aws.stream_source import lambda_record
+from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.callbacks import StatusCallback
+from optus_sms.records.contract import CONTRACT_KEY
 from optus_sms.records.health import HEALTH_KEY
 from optus_sms.records.ledger import DynamoLedger
 from optus_sms.records.messages import DynamoMessageStore
@@ -142,18 +144,23 @@ class IllThenWell(FakeGateway):
         self.looks += 1
         return answer(503 if self.looks <= 3 else 200)
 
+    def get_contract(self, credentials: GatewayCredentials | None) -> Exchange:
+        return answer(200, b"openapi: 3.0.3")
+
 
 def check_health(sandbox: Sandbox) -> None:
-    """Ill until sending is paused, then well until it is resumed."""
+    """Ill until sending is paused, then well until it is resumed; and the first look at its contract."""
     owner = sandbox.account.owner
     with as_owner():
-        owner.client("dynamodb").delete_item(
-            TableName=sandbox.output("SendLedgerTableName"), Key={"pk": {"S": HEALTH_KEY}}
-        )
+        for key in (HEALTH_KEY, CONTRACT_KEY):
+            owner.client("dynamodb").delete_item(
+                TableName=sandbox.output("SendLedgerTableName"), Key={"pk": {"S": key}}
+            )
         owner.client("lambda").update_event_source_mapping(UUID=sandbox.account.mapping_id, Enabled=True)
     give_gateway(sandbox.app, IllThenWell())
     for _ in range(5):
         sandbox.invoke({"check": "health"})
+    sandbox.invoke({"check": "contract"})
 
 
 def reconcile_messages(sandbox: Sandbox) -> None:

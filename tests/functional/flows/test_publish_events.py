@@ -16,6 +16,7 @@ from hypothesis import given
 
 from local.aws.stream_source import wants
 from optus_sms.flows.publish_events import Change, event_of
+from optus_sms.records.contract import CONTRACT_KEY
 from tests.support.aws import default_template
 from tests.support.least_privilege import Account, Sandbox
 from tests.unit.flows.test_publish_events import changes, stream_record
@@ -182,6 +183,9 @@ def test_the_filters_hold_back_what_makes_none(state: str) -> None:
     claimed = stream_record(Change({}, {"pk": "msg#m1", "state": state}, "x"))
     accepted = stream_record(Change({}, {"id": "gw-1", "direction": "MT", "status": "accepted"}, "x"))
 
+    contract = stream_record(Change({}, {"pk": CONTRACT_KEY, "document": "openapi: 3.0.3"}, "x"))
+
     assert not wants(FILTERS, claimed)
+    assert not wants(FILTERS, contract)
     assert not wants(FILTERS, accepted)
     assert not any(wants(FILTERS, record) for record in records("deleted_by_ttl"))
