@@ -673,16 +673,8 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("ReceiveCallbackRole", "dynamodb:GetItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "sqs:SendMessage", "DeadLetterQueue"),
-        (
-            "CheckHealthRole",
-            "dynamodb:GetItem",
-            f"SendLedgerTable where dynamodb:LeadingKeys is {HEALTH_KEY}, {CONTRACT_KEY}",
-        ),
-        (
-            "CheckHealthRole",
-            "dynamodb:PutItem",
-            f"SendLedgerTable where dynamodb:LeadingKeys is {HEALTH_KEY}, {CONTRACT_KEY}",
-        ),
+        ("CheckHealthRole", "dynamodb:GetItem", own_items),
+        ("CheckHealthRole", "dynamodb:PutItem", own_items),
         ("CheckHealthRole", "lambda:GetEventSourceMapping", "SendMessageFunctionOutboundMessages"),
         ("CheckHealthRole", "lambda:UpdateEventSourceMapping", "SendMessageFunctionOutboundMessages"),
         ("CheckHealthRole", "cloudwatch:GetMetricData", "*"),
