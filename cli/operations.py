@@ -1,4 +1,4 @@
-"""The queue's valve, the gateway's health as the stack itself sees it, and the callback password."""
+"""Pause and resume, the gateway's health as the stack itself sees it, and the callback password."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
-from optus_sms.aws.queue_switch import EventSourceSwitch
+from optus_sms.aws.queue_switch import QueueSwitch
 from optus_sms.records.health import HEALTH_KEY, DynamoHealthStore, HealthRecord
 
 if TYPE_CHECKING:
@@ -45,20 +45,20 @@ class HealthReport:
 
 
 def pause_sending(target: Target) -> None:
-    """Shut the valve, and make the pause an operator's, which the health check never ends."""
-    _valve(target).turn(open_=False)
+    """Pause sending, and make the pause an operator's, which the health check never ends."""
+    _switch(target).pause()
     _forget_own_pause(target)
 
 
 def resume_sending(target: Target) -> None:
-    """Open the valve; the health check notices that an operator did."""
-    _valve(target).turn(open_=True)
+    """Resume sending; the health check notices that an operator did."""
+    _switch(target).resume()
 
 
 def sending_state(target: Target) -> str:
     """On, paused, or changing."""
-    is_open = _valve(target).is_open()
-    return "changing" if is_open is None else "on" if is_open else "paused"
+    is_on = _switch(target).is_on()
+    return "changing" if is_on is None else "on" if is_on else "paused"
 
 
 def health_record(target: Target) -> HealthRecord:
@@ -127,13 +127,13 @@ def callback_secret(target: Target) -> dict[str, str]:
     return cast("dict[str, str]", found)
 
 
-def _valve(target: Target) -> EventSourceSwitch:
+def _switch(target: Target) -> QueueSwitch:
     mapping = target.settings.get("SENDER_MAPPING_ID") if target.local else target.physical_id(_MAPPING)
     if not mapping:
         raise CliError(
             "This stack has no mapping between queue and sender.", "Deploy the current version.", Exit.NO_TARGET
         )
-    return EventSourceSwitch(target.lambda_, mapping)
+    return QueueSwitch(target.lambda_, mapping)
 
 
 def _forget_own_pause(target: Target) -> None:

@@ -6,13 +6,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.queue_switch import EventSourceSwitch
-from optus_sms.aws.traffic import CloudWatchTraffic
+from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.aws.traffic import SenderMetrics
+from optus_sms.flows.check_contract import ContractChecker
 from optus_sms.flows.check_health import HealthChecker, Thresholds
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
-from optus_sms.gateway.transport import Transport
 from optus_sms.model.times import Clock
+from optus_sms.records.contract import ContractRecords
 from optus_sms.records.health import HealthRecords
 from optus_sms.runtime.observability import publish
 from optus_sms.runtime.settings import HealthSettings
@@ -20,60 +21,37 @@ from optus_sms.runtime.settings import HealthSettings
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from optus_sms.gateway.contract import ContractWatch
-
-
-# Everything one sandbox needs, each made once, when it is first asked for.
-
 
 @cache
-def settings() -> HealthSettings:
-    return HealthSettings.from_environment()
-
-
-@cache
-def gateway() -> Gateway:
-    return Gateway(
-        Transport(),
-        settings().gateway_base_url,
-        timeout_seconds=settings().gateway_timeout_seconds,
-        now=Clock().now,
-        service_status_url=settings().service_status_url,
-    )
-
-
-@cache
-def secret() -> GatewaySecret:
-    return GatewaySecret(clients.secrets_manager(), settings().gateway_secret_id)
-
-
-@cache
-def checker() -> HealthChecker:
-    return HealthChecker(
-        gateway=gateway(),
-        secret=secret(),
-        store=HealthRecords.connect(clients.dynamodb(), settings().send_ledger_table_name),
-        valve=EventSourceSwitch(clients.lambda_(), settings().sender_mapping_id),
-        traffic=CloudWatchTraffic(clients.cloudwatch(), settings().stack_name),
-        clock=Clock(),
+def checkers() -> tuple[HealthChecker, ContractChecker]:
+    """Everything one execution environment needs, made at its first invocation."""
+    settings, clock, dynamodb = HealthSettings.from_environment(), Clock(), clients.dynamodb()
+    gateway = Gateway.connect(settings, now=clock.now, service_status_url=settings.service_status_url)
+    secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
+    health = HealthChecker(
+        gateway=gateway,
+        secret=secret,
+        store=HealthRecords.connect(dynamodb, settings.send_ledger_table_name),
+        switch=QueueSwitch(clients.lambda_(), settings.sender_mapping_id),
+        sender_metrics=SenderMetrics(clients.cloudwatch(), settings.stack_name),
+        clock=clock,
         thresholds=Thresholds(
-            unhealthy_after=settings().unhealthy_after_checks,
-            healthy_after=settings().healthy_after_checks,
-            unknown_after=settings().unknown_after_checks,
+            unhealthy_after=settings.unhealthy_after_checks,
+            healthy_after=settings.healthy_after_checks,
+            unknown_after=settings.unknown_after_checks,
         ),
-        pause_on_outage=settings().pause_on_outage,
+        pause_on_outage=settings.pause_on_outage,
     )
-
-
-def contract_watch() -> ContractWatch:
-    from optus_sms.gateway.contract import ContractWatch  # noqa: PLC0415 - once a day; the minute's check needs no YAML parser
-
-    return ContractWatch(gateway(), secret())
+    return health, ContractChecker(
+        gateway, secret, ContractRecords.connect(dynamodb, settings.send_ledger_table_name), clock
+    )
 
 
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """The result of the check, for whoever invokes it by hand; ``{"check": "contract"}`` asks for the other one."""
-    asked_for = event.get("check") if isinstance(event, dict) else None
-    result, measurements = contract_watch().check() if asked_for == "contract" else checker().check()
+    health, contract = checkers()
+    if isinstance(event, dict) and event.get("check") == "contract":
+        return dict(contract.check())
+    result, measurements = health.check()
     publish(measurements)
     return dict(result)

@@ -6,8 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.event_bus import EventBridgeBus
-from optus_sms.aws.queues import SqsQueues
+from optus_sms.aws.event_bus import EventBus
+from optus_sms.aws.queues import Queues
 from optus_sms.flows.publish_events import Publisher
 from optus_sms.model.times import Clock
 from optus_sms.runtime.observability import logger, publish
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @cache
 def publisher() -> Publisher:
-    """Everything one sandbox needs, made at its first invocation."""
+    """Everything one execution environment needs, made at its first invocation."""
     settings = PublishSettings.from_environment()
     return Publisher(
-        bus=EventBridgeBus(clients.eventbridge(), settings.event_bus_name),
-        queues=SqsQueues(clients.sqs(), dead_letter_queue_url=settings.unpublished_events_queue_url),
+        bus=EventBus(clients.eventbridge(), settings.event_bus_name),
+        queues=Queues(clients.sqs(), dead_letter_queue_url=settings.unpublished_events_queue_url),
         clock=Clock(),
         reply_text=settings.reply_text_in_events,
     )

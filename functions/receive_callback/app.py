@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.queues import SqsQueues
+from optus_sms.aws.queues import Queues
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.times import Clock
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @cache
 def receiver() -> Receiver:
-    """Everything one sandbox needs, made at its first invocation."""
+    """Everything one execution environment needs, made at its first invocation."""
     settings, clock, dynamodb = ReceiveSettings.from_environment(), Clock(), clients.dynamodb()
     return Receiver(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
-        queues=SqsQueues(clients.sqs(), dead_letter_queue_url=settings.dead_letter_queue_url),
+        queues=Queues(clients.sqs(), dead_letter_queue_url=settings.dead_letter_queue_url),
         secret=CallbackSecret(clients.secrets_manager(), settings.callback_secret_id, clock.monotonic),
         clock=clock,
         reply_match_days=settings.reply_match_days,

@@ -9,7 +9,6 @@ from optus_sms.aws import clients
 from optus_sms.flows.reconcile_messages import Reconciler
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
-from optus_sms.gateway.transport import Transport
 from optus_sms.model.errors import ReconcilingError
 from optus_sms.model.times import Clock
 from optus_sms.records.ledger import Ledger
@@ -23,14 +22,12 @@ if TYPE_CHECKING:
 
 @cache
 def reconciler() -> Reconciler:
-    """Everything one sandbox needs, made at its first invocation."""
+    """Everything one execution environment needs, made at its first invocation."""
     settings, clock, dynamodb = ReconcileSettings.from_environment(), Clock(), clients.dynamodb()
     return Reconciler(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
-        gateway=Gateway(
-            Transport(), settings.gateway_base_url, timeout_seconds=settings.gateway_timeout_seconds, now=clock.now
-        ),
+        gateway=Gateway.connect(settings, now=clock.now),
         secret=GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id),
         clock=clock,
     )

@@ -6,13 +6,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optus_sms.aws import clients
-from optus_sms.aws.queues import SqsQueues
+from optus_sms.aws.queues import Queues
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.send_message import QueueRecord, Sender
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
-from optus_sms.gateway.transport import Transport
 from optus_sms.model.times import Clock
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
@@ -26,22 +25,19 @@ if TYPE_CHECKING:
 
 @cache
 def sender() -> Sender:
-    """Everything one sandbox needs, made at its first invocation."""
+    """Everything one execution environment needs, made at its first invocation."""
     settings, clock, dynamodb = SendSettings.from_environment(), Clock(), clients.dynamodb()
-    rate = settings.max_messages_per_second
     return Sender(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
-        queues=SqsQueues(
+        queues=Queues(
             clients.sqs(),
             dead_letter_queue_url=settings.dead_letter_queue_url,
             outbound_queue_url=settings.outbound_queue_url,
         ),
-        gateway=Gateway(
-            Transport(), settings.gateway_base_url, timeout_seconds=settings.gateway_timeout_seconds, now=clock.now
-        ),
+        gateway=Gateway.connect(settings, now=clock.now),
         secret=GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id),
-        pacer=Pacer(settings.sender_concurrency / rate if rate else 0.0, clock.monotonic, clock.sleep),
+        pacer=Pacer(settings.seconds_between_posts, clock.monotonic, clock.sleep),
         breaker=Breaker(clock.monotonic),
         clock=clock,
         on_unknown=settings.on_unknown_outcome,

@@ -29,7 +29,6 @@ FOLDERS = (
     "boto3/data",  # resource descriptions
     "boto3/examples",
     "aws_lambda_powertools/event_handler",  # a third of Powertools; two routes need no router
-    "_yaml",  # PyYAML's C parser, for one document a day
 )
 PATTERNS = (
     "*.dist-info",  # which only plug-in and version look-ups would read
@@ -37,7 +36,6 @@ PATTERNS = (
     "**/tests",
     "**/*.pyi",
     "**/.DS_Store",
-    "yaml/_yaml*.so",
     ".lock",
 )
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
-from optus_sms.aws.queues import DeadLetter
+from optus_sms.aws.queues import DeadLetter, Queues
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.send_message import QueueRecord, Sender
-from optus_sms.gateway.api import Outcome, PostResult, Stop
+from optus_sms.gateway.api import Gateway, Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.model.times import format_rfc3339
@@ -497,8 +497,8 @@ def _done(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise StoreFailedError(repr(error)) from error
 
 
-class OutboundQueues:
-    """`optus_sms.aws.queues.Queues` on the world's queues; an old receipt still works, as it may in SQS."""
+class OutboundQueues(Queues):
+    """The world's queues; an old receipt still works, as it may in SQS."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -513,8 +513,8 @@ class OutboundQueues:
         self._world.dead_letters.append(letter)
 
 
-class CountingGateway:
-    """`optus_sms.gateway.api.Gateway` as far as a message can tell; it counts what it takes."""
+class CountingGateway(Gateway):
+    """A gateway as far as a message can tell; it counts what it takes."""
 
     timeout_seconds = POST_SECONDS
 

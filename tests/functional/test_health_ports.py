@@ -11,8 +11,8 @@ import pytest
 from moto import mock_aws
 
 from optus_sms.aws import clients
-from optus_sms.aws.queue_switch import EventSourceSwitch
-from optus_sms.aws.traffic import CloudWatchTraffic, Traffic, TrafficUnknownError
+from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.aws.traffic import SenderMetrics, Traffic, TrafficUnknownError
 from optus_sms.runtime.observability import NAMESPACE
 from tests.support.aws import REGION
 
@@ -49,11 +49,11 @@ def test_traffic_is_the_sum_of_what_our_senders_measured_in_that_time(cloudwatch
     put(cloudwatch, "MessagesAccepted", 50, at=NOW + 500)
     put(cloudwatch, "MessagesAccepted", 50, stack="another")
     put(cloudwatch, "CredentialsRefused", 50, service="check_health")
-    assert CloudWatchTraffic(cloudwatch, "ours").between(NOW - 60, NOW + 240) == Traffic(accepted=7, refused=2)
+    assert SenderMetrics(cloudwatch, "ours").between(NOW - 60, NOW + 240) == Traffic(accepted=7, refused=2)
 
 
 def test_no_traffic_is_nothing_accepted(cloudwatch: Any) -> None:
-    assert CloudWatchTraffic(cloudwatch, "ours").between(NOW - 60, NOW) == Traffic(0, 0)
+    assert SenderMetrics(cloudwatch, "ours").between(NOW - 60, NOW) == Traffic(0, 0)
 
 
 @pytest.mark.parametrize("status", ["PartialData", "InternalError", "Forbidden"])
@@ -64,7 +64,7 @@ def test_half_an_answer_is_none(status: str) -> None:
             return {"MetricDataResults": [*results, {"Id": "refused", "Values": [3.0], "StatusCode": "Complete"}]}
 
     with pytest.raises(TrafficUnknownError):
-        CloudWatchTraffic(cast(Any, Client()), "ours").between(NOW - 60, NOW)
+        SenderMetrics(cast(Any, Client()), "ours").between(NOW - 60, NOW)
 
 
 class Lambda:
@@ -83,7 +83,7 @@ class Lambda:
 
 
 @pytest.mark.parametrize(
-    ("state", "is_open"),
+    ("state", "is_on"),
     [
         ("Enabled", True),
         ("Enabling", True),
@@ -94,12 +94,13 @@ class Lambda:
         ("Deleting", None),
     ],
 )
-def test_a_change_under_way_counts_as_done_and_any_other_state_is_not_known(state: str, is_open: bool | None) -> None:
-    assert EventSourceSwitch(cast(Any, Lambda(state)), "mapping-1").is_open() is is_open
+def test_a_change_under_way_counts_as_done_and_any_other_state_is_not_known(state: str, is_on: bool | None) -> None:
+    assert QueueSwitch(cast(Any, Lambda(state)), "mapping-1").is_on() is is_on
 
 
-@pytest.mark.parametrize("open_", [True, False])
-def test_turning_names_the_mapping_and_nothing_else(open_: bool) -> None:
+def test_pause_and_resume_name_the_mapping_and_nothing_else() -> None:
     client = Lambda("Enabled")
-    EventSourceSwitch(cast(Any, client), "mapping-1").turn(open_=open_)
-    assert client.updates == [{"UUID": "mapping-1", "Enabled": open_}]
+    switch = QueueSwitch(cast(Any, client), "mapping-1")
+    switch.pause()
+    switch.resume()
+    assert client.updates == [{"UUID": "mapping-1", "Enabled": False}, {"UUID": "mapping-1", "Enabled": True}]

@@ -16,11 +16,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.core import disable_iam_authentication
 
 from local.aws.stream_source import lambda_record
+from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.callbacks import StatusCallback
-from optus_sms.records.items import HEALTH_KEY
+from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from tests.support.apps import give_gateway
 from tests.support.aws import default_template
 from tests.support.builders import (
     NOW,
@@ -47,7 +49,7 @@ def send_messages(sandbox: Sandbox) -> None:
     number = next(_numbers)
     keys = {name: f"{name}-{number}" for name in ("sent", "refused", "later")}
     scripts = {keys["sent"]: [sent(f"gw-{number}")], keys["refused"]: [rejected()], keys["later"]: [unreachable()]}
-    sandbox.app.Gateway = lambda *_, **__: ScriptedGateway(by_reference=scripts)  # type: ignore[attr-defined]
+    give_gateway(sandbox.app, ScriptedGateway(by_reference=scripts))
     sandbox.app.Clock = lambda: FakeClock().clock  # type: ignore[attr-defined] # nobody waits for another try
     owner = sandbox.account.owner.client("sqs")
     sqs, queue = sandbox.client("sqs"), sandbox.output("OutboundQueueUrl")
@@ -141,19 +143,23 @@ class IllThenWell(FakeGateway):
         self.looks += 1
         return answer(503 if self.looks <= 3 else 200)
 
+    def get_contract(self, credentials: GatewayCredentials | None) -> Exchange:
+        return answer(200, b"openapi: 3.0.3")
+
 
 def check_health(sandbox: Sandbox) -> None:
-    """Ill until sending is paused, then well until it is resumed."""
+    """Ill until sending is paused, then well until it is resumed; and the first look at its contract."""
     owner = sandbox.account.owner
     with as_owner():
-        owner.client("dynamodb").delete_item(
-            TableName=sandbox.output("SendLedgerTableName"), Key={"pk": {"S": HEALTH_KEY}}
-        )
+        for key in (HEALTH_KEY, CONTRACT_KEY):
+            owner.client("dynamodb").delete_item(
+                TableName=sandbox.output("SendLedgerTableName"), Key={"pk": {"S": key}}
+            )
         owner.client("lambda").update_event_source_mapping(UUID=sandbox.account.mapping_id, Enabled=True)
-    gateway = IllThenWell()
-    sandbox.app.Gateway = lambda *_, **__: gateway  # type: ignore[attr-defined]
+    give_gateway(sandbox.app, IllThenWell())
     for _ in range(5):
         sandbox.invoke({"check": "health"})
+    sandbox.invoke({"check": "contract"})
 
 
 def reconcile_messages(sandbox: Sandbox) -> None:
@@ -167,7 +173,7 @@ def reconcile_messages(sandbox: Sandbox) -> None:
         ledger.claim(wanted(f"dead-{number}", owner="owner", lease_until=int(long_ago) + 90), now=long_ago)
         messages.record_sent(*sent_message(f"asked-{number}"), now=long_ago)
         messages.record_status(StatusCallback(f"alone-{number}", "sent", reference=f"nobody-{number}"), now=long_ago)
-    sandbox.app.Gateway = lambda *_, **__: IllThenWell()  # type: ignore[attr-defined]
+    give_gateway(sandbox.app, IllThenWell())
     sandbox.app.Clock = lambda: FakeClock().clock  # type: ignore[attr-defined]
     sandbox.invoke({})
 

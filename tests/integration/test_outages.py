@@ -12,7 +12,8 @@ import pytest
 from local.aws.stack import LocalStack, StackConfig
 from local.simulator.scenarios import SCENARIOS
 from local.simulator.server import GatewayConfig, GatewaySimulator
-from optus_sms.records.items import State
+from optus_sms.records.contract import ContractRecords
+from optus_sms.records.items import CONTRACT_KEY, State
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.table import Item, unmarshal
 from tests.support.builders import wanted
@@ -214,7 +215,15 @@ def test_what_an_operator_opened_in_an_outage_stays_open(outages: Outages) -> No
 
 
 def test_the_contract_is_compared_and_its_absence_is_told_apart(outages: Outages) -> None:
+    key = {"pk": {"S": CONTRACT_KEY}}
+    eventually(lambda: outages.item("SendLedgerTableName", key), "the baseline", SLOW)  # the first daily check
     assert outages.invoke("CheckHealthFunction", {"check": "contract"})["contract"] == "same"
+    document = str(outages.item("SendLedgerTableName", key)["document"])
+    dynamodb, table = outages.stack.client("dynamodb"), outages.stack.outputs["SendLedgerTableName"]
+    ContractRecords.connect(dynamodb, table).put(document + "\nx-gone: true", now=time.time())
+    changed = outages.invoke("CheckHealthFunction", {"check": "contract"})
+    assert (changed["contract"], changed["differences"][-1]) == ("changed", "-x-gone: true")
+    assert outages.item("SendLedgerTableName", key)["document"] == document
     outages.gateway.set_faults(openapi="off")
     assert outages.invoke("CheckHealthFunction", {"check": "contract"})["contract"] == "absent"
     outages.gateway.set_faults(openapi="503")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from uuid import uuid4
+
+from optus_sms.gateway.api import Gateway
+
+
+def give_gateway(app: ModuleType, gateway: Gateway) -> None:
+    """Let the function have this gateway instead of a connection to the real one."""
+    app.Gateway = SimpleNamespace(connect=lambda *_, **__: gateway)  # type: ignore[attr-defined]
 
 
 def load_app(path: Path) -> ModuleType:

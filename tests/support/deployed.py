@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import boto3
 
-from optus_sms.aws.queues import DeadLetter, DeadLetterReason, SqsQueues
+from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import Ledger
@@ -114,7 +114,7 @@ class DeployedStack:
 
     def letter(self, body: str, reason: DeadLetterReason, key: str, detail: str = "why") -> None:
         """A dead letter as the functions write it."""
-        queues = SqsQueues(self.sqs, dead_letter_queue_url=self.outputs["DeadLetterQueueUrl"])
+        queues = Queues(self.sqs, dead_letter_queue_url=self.outputs["DeadLetterQueueUrl"])
         queues.dead_letter(DeadLetter(body, reason, detail, key), now=time.time())
 
     def moved_by_sqs(self, body: str) -> str:

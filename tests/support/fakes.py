@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from optus_sms.aws.queues import DeadLetter
-from optus_sms.gateway.api import Outcome, PostResult
-from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.aws.queues import DeadLetter, Queues
+from optus_sms.gateway.api import Gateway, Outcome, PostResult
+from optus_sms.gateway.credentials import CallbackSecret, GatewayCredentials, GatewaySecret
 from optus_sms.model.times import Clock
 from optus_sms.records.changes import read_item
 from optus_sms.records.items import MESSAGE_PREFIX, LedgerRecord
@@ -45,12 +45,12 @@ class _Steps:
     def __init__(self, name: str, hook: Hook) -> None:
         self.hook = hook
         self._name = name
-        self._lock = threading.RLock()
+        self._one_at_a_time = threading.RLock()
 
     @contextmanager
     def _step(self, operation: str) -> Iterator[None]:
         self.hook(f"{self._name}.{operation}", "before")
-        with self._lock:
+        with self._one_at_a_time:
             yield
         self.hook(f"{self._name}.{operation}", "after")
 
@@ -127,8 +127,8 @@ class GivenBack:
     seconds: int
 
 
-class RecordingQueues(_Steps):
-    """`optus_sms.aws.queues.Queues` that remembers what was asked of it, in order."""
+class RecordingQueues(_Steps, Queues):
+    """Remembers what was asked of it, in order."""
 
     def __init__(self, hook: Hook = no_hook) -> None:
         super().__init__("queues", hook)
@@ -164,8 +164,8 @@ class Post:
 Script = Sequence[PostResult | Step] | Callable[[Post], PostResult | Step]
 
 
-class ScriptedGateway(_Steps):
-    """`optus_sms.gateway.api.Gateway` whose answers are written down beforehand.
+class ScriptedGateway(_Steps, Gateway):
+    """A gateway whose answers are written down beforehand.
 
     ``script``: outcomes in order, or a function of the POST; when they are used up, everything is accepted. In a batch,
     whose order nobody knows, ``by_reference`` has a script of its own for a reference. ``posts`` and ``accepted`` (how
@@ -215,8 +215,8 @@ def _reader(script: Script) -> Callable[[Post], PostResult | Step | None]:
     return lambda _post: next(steps, None)
 
 
-class FixedSecret(_Steps):
-    """`flows.send_message.SecretPort`: the versions of a secret, in the order in which a rotation brings them.
+class FixedSecret(_Steps, GatewaySecret):
+    """The versions of a secret, in the order in which a rotation brings them.
 
     The first is current; `newer_than` moves on to the next, if there is one. ``batches`` counts `forget_refused`.
     """
@@ -241,8 +241,8 @@ class FixedSecret(_Steps):
             self.batches += 1
 
 
-class FixedCallbackSecret(_Steps):
-    """`optus_sms.flows.receive_callback.SecretPort`: admits exactly these Authorization headers."""
+class FixedCallbackSecret(_Steps, CallbackSecret):
+    """Admits exactly these Authorization headers."""
 
     def __init__(self, *authorizations: str, hook: Hook = no_hook) -> None:
         super().__init__("secret", hook)

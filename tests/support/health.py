@@ -1,4 +1,4 @@
-"""Doubles of what the health check asks and turns, and a world in which minutes pass between checks."""
+"""Doubles of what the health check asks and switches, and a world in which minutes pass between checks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optus_sms.aws.traffic import Traffic
+from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.aws.traffic import SenderMetrics, Traffic
 from optus_sms.flows.check_health import HealthChecker, Thresholds
-from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.gateway.api import Gateway
+from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
+from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import HealthRecord
 from optus_sms.runtime.observability import Metric
 from tests.support.fakes import FakeClock
+from tests.support.memory_table import MemoryTable
 
 NO_MESSAGE = {"message": "SMS Gateway Service V2 error", "statusCode": 404, "error": "No message matched"}
 NO_PATH = {"message": "Not Found"}
@@ -37,7 +41,7 @@ def service_status(status: str) -> Exchange:
 
 
 @dataclass
-class FakeGateway:
+class FakeGateway(Gateway):
     """Its answers are attributes; ``tried`` are the credentials that came."""
 
     health: Exchange = field(default_factory=lambda: answer(200))
@@ -61,7 +65,7 @@ class FakeGateway:
 
 
 @dataclass
-class FakeSecret:
+class FakeSecret(GatewaySecret):
     """A secret with the caching of `GatewaySecret`: read once, and again after it was refused."""
 
     stored: GatewayCredentials | Exception = field(default_factory=lambda: GatewayCredentials("app", "right", "v1"))
@@ -93,47 +97,56 @@ class FakeSecret:
         self._refused = None
 
 
-class MemoryHealthStore:
-    """`optus_sms.records.health.HealthStore` in a variable."""
+class MemoryHealthRecords(HealthRecords):
+    """The real records on a table in memory; tests may read and replace the record. ``writes``: those that succeeded."""
 
     def __init__(self) -> None:
-        self.record = HealthRecord()
+        super().__init__(MemoryTable(key="pk"))
         self.writes = 0
 
-    def read(self) -> HealthRecord:
-        return self.record
+    @property
+    def record(self) -> HealthRecord:
+        return self.read()
+
+    @record.setter
+    def record(self, record: HealthRecord) -> None:
+        self._table.put(record.to_item())
 
     def write(self, record: HealthRecord, *, seen: HealthRecord) -> bool:
-        same_pause = (self.record.pause is None) == (seen.pause is None)
-        if self.record.checks != seen.checks or not same_pause:
-            return self.record == record
-        self.record = record
-        self.writes += 1
-        return True
+        written = super().write(record, seen=seen)
+        self.writes += written
+        return written
 
 
 @dataclass
-class FakeValve:
-    """``open_`` may be turned by anybody; None is a state in between. ``failure`` is raised by both operations."""
+class FakeSwitch(QueueSwitch):
+    """``on`` may be changed by anybody; None is a state in between."""
 
-    open_: bool | None = True
-    failure: Exception | None = None
-    turns: list[bool] = field(default_factory=list)
+    on: bool | None = True
+    read_failure: Exception | None = None
+    change_failure: Exception | None = None
+    calls: list[str] = field(default_factory=list)
 
-    def is_open(self) -> bool | None:
-        if self.failure:
-            raise self.failure
-        return self.open_
+    def is_on(self) -> bool | None:
+        if self.read_failure:
+            raise self.read_failure
+        return self.on
 
-    def turn(self, *, open_: bool) -> None:
-        if self.failure:
-            raise self.failure
-        self.turns.append(open_)
-        self.open_ = open_
+    def pause(self) -> None:
+        self._set("pause", on=False)
+
+    def resume(self) -> None:
+        self._set("resume", on=True)
+
+    def _set(self, call: str, *, on: bool) -> None:
+        if self.change_failure:
+            raise self.change_failure
+        self.calls.append(call)
+        self.on = on
 
 
 @dataclass
-class FakeTraffic:
+class FakeSenderMetrics(SenderMetrics):
     """``traffic`` or an exception; ``asked`` are the intervals."""
 
     traffic: Traffic | Exception = field(default_factory=lambda: Traffic(0, 0))
@@ -152,9 +165,9 @@ class World:
 
     gateway: FakeGateway = field(default_factory=FakeGateway)
     secret: FakeSecret = field(default_factory=FakeSecret)
-    store: MemoryHealthStore = field(default_factory=MemoryHealthStore)
-    valve: FakeValve = field(default_factory=FakeValve)
-    traffic: FakeTraffic = field(default_factory=FakeTraffic)
+    store: MemoryHealthRecords = field(default_factory=MemoryHealthRecords)
+    switch: FakeSwitch = field(default_factory=FakeSwitch)
+    sender_metrics: FakeSenderMetrics = field(default_factory=FakeSenderMetrics)
     clock: FakeClock = field(default_factory=FakeClock)
     thresholds: Thresholds = field(default_factory=Thresholds)
     pause_on_outage: bool = True
@@ -171,8 +184,8 @@ class World:
                 self.gateway,
                 self.secret,
                 self.store,
-                self.valve,
-                self.traffic,
+                self.switch,
+                self.sender_metrics,
                 self.clock.clock,
                 self.thresholds,
                 self.pause_on_outage,

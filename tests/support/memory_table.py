@@ -67,11 +67,11 @@ class MemoryTable(Table):
     def get(self, key: str) -> Item:
         return dict(self.items.get(key, {}))
 
-    def put(self, item: Mapping[str, Value], *, only_if: Condition) -> Refused | None:
+    def put(self, item: Mapping[str, Value], *, only_if: Condition | None = None) -> Refused | None:
         key = str(item[self.key])
         with self._lock:
             before = self.items.get(key, {})
-            if not holds(only_if, before):
+            if only_if and not holds(only_if, before):
                 return Refused(dict(before))
             self.items[key] = _stored(item)
             return None

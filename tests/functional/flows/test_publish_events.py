@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 
 from local.aws.stream_source import wants
+from optus_sms.records.items import CONTRACT_KEY
 from optus_sms.records.table import Item
 from tests.support.aws import default_template
 from tests.support.least_privilege import Account, Sandbox
@@ -183,6 +184,9 @@ def test_the_filters_hold_back_what_makes_none(state: str) -> None:
     claimed = stream_record({}, {"pk": "msg#m1", "state": state})
     accepted = stream_record({}, {"id": "gw-1", "direction": "MT", "status": "accepted"})
 
+    contract = stream_record({}, {"pk": CONTRACT_KEY, "document": "openapi: 3.0.3"})
+
     assert not wants(FILTERS, claimed)
+    assert not wants(FILTERS, contract)
     assert not wants(FILTERS, accepted)
     assert not any(wants(FILTERS, record) for record in records("deleted_by_ttl"))

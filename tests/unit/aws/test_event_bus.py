@@ -9,7 +9,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.aws.event_bus import MAX_BYTES, MAX_ENTRIES, EventBridgeBus, Put
+from optus_sms.aws.event_bus import MAX_BYTES, MAX_ENTRIES, EventBus, Put
 from optus_sms.model.events import SmsExpired, SmsReplyReceived
 
 AT = "2026-01-01T00:00:05.000Z"
@@ -31,8 +31,8 @@ class Client:
         return {"FailedEntryCount": len(self.errors), "Entries": answers}
 
 
-def bus(client: Client) -> EventBridgeBus:
-    return EventBridgeBus(cast("Any", client), "the-bus")
+def bus(client: Client) -> EventBus:
+    return EventBus(cast("Any", client), "the-bus")
 
 
 def expired(key: str) -> SmsExpired:

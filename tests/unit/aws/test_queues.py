@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.aws.queues import _FORBIDDEN, DeadLetter, DeadLetterReason, SqsQueues, _storable
+from optus_sms.aws.queues import _FORBIDDEN, DeadLetter, DeadLetterReason, Queues, _storable
 from tests.support.builders import NOW
 
 
@@ -32,8 +32,8 @@ def client() -> RecordingClient:
 
 
 @pytest.fixture
-def queues(client: RecordingClient) -> SqsQueues:
-    return SqsQueues(cast("Any", client), dead_letter_queue_url="dead", outbound_queue_url="outbound")
+def queues(client: RecordingClient) -> Queues:
+    return Queues(cast("Any", client), dead_letter_queue_url="dead", outbound_queue_url="outbound")
 
 
 def holds(text: str) -> bool:
@@ -70,7 +70,7 @@ def test_every_body_can_be_stored_and_read_back(body: str | bytes) -> None:
     ] == raw
 
 
-def test_a_dead_letter_has_its_reason_in_attributes(queues: SqsQueues, client: RecordingClient) -> None:
+def test_a_dead_letter_has_its_reason_in_attributes(queues: Queues, client: RecordingClient) -> None:
     queues.dead_letter(DeadLetter("the body", DeadLetterReason.CONFLICT, "message_id: used", "message-1"), now=NOW)
     assert client.calls == [
         (
@@ -96,7 +96,7 @@ def test_a_dead_letter_has_its_reason_in_attributes(queues: SqsQueues, client: R
 )
 def test_every_dead_letter_can_be_sent(body: str | bytes, detail: str, key: str) -> None:
     client = RecordingClient()
-    queues = SqsQueues(cast("Any", client), dead_letter_queue_url="dead")
+    queues = Queues(cast("Any", client), dead_letter_queue_url="dead")
     queues.dead_letter(DeadLetter(body, DeadLetterReason.INVALID, detail, key), now=NOW)
     ((_, call),) = client.calls
     assert holds(call["MessageBody"])
@@ -104,14 +104,14 @@ def test_every_dead_letter_can_be_sent(body: str | bytes, detail: str, key: str)
     assert len(call["MessageAttributes"]) <= 10
 
 
-def test_a_long_detail_is_cut(queues: SqsQueues, client: RecordingClient) -> None:
+def test_a_long_detail_is_cut(queues: Queues, client: RecordingClient) -> None:
     queues.dead_letter(DeadLetter("body", DeadLetterReason.INVALID, "x" * 5000, "message-1"), now=NOW)
     assert len(client.calls[0][1]["MessageAttributes"]["detail"]["StringValue"]) == 1000
 
 
 @pytest.mark.parametrize(("seconds", "visible_in"), [(5, 5), (0, 0), (-1, 0), (43_200, 42_840), (90_000, 42_840)])
 def test_give_back_stays_within_what_sqs_allows(
-    queues: SqsQueues, client: RecordingClient, seconds: int, visible_in: int
+    queues: Queues, client: RecordingClient, seconds: int, visible_in: int
 ) -> None:
     queues.give_back("receipt-1", seconds=seconds)
     assert client.calls == [

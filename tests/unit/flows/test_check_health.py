@@ -181,7 +181,7 @@ TRAFFIC = [None, Traffic(0, 0), Traffic(0, 3), Traffic(1, 0), Traffic(1, 3)]
 class Case:
     record: HealthRecord
     trial: Trial
-    is_open: bool | None
+    is_on: bool | None
     traffic: Traffic | None
     allowed: bool
     action: Action
@@ -191,14 +191,14 @@ class Case:
 @cache
 def cases() -> list[Case]:
     found = []
-    for state, pause, refused, resumed, trial, is_open, traffic, allowed in product(
+    for state, pause, refused, resumed, trial, is_on, traffic, allowed in product(
         Health, PAUSES, (0, 2, 3), (False, True), TRIALS, (True, False, None), TRAFFIC, (True, False)
     ):
         record = HealthRecord(state=state, pause=pause, refused_checks=refused, resumed_by_operator=resumed, checks=9)
         action, after = decide(
-            record, trial, is_open=is_open, traffic=traffic, pause_on_outage=allowed, thresholds=Thresholds()
+            record, trial, is_on=is_on, traffic=traffic, pause_on_outage=allowed, thresholds=Thresholds()
         )
-        found.append(Case(record, trial, is_open, traffic, allowed, action, after))
+        found.append(Case(record, trial, is_on, traffic, allowed, action, after))
     return found
 
 
@@ -210,12 +210,12 @@ class TestDecide:
 
     def test_what_an_operator_shut_stays_shut(self) -> None:
         for case in cases():
-            if case.record.pause is None and not case.is_open:
+            if case.record.pause is None and not case.is_on:
                 assert (case.action, case.after.pause) == (Action.LEAVE, None)
 
     def test_what_cannot_be_seen_is_left_alone(self) -> None:
         for case in cases():
-            if case.is_open is None:
+            if case.is_on is None:
                 assert (case.action, case.after) == (Action.LEAVE, case.record)
 
     def test_a_new_pause_needs_a_reason_and_nothing_accepted(self) -> None:
@@ -223,7 +223,7 @@ class TestDecide:
         for case in cases():
             if case.record.pause is None and case.action is Action.PAUSE:
                 paused += 1
-                assert case.is_open
+                assert case.is_on
                 assert case.allowed
                 assert not case.record.resumed_by_operator
                 assert case.traffic is not None
@@ -236,7 +236,7 @@ class TestDecide:
 
     def test_what_gets_through_or_is_not_known_is_never_paused(self) -> None:
         for case in cases():
-            if case.record.pause is None and case.is_open and case.allowed and not case.record.resumed_by_operator:
+            if case.record.pause is None and case.is_on and case.allowed and not case.record.resumed_by_operator:
                 down = case.record.state is Health.UNHEALTHY
                 silent = case.traffic is not None and case.traffic.accepted == 0
                 refused = case.record.refused_checks >= 3 and case.traffic is not None and case.traffic.refused > 0
@@ -244,7 +244,7 @@ class TestDecide:
 
     def test_only_our_own_pause_is_ended_and_only_when_it_is_over(self) -> None:
         for case in cases():
-            if case.record.pause is None or case.is_open is None:
+            if case.record.pause is None or case.is_on is None:
                 assert case.action is not Action.RESUME
                 continue
             over = {
@@ -252,17 +252,17 @@ class TestDecide:
                 PauseReason.CREDENTIALS_REFUSED: case.trial.admission is Admission.ACCEPTED
                 or case.trial.version == "v2",
             }[case.record.pause.reason]
-            if case.is_open is False:
+            if case.is_on is False:
                 assert (case.action is Action.RESUME) == (over or not case.allowed)
                 assert (case.after.pause is None) == (over or not case.allowed)
 
     def test_what_an_operator_opened_stays_open_until_all_is_well(self) -> None:
         for case in cases():
-            if case.record.pause is None and case.record.resumed_by_operator and case.is_open:
+            if case.record.pause is None and case.record.resumed_by_operator and case.is_on:
                 assert case.action is Action.LEAVE
                 is_well = case.record.state is Health.HEALTHY and case.record.refused_checks == 0
                 assert case.after.resumed_by_operator is not is_well
-            if case.record.pause and case.record.pause.confirmed and case.is_open:
+            if case.record.pause and case.record.pause.confirmed and case.is_on:
                 assert case.action is Action.LEAVE
                 assert case.after.pause is None
 
@@ -272,51 +272,51 @@ class TestOutage:
         world = World().healthy()
         world.go_down()
         assert world.minutes(2).pause is None
-        assert world.valve.turns == []
+        assert world.switch.calls == []
         record = world.minutes(1)
         assert (record.state, record.pause and record.pause.reason) == (Health.UNHEALTHY, PauseReason.OUTAGE)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         world.minutes(3 * 24 * 60)  # three days
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         world.come_back()
         world.minutes(1)
-        assert world.valve.turns == [False], "one good check is no recovery"
+        assert world.switch.calls == ["pause"], "one good check is no recovery"
         record = world.minutes(1)
-        assert (record.state, record.pause, world.valve.turns) == (Health.HEALTHY, None, [False, True])
+        assert (record.state, record.pause, world.switch.calls) == (Health.HEALTHY, None, ["pause", "resume"])
 
     def test_one_write_and_no_question_to_cloudwatch_while_all_is_well(self) -> None:
         world = World()
         world.minutes(10)
         assert world.store.writes == 10
-        assert world.traffic.asked == []
+        assert world.sender_metrics.asked == []
 
     def test_is_asked_about_since_the_first_failure_and_five_minutes_at_most(self) -> None:
         world = World().healthy()
-        world.traffic.traffic = Traffic(1, 0)
+        world.sender_metrics.traffic = Traffic(1, 0)
         first = world.clock.now()
         world.go_down()
         world.minutes(20)
-        assert world.traffic.asked[0] == (first, first + 120)
-        start, end = world.traffic.asked[-1]
+        assert world.sender_metrics.asked[0] == (first, first + 120)
+        start, end = world.sender_metrics.asked[-1]
         assert end - start == QUIET_SECONDS
-        assert world.traffic.asked[0][1] <= end
+        assert world.sender_metrics.asked[0][1] <= end
 
     def test_while_messages_get_through_nothing_is_paused(self) -> None:
         world = World().healthy()
-        world.traffic.traffic = Traffic(5, 0)
+        world.sender_metrics.traffic = Traffic(5, 0)
         world.go_down()
         assert world.minutes(10).state is Health.UNHEALTHY
-        assert world.valve.turns == []
-        world.traffic.traffic = Traffic(0, 0)
+        assert world.switch.calls == []
+        world.sender_metrics.traffic = Traffic(0, 0)
         world.minutes(1)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
 
     def test_not_knowing_what_gets_through_pauses_nothing(self) -> None:
         world = World().healthy()
-        world.traffic.traffic = THROTTLED
+        world.sender_metrics.traffic = THROTTLED
         world.go_down()
         world.minutes(10)
-        assert world.valve.turns == []
+        assert world.switch.calls == []
 
     def test_flapping_pauses_nothing(self) -> None:
         world = World().healthy()
@@ -325,7 +325,7 @@ class TestOutage:
             world.minutes(2)
             world.come_back()
             world.minutes(1)
-        assert world.valve.turns == []
+        assert world.switch.calls == []
         assert world.record.state is Health.HEALTHY
 
     def test_switched_off_it_never_pauses_and_ends_its_own_pause(self) -> None:
@@ -334,28 +334,28 @@ class TestOutage:
         world.minutes(3)
         world.pause_on_outage = False
         world.minutes(1)
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
         world.minutes(10)
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_a_monitor_that_fails_itself_pauses_nothing(self) -> None:
         world = World().healthy()
         world.gateway.health, world.gateway.service = answer(404), answer(503)
         record = world.minutes(10)
         assert record.state is Health.UNKNOWN
-        assert world.valve.turns == []
+        assert world.switch.calls == []
         assert Metric.GATEWAY_HEALTHY not in world.metrics[-1]
 
     def test_a_monitor_that_fails_during_an_outage_holds_nothing_back_for_ever(self) -> None:
         world = World().healthy()
         world.gateway.health, world.gateway.service = answer(404), service_status("unavailable")
         world.minutes(3)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         world.gateway.service = answer(503)
         world.minutes(2)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         world.minutes(1)
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_without_healthz_the_status_service_is_asked(self) -> None:
         world = World()
@@ -366,12 +366,12 @@ class TestOutage:
 class TestOperators:
     def test_a_pause_of_theirs_is_never_undone(self) -> None:
         world = World().healthy()
-        world.valve.open_ = False
+        world.switch.on = False
         world.go_down()
         world.minutes(10)
         world.come_back()
         world.minutes(10)
-        assert world.valve.turns == []
+        assert world.switch.calls == []
         assert world.metrics[-1][Metric.SENDING_PAUSED] == 1.0
         assert world.record.pause is None
 
@@ -379,14 +379,14 @@ class TestOperators:
         world = World().healthy()
         world.go_down()
         world.minutes(5)
-        world.valve.open_ = True
+        world.switch.on = True
         record = world.minutes(10)
-        assert (record.resumed_by_operator, record.pause, world.valve.open_) == (True, None, True)
+        assert (record.resumed_by_operator, record.pause, world.switch.on) == (True, None, True)
         world.come_back()
         assert not world.minutes(2).resumed_by_operator
         world.go_down()
         world.minutes(3)
-        assert world.valve.open_ is False, "the next outage is another one"
+        assert world.switch.on is False, "the next outage is another one"
 
     def test_a_pause_that_was_made_theirs_outlasts_the_outage(self) -> None:
         """docs/runbook.md: an operator removes `paused_by`."""
@@ -396,7 +396,7 @@ class TestOperators:
         world.store.record = replace(world.store.record, pause=None)
         world.come_back()
         world.minutes(10)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
 
 
 class TestCrashes:
@@ -404,12 +404,12 @@ class TestCrashes:
         world = World().healthy()
         world.go_down()
         world.minutes(3)
-        world.valve.open_ = True  # as if the call had never been made
+        world.switch.on = True  # as if the call had never been made
         world.minutes(1)
-        assert world.valve.turns == [False, False]
+        assert world.switch.calls == ["pause", "pause"]
         world.come_back()
         world.minutes(2)
-        assert world.valve.turns == [False, False, True]
+        assert world.switch.calls == ["pause", "pause", "resume"]
 
     def test_one_between_resuming_and_remembering_leaves_it_open(self) -> None:
         world = World().healthy()
@@ -417,32 +417,32 @@ class TestCrashes:
         world.minutes(5)
         world.come_back()
         world.minutes(1)
-        world.valve.open_ = True  # resumed, but the write was lost
+        world.switch.on = True  # resumed, but the write was lost
         record = world.minutes(3)
-        assert (record.pause, record.resumed_by_operator, world.valve.open_) == (None, False, True)
+        assert (record.pause, record.resumed_by_operator, world.switch.on) == (None, False, True)
 
     def test_a_failure_to_pause_or_resume_is_tried_again(self) -> None:
         world = World().healthy()
         world.go_down()
         world.minutes(2)
-        turn, world.valve.turn = world.valve.turn, raising  # type: ignore[method-assign]
+        world.switch.change_failure = THROTTLED
         world.minutes(1)
         assert world.metrics[-1][Metric.SENDING_PAUSED] == 0.0
-        world.valve.turn = turn  # type: ignore[method-assign]
+        world.switch.change_failure = None
         world.minutes(2)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         world.come_back()
         world.minutes(1)
-        world.valve.turn = raising  # type: ignore[method-assign]
+        world.switch.change_failure = THROTTLED
         record = world.minutes(1)
         assert record.pause is not None
-        world.valve.turn = turn  # type: ignore[method-assign]
+        world.switch.change_failure = None
         assert world.minutes(1).pause is None
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_a_mapping_that_cannot_be_read_is_left_alone(self) -> None:
         world = World().healthy()
-        world.valve.failure = THROTTLED
+        world.switch.read_failure = THROTTLED
         world.go_down()
         world.minutes(5)
         assert world.record.state is Health.UNHEALTHY
@@ -460,18 +460,14 @@ class TestCrashes:
         world.minutes(1)
         store.read = read  # type: ignore[method-assign]
         assert world.results[-1]["skipped"]
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         assert world.metrics[-1] == {}
-
-
-def raising(*, open_: bool) -> None:
-    raise THROTTLED
 
 
 class TestCredentials:
     def refused(self, world: World) -> World:
         world.gateway.valid = frozenset()
-        world.traffic.traffic = Traffic(0, 2)
+        world.sender_metrics.traffic = Traffic(0, 2)
         return world
 
     def test_are_tried_without_sending(self) -> None:
@@ -483,37 +479,37 @@ class TestCredentials:
     def test_refused_three_times_and_to_messages_too_pauses(self) -> None:
         world = self.refused(World().healthy())
         world.minutes(2)
-        assert world.valve.turns == []
+        assert world.switch.calls == []
         record = world.minutes(1)
         assert record.pause is not None
         assert (record.pause.reason, record.state) == (PauseReason.CREDENTIALS_REFUSED, Health.HEALTHY)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         assert world.metrics[-1][Metric.CREDENTIALS_REFUSED] == 1.0
 
     def test_refused_only_for_reading_pauses_nothing(self) -> None:
         """An application may be allowed to send and not to read."""
         world = self.refused(World().healthy())
-        world.traffic.traffic = Traffic(0, 0)
+        world.sender_metrics.traffic = Traffic(0, 0)
         world.minutes(10)
-        world.traffic.traffic = Traffic(3, 1)
+        world.sender_metrics.traffic = Traffic(3, 1)
         world.minutes(10)
-        assert world.valve.turns == []
+        assert world.switch.calls == []
 
     def test_accepted_again_resumes_at_once(self) -> None:
         world = self.refused(World().healthy())
         world.minutes(5)
         world.gateway.valid = None
         world.minutes(1)
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_new_ones_that_are_accepted_resume_in_the_same_check(self) -> None:
         world = World().healthy()
         world.gateway.valid = frozenset({"new"})
-        world.traffic.traffic = Traffic(0, 2)
+        world.sender_metrics.traffic = Traffic(0, 2)
         world.minutes(5)
         world.secret.store("new", "v2")
         world.minutes(1)
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_new_ones_resume_even_if_reading_is_not_allowed(self) -> None:
         """Only a message can try them then."""
@@ -521,27 +517,27 @@ class TestCredentials:
         world.minutes(5)
         world.secret.store("new", "v2")
         world.minutes(1)
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_an_unusable_secret_is_refused_and_a_usable_one_resumes(self, caplog: pytest.LogCaptureFixture) -> None:
         world = World().healthy()
         world.secret.break_()
-        world.traffic.traffic = Traffic(0, 2)
+        world.sender_metrics.traffic = Traffic(0, 2)
         world.minutes(5)
-        assert world.valve.turns == [False]
+        assert world.switch.calls == ["pause"]
         assert "right" not in caplog.text
         world.secret.store("right", "v3")
         world.minutes(1)
-        assert world.valve.turns == [False, True]
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_a_secret_that_cannot_be_read_says_nothing(self) -> None:
         world = World().healthy()
         world.secret.break_()
         world.secret.stored = THROTTLED
-        world.traffic.traffic = Traffic(0, 2)
+        world.sender_metrics.traffic = Traffic(0, 2)
         world.minutes(5)
         assert world.results[-1]["credentials"] == "unknown"
-        assert world.valve.turns == []
+        assert world.switch.calls == []
 
     def test_are_not_tried_at_a_gateway_that_is_down(self) -> None:
         world = World().healthy()

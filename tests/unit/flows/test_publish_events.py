@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.aws.event_bus import Put
+from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.publish_events import Publisher, event_of
 from optus_sms.model.events import EVENT_TYPES, Event, SmsAccepted, SmsReplyReceived, SmsStatusChanged
@@ -346,7 +346,7 @@ def stream_record(before: Item, after: Item, number: int = 1) -> dict[str, Any]:
 # Batches
 
 
-class ScriptedBus:
+class ScriptedBus(EventBus):
     """Takes everything but the events of these messages."""
 
     def __init__(self, others: Mapping[str, Put | Exception] | None = None) -> None:

@@ -21,6 +21,7 @@ from optus_sms.flows.reconcile_messages import (
     Report,
     judge_lookup,
 )
+from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.callbacks import StatusCallback
@@ -46,7 +47,7 @@ def message(status: str | None, **more: Any) -> Exchange:
 
 
 @dataclass
-class Gateway:
+class AnsweringGateway(Gateway):
     """Answers by id, else ``otherwise``; ``asked`` in order, with the time of each."""
 
     clock: FakeClock
@@ -69,7 +70,7 @@ class Stack:
         self.clock = FakeClock()
         self.ledger = MemoryLedger(hook)
         self.messages = MemoryMessages(hook=hook)
-        self.gateway = Gateway(self.clock)
+        self.gateway = AnsweringGateway(self.clock)
         self.secret = FakeSecret()
 
     def run(self, *, remaining: float = 120.0) -> Report:

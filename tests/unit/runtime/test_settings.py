@@ -159,3 +159,9 @@ def test_reads_the_process_environment_by_default(monkeypatch: pytest.MonkeyPatc
     for name, value in SEND.items():
         monkeypatch.setenv(name, value)
     assert SendSettings.from_environment() == SendSettings.from_environment(SEND)
+
+
+@pytest.mark.parametrize(("rate", "senders", "seconds"), [("0", "2", 0.0), ("1", "2", 2.0), ("50", "4", 0.08)])
+def test_the_senders_share_the_rate(rate: str, senders: str, seconds: float) -> None:
+    paced = SEND | {"MAX_MESSAGES_PER_SECOND": rate, "SENDER_CONCURRENCY": senders}
+    assert SendSettings.from_environment(paced).seconds_between_posts == seconds

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.events import SOURCE, Event
 
@@ -31,20 +31,13 @@ class Put(Enum):
     FAILED = auto()  # try again
 
 
-class EventBus(Protocol):
-    """What the use cases need."""
-
-    def put(self, events: Sequence[Event]) -> list[Put]:
-        """Put events on the bus in their order; one result for each. Once a call has failed no other is made."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Sized:
     entry: PutEventsRequestEntryTypeDef
     size: int
 
 
-class EventBridgeBus:
+class EventBus:
     """The bus in EventBridge. Raises what boto3 raises when a whole call fails."""
 
     def __init__(self, client: EventBridgeClient, bus_name: str) -> None:
@@ -52,7 +45,10 @@ class EventBridgeBus:
         self._bus_name = bus_name
 
     def put(self, events: Sequence[Event]) -> list[Put]:
-        """See `EventBus.put`. An event too large for any call is refused."""
+        """Put events on the bus in their order; one result for each. Once a call has failed no other is made.
+
+        An event too large for any call is refused.
+        """
         results: list[Put] = []
         for batch in _batches([self._sized(event) for event in events]):
             if Put.FAILED in results:

@@ -6,7 +6,7 @@ import base64
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import format_rfc3339
 
@@ -45,18 +45,8 @@ class DeadLetter:
     message_id: str
 
 
-class Queues(Protocol):
-    """What the use cases need."""
-
-    def give_back(self, receipt_handle: str, *, seconds: int) -> None:
-        """Show the message again in that many seconds."""
-
-    def dead_letter(self, letter: DeadLetter, *, now: float) -> None:
-        """Put a copy on the dead-letter queue, its body unchanged, the reason in its attributes."""
-
-
-class SqsQueues:
-    """The queues in SQS. The receiver has no outbound queue: ``outbound_queue_url`` may be empty."""
+class Queues:
+    """The two queues of a function. Only the sender has an outbound queue: ``outbound_queue_url`` may be empty."""
 
     def __init__(self, client: SQSClient, *, dead_letter_queue_url: str, outbound_queue_url: str = "") -> None:
         self._client = client
@@ -64,7 +54,7 @@ class SqsQueues:
         self._outbound_queue_url = outbound_queue_url
 
     def give_back(self, receipt_handle: str, *, seconds: int) -> None:
-        """See `Queues.give_back`."""
+        """Show the message again in that many seconds."""
         self._client.change_message_visibility(
             QueueUrl=self._outbound_queue_url,
             ReceiptHandle=receipt_handle,
@@ -72,7 +62,10 @@ class SqsQueues:
         )
 
     def dead_letter(self, letter: DeadLetter, *, now: float) -> None:
-        """See `Queues.dead_letter`. A body that SQS can't hold is kept as base64, and its attributes say so."""
+        """Put a copy on the dead-letter queue, its body unchanged, the reason in its attributes.
+
+        A body that SQS can't hold is kept as base64, and its attributes say so.
+        """
         body, encoding = _storable(letter.body)
         attributes = {
             "reason": letter.reason.value,

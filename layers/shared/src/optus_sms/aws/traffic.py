@@ -1,10 +1,10 @@
-"""What the senders have measured lately, asked back from CloudWatch: it costs no write for each message."""
+"""The sender's own metrics, read back from CloudWatch: that costs no write for each message."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from optus_sms.runtime.observability import NAMESPACE, Metric
 
@@ -27,16 +27,11 @@ class TrafficUnknownError(Exception):
     """CloudWatch answered in part only."""
 
 
-class TrafficLog(Protocol):
-    """What the health check needs."""
+class SenderMetrics:
+    """The sender's metrics in CloudWatch, which show a minute or two late.
 
-    def between(self, start: float, end: float) -> Traffic:
-        """What happened between two times (epoch seconds); CloudWatch rounds the first down to a whole minute."""
-
-
-class CloudWatchTraffic:
-    """The metrics in CloudWatch; they show a minute or two late. botocore's errors come through, and half an answer is
-    one too: nothing counted must not look like nothing accepted.
+    botocore's errors come through. Half a response is an error too: nothing counted must not look like
+    nothing accepted.
     """
 
     def __init__(self, client: CloudWatchClient, stack_name: str) -> None:
@@ -45,7 +40,7 @@ class CloudWatchTraffic:
         self._dimensions: list[DimensionTypeDef] = [{"Name": name, "Value": dimensions[name]} for name in dimensions]
 
     def between(self, start: float, end: float) -> Traffic:
-        """See `TrafficLog.between`."""
+        """Return the traffic between two times (epoch seconds); CloudWatch rounds the first down to a whole minute."""
         answer = self._client.get_metric_data(
             StartTime=datetime.fromtimestamp(start, UTC),
             EndTime=datetime.fromtimestamp(end + 1, UTC),

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import Clock, format_rfc3339
@@ -21,37 +21,12 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 
 if TYPE_CHECKING:
     from optus_sms.aws.queue_switch import QueueSwitch
-    from optus_sms.aws.traffic import Traffic, TrafficLog
-    from optus_sms.gateway.credentials import GatewayCredentials
+    from optus_sms.aws.traffic import SenderMetrics, Traffic
+    from optus_sms.gateway.api import Gateway
+    from optus_sms.gateway.credentials import GatewaySecret
     from optus_sms.gateway.transport import Exchange
 
 QUIET_SECONDS: Final = 300  # nothing accepted for so long, or since the failures began, means that nothing gets through
-
-
-class GatewayPort(Protocol):
-    """`optus_sms.gateway.api.Gateway`, as far as it is used here; none of it raises."""
-
-    def get_health(self) -> Exchange:
-        """`GET /healthz`."""
-
-    def get_service_status(self) -> Exchange | None:
-        """The separate service status API; None if there is none to ask."""
-
-    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
-        """`GET /messages?id=`."""
-
-
-class SecretPort(Protocol):
-    """`optus_sms.gateway.credentials.GatewaySecret`, as far as it is used here."""
-
-    def current(self) -> GatewayCredentials:
-        """The credentials, or `CredentialsError`."""
-
-    def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
-        """Others than those the gateway refused, if there are any."""
-
-    def forget_refused(self) -> None:
-        """If these were refused, read them again at the next use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +40,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look at the gateway says, and why."""
+    """The result of one look at the gateway, and why."""
 
     health: Health
     reason: str
@@ -96,13 +71,13 @@ class Action(StrEnum):
     RESUME = auto()
 
 
-def judge_health(answer: Exchange) -> Observation | None:
+def judge_health(response: Exchange) -> Observation | None:
     """`GET /healthz` (gateway-rest-v2.txt): 200 is healthy. None: this gateway offers no such check to us, which says
-    nothing of its messages, so somebody else has to be asked.
+    nothing of its messages, so the status service has to be asked.
     """
-    status = answer.status
+    status = response.status
     if status is None:
-        return Observation(Health.UNHEALTHY, answer.failure or "no answer")
+        return Observation(Health.UNHEALTHY, response.failure or "no answer")
     if status == 200:
         return Observation(Health.HEALTHY, "ok")
     if status >= 500:
@@ -112,15 +87,17 @@ def judge_health(answer: Exchange) -> Observation | None:
     return None
 
 
-def judge_service_status(answer: Exchange | None) -> Observation:
+def judge_service_status(response: Exchange | None) -> Observation:
     """The Health Monitoring API of the platform: ``{"services": {"restv2": {"status": "available"}}}``, or
-    `unavailable`, or `unknown`. Its own failure (503, no answer, another form) says nothing of the gateway.
+    `unavailable`, or `unknown`. Its own failure (503, no response, another form) says nothing of the gateway.
     """
-    if answer is None:
+    if response is None:
         return Observation(Health.UNKNOWN, "no health check offered")
-    if answer.status != 200:
-        return Observation(Health.UNKNOWN, f"service status not known ({answer.failure or f'status {answer.status}'})")
-    states = _service_states(answer.body)
+    if response.status != 200:
+        return Observation(
+            Health.UNKNOWN, f"service status not known ({response.failure or f'status {response.status}'})"
+        )
+    states = _service_states(response.body)
     if "unavailable" in states:
         return Observation(Health.UNHEALTHY, "service status: unavailable")
     if states == {"available"}:
@@ -128,14 +105,14 @@ def judge_service_status(answer: Exchange | None) -> Observation:
     return Observation(Health.UNKNOWN, "service status: unknown")
 
 
-def judge_credentials(answer: Exchange) -> Admission:
-    """`GET /messages?id=` of an id that nobody has: 404 comes only after the credentials were accepted.
+def judge_credentials(response: Exchange) -> Admission:
+    """`GET /messages?id=` of an id that no message has: 404 comes only after the credentials were accepted.
 
     A 404 without a word of the API's own (its errors have ``statusCode``) comes from in front of it and proves nothing.
     """
-    if answer.status in (401, 403):
+    if response.status in (401, 403):
         return Admission.REFUSED
-    if answer.status == 200 or (answer.status == 404 and "statusCode" in _json_object(answer.body)):
+    if response.status == 200 or (response.status == 404 and "statusCode" in _json_object(response.body)):
         return Admission.ACCEPTED
     return Admission.UNKNOWN
 
@@ -191,23 +168,23 @@ def decide(
     record: HealthRecord,
     trial: Trial,
     *,
-    is_open: bool | None,
+    is_on: bool | None,
     traffic: Traffic | None,
     pause_on_outage: bool,
     thresholds: Thresholds,
 ) -> tuple[Action, HealthRecord]:
     """Whether to pause or resume, and the record with that in it.
 
-    Only a pause of our own is ever ended. A queue that is shut although we did not shut it was shut by an operator; one
-    that flows although we had shut it was opened by one, and is left alone until the trouble is over.
+    Only the health check's own pause is ever ended. A queue that it did not pause was paused by an operator. One that
+    flows although it was paused was resumed by an operator, and is left alone until the trouble is over.
     """
-    if is_open is None:
+    if is_on is None:
         return Action.LEAVE, record
     if record.pause is None:
-        return _decide_to_pause(record, trial, is_open, traffic if pause_on_outage else None, thresholds)
+        return _decide_to_pause(record, trial, is_on, traffic if pause_on_outage else None, thresholds)
     if not pause_on_outage or _is_over(record.pause, record, trial):
-        return Action.LEAVE if is_open else Action.RESUME, replace(record, pause=None)
-    if not is_open:
+        return Action.LEAVE if is_on else Action.RESUME, replace(record, pause=None)
+    if not is_on:
         return Action.LEAVE, replace(record, pause=replace(record.pause, confirmed=True))
     if record.pause.confirmed:
         return Action.LEAVE, replace(record, pause=None, resumed_by_operator=True)
@@ -215,12 +192,12 @@ def decide(
 
 
 def _decide_to_pause(
-    record: HealthRecord, trial: Trial, is_open: bool, traffic: Traffic | None, thresholds: Thresholds
+    record: HealthRecord, trial: Trial, is_on: bool, traffic: Traffic | None, thresholds: Thresholds
 ) -> tuple[Action, HealthRecord]:
     if record.resumed_by_operator:
         is_calm = record.state is Health.HEALTHY and record.refused_checks == 0
         return Action.LEAVE, replace(record, resumed_by_operator=not is_calm)
-    if not is_open or traffic is None or traffic.accepted > 0:
+    if not is_on or traffic is None or traffic.accepted > 0:
         return Action.LEAVE, record
     if record.state is Health.UNHEALTHY:
         reason = PauseReason.OUTAGE
@@ -232,9 +209,9 @@ def _decide_to_pause(
 
 
 def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
-    """An outage is over when we don't know of it any more: nobody knowing is no reason to hold messages back. Refused
-    credentials are over when they are accepted, or when there are new ones, which only a message can try if the
-    gateway doesn't let us read.
+    """An outage is over when the state is no longer unhealthy: an unknown state is no reason to hold messages back.
+    Refused credentials are over when they are accepted, or when there are new ones, which only a message can try if the
+    gateway refuses `GET /messages`.
     """
     if pause.reason is PauseReason.OUTAGE:
         return record.state is not Health.UNHEALTHY
@@ -246,11 +223,11 @@ def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
 class HealthChecker:
     """One per sandbox."""
 
-    gateway: GatewayPort
-    secret: SecretPort
+    gateway: Gateway
+    secret: GatewaySecret
     store: HealthRecords
-    valve: QueueSwitch
-    traffic: TrafficLog
+    switch: QueueSwitch
+    sender_metrics: SenderMetrics
     clock: Clock = field(default_factory=Clock)
     thresholds: Thresholds = field(default_factory=Thresholds)
     pause_on_outage: bool = True
@@ -258,42 +235,42 @@ class HealthChecker:
 
     def check(self) -> tuple[Mapping[str, Any], tuple[Measurement, ...]]:
         """Look, judge, remember, act, and report: the result for the caller, and what to publish."""
-        answer = self.gateway.get_health()
-        seen = judge_health(answer) or judge_service_status(self.gateway.get_service_status())
+        response = self.gateway.get_health()
+        seen = judge_health(response) or judge_service_status(self.gateway.get_service_status())
         trial = Trial(Admission.UNKNOWN) if seen.health is Health.UNHEALTHY else self._try_credentials()
-        is_open = self._is_open()
+        is_on = self._is_on()
         before = self.store.read()
         noted = note(before, seen, trial, now=self.clock.now(), thresholds=self.thresholds)
         action, after = decide(
             noted,
             trial,
-            is_open=is_open,
-            traffic=self._traffic(noted, is_open=is_open),
+            is_on=is_on,
+            traffic=self._traffic(noted, is_on=is_on),
             pause_on_outage=self.pause_on_outage,
             thresholds=self.thresholds,
         )
-        # In this order a crash between the two leaves a pause that is known to be ours, never one that looks like an
-        # operator's and would last for ever.
-        if action is Action.RESUME and not self._turn(open_=True):
+        # In this order a crash between the two leaves a pause that is known to be the health check's, never one that
+        # looks like an operator's and would last for ever.
+        if action is Action.RESUME and not self._done(self.switch.resume, "queue not resumed"):
             action, after = Action.LEAVE, noted
         if not self.store.write(after, seen=before):
-            logger().warning("another check was faster")
+            logger().warning("lost the race to another health check")
             return {"state": before.state.value, "skipped": True}, ()
-        if action is Action.PAUSE and not self._turn(open_=False):
+        if action is Action.PAUSE and not self._done(self.switch.pause, "queue not paused"):
             action = Action.LEAVE
         self._log(before, after, trial, action)
-        is_open = {Action.PAUSE: False, Action.RESUME: True}.get(action, is_open)
+        is_on = {Action.PAUSE: False, Action.RESUME: True}.get(action, is_on)
         result = {
             "state": after.state.value,
             "reason": after.reason,
             "seen": seen.health.value,
             "seen_reason": seen.reason,
             "credentials": trial.admission.value,
-            "paused": None if is_open is None else not is_open,
+            "paused": None if is_on is None else not is_on,
             "paused_by": "health" if after.pause else None,
-            "milliseconds": round(answer.seconds * 1000),
+            "milliseconds": round(response.seconds * 1000),
         }
-        return result, _measurements(answer, after, trial, is_open=is_open)
+        return result, _measurements(response, after, trial, is_on=is_on)
 
     def _try_credentials(self) -> Trial:
         """Without sending anything: ask for a message that does not exist."""
@@ -312,30 +289,31 @@ class HealthChecker:
         reason = "the gateway refused them" if admission is Admission.REFUSED else ""
         return Trial(admission, reason, credentials.version)
 
-    def _is_open(self) -> bool | None:
+    def _is_on(self) -> bool | None:
         try:
-            return self.valve.is_open()
+            return self.switch.is_on()
         except Exception as error:  # noqa: BLE001 - then the queue is left as it is
             logger().warning("event source mapping not read", extra=error_fields(error))
             return None
 
-    def _traffic(self, record: HealthRecord, *, is_open: bool | None) -> Traffic | None:
+    def _traffic(self, record: HealthRecord, *, is_on: bool | None) -> Traffic | None:
         """What got through since the failures began, asked only when a pause hangs on it."""
         start = failing_since(record, self.thresholds)
-        if not start or not is_open or record.pause or record.resumed_by_operator or not self.pause_on_outage:
+        if not start or not is_on or record.pause or record.resumed_by_operator or not self.pause_on_outage:
             return None
         now = self.clock.now()
         try:
-            return self.traffic.between(max(start, now - QUIET_SECONDS), now)
+            return self.sender_metrics.between(max(start, now - QUIET_SECONDS), now)
         except Exception as error:  # noqa: BLE001 - not knowing is no reason to pause
             logger().warning("traffic not known", extra=error_fields(error))
             return None
 
-    def _turn(self, *, open_: bool) -> bool:
+    @staticmethod
+    def _done(act: Callable[[], None], failure: str) -> bool:
         try:
-            self.valve.turn(open_=open_)
+            act()
         except Exception as error:  # noqa: BLE001 - the next check tries again
-            logger().error("queue not resumed" if open_ else "queue not paused", extra=error_fields(error))
+            logger().error(failure, extra=error_fields(error))
             return False
         return True
 
@@ -351,19 +329,19 @@ class HealthChecker:
         if action is Action.RESUME and before.pause:
             logger().warning("sending resumed", extra={"paused_at": before.pause.at})
         if after.resumed_by_operator and not before.resumed_by_operator:
-            logger().warning("somebody else has resumed sending; it is not paused again before all is well")
+            logger().warning("an operator has resumed sending; it is not paused again before all is well")
 
 
 def _measurements(
-    answer: Exchange, record: HealthRecord, trial: Trial, *, is_open: bool | None
+    response: Exchange, record: HealthRecord, trial: Trial, *, is_on: bool | None
 ) -> tuple[Measurement, ...]:
     measurements: list[Measurement] = [(Metric.HEALTH_CHECKS, 1.0)]
     if record.state is not Health.UNKNOWN:
         measurements.append((Metric.GATEWAY_HEALTHY, 1.0 if record.state is Health.HEALTHY else 0.0))
-    if answer.status is not None:
-        measurements.append((Metric.GATEWAY_LATENCY, answer.seconds * 1000))
-    if is_open is not None:
-        measurements.append((Metric.SENDING_PAUSED, 0.0 if is_open else 1.0))
+    if response.status is not None:
+        measurements.append((Metric.GATEWAY_LATENCY, response.seconds * 1000))
+    if is_on is not None:
+        measurements.append((Metric.SENDING_PAUSED, 0.0 if is_on else 1.0))
     if trial.admission is Admission.REFUSED:
         measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))
     return tuple(measurements)

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.resolving import resolve_by_reference
+from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callback
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
@@ -36,13 +37,6 @@ class CallbackRoute(StrEnum):
 
     STATUS = "/callbacks/status"
     REPLY = "/callbacks/reply"
-
-
-class SecretPort(Protocol):
-    """`optus_sms.gateway.credentials.CallbackSecret`, as far as it is used here."""
-
-    def admits(self, authorization: str) -> bool:
-        """Whether a Basic header holds valid credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +99,7 @@ class Receiver:
     ledger: Ledger
     messages: Messages
     queues: Queues
-    secret: SecretPort
+    secret: CallbackSecret
     clock: Clock = field(default_factory=Clock)
     reply_match_days: int = 3
 

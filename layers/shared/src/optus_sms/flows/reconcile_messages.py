@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from optus_sms.flows.resolving import resolve_by_reference
 from optus_sms.model.callbacks import StatusCallback
@@ -26,7 +26,8 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 _T = TypeVar("_T")
 
 if TYPE_CHECKING:
-    from optus_sms.gateway.credentials import GatewayCredentials
+    from optus_sms.gateway.api import Gateway
+    from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
     from optus_sms.gateway.transport import Exchange
 
 AT_ONCE: Final = 200  # items of each kind in one run
@@ -38,28 +39,6 @@ WRITE_SECONDS: Final = 10.0  # kept at the end of the invocation for what was be
 # A message is asked for one day after it was sent (`message_store.FIRST_LOOK_SECONDS`), and again so long after each
 # time: the last time eight days after, a day longer than carriers try.
 LOOK_AGAIN_SECONDS: Final = (86_400, 2 * 86_400, 4 * 86_400)
-
-
-class GatewayPort(Protocol):
-    """`optus_sms.gateway.api.Gateway`, as far as it is used here."""
-
-    timeout_seconds: float
-
-    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
-        """`GET /messages?id=`; never raises."""
-
-
-class SecretPort(Protocol):
-    """`optus_sms.gateway.credentials.GatewaySecret`, as far as it is used here."""
-
-    def current(self) -> GatewayCredentials:
-        """The credentials, or `CredentialsError`."""
-
-    def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
-        """Others than those the gateway refused, if there are any."""
-
-    def forget_refused(self) -> None:
-        """If these were refused, read them again at the next use."""
 
 
 class Lookup(Enum):
@@ -99,8 +78,8 @@ class Reconciler:
 
     ledger: Ledger
     messages: Messages
-    gateway: GatewayPort
-    secret: SecretPort
+    gateway: Gateway
+    secret: GatewaySecret
     clock: Clock = field(default_factory=Clock)
 
     def run(self, *, deadline: float) -> Report:

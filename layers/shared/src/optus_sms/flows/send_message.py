@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step
@@ -27,7 +27,8 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 if TYPE_CHECKING:
     from optus_sms.flows.breaker import Breaker
     from optus_sms.flows.pacing import Pacer
-    from optus_sms.gateway.credentials import GatewayCredentials
+    from optus_sms.gateway.api import Gateway
+    from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
     from optus_sms.records.messages import Messages
     from optus_sms.runtime.settings import OnUnknown
 
@@ -42,30 +43,6 @@ _LONGEST_BACKOFF_SECONDS: Final = 900
 _LONGEST_WAIT_SECONDS: Final = 3600  # untried, in an outage without a pause: the queue allows 100 receives, thus days
 
 _T = TypeVar("_T")
-
-
-class GatewayPort(Protocol):
-    """`optus_sms.gateway.api.Gateway`, as far as it is used here."""
-
-    timeout_seconds: float
-
-    def post_message(
-        self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
-    ) -> PostResult:
-        """One POST; never raises."""
-
-
-class SecretPort(Protocol):
-    """`optus_sms.gateway.credentials.GatewaySecret`, as far as it is used here."""
-
-    def current(self) -> GatewayCredentials:
-        """The credentials, or `CredentialsError`."""
-
-    def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
-        """Others than those the gateway refused, if there are any."""
-
-    def forget_refused(self) -> None:
-        """If these were refused, read them again at the next use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +117,8 @@ class Sender:
     ledger: Ledger
     messages: Messages
     queues: Queues
-    gateway: GatewayPort
-    secret: SecretPort
+    gateway: Gateway
+    secret: GatewaySecret
     pacer: Pacer
     breaker: Breaker
     clock: Clock = field(default_factory=Clock)

@@ -15,9 +15,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from optus_sms.gateway.transport import Transport
+
 if TYPE_CHECKING:
     from optus_sms.gateway.credentials import GatewayCredentials
-    from optus_sms.gateway.transport import Exchange, Transport
+    from optus_sms.gateway.transport import Exchange
+    from optus_sms.runtime.settings import GatewaySettings
 
 _MAX_ID: Final = 255
 # "Could not queue message", "Invalid JSON data", "Missing a required attribute", "Invalid attribute value": the error
@@ -172,6 +175,17 @@ class Gateway:
         self._transport = transport
         self._base_url = base_url
         self._now = now
+
+    @classmethod
+    def connect(cls, settings: GatewaySettings, *, now: Callable[[], float], service_status_url: str = "") -> Gateway:
+        """Return the gateway that a function's settings name, with a transport of its own."""
+        return cls(
+            Transport(),
+            settings.gateway_base_url,
+            timeout_seconds=settings.gateway_timeout_seconds,
+            now=now,
+            service_status_url=service_status_url,
+        )
 
     def post_message(
         self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float

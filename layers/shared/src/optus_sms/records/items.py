@@ -1,7 +1,7 @@
 """The items of both tables as typed records: a field is the attribute of that name.
 
 `SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>``, the
-messages behind a sender's own reference, and ``health#gateway`` (`HealthRecord`). `MessagesTable` (key ``id``, the
+messages behind a sender's own reference, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``. `MessagesTable` (key ``id``, the
 gateway's id) holds what the gateway reported: a `MessageRecord` for each message, a `ReplyRecord` for each reply.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MESSAGE_PREFIX: Final = "msg#"
 REFERENCE_PREFIX: Final = "ref#"
 HEALTH_KEY: Final = "health#gateway"
+CONTRACT_KEY: Final = "contract#gateway"
 PAUSED_BY_HEALTH_CHECK: Final = "health"
 
 

@@ -45,15 +45,16 @@ class Table:
         response = self._client.get_item(TableName=self._name, Key={self.key: {"S": key}}, ConsistentRead=True)
         return unmarshal(response.get("Item", {}))
 
-    def put(self, item: Mapping[str, Value], *, only_if: Condition) -> Refused | None:
+    def put(self, item: Mapping[str, Value], *, only_if: Condition | None = None) -> Refused | None:
         """Replace the whole item; None if that was done."""
         expressions = _Expressions()
+        condition: dict[str, Any] = {"ConditionExpression": expressions.condition(only_if)} if only_if else {}
         try:
             self._client.put_item(
                 TableName=self._name,
                 Item=marshal(item),
-                ConditionExpression=expressions.condition(only_if),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **condition,
                 **expressions.placeholders(),
             )
         except ClientError as error:

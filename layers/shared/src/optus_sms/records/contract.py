@@ -1,0 +1,33 @@
+"""The item `contract#gateway` of `SendLedgerTable`: the gateway's description of its API as it was last seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import CONTRACT_KEY
+from optus_sms.records.table import Table
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class ContractRecords:
+    """The item. It has no `ttl`, and makes no event."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    @classmethod
+    def connect(cls, client: DynamoDBClient, table_name: str) -> ContractRecords:
+        """The item in a table of that name."""
+        return cls(Table(client, table_name, key="pk"))
+
+    def get(self) -> str | None:
+        """Return the document; None if none was seen yet."""
+        document = self._table.get(CONTRACT_KEY).get("document")
+        return document if isinstance(document, str) else None
+
+    def put(self, document: str, *, now: float) -> None:
+        """Replace the document."""
+        self._table.put({"pk": CONTRACT_KEY, "document": document, "seen_at": format_rfc3339(now)})
