@@ -26,6 +26,7 @@ from tests.support.apps import give_gateway
 from tests.support.aws import default_template
 from tests.support.builders import (
     NOW,
+    TOO_LONG_FOR_AN_EVENT,
     message_body,
     rejected,
     reply_event,
@@ -106,12 +107,12 @@ def resolve_unknown(sandbox: Sandbox, key: str) -> None:
 
 
 def publish_events(sandbox: Sandbox) -> None:
-    """Changes as Lambda reads them from the stream, one of them unreadable."""
+    """Changes as Lambda reads them from the stream, one of them too long for an event."""
     owner, table = sandbox.account.owner.client("dynamodb"), sandbox.output("SendLedgerTableName")
     number = next(_numbers)
     with as_owner():
-        for key, attempts in (("good", "1"), ("bad", "1.5")):
-            item = {"pk": {"S": f"msg#{key}-{number}"}, "state": {"S": "ACCEPTED"}, "attempts": {"N": attempts}}
+        for key, detail in (("good", "rejected"), ("bad", TOO_LONG_FOR_AN_EVENT)):
+            item = {"pk": {"S": f"msg#{key}-{number}"}, "state": {"S": "REJECTED"}, "detail": {"S": detail}}
             owner.put_item(TableName=table, Item=item)
         arn = owner.describe_table(TableName=table)["Table"]["LatestStreamArn"]
     streams = sandbox.client("dynamodbstreams")

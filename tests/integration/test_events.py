@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 from local.aws.stack import LocalStack
 from local.demo.watcher import Item, Seen, Watcher
 from local.simulator.scenarios import SCENARIOS
+from tests.support.builders import TOO_LONG_FOR_AN_EVENT
 from tools.schemas import FOLDER
 
 
@@ -48,13 +49,13 @@ def test_the_whole_life_of_a_message_is_told(local_stack: LocalStack) -> None:
     assert not any("Will you come?" in json.dumps(event) for event in events)
 
 
-def test_what_nobody_can_read_is_noted_and_stops_nobody(local_stack: LocalStack) -> None:
+def test_what_no_event_can_hold_is_noted_and_stops_no_other(local_stack: LocalStack) -> None:
     keys, client = [f"edited-{uuid4()}", f"after-{uuid4()}"], local_stack.client("dynamodb")
     with Watcher(local_stack) as watcher:
-        for key, attempts in zip(keys, ("1.5", "1"), strict=True):
+        for key, detail in zip(keys, (TOO_LONG_FOR_AN_EVENT, "rejected"), strict=True):
             client.put_item(
                 TableName=local_stack.outputs["SendLedgerTableName"],
-                Item={"pk": {"S": f"msg#{key}"}, "state": {"S": "REJECTED"}, "attempts": {"N": attempts}},
+                Item={"pk": {"S": f"msg#{key}"}, "state": {"S": "REJECTED"}, "detail": {"S": detail}},
             )
         for source in local_stack.stream_sources:
             source.wake()

@@ -16,6 +16,7 @@ from optus_sms.records.ledger import KEEP_SECONDS
 from tests.support.fakes import Step
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z, where FakeClock starts
+TOO_LONG_FOR_AN_EVENT = "x" * 300_000  # EventBridge takes 256 KB
 HANDSET = "+61491570006"  # from ACMA's numbers for fiction
 CONTENT = "Your parcel arrives today between 2 and 4 pm."
 REGION = "ap-southeast-2"

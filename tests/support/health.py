@@ -98,7 +98,7 @@ class FakeSecret(GatewaySecret):
 
 
 class MemoryHealthRecords(HealthRecords):
-    """The real records on a table in memory; tests may read and replace the record. ``writes``: those that succeeded."""
+    """The real records on a table in memory; tests may replace the record. ``writes``: those that succeeded."""
 
     def __init__(self) -> None:
         super().__init__(MemoryTable(key="pk"))

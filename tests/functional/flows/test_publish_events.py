@@ -121,7 +121,7 @@ def test_what_cannot_be_published_waits_for_a_person(listener: Listener) -> None
     listener.publish(records("unreadable_record"))
     (note,) = listener.bodies(kept)
 
-    assert json.loads(note)["Keys"] == {"pk": {"S": "msg#edited-by-hand"}}
+    assert json.loads(note)["Keys"] == {"pk": {"S": "health#gateway"}}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ EVERY_STEP = (
 
 class TestMaskNumber:
     @pytest.mark.parametrize(
-        ("number", "has_sender_id"), [("+61491570006", "•••006"), ("1234567", "•••567"), ("123456", "•••"), ("", "•••")]
+        ("number", "masked"), [("+61491570006", "•••006"), ("1234567", "•••567"), ("123456", "•••"), ("", "•••")]
     )
     def test_leaves_three_digits_at_most(self, number: str, masked: str) -> None:
         assert mask_number(number) == masked

@@ -1,8 +1,9 @@
 """The items of both tables as typed records: a field is the attribute of that name.
 
 `SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>``, the
-messages behind a sender's own reference, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``. `MessagesTable` (key ``id``, the
-gateway's id) holds what the gateway reported: a `MessageRecord` for each message, a `ReplyRecord` for each reply.
+messages behind a sender's own reference, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``. `MessagesTable`
+(key ``id``, the gateway's id) holds what the gateway reported: a `MessageRecord` for each message, a `ReplyRecord` for
+each reply.
 """
 
 from __future__ import annotations
