@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CliError, from_aws
-from cli.operations import callback_secret, health_of, health_record, queue_counts
+from cli.health import callback_secret, health_of, health_record, queue_counts
 from cli.output import counted
 from cli.tables import Tables
 from optus_sms.flows.check_health import Admission, judge_credentials

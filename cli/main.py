@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from cli.commands import looking, operating, repairing, sending
+from cli.commands import health, resolve, send
+from cli.commands import list as list_
 
 
 class _OnAnyTerminal(click.Group):
@@ -30,6 +31,6 @@ def main() -> None:
     """
 
 
-for module in (sending, looking, repairing, operating):
+for module in (send, list_, resolve, health):
     for command in module.COMMANDS:
         main.add_command(command)

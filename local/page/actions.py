@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.messages import check, queue_one
-from cli.operations import pause_sending, resume_sending
+from cli.health import pause_sending, resume_sending
+from cli.journal import check, queue_one
 from local.demo.load import Load, Progress
 from local.page import compose, switches
 from local.page.board import Board

@@ -36,7 +36,7 @@ def _in_the_folder_of_make_run(
     monkeypatch.chdir(tmp_path)
     endpoints.write(endpoints.variables(local_stack))
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
 
 
 def new_key() -> str:

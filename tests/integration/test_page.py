@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 import requests
 
-from cli.explain import timeline
 from cli.tables import Tables
+from cli.timeline import timeline
 from local.aws.stack import ExternalGateway, LocalStack, StackConfig, StackError, listen
 from local.demo.watcher import Watcher
 from local.page.server import PhonePage

@@ -42,7 +42,7 @@ def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A stack of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
     yield deploy(session)
     session.client("cloudformation").delete_stack(StackName=STACK)
 
@@ -258,7 +258,7 @@ def test_resolve_as_not_sent_that_was_ended_before_it_queued_is_finished_by_the_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.resolving.put_back", interrupted)
+        patch.setattr("cli.unknown_outcomes.put_back", interrupted)
         ran = optus_sms("resolve", "k", "--not-sent", *TARGET)
     assert (ran.exit_code, "is `safe` in a `redrive --plan`" in ran.stderr) == (130, True)
 
@@ -563,7 +563,7 @@ def test_interrupted_while_it_rotates_nobody_is_told_to_rotate_once_more(
     def interrupted(_target: Target) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.commands.operating.rotate", interrupted)
+    monkeypatch.setattr("cli.commands.health.rotate", interrupted)
     ran = optus_sms("rotate-callback-password", "--yes", *TARGET)
     assert (ran.exit_code, "`callback-urls` prints the URLs" in ran.stderr) == (130, True)
     assert "the same command" not in ran.stderr

@@ -14,8 +14,8 @@ import click
 import pytest
 from moto import mock_aws
 
-from cli import redrive as redrive_module
-from cli.dead_letters import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge
+from cli import redrive_plan as redrive_module
+from cli.dead_letter_queue import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.ledger import LedgerRecord, State
 from tests.support.aws import REGION
@@ -39,7 +39,7 @@ def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A stack of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
     yield deploy(session)
     session.client("cloudformation").delete_stack(StackName=STACK)
 
@@ -367,8 +367,8 @@ def test_whoever_does_not_agree_has_nothing_done(
 ) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
-    monkeypatch.setattr("cli.commands.repairing.sys", Mock(**{"stdin.isatty.return_value": True}))
-    monkeypatch.setattr("cli.commands.repairing.click.confirm", Mock(side_effect=[answer]))
+    monkeypatch.setattr("cli.commands.resolve.sys", Mock(**{"stdin.isatty.return_value": True}))
+    monkeypatch.setattr("cli.commands.resolve.click.confirm", Mock(side_effect=[answer]))
     ran = optus_sms("redrive", "--apply", PLAN, *TARGET)
     assert (ran.exit_code, "Nothing was done." in ran.stderr) == (code, True)
     assert (stack.queued(), stack.dead()) == ([], 1)

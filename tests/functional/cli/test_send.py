@@ -19,8 +19,8 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 
-from cli import messages
-from cli.commands import sending
+from cli import journal as messages
+from cli.commands import send as sending
 from optus_sms.records.ledger import Claim, State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, entry, message_body, message_fields
@@ -250,7 +250,7 @@ def test_the_same_file_under_a_new_journal_is_new_messages(stack: DeployedStack)
 def test_what_failed_at_the_end_of_sqs_is_tried_again_at_once_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, by_the_sender: bool, calls: int
 ) -> None:
-    monkeypatch.setattr("cli.messages.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("cli.journal.time.sleep", lambda _seconds: None)
     sqs = Mock()
     sqs.send_message_batch.side_effect = [
         {"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", "SenderFault": by_the_sender}]},
@@ -328,7 +328,7 @@ def test_a_journal_that_its_owner_removed_before_we_had_it_is_not_written_to(
         lock(file, operation)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.messages.fcntl.flock", lock_late)
+        patch.setattr("cli.journal.fcntl.flock", lock_late)
         ran = send_file()
     assert (ran.exit_code, "Another process is queueing" in ran.stderr) == (2, True)
     assert stack.queued() == []

@@ -10,9 +10,9 @@ import click
 
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
-from cli.explain import TONES, Facts, Stage, next_step, stage_of, timeline, why
 from cli.output import masked, one_line, without_numbers
 from cli.parameters import Name, Since
+from cli.timeline import TONES, Facts, Stage, next_step, stage_of, timeline, why
 from optus_sms.model.statuses import FAILURE_STATUSES
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.ledger import State

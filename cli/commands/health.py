@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from cli.commands.repairing import ask
+from cli.commands.resolve import ask
 from cli.context import CommandContext, with_context
 from cli.doctor import Check, Result, examine
 from cli.errors import Exit
-from cli.operations import HealthReport, callback_urls, health_of, pause_sending, resume_sending, rotate, rotated_lately
+from cli.health import HealthReport, callback_urls, health_of, pause_sending, resume_sending, rotate, rotated_lately
 from cli.output import Tone, counted
 
 _RESULT_TONES: dict[Result, Tone] = {"ok": "good", "warning": "unsure", "failed": "bad", "skipped": "dim"}

@@ -13,14 +13,14 @@ from typing import Final
 
 import click
 
-from cli.commands.looking import found
+from cli.commands.list import found
 from cli.context import CommandContext, with_context
-from cli.dead_letters import DeadLetterQueue, ReceivedDeadLetter
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
 from cli.errors import CliError, Exit
 from cli.output import counted, masked, one_line, shortened
 from cli.parameters import Name, Since
-from cli.redrive import Plan, PlanStep, apply_plan, make_plan, read_plan, write_plan
-from cli.resolving import Resolved, resolve_not_sent, resolve_sent, unknown_between
+from cli.redrive_plan import Plan, PlanStep, apply_plan, make_plan, read_plan, write_plan
+from cli.unknown_outcomes import Resolved, resolve_not_sent, resolve_sent, unknown_between
 from optus_sms.aws.queues import DeadLetterReason
 
 _REASONS: Final = [

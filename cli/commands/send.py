@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import click
 
-from cli.commands.looking import exit_code
+from cli.commands.list import exit_code
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
-from cli.explain import TONES, Facts, is_sent_once_more, next_step, stage_of, timeline
-from cli.messages import (
+from cli.health import queue_counts
+from cli.journal import (
     SQS_COUNTS_AFTER_SECONDS,
     Journal,
     Ready,
@@ -28,8 +28,8 @@ from cli.messages import (
     stopping_between_batches,
     wrong_lines,
 )
-from cli.operations import queue_counts
 from cli.output import counted, one_line
+from cli.timeline import TONES, Facts, is_sent_once_more, next_step, stage_of, timeline
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.times import format_rfc3339
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from cli.explain import Facts, Stage, next_step, stage_of, timeline, why
+from cli.timeline import Facts, Stage, next_step, stage_of, timeline, why
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
 from optus_sms.records.ledger import State

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.dead_letters import DeadLetterQueue, ReceivedDeadLetter, put_back
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.tables import Tables
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.ledger import LedgerRecord, State
