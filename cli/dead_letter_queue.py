@@ -1,4 +1,4 @@
-"""The dead-letter queue: read it without losing anything, and say of each letter what may be done with it."""
+"""The dead-letter queue: read it without losing anything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,7 +15,6 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import OutboundMessage, choose_key, parse_message
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import LedgerRecord, State
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -24,20 +22,6 @@ if TYPE_CHECKING:
 _HOLD_SECONDS: Final = 300  # others don't see a letter while we look at it; far longer than reading thousands takes
 _WAIT_SECONDS: Final = 1
 _BATCH: Final = 10
-
-
-class DeadLetterKind(StrEnum):
-    """What a dead letter is, by the queue and the ledger together."""
-
-    SAFE = "safe"
-    SENT = "already_sent"
-    UNKNOWN = "unknown"
-    EXPIRED = "expired"
-    MALFORMED = "malformed"
-    REJECTED = "rejected"
-    CONFLICT = "conflict"
-    BUSY = "busy"
-    CALLBACK = "callback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,53 +88,6 @@ def read_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
         message=message,
         problem=problem,
     )
-
-
-def judge(letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float) -> tuple[DeadLetterKind, str]:  # noqa: PLR0911 - one line each
-    """What may be done with a letter, and why. ``record``: what the ledger knows of its key now."""
-    if letter.reason == DeadLetterReason.UNREADABLE_CALLBACK:
-        return DeadLetterKind.CALLBACK, "a callback of the gateway that makes no sense; it is no message"
-    if letter.message is None:
-        return DeadLetterKind.MALFORMED, letter.problem
-    if record is None:
-        return _judge_without_record(letter, now)
-    if record.payload_sha256 is not None and record.payload_sha256 != letter.message.payload_sha256:
-        return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
-    match record.state:
-        case State.ACCEPTED:
-            return DeadLetterKind.SENT, "the gateway accepted it"
-        case State.UNKNOWN:
-            return DeadLetterKind.UNKNOWN, "it may have been sent; resolve it with `resolve` first"
-        case State.SENDING if now < record.lease_until:
-            return DeadLetterKind.BUSY, "it is being sent just now"
-        case State.SENDING:
-            return DeadLetterKind.UNKNOWN, "its sender died in the middle; it counts as unknown within half an hour"
-        case State.REJECTED | State.EXPIRED if record.unknown_outcomes:
-            return DeadLetterKind.UNKNOWN, "the outcome of an earlier try is unknown; resolve it with `resolve` first"
-        case State.EXPIRED:
-            return DeadLetterKind.EXPIRED, "it was not sent in time"
-    if _is_expired(letter, now):
-        return DeadLetterKind.EXPIRED, "its expires_at has passed"
-    if record.state is State.REJECTED and record.reason != DeadLetterReason.ATTEMPTS_EXHAUSTED:
-        return DeadLetterKind.REJECTED, "the gateway refused it, and would again unless its cause is mended"
-    return DeadLetterKind.SAFE, "certainly not sent"
-
-
-def _judge_without_record(letter: ReceivedDeadLetter, now: float) -> tuple[DeadLetterKind, str]:
-    if letter.reason == DeadLetterReason.CONFLICT:
-        return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
-    if letter.reason == DeadLetterReason.INVALID:
-        return DeadLetterKind.REJECTED, "it was refused as invalid, and its sender may have queued it anew"
-    if letter.reason:
-        return DeadLetterKind.UNKNOWN, "the ledger does not know it (any more), so nothing proves that it was not sent"
-    if _is_expired(letter, now):
-        return DeadLetterKind.EXPIRED, "its expires_at has passed"
-    return DeadLetterKind.SAFE, "nobody ever tried to send it"
-
-
-def _is_expired(letter: ReceivedDeadLetter, now: float) -> bool:
-    expires = letter.message.expires_epoch if letter.message else None
-    return expires is not None and now >= expires
 
 
 @dataclass

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.callback_secret import callback_secret
 from cli.errors import CliError, from_aws
-from cli.health import callback_secret, health_of, health_record, queue_counts
+from cli.health import health_of, health_record
 from cli.output import counted
+from cli.queue_counts import queue_counts
 from cli.tables import Tables
 from optus_sms.flows.check_health import Admission, judge_credentials
 from optus_sms.gateway.api import Gateway

@@ -6,8 +6,19 @@ from typing import Any
 
 import click
 
-from cli.commands import health, resolve, send
-from cli.commands import list as list_
+from cli.commands.callback_urls import callback_urls_
+from cli.commands.conversation import conversation
+from cli.commands.dead_letters import dead_letters
+from cli.commands.doctor import doctor
+from cli.commands.explain import explain
+from cli.commands.health import health
+from cli.commands.list import list_
+from cli.commands.pause import pause, resume
+from cli.commands.redrive import redrive
+from cli.commands.resolve import resolve
+from cli.commands.rotate_callback_password import rotate_callback_password
+from cli.commands.send import send
+from cli.commands.status import status
 
 
 class _OnAnyTerminal(click.Group):
@@ -31,6 +42,8 @@ def main() -> None:
     """
 
 
-for module in (send, list_, resolve, health):
-    for command in module.COMMANDS:
-        main.add_command(command)
+for command in (
+    send, status, explain, conversation, list_, dead_letters, redrive, resolve,
+    pause, resume, health, callback_urls_, rotate_callback_password, doctor,
+):  # fmt: skip
+    main.add_command(command)

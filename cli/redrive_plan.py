@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cli.dead_letter_queue import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge, put_back
+from cli.dead_letter_kind import DeadLetterKind, judge
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.errors import CliError, Exit
 from cli.output import masked, one_line
 from optus_sms.model.times import format_rfc3339

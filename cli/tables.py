@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from cli.timeline import Facts
+from cli.stage import Facts
 from optus_sms.records.ledger import UNDECIDED_INDEX, State
 from optus_sms.records.messages import HANDSET_INDEX
 from optus_sms.records.table import SHARDS, Item, marshal, unmarshal

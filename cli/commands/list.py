@@ -1,143 +1,21 @@
-"""`status`, `explain`, `conversation`, `list`: what became of messages. Nothing here changes anything."""
+"""`list`: messages by what became of them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
 
 import click
 
+from cli.commands.message_lookup import as_json
 from cli.context import CommandContext, with_context
-from cli.errors import CliError, Exit
-from cli.output import masked, one_line, without_numbers
-from cli.parameters import Name, Since
-from cli.timeline import TONES, Facts, Stage, next_step, stage_of, timeline, why
+from cli.output import masked
+from cli.parameters import Since
+from cli.stage import Facts, stage_of
+from cli.timeline import why
 from optus_sms.model.statuses import FAILURE_STATUSES
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.ledger import State
-from optus_sms.records.table import Item
-
-_WORST_FIRST: Final = (Exit.UNKNOWN, Exit.NOT_DELIVERED, Exit.ON_ITS_WAY, Exit.OK)
-
-
-def found(context: CommandContext, name: str) -> list[Facts]:
-    """The messages that go by a name; an error if there is none."""
-    facts = context.tables.find(name)
-    if not facts:
-        raise CliError(
-            f"Nothing is known of {name!r}: neither a message id, nor a gateway id, nor a reference.",
-            "If it was queued just now, it may still wait in the queue (`health` tells how many do). A message that "
-            "broke\na rule is in the dead-letter queue: `dead-letters`.",
-            Exit.NOT_FOUND,
-        )
-    return facts
-
-
-def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
-    """One message for programs; with whole numbers only if asked for."""
-
-    def shown(item: Item) -> Mapping[str, object]:
-        return item if show_numbers else {name: _discreet(name, value) for name, value in item.items()}
-
-    return {
-        "message_id": facts.key,
-        "standing": stage_of(facts).value,
-        "ledger": shown(facts.ledger),
-        "gateway": shown(facts.row),
-    }
-
-
-def _discreet(name: str, value: object) -> object:
-    if name in ("destination", "source", "handset"):
-        return masked(str(value))
-    return without_numbers(str(value)) if name == "detail" else value
-
-
-@click.command()
-@click.argument("key", type=Name())
-@with_context
-def status(context: CommandContext, *, key: str) -> None:
-    """What became of the message KEY. Exit code as of `send --follow`; of several messages the worst."""
-    all_facts = found(context, key)
-    context.out.document([as_json(facts) | {"replies": facts.replies} for facts in all_facts])
-    for facts in all_facts:
-        _show_status(context, facts)
-    if len(all_facts) > 1:
-        context.out.note("Several messages have this reference; the ledger names two of them.", "unsure")
-    raise SystemExit(int(min((exit_code(facts) for facts in all_facts), key=_WORST_FIRST.index)))
-
-
-def exit_code(facts: Facts) -> Exit:
-    """0 received (or a reply), else what it is."""
-    match stage_of(facts):
-        case Stage.RECEIVED | Stage.REPLY:
-            return Exit.OK
-        case Stage.UNDELIVERED | Stage.REJECTED | Stage.EXPIRED:
-            return Exit.NOT_DELIVERED
-        case Stage.UNKNOWN:
-            return Exit.UNKNOWN
-        case Stage.SENDING | Stage.RETRY | Stage.ACCEPTED | Stage.NOT_SEEN:
-            return Exit.ON_ITS_WAY
-
-
-def _show_status(context: CommandContext, facts: Facts) -> None:
-    stands, out = stage_of(facts), context.out
-    out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
-    both = facts.ledger | facts.row
-    for label, name in (
-        ("to", "destination"), ("from", "source"), ("gateway id", "gateway_id"), ("reference", "reference"),
-        ("status", "status"), ("detail", "detail"), ("parts", "segments"), ("tries", "attempts"),
-    ):  # fmt: skip
-        if name in both:
-            out.line(f"  {label:<11} {one_line(str(both[name]))}")
-    if "reason" in facts.ledger and facts.ledger.get("state") != State.ACCEPTED:
-        out.line(f"  {'last word':<11} {why(str(facts.ledger['reason']))}")
-    for reply in facts.replies:
-        out.line(f"  {'reply':<11} {one_line(str(reply.get('content', '')))}", "good")
-
-
-@click.command()
-@click.argument("key", type=Name())
-@with_context
-def explain(context: CommandContext, *, key: str) -> None:
-    """The life of the message KEY in plain words. What happened, why, and what happens next."""
-    all_facts = found(context, key)
-    context.out.document(
-        [
-            {
-                "message_id": facts.key,
-                "standing": stage_of(facts).value,
-                "timeline": [{"at": line.at, "text": str(line)} for line in timeline(facts)],
-                "next": next_step(facts),
-            }
-            for facts in all_facts
-        ]
-    )
-    for facts in all_facts:
-        stands = stage_of(facts)
-        context.out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
-        for line in timeline(facts):
-            context.out.line(f"  {line.at:<24}  {one_line(str(line))}", line.tone)
-        context.out.line(f"  next: {next_step(facts)}")
-
-
-@click.command()
-@click.argument("handset", type=Name())
-@click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
-@with_context
-def conversation(context: CommandContext, *, handset: str, since: float | None) -> None:
-    """Messages to and replies from HANDSET (+61…). In time order; the text of what was sent is not kept."""
-    rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
-    context.out.document(rows)
-    if not rows:
-        raise CliError(f"There is nothing with {handset}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND)
-    for row in rows:
-        if row.get("direction") == "MO":
-            context.out.line(f"{row.get('received_at', '')}  ← {one_line(str(row.get('content', '')))}", "good")
-        else:
-            name = row.get("message_id", row["id"])
-            context.out.line(f"{row.get('created_at', '')}  → {one_line(str(name))}: {row.get('status', '?')}")
 
 
 @click.command("list")
@@ -216,6 +94,3 @@ def _row(facts: Facts, *, show_numbers: bool) -> tuple[str, ...]:
     words = both.get("status") or (why(str(both["reason"])) if "reason" in both else "-")
     number = masked(str(both.get("destination", "")), show=show_numbers)
     return (_when(facts) or "-", facts.key, number, stage_of(facts).value, str(words))
-
-
-COMMANDS = (status, explain, conversation, list_)

@@ -1,4 +1,4 @@
-"""`send`: one message or a file of them, with a dry run, and following one to its end."""
+"""`send`: one message, with a dry run, and following it to its end."""
 
 from __future__ import annotations
 
@@ -11,25 +11,15 @@ from typing import Any, Final
 
 import click
 
-from cli.commands.list import exit_code
+from cli.checked_message import Ready, check, describe, new_key
+from cli.commands.message_lookup import exit_code
+from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
-from cli.health import queue_counts
-from cli.journal import (
-    SQS_COUNTS_AFTER_SECONDS,
-    Journal,
-    Ready,
-    check,
-    describe,
-    new_key,
-    queue_all,
-    queue_one,
-    read_lines,
-    stopping_between_batches,
-    wrong_lines,
-)
 from cli.output import counted, one_line
-from cli.timeline import TONES, Facts, is_sent_once_more, next_step, stage_of, timeline
+from cli.queueing import queue_one
+from cli.stage import TONES, Facts, is_sent_once_more, next_step, stage_of
+from cli.timeline import timeline
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.times import format_rfc3339
 
@@ -82,7 +72,7 @@ def send(
         if to is not None or given or follow:
             raise click.UsageError("--file takes all fields from its lines, and can't be followed.")
         journal = journal or path.with_name(path.name + ".journal")
-        _send_file(context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain)
+        send_file(context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain)
         return
     if journal is not None or skip_invalid or queue_uncertain:
         raise click.UsageError("--journal, --skip-invalid and --queue-uncertain go with --file.")
@@ -139,94 +129,6 @@ def _show_dry_run(context: CommandContext, ready: Ready) -> None:
     out.line("would queue: " + one_line(json.dumps(json.loads(ready.body), ensure_ascii=False)))
 
 
-def _send_file(
-    context: CommandContext, path: Path, journal_path: Path, dry_run: bool, *, skip_invalid: bool, queue_uncertain: bool
-) -> None:
-    if dry_run:
-        _dry_run_file(context, path, skip_invalid)
-        return
-    with Journal(journal_path, context.target.stack_id) as journal:
-        ready, wrong = read_lines(path, journal.key_of)
-        _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
-        held = set() if queue_uncertain else _held(context, journal) & {message.key for message in ready}
-        waiting = [message for message in ready if message.key not in journal.queued | held]
-        earlier = sum(message.key in journal.queued for message in ready)
-        if earlier:
-            context.out.note(f"{earlier} of {len(ready)} were queued before, by {journal.path}.")
-        refused = _queue_with_progress(context, waiting, journal)
-    counts = {"queued": len(waiting) - len(refused), "earlier": earlier, "held": len(held)}
-    _report_file(context, journal, counts, refused, wrong)
-
-
-def _dry_run_file(context: CommandContext, path: Path, skip_invalid: bool) -> None:
-    ready, wrong = read_lines(path, lambda _line, _occurrence: new_key())
-    parts = sum(message.message.segments.count for message in ready)
-    ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in ready)
-    context.out.document({"valid": len(ready), "parts": parts, "ucs2": ucs2, "invalid": wrong})
-    told = f"{counted(len(ready), 'message')} ({ucs2} in UCS-2), {counted(parts, 'part')}; nothing was queued"
-    context.out.line(told)
-    _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
-
-
-def _refuse_wrong(path: Path, wrong: dict[int, str], *, skip_invalid: bool) -> None:
-    if wrong and not skip_invalid:
-        raise CliError(
-            wrong_lines(path, wrong),
-            f"Lines with a mistake: {len(wrong)}; nothing was queued now. Mend them, or add --skip-invalid. "
-            "Each line must be one JSON object.",
-            Exit.INVALID,
-        )
-
-
-def _held(context: CommandContext, journal: Journal) -> set[str]:
-    """Of a batch during which an earlier run was killed: what may be on the queue, and must not be put there again.
-
-    What the ledger knows was queued; what it doesn't, while the queue is empty, was not.
-    """
-    if not journal.uncertain:
-        return set()
-    counts = queue_counts(context.target, context.url("OutboundQueueUrl"))
-    nobody_waits = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
-    # Read after the counts: whoever took a message from the queue since then has written its record.
-    known = [key for key in sorted(journal.uncertain) if context.tables.ledger_item(key)]
-    if known:
-        journal.found(known)
-    return set() if nobody_waits else journal.uncertain - set(known)
-
-
-def _queue_with_progress(context: CommandContext, waiting: list[Ready], journal: Journal) -> list[str]:
-    if not waiting:
-        return []
-    sqs, url = context.target.sqs, context.url("OutboundQueueUrl")
-    progress: Any = click.progressbar(length=len(waiting), label="queueing", file=sys.stderr, show_pos=True)
-    with stopping_between_batches() as stop, progress as bar:
-        return queue_all(sqs, url, waiting, journal, progress=bar.update, stop=stop)
-
-
-def _report_file(
-    context: CommandContext, journal: Journal, counts: dict[str, int], refused: list[str], wrong: dict[int, str]
-) -> None:
-    out = context.out
-    out.document({**counts, "refused_by_sqs": refused, "invalid": wrong, "journal": str(journal.path)})
-    out.line(f"{counts['queued']} queued, {counts['earlier']} before", "good")
-    if wrong:
-        out.note(f"Invalid lines left out: {len(wrong)}.", "unsure")
-    if refused:
-        out.note(f"SQS did not take {len(refused)}; the same command tries them again.", "bad")
-    if counts["held"]:
-        out.note(
-            f"{counts['held']} may be on the queue already, because an earlier run ended in the middle of a batch; "
-            "they were not queued again. The same command resolves it a minute later, as soon as the queue is empty "
-            "(`health`). To queue them at once, under the same message_id, so that each is still sent once, add "
-            "--queue-uncertain.",
-            "unsure",
-        )
-    if refused or wrong or counts["held"]:
-        raise SystemExit(int(Exit.NOT_ALL))
-    if counts["earlier"] and not counts["queued"]:
-        out.note(f"To queue all of it once more, as new messages, remove {journal.path}.")
-
-
 def _follow(context: CommandContext, key: str, queued_at: str, timeout: int) -> Exit:
     """Print what happens as it happens, until the last word or the end of the time."""
     end = time.monotonic() + timeout
@@ -261,6 +163,3 @@ def _ended(context: CommandContext, facts: Facts, code: Exit) -> Exit:
         {"message_id": facts.key, "standing": stands, "status": facts.row.get("status"), "next": next_step(facts)}
     )
     return code
-
-
-COMMANDS = (send,)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.health import pause_sending, resume_sending
-from cli.journal import check, queue_one
+from cli.checked_message import check
+from cli.queueing import queue_one
+from cli.sending_switch import pause_sending, resume_sending
 from local.demo.load import Load, Progress
 from local.page import compose, switches
 from local.page.board import Board

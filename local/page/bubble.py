@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cli.output import Tone
-from cli.timeline import TONES, Facts, Stage, is_sent_once_more, next_step, stage_of, timeline, why
+from cli.stage import TONES, Facts, Stage, is_sent_once_more, next_step, stage_of
+from cli.timeline import timeline, why
 from local.demo.watcher import SeenDeadLetter
 from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK

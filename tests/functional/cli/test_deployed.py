@@ -563,7 +563,7 @@ def test_interrupted_while_it_rotates_nobody_is_told_to_rotate_once_more(
     def interrupted(_target: Target) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.commands.health.rotate", interrupted)
+    monkeypatch.setattr("cli.commands.rotate_callback_password.rotate", interrupted)
     ran = optus_sms("rotate-callback-password", "--yes", *TARGET)
     assert (ran.exit_code, "`callback-urls` prints the URLs" in ran.stderr) == (130, True)
     assert "the same command" not in ran.stderr

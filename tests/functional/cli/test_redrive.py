@@ -14,8 +14,9 @@ import click
 import pytest
 from moto import mock_aws
 
-from cli import redrive_plan as redrive_module
-from cli.dead_letter_queue import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge
+from cli import redrive_plan
+from cli.dead_letter_kind import DeadLetterKind, judge
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.ledger import LedgerRecord, State
 from tests.support.aws import REGION
@@ -210,7 +211,7 @@ def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
         stack.bring(State.SENDING, "k")
         return judge(letter, record, now=now)
 
-    monkeypatch.setattr(redrive_module, "judge", judged_too_early)
+    monkeypatch.setattr(redrive_plan, "judge", judged_too_early)
     ran = apply(plan)
     assert (ran.exit_code, results(ran)) == (9, ["refused"])
     assert ran.document["steps"][0]["why"] == "the ledger says SENDING now"
@@ -220,7 +221,7 @@ def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
 def test_a_file_far_too_large_to_be_a_plan_is_not_read(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
-    monkeypatch.setattr(redrive_module, "_MAX_BYTES", 10)
+    monkeypatch.setattr(redrive_plan, "_MAX_BYTES", 10)
     assert apply().exit_code == 5
     assert (stack.queued(), stack.dead()) == ([], 1)
 
@@ -367,8 +368,8 @@ def test_whoever_does_not_agree_has_nothing_done(
 ) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
-    monkeypatch.setattr("cli.commands.resolve.sys", Mock(**{"stdin.isatty.return_value": True}))
-    monkeypatch.setattr("cli.commands.resolve.click.confirm", Mock(side_effect=[answer]))
+    monkeypatch.setattr("cli.commands.confirmation.sys", Mock(**{"stdin.isatty.return_value": True}))
+    monkeypatch.setattr("cli.commands.confirmation.click.confirm", Mock(side_effect=[answer]))
     ran = optus_sms("redrive", "--apply", PLAN, *TARGET)
     assert (ran.exit_code, "Nothing was done." in ran.stderr) == (code, True)
     assert (stack.queued(), stack.dead()) == ([], 1)
@@ -383,8 +384,8 @@ def killed(*_: object, **__: object) -> None:
 
 
 KILLS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "before the ledger": lambda patch: patch.setattr(redrive_module, "_open_again", killed),
-    "between ledger and queue": lambda patch: patch.setattr(redrive_module, "put_back", killed),
+    "before the ledger": lambda patch: patch.setattr(redrive_plan, "_open_again", killed),
+    "between ledger and queue": lambda patch: patch.setattr(redrive_plan, "put_back", killed),
     "between copy and delete": lambda patch: patch.setattr(DeadLetterQueue, "delete", killed),
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.dead_letter_queue import DeadLetterKind, ReceivedDeadLetter, judge, read_letter
+from cli.dead_letter_kind import DeadLetterKind, judge
+from cli.dead_letter_queue import ReceivedDeadLetter, read_letter
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.ledger import LedgerRecord, State
 from tests.support.builders import NOW, message_body

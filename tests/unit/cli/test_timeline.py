@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from cli.timeline import Facts, Stage, next_step, stage_of, timeline, why
+from cli.stage import Facts, Stage, next_step, stage_of
+from cli.timeline import timeline, why
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
 from optus_sms.records.ledger import State

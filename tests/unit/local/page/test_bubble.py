@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cli.timeline import Facts, next_step, timeline
+from cli.stage import Facts, next_step
+from cli.timeline import timeline
 from local.demo.watcher import SeenDeadLetter
 from local.page.bubble import GROUPS, QueuedMessage, groups, letter_view, life_of, message_view, reply_view
 from optus_sms.model.queue_message import parse_message

@@ -1,0 +1,23 @@
+"""Ask before something is done."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.errors import CliError, Exit
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Go on only if a person says so, or has said so by --yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CliError("Nothing was done: this asks first, and nobody is there to answer.", "Add --yes.", Exit.USAGE)
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        raise CliError("Nothing was done.", code=Exit.INTERRUPTED) from None
+    if not agreed:
+        raise CliError("Nothing was done.", code=Exit.USAGE)

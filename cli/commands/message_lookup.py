@@ -1,0 +1,58 @@
+"""Find the messages that an ID names, show one as JSON, and choose its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cli.context import CommandContext
+from cli.errors import CliError, Exit
+from cli.output import masked, without_numbers
+from cli.stage import Facts, Stage, stage_of
+from optus_sms.records.table import Item
+
+
+def found(context: CommandContext, name: str) -> list[Facts]:
+    """The messages that go by a name; an error if there is none."""
+    facts = context.tables.find(name)
+    if not facts:
+        raise CliError(
+            f"Nothing is known of {name!r}: neither a message id, nor a gateway id, nor a reference.",
+            "If it was queued just now, it may still wait in the queue (`health` tells how many do). A message that "
+            "broke\na rule is in the dead-letter queue: `dead-letters`.",
+            Exit.NOT_FOUND,
+        )
+    return facts
+
+
+def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
+    """One message for programs; with whole numbers only if asked for."""
+
+    def shown(item: Item) -> Mapping[str, object]:
+        return item if show_numbers else {name: _discreet(name, value) for name, value in item.items()}
+
+    return {
+        "message_id": facts.key,
+        "standing": stage_of(facts).value,
+        "ledger": shown(facts.ledger),
+        "gateway": shown(facts.row),
+    }
+
+
+def _discreet(name: str, value: object) -> object:
+    if name in ("destination", "source", "handset"):
+        return masked(str(value))
+    return without_numbers(str(value)) if name == "detail" else value
+
+
+def exit_code(facts: Facts) -> Exit:
+    """0 received (or a reply), else what it is."""
+    match stage_of(facts):
+        case Stage.RECEIVED | Stage.REPLY:
+            return Exit.OK
+        case Stage.UNDELIVERED | Stage.REJECTED | Stage.EXPIRED:
+            return Exit.NOT_DELIVERED
+        case Stage.UNKNOWN:
+            return Exit.UNKNOWN
+        case Stage.SENDING | Stage.RETRY | Stage.ACCEPTED | Stage.NOT_SEEN:
+            return Exit.ON_ITS_WAY

@@ -1,0 +1,55 @@
+"""Pause and resume sending: the event source mapping between queue and sender."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import ClientError
+
+from cli.errors import CliError, Exit
+from optus_sms.aws.queue_switch import EventSourceSwitch
+from optus_sms.records.health import HEALTH_KEY
+
+if TYPE_CHECKING:
+    from cli.target import Target
+
+_MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the event of that function
+
+
+def pause_sending(target: Target) -> None:
+    """Shut the valve, and make the pause an operator's, which the health check never ends."""
+    _valve(target).turn(open_=False)
+    _forget_own_pause(target)
+
+
+def resume_sending(target: Target) -> None:
+    """Open the valve; the health check notices that an operator did."""
+    _valve(target).turn(open_=True)
+
+
+def sending_state(target: Target) -> str:
+    """On, paused, or changing."""
+    is_open = _valve(target).is_open()
+    return "changing" if is_open is None else "on" if is_open else "paused"
+
+
+def _valve(target: Target) -> EventSourceSwitch:
+    mapping = target.settings.get("SENDER_MAPPING_ID") if target.local else target.physical_id(_MAPPING)
+    if not mapping:
+        raise CliError(
+            "This stack has no mapping between queue and sender.", "Deploy the current version.", Exit.NO_TARGET
+        )
+    return EventSourceSwitch(target.lambda_, mapping)
+
+
+def _forget_own_pause(target: Target) -> None:
+    try:
+        target.dynamodb.update_item(
+            TableName=target.outputs["SendLedgerTableName"],
+            Key={"pk": {"S": HEALTH_KEY}},
+            UpdateExpression="REMOVE paused_by",
+            ConditionExpression="attribute_exists(paused_by)",
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
