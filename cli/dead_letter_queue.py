@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from cli.output import without_numbers
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.errors import InvalidMessageError
-from optus_sms.model.queue_message import OutboundMessage, choose_key, parse_message
+from optus_sms.model.queue_message import KEY_PATTERN, OutboundMessage, choose_key, parse_message
+from optus_sms.model.redaction import without_numbers, without_text
 from optus_sms.model.times import format_rfc3339
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ class ReceivedDeadLetter:
 
     def detail_for_lists(self, *, show_numbers: bool = False) -> str:
         """The detail without what the gateway may have quoted in it: the text, and unless asked for, numbers."""
-        detail = self.detail
-        if self.message:
-            detail = re.sub(rf"(?<!\w){re.escape(self.message.content)}(?!\w)", "…", detail)
+        detail = without_text(self.detail, self.message.content) if self.message else self.detail
         return detail if show_numbers else without_numbers(detail)
 
 
@@ -62,7 +60,9 @@ def read_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
     """From what ReceiveMessage gives."""
     given = raw.get("MessageAttributes", {})
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
-    reason, key = attributes.get("reason", ""), attributes.get("message_id") or raw["MessageId"]
+    reason, key = attributes.get("reason", ""), attributes.get("message_id", "")
+    if not re.fullmatch(KEY_PATTERN, key):
+        key = raw["MessageId"]  # what was refused as a message_id may be a number or a text
     message, problem = None, ""
     if "body_encoding" in attributes:
         problem = "its body could not be kept as it was"
@@ -76,7 +76,7 @@ def read_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
                 required=False,
             )
         except InvalidMessageError as error:
-            message, problem = None, error.detail
+            message, problem = None, without_numbers(error.detail)  # it may quote the name of a field
     sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
     return ReceivedDeadLetter(
         sqs_id=raw["MessageId"],

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 
 import click
 
+from optus_sms.model.redaction import partly_hidden
+
 Tone = Literal["good", "bad", "unsure", "dim", "plain"]
 _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
     "good": {"fg": "green"},
@@ -22,7 +24,6 @@ _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
 }
 # Everything that a terminal would act on, for texts that strangers wrote; right-to-left overrides among them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_NUMBER: Final = re.compile(r"\+[0-9]{7,}|[0-9]{8,}")
 _SHOWN: Final = 60
 """Characters of a text in a table; `--json` has all of it."""
 
@@ -80,18 +81,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def masked(number: str | None, *, show: bool = False) -> str:
-    """A phone number as lists show it: country and last three digits."""
+def number_in_list(number: str | None, *, show: bool = False) -> str:
+    """A phone number as lists show it: partly hidden, unless ``show``; a dash if there is none."""
     if not number:
         return "-"
-    if show or len(number) < 8 or not number.lstrip("+").isdigit():
-        return one_line(number)
-    return f"{number[:3]}…{number[-3:]}"
-
-
-def without_numbers(text: str) -> str:
-    """A text that somebody else wrote, phone numbers in it masked."""
-    return _NUMBER.sub(lambda found: masked(found[0]), text)
+    return one_line(number) if show else partly_hidden(number)
 
 
 def _json(value: object, *, indent: int | None = None) -> str:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cli.dead_letter_kind import DeadLetterKind, judge
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.errors import CliError, Exit
-from cli.output import masked, one_line
+from cli.output import number_in_list, one_line
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.ledger import LedgerRecord, State
 
@@ -114,7 +114,7 @@ def _items(
             kind=kind,
             why=why,
             message_id=first.key,
-            to=masked(first.destination),
+            to=number_in_list(first.destination),
             reason=first.reason or "moved by SQS",
             detail=one_line(first.detail_for_lists()),
             since=min(letter.since for letter in group),

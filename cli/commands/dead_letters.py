@@ -9,7 +9,7 @@ import click
 
 from cli.context import CommandContext, with_context
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
-from cli.output import masked, shortened
+from cli.output import number_in_list, shortened
 from optus_sms.aws.queues import DeadLetterReason
 
 _REASONS: Final = [
@@ -40,7 +40,7 @@ def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: b
                 letter.reason or "sqs",
                 letter.since,
                 letter.key,
-                masked(letter.destination, show=show_numbers),
+                number_in_list(letter.destination, show=show_numbers),
                 shortened(letter.detail_for_lists(show_numbers=show_numbers)),
             )
             for letter in letters
@@ -57,7 +57,7 @@ def _letter_json(letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str,
         "reason": letter.reason or "sqs",
         "since": letter.since,
         "message_id": letter.key,
-        "to": masked(letter.destination, show=show_numbers),
+        "to": number_in_list(letter.destination, show=show_numbers),
         "detail": letter.detail_for_lists(show_numbers=show_numbers) or letter.problem,
         "sqs_id": letter.sqs_id,
     }

@@ -9,7 +9,7 @@ import click
 
 from cli.commands.message_lookup import as_json
 from cli.context import CommandContext, with_context
-from cli.output import masked
+from cli.output import number_in_list
 from cli.parameters import Since
 from cli.stage import Facts, stage_of
 from cli.timeline import why
@@ -92,5 +92,5 @@ def _when(facts: Facts) -> str:
 def _row(facts: Facts, *, show_numbers: bool) -> tuple[str, ...]:
     both = facts.ledger | facts.row
     words = both.get("status") or (why(str(both["reason"])) if "reason" in both else "-")
-    number = masked(str(both.get("destination", "")), show=show_numbers)
+    number = number_in_list(str(both.get("destination", "")), show=show_numbers)
     return (_when(facts) or "-", facts.key, number, stage_of(facts).value, str(words))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
-from cli.output import masked, without_numbers
 from cli.stage import Facts, Stage, stage_of
+from optus_sms.model.redaction import partly_hidden, without_numbers
 from optus_sms.records.table import Item
+
+_NUMBERS: Final = frozenset({"destination", "source", "handset"})
+_TEXTS: Final = frozenset({"detail", "reason", "history", "unknown_statuses", "repeats"})
+"""Attributes that may quote the gateway or an operator."""
 
 
 def found(context: CommandContext, name: str) -> list[Facts]:
@@ -29,7 +33,7 @@ def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
     """One message for programs; with whole numbers only if asked for."""
 
     def shown(item: Item) -> Mapping[str, object]:
-        return item if show_numbers else {name: _discreet(name, value) for name, value in item.items()}
+        return item if show_numbers else {name: _redacted(name, value) for name, value in item.items()}
 
     return {
         "message_id": facts.key,
@@ -39,10 +43,13 @@ def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
     }
 
 
-def _discreet(name: str, value: object) -> object:
-    if name in ("destination", "source", "handset"):
-        return masked(str(value))
-    return without_numbers(str(value)) if name == "detail" else value
+def _redacted(name: str, value: object) -> object:
+    """An attribute of an item without phone numbers; IDs and times stay."""
+    if name in _NUMBERS:
+        return partly_hidden(str(value))
+    if name in _TEXTS and isinstance(value, frozenset):
+        return frozenset(without_numbers(str(text)) for text in value)
+    return without_numbers(str(value)) if name in _TEXTS else value
 
 
 def exit_code(facts: Facts) -> Exit:

@@ -129,7 +129,7 @@ def test_making_a_plan_changes_nothing_and_shows_neither_text_nor_number(stack: 
     assert (stack.dead(), stack.record("one"), stack.queued()) == (1, before, [])
     assert HANDSET not in PLAN.read_text()
     assert CONTENT not in PLAN.read_text()
-    assert plan["items"][0]["to"] == "+61…006"
+    assert plan["items"][0]["to"] == "…006"
 
 
 def test_a_plan_of_nothing_says_so(stack: DeployedStack) -> None:
@@ -443,6 +443,14 @@ def test_what_the_gateway_quotes_of_a_message_is_not_shown_in_lists(stack: Deplo
     assert (f"to {HANDSET} " in asked, CONTENT[:20] in asked) == (True, False)
 
 
+def test_what_the_gateway_quotes_only_in_part_is_not_shown_in_lists(stack: DeployedStack) -> None:
+    stack.letter(stack.bring(State.REJECTED, "one"), DeadLetterReason.REJECTED, "one", f"refused: {CONTENT[:24]}")
+    make_plan()
+    for shown in (optus_sms("dead-letters", "--json", *TARGET).stdout, PLAN.read_text()):
+        assert "refused: …" in shown
+        assert CONTENT[:12] not in shown
+
+
 def received(*names: str) -> dict[str, Any]:
     """What ReceiveMessage answers."""
     return {
@@ -462,7 +470,7 @@ def test_reading_ends_when_all_letters_only_come_again_and_again() -> None:
     assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").letters()] == ["a", "b", "c"]
 
 
-def test_dead_letters_are_listed_by_reason_and_numbers_are_masked(stack: DeployedStack) -> None:
+def test_dead_letters_are_listed_by_reason_and_numbers_are_redacted(stack: DeployedStack) -> None:
     stack.letter(stack.bring(State.REJECTED, "one"), DeadLetterReason.REJECTED, "one")
     stack.letter(message_body(message_id="two"), DeadLetterReason.INVALID, "two", "content: \x1b[2Jtoo long")
     stack.moved_by_sqs("x")

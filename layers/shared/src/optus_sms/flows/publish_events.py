@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -25,14 +24,14 @@ from optus_sms.model.events import (
     SmsReplyReceived,
     SmsStatusChanged,
 )
+from optus_sms.model.redaction import loggable_id, without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.ledger import State
 from optus_sms.records.table import Item, unmarshal
-from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
+from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 _MESSAGE: Final = "msg#"
-_NUMBER: Final = re.compile(r"\+?[0-9](?:[ .-]?[0-9]){4,}")
 _HEALTH: Final = "health#gateway"  # optus_sms.records.health; not imported, since it brings more than its key
 
 
@@ -106,7 +105,7 @@ def _rejected(change: Change, message_id: str) -> Event:
         message_id=message_id,
         reference=_reference(change, message_id),
         reason=_text(change.after, "reason") or "rejected",
-        detail=_text(change.after, "detail"),
+        detail=_without_numbers(_text(change.after, "detail")),
         attempts=attempts,
     )
 
@@ -196,7 +195,7 @@ def _of_status(change: Change) -> Event | None:
 
 def _without_numbers(text: str | None) -> str | None:
     """What could be a phone number is no business of a rule's; the row has it whole."""
-    return None if text is None else _NUMBER.sub("…", text)
+    return None if text is None else without_numbers(text)
 
 
 def _id(kind: type[Event], *fact: object) -> str:

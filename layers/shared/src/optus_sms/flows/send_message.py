@@ -21,6 +21,7 @@ from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, parse_message
+from optus_sms.model.redaction import loggable_id
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.ledger import KEEP_SECONDS, Claim, Entry, Ledger, LedgerRecord, State
 from optus_sms.records.messages import MessageStore, SentMessage
@@ -385,7 +386,11 @@ class _Attempt:
         if refused_by is not None:
             logger().error(
                 "accepted twice",
-                extra={"message_id": claim.key, "gateway_id": gateway_id, "first": refused_by.gateway_id},
+                extra={
+                    "message_id": claim.key,
+                    "gateway_id": gateway_id and loggable_id(gateway_id),
+                    "first": refused_by.gateway_id and loggable_id(refused_by.gateway_id),
+                },
             )
         if gateway_id is not None:
             self._write(lambda: self._record_sent(gateway_id))
@@ -489,7 +494,7 @@ class _Attempt:
         if outcome is not None:
             fields |= {
                 "outcome": _words(outcome),
-                "gateway_id": outcome.gateway_id,
+                "gateway_id": outcome.gateway_id and loggable_id(outcome.gateway_id),
                 "gateway_ms": round(outcome.seconds * 1000),
             }
         return fields
