@@ -17,7 +17,7 @@ _LATELY: Final = timedelta(days=1)
 
 
 def rotated_lately(target: Target) -> bool:
-    """Whether there is a previous version that may be what the portal has, because it changed within a day."""
+    """Whether the secret changed within a day, so that the portal may still have its previous version."""
     described: Any = target.secrets.describe_secret(SecretId=target.outputs["CallbackSecretArn"])
     stages = {stage for names in described.get("VersionIdsToStages", {}).values() for stage in names}
     changed = described.get("LastChangedDate")
@@ -25,14 +25,14 @@ def rotated_lately(target: Target) -> bool:
 
 
 def rotate(target: Target) -> None:
-    """A new password in the callback secret; the version before it still counts."""
+    """Write a new password into the callback secret; the version before it still counts."""
     password = target.secrets.get_random_password(PasswordLength=_PASSWORD_LENGTH, ExcludePunctuation=True)
     fields = callback_secret(target) | {"password": password["RandomPassword"]}
     target.secrets.put_secret_value(SecretId=target.outputs["CallbackSecretArn"], SecretString=json.dumps(fields))
 
 
 def callback_urls(target: Target) -> dict[str, str]:
-    """The two URLs for the portal, user name and password in them."""
+    """Return the two URLs for the portal, with user name and password."""
     fields = callback_secret(target)
     credentials = f"{quote(fields['username'], safe='')}:{quote(fields['password'], safe='')}@"
     return {
@@ -42,10 +42,10 @@ def callback_urls(target: Target) -> dict[str, str]:
 
 
 def callback_secret(target: Target) -> dict[str, str]:
-    """User name and password that the gateway calls back with."""
-    answer = target.secrets.get_secret_value(SecretId=target.outputs["CallbackSecretArn"])
+    """Return the user name and password of the gateway's callbacks."""
+    response = target.secrets.get_secret_value(SecretId=target.outputs["CallbackSecretArn"])
     try:
-        fields = json.loads(answer.get("SecretString", ""))
+        fields = json.loads(response.get("SecretString", ""))
     except ValueError:
         fields = None
     texts = fields if isinstance(fields, dict) else {}

@@ -1,4 +1,4 @@
-"""A message that breaks no rule of the sender, under its message_id, and what becomes of its text."""
+"""Check a message as the sender function does, and describe its segments."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from optus_sms.model.queue_message import OutboundMessage, parse_message
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class CheckedMessage:
     """A message that breaks no rule, with the body as it goes on the queue."""
 
-    key: str
+    message_id: str
     body: str = field(repr=False)
     message: OutboundMessage = field(repr=False)
 
 
-def new_key() -> str:
-    """For a message that has no message_id of its own."""
+def new_message_id() -> str:
+    """Return a new message_id for a message without one."""
     return f"cli-{uuid.uuid4().hex}"
 
 
-def check(fields: Mapping[str, Any], key: str) -> Ready:
-    """A message by its fields, None left out; ``key`` if it has none. `InvalidMessageError` names fields and rules."""
+def check(fields: Mapping[str, Any], message_id: str) -> CheckedMessage:
+    """Return the message with these fields, and this ``message_id`` if it has none; or raise `InvalidMessageError`."""
     given = {name: value for name, value in fields.items() if value is not None}
-    body = json.dumps({"message_id": key, **given})
+    body = json.dumps({"message_id": message_id, **given})
     message = parse_message(body, now=time.time())
-    return Ready(message.message_id or key, body, message)
+    return CheckedMessage(message.message_id or message_id, body, message)
 
 
 def describe(message: OutboundMessage) -> dict[str, Any]:
-    """What becomes of the text: parts, encoding, and which character made it UCS-2."""
+    """Return the number of segments, the encoding, and the character that makes it UCS-2."""
     segments = message.segments
     described: dict[str, Any] = {
         "characters": len(message.content),
-        "parts": segments.count,
+        "segments": segments.count,
         "encoding": segments.encoding,
     }
     if segments.ucs2_at is not None:

@@ -19,16 +19,16 @@ from optus_sms.model.times import format_rfc3339
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_HOLD_SECONDS: Final = 300  # others don't see a letter while we look at it; far longer than reading thousands takes
+_HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
 _WAIT_SECONDS: Final = 1
 _BATCH: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
-    """One message of the dead-letter queue. ``reason`` is empty if SQS itself moved it there.
+    """A dead letter as it was received. ``reason`` is empty if SQS itself moved it there.
 
-    ``key``: what it is sent once under; ``problem``: why it is no message, or empty; ``since``: RFC 3339.
+    ``problem``: why it is no message, or empty; ``since``: RFC 3339.
     """
 
     sqs_id: str
@@ -36,40 +36,40 @@ class ReceivedDeadLetter:
     reason: str
     detail: str
     since: str
-    key: str
+    message_id: str
     message: OutboundMessage | None = field(repr=False)
     problem: str = ""
 
     @property
     def body_sha256(self) -> str:
-        """Of the body as it is."""
+        """SHA-256 of the body as it is."""
         return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def destination(self) -> str | None:
-        """The handset, if it is a message."""
+        """The number, if the dead letter is a message."""
         return self.message.destination if self.message else None
 
     def detail_for_lists(self, *, show_numbers: bool = False) -> str:
-        """The detail without what the gateway may have quoted in it: the text, and unless asked for, numbers."""
+        """Return the detail without the text that it may quote, and without numbers unless ``show_numbers``."""
         detail = without_text(self.detail, self.message.content) if self.message else self.detail
         return detail if show_numbers else without_numbers(detail)
 
 
-def read_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
-    """From what ReceiveMessage gives."""
+def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
+    """Return the dead letter in a message that ReceiveMessage returned."""
     given = raw.get("MessageAttributes", {})
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
-    reason, key = attributes.get("reason", ""), attributes.get("message_id", "")
-    if not re.fullmatch(KEY_PATTERN, key):
-        key = raw["MessageId"]  # what was refused as a message_id may be a number or a text
+    reason, message_id = attributes.get("reason", ""), attributes.get("message_id", "")
+    if not re.fullmatch(KEY_PATTERN, message_id):
+        message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
     message, problem = None, ""
     if "body_encoding" in attributes:
         problem = "its body could not be kept as it was"
     elif reason != DeadLetterReason.UNREADABLE_CALLBACK:
         try:
             message = parse_message(raw["Body"], now=now)
-            key = choose_key(
+            message_id = choose_key(
                 message,
                 attribute=attributes.get("message_id") or None,
                 sqs_message_id=raw["MessageId"],  # SQS keeps it when it moves a message here
@@ -84,7 +84,7 @@ def read_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
         reason=reason,
         detail=attributes.get("detail", "").strip(),
         since=attributes.get("time") or format_rfc3339(sent),
-        key=key,
+        message_id=message_id,
         message=message,
         problem=problem,
     )
@@ -92,7 +92,7 @@ def read_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
 
 @dataclass
 class DeadLetterQueue:
-    """The queue, as a context manager: what was received and not deleted is visible again at its end."""
+    """The queue, as a context manager: a dead letter received and not deleted is visible again at its end."""
 
     sqs: SQSClient
     url: str
@@ -106,8 +106,8 @@ class DeadLetterQueue:
     ) -> None:
         self.release()
 
-    def letters(self) -> Iterator[ReceivedDeadLetter]:
-        """Every letter that nobody else holds just now, once each."""
+    def dead_letters(self) -> Iterator[ReceivedDeadLetter]:
+        """Yield each dead letter that no other reader holds, once."""
         seen: set[str] = set()
         again = 0
         # A receive that waits asks all of SQS's servers, so an empty one is the end. What comes again was held too long
@@ -119,15 +119,15 @@ class DeadLetterQueue:
                     continue
                 again = 0
                 seen.add(message["MessageId"])
-                yield read_letter(message, now=time.time())
+                yield read_dead_letter(message, now=time.time())
 
-    def delete(self, letter: ReceivedDeadLetter) -> None:
-        """Take a letter out for good."""
-        self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=self.held[letter.sqs_id])
-        del self.held[letter.sqs_id]
+    def delete(self, dead_letter: ReceivedDeadLetter) -> None:
+        """Delete a dead letter for good."""
+        self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=self.held[dead_letter.sqs_id])
+        del self.held[dead_letter.sqs_id]
 
     def release(self) -> None:
-        """Let others see again what is still held. What can't be released appears by itself within minutes."""
+        """Make each dead letter that is still held visible; without this, SQS does so within minutes."""
         handles = list(self.held.values())
         self.held.clear()
         for start in range(0, len(handles), _BATCH):
@@ -140,13 +140,13 @@ class DeadLetterQueue:
             )
 
     def hidden(self) -> int:
-        """About how many letters somebody else looks at just now; call it when none is held here."""
+        """Return about how many dead letters other readers hold; call it when none is held here."""
         name = "ApproximateNumberOfMessagesNotVisible"
-        answer = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])  # type: ignore[list-item]
-        return int(answer["Attributes"][name])  # type: ignore[index]
+        response = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])  # type: ignore[list-item]
+        return int(response["Attributes"][name])  # type: ignore[index]
 
     def _receive(self) -> list[Any]:
-        answer = self.sqs.receive_message(
+        response = self.sqs.receive_message(
             QueueUrl=self.url,
             MaxNumberOfMessages=_BATCH,
             VisibilityTimeout=_HOLD_SECONDS,
@@ -154,15 +154,15 @@ class DeadLetterQueue:
             AttributeNames=["SentTimestamp"],
             MessageAttributeNames=["All"],
         )
-        messages: list[Any] = list(answer.get("Messages", []))
+        messages: list[Any] = list(response.get("Messages", []))
         self.held |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
         return messages
 
 
-def put_back(sqs: SQSClient, outbound_queue_url: str, letter: ReceivedDeadLetter) -> None:
-    """Queue a copy of a letter with its key stamped on it, because SQS gives the copy a new id."""
+def put_back(sqs: SQSClient, outbound_queue_url: str, dead_letter: ReceivedDeadLetter) -> None:
+    """Queue a copy of a dead letter with its message_id stamped on it, because SQS gives the copy a new ID."""
     sqs.send_message(
         QueueUrl=outbound_queue_url,
-        MessageBody=letter.body,
-        MessageAttributes={"message_id": {"DataType": "String", "StringValue": letter.key}},
+        MessageBody=dead_letter.body,
+        MessageAttributes={"message_id": {"DataType": "String", "StringValue": dead_letter.message_id}},
     )

@@ -31,12 +31,12 @@ class HealthReport:
 
 
 def health_record(target: Target) -> HealthRecord:
-    """The gateway's health as the stack itself sees it."""
+    """Return the health that the stack's own check recorded."""
     return DynamoHealthStore(target.dynamodb, target.outputs["SendLedgerTableName"]).read()
 
 
 def health_of(target: Target) -> HealthReport:
-    """Everything at a glance."""
+    """Return the whole report."""
     record = health_record(target)
     sending = sending_state(target)
     by = f"the health check ({record.pause.reason.value}) at {record.pause.at}" if record.pause else "an operator"

@@ -22,18 +22,17 @@ _ENTRY: Final = TypeAdapter(dict[Literal["queueing", "queued", "found"], frozens
 
 
 class Journal:
-    """Beside a file, what of it is on the queue: a line before each batch and a line after it.
+    """Notes beside a file which of its messages are on the queue: a line before each batch and a line after it.
 
-    Keys of lines without one come from the journal's own random run and the line's text. So the same file, resumed,
-    makes the same keys, and the same file next week, with a new journal, makes others. A context manager; only one
-    process at a time has it.
+    A line without a message_id gets one from the journal's own random run and the line's text: the same when the file
+    is resumed, another next week with a new journal. A context manager; only one process at a time has it.
     """
 
     def __init__(self, path: Path, stack_id: str) -> None:
         self.path, self._stack_id = path, stack_id
         self.run = ""
         self.idle_seconds = 0.0
-        """Since somebody wrote to it before."""
+        """Since the last write of an earlier run."""
         self._began = False
         self.queued: set[str] = set()
         self.uncertain: set[str] = set()
@@ -66,31 +65,31 @@ class Journal:
         self._file.close()
 
     def _is_ours(self) -> bool:
-        """Nobody else has it, or has removed it meanwhile: what we write then would be found by nobody."""
+        """Lock the file; False if another process has it, or has removed it meanwhile, so that no run would find it."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return os.fstat(self._file.fileno()).st_nlink > 0
 
-    def key_of(self, line: str, occurrence: int) -> str:
-        """The key of a line that has none: the same whenever this journal goes on."""
+    def message_id_of(self, line: str, occurrence: int) -> str:
+        """Return the message_id of a line without one: the same whenever this journal is continued."""
         return f"{self.run}-{hashlib.sha256(f'{occurrence}:{line}'.encode()).hexdigest()[:32]}"
 
-    def queueing(self, keys: Sequence[str]) -> None:
-        """Written before a batch: from now on nobody knows, until `done`."""
+    def queueing(self, message_ids: Sequence[str]) -> None:
+        """Note a batch before it is queued: uncertain from now on, until `done`."""
         self._began = True
-        self._append({"queueing": list(keys)})
+        self._append({"queueing": list(message_ids)})
 
-    def done(self, keys: Sequence[str]) -> None:
-        """Written after a batch: these are on the queue. What SQS did not take is not."""
-        self._append({"queued": list(keys)})
-        self.queued |= set(keys)
+    def done(self, message_ids: Sequence[str]) -> None:
+        """Note after a batch what is on the queue. What SQS did not take is not."""
+        self._append({"queued": list(message_ids)})
+        self.queued |= set(message_ids)
 
-    def found(self, keys: Sequence[str]) -> None:
-        """Of batches that nobody knows about, these are on the queue after all; the others stay uncertain."""
-        self._append({"found": list(keys)})
-        self.queued |= set(keys)
+    def found(self, message_ids: Sequence[str]) -> None:
+        """Note that these uncertain messages are on the queue after all; the others stay uncertain."""
+        self._append({"found": list(message_ids)})
+        self.queued |= set(message_ids)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")
@@ -110,13 +109,13 @@ class Journal:
             return
         self.run, self._began = self._run_of(head), bool(lines)
         pending: frozenset[str] = frozenset()
-        for what, keys in self._entries(lines):
+        for what, message_ids in self._entries(lines):
             # A batch ends with its line "queued"; one without it is of a process that was killed.
             if what == "queueing":
                 self.uncertain |= pending
-                pending = keys
+                pending = message_ids
             else:
-                self.queued |= keys
+                self.queued |= message_ids
                 pending = frozenset() if what == "queued" else pending
         self.uncertain = (self.uncertain | pending) - self.queued
         if not text.endswith("\n"):

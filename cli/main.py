@@ -22,7 +22,7 @@ from cli.commands.status import status
 
 
 class _OnAnyTerminal(click.Group):
-    """Where the character set lacks a character, a question mark stands for it: no reason to end in the middle."""
+    """Prints a question mark for a character that the terminal's character set lacks."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """As click calls it."""
@@ -35,10 +35,10 @@ class _OnAnyTerminal(click.Group):
 @click.group(cls=_OnAnyTerminal, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="optus-sms")
 def main() -> None:
-    """Send SMS, follow them, find out what became of them, and resolve what needs a person.
+    """Send SMS, follow them, explain what happened to them, and resolve what needs an operator.
 
-    Works on the stack that --stack names, else on the local stack of this folder (`make run`). KEY is a message's
-    message_id, the gateway's id, or a reference. Exit codes: docs/cli.md.
+    Works on the stack that --stack names, else on the local stack of this folder (`make run`). ID is a message_id, a
+    gateway ID or a reference. Exit codes: docs/cli.md.
     """
 
 

@@ -8,35 +8,35 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cli.checked_message import Ready, check
+from cli.checked_message import CheckedMessage, check
 from cli.errors import CliError, Exit
 from optus_sms.model.errors import InvalidMessageError
 
 _MOST_SHOWN: Final = 20
 
 
-def read_lines(path: Path, key_of: Callable[[str, int], str]) -> tuple[list[Ready], dict[int, str]]:
-    """The messages of a file of JSON lines, and what is wrong by line number.
+def read_lines(path: Path, message_id_of: Callable[[str, int], str]) -> tuple[list[CheckedMessage], dict[int, str]]:
+    """Return the messages of a file of JSON lines, and what is invalid, by line number.
 
-    ``key_of`` makes the key of a line without one, from the line and how often the same line came before.
+    ``message_id_of`` makes the message_id of a line without one, from the line and how often that line came before.
     """
-    ready: dict[str, tuple[int, Ready]] = {}
-    wrong: dict[int, str] = {}
+    checked: dict[str, tuple[int, CheckedMessage]] = {}
+    invalid: dict[int, str] = {}
     seen: Counter[str] = Counter()
     for number, line in _numbered(path):
         seen[line] += 1
         try:
-            found = check(_object(line), key_of(line, seen[line]))
+            found = check(_object(line), message_id_of(line, seen[line]))
         except ValueError as error:
-            wrong[number] = f"must be JSON; {error}"
+            invalid[number] = f"must be JSON; {error}"
             continue
         except InvalidMessageError as error:
-            wrong[number] = error.detail
+            invalid[number] = error.detail
             continue
-        earlier = ready.setdefault(found.key, (number, found))
+        earlier = checked.setdefault(found.message_id, (number, found))
         if earlier[1].message.payload_sha256 != found.message.payload_sha256:
-            wrong[number] = f"message_id: line {earlier[0]} has the same with other fields"
-    return [found for _, found in ready.values()], wrong
+            invalid[number] = f"message_id: is used by line {earlier[0]} with other fields; give each message its own"
+    return [found for _, found in checked.values()], invalid
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -61,9 +61,9 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
         raise CliError(f"{path} is not UTF-8.", "Convert it: iconv -t UTF-8.", Exit.INVALID) from None
 
 
-def wrong_lines(path: Path, wrong: Mapping[int, str]) -> str:
-    """What is wrong with a file, for people."""
-    lines = [f"{path}, line {number}: {problem}" for number, problem in list(wrong.items())[:_MOST_SHOWN]]
-    if len(wrong) > _MOST_SHOWN:
-        lines.append(f"… and {len(wrong) - _MOST_SHOWN} more lines")
+def invalid_lines(path: Path, invalid: Mapping[int, str]) -> str:
+    """Return what is invalid in a file, a line for each problem."""
+    lines = [f"{path}, line {number}: {problem}" for number, problem in list(invalid.items())[:_MOST_SHOWN]]
+    if len(invalid) > _MOST_SHOWN:
+        lines.append(f"… and {len(invalid) - _MOST_SHOWN} more lines")
     return "\n".join(lines)

@@ -15,6 +15,6 @@ _WAITING: Final = {
 
 
 def queue_counts(target: Target, url: str) -> dict[str, int]:
-    """How many messages of a queue are waiting, in flight and delayed: approximately, as SQS says."""
-    answer: Any = target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_WAITING.values()))  # type: ignore[arg-type]
-    return {name: int(answer["Attributes"].get(attribute, 0)) for name, attribute in _WAITING.items()}
+    """Return how many messages of a queue are waiting, in flight and delayed: approximately, as SQS counts."""
+    response: Any = target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_WAITING.values()))  # type: ignore[arg-type]
+    return {name: int(response["Attributes"].get(attribute, 0)) for name, attribute in _WAITING.items()}

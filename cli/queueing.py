@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from cli.checked_message import Ready
+from cli.checked_message import CheckedMessage
 from cli.journal import Journal
 
 if TYPE_CHECKING:
@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 BATCH: Final = 10  # SQS's most
 SQS_COUNTS_AFTER_SECONDS: Final = 60
 """SQS's counts of a queue are right a minute after the last message was sent to it (its API reference says so)."""
-_TRIES: Final = 5  # of what SQS did not take from a batch through no fault of the message
+_ATTEMPTS: Final = 5  # of what SQS did not take from a batch through no fault of the message
 
 
-def queue_one(sqs: SQSClient, url: str, ready: Ready) -> None:
-    """Put one message on the queue."""
-    sqs.send_message(QueueUrl=url, MessageBody=ready.body)
+def queue_one(sqs: SQSClient, url: str, checked: CheckedMessage) -> None:
+    """Queue one message."""
+    sqs.send_message(QueueUrl=url, MessageBody=checked.body)
 
 
 @contextlib.contextmanager
 def stopping_between_batches() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C, SIGTERM or the end of the terminal has come: not obeyed within a batch, or nobody would know
-    what of it was queued.
-    """
+    """Yield whether Ctrl-C, SIGTERM or the end of the terminal came: obeyed only between batches, which are certain."""
     asked: list[int] = []
     every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup wants it
@@ -44,30 +42,30 @@ def stopping_between_batches() -> Iterator[Callable[[], bool]]:
 def queue_all(
     sqs: SQSClient,
     url: str,
-    waiting: Iterable[Ready],
+    waiting: Iterable[CheckedMessage],
     journal: Journal,
     *,
     progress: Callable[[int], None],
     stop: Callable[[], bool],
 ) -> list[str]:
-    """Put all of them on the queue, ten at a time; the keys that SQS would not take. KeyboardInterrupt to ``stop``."""
+    """Queue all messages, ten at a time. Return the message_ids that SQS refused; KeyboardInterrupt if ``stop()``."""
     refused: list[str] = []
     for batch in _batches(waiting):
         if stop():
             raise KeyboardInterrupt
-        keys = [ready.key for ready in batch]
-        journal.queueing(keys)
+        message_ids = [checked.message_id for checked in batch]
+        journal.queueing(message_ids)
         taken = _queue_batch(sqs, url, batch)
         journal.done(taken)
-        refused += [key for key in keys if key not in taken]
+        refused += [message_id for message_id in message_ids if message_id not in taken]
         progress(len(batch))
     return refused
 
 
-def _batches(waiting: Iterable[Ready]) -> Iterator[list[Ready]]:
-    batch: list[Ready] = []
-    for ready in waiting:
-        batch.append(ready)
+def _batches(waiting: Iterable[CheckedMessage]) -> Iterator[list[CheckedMessage]]:
+    batch: list[CheckedMessage] = []
+    for checked in waiting:
+        batch.append(checked)
         if len(batch) == BATCH:
             yield batch
             batch = []
@@ -75,15 +73,15 @@ def _batches(waiting: Iterable[Ready]) -> Iterator[list[Ready]]:
         yield batch
 
 
-def _queue_batch(sqs: SQSClient, url: str, batch: Sequence[Ready]) -> list[str]:
-    """The keys that were taken; those that failed at SQS's end are tried again."""
-    left = {str(number): ready for number, ready in enumerate(batch)}
+def _queue_batch(sqs: SQSClient, url: str, batch: Sequence[CheckedMessage]) -> list[str]:
+    """Return the message_ids that SQS took; those that failed through SQS are retried."""
+    left = {str(number): checked for number, checked in enumerate(batch)}
     taken: list[str] = []
-    for again in range(_TRIES):
-        entries: Any = [{"Id": number, "MessageBody": ready.body} for number, ready in left.items()]
-        answer = sqs.send_message_batch(QueueUrl=url, Entries=entries)
-        taken += [left.pop(entry["Id"]).key for entry in answer.get("Successful", [])]
-        if not any(not failed.get("SenderFault", False) for failed in answer.get("Failed", [])):
+    for again in range(_ATTEMPTS):
+        entries: Any = [{"Id": number, "MessageBody": checked.body} for number, checked in left.items()]
+        response = sqs.send_message_batch(QueueUrl=url, Entries=entries)
+        taken += [left.pop(entry["Id"]).message_id for entry in response.get("Successful", [])]
+        if not any(not failed.get("SenderFault", False) for failed in response.get("Failed", [])):
             break
         time.sleep(0.2 * 2**again)
     return taken

@@ -17,27 +17,29 @@ _MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the ev
 
 
 def pause_sending(target: Target) -> None:
-    """Shut the valve, and make the pause an operator's, which the health check never ends."""
-    _valve(target).turn(open_=False)
+    """Disable the event source mapping, as an operator's pause, which the health check never ends."""
+    _switch(target).turn(open_=False)
     _forget_own_pause(target)
 
 
 def resume_sending(target: Target) -> None:
-    """Open the valve; the health check notices that an operator did."""
-    _valve(target).turn(open_=True)
+    """Enable the event source mapping; the health check notices that an operator did."""
+    _switch(target).turn(open_=True)
 
 
 def sending_state(target: Target) -> str:
-    """On, paused, or changing."""
-    is_open = _valve(target).is_open()
+    """Return on, paused or changing."""
+    is_open = _switch(target).is_open()
     return "changing" if is_open is None else "on" if is_open else "paused"
 
 
-def _valve(target: Target) -> EventSourceSwitch:
+def _switch(target: Target) -> EventSourceSwitch:
     mapping = target.settings.get("SENDER_MAPPING_ID") if target.local else target.physical_id(_MAPPING)
     if not mapping:
         raise CliError(
-            "This stack has no mapping between queue and sender.", "Deploy the current version.", Exit.NO_TARGET
+            "This stack has no event source mapping between the queue and the sender function.",
+            "Deploy the current version.",
+            Exit.NO_TARGET,
         )
     return EventSourceSwitch(target.lambda_, mapping)
 

@@ -31,7 +31,7 @@ class Stage(StrEnum):
 
     NOT_SEEN = "not seen"
     SENDING = "being sent"
-    RETRY = "waits for another try"
+    RETRY = "waits for another attempt"
     ACCEPTED = "on its way"
     RECEIVED = "received"
     UNDELIVERED = "not delivered"
@@ -64,7 +64,7 @@ TONES: Final[Mapping[Stage, Tone]] = {
 
 
 def stage_of(facts: Facts) -> Stage:
-    """Where the message stands. The gateway's word about the handset goes before our own state."""
+    """Return where the message stands. A final status of the gateway goes before the ledger's state."""
     if facts.row.get("direction") == "MO":
         return Stage.REPLY
     status = facts.row.get("status")
@@ -77,35 +77,35 @@ def stage_of(facts: Facts) -> Stage:
     return Stage.ACCEPTED if facts.row else Stage.NOT_SEEN
 
 
-def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each standing
-    """What happens next, and what a person can do."""
+def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each stage
+    """Return what happens next, and what an operator can do."""
     key = facts.key
     match stage_of(facts):
         case Stage.NOT_SEEN:
-            return "Nobody has taken it from the queue. If it was queued: is sending paused? See `health`."
+            return "The sender function has not taken it from the queue. `health` shows whether sending is paused."
         case Stage.SENDING:
             return (
-                "A function is sending it now. Should it die, the outcome counts as unknown "
-                "once its lease is over, and it is not sent again without proof."
+                "The sender function is sending it. If the function dies, the outcome counts as unknown "
+                "when its lease ends, and the message is not sent again without proof."
             )
         case Stage.RETRY:
             return (
-                "It comes out of the queue again after a pause that grows with each try, and after ten tries "
-                "needs a person. If no queue holds it any more, queue it again under the same message_id."
+                "The sender function retries it with backoff; after ten attempts it becomes a dead letter. "
+                "If it is in no queue any more, queue it again under the same message_id."
             )
         case Stage.ACCEPTED:
-            return "The gateway tells by callbacks what becomes of it. For some numbers `submitted` is the last word."
+            return "The gateway reports by status callbacks. For some numbers `submitted` is the last status."
         case Stage.RECEIVED | Stage.REPLY:
-            return "Nothing; this is the end."
+            return "Nothing; this is final."
         case Stage.UNDELIVERED:
-            return "Nothing more is tried. To send it after all, queue it under a new message_id."
+            return "It is not retried. To send it after all, queue it under a new message_id."
         case Stage.REJECTED if facts.ledger.get("unknown_outcomes"):
             return (
-                "Its copy is in the dead-letter queue. The outcome of an earlier try is unknown, so it is not sent "
+                "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "
                 f"again: look it up in the gateway's portal, then `resolve {key} --sent` or `--not-sent`."
             )
         case Stage.REJECTED:
-            return "Its copy is in the dead-letter queue: mend the cause, then `redrive --plan FILE`" + (
+            return "It is a dead letter: correct the cause, then `redrive --plan FILE`" + (
                 "." if facts.ledger.get("reason") == "attempts_exhausted" else ", and change its action to send."
             )
         case Stage.EXPIRED:
@@ -115,16 +115,16 @@ def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each standin
 
 
 def is_sent_once_more(facts: Facts) -> bool:
-    """Whether an unknown outcome is not the end, because the message asks to be sent once more."""
+    """Whether a message with an unknown outcome is sent once more (`resend`)."""
     item = facts.ledger
     return (item.get("state"), item.get("on_unknown"), item.get("unknown_outcomes")) == ("UNKNOWN", "resend", 1)
 
 
 def _next_of_unknown(facts: Facts) -> str:
     by_hand = (
-        f"A callback with our reference resolves it by itself. To resolve it by hand, look it up in the gateway's "
+        f"A status callback with its reference resolves it. To resolve it by hand, look it up in the gateway's "
         f"portal, then `resolve {facts.key} --sent` or `--not-sent`."
     )
     if is_sent_once_more(facts):
-        return "It asks to be sent once more (`resend`), unless proof comes within two minutes. " + by_hand
+        return "It is sent once more (`resend`), unless proof comes within two minutes. " + by_hand
     return "It is not sent again without proof. " + by_hand

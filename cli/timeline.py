@@ -37,14 +37,14 @@ _STATUS_MEANS: Final = {
     "accepted": "the gateway took it",
     "queued": "it waits inside the gateway",
     "sent": "it left the gateway for the carrier",
-    "failed": "the gateway could not hand it to the carrier and tries again",
+    "failed": "the gateway could not hand it to the carrier and retries",
     "submitted": "the carrier has it",
-    "frozen": "the gateway has given up after many tries",
+    "frozen": "the gateway has given up after many retries",
     "deficient": "the gateway stopped it; believed to be credit or provisioning",
     "blocked": "the gateway stopped it; believed to be an opt-out or a block list",
     "expired": "the carrier could not deliver it in time",
     "rejected": "the carrier refused it",
-    "dead": "somebody at the gateway ended it",
+    "dead": "an operator of the gateway ended it",
     "received": "it is on the handset",
 }
 _WHY: Final = {row.reason: row.why for row in CLASSIFICATION}
@@ -56,28 +56,28 @@ _ON_THE_WIRE: Final = {
     "name_not_resolved": "the gateway's name could not be looked up",
     "certificate_refused": "the gateway's certificate is not trusted",
     "tls_failed": "no encrypted connection could be made",
-    "timed_out": "the gateway did not answer in time",
+    "timed_out": "the gateway did not respond in time",
     "connection_refused": "the gateway refused the connection",
-    "closed_without_answer": "the gateway closed the connection without an answer",
+    "closed_without_answer": "the gateway closed the connection without a response",
     "connection_lost": "the connection was lost",
-    "cut_short": "the answer ended too early",
-    "not_http": "what answered does not speak HTTP",
+    "cut_short": "the response ended too early",
+    "not_http": "the response is not HTTP",
     "network_error": "the network failed",
     "unreachable": "the gateway could not be reached",
-    "no_answer": "no answer came",
-    "owner_lost": "the function that was sending it ended before it could write down what happened",
+    "no_answer": "no response came",
+    "owner_lost": "the sender function ended before it could record the outcome",
     "too_late": "too little time was left",
-    "reference_not_registered": "its reference could not be written down first",
+    "reference_not_registered": "its reference could not be recorded first",
 }
 _ANSWERED: Final = {
-    "credentials_refused": "the gateway refused our credentials",
-    "throttled": "the gateway said that we are too fast",
-    "misconfigured": "what answered is not the gateway's API",
-    "send_failed": "the gateway said that it could not queue it",
+    "credentials_refused": "the gateway refused the credentials",
+    "throttled": "the gateway reported too high a rate",
+    "misconfigured": "the response is not from the gateway's API",
+    "send_failed": "the gateway could not queue it",
     "rejected": "the gateway refused it",
-    "server_error": "the gateway answered with an error",
-    "contradictory": "the gateway's answer contradicted itself",
-    "body_too_large": "the answer was too large",
+    "server_error": "the gateway returned an error",
+    "contradictory": "the gateway's response contradicts itself",
+    "body_too_large": "the response was too large",
 }
 
 
@@ -107,7 +107,7 @@ def _proof(reason: str, *, not_sent: bool) -> str:
     found = _REASON.fullmatch(reason)
     word = found["word"] if found else reason
     if word == "owner_lost":
-        return "nobody can know how far it got"
+        return "how far the attempt got is unknown"
     if word == "reference_not_registered":
         return _NO_BYTE_LEFT
     return _WHY.get(word) or (_NO_BYTE_LEFT if not_sent else _NO_ANSWER)
@@ -120,7 +120,7 @@ def _queued(facts: Facts) -> Iterator[Line]:
 
 
 def _ours(facts: Facts) -> Iterator[Line]:
-    """What the ledger says: claims, tries, outcomes, and what persons did."""
+    """Yield what the ledger records: claims, outcomes, and what operators did."""
     item = facts.ledger
     text = {name: str(value) for name, value in item.items() if isinstance(value, str)}
     yield from (_step(step) for step in steps(item))
@@ -129,8 +129,8 @@ def _ours(facts: Facts) -> Iterator[Line]:
     if "accepted_at" in text:
         yield Line(text["accepted_at"], _accepted(facts))
     if "unresolved_at" in text:
-        told = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came in all that time"
-        yield Line(text["unresolved_at"], f"{told}; nobody looks for it any more", "unsure")
+        ended = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came"
+        yield Line(text["unresolved_at"], f"{ended}; no longer reconciled", "unsure")
     others = cast("frozenset[str]", item.get("other_gateway_ids", frozenset()))
     if others:
         yield Line("", f"the gateway accepted it more than once; also as {', '.join(sorted(others))}", "bad")
@@ -144,31 +144,31 @@ def _step(step: HistoryLine) -> Line:
 
 def _claimed(step: HistoryLine) -> str:
     if step.attempt == 1:
-        return "taken from the queue and claimed, so that nobody else sends it: try 1"
-    return f"claimed again: try {step.attempt}"
+        return "taken from the queue and claimed, so that no other execution sends it: attempt 1"
+    return f"claimed again: attempt {step.attempt}"
 
 
 def _not_sent(step: HistoryLine) -> str:
     because = _proof(step.words, not_sent=True)
-    return f"try {step.attempt} was certainly not sent: {why(step.words)}. Why so: {because}"
+    return f"attempt {step.attempt} was certainly not sent: {why(step.words)}. Why so: {because}"
 
 
 def _not_sent_late(step: HistoryLine) -> str:
-    return f"learned too late to matter: try {step.attempt} was certainly not sent: {why(step.words)}"
+    return f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {why(step.words)}"
 
 
 def _unknown(step: HistoryLine) -> str:
     because = _proof(step.words, not_sent=False)
-    return f"the outcome of try {step.attempt} is unknown: {why(step.words)}. Why so: {because}"
+    return f"the outcome of attempt {step.attempt} is unknown: {why(step.words)}. Why so: {because}"
 
 
 def _rejected(step: HistoryLine) -> str:
-    """``words``: the dead letter's reason, then what the gateway answered."""
-    reason, _, answer = step.words.partition(" ")
+    """``words``: the dead letter's reason, then the gateway's response."""
+    reason, _, response = step.words.partition(" ")
     if reason == "attempts_exhausted":
-        return f"given up with try {step.attempt}, certainly not sent; last: {why(answer)}"
-    because = _proof(answer, not_sent=True)
-    return f"try {step.attempt} was certainly not sent, and is not tried again: {why(answer)}. Why so: {because}"
+        return f"given up with attempt {step.attempt}, certainly not sent; last: {why(response)}"
+    because = _proof(response, not_sent=True)
+    return f"attempt {step.attempt} was certainly not sent, and is not retried: {why(response)}. Why so: {because}"
 
 
 _STEPS: Final[Mapping[str, tuple[Callable[[HistoryLine], str], Tone]]] = {
@@ -179,25 +179,25 @@ _STEPS: Final[Mapping[str, tuple[Callable[[HistoryLine], str], Tone]]] = {
     "rejected": (_rejected, "bad"),
     "resolved_sent": (lambda step: f"{step.words} resolved that it was sent", "plain"),
     "resolved_not_sent": (lambda step: f"{step.words} resolved that it was not sent, so it may be sent again", "plain"),
-    "reopened": (lambda step: f"{step.words} let it be tried again", "plain"),
+    "reopened": (lambda step: f"{step.words} let it be sent again", "plain"),
 }
 """How each line of the ledger's history is told (`optus_sms.records.ledger.Step`)."""
 
 
 def _accepted(facts: Facts) -> str:
     gateway_id, resolved_by = facts.ledger.get("gateway_id"), facts.ledger.get("resolved_by")
-    under = f"under the id {gateway_id}" if gateway_id else "under an id that is not known yet; a callback tells it"
+    under = f"under the ID {gateway_id}" if gateway_id else "under an ID that a callback will report"
     if resolved_by == "callback" and str(facts.ledger["accepted_at"]) < _first_callback_at(facts.row):
-        return f"the gateway accepted it, {under}, which a callback told later"
+        return f"the gateway accepted it, {under}, which a callback reported later"
     if resolved_by == "callback":
-        return f"a callback with our reference proved that the gateway accepted it, {under}"
+        return f"a callback with its reference proved that the gateway accepted it, {under}"
     if resolved_by == "person":
-        return f"because a person said so, it counts as accepted by the gateway, {under}"
+        return f"an operator resolved it as sent: accepted by the gateway, {under}"
     return f"the gateway accepted it, {under}"
 
 
 def _first_callback_at(row: Item) -> str:
-    """When the gateway first told a status; `accepted` is left out, because we write it too. Empty if it never did."""
+    """Return when the first status came, except `accepted`, which the sender writes too; empty if none did."""
     return min((str(row[f"{s}_at"]) for s in STATUS_RANK if s != "accepted" and f"{s}_at" in row), default="")
 
 
@@ -211,21 +211,21 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
     for at, rank, status in seen:
         if status == "accepted" and facts.ledger.get("accepted_at"):
             highest, best = max((highest, best), (rank, status))
-            continue  # our own write; the ledger has told it
-        told = f"callback: {status}, {_STATUS_MEANS[status]}"
+            continue  # the sender's own write, which the ledger has recorded
+        text = f"callback: {status}, {_STATUS_MEANS[status]}"
         if rank < highest:
-            yield Line(at, f"{told}; ignored, because {best} was known already and says more", "dim")
+            yield Line(at, f"{text}; ignored, because {best} was known already and ranks higher", "dim")
             continue
         detail = str(row.get("detail", "")) if status == row.get("status") else ""
-        yield Line(at, told, _status_tone(status), detail)
+        yield Line(at, text, _status_tone(status), detail)
         highest, best = rank, status
     yield from _repeats(row)
     unknown = cast("frozenset[str]", row.get("unknown_statuses", frozenset()))
     if unknown:
         named = ", ".join(sorted(unknown))
-        yield Line("", f"callbacks with statuses that nobody documented: {named}; kept, and ignored", "dim")
+        yield Line("", f"callbacks with undocumented statuses: {named}; kept, and ignored", "dim")
     if "unresolved_at" in row:
-        yield Line(str(row["unresolved_at"]), "no final status came; nobody asks for it any more", "unsure")
+        yield Line(str(row["unresolved_at"]), "no final status came; no longer reconciled", "unsure")
 
 
 def _repeats(row: Item) -> Iterator[Line]:
@@ -242,10 +242,10 @@ def _status_tone(status: str) -> Tone:
 
 
 def _reply(reply: Item) -> Iterator[Line]:
-    match = {"exact": ", as the gateway says", "inferred": ", because it was the latest one sent there"}
-    answers = (
+    match = {"exact": ", as the gateway reports", "inferred": ", the latest message to that handset"}
+    match_text = (
         f" to {reply['in_reply_to']}{match.get(str(reply.get('reply_match')), '')}" if "in_reply_to" in reply else ""
     )
-    told = f"the handset replied{answers}: {reply.get('content', '')}"
-    yield Line(str(reply.get("received_at", "")), told, "good")
+    text = f"the handset replied{match_text}: {reply.get('content', '')}"
+    yield Line(str(reply.get("received_at", "")), text, "good")
     yield from _repeats(reply)

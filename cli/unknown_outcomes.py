@@ -1,4 +1,4 @@
-"""Resolve unknown outcomes by what a person knows."""
+"""Resolve unknown outcomes by what an operator knows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What became of one wish."""
+    """Whether one message was resolved, and the result in words."""
 
     message_id: str
     resolved: bool
@@ -27,99 +27,103 @@ class Resolved:
 
 
 def unknown_between(tables: Tables, since: float, until: float) -> list[str]:
-    """The keys whose outcome became unknown in a time (epoch seconds), the second not included."""
+    """Return the message_ids whose outcome became unknown from ``since`` until before ``until`` (epoch seconds)."""
     start, end = format_rfc3339(since), format_rfc3339(until)
     found = [
         (str(facts.ledger.get("unknown_since", "")), facts.key)
         for facts in tables.undecided(State.UNKNOWN)
         if start <= str(facts.ledger.get("unknown_since", "")) < end
     ]
-    return [key for _, key in sorted(found)]
+    return [message_id for _, message_id in sorted(found)]
 
 
-def resolve_sent(target: Target, key: str, gateway_id: str | None, *, by: str) -> Resolved:
-    """It was sent: ACCEPTED, and with its id known also in `MessagesTable`."""
-    record = target.ledger.read(key)
+def resolve_sent(target: Target, message_id: str, gateway_id: str | None, *, by: str) -> Resolved:
+    """Resolve as sent: ACCEPTED, and with a gateway ID also in `MessagesTable`."""
+    record = target.ledger.read(message_id)
     if record is None:
-        return _not_known(key)
-    if gateway_id is not None and (other := _other_owner(target, key, gateway_id)):
-        return Resolved(key, False, other)
+        return _not_known(message_id)
+    if gateway_id is not None and (other := _other_owner(target, message_id, gateway_id)):
+        return Resolved(message_id, False, other)
     now = time.time()
-    refused_by = target.ledger.resolve_sent(key, gateway_id, by=by, now=now)
+    refused_by = target.ledger.resolve_sent(message_id, gateway_id, by=by, now=now)
     if refused_by is not None and not _is_repeated(refused_by, gateway_id):
         return _refused(refused_by)
     if gateway_id is not None:
         sent = SentMessage(
             gateway_id=gateway_id,
-            message_id=key,
-            reference=record.reference or key,
+            message_id=message_id,
+            reference=record.reference or message_id,
             destination=record.destination,
             segments=record.segments,
             masked=record.masked if record.destination else None,
         )
         target.messages.record_sent(sent, now=now)
-    return Resolved(key, True, f"resolved as sent, by {by}")
+    return Resolved(message_id, True, f"resolved as sent, by {by}")
 
 
-def resolve_not_sent(target: Target, keys: Sequence[str], *, by: str) -> list[Resolved]:
-    """None of them was sent: RETRY, and queued again from the dead letter, which alone has the text."""
-    wanted = set(keys)
+def resolve_not_sent(target: Target, message_ids: Sequence[str], *, by: str) -> list[Resolved]:
+    """Resolve as not sent: RETRY, and queued again from the dead letters, which alone have the texts."""
+    wanted = set(message_ids)
     done: dict[str, Resolved] = {}
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        letters = _letters_of(queue.letters(), wanted)
-        for key in keys:
-            done[key] = _resolve_not_sent(target, queue, key, letters.get(key, []), by)
+        dead_letters = _copies_of(queue.dead_letters(), wanted)
+        for message_id in message_ids:
+            done[message_id] = _resolve_not_sent(target, queue, message_id, dead_letters.get(message_id, []), by)
     return list(done.values())
 
 
-def _letters_of(letters: Iterable[ReceivedDeadLetter], wanted: set[str]) -> dict[str, list[ReceivedDeadLetter]]:
+def _copies_of(dead_letters: Iterable[ReceivedDeadLetter], wanted: set[str]) -> dict[str, list[ReceivedDeadLetter]]:
     found: dict[str, list[ReceivedDeadLetter]] = {}
-    for letter in letters:
-        if letter.key in wanted and letter.message is not None:
-            found.setdefault(letter.key, []).append(letter)
+    for dead_letter in dead_letters:
+        if dead_letter.message_id in wanted and dead_letter.message is not None:
+            found.setdefault(dead_letter.message_id, []).append(dead_letter)
     return found
 
 
 def _resolve_not_sent(
-    target: Target, queue: DeadLetterQueue, key: str, letters: list[ReceivedDeadLetter], by: str
+    target: Target, queue: DeadLetterQueue, message_id: str, dead_letters: list[ReceivedDeadLetter], by: str
 ) -> Resolved:
-    record = target.ledger.read(key)
+    record = target.ledger.read(message_id)
     if record is None:
-        return _not_known(key)
-    copies = [letter for letter in letters if letter.message and letter.message.payload_sha256 == record.payload_sha256]
-    refused_by = target.ledger.resolve_not_sent(key, by=by, now=time.time())
-    # RETRY is certainly not sent; with a letter it is of a run that was ended before it had queued it.
+        return _not_known(message_id)
+    copies = [
+        dead_letter
+        for dead_letter in dead_letters
+        if dead_letter.message and dead_letter.message.payload_sha256 == record.payload_sha256
+    ]
+    refused_by = target.ledger.resolve_not_sent(message_id, by=by, now=time.time())
+    # RETRY is certainly not sent. With a dead letter, an earlier run was interrupted before it queued the copy.
     if refused_by is not None and not (refused_by.state is State.RETRY and copies):
         return _refused(refused_by)
     if not copies:
         return Resolved(
-            key,
+            message_id,
             True,
-            f"resolved as not sent, by {by}; its text is in no dead letter: queue it under the same message_id",
+            f"resolved as not sent, by {by}; no dead letter has its text: queue it again under the same message_id",
         )
     put_back(target.sqs, target.outputs["OutboundQueueUrl"], copies[0])
-    for letter in copies:
-        queue.delete(letter)
-    return Resolved(key, True, f"resolved as not sent, by {by}, and queued again")
+    for dead_letter in copies:
+        queue.delete(dead_letter)
+    return Resolved(message_id, True, f"resolved as not sent, by {by}, and queued again")
 
 
-def _other_owner(target: Target, key: str, gateway_id: str) -> str:
-    """Why this id can't be the message's, if it can't."""
+def _other_owner(target: Target, message_id: str, gateway_id: str) -> str:
+    """Return why this gateway ID can't be the message's; empty if it can."""
     row = Tables.of(target).row(gateway_id)
     if row.get("direction") == "MO":
         return f"not resolved: {gateway_id} is a reply"
     owner = row.get("message_id")
-    return f"not resolved: {gateway_id} belongs to {owner}" if owner not in (None, key) else ""
+    return f"not resolved: {gateway_id} belongs to {owner}" if owner not in (None, message_id) else ""
 
 
 def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
-    """The same was said before, perhaps by a run that was interrupted before it wrote the row."""
+    """Whether the same was recorded before, perhaps by a run that was interrupted before it wrote the row."""
     return record.state is State.ACCEPTED and record.gateway_id == gateway_id
 
 
 def _refused(record: LedgerRecord) -> Resolved:
-    return Resolved(record.key, False, f"not resolved: it is {record.state}, and no outcome of it is unknown")
+    return Resolved(record.key, False, f"not resolved: it is {record.state}, and has no unknown outcome")
 
 
-def _not_known(key: str) -> Resolved:
-    return Resolved(key, False, "the ledger does not know it")
+def _not_known(message_id: str) -> Resolved:
+    return Resolved(message_id, False, "not resolved: the ledger has no record of it")

@@ -10,11 +10,13 @@ from cli.errors import CliError, Exit
 
 
 def ask(question: str, *, yes: bool) -> None:
-    """Go on only if a person says so, or has said so by --yes."""
+    """Ask for confirmation, unless --yes was given; raise `CliError` if it is refused."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CliError("Nothing was done: this asks first, and nobody is there to answer.", "Add --yes.", Exit.USAGE)
+        raise CliError(
+            "Nothing was done: this command asks first, and stdin is not a terminal.", "Add --yes.", Exit.USAGE
+        )
     try:
         agreed = click.confirm(question, err=True)
     except click.Abort:

@@ -13,14 +13,16 @@ from optus_sms.model.times import format_rfc3339
 
 @click.command()
 @click.argument("handset", type=Name())
-@click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
+@click.option("--since", type=Since(), help="Not older than this time, or age like 2h or 7d.")
 @with_context
 def conversation(context: CommandContext, *, handset: str, since: float | None) -> None:
-    """Messages to and replies from HANDSET (+61…). In time order; the text of what was sent is not kept."""
+    """List messages to and replies from HANDSET (+61…). In time order; the text of messages is not kept."""
     rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
     context.out.document(rows)
     if not rows:
-        raise CliError(f"There is nothing with {handset}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND)
+        raise CliError(
+            f"No message or reply has the handset {handset}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND
+        )
     for row in rows:
         if row.get("direction") == "MO":
             context.out.line(f"{row.get('received_at', '')}  ← {one_line(str(row.get('content', '')))}", "good")

@@ -19,53 +19,57 @@ _REASONS: Final = [
 
 
 @click.command("dead-letters")
-@click.option("--reason", type=click.Choice(_REASONS), help="Only those; sqs: moved by SQS itself.")
-@click.option("--show-numbers", is_flag=True, help="Whole phone numbers.")
+@click.option("--reason", type=click.Choice(_REASONS), help="Only this reason; sqs: moved by SQS itself.")
+@click.option("--show-numbers", is_flag=True, help="Show whole phone numbers.")
 @with_context
 def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: bool) -> None:
-    """What needs a person, by reason. Looking hides them from others for a moment and changes nothing."""
+    """List the dead letters by reason. Reading hides them from others for a moment and changes nothing."""
     with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
-        letters = [letter for letter in queue.letters() if reason is None or (letter.reason or "sqs") == reason]
+        dead_letters = [
+            dead_letter
+            for dead_letter in queue.dead_letters()
+            if reason is None or (dead_letter.reason or "sqs") == reason
+        ]
         queue.release()
         hidden = queue.hidden()
-    letters.sort(key=lambda letter: (letter.reason, letter.since))
+    dead_letters.sort(key=lambda dead_letter: (dead_letter.reason, dead_letter.since))
     out = context.out
-    out.document([_letter_json(letter, show_numbers=show_numbers) for letter in letters])
-    for why, count in sorted(Counter(letter.reason or "sqs" for letter in letters).items()):
+    out.document([_as_json(dead_letter, show_numbers=show_numbers) for dead_letter in dead_letters])
+    for why, count in sorted(Counter(dead_letter.reason or "sqs" for dead_letter in dead_letters).items()):
         out.line(f"{count:>6}  {why}")
-    if letters:
+    if dead_letters:
         out.line()
         rows = [
             (
-                letter.reason or "sqs",
-                letter.since,
-                letter.key,
-                number_in_list(letter.destination, show=show_numbers),
-                shortened(letter.detail_for_lists(show_numbers=show_numbers)),
+                dead_letter.reason or "sqs",
+                dead_letter.since,
+                dead_letter.message_id,
+                number_in_list(dead_letter.destination, show=show_numbers),
+                shortened(dead_letter.detail_for_lists(show_numbers=show_numbers)),
             )
-            for letter in letters
+            for dead_letter in dead_letters
         ]
-        out.table(("reason", "since", "message id", "to", "detail"), rows)
-        out.note("`redrive --plan FILE` says which of them may be sent again.")
+        out.table(("reason", "since", "message_id", "destination", "detail"), rows)
+        out.note("`redrive --plan FILE` lists which of them may be sent again.")
     else:
         out.line("none", "good")
     note_hidden(context, hidden)
 
 
-def _letter_json(letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str, str]:
+def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str, str]:
     return {
-        "reason": letter.reason or "sqs",
-        "since": letter.since,
-        "message_id": letter.key,
-        "to": number_in_list(letter.destination, show=show_numbers),
-        "detail": letter.detail_for_lists(show_numbers=show_numbers) or letter.problem,
-        "sqs_id": letter.sqs_id,
+        "reason": dead_letter.reason or "sqs",
+        "since": dead_letter.since,
+        "message_id": dead_letter.message_id,
+        "destination": number_in_list(dead_letter.destination, show=show_numbers),
+        "detail": dead_letter.detail_for_lists(show_numbers=show_numbers) or dead_letter.problem,
+        "sqs_id": dead_letter.sqs_id,
     }
 
 
 def note_hidden(context: CommandContext, hidden: int) -> None:
     if hidden:
         context.out.note(
-            f"About {hidden} more can't be seen just now, because somebody else looks at them; try again in a while.",
+            f"About {hidden} more are hidden, because another reader holds them. Retry in five minutes.",
             "unsure",
         )

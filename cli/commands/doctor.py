@@ -17,11 +17,11 @@ _RESULT_TONES: dict[Result, Tone] = {"ok": "good", "warning": "unsure", "failed"
 @click.command()
 @with_context
 def doctor(context: CommandContext) -> None:
-    """Check a stack after its deployment. Names the remedy of each failure; sends nothing."""
+    """Check a stack after its deployment. Prints the remedy for each failure; sends nothing."""
     checks: list[Check] = []
     for check in examine(context.target):
         checks.append(check)
-        context.out.line(f"{check.result:<8} {check.name}: {check.says}", _RESULT_TONES[check.result])
+        context.out.line(f"{check.result:<8} {check.name}: {check.finding}", _RESULT_TONES[check.result])
         if check.remedy and check.result in ("failed", "warning"):
             context.out.line(f"         → {check.remedy}")
     context.out.document([asdict(check) for check in checks])
@@ -30,4 +30,4 @@ def doctor(context: CommandContext) -> None:
         context.out.line(f"{failed} failed", "bad")
         raise SystemExit(int(Exit.NOT_ALL))
     warnings = sum(check.result == "warning" for check in checks)
-    context.out.line(f"no failure, {counted(warnings, 'warning')}" if warnings else "all well", "good")
+    context.out.line(f"no failure, {counted(warnings, 'warning')}" if warnings else "all checks passed", "good")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.commands.message_lookup import found
+from cli.commands.message_lookup import find_messages
 from cli.context import CommandContext, with_context
 from cli.output import one_line
 from cli.parameters import Name
@@ -13,16 +13,16 @@ from cli.timeline import timeline
 
 
 @click.command()
-@click.argument("key", type=Name())
+@click.argument("id_", metavar="ID", type=Name())
 @with_context
-def explain(context: CommandContext, *, key: str) -> None:
-    """The life of the message KEY in plain words. What happened, why, and what happens next."""
-    all_facts = found(context, key)
+def explain(context: CommandContext, *, id_: str) -> None:
+    """Explain the message ID in plain words. What happened, why, and what happens next."""
+    all_facts = find_messages(context, id_)
     context.out.document(
         [
             {
                 "message_id": facts.key,
-                "standing": stage_of(facts).value,
+                "stage": stage_of(facts).value,
                 "timeline": [{"at": line.at, "text": str(line)} for line in timeline(facts)],
                 "next": next_step(facts),
             }
@@ -30,8 +30,8 @@ def explain(context: CommandContext, *, key: str) -> None:
         ]
     )
     for facts in all_facts:
-        stands = stage_of(facts)
-        context.out.line(f"{one_line(facts.key)}: {stands}", TONES[stands])
+        stage = stage_of(facts)
+        context.out.line(f"{one_line(facts.key)}: {stage}", TONES[stage])
         for line in timeline(facts):
             context.out.line(f"  {line.at:<24}  {one_line(str(line))}", line.tone)
         context.out.line(f"  next: {next_step(facts)}")

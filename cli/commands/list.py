@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-from cli.commands.message_lookup import as_json
+from cli.commands.message_lookup import message_json
 from cli.context import CommandContext, with_context
 from cli.output import number_in_list
 from cli.parameters import Since
@@ -19,12 +19,12 @@ from optus_sms.records.ledger import State
 
 
 @click.command("list")
-@click.option("--unknown", is_flag=True, help="Of which nobody knows whether they were sent.")
-@click.option("--undelivered", is_flag=True, help="Not received, or not known to be. Reads the whole table.")
-@click.option("--since", type=Since(), help="Not older than that: a time, or an age like 2h or 7d.")
-@click.option("--scan", is_flag=True, help="Of --unknown: those too that nobody looks for any more.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
-@click.option("--show-numbers", is_flag=True, help="Whole phone numbers.")
+@click.option("--unknown", is_flag=True, help="Messages with an unknown outcome.")
+@click.option("--undelivered", is_flag=True, help="Messages not known to be received. Reads the whole table.")
+@click.option("--since", type=Since(), help="Not older than this time, or age like 2h or 7d.")
+@click.option("--scan", is_flag=True, help="With --unknown: include those that are no longer reconciled.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most this many.")
+@click.option("--show-numbers", is_flag=True, help="Show whole phone numbers.")
 @with_context
 def list_(
     context: CommandContext,
@@ -36,7 +36,7 @@ def list_(
     limit: int,
     show_numbers: bool,
 ) -> None:
-    """Messages by what became of them. --undelivered, and --since alone, read a whole table and warn of its cost."""
+    """List messages by where they stand. --undelivered, and --since alone, read a whole table and warn of its cost."""
     if unknown and undelivered:
         raise click.UsageError("--unknown and --undelivered exclude each other.")
     if scan and not unknown:
@@ -47,10 +47,10 @@ def list_(
     chosen = _unknown(context, after, scan=scan) if unknown else _sent(context, after, undelivered=undelivered)
     some = list(itertools.islice(chosen, limit + 1))
     shown = sorted(some[:limit], key=_when)
-    context.out.document([as_json(facts, show_numbers=show_numbers) for facts in shown])
+    context.out.document([message_json(facts, show_numbers=show_numbers) for facts in shown])
     rows = [_row(facts, show_numbers=show_numbers) for facts in shown]
     if rows:
-        context.out.table(("since", "message id", "to", "stands", "last word"), rows)
+        context.out.table(("since", "message_id", "destination", "stage", "reason"), rows)
     else:
         context.out.line("none", "good")
     if len(some) > limit:
@@ -62,7 +62,7 @@ def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Fac
         _warn_of_scan(context)
     every = context.tables.scan_ledger(State.UNKNOWN) if scan else context.tables.undecided(State.UNKNOWN)
     if not scan:
-        context.out.note("Those of more than a week ago, for which nobody looks any more, are listed with --scan.")
+        context.out.note("Messages no longer reconciled, after more than a week, are listed with --scan.")
     return (facts for facts in every if _when(facts) >= after)
 
 
@@ -77,16 +77,16 @@ def _sent(context: CommandContext, after: str, *, undelivered: bool) -> Iterable
 
 def _warn_of_scan(context: CommandContext) -> None:
     context.out.note(
-        "This reads the whole table, which costs half a read unit for each 4 KB of it, and takes its time.",
+        "This reads the whole table, at half a read unit for each 4 KB; a large one takes minutes.",
         "unsure",
     )
 
 
 def _when(facts: Facts) -> str:
     item = facts.ledger or facts.row
-    # Without our own write there is only what callbacks told, and when.
-    first_told = min((at for name, at in item.items() if name.endswith("_at") and isinstance(at, str)), default="")
-    return str(item.get("unknown_since") or item.get("created_at") or first_told)
+    # A row without the sender's own write has only the times of its callbacks.
+    first_at = min((at for name, at in item.items() if name.endswith("_at") and isinstance(at, str)), default="")
+    return str(item.get("unknown_since") or item.get("created_at") or first_at)
 
 
 def _row(facts: Facts, *, show_numbers: bool) -> tuple[str, ...]:

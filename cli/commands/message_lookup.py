@@ -16,28 +16,28 @@ _TEXTS: Final = frozenset({"detail", "reason", "history", "unknown_statuses", "r
 """Attributes that may quote the gateway or an operator."""
 
 
-def found(context: CommandContext, name: str) -> list[Facts]:
-    """The messages that go by a name; an error if there is none."""
-    facts = context.tables.find(name)
+def find_messages(context: CommandContext, id_: str) -> list[Facts]:
+    """Return the messages that an ID names; raise `CliError` if there is none."""
+    facts = context.tables.find(id_)
     if not facts:
         raise CliError(
-            f"Nothing is known of {name!r}: neither a message id, nor a gateway id, nor a reference.",
-            "If it was queued just now, it may still wait in the queue (`health` tells how many do). A message that "
-            "broke\na rule is in the dead-letter queue: `dead-letters`.",
+            f"No message has the message_id, gateway ID or reference {id_!r}.",
+            "If it was queued just now, it may still wait in the queue (`health` shows how many do).\n"
+            "If it broke a rule, it is a dead letter (`dead-letters`).",
             Exit.NOT_FOUND,
         )
     return facts
 
 
-def as_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
-    """One message for programs; with whole numbers only if asked for."""
+def message_json(facts: Facts, *, show_numbers: bool = True) -> dict[str, Any]:
+    """Return one message for --json; numbers partly hidden, unless ``show_numbers``."""
 
     def shown(item: Item) -> Mapping[str, object]:
         return item if show_numbers else {name: _redacted(name, value) for name, value in item.items()}
 
     return {
         "message_id": facts.key,
-        "standing": stage_of(facts).value,
+        "stage": stage_of(facts).value,
         "ledger": shown(facts.ledger),
         "gateway": shown(facts.row),
     }
@@ -53,7 +53,7 @@ def _redacted(name: str, value: object) -> object:
 
 
 def exit_code(facts: Facts) -> Exit:
-    """0 received (or a reply), else what it is."""
+    """Return the exit code for where a message stands: 0 if it was received, or is a reply."""
     match stage_of(facts):
         case Stage.RECEIVED | Stage.REPLY:
             return Exit.OK

@@ -11,17 +11,17 @@ from cli.sending_switch import pause_sending, resume_sending
 @click.command()
 @with_context
 def pause(context: CommandContext) -> None:
-    """Stop sending; messages wait in the queue. They spend no tries; only `resume` ends it."""
+    """Pause sending. Messages wait in the queue and spend no attempts; only `resume` ends it."""
     pause_sending(context.target)
     context.out.document({"paused": True})
-    context.out.line("Paused: messages wait in the queue (up to 10 days). What is being sent now ends.", "unsure")
-    context.out.line("`resume` lets them go.")
+    context.out.line("Paused: messages wait in the queue (up to 10 days). Messages in flight are finished.", "unsure")
+    context.out.line("`resume` sends them.")
 
 
 @click.command()
 @with_context
 def resume(context: CommandContext) -> None:
-    """Send again, also if the health check had paused."""
+    """Resume sending, also after a pause by the health check."""
     resume_sending(context.target)
     context.out.document({"paused": False})
-    context.out.line("Sending again.", "good")
+    context.out.line("Resumed.", "good")

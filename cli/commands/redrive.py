@@ -18,14 +18,14 @@ from cli.redrive_plan import Plan, PlanStep, apply_plan, make_plan, read_plan, w
 
 
 @click.command()
-@click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="Write a plan; nothing else is done.")
-@click.option("--apply", "apply_path", type=click.Path(path_type=Path), help="Do what a plan says.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="Write a plan, and do nothing else.")
+@click.option("--apply", "apply_path", type=click.Path(path_type=Path), help="Apply a plan.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def redrive(context: CommandContext, *, plan_path: Path | None, apply_path: Path | None, yes: bool) -> None:
-    """Replay dead letters by a plan. First --plan FILE, which you read and may change, then --apply FILE.
+    """Redrive dead letters by a plan. First --plan FILE, which you read and can change, then --apply FILE.
 
-    Only what is certainly unsent is sent, each under its own key. Can be interrupted and repeated.
+    Only messages that were certainly not sent are sent, each under its own message_id. Can be interrupted and repeated.
     """
     if (plan_path is None) == (apply_path is None):
         raise click.UsageError("Give either --plan FILE or --apply FILE.")
@@ -43,7 +43,7 @@ def _plan(context: CommandContext, path: Path) -> None:
     for kind, count in Counter((item.kind, item.action) for item in plan.items).items():
         out.line(f"{count:>6}  {kind[0].replace('_', ' '):<14} {kind[1]}", "good" if kind[1] == "send" else "plain")
     if plan.items:
-        out.line(f"Written to {path}. Read it, change actions where you know better, then: redrive --apply {path}")
+        out.line(f"Written to {path}. Read it, change actions where needed, then: redrive --apply {path}")
     else:
         out.line("none", "good")
     note_hidden(context, hidden)
@@ -54,7 +54,7 @@ def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
     wanted = Counter(item.action for item in plan.items)
     if not wanted["send"] and not wanted["delete"]:
         context.out.document({"steps": []})
-        context.out.line("The plan keeps everything; nothing to do.")
+        context.out.line("The plan keeps every item; nothing to do.")
         return
     ask(f"Send {counted(wanted['send'], 'message')} and delete {wanted['delete']} on {context.target.name}?", yes=yes)
     steps = _applied(context, plan)
@@ -62,7 +62,7 @@ def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
     results = Counter(step.result for step in steps)
     context.out.line(", ".join(f"{count} {result}" for result, count in sorted(results.items())))
     if not all(step.done for step in steps):
-        context.out.note("What was refused is in the queue as before; make a new plan to see it.", "unsure")
+        context.out.note("Refused items are still in the queue; a new plan shows them.", "unsure")
         raise SystemExit(int(Exit.NOT_ALL))
 
 

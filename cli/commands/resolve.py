@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from cli.commands.confirmation import ask
-from cli.commands.message_lookup import found
+from cli.commands.message_lookup import find_messages
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
 from cli.output import counted, one_line
@@ -18,19 +18,21 @@ from cli.unknown_outcomes import Resolved, resolve_not_sent, resolve_sent, unkno
 
 
 @click.command()
-@click.argument("key", required=False, type=Name())
-@click.option("--sent", is_flag=True, help="It was sent.")
-@click.option("--not-sent", is_flag=True, help="It was not; it is queued again if its dead letter is there.")
-@click.option("--gateway-id", type=Name(), help="Of --sent: the id that the gateway's portal shows.")
-@click.option("--since", type=Since(), help="Instead of KEY: all that became unknown at or after this time or age.")
-@click.option("--until", type=Since(), help="With --since: and before this one. [default: now]")
-@click.option("--by", type=Name(), metavar="NAME", help="Who knows it. [default: who you are to AWS]")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.argument("id_", metavar="[ID]", required=False, type=Name())
+@click.option("--sent", is_flag=True, help="The message was sent.")
+@click.option("--not-sent", is_flag=True, help="It was not sent; it is queued again from its dead letter.")
+@click.option("--gateway-id", type=Name(), help="With --sent: the gateway ID that the portal shows.")
+@click.option(
+    "--since", type=Since(), help="Instead of ID: all whose outcome became unknown at or after this time or age."
+)
+@click.option("--until", type=Since(), help="With --since: and before this time or age. [default: now]")
+@click.option("--by", type=Name(), metavar="NAME", help="Operator to record. [default: your AWS identity]")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def resolve(
     context: CommandContext,
     *,
-    key: str | None,
+    id_: str | None,
     sent: bool,
     not_sent: bool,
     gateway_id: str | None,
@@ -39,47 +41,47 @@ def resolve(
     by: str | None,
     yes: bool,
 ) -> None:
-    """Resolve whether KEY was sent. The gateway's portal shows it; who resolved it and when is recorded."""
+    """Resolve the unknown outcome of the message ID, as the gateway's portal shows it. Records who did, and when."""
     if sent == not_sent:
         raise click.UsageError("Give either --sent or --not-sent.")
-    if (key is None) == (since is None):
-        raise click.UsageError("Give either KEY or --since.")
-    if gateway_id is not None and (not_sent or key is None):
-        raise click.UsageError("--gateway-id goes with KEY and --sent.")
+    if (id_ is None) == (since is None):
+        raise click.UsageError("Give either ID or --since.")
+    if gateway_id is not None and (not_sent or id_ is None):
+        raise click.UsageError("--gateway-id goes with ID and --sent.")
     if until is not None and since is None:
         raise click.UsageError("--until goes with --since.")
-    if key is not None:
-        keys = [_message_id(context, key)]
+    if id_ is not None:
+        message_ids = [_message_id(context, id_)]
     else:
-        keys = unknown_between(context.tables, since or 0.0, time.time() if until is None else until)
-    if not keys:
+        message_ids = unknown_between(context.tables, since or 0.0, time.time() if until is None else until)
+    if not message_ids:
         context.out.document([])
-        context.out.line("None became unknown in that time.")
+        context.out.line("No outcome became unknown in that time.")
         return
     word = "sent" if sent else "not sent, and to be sent now"
-    if key is None:
-        ask(f"Resolve {counted(len(keys), 'message')} on {context.target.name} as {word}?", yes=yes)
-    person = by or context.target.person
+    if id_ is None:
+        ask(f"Resolve {counted(len(message_ids), 'message')} on {context.target.name} as {word}?", yes=yes)
+    operator = by or context.target.operator
     if sent:
-        done = [resolve_sent(context.target, each, gateway_id, by=person) for each in keys]
+        done = [resolve_sent(context.target, each, gateway_id, by=operator) for each in message_ids]
     else:
-        context.again = (
-            "What was done so far is kept; the same command goes on. One that was resolved and not yet queued again "
-            "is `safe` in a `redrive --plan`."
+        context.if_interrupted = (
+            "What was done so far is kept; the same command continues. A message that was resolved and not yet queued "
+            "again is `safe` in a `redrive --plan`."
         )
-        done = resolve_not_sent(context.target, keys, by=person)
+        done = resolve_not_sent(context.target, message_ids, by=operator)
     _report(context, done)
 
 
-def _message_id(context: CommandContext, name: str) -> str:
-    """Of the one message that goes by a name; two are an error, because only one of them was looked up."""
-    facts = found(context, name)
+def _message_id(context: CommandContext, id_: str) -> str:
+    """Return the message_id of the one message that an ID names. Two are an error: only one of them was looked up."""
+    facts = find_messages(context, id_)
     first = facts[0]
-    by_reference = name not in (first.key, first.row.get("id"))
-    if len(facts) > 1 or (by_reference and context.target.ledger.sender_of(name) is None):
-        keys = ", ".join(one.key for one in facts)
-        problem = f"Several messages have, or had, this reference: {keys} and perhaps others."
-        raise CliError(problem, "Name one by its message id.", Exit.USAGE)
+    by_reference = id_ not in (first.key, first.row.get("id"))
+    if len(facts) > 1 or (by_reference and context.target.ledger.sender_of(id_) is None):
+        message_ids = ", ".join(one.key for one in facts)
+        problem = f"Several messages have, or had, this reference: {message_ids}, and perhaps others."
+        raise CliError(problem, "Give a message_id.", Exit.USAGE)
     return first.key
 
 

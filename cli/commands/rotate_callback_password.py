@@ -11,20 +11,22 @@ from cli.context import CommandContext, with_context
 
 
 @click.command("rotate-callback-password")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def rotate_callback_password(context: CommandContext, *, yes: bool) -> None:
-    """Make a new password for the callback URLs. Prints the URLs for the gateway's portal.
+    """Rotate the password of the callback URLs. Prints the URLs for the gateway's portal.
 
     The old password counts until the next rotation, so nothing is refused before the portal has the new one.
     """
     if rotated_lately(context.target):
         context.out.note(
-            "It was rotated within the last day. The password before the current one ends now: if the portal still "
-            "has that one,\nits callbacks are refused until you enter the new URLs.",
+            "The password was rotated within the last day. The one before it ends now: if the portal still has it,\n"
+            "callbacks are refused until you enter the new URLs.",
             "unsure",
         )
     ask(f"Rotate the callback password of {context.target.name}?", yes=yes)
-    context.again = "It may have been rotated: `callback-urls` prints the URLs as they are now. Don't rotate it twice."
+    context.if_interrupted = (
+        "The password may have been rotated: `callback-urls` prints the current URLs. Do not rotate it twice."
+    )
     rotate(context.target)
     show_urls(context)

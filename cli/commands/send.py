@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from cli.checked_message import Ready, check, describe, new_key
+from cli.checked_message import CheckedMessage, check, describe, new_message_id
 from cli.commands.message_lookup import exit_code
 from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
@@ -28,30 +28,36 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 
 
 @click.command()
-@click.argument("to", required=False)
+@click.argument("destination", required=False)
 @click.argument("text", required=False)
-@click.option("--file", "path", type=click.Path(path_type=Path), help="JSON lines instead: a message in each.")
-@click.option("--journal", type=click.Path(path_type=Path), help="Of --file: what is queued. [default: FILE.journal]")
-@click.option("--skip-invalid", is_flag=True, help="Of --file: queue the valid lines although others are not.")
-@click.option("--queue-uncertain", is_flag=True, help="Of --file: also what may be on the queue after a kill.")
-@click.option("--dry-run", is_flag=True, help="Only check, and show parts, encoding and what would be queued.")
-@click.option("--follow", is_flag=True, help="Show what happens to it until its final status.")
+@click.option(
+    "--file", "path", type=click.Path(path_type=Path), help="Queue a file instead: a message in each line of JSON."
+)
+@click.option(
+    "--journal", type=click.Path(path_type=Path), help="With --file: which lines are queued. [default: FILE.journal]"
+)
+@click.option("--skip-invalid", is_flag=True, help="With --file: queue the valid lines, leave out the others.")
+@click.option(
+    "--queue-uncertain", is_flag=True, help="With --file: also messages that may be on the queue after a kill."
+)
+@click.option("--dry-run", is_flag=True, help="Only check, and show segments, encoding and what would be queued.")
+@click.option("--follow", is_flag=True, help="Show each step until the final status.")
 @click.option("--timeout", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds to --follow.")
-@click.option("--message-id", metavar="KEY", help="Your key; the same key is sent once. [default: a new one]")
-@click.option("--reference", help="Comes back with each status. [default: the message id]")
-@click.option("--mask", help="Registered sender name, at most 11 characters; nobody can reply.")
+@click.option("--message-id", metavar="ID", help="Idempotency key: sent once. [default: a new one]")
+@click.option("--reference", help="Returned with each status. [default: the message_id]")
+@click.option("--mask", help="Registered sender ID, at most 11 characters; handsets cannot reply.")
 @click.option("--source", help="A number or short code of your account.")
 @click.option("--class", "class_", help="A routing class of your account.")
-@click.option("--sms-class", type=click.IntRange(0, 3), help="0 shows at once on the handset.")
+@click.option("--sms-class", type=click.IntRange(0, 3), help="0: the handset shows it at once.")
 @click.option("--integration-id", metavar="UUID", help="Passed to the gateway.")
-@click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway keeps it until then.")
-@click.option("--expires-at", metavar="TIME", help="RFC 3339 with offset; not sent at or after it.")
-@click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="If the gateway's answer is lost.")
+@click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway holds it until then.")
+@click.option("--expires-at", metavar="TIME", help="RFC 3339 with offset; not sent at or after this time.")
+@click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="If the send outcome is unknown.")
 @with_context
 def send(
     context: CommandContext,
     *,
-    to: str | None,
+    destination: str | None,
     text: str | None,
     path: Path | None,
     journal: Path | None,
@@ -63,103 +69,109 @@ def send(
     class_: str | None,
     **fields: Any,
 ) -> None:
-    """Put TEXT for the handset TO on the queue. `-` as TEXT reads it from stdin."""
+    """Queue the message TEXT to DESTINATION (+61…). TEXT - reads it from stdin."""
     fields["class"] = class_
     if dry_run and follow:
-        raise click.UsageError("--dry-run queues nothing that could be followed.")
+        raise click.UsageError("--dry-run queues nothing to follow.")
     if path is not None:
         given = [name for name, value in fields.items() if value is not None]
-        if to is not None or given or follow:
-            raise click.UsageError("--file takes all fields from its lines, and can't be followed.")
+        if destination is not None or given or follow:
+            raise click.UsageError("--file reads all fields from its lines, and can't be followed.")
         journal = journal or path.with_name(path.name + ".journal")
         send_file(context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain)
         return
     if journal is not None or skip_invalid or queue_uncertain:
         raise click.UsageError("--journal, --skip-invalid and --queue-uncertain go with --file.")
-    if to is None or text is None:
-        raise click.UsageError("Give TO and TEXT, or --file.")
+    if destination is None or text is None:
+        raise click.UsageError("Give DESTINATION and TEXT, or --file.")
     content = _from_stdin() if text == "-" else text
-    ready = _checked({"destination": to, "content": content, **fields})
+    checked = _checked({"destination": destination, "content": content, **fields})
     if dry_run:
-        _show_dry_run(context, ready)
+        _show_dry_run(context, checked)
         return
-    _queue(context, ready, follow=follow, timeout=timeout)
+    _queue(context, checked, follow=follow, timeout=timeout)
 
 
 def _from_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode().removesuffix("\n")
     except UnicodeDecodeError:
-        raise CliError("The text on stdin is not UTF-8.", "Convert it: iconv -t UTF-8.", Exit.INVALID) from None
+        raise CliError("stdin: is not UTF-8.", "Convert it with `iconv -t UTF-8`.", Exit.INVALID) from None
 
 
-def _queue(context: CommandContext, ready: Ready, *, follow: bool, timeout: int) -> None:
-    sqs, url, key = context.target.sqs, context.url("OutboundQueueUrl"), ready.key
+def _queue(context: CommandContext, checked: CheckedMessage, *, follow: bool, timeout: int) -> None:
+    sqs, url, message_id = context.target.sqs, context.url("OutboundQueueUrl"), checked.message_id
     queued_at = format_rfc3339(time.time())
-    # The same command once more would make another key, and so another SMS.
-    context.again = f"It may be on the queue as {key}. Repeat it only with --message-id {key}, so that it is sent once."
-    queue_one(sqs, url, ready)
-    context.again = f"It is queued as {key}; don't send it again. `explain {key}` tells what becomes of it."
-    context.out.line(f"queued as {key}", "good")
+    # The same command again makes another message_id, and so another SMS.
+    context.if_interrupted = (
+        f"The message may be on the queue. Retry with --message-id {message_id}; otherwise a second SMS goes out."
+    )
+    queue_one(sqs, url, checked)
+    context.if_interrupted = (
+        f"The message is queued as {message_id}; do not send it again. `explain {message_id}` shows its progress."
+    )
+    context.out.line(f"queued as {message_id}", "good")
     if follow:
-        raise SystemExit(int(_follow(context, key, queued_at, timeout)))
-    context.out.document({"message_id": key, "queued_at": queued_at})
+        raise SystemExit(int(_follow(context, message_id, queued_at, timeout)))
+    context.out.document({"message_id": message_id, "queued_at": queued_at})
 
 
-def _checked(fields: dict[str, Any]) -> Ready:
+def _checked(fields: dict[str, Any]) -> CheckedMessage:
     try:
-        return check(fields, new_key())
+        return check(fields, new_message_id())
     except InvalidMessageError as error:
         problems = _BETWEEN_PROBLEMS.sub("\n  ", error.detail)
         raise CliError(f"The message breaks a rule:\n  {problems}", "Nothing was queued.", Exit.INVALID) from None
 
 
-def _show_dry_run(context: CommandContext, ready: Ready) -> None:
-    described = describe(ready.message)
+def _show_dry_run(context: CommandContext, checked: CheckedMessage) -> None:
+    described = describe(checked.message)
     out = context.out
-    out.document({"valid": True, **described, "would_queue": json.loads(ready.body)})
-    parts, characters = counted(described["parts"], "part"), counted(described["characters"], "character")
-    out.line(f"{parts}, {described['encoding']}, {characters}")
+    out.document({"valid": True, **described, "would_queue": json.loads(checked.body)})
+    segments, characters = counted(described["segments"], "segment"), counted(described["characters"], "character")
+    out.line(f"{segments}, {described['encoding']}, {characters}")
     if because := described.get("ucs2_because"):
         out.line(
             f"UCS-2 because of “{one_line(because['character'])}” ({because['code_point']} {because['name']}), "
-            f"character {because['position']}; without such characters a part holds more than twice as much",
+            f"character {because['position']}; without such characters a segment holds more than twice as much",
             "unsure",
         )
-    out.line("would queue: " + one_line(json.dumps(json.loads(ready.body), ensure_ascii=False)))
+    out.line("would queue: " + one_line(json.dumps(json.loads(checked.body), ensure_ascii=False)))
 
 
-def _follow(context: CommandContext, key: str, queued_at: str, timeout: int) -> Exit:
-    """Print what happens as it happens, until the last word or the end of the time."""
+def _follow(context: CommandContext, message_id: str, queued_at: str, timeout: int) -> Exit:
+    """Print each step as it happens, until the final status or the timeout."""
     end = time.monotonic() + timeout
-    told: set[tuple[str, str]] = set()
+    printed: set[tuple[str, str]] = set()
     while True:
-        facts = _facts(context, key, queued_at)
+        facts = _facts(context, message_id, queued_at)
         for line in timeline(facts):
-            if (line.at, line.text) not in told:
-                told.add((line.at, line.text))
-                context.out.entry({"message_id": key, "at": line.at, "text": str(line)})
+            if (line.at, line.text) not in printed:
+                printed.add((line.at, line.text))
+                context.out.entry({"message_id": message_id, "at": line.at, "text": str(line)})
                 context.out.line(f"{line.at:<24}  {one_line(str(line))}", line.tone)
         code = exit_code(facts)
         if code is not Exit.ON_ITS_WAY and not is_sent_once_more(facts):
             return _ended(context, facts, code)
         if time.monotonic() >= end:
-            context.out.note(f"Still {stage_of(facts)} after {timeout} s; `explain {key}` tells more later.", "unsure")
+            context.out.note(
+                f"Still {stage_of(facts)} after {timeout} s; `explain {message_id}` shows more later.", "unsure"
+            )
             return _ended(context, facts, Exit.ON_ITS_WAY)
         time.sleep(_LOOK_EVERY_SECONDS)
 
 
-def _facts(context: CommandContext, key: str, queued_at: str) -> Facts:
-    found = context.tables.facts(key)
+def _facts(context: CommandContext, message_id: str, queued_at: str) -> Facts:
+    found = context.tables.facts(message_id)
     return Facts(found.key, found.ledger, found.row, found.replies, queued_at)
 
 
 def _ended(context: CommandContext, facts: Facts, code: Exit) -> Exit:
-    stands = stage_of(facts)
-    context.out.line(f"{facts.key}: {stands}", TONES[stands])
+    stage = stage_of(facts)
+    context.out.line(f"{facts.key}: {stage}", TONES[stage])
     if code not in (Exit.OK, Exit.ON_ITS_WAY):
         context.out.line(next_step(facts))
     context.out.entry(
-        {"message_id": facts.key, "standing": stands, "status": facts.row.get("status"), "next": next_step(facts)}
+        {"message_id": facts.key, "stage": stage, "status": facts.row.get("status"), "next": next_step(facts)}
     )
     return code

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from cli.checked_message import Ready, new_key
+from cli.checked_message import CheckedMessage, new_message_id
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
 from cli.journal import Journal
-from cli.message_file import read_lines, wrong_lines
+from cli.message_file import invalid_lines, read_lines
 from cli.output import counted
 from cli.queue_counts import queue_counts
 from cli.queueing import SQS_COUNTS_AFTER_SECONDS, queue_all, stopping_between_batches
@@ -25,55 +25,55 @@ def send_file(
         _dry_run_file(context, path, skip_invalid)
         return
     with Journal(journal_path, context.target.stack_id) as journal:
-        ready, wrong = read_lines(path, journal.key_of)
-        _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
-        held = set() if queue_uncertain else _held(context, journal) & {message.key for message in ready}
-        waiting = [message for message in ready if message.key not in journal.queued | held]
-        earlier = sum(message.key in journal.queued for message in ready)
+        checked, invalid = read_lines(path, journal.message_id_of)
+        _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
+        held = set() if queue_uncertain else _held(context, journal) & {message.message_id for message in checked}
+        waiting = [message for message in checked if message.message_id not in journal.queued | held]
+        earlier = sum(message.message_id in journal.queued for message in checked)
         if earlier:
-            context.out.note(f"{earlier} of {len(ready)} were queued before, by {journal.path}.")
+            context.out.note(f"{earlier} of {len(checked)} were queued before, by {journal.path}.")
         refused = _queue_with_progress(context, waiting, journal)
     counts = {"queued": len(waiting) - len(refused), "earlier": earlier, "held": len(held)}
-    _report_file(context, journal, counts, refused, wrong)
+    _report_file(context, journal, counts, refused, invalid)
 
 
 def _dry_run_file(context: CommandContext, path: Path, skip_invalid: bool) -> None:
-    ready, wrong = read_lines(path, lambda _line, _occurrence: new_key())
-    parts = sum(message.message.segments.count for message in ready)
-    ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in ready)
-    context.out.document({"valid": len(ready), "parts": parts, "ucs2": ucs2, "invalid": wrong})
-    told = f"{counted(len(ready), 'message')} ({ucs2} in UCS-2), {counted(parts, 'part')}; nothing was queued"
-    context.out.line(told)
-    _refuse_wrong(path, wrong, skip_invalid=skip_invalid)
+    checked, invalid = read_lines(path, lambda _line, _occurrence: new_message_id())
+    segments = sum(message.message.segments.count for message in checked)
+    ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in checked)
+    context.out.document({"valid": len(checked), "segments": segments, "ucs2": ucs2, "invalid": invalid})
+    summary = f"{counted(len(checked), 'message')} ({ucs2} in UCS-2), {counted(segments, 'part')}; nothing was queued"
+    context.out.line(summary)
+    _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
 
 
-def _refuse_wrong(path: Path, wrong: dict[int, str], *, skip_invalid: bool) -> None:
-    if wrong and not skip_invalid:
+def _refuse_invalid(path: Path, invalid: dict[int, str], *, skip_invalid: bool) -> None:
+    if invalid and not skip_invalid:
         raise CliError(
-            wrong_lines(path, wrong),
-            f"Lines with a mistake: {len(wrong)}; nothing was queued now. Mend them, or add --skip-invalid. "
+            invalid_lines(path, invalid),
+            f"Invalid lines: {len(invalid)}; nothing was queued now. Correct them, or add --skip-invalid. "
             "Each line must be one JSON object.",
             Exit.INVALID,
         )
 
 
 def _held(context: CommandContext, journal: Journal) -> set[str]:
-    """Of a batch during which an earlier run was killed: what may be on the queue, and must not be put there again.
+    """Return the messages that may be on the queue, because an earlier run was killed during their batch.
 
-    What the ledger knows was queued; what it doesn't, while the queue is empty, was not.
+    A message with a ledger record was queued. One without a record was not, if the queue is empty.
     """
     if not journal.uncertain:
         return set()
     counts = queue_counts(context.target, context.url("OutboundQueueUrl"))
-    nobody_waits = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
-    # Read after the counts: whoever took a message from the queue since then has written its record.
-    known = [key for key in sorted(journal.uncertain) if context.tables.ledger_item(key)]
+    is_queue_empty = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
+    # Read after the counts: a sender that has taken a message since then has written its record.
+    known = [each for each in sorted(journal.uncertain) if context.tables.ledger_item(each)]
     if known:
         journal.found(known)
-    return set() if nobody_waits else journal.uncertain - set(known)
+    return set() if is_queue_empty else journal.uncertain - set(known)
 
 
-def _queue_with_progress(context: CommandContext, waiting: list[Ready], journal: Journal) -> list[str]:
+def _queue_with_progress(context: CommandContext, waiting: list[CheckedMessage], journal: Journal) -> list[str]:
     if not waiting:
         return []
     sqs, url = context.target.sqs, context.url("OutboundQueueUrl")
@@ -83,24 +83,23 @@ def _queue_with_progress(context: CommandContext, waiting: list[Ready], journal:
 
 
 def _report_file(
-    context: CommandContext, journal: Journal, counts: dict[str, int], refused: list[str], wrong: dict[int, str]
+    context: CommandContext, journal: Journal, counts: dict[str, int], refused: list[str], invalid: dict[int, str]
 ) -> None:
     out = context.out
-    out.document({**counts, "refused_by_sqs": refused, "invalid": wrong, "journal": str(journal.path)})
+    out.document({**counts, "refused_by_sqs": refused, "invalid": invalid, "journal": str(journal.path)})
     out.line(f"{counts['queued']} queued, {counts['earlier']} before", "good")
-    if wrong:
-        out.note(f"Invalid lines left out: {len(wrong)}.", "unsure")
+    if invalid:
+        out.note(f"Invalid lines left out: {len(invalid)}.", "unsure")
     if refused:
-        out.note(f"SQS did not take {len(refused)}; the same command tries them again.", "bad")
+        out.note(f"SQS did not take {len(refused)}; the same command queues them.", "bad")
     if counts["held"]:
         out.note(
-            f"{counts['held']} may be on the queue already, because an earlier run ended in the middle of a batch; "
-            "they were not queued again. The same command resolves it a minute later, as soon as the queue is empty "
-            "(`health`). To queue them at once, under the same message_id, so that each is still sent once, add "
-            "--queue-uncertain.",
+            f"{counts['held']} may be on the queue already, because an earlier run was killed in a batch. They were "
+            "not queued. Run the same command a minute later, when the queue is empty (`health`). Or add "
+            "--queue-uncertain: it queues them now, under the same message_id, and each is still sent once.",
             "unsure",
         )
-    if refused or wrong or counts["held"]:
+    if refused or invalid or counts["held"]:
         raise SystemExit(int(Exit.NOT_ALL))
     if counts["earlier"] and not counts["queued"]:
-        out.note(f"To queue all of it once more, as new messages, remove {journal.path}.")
+        out.note(f"To queue the file again, as new messages, remove {journal.path}.")

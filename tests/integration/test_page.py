@@ -197,7 +197,7 @@ def test_callbacks_that_come_otherwise_end_the_same(client: PageClient, name: st
 def test_a_gateway_that_is_down_takes_nothing_until_it_is_back(site: Served, client: PageClient) -> None:
     client.post("/api/faults", {"name": "gateway_down", "on": True})
     key = client.send(HANDSET, "Waits")
-    waiting = client.until(key, lambda m: m["standing"] == "waits for another try", "not taken")
+    waiting = client.until(key, lambda m: m["standing"] == "waits for another attempt", "not taken")
     assert waiting["group"] == ["in_flight"]
     assert client.ask("DELETE", "/api/faults").json()["active"] == []
     client.until(key, lambda m: m["status"] == "received", "received")

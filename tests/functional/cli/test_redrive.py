@@ -129,7 +129,7 @@ def test_making_a_plan_changes_nothing_and_shows_neither_text_nor_number(stack: 
     assert (stack.dead(), stack.record("one"), stack.queued()) == (1, before, [])
     assert HANDSET not in PLAN.read_text()
     assert CONTENT not in PLAN.read_text()
-    assert plan["items"][0]["to"] == "…006"
+    assert plan["items"][0]["destination"] == "…006"
 
 
 def test_a_plan_of_nothing_says_so(stack: DeployedStack) -> None:
@@ -214,7 +214,7 @@ def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
     monkeypatch.setattr(redrive_plan, "judge", judged_too_early)
     ran = apply(plan)
     assert (ran.exit_code, results(ran)) == (9, ["refused"])
-    assert ran.document["steps"][0]["why"] == "the ledger says SENDING now"
+    assert ran.document["steps"][0]["why"] == "the ledger has SENDING now"
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
@@ -248,9 +248,9 @@ def test_delete_takes_a_letter_out_and_sends_nothing(stack: DeployedStack) -> No
         (lambda s: s.letter("not JSON", DeadLetterReason.INVALID, "k"), "must be JSON"),
         (
             lambda s: s.letter(message_body(message_id="k"), DeadLetterReason.UNREADABLE_CALLBACK, "-"),
-            "it is no message",
+            "not a message",
         ),
-        (lambda s: s.moved_by_sqs(s.bring(State.SENDING, "k")), "being sent just now"),
+        (lambda s: s.moved_by_sqs(s.bring(State.SENDING, "k")), "it is being sent"),
         (
             lambda s: s.letter(
                 message_body(message_id="k", content="x"), DeadLetterReason.CONFLICT, s.bring(State.RETRY, "k") and "k"
@@ -461,13 +461,13 @@ def received(*names: str) -> dict[str, Any]:
 def test_letters_that_come_again_because_they_were_held_too_long_do_not_end_the_reading() -> None:
     sqs = Mock()
     sqs.receive_message.side_effect = [received("a", "b"), received("a", "b"), received("b", "c"), {}]
-    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").letters()] == ["a", "b", "c"]
+    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").dead_letters()] == ["a", "b", "c"]
 
 
 def test_reading_ends_when_all_letters_only_come_again_and_again() -> None:
     sqs = Mock()
     sqs.receive_message.side_effect = itertools.cycle([received("a", "b"), received("c")])
-    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").letters()] == ["a", "b", "c"]
+    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").dead_letters()] == ["a", "b", "c"]
 
 
 def test_dead_letters_are_listed_by_reason_and_numbers_are_redacted(stack: DeployedStack) -> None:

@@ -111,7 +111,7 @@ def test_a_text_on_stdin_that_is_not_utf8_is_refused_in_words(stack: DeployedSta
 def test_a_dry_run_shows_what_made_it_ucs2_and_queues_nothing(stack: DeployedStack) -> None:
     ran = optus_sms("send", HANDSET, "It’s here", "--dry-run", *TARGET)
     assert ran.exit_code == 0
-    assert "1 part, UCS-2, 9 characters" in ran.stdout
+    assert "1 segment, UCS-2, 9 characters" in ran.stdout
     assert "“’” (U+2019 RIGHT SINGLE QUOTATION MARK), character 3" in ran.stdout
     assert stack.queued() == []
 
@@ -133,7 +133,9 @@ def test_ended_while_it_queues_the_error_names_the_key_under_which_a_repeat_is_s
     monkeypatch.setattr(send_command, "queue_one", raises(error))
     ran = optus_sms("send", HANDSET, "Hello", "--json", *TARGET)
     assert ran.exit_code == code
-    assert re.search(r"Repeat it only with --message-id cli-[0-9a-f]{32}, ", json.loads(ran.stderr)["next"])
+    assert re.search(
+        r"Retry with --message-id cli-[0-9a-f]{32}; otherwise a second SMS", json.loads(ran.stderr)["next"]
+    )
 
 
 @pytest.mark.parametrize("of_json", [(), ("--json",)])
@@ -145,7 +147,7 @@ def test_interrupted_while_it_follows_nobody_is_told_to_send_it_again(
     ((body, _),) = stack.queued()
     key = json.loads(body)["message_id"]
     assert ran.exit_code == 130
-    assert f"It is queued as {key}; don't send it again." in ran.stderr
+    assert f"queued as {key}; do not send it again." in ran.stderr
     assert "the same command" not in ran.stderr
 
 
@@ -209,7 +211,7 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
     for words in (
         "line 3: must be JSON",
         "line 4: destination:",
-        "line 5: message_id: line 1 has the same",
+        "line 5: message_id: is used by line 1",
         "line 6: body: must be JSON; nested too deeply",
     ):
         assert words in problem
@@ -223,7 +225,7 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
 
 def test_a_dry_run_of_a_file_counts_and_leaves_no_journal(stack: DeployedStack) -> None:
     write_file(12)
-    assert send_file("--dry-run") == {"valid": 12, "parts": 12, "ucs2": 0, "invalid": {}}
+    assert send_file("--dry-run") == {"valid": 12, "segments": 12, "ucs2": 0, "invalid": {}}
     write_file(1)
     told = optus_sms("send", "--file", FILE, "--dry-run", *TARGET).stdout
     assert told == "1 message (0 in UCS-2), 1 part; nothing was queued\n"
