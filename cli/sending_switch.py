@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from botocore.exceptions import ClientError
-
 from cli.errors import CliError, Exit
+from cli.tables import Tables
 from optus_sms.aws.queue_switch import EventSourceSwitch
-from optus_sms.records.health import HEALTH_KEY
 
 if TYPE_CHECKING:
     from cli.target import Target
@@ -19,7 +17,7 @@ _MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the ev
 def pause_sending(target: Target) -> None:
     """Disable the event source mapping, as an operator's pause, which the health check never ends."""
     _switch(target).turn(open_=False)
-    _forget_own_pause(target)
+    Tables.of(target).forget_own_pause()
 
 
 def resume_sending(target: Target) -> None:
@@ -42,16 +40,3 @@ def _switch(target: Target) -> EventSourceSwitch:
             Exit.NO_TARGET,
         )
     return EventSourceSwitch(target.lambda_, mapping)
-
-
-def _forget_own_pause(target: Target) -> None:
-    try:
-        target.dynamodb.update_item(
-            TableName=target.outputs["SendLedgerTableName"],
-            Key={"pk": {"S": HEALTH_KEY}},
-            UpdateExpression="REMOVE paused_by",
-            ConditionExpression="attribute_exists(paused_by)",
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-            raise

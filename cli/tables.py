@@ -1,4 +1,4 @@
-"""Read the two tables: one message by any of its IDs, a conversation, lists."""
+"""The two tables as the commands need them: one message by any of its IDs, a conversation, lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+from botocore.exceptions import ClientError
+
 from cli.stage import Facts
+from optus_sms.records.health import HEALTH_KEY
 from optus_sms.records.ledger import UNDECIDED_INDEX, State
 from optus_sms.records.messages import HANDSET_INDEX
 from optus_sms.records.table import SHARDS, Item, marshal, unmarshal
@@ -21,7 +24,7 @@ _MESSAGE: Final = "msg#"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one stack, read only."""
+    """The tables of one stack."""
 
     client: DynamoDBClient
     ledger_name: str
@@ -103,6 +106,19 @@ class Tables:
     def scan_messages(self) -> Iterator[Item]:
         """Yield every message sent, by a scan."""
         return (row for row in self._scan(self.messages_name) if row.get("direction") == "MT")
+
+    def forget_own_pause(self) -> None:
+        """Remove the health check's mark from its pause, which makes the pause an operator's."""
+        try:
+            self.client.update_item(
+                TableName=self.ledger_name,
+                Key={"pk": {"S": HEALTH_KEY}},
+                UpdateExpression="REMOVE paused_by",
+                ConditionExpression="attribute_exists(paused_by)",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
 
     def _facts(self, message_id: str, item: Item) -> Facts:
         gateway_id = item.get("gateway_id")

@@ -16,7 +16,7 @@ from optus_sms.model.times import format_rfc3339
 @click.option("--since", type=Since(), help="Not older than this time, or age like 2h or 7d.")
 @with_context
 def conversation(context: CommandContext, *, handset: str, since: float | None) -> None:
-    """List messages to and replies from HANDSET (+61…). In time order; the text of messages is not kept."""
+    """List one conversation. HANDSET is +61…; in time order, without the text of messages, which is not kept."""
     rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
     context.out.document(rows)
     if not rows:

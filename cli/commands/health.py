@@ -14,7 +14,7 @@ from cli.output import Tone
 @click.command()
 @with_context
 def health(context: CommandContext) -> None:
-    """Show the gateway's health, whether sending is on, and how many messages wait."""
+    """Show the gateway's health. Also whether sending is on, and how many messages wait."""
     found = health_of(context.target)
     context.out.document(asdict(found))
     _show_health(context, found)

@@ -21,7 +21,7 @@ def pause(context: CommandContext) -> None:
 @click.command()
 @with_context
 def resume(context: CommandContext) -> None:
-    """Resume sending, also after a pause by the health check."""
+    """Resume sending. Ends a pause by the health check too."""
     resume_sending(context.target)
     context.out.document({"paused": False})
     context.out.line("Resumed.", "good")

@@ -41,7 +41,7 @@ def resolve(
     by: str | None,
     yes: bool,
 ) -> None:
-    """Resolve the unknown outcome of the message ID, as the gateway's portal shows it. Records who did, and when."""
+    """Resolve an unknown outcome. The gateway's portal shows whether ID was sent. Records who resolved it, and when."""
     if sent == not_sent:
         raise click.UsageError("Give either --sent or --not-sent.")
     if (id_ is None) == (since is None):
