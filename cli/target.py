@@ -189,7 +189,7 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
     if status in _WITHOUT_OUTPUTS or status.startswith(_GONE_OR_GOING):
         raise CliError(
             f"The stack {stack!r} is not ready: {status}.",
-            "Look at its events in the CloudFormation console, and try again when it says CREATE_COMPLETE.",
+            "Look at its events in the CloudFormation console, and retry when its status is CREATE_COMPLETE.",
             Exit.NO_TARGET,
         )
     outputs = {output["OutputKey"]: output["OutputValue"] for output in response.get("Outputs", [])}

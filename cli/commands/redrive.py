@@ -1,4 +1,4 @@
-"""`redrive`: replay dead letters by a plan."""
+"""`redrive`: redrive dead letters by a plan."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_a_rejected_message_goes_again_only_if_a_person_changes_the_plan(local_s
     assert [step["result"] for step in applied.document["steps"]] == ["queued"]
     eventually(lambda: "claimed again: attempt 2" in optus_sms("explain", key).stdout, "it was tried again")
     explained = optus_sms("explain", key).stdout
-    assert "let it be tried again" in explained
+    assert "let it be sent again" in explained
     eventually(lambda: letter_of(key), "refused again, it is a dead letter again")
 
 

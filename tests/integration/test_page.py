@@ -131,7 +131,7 @@ def test_the_timeline_is_that_of_explain(site: Served, client: PageClient) -> No
     (facts,) = tables.find(key)
     life = client.ask("GET", f"/api/messages/{key}").json()
     assert [(line["at"], line["text"]) for line in life["timeline"]] == [(ln.at, str(ln)) for ln in timeline(facts)]
-    assert life["next_step"] == "Nothing; this is the end."
+    assert life["next_step"] == "Nothing; this is final."
 
 
 def test_an_answer_is_tied_to_its_message_exactly_or_by_inference(client: PageClient) -> None:
