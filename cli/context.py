@@ -33,35 +33,33 @@ class CommandContext:
     region: str | None
     profile: str | None
     out: Output = field(default_factory=Output)
-    again: str = ""
-    """What to do after an end in the middle, where the same command once more would do more than go on."""
+    if_interrupted: str = ""
+    """What to do after an interruption, where the same command again would do more than continue."""
 
     @cached_property
     def target(self) -> Target:
-        """The stack; says plainly when it is the local one without having been asked for."""
+        """The stack; a note names the local one where no option did."""
         found = targets.choose(stack=self.stack, local=self.local, region=self.region, profile=self.profile)
         if found.local and not self.local:
-            self.out.note("On the local stack (.local/endpoints.env is here; --stack NAME for a deployed one).")
+            self.out.note("On the local stack (.local/endpoints.env exists; --stack NAME selects a deployed one).")
         return found
 
     @cached_property
     def tables(self) -> Tables:
-        """Its tables, to look into."""
+        """The tables of the stack, to read."""
         return Tables.of(self.target)
 
     def url(self, output: str) -> str:
-        """An output of the stack."""
+        """Return an output of the stack."""
         return self.target.outputs[output]
 
 
 _OPTIONS = (
-    click.option(
-        "--stack", type=Name(), envvar="OPTUS_SMS_STACK", metavar="NAME", help="A deployed stack, by its name."
-    ),
-    click.option("--local", is_flag=True, help="The local stack that `make run` has started in this folder."),
-    click.option("--region", type=Name(), metavar="NAME", help="AWS region, if not the one of your AWS settings."),
-    click.option("--profile", type=Name(), metavar="NAME", help="Profile of your AWS settings."),
-    click.option("--json", "as_json", is_flag=True, help="JSON on stdout; for programs."),
+    click.option("--stack", type=Name(), envvar="OPTUS_SMS_STACK", metavar="NAME", help="Name of a deployed stack."),
+    click.option("--local", is_flag=True, help="The local stack of `make run` in this folder."),
+    click.option("--region", type=Name(), metavar="NAME", help="AWS region. [default: of your AWS settings]"),
+    click.option("--profile", type=Name(), metavar="NAME", help="AWS profile."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 
 
@@ -76,7 +74,7 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
         if os.environ.get("NO_COLOR"):
             current.color = False
         if local and current.get_parameter_source("stack") is ParameterSource.ENVIRONMENT:
-            stack = None  # what is said here goes before what the shell was told some day
+            stack = None  # an option goes before an environment variable
         context = CommandContext(stack, local, region, profile, Output(as_json))
         try:
             return _translated(context, command, options)
@@ -98,8 +96,8 @@ def _translated(context: CommandContext, command: Callable[..., R], options: dic
     except (BotoCoreError, ClientError) as error:
         is_local = "target" in context.__dict__ and context.target.local
         translated = from_aws(error, local=is_local)
-        steps = "\n".join(step for step in (translated.next_step, context.again) if step)
+        steps = "\n".join(step for step in (translated.next_step, context.if_interrupted) if step)
         raise CliError(translated.problem, steps, Exit(translated.exit_code)) from error
     except KeyboardInterrupt:
-        go_on = context.again or "What was done so far is kept; the same command goes on."
-        raise CliError("Interrupted.", go_on, Exit.INTERRUPTED) from None
+        next_step = context.if_interrupted or "What was done so far is kept; the same command continues."
+        raise CliError("Interrupted.", next_step, Exit.INTERRUPTED) from None

@@ -1,5 +1,7 @@
-"""Is a stack fit to send? Each check looks at one thing, says what it found and, if it is wrong, what to do. Nothing
-is sent, and nothing is written but the refused callbacks in the metrics."""
+"""Check whether a stack is fit to send. Each check has a finding and, if it fails, a remedy.
+
+No message is sent, and nothing is written but the refused callbacks in the metrics.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.callback_secret import callback_secret
 from cli.errors import CliError, from_aws
-from cli.operations import callback_secret, health_of, health_record, queue_counts
+from cli.health import health_of, health_record
 from cli.output import counted
+from cli.queue_counts import queue_counts
 from cli.tables import Tables
 from optus_sms.flows.check_health import Admission, judge_credentials
 from optus_sms.gateway.api import Gateway
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 Result = Literal["ok", "warning", "failed", "skipped"]
 _SECONDS: Final = 10.0
 _CHECKED_LATELY_SECONDS: Final = 600
-_BASIC_OF_NOBODY: Final = "Basic " + base64.b64encode(b"doctor:wrong on purpose").decode()
+_WRONG_BASIC: Final = "Basic " + base64.b64encode(b"doctor:wrong on purpose").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,12 @@ class Check:
 
     name: str
     result: Result
-    says: str
+    finding: str
     remedy: str = ""
 
 
 def examine(target: Target) -> Iterator[Check]:
-    """All checks, one after the other; one that can't be made is a failure and stops none of the others."""
+    """Yield all checks; one that can't be made has failed, and stops none of the others."""
     transport = Transport()
     try:
         checks: tuple[tuple[str, Callable[[], Check]], ...] = (
@@ -101,81 +105,85 @@ def _gateway_of(target: Target, transport: Transport) -> Gateway:
 
 
 def _gateway(target: Target, transport: Transport) -> Check:
-    answer = _gateway_of(target, transport).get_health()
-    if answer.status == 200:
-        return Check("gateway", "ok", "answers GET /healthz from here")
-    if answer.status == 404:
-        return Check("gateway", "ok", "answers from here; it does not offer /healthz")
-    says = f"status {answer.status}" if answer.status is not None else f"can't be reached from here: {answer.failure}"
-    remedy = "Check GatewayBaseUrl and this machine's way out; what counts is the stack's own, see health check."
-    return Check("gateway", "failed", says, remedy)
+    response = _gateway_of(target, transport).get_health()
+    if response.status == 200:
+        return Check("gateway", "ok", "responds to GET /healthz from here")
+    if response.status == 404:
+        return Check("gateway", "ok", "responds from here; it does not offer /healthz")
+    finding = (
+        f"HTTP {response.status}" if response.status is not None else f"can't be reached from here: {response.failure}"
+    )
+    remedy = (
+        "Check GatewayBaseUrl and this machine's network; what counts is the stack's own network, see health check."
+    )
+    return Check("gateway", "failed", finding, remedy)
 
 
 def _credentials(target: Target, transport: Transport) -> Check:
     try:
         credentials = _read_secret(target)
     except CredentialsError:
-        return Check("credentials", "skipped", "no credentials to try")
-    answer = _gateway_of(target, transport).get_message(str(uuid.uuid4()), credentials)
-    match judge_credentials(answer):
+        return Check("credentials", "skipped", "the secret has no credentials")
+    response = _gateway_of(target, transport).get_message(str(uuid.uuid4()), credentials)
+    match judge_credentials(response):
         case Admission.ACCEPTED:
-            return Check("credentials", "ok", "the gateway accepts them (asked for a message that does not exist)")
+            return Check("credentials", "ok", "the gateway accepts them (GET of a message that does not exist)")
         case Admission.REFUSED:
             remedy = (
-                "Compare them with the portal (API configuration, REST v2). If they are right, the gateway may let in "
-                "only the stack's addresses; then the health check below counts."
+                "Compare them with the portal (API configuration, REST v2). If they are right, the gateway may "
+                "allow-list only the stack's addresses; then the health check below counts."
             )
             return Check(
-                "credentials", "failed", f"the gateway refuses them from here (status {answer.status})", remedy
+                "credentials", "failed", f"the gateway refuses them from here (HTTP {response.status})", remedy
             )
         case Admission.UNKNOWN:
-            says = f"the gateway does not say (status {answer.status})"
+            finding = f"the response does not show it (HTTP {response.status})"
             return Check(
-                "credentials", "warning", says, "Send one message to a handset of yours: send +61… Test --follow"
+                "credentials", "warning", finding, "Send one message to your own handset: send +61… Test --follow"
             )
 
 
 def _callbacks(target: Target, transport: Transport, name: str, output: str) -> Check:
     url = target.outputs[output]
     without = transport.exchange("POST", url, body=b"{}", seconds=_SECONDS)
-    headers = {"Authorization": _BASIC_OF_NOBODY}
+    headers = {"Authorization": _WRONG_BASIC}
     wrong = transport.exchange("POST", url, headers=headers, body=b"{}", seconds=_SECONDS)
     if without.status is None:
-        remedy = "Look whether the stack's CallbackApi has a stage v1, and whether this machine may call it."
+        remedy = "Check that the stack's CallbackApi has a stage v1, and that this machine may call it."
         return Check(name, "failed", f"can't be reached: {without.failure}", remedy)
     if (without.status, wrong.status) == (401, 401):
-        return Check(name, "ok", "reachable; strangers and wrong passwords are refused")
-    says = f"answers {without.status} without and {wrong.status} with wrong credentials; both should be 401"
+        return Check(name, "ok", "reachable; refuses missing and wrong credentials")
+    finding = f"returns HTTP {without.status} without and {wrong.status} with wrong credentials; both must be 401"
     return Check(
-        name, "failed", says, "Look at ReceiveCallbackFunction's log; 503 means that it can't read CallbackSecret."
+        name, "failed", finding, "Read ReceiveCallbackFunction's log; 503 means that it can't read CallbackSecret."
     )
 
 
 def _health_check(target: Target) -> Check:
     found = health_record(target)
     if not found.checked_at:
-        remedy = "Wait two minutes; then look at CheckHealthFunction's log and its rule."
+        remedy = "Wait two minutes; then check CheckHealthFunction's log and its rule."
         return Check("health check", "failed", "the stack has never checked the gateway", remedy)
     if time.time() - parse_rfc3339(found.checked_at) > _CHECKED_LATELY_SECONDS:
-        remedy = "Look at CheckHealthFunction's log and its rule."
-        return Check("health check", "failed", f"the last was at {found.checked_at}", remedy)
+        remedy = "Check CheckHealthFunction's log and its rule."
+        return Check("health check", "failed", f"the last check was at {found.checked_at}", remedy)
     if found.credentials == "refused":
-        remedy = "Put the right credentials into GatewaySecret; they are tried again within a minute."
+        remedy = "Put the right credentials into GatewaySecret; the stack checks them within a minute."
         return Check("health check", "failed", "the gateway refuses the stack's credentials", remedy)
-    says = f"the stack finds the gateway {found.state} ({found.reason})"
+    finding = f"the stack finds the gateway {found.state} ({found.reason})"
     if found.state == "healthy":
-        return Check("health check", "ok", says)
-    return Check("health check", "warning", says, "docs/runbook.md, Gateway health")
+        return Check("health check", "ok", finding)
+    return Check("health check", "warning", finding, "docs/runbook.md, Gateway health")
 
 
 def _sending(target: Target) -> Check:
     found = health_of(target)
     if found.sending == "on":
         return Check("sending", "ok", f"on; {found.waiting} waiting in the queue")
-    says = (
+    finding = (
         f"{found.sending}{', by ' + found.paused_by if found.paused_by else ''}; {found.waiting} waiting in the queue"
     )
-    return Check("sending", "warning", says, "`resume`, if nobody wants it so")
+    return Check("sending", "warning", finding, "`resume`, unless the pause is intended")
 
 
 def _alarms(target: Target) -> Check:
@@ -190,7 +198,7 @@ def _alarms(target: Target) -> Check:
         return Check("alarms", "failed", "there are none", "Deploy the current version with `sam deploy`.")
     gone = sorted(set(names) - {alarm["AlarmName"] for alarm in alarms})
     if gone:
-        remedy = "Somebody deleted them, which CloudFormation does not notice: deploy a change to each, and it is back."
+        remedy = "They were deleted, which CloudFormation does not notice: deploy a change to each to create it again."
         return Check("alarms", "failed", f"gone: {', '.join(gone)}", remedy)
     disarmed = [alarm["AlarmName"] for alarm in alarms if not alarm["ActionsEnabled"]]
     if disarmed:
@@ -205,18 +213,21 @@ def _alarms(target: Target) -> Check:
 
 
 def _subscription(target: Target, count: int) -> Check:
-    """Whether somebody hears the alarms."""
+    """Check that an address receives the alarms."""
     topic = target.physical_id("AlarmTopic")
     if topic is None:
         remedy = "Deploy with AlarmEmail, or add actions of your own to the alarms."
         return Check(
-            "alarms", "warning", f"{counted(count, 'alarm')} armed, and nobody is told: AlarmEmail is empty", remedy
+            "alarms",
+            "warning",
+            f"{counted(count, 'alarm')} armed, and no address receives them: AlarmEmail is empty",
+            remedy,
         )
     subscriptions = target.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     if not any(subscription["SubscriptionArn"].startswith("arn:") for subscription in subscriptions):
-        remedy = "Click the link in AWS's mail to AlarmEmail; it also sits in spam folders."
+        remedy = "Click the link in AWS's mail to AlarmEmail; it may be in a spam folder."
         return Check("alarms", "failed", f"{counted(count, 'alarm')} armed, and the address is not confirmed", remedy)
-    return Check("alarms", "ok", f"{counted(count, 'alarm')} armed, and somebody is told")
+    return Check("alarms", "ok", f"{counted(count, 'alarm')} armed, and an address receives them")
 
 
 def _alarm_names(target: Target) -> list[str]:
@@ -235,7 +246,7 @@ def _dead_letters(target: Target) -> Check:
         return Check(
             "dead letters",
             "warning",
-            f"about {counted(count, 'message')} for a person",
+            f"about {counted(count, 'dead letter')}",
             "`dead-letters`, then `redrive --plan`",
         )
     return Check("dead letters", "ok", "none")
@@ -244,6 +255,6 @@ def _dead_letters(target: Target) -> Check:
 def _unknown(target: Target) -> Check:
     count = sum(1 for _ in Tables.of(target).undecided(State.UNKNOWN))
     if count:
-        remedy = "`list --unknown`; callbacks resolve most by themselves, `resolve` the rest"
+        remedy = "`list --unknown`; callbacks resolve most, `resolve` the rest"
         return Check("unknown outcomes", "warning", f"{count} not resolved", remedy)
     return Check("unknown outcomes", "ok", "none")

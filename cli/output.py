@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 
 import click
 
+from optus_sms.model.redaction import partly_hidden
+
 Tone = Literal["good", "bad", "unsure", "dim", "plain"]
 _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
     "good": {"fg": "green"},
@@ -22,7 +24,6 @@ _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
 }
 # Everything that a terminal would act on, for texts that strangers wrote; right-to-left overrides among them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_NUMBER: Final = re.compile(r"\+[0-9]{7,}|[0-9]{8,}")
 _SHOWN: Final = 60
 """Characters of a text in a table; `--json` has all of it."""
 
@@ -34,26 +35,26 @@ class Output:
     as_json: bool = False
 
     def line(self, text: str = "", tone: Tone = "plain") -> None:
-        """For people; nothing with --json."""
+        """Write a line for people; nothing with --json."""
         if not self.as_json:
             click.secho(text, **_COLOURS[tone])
 
     def note(self, text: str, tone: Tone = "dim") -> None:
-        """What is not the answer: on stderr, for people and with --json alike."""
+        """Write a note to stderr, for people and with --json alike."""
         click.secho(text, err=True, **_COLOURS[tone])
 
     def document(self, value: object) -> None:
-        """The whole answer, with --json."""
+        """Write the whole result, with --json."""
         if self.as_json:
             click.echo(_json(value, indent=2))
 
     def entry(self, value: object) -> None:
-        """One of several, on a line of its own, with --json."""
+        """Write one result of several on its own line, with --json."""
         if self.as_json:
             click.echo(_json(value))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Columns lined up, for people."""
+        """Write aligned columns, for people."""
         cells = [[one_line(str(cell)) for cell in row] for row in rows]
         widths = [max(len(line[column]) for line in [list(headers), *cells]) for column in range(len(headers))]
         self.line(_columns(headers, widths), "dim")
@@ -66,32 +67,25 @@ def _columns(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text that somebody else wrote, fit for a terminal: no control characters, no line of its own."""
+    """Return an untrusted text fit for a terminal: without control characters or line ends."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " ⏎ "))
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text for a table's last column, with a mark where some is left out."""
+    """Return the beginning of a text for a table's last column, with a mark where some is left out."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun: 1 part, 2 parts."""
+    """Return a number with its noun: 1 segment, 2 segments."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def masked(number: str | None, *, show: bool = False) -> str:
-    """A phone number as lists show it: country and last three digits."""
+def number_in_list(number: str | None, *, show: bool = False) -> str:
+    """Return a phone number as lists show it: partly hidden, unless ``show``; a dash if there is none."""
     if not number:
         return "-"
-    if show or len(number) < 8 or not number.lstrip("+").isdigit():
-        return one_line(number)
-    return f"{number[:3]}…{number[-3:]}"
-
-
-def without_numbers(text: str) -> str:
-    """A text that somebody else wrote, phone numbers in it masked."""
-    return _NUMBER.sub(lambda found: masked(found[0]), text)
+    return one_line(number) if show else partly_hidden(number)
 
 
 def _json(value: object, *, indent: int | None = None) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 ENDPOINTS: Final = Path(".local/endpoints.env")
-# SendMessage is among the calls: a repeat whose first answer was lost is the same message_id twice, hence one SMS.
+# SendMessage is among the calls: a retry after a lost response is the same message_id twice, hence one SMS.
 _CONFIG: Final = Config(
     connect_timeout=5,
     read_timeout=30,
@@ -93,8 +93,8 @@ class Target:
         return DynamoMessageStore(self.dynamodb, self.outputs["MessagesTableName"], retention_days=int(days))
 
     @cached_property
-    def person(self) -> str:
-        """Who works here: recorded with what a person decides."""
+    def operator(self) -> str:
+        """The operator, recorded with what an operator decides."""
         if self.local:
             return _local_user()
         return str(self.client("sts").get_caller_identity()["Arn"])
@@ -102,14 +102,14 @@ class Target:
     def physical_id(self, logical_id: str) -> str | None:
         """Of a resource of a deployed stack; None if there is none."""
         try:
-            answer = self.client("cloudformation").describe_stack_resource(
+            response = self.client("cloudformation").describe_stack_resource(
                 StackName=self.name, LogicalResourceId=logical_id
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationError":
                 return None
             raise
-        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+        return str(response["StackResourceDetail"]["PhysicalResourceId"])
 
 
 class Outputs(dict[str, str]):
@@ -117,7 +117,7 @@ class Outputs(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         raise CliError(
-            f"This stack has no output {name}, so it is not this bundle, or an older version of it.",
+            f"This stack has no output {name}, so it is another template, or an older version of this one.",
             "Check the name given with --stack; deploy the current version with `sam deploy`.",
             Exit.NO_TARGET,
         )
@@ -175,7 +175,7 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
     """A deployed stack, with the AWS credentials in place."""
     session = boto3.Session(region_name=region, profile_name=profile)
     try:
-        answer = session.client("cloudformation", config=_CONFIG).describe_stacks(StackName=stack)["Stacks"][0]
+        response = session.client("cloudformation", config=_CONFIG).describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
@@ -185,18 +185,18 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
             "with `sam deploy`.",
             Exit.NO_TARGET,
         ) from None
-    status = answer["StackStatus"]
+    status = response["StackStatus"]
     if status in _WITHOUT_OUTPUTS or status.startswith(_GONE_OR_GOING):
         raise CliError(
             f"The stack {stack!r} is not ready: {status}.",
-            "Look at its events in the CloudFormation console, and try again when it says CREATE_COMPLETE.",
+            "Look at its events in the CloudFormation console, and retry when its status is CREATE_COMPLETE.",
             Exit.NO_TARGET,
         )
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in answer.get("Outputs", [])}
-    settings = {p["ParameterKey"]: p.get("ParameterValue", "") for p in answer.get("Parameters", [])}
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in response.get("Outputs", [])}
+    settings = {p["ParameterKey"]: p.get("ParameterValue", "") for p in response.get("Parameters", [])}
     return Target(
         name=stack,
-        stack_id=answer.get("StackId", stack),
+        stack_id=response.get("StackId", stack),
         local=False,
         outputs=Outputs(outputs),
         settings=settings,

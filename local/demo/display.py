@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from local.demo.watcher import Change, Item, SeenDeadLetter
+from optus_sms.model.redaction import partly_hidden, without_numbers
 
 _COLOURS = {"good": "32", "bad": "31", "waiting": "33", "faint": "2"}
 _LEDGER_WORDS = {
@@ -65,7 +66,7 @@ class Display:
 
     def queued(self, key: str, number: str, what: str) -> None:
         """A message was put on the queue."""
-        self._step(key, masked(number), f"queued: {what}")
+        self._step(key, number, f"queued: {what}")
 
     def change(self, change: Change) -> None:
         """Something changed in one of the tables."""
@@ -82,7 +83,8 @@ class Display:
 
     def dead_letter(self, letter: SeenDeadLetter) -> None:
         """A message came into the dead-letter queue."""
-        detail = letter.detail if len(letter.detail) <= _DETAIL_SHOWN else f"{letter.detail[:_DETAIL_SHOWN]}…"
+        detail = without_numbers(letter.detail)
+        detail = detail if len(detail) <= _DETAIL_SHOWN else f"{detail[:_DETAIL_SHOWN]}…"
         self._step(letter.message_id, "", f"dead letter, {letter.reason}: {detail}", "bad")
 
     def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
@@ -109,7 +111,7 @@ class Display:
         elif after.get("reason") and after["reason"] != words:
             words += f" ({after['reason']})"
         number = after.get("destination") or before.get("destination") or ""
-        self._step(key, masked(str(number)), words, colour)
+        self._step(key, str(number), words, colour)
 
     def _health_change(self, before: Item, after: Item) -> None:
         """The health check's outcome, and its pauses."""
@@ -131,7 +133,7 @@ class Display:
         colour = "good" if status == "received" else "bad" if status in _BAD_STATUSES else ""
         self._step(
             str(after.get("message_id", after["id"][:8])),
-            masked(str(after.get("handset", ""))),
+            str(after.get("handset", "")),
             f"status {status}",
             colour,
         )
@@ -141,19 +143,14 @@ class Display:
         tied = (
             f"answers {str(after['in_reply_to'])[:8]}, {match}" if after.get("in_reply_to") else "answers nothing known"
         )
-        self._step(after["id"][:8], masked(str(after.get("handset", ""))), f"reply stored ({tied})", "good")
+        self._step(after["id"][:8], str(after.get("handset", "")), f"reply stored ({tied})", "good")
 
     def _step(self, key: str, number: str, what: str, colour: str = "") -> None:
         if not self._quiet:
-            now = time.strftime("%H:%M:%S")
-            self.line(f"{self.coloured(now, 'faint')}  {key[:28]:<28}  {number:<12}  {self.coloured(what, colour)}")
+            now, shown = time.strftime("%H:%M:%S"), partly_hidden(number) if number else ""
+            self.line(f"{self.coloured(now, 'faint')}  {key[:28]:<28}  {shown:<12}  {self.coloured(what, colour)}")
 
     def _clear_progress(self) -> None:
         if self._progress_shown:
             print("\r\x1b[K", end="", file=self._stream)
             self._progress_shown = ""
-
-
-def masked(number: str) -> str:
-    """A phone number of which only the country and the last three digits are left."""
-    return f"{number[:3]}…{number[-3:]}" if len(number) > len("+61…000") else "…" if number else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cli.explain import Facts, Stage, stage_of
+from cli.stage import Facts, Stage, stage_of
 from local.aws.stack import LocalStack
 from local.demo.display import Display
 from local.demo.watcher import Seen, Watcher

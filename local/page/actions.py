@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.messages import check, queue_one
-from cli.operations import pause_sending, resume_sending
+from cli.checked_message import check
+from cli.queueing import queue_one
+from cli.sending_switch import pause_sending, resume_sending
 from local.demo.load import Load, Progress
 from local.page import compose, switches
 from local.page.board import Board
@@ -76,8 +77,8 @@ class Actions:
             raise ActionRefusedError(422, f"Not queued. {error.detail}", compose.by_field(error)) from None
         queued_at = format_rfc3339(time.time())
         queue_one(self._target.sqs, self._target.outputs["OutboundQueueUrl"], ready)
-        self._board.put(ready.key, QueuedMessage(ready.message, queued_at))
-        return {"key": ready.key}
+        self._board.put(ready.message_id, QueuedMessage(ready.message, queued_at))
+        return {"key": ready.message_id}
 
     def start_load(self, fields: Json) -> Json:
         """Send many messages, but only where they cost nothing."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from cli.explain import Facts
+from cli.stage import Facts
 from local.demo.watcher import Change, SeenDeadLetter
 from local.page.bubble import GROUPS, QueuedMessage, groups, letter_view, life_of, message_view, reply_view
 from optus_sms.records.table import Item

@@ -1,6 +1,6 @@
 """What the page tells of one message, reply or dead letter. Pure: what is known of it in, what the browser shows out.
 
-Where a message stands, and why, is said in the words of `optus-sms explain` (`cli.explain`).
+Where a message stands, and why, is said in the words of `optus-sms explain` (`cli.timeline`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.explain import TONES, Facts, Stage, is_sent_once_more, next_step, stage_of, timeline, why
 from cli.output import Tone
+from cli.stage import TONES, Facts, Stage, is_sent_once_more, next_step, stage_of
+from cli.timeline import timeline, why
 from local.demo.watcher import SeenDeadLetter
 from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK

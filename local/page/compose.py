@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cli.messages import check
+from cli.checked_message import check
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.segments import GSM_BASIC, GSM_EXTENSION, Segments, count_segments
 

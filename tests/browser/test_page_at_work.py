@@ -113,7 +113,7 @@ def test_a_gateway_that_is_down_and_its_recovery(at_work: Page) -> None:
     at_work.get_by_label("Gateway down").check()
     at_work.locator("#faults-on", has_text="1 fault on").wait_for()
     bubble = send(at_work, "+61491570158", "Waits for the gateway")
-    bubble.locator(".status", has_text="waits for another try: the gateway refused the connection").wait_for()
+    bubble.locator(".status", has_text="waits for another attempt: the gateway refused the connection").wait_for()
     at_work.locator("#faults-on").click()
     bubble.locator(".status", has_text="received").wait_for()
     at_work.locator("#faults-on").wait_for(state="hidden")

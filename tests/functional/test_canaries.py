@@ -19,10 +19,13 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ParamValid
 
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.publish_events import Change, event_of
 from optus_sms.flows.send_message import Sender
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.records.table import Item
 from optus_sms.runtime.observability import error_fields, publish
+from tests.support.bench import Bench
 from tests.support.builders import (
     CALLBACK_PASSWORD,
     api_event,
@@ -45,12 +48,14 @@ from tests.support.fakes import (
 )
 
 NUMBER = "+61491570156"
+SPACED = "0491 570 156"
 TEXT = "canary-text"
 PASSWORD = "canary-password"
 MASKED_PASSWORD = base64.b64encode(f"gateway:{PASSWORD}".encode()).decode()
 CANARIES = (
     NUMBER.removeprefix("+"),
     NUMBER.removeprefix("+61"),
+    SPACED,
     TEXT,
     base64.b64encode(TEXT.encode()).decode(),
     PASSWORD,
@@ -58,7 +63,7 @@ CANARIES = (
     CALLBACK_PASSWORD,
     basic().removeprefix("Basic "),
 )
-EVERYTHING = f"{TEXT} {NUMBER} {PASSWORD} {CALLBACK_PASSWORD}"
+EVERYTHING = f"{TEXT} {NUMBER} {SPACED} {PASSWORD} {CALLBACK_PASSWORD}"
 
 
 def assert_silent(*outputs: str) -> None:
@@ -110,6 +115,7 @@ CALLBACKS: dict[str, Any] = {
     "status, number as status": status_event({"id": "a-1", "status": NUMBER}),
     "status, number as id": status_event({"id": NUMBER, "status": "sent"}),
     "status, digits as id": status_event({"id": int(NUMBER), "status": "sent"}),
+    "status, number in an id": status_event({"id": f"to:{NUMBER[1:]}", "status": "sent"}),
     "status, text as id": status_event({"id": TEXT + " " * 3 + NUMBER, "status": "sent"}),
     "reply": reply_event({"id": "b-1", "content": TEXT, **EVERY_FIELD}),
     "reply, again": reply_event({"id": "b-1", "content": TEXT, **EVERY_FIELD}),
@@ -240,6 +246,8 @@ def test_the_canaries_would_be_found() -> None:
 OUTCOMES: dict[str, PostResult] = {
     outcome.name: PostResult(outcome, "reason", 500, "a-1" if outcome is Outcome.ACCEPTED else None, seconds=0.25)
     for outcome in Outcome
+} | {
+    f"accepted as {name}": PostResult(Outcome.ACCEPTED, "accepted", 202, name) for name in (NUMBER, SPACED, EVERYTHING)
 }
 STEPS = (
     "ledger.claim", "ledger.register_reference", "ledger.accepted", "messages.record_sent", "queues.dead_letter",
@@ -314,6 +322,41 @@ def test_nor_does_an_exception_of_any_step_of_sending(
     ]
     assert any(outputs)
     assert_silent(*outputs, other_logs.getvalue())
+
+
+def test_nor_do_the_ids_of_a_message_that_was_accepted_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Bench(gateway=ScriptedGateway([OUTCOMES[f"accepted as {NUMBER}"]]))
+
+    def other(step: str, moment: Moment) -> None:
+        if (step, moment) == ("ledger.accepted", "before"):
+            run.hook()
+            run.ledger.resolve_by_callback("message-1", SPACED, now=run.time.now())
+
+    run.hook(other)
+    run.send(queue_record(message_body(message_id="message-1")))
+    output = capsys.readouterr().out
+    assert "accepted twice" in output
+    assert_silent(output)
+
+
+# -------------------------------------------------------------------------------------------------------------- events
+
+ITEMS: dict[str, Item] = {
+    "a status": {"id": "a-1", "direction": "MT", "message_id": "k", "status": "rejected", "detail": EVERYTHING},
+    "a refusal": {"pk": "msg#k", "state": "REJECTED", "reason": "rejected", "detail": EVERYTHING},
+    "health": {"pk": "health#gateway", "state": "unhealthy", "reason": "status 503"},
+}
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_no_number_leaves_in_an_event(name: str) -> None:
+    event = event_of(Change({}, ITEMS[name] | {"destination": NUMBER, "handset": NUMBER, "content": TEXT}, "2026"))
+    assert event is not None
+    told = json.dumps(event.to_detail(), ensure_ascii=False)
+    assert not [number for number in CANARIES[:3] if number in told]
+
+
+# ----------------------------------------------------------------------------------------------------------- in common
 
 
 def test_the_fields_of_an_error_never_hold_its_message() -> None:

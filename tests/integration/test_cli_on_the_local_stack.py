@@ -36,16 +36,16 @@ def _in_the_folder_of_make_run(
     monkeypatch.chdir(tmp_path)
     endpoints.write(endpoints.variables(local_stack))
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
 
 
 def new_key() -> str:
     return f"cli-test-{uuid4().hex[:12]}"
 
 
-def standing(key: str) -> str:
+def stage(key: str) -> str:
     found = optus_sms("status", key, "--json")
-    return str(found.document[0]["standing"]) if found.exit_code != 4 else "not seen"
+    return str(found.document[0]["stage"]) if found.exit_code != 4 else "not seen"
 
 
 def gateway_took(stack: LocalStack, key: str) -> int:
@@ -79,7 +79,7 @@ def test_send_and_follow_to_the_handset_then_ask_by_each_of_its_names(local_stac
     )
 
     assert sent.exit_code == 0, sent.stdout
-    for words in ("put on the queue", "try 1", "the gateway accepted it", "callback: received", f"{key}: received"):
+    for words in ("put on the queue", "attempt 1", "the gateway accepted it", "callback: received", f"{key}: received"):
         assert words in sent.stdout
     assert "On the local stack" in sent.stderr
     row = optus_sms("status", key, "--json").document[0]["gateway"]
@@ -109,9 +109,9 @@ def test_a_rejected_message_goes_again_only_if_a_person_changes_the_plan(local_s
 
     applied = optus_sms("redrive", "--apply", plan_for(key, "send"), "--yes", "--json")
     assert [step["result"] for step in applied.document["steps"]] == ["queued"]
-    eventually(lambda: "claimed again: try 2" in optus_sms("explain", key).stdout, "it was tried again")
+    eventually(lambda: "claimed again: attempt 2" in optus_sms("explain", key).stdout, "it was tried again")
     explained = optus_sms("explain", key).stdout
-    assert "let it be tried again" in explained
+    assert "let it be sent again" in explained
     eventually(lambda: letter_of(key), "refused again, it is a dead letter again")
 
 
@@ -126,15 +126,15 @@ def test_an_unknown_outcome_is_never_redriven_and_sent_once_more_when_a_person_s
     refused = optus_sms("redrive", "--apply", plan_for(key, "send"), "--yes", "--json")
     assert refused.exit_code == 9
     assert refused.document["steps"][0]["result"] == "refused"
-    assert standing(key) == "unknown whether it was sent"
+    assert stage(key) == "unknown whether it was sent"
 
     resolved = optus_sms("resolve", key, "--not-sent", "--by", "alex")
     assert resolved.exit_code == 0, resolved.stdout
     assert "queued again" in resolved.stdout
-    eventually(lambda: "claimed again: try 2" in optus_sms("explain", key).stdout, "it was tried again")
+    eventually(lambda: "claimed again: attempt 2" in optus_sms("explain", key).stdout, "it was tried again")
     assert "alex resolved that it was not sent" in optus_sms("explain", key).stdout
     # This number's answer is always lost, so it is unknown again: now it is said to have been sent.
-    eventually(lambda: standing(key) == "unknown whether it was sent", "unknown again")
+    eventually(lambda: stage(key) == "unknown whether it was sent", "unknown again")
     assert optus_sms("resolve", key, "--sent", "--gateway-id", f"gw-{key}").exit_code == 0
     assert optus_sms("status", f"gw-{key}", "--json").document[0]["message_id"] == key
     assert optus_sms("resolve", key, "--not-sent").exit_code == 9, "what is resolved stays resolved"
@@ -152,7 +152,7 @@ def test_what_ran_out_of_tries_is_safe_and_arrives_once_after_the_outage(local_s
     path = plan_for(key)
     assert [i["kind"] for i in json.loads(path.read_text())["items"] if i["message_id"] == key] == ["safe"]
     assert optus_sms("redrive", "--apply", path, "--yes").exit_code == 0
-    eventually(lambda: standing(key) == "received", "received")
+    eventually(lambda: stage(key) == "received", "received")
     again = optus_sms("redrive", "--apply", path, "--yes", "--json")
     assert [step["result"] for step in again.document["steps"]] == ["gone"]
     assert gateway_took(local_stack, key) == 1
@@ -217,7 +217,7 @@ def test_pause_keeps_messages_in_the_queue_until_resume(local_stack: LocalStack)
         assert optus_sms("status", key).exit_code == 4
     finally:
         assert optus_sms("resume").exit_code == 0
-    eventually(lambda: standing(key) == "received", "received")
+    eventually(lambda: stage(key) == "received", "received")
 
 
 def test_the_doctor_finds_the_stack_well_and_sends_nothing(local_stack: LocalStack) -> None:

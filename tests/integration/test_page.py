@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 import requests
 
-from cli.explain import timeline
 from cli.tables import Tables
+from cli.timeline import timeline
 from local.aws.stack import ExternalGateway, LocalStack, StackConfig, StackError, listen
 from local.demo.watcher import Watcher
 from local.page.server import PhonePage
@@ -131,7 +131,7 @@ def test_the_timeline_is_that_of_explain(site: Served, client: PageClient) -> No
     (facts,) = tables.find(key)
     life = client.ask("GET", f"/api/messages/{key}").json()
     assert [(line["at"], line["text"]) for line in life["timeline"]] == [(ln.at, str(ln)) for ln in timeline(facts)]
-    assert life["next_step"] == "Nothing; this is the end."
+    assert life["next_step"] == "Nothing; this is final."
 
 
 def test_an_answer_is_tied_to_its_message_exactly_or_by_inference(client: PageClient) -> None:
@@ -197,7 +197,7 @@ def test_callbacks_that_come_otherwise_end_the_same(client: PageClient, name: st
 def test_a_gateway_that_is_down_takes_nothing_until_it_is_back(site: Served, client: PageClient) -> None:
     client.post("/api/faults", {"name": "gateway_down", "on": True})
     key = client.send(HANDSET, "Waits")
-    waiting = client.until(key, lambda m: m["standing"] == "waits for another try", "not taken")
+    waiting = client.until(key, lambda m: m["standing"] == "waits for another attempt", "not taken")
     assert waiting["group"] == ["in_flight"]
     assert client.ask("DELETE", "/api/faults").json()["active"] == []
     client.until(key, lambda m: m["status"] == "received", "received")

@@ -42,7 +42,7 @@ def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A stack of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
     yield deploy(session)
     session.client("cloudformation").delete_stack(StackName=STACK)
 
@@ -81,7 +81,7 @@ def test_a_stack_that_is_not_ready_or_another_is_said_to_be_so(session: boto3.Se
     cloudformation.create_stack(StackName="other", TemplateBody=other)
     cloudformation.create_change_set(StackName="new", ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=other)
 
-    assert "not this bundle" in optus_sms("send", HANDSET, "Hello", "--stack", "other").stderr
+    assert "another template" in optus_sms("send", HANDSET, "Hello", "--stack", "other").stderr
     ran = optus_sms("health", "--stack", "new")
     assert (ran.exit_code, "is not ready: REVIEW_IN_PROGRESS" in ran.stderr) == (3, True)
 
@@ -165,9 +165,9 @@ def test_the_exit_code_of_several_messages_is_the_worst(
 
 def test_status_says_why_nothing_came_of_it_only_while_that_is_so(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
-    assert "last word   the gateway did not answer in time" in optus_sms("status", "k", *TARGET).stdout
+    assert "reason      the gateway did not respond in time" in optus_sms("status", "k", *TARGET).stdout
     stack.ledger.resolve_by_callback("k", "gw-k", now=time.time())
-    assert "last word" not in optus_sms("status", "k", *TARGET).stdout
+    assert "reason  " not in optus_sms("status", "k", *TARGET).stdout
 
 
 def test_the_replies_that_status_shows_are_in_its_json_too(stack: DeployedStack) -> None:
@@ -182,21 +182,21 @@ def test_the_replies_that_status_shows_are_in_its_json_too(stack: DeployedStack)
     assert "Yes please" in optus_sms("status", "k", *TARGET).stdout
 
 
-def test_lists_mask_numbers_and_one_message_does_not(stack: DeployedStack) -> None:
+def test_lists_hide_numbers_and_one_message_does_not(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
     put_row(stack, "sent")
     for command in (("list", "--unknown"), ("list", "--undelivered"), ("list", "--since", "1h")):
         for options in ((), ("--json",)):
             ran = optus_sms(*command, *options, *TARGET)
             assert HANDSET not in ran.stdout
-            assert "+61…006" in ran.stdout
+            assert "…006" in ran.stdout
             assert HANDSET in optus_sms(*command, *options, "--show-numbers", *TARGET).stdout
     assert HANDSET in optus_sms("status", "k", *TARGET).stdout
     assert "whole table" in optus_sms("list", "--undelivered", *TARGET).stderr
     assert "whole table" not in optus_sms("list", "--unknown", *TARGET).stderr
 
 
-def test_a_number_that_the_gateway_quotes_is_masked_in_lists(stack: DeployedStack) -> None:
+def test_a_number_that_the_gateway_quotes_is_redacted_in_lists(stack: DeployedStack) -> None:
     put_row(stack, "k")
     store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
     store.record_status(StatusCallback("gw-k", "rejected", f"no such number: {HANDSET}"), now=time.time())
@@ -205,6 +205,26 @@ def test_a_number_that_the_gateway_quotes_is_masked_in_lists(stack: DeployedStac
         assert HANDSET[1:] not in optus_sms("list", listing, *TARGET).stdout
     assert f"no such number: {HANDSET}" in optus_sms("list", "--since=1h", "--json", "--show-numbers", *TARGET).stdout
     assert f"no such number: {HANDSET}" in optus_sms("status", "gw-k", *TARGET).stdout
+
+
+@pytest.mark.parametrize(
+    "spelling", ["0491 570 006", "(04) 9157 0006", "０４９１５７０００６", "0491\u200b570\u200b006"]
+)
+def test_a_number_is_redacted_in_lists_however_it_is_spelled(stack: DeployedStack, spelling: str) -> None:
+    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store.record_status(StatusCallback("gw-k", "rejected", f"no such number: {spelling}"), now=time.time())
+    store.record_status(StatusCallback("gw-k", f"gone {spelling}"), now=time.time())
+    stack.letter(message_body(message_id="k"), DeadLetterReason.REJECTED, "k", f"no such number: {spelling}")
+    stack.letter(message_body(**{spelling: 1}), DeadLetterReason.INVALID, "k")
+    stack.letter("{}", DeadLetterReason.INVALID, f"key {spelling}")
+    assert optus_sms("redrive", "--plan", "plan.json", *TARGET).exit_code == 0
+    told = Path("plan.json").read_text()
+    for command in (("list", "--undelivered"), ("dead-letters",)):
+        for options in ((), ("--json",)):
+            told += optus_sms(*command, *options, *TARGET).stdout
+    assert told.replace("(…", "…").count("no such number: …") == 4
+    assert spelling not in told
+    assert ascii(spelling)[1:-1] not in told
 
 
 @pytest.mark.parametrize("options", [(), ("--unknown", "--undelivered"), ("--undelivered", "--scan")])
@@ -258,7 +278,7 @@ def test_resolve_as_not_sent_that_was_ended_before_it_queued_is_finished_by_the_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.resolving.put_back", interrupted)
+        patch.setattr("cli.unknown_outcomes.put_back", interrupted)
         ran = optus_sms("resolve", "k", "--not-sent", *TARGET)
     assert (ran.exit_code, "is `safe` in a `redrive --plan`" in ran.stderr) == (130, True)
 
@@ -270,7 +290,7 @@ def test_resolve_as_not_sent_that_was_ended_before_it_queued_is_finished_by_the_
 def test_resolve_as_not_sent_without_a_letter_says_who_has_the_text(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
     ran = optus_sms("resolve", "k", "--not-sent", "--by", "alex\x07", *TARGET)
-    assert "queue it under the same message_id" in ran.stdout
+    assert "queue it again under the same message_id" in ran.stdout
     assert "\x07" not in ran.stdout
     assert stack.queued() == []
 
@@ -279,7 +299,7 @@ def test_resolve_as_not_sent_queues_no_letter_with_other_fields(stack: DeployedS
     stack.bring(State.UNKNOWN, "k")
     stack.letter(message_body(message_id="k", content="Something else"), DeadLetterReason.CONFLICT, "k")
     ran = optus_sms("resolve", "k", "--not-sent", *TARGET)
-    assert (ran.exit_code, "its text is in no dead letter" in ran.stdout) == (0, True)
+    assert (ran.exit_code, "no dead letter has its text" in ran.stdout) == (0, True)
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
@@ -368,11 +388,11 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
     assert all(check["remedy"] for check in failed)
     assert "REPLACE_ME" not in ran.stdout
     assert checks["gateway secret"]["result"] == "failed"
-    assert checks["gateway"]["says"].startswith("can't be reached from here")
+    assert checks["gateway"]["finding"].startswith("can't be reached from here")
     assert checks["status callbacks"]["result"] == "failed"
-    assert checks["alarms"]["says"] == "there are none"
-    assert "no mapping" in checks["sending"]["says"]
-    assert checks["health check"]["says"] == "the stack has never checked the gateway"
+    assert checks["alarms"]["finding"] == "there are none"
+    assert "no event source mapping" in checks["sending"]["finding"]
+    assert checks["health check"]["finding"] == "the stack has never checked the gateway"
     assert (checks["dead letters"]["result"], checks["unknown outcomes"]["result"]) == ("ok", "ok")
     assert stack.queued() == []
 
@@ -384,7 +404,7 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
         (False, False, "confirmed", "failed", "switched off: A"),
         (True, True, "confirmed", "warning", "ringing now: A"),
         (True, False, "unconfirmed", "failed", "the address is not confirmed"),
-        (True, False, "confirmed", "ok", "1 alarm armed, and somebody is told"),
+        (True, False, "confirmed", "ok", "1 alarm armed, and an address receives them"),
     ],
 )
 def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
@@ -416,7 +436,7 @@ def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
     checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
 
     assert checks["alarms"]["result"] == result
-    assert says in checks["alarms"]["says"]
+    assert says in checks["alarms"]["finding"]
 
 
 @pytest.mark.parametrize(
@@ -425,7 +445,7 @@ def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
         (1, "accepted", "healthy", "ok", "healthy"),
         (1, "accepted", "unhealthy", "warning", "unhealthy"),
         (1, "refused", "healthy", "failed", "refuses the stack's credentials"),
-        (20, "accepted", "healthy", "failed", "the last was at"),
+        (20, "accepted", "healthy", "failed", "the last check was at"),
     ],
 )
 def test_the_doctor_says_what_the_stacks_own_health_check_finds(
@@ -437,7 +457,7 @@ def test_the_doctor_says_what_the_stacks_own_health_check_finds(
     assert store.write(record, seen=HealthRecord())
     checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
     assert checks["health check"]["result"] == result
-    assert says in checks["health check"]["says"]
+    assert says in checks["health check"]["finding"]
 
 
 def test_a_terminal_that_is_not_utf8_gets_question_marks_and_whole_json(stack: DeployedStack) -> None:
@@ -448,7 +468,7 @@ def test_a_terminal_that_is_not_utf8_gets_question_marks_and_whole_json(stack: D
     terminal = CliRunner(mix_stderr=False, charset="latin-1")
     assert terminal.invoke(main, ["--help"]).exit_code == 0
     listed = terminal.invoke(main, ["list", "--undelivered", *TARGET])
-    assert (listed.exit_code, "+61?006" in listed.stdout) == (0, True)
+    assert (listed.exit_code, "?006" in listed.stdout) == (0, True)
     shown = terminal.invoke(main, ["conversation", HANDSET, "--json", *TARGET])
     assert json.loads(shown.stdout)[-1]["content"] == "Да"
 
@@ -482,7 +502,7 @@ def test_the_doctor_misses_an_alarm_that_somebody_deleted(
     )  # fmt: skip
     monkeypatch.setattr("cli.doctor._alarm_names", lambda _target: ["A", "B"])
     checks = {check["name"]: check for check in optus_sms("doctor", "--json", *TARGET).document}
-    assert (checks["alarms"]["result"], checks["alarms"]["says"]) == ("failed", "gone: B")
+    assert (checks["alarms"]["result"], checks["alarms"]["finding"]) == ("failed", "gone: B")
 
 
 def test_pause_and_resume_turn_the_queues_mapping(
@@ -519,7 +539,7 @@ def test_pause_and_resume_turn_the_queues_mapping(
 
 def test_a_stack_without_the_mapping_says_so(stack: DeployedStack) -> None:
     ran = optus_sms("pause", *TARGET)
-    assert (ran.exit_code, "no mapping" in ran.stderr) == (3, True)
+    assert (ran.exit_code, "no event source mapping" in ran.stderr) == (3, True)
 
 
 def test_local_goes_before_a_stack_of_the_environment(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -563,9 +583,9 @@ def test_interrupted_while_it_rotates_nobody_is_told_to_rotate_once_more(
     def interrupted(_target: Target) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.commands.operating.rotate", interrupted)
+    monkeypatch.setattr("cli.commands.rotate_callback_password.rotate", interrupted)
     ran = optus_sms("rotate-callback-password", "--yes", *TARGET)
-    assert (ran.exit_code, "`callback-urls` prints the URLs" in ran.stderr) == (130, True)
+    assert (ran.exit_code, "`callback-urls` prints the current URLs" in ran.stderr) == (130, True)
     assert "the same command" not in ran.stderr
 
 

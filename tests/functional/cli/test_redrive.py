@@ -14,8 +14,9 @@ import click
 import pytest
 from moto import mock_aws
 
-from cli import redrive as redrive_module
-from cli.dead_letters import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge
+from cli import redrive_plan
+from cli.dead_letter_kind import DeadLetterKind, judge
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.aws import REGION
@@ -39,7 +40,7 @@ def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A stack of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letters._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
     yield deploy(session)
     session.client("cloudformation").delete_stack(StackName=STACK)
 
@@ -128,7 +129,7 @@ def test_making_a_plan_changes_nothing_and_shows_neither_text_nor_number(stack: 
     assert (stack.dead(), stack.record("one"), stack.queued()) == (1, before, [])
     assert HANDSET not in PLAN.read_text()
     assert CONTENT not in PLAN.read_text()
-    assert plan["items"][0]["to"] == "+61…006"
+    assert plan["items"][0]["destination"] == "…006"
 
 
 def test_a_plan_of_nothing_says_so(stack: DeployedStack) -> None:
@@ -210,17 +211,17 @@ def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
         stack.bring(State.SENDING, "k")
         return judge(letter, record, now=now)
 
-    monkeypatch.setattr(redrive_module, "judge", judged_too_early)
+    monkeypatch.setattr(redrive_plan, "judge", judged_too_early)
     ran = apply(plan)
     assert (ran.exit_code, results(ran)) == (9, ["refused"])
-    assert ran.document["steps"][0]["why"] == "the ledger says SENDING now"
+    assert ran.document["steps"][0]["why"] == "the ledger has SENDING now"
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
 def test_a_file_far_too_large_to_be_a_plan_is_not_read(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
-    monkeypatch.setattr(redrive_module, "_MAX_BYTES", 10)
+    monkeypatch.setattr(redrive_plan, "_MAX_BYTES", 10)
     assert apply().exit_code == 5
     assert (stack.queued(), stack.dead()) == ([], 1)
 
@@ -247,9 +248,9 @@ def test_delete_takes_a_letter_out_and_sends_nothing(stack: DeployedStack) -> No
         (lambda s: s.letter("not JSON", DeadLetterReason.INVALID, "k"), "must be JSON"),
         (
             lambda s: s.letter(message_body(message_id="k"), DeadLetterReason.UNREADABLE_CALLBACK, "-"),
-            "it is no message",
+            "not a message",
         ),
-        (lambda s: s.moved_by_sqs(s.bring(State.SENDING, "k")), "being sent just now"),
+        (lambda s: s.moved_by_sqs(s.bring(State.SENDING, "k")), "it is being sent"),
         (
             lambda s: s.letter(
                 message_body(message_id="k", content="x"), DeadLetterReason.CONFLICT, s.bring(State.RETRY, "k") and "k"
@@ -367,8 +368,8 @@ def test_whoever_does_not_agree_has_nothing_done(
 ) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
-    monkeypatch.setattr("cli.commands.repairing.sys", Mock(**{"stdin.isatty.return_value": True}))
-    monkeypatch.setattr("cli.commands.repairing.click.confirm", Mock(side_effect=[answer]))
+    monkeypatch.setattr("cli.commands.confirmation.sys", Mock(**{"stdin.isatty.return_value": True}))
+    monkeypatch.setattr("cli.commands.confirmation.click.confirm", Mock(side_effect=[answer]))
     ran = optus_sms("redrive", "--apply", PLAN, *TARGET)
     assert (ran.exit_code, "Nothing was done." in ran.stderr) == (code, True)
     assert (stack.queued(), stack.dead()) == ([], 1)
@@ -383,8 +384,8 @@ def killed(*_: object, **__: object) -> None:
 
 
 KILLS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "before the ledger": lambda patch: patch.setattr(redrive_module, "_open_again", killed),
-    "between ledger and queue": lambda patch: patch.setattr(redrive_module, "put_back", killed),
+    "before the ledger": lambda patch: patch.setattr(redrive_plan, "_open_again", killed),
+    "between ledger and queue": lambda patch: patch.setattr(redrive_plan, "put_back", killed),
     "between copy and delete": lambda patch: patch.setattr(DeadLetterQueue, "delete", killed),
 }
 
@@ -442,6 +443,14 @@ def test_what_the_gateway_quotes_of_a_message_is_not_shown_in_lists(stack: Deplo
     assert (f"to {HANDSET} " in asked, CONTENT[:20] in asked) == (True, False)
 
 
+def test_what_the_gateway_quotes_only_in_part_is_not_shown_in_lists(stack: DeployedStack) -> None:
+    stack.letter(stack.bring(State.REJECTED, "one"), DeadLetterReason.REJECTED, "one", f"refused: {CONTENT[:24]}")
+    make_plan()
+    for shown in (optus_sms("dead-letters", "--json", *TARGET).stdout, PLAN.read_text()):
+        assert "refused: …" in shown
+        assert CONTENT[:12] not in shown
+
+
 def received(*names: str) -> dict[str, Any]:
     """What ReceiveMessage answers."""
     return {
@@ -452,16 +461,16 @@ def received(*names: str) -> dict[str, Any]:
 def test_letters_that_come_again_because_they_were_held_too_long_do_not_end_the_reading() -> None:
     sqs = Mock()
     sqs.receive_message.side_effect = [received("a", "b"), received("a", "b"), received("b", "c"), {}]
-    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").letters()] == ["a", "b", "c"]
+    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").dead_letters()] == ["a", "b", "c"]
 
 
 def test_reading_ends_when_all_letters_only_come_again_and_again() -> None:
     sqs = Mock()
     sqs.receive_message.side_effect = itertools.cycle([received("a", "b"), received("c")])
-    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").letters()] == ["a", "b", "c"]
+    assert [letter.sqs_id for letter in DeadLetterQueue(sqs, "q").dead_letters()] == ["a", "b", "c"]
 
 
-def test_dead_letters_are_listed_by_reason_and_numbers_are_masked(stack: DeployedStack) -> None:
+def test_dead_letters_are_listed_by_reason_and_numbers_are_redacted(stack: DeployedStack) -> None:
     stack.letter(stack.bring(State.REJECTED, "one"), DeadLetterReason.REJECTED, "one")
     stack.letter(message_body(message_id="two"), DeadLetterReason.INVALID, "two", "content: \x1b[2Jtoo long")
     stack.moved_by_sqs("x")

@@ -19,9 +19,11 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 
-from cli import messages
-from cli.commands import sending
+from cli import queueing
+from cli.checked_message import check
+from cli.commands import send as send_command
 from optus_sms.records.items import State
+from optus_sms.records.ledger import State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, message_fields, wanted
 from tests.support.cli import optus_sms
@@ -110,7 +112,7 @@ def test_a_text_on_stdin_that_is_not_utf8_is_refused_in_words(stack: DeployedSta
 def test_a_dry_run_shows_what_made_it_ucs2_and_queues_nothing(stack: DeployedStack) -> None:
     ran = optus_sms("send", HANDSET, "It’s here", "--dry-run", *TARGET)
     assert ran.exit_code == 0
-    assert "1 part, UCS-2, 9 characters" in ran.stdout
+    assert "1 segment, UCS-2, 9 characters" in ran.stdout
     assert "“’” (U+2019 RIGHT SINGLE QUOTATION MARK), character 3" in ran.stdout
     assert stack.queued() == []
 
@@ -129,22 +131,24 @@ def test_what_breaks_a_rule_is_not_queued(stack: DeployedStack) -> None:
 def test_ended_while_it_queues_the_error_names_the_key_under_which_a_repeat_is_sent_once(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
 ) -> None:
-    monkeypatch.setattr(sending, "queue_one", raises(error))
+    monkeypatch.setattr(send_command, "queue_one", raises(error))
     ran = optus_sms("send", HANDSET, "Hello", "--json", *TARGET)
     assert ran.exit_code == code
-    assert re.search(r"Repeat it only with --message-id cli-[0-9a-f]{32}, ", json.loads(ran.stderr)["next"])
+    assert re.search(
+        r"Retry with --message-id cli-[0-9a-f]{32}; otherwise a second SMS", json.loads(ran.stderr)["next"]
+    )
 
 
 @pytest.mark.parametrize("of_json", [(), ("--json",)])
 def test_interrupted_while_it_follows_nobody_is_told_to_send_it_again(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, of_json: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(sending, "_facts", raises(KeyboardInterrupt()))
+    monkeypatch.setattr(send_command, "_facts", raises(KeyboardInterrupt()))
     ran = optus_sms("send", HANDSET, "Hello", "--follow", *of_json, *TARGET)
     ((body, _),) = stack.queued()
     key = json.loads(body)["message_id"]
     assert ran.exit_code == 130
-    assert f"It is queued as {key}; don't send it again." in ran.stderr
+    assert f"queued as {key}; do not send it again." in ran.stderr
     assert "the same command" not in ran.stderr
 
 
@@ -208,7 +212,7 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
     for words in (
         "line 3: must be JSON",
         "line 4: destination:",
-        "line 5: message_id: line 1 has the same",
+        "line 5: message_id: is used by line 1",
         "line 6: body: must be JSON; nested too deeply",
     ):
         assert words in problem
@@ -222,10 +226,10 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
 
 def test_a_dry_run_of_a_file_counts_and_leaves_no_journal(stack: DeployedStack) -> None:
     write_file(12)
-    assert send_file("--dry-run") == {"valid": 12, "parts": 12, "ucs2": 0, "invalid": {}}
+    assert send_file("--dry-run") == {"valid": 12, "segments": 12, "ucs2": 0, "invalid": {}}
     write_file(1)
     told = optus_sms("send", "--file", FILE, "--dry-run", *TARGET).stdout
-    assert told == "1 message (0 in UCS-2), 1 part; nothing was queued\n"
+    assert told == "1 message (0 in UCS-2), 1 segment; nothing was queued\n"
     assert (stack.queued(), JOURNAL.exists()) == ([], False)
 
 
@@ -250,14 +254,14 @@ def test_the_same_file_under_a_new_journal_is_new_messages(stack: DeployedStack)
 def test_what_failed_at_the_end_of_sqs_is_tried_again_at_once_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, by_the_sender: bool, calls: int
 ) -> None:
-    monkeypatch.setattr("cli.messages.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("cli.queueing.time.sleep", lambda _seconds: None)
     sqs = Mock()
     sqs.send_message_batch.side_effect = [
         {"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", "SenderFault": by_the_sender}]},
         {"Successful": [{"Id": "1"}]},
     ]
-    batch = [messages.check(message_fields(message_id=key), "") for key in "ab"]
-    assert messages._queue_batch(sqs, "q", batch) == ["a", "b"][:calls]
+    batch = [check(message_fields(message_id=key), "") for key in "ab"]
+    assert queueing._queue_batch(sqs, "q", batch) == ["a", "b"][:calls]
     asked = [[entry["Id"] for entry in call.kwargs["Entries"]] for call in sqs.send_message_batch.call_args_list]
     assert asked == [["0", "1"], ["1"]][:calls]
 
@@ -309,7 +313,7 @@ def test_a_line_that_a_kill_has_torn_is_passed_over_and_the_next_one_is_read(
         file.write(torn)
     write_file(2, keys=True)
     with monkeypatch.context() as patch:
-        patch.setattr(messages, "_queue_batch", raises(KilledError()))
+        patch.setattr(queueing, "_queue_batch", raises(KilledError()))
         with pytest.raises(KilledError):
             send_file()
     assert send_file().document | {"journal": ""} == {
@@ -328,7 +332,7 @@ def test_a_journal_that_its_owner_removed_before_we_had_it_is_not_written_to(
         lock(file, operation)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.messages.fcntl.flock", lock_late)
+        patch.setattr("cli.journal.fcntl.flock", lock_late)
         ran = send_file()
     assert (ran.exit_code, "Another process is queueing" in ran.stderr) == (2, True)
     assert stack.queued() == []
@@ -345,9 +349,9 @@ def test_a_file_that_another_process_queues_is_left_to_it(stack: DeployedStack) 
 
 def test_what_sqs_does_not_take_is_tried_by_the_next_run(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     write_file(3)
-    real = messages._queue_batch
+    real = queueing._queue_batch
     with monkeypatch.context() as patch:
-        patch.setattr(messages, "_queue_batch", lambda sqs, url, batch: real(sqs, url, batch[:2]))
+        patch.setattr(queueing, "_queue_batch", lambda sqs, url, batch: real(sqs, url, batch[:2]))
         ran = send_file()
     assert ran.exit_code == 9
     assert len(ran.document["refused_by_sqs"]) == 1
@@ -361,7 +365,7 @@ def moment(request: pytest.FixtureRequest, stack: DeployedStack, monkeypatch: py
     """Twenty of thirty messages are on the queue, and a process was killed at this moment of the next batch."""
     moment = str(request.param)
     write_file(30, keys=True)
-    real, batches = messages._queue_batch, iter(range(3))
+    real, batches = queueing._queue_batch, iter(range(3))
 
     def dying(sqs: Any, url: str, batch: Any) -> list[str]:
         third = next(batches) == 2
@@ -373,7 +377,7 @@ def moment(request: pytest.FixtureRequest, stack: DeployedStack, monkeypatch: py
         return taken
 
     with monkeypatch.context() as patch:
-        patch.setattr(messages, "_queue_batch", dying)
+        patch.setattr(queueing, "_queue_batch", dying)
         with pytest.raises(KilledError):
             send_file()
     return moment
@@ -481,7 +485,7 @@ def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     write_file(30)
-    real, batches = messages._queue_batch, iter(range(3))
+    real, batches = queueing._queue_batch, iter(range(3))
 
     def interrupted(sqs: Any, url: str, batch: Any) -> list[str]:
         if next(batches) == 1:
@@ -489,7 +493,7 @@ def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
         return real(sqs, url, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(messages, "_queue_batch", interrupted)
+        patch.setattr(queueing, "_queue_batch", interrupted)
         assert send_file().exit_code == 130
 
     assert send_file()["earlier"] == 20
@@ -498,13 +502,13 @@ def test_a_signal_ends_between_batches_so_that_nothing_is_queued_twice(
 
 def test_a_lost_terminal_does_not_end_what_nohup_started(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     write_file(30)
-    real = messages._queue_batch
+    real = queueing._queue_batch
 
     def hung_up(sqs: Any, url: str, batch: Any) -> list[str]:
         signal.raise_signal(signal.SIGHUP)
         return real(sqs, url, batch)
 
-    monkeypatch.setattr(messages, "_queue_batch", hung_up)
+    monkeypatch.setattr(queueing, "_queue_batch", hung_up)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert send_file()["queued"] == 30

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.gateway.credentials import GatewayCredentials
-from optus_sms.runtime.observability import Metric, error_fields, logger, mask_number, publish
+from optus_sms.runtime.observability import Metric, error_fields, logger, publish
 from tests.support.bench import Bench, FailAt
 from tests.support.builders import (
     basic,
@@ -36,14 +36,6 @@ EVERY_STEP = (
     "messages.record_reply", "messages.latest_sent_to", "queues.give_back", "queues.dead_letter",
     "gateway.post_message", "secret.current", "secret.newer_than", "secret.admits", "no fault",
 )  # fmt: skip
-
-
-class TestMaskNumber:
-    @pytest.mark.parametrize(
-        ("number", "masked"), [("+61491570006", "•••006"), ("1234567", "•••567"), ("123456", "•••"), ("", "•••")]
-    )
-    def test_leaves_three_digits_at_most(self, number: str, masked: str) -> None:
-        assert mask_number(number) == masked
 
 
 class TestErrorFields:

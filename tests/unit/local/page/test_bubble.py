@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cli.explain import Facts, next_step, timeline
+from cli.stage import Facts, next_step
+from cli.timeline import timeline
 from local.demo.watcher import SeenDeadLetter
 from local.page.bubble import GROUPS, QueuedMessage, groups, letter_view, life_of, message_view, reply_view
 from optus_sms.model.queue_message import parse_message
@@ -76,12 +77,12 @@ def test_an_unknown_outcome_that_is_sent_again_is_on_the_queue_as_well() -> None
         ({"state": "SENDING", "attempts": 1}, {}, "plain", "being sent", None),
         ({"state": "SENDING", "attempts": 3}, {}, "plain", "being sent, try 3", None),
         (
-            {"state": "RETRY", "reason": "throttled (status 429)"}, {}, "unsure", "waits for another try",
-            "the gateway said that we are too fast (status 429)",
+            {"state": "RETRY", "reason": "throttled (status 429)"}, {}, "unsure", "waits for another attempt",
+            "the gateway reported too high a rate (status 429)",
         ),
         (
             {"state": "UNKNOWN", "reason": "closed_without_answer"}, {}, "unsure", "unknown whether it was sent",
-            "the gateway closed the connection without an answer",
+            "the gateway closed the connection without a response",
         ),
         (
             {"state": "REJECTED", "reason": "rejected", "detail": "rejected (status 400)"}, {}, "bad", "not sent",

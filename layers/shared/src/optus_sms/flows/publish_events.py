@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
@@ -25,13 +24,12 @@ from optus_sms.model.events import (
     SmsReplyReceived,
     SmsStatusChanged,
 )
+from optus_sms.model.redaction import loggable_id, without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES
 from optus_sms.model.times import Clock
 from optus_sms.records.changes import Change, read_change, subject_of
 from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State
-from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
-
-_NUMBER: Final = re.compile(r"\+?[0-9](?:[ .-]?[0-9]){4,}")
+from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def _rejected(after: LedgerRecord, at: str) -> Event:
         message_id=after.message_id,
         reference=after.effective_reference,
         reason=after.reason or "rejected",
-        detail=after.detail or None,
+        detail=without_numbers(after.detail) or None,
         attempts=after.attempts,
     )
 
@@ -165,13 +163,8 @@ def _of_status(before: MessageRecord | None, after: MessageRecord, at: str) -> E
         status=status,
         previous_status=previous if previous != status else None,
         final=status in FINAL_STATUSES,
-        detail=_without_numbers(after.detail),
+        detail=after.detail and without_numbers(after.detail),
     )
-
-
-def _without_numbers(text: str | None) -> str | None:
-    """What could be a phone number is no business of a rule's; the item has it whole."""
-    return None if text is None else _NUMBER.sub("…", text)
 
 
 def _id(kind: type[Event], *fact: object) -> str:

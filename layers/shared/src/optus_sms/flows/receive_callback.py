@@ -21,12 +21,13 @@ from optus_sms.flows.resolving import resolve_by_reference
 from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callback
 from optus_sms.model.errors import UnreadableCallbackError
+from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.model.times import Clock
 from optus_sms.records.items import MessageRecord
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Applied, IdTakenError, Messages, StatusResult
-from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
+from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 MAX_BODY_BYTES: Final = 64 * 1024
 _DAY_SECONDS: Final = 86_400

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from optus_sms.flows.resolving import resolve_by_reference
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
+from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
 from optus_sms.model.times import Clock
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import LAPSE_SECONDS, Ledger
 from optus_sms.records.messages import Awaiting, IdTakenError, Messages
-from optus_sms.runtime.observability import Measurement, Metric, error_fields, loggable_id, logger
+from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 _T = TypeVar("_T")
 

@@ -19,6 +19,7 @@ from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_re
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, parse_message
+from optus_sms.model.redaction import loggable_id
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
@@ -338,7 +339,11 @@ class Sender:
         if refused_by is not None:
             logger().error(
                 "accepted twice",
-                extra={"message_id": claim.message_id, "gateway_id": gateway_id, "first": refused_by.gateway_id},
+                extra={
+                    "message_id": claim.message_id,
+                    "gateway_id": gateway_id and loggable_id(gateway_id),
+                    "first": refused_by.gateway_id and loggable_id(refused_by.gateway_id),
+                },
             )
         if gateway_id is not None:
             self._write(order, lambda: self.messages.record_sent(gateway_id, order.wanted, now=self.now))
@@ -450,7 +455,7 @@ def _log_fields(order: _Order, result: PostResult | None, reason: str = "") -> d
     if result is not None:
         fields |= {
             "outcome": result.words,
-            "gateway_id": result.gateway_id,
+            "gateway_id": result.gateway_id and loggable_id(result.gateway_id),
             "gateway_ms": round(result.seconds * 1000),
         }
     return fields

@@ -7,7 +7,6 @@ be asked. So every outcome is certain or called unknown; `classify` is the one p
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from optus_sms.gateway.transport import Transport
+from optus_sms.model.redaction import printable, without_numbers
 
 if TYPE_CHECKING:
     from optus_sms.gateway.credentials import GatewayCredentials
@@ -52,7 +52,7 @@ class Stop(StrEnum):
 class PostResult:
     """The outcome, the code of the row that gave it, and what an operator or the next step needs to know.
 
-    ``detail``: the gateway's own words, longer digit runs masked; for a dead letter, not for a log.
+    ``detail``: the gateway's own words, numbers redacted; for a dead letter, not for a log.
     ``retry_after_seconds`` is what the gateway asked for, at most SQS's 12 hours.
     """
 
@@ -264,4 +264,4 @@ def _error_text(fields: dict[str, Any]) -> str:
     """What an error body says in its documented fields, short, and without anything that could be a phone number."""
     texts = [fields.get(name) for name in (*_WORD_FIELDS, "error-desc")]
     joined = ": ".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str)))
-    return re.sub(r"[0-9]{5,}", "…", "".join(c for c in joined if c.isprintable()))[:200]
+    return printable(without_numbers(joined), 200)

@@ -72,7 +72,7 @@ class SmsStatusChanged(Event):
     status: str = field(metadata=_is("one of the statuses in docs/events.md"))
     previous_status: str | None = field(default=None, metadata=_is("what it was before, if anything"))
     final: bool = field(metadata=_is("whether nothing better is expected; a late `received` still wins"))
-    detail: str | None = field(default=None, metadata=_is("the gateway's own words, numbers of five digits up masked"))
+    detail: str | None = field(default=None, metadata=_is("the gateway's own words, numbers redacted"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
@@ -19,7 +18,6 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 NAMESPACE: Final = "OptusSms"
-_PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
 
 
 class Metric(StrEnum):
@@ -95,16 +93,6 @@ def publish(measurements: Iterable[Measurement]) -> None:
         empty = False
     if not empty:
         metrics.flush_metrics()
-
-
-def mask_number(number: str) -> str:
-    """A phone number of which three digits at the end are left: enough to compare, not to call."""
-    return f"•••{number[-3:]}" if len(number) > 6 else "•••"  # shorter ones are short codes
-
-
-def loggable_id(gateway_id: str) -> str:
-    """An id as it may be logged: what doesn't look like one may be a number or text that ended up in its place."""
-    return gateway_id if _PLAIN_ID.fullmatch(gateway_id) else mask_number(gateway_id)
 
 
 def error_fields(error: BaseException) -> dict[str, str]:

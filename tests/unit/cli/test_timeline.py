@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from cli.explain import Facts, Stage, next_step, stage_of, timeline, why
+from cli.stage import Facts, Stage, next_step, stage_of
+from cli.timeline import timeline, why
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
 from optus_sms.records.items import State
@@ -63,7 +64,7 @@ def test_nothing_known_is_not_seen_and_a_reply_is_a_reply() -> None:
 
 
 @pytest.mark.parametrize("state", State)
-def test_every_standing_says_what_happens_next(state: State) -> None:
+def test_every_stage_says_what_happens_next(state: State) -> None:
     assert next_step(facts({"state": state.value}))
 
 
@@ -82,8 +83,8 @@ def test_a_message_that_arrived_is_told_in_order() -> None:
     }  # fmt: skip
     told = texts(facts(ACCEPTED, row, replies=(reply,), queued_at=at(0)))
     starts = [
-        "put on the queue", "taken from the queue", "the gateway accepted it, under the id gw-1",
-        "callback: queued", "callback: sent", "callback: received", "the handset replied to gw-1, because",
+        "put on the queue", "taken from the queue", "the gateway accepted it, under the ID gw-1",
+        "callback: queued", "callback: sent", "callback: received", "the handset replied to gw-1, the latest",
     ]  # fmt: skip
     assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
     assert told[5].endswith("(on the phone)")
@@ -93,7 +94,7 @@ def test_a_message_that_arrived_is_told_in_order() -> None:
 def test_a_callback_that_came_too_late_says_why_it_was_ignored() -> None:
     row: Item = {"id": "gw-1", "status": "received", "received_at": at(3), "sent_at": at(4), "failed_at": at(5)}
     told = texts(facts(ACCEPTED, row))
-    assert told[-2].endswith("ignored, because received was known already and says more")
+    assert told[-2].endswith("ignored, because received was known already and ranks higher")
     assert told[-1].startswith("callback: failed")
     assert "ignored" in told[-1]
 
@@ -109,7 +110,7 @@ def test_undocumented_statuses_and_other_ids_come_last_without_a_time() -> None:
 def test_evidence_after_a_takeover_says_that_it_came_too_late() -> None:
     ledger = with_history(CLAIMED, "5 unknown 1 owner_lost", "6 not_sent_late 1 connection_refused")
     assert texts(facts(ledger))[-1] == (
-        "learned too late to matter: try 1 was certainly not sent: the gateway refused the connection"
+        "recorded too late to matter: attempt 1 was certainly not sent: the gateway refused the connection"
     )
 
 
@@ -129,10 +130,11 @@ def test_a_callback_that_came_again_is_listed_with_the_reason_it_was_ignored(wha
         assert [str(line) for line in timeline(facts(row=reply | {"direction": "MO"}))][1:] == [expected] * 2
 
 
-def test_a_try_that_was_not_sent_says_the_answer_and_the_proof() -> None:
+def test_an_attempt_that_was_not_sent_says_the_response_and_the_proof() -> None:
     ledger = with_history(CLAIMED, "2 not_sent 1 throttled (status 429)")
     assert texts(facts(ledger))[-1] == (
-        "try 1 was certainly not sent: the gateway said that we are too fast (status 429). Why so: refused for its rate"
+        "attempt 1 was certainly not sent: the gateway reported too high a rate (status 429). "
+        "Why so: refused for its rate"
     )
 
 
@@ -153,16 +155,15 @@ def test_every_reason_of_the_classification_has_words(row: Any) -> None:
 
 def test_a_lost_sender_and_giving_up_and_expiry() -> None:
     lost = texts(facts(with_history(CLAIMED, "9 unknown 1 owner_lost")))[-1]
-    assert "ended before it could write down" in lost
+    assert "ended before it could record" in lost
     gone = with_history(CLAIMED, "9 rejected 10 attempts_exhausted send_failed (status 500)")
     assert (
-        "given up with try 10, certainly not sent; last: the gateway said that it could not queue it"
-        in texts(facts(gone))[-1]
+        "given up with attempt 10, certainly not sent; last: the gateway could not queue it" in texts(facts(gone))[-1]
     )
     assert texts(facts({"state": "EXPIRED", "expired_at": at(9)})) == ["not sent: its expires_at had passed"]
 
 
-def test_of_many_tries_each_has_its_answer_and_its_reason() -> None:
+def test_of_many_attempts_each_has_its_response_and_its_reason() -> None:
     ledger = with_history(
         ACCEPTED | {"accepted_at": at(8), "resolved_by": "callback", "attempts": 3},
         "2 not_sent 1 throttled (status 429)",
@@ -173,29 +174,29 @@ def test_of_many_tries_each_has_its_answer_and_its_reason() -> None:
     )
     told = texts(facts(ledger))
     starts = [
-        "taken from the queue", "try 1 was certainly not sent: the gateway said that we are too fast",
-        "claimed again: try 2", "try 2 was certainly not sent: the gateway could not be reached",
-        "claimed again: try 3", "the outcome of try 3 is unknown: the gateway did not answer in time",
-        "a callback with our reference proved",
+        "taken from the queue", "attempt 1 was certainly not sent: the gateway reported too high a rate",
+        "claimed again: attempt 2", "attempt 2 was certainly not sent: the gateway could not be reached",
+        "claimed again: attempt 3", "the outcome of attempt 3 is unknown: the gateway did not respond in time",
+        "a callback with its reference proved",
     ]  # fmt: skip
     assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
 
 
-def test_a_refusal_says_what_the_gateway_answered() -> None:
+def test_a_refusal_says_how_the_gateway_responded() -> None:
     told = texts(facts(with_history(CLAIMED, "2 rejected 1 rejected rejected (status 400)")))[-1]
     assert told.startswith(
-        "try 1 was certainly not sent, and is not tried again: the gateway refused it (status 400). Why so: "
+        "attempt 1 was certainly not sent, and is not retried: the gateway refused it (status 400). Why so: "
     )
 
 
-def test_what_persons_did_is_told_with_who_and_when() -> None:
+def test_what_operators_did_is_told_with_who_and_when() -> None:
     ledger = with_history(
         CLAIMED, "5 resolved_not_sent 0 alex", "6 reopened 0 kim lee", "7 reopened 0 alex", "8 resolved_sent 0 kim"
     )
     assert texts(facts(ledger))[-4:] == [
         "alex resolved that it was not sent, so it may be sent again",
-        "kim lee let it be tried again",
-        "alex let it be tried again",
+        "kim lee let it be sent again",
+        "alex let it be sent again",
         "kim resolved that it was sent",
     ]
 
@@ -203,27 +204,26 @@ def test_what_persons_did_is_told_with_who_and_when() -> None:
 @pytest.mark.parametrize(
     ("ledger", "row", "expected"),
     [
-        ({}, {}, "the gateway accepted it, under an id that is not known yet; a callback tells it"),
+        ({}, {}, "the gateway accepted it, under an ID that a callback will report"),
         (
             {"resolved_by": "person"},
             {},
-            "because a person said so, it counts as accepted by the gateway, under an id that is not known yet; "
-            "a callback tells it",
+            "an operator resolved it as sent: accepted by the gateway, under an ID that a callback will report",
         ),
         (
             {"resolved_by": "person", "gateway_id": "gw-1"},
             {},
-            "because a person said so, it counts as accepted by the gateway, under the id gw-1",
+            "an operator resolved it as sent: accepted by the gateway, under the ID gw-1",
         ),
         (
             {"resolved_by": "callback", "gateway_id": "gw-1"},
             {"accepted_at": at(2), "queued_at": at(2)},
-            "a callback with our reference proved that the gateway accepted it, under the id gw-1",
+            "a callback with its reference proved that the gateway accepted it, under the ID gw-1",
         ),
         (
             {"resolved_by": "callback", "gateway_id": "gw-1"},
             {"accepted_at": at(4), "queued_at": at(4)},
-            "the gateway accepted it, under the id gw-1, which a callback told later",
+            "the gateway accepted it, under the ID gw-1, which a callback reported later",
         ),
     ],
 )
@@ -240,4 +240,4 @@ def test_next_of_an_unknown_outcome_names_the_commands() -> None:
     assert "`resolve k --sent` or `--not-sent`" in next_step(facts({"state": "UNKNOWN"}))
     resend: Item = {"state": "UNKNOWN", "on_unknown": "resend", "unknown_outcomes": 1}
     assert "sent once more" in next_step(facts(resend))
-    assert "earlier try is unknown" in next_step(facts({"state": "REJECTED", "unknown_outcomes": 1}))
+    assert "earlier attempt is unknown" in next_step(facts({"state": "REJECTED", "unknown_outcomes": 1}))

@@ -1,8 +1,8 @@
-"""Replay dead letters by a plan that a person can read and change.
+"""Redrive dead letters by a plan that an operator can read and change.
 
-Making a plan changes nothing. Applying it trusts nothing in it but the choice: each letter is judged anew by the queue
-and the ledger at that moment, and what is not certainly unsent is refused. It copies, then deletes; interrupted between
-the two, the copy goes under the same key, so the ledger lets only one through.
+Making a plan changes nothing. Applying it trusts only the actions in it: each dead letter is judged again by the queue
+and the ledger, and is refused unless it was certainly not sent. Each is copied, then deleted; after an interruption
+between the two, both copies have the same message_id, so the ledger lets only one through.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cli.dead_letters import DeadLetterKind, DeadLetterQueue, ReceivedDeadLetter, judge, put_back
+from cli.dead_letter_kind import DeadLetterKind, judge
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.errors import CliError, Exit
-from cli.output import masked, one_line
+from cli.output import number_in_list, one_line
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.ledger import LedgerRecord, State
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 Action = Literal["send", "keep", "delete"]
 _MAX_BYTES: Final = 100_000_000
 _HOW: Final = (
-    "Nothing has been done yet. Each item's action is send, keep or delete; change it where you know better, then "
-    "apply this file with: optus-sms redrive --apply FILE. What may have been sent is never sent by it."
+    "Nothing has been done yet. Each item's action is send, keep or delete; change it where needed, then apply this "
+    "file with: optus-sms redrive --apply FILE. It never sends a message that may have been sent."
 )
 
 
@@ -43,7 +44,7 @@ class PlanItem(BaseModel):
     kind: DeadLetterKind
     why: str
     message_id: str
-    to: str
+    destination: str
     reason: str
     detail: str
     since: str
@@ -73,7 +74,7 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """What became of one letter. ``done``: as the plan wanted, or nothing was left to do."""
+    """The result for one dead letter. ``done``: as the plan wanted, or nothing was left to do."""
 
     message_id: str
     result: str
@@ -82,48 +83,48 @@ class PlanStep:
 
 
 def make_plan(target: Target) -> tuple[Plan, int]:
-    """Everything in the dead-letter queue, sorted by what may be done with it; how many letters others hold."""
+    """Return a plan of every dead letter, sorted by kind, and how many dead letters other readers hold."""
     now = time.time()
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        items = list(_items(queue.letters(), target.ledger.read, now))
+        items = list(_items(queue.dead_letters(), target.ledger.read, now))
         queue.release()
         hidden = queue.hidden()
     items.sort(key=lambda item: (list(DeadLetterKind).index(item.kind), item.since))
-    plan = Plan(stack=target.stack_id, made_at=format_rfc3339(now), made_by=target.person, items=items)
+    plan = Plan(stack=target.stack_id, made_at=format_rfc3339(now), made_by=target.operator, items=items)
     return plan, hidden
 
 
 def _items(
-    letters: Iterable[ReceivedDeadLetter], record_of: Callable[[str], LedgerRecord | None], now: float
+    dead_letters: Iterable[ReceivedDeadLetter], record_of: Callable[[str], LedgerRecord | None], now: float
 ) -> Iterator[PlanItem]:
-    """One item for each message: a letter that is there twice is one item with two copies."""
+    """One item for each message: a dead letter that is there twice is one item with two copies."""
     groups: dict[tuple[str, str], list[ReceivedDeadLetter]] = {}
-    for letter in letters:
-        groups.setdefault((letter.key, letter.body_sha256), []).append(letter)
+    for dead_letter in dead_letters:
+        groups.setdefault((dead_letter.message_id, dead_letter.body_sha256), []).append(dead_letter)
     claimed: dict[str, str] = {}
     for group in groups.values():
         first = group[0]
-        kind, why = judge(first, record_of(first.key), now=now)
+        kind, why = judge(first, record_of(first.message_id), now=now)
         if kind is DeadLetterKind.SAFE and first.message:
             payload = first.message.payload_sha256
-            if claimed.setdefault(first.key, payload) != payload:
-                kind, why = DeadLetterKind.CONFLICT, "another letter has the same message_id and other fields"
+            if claimed.setdefault(first.message_id, payload) != payload:
+                kind, why = DeadLetterKind.CONFLICT, "another dead letter has the same message_id and other fields"
         yield PlanItem(
             action="send" if kind is DeadLetterKind.SAFE else "keep",
             kind=kind,
             why=why,
-            message_id=first.key,
-            to=masked(first.destination),
+            message_id=first.message_id,
+            destination=number_in_list(first.destination),
             reason=first.reason or "moved by SQS",
             detail=one_line(first.detail_for_lists()),
-            since=min(letter.since for letter in group),
+            since=min(dead_letter.since for dead_letter in group),
             body_sha256=first.body_sha256,
-            copies=[letter.sqs_id for letter in group],
+            copies=[dead_letter.sqs_id for dead_letter in group],
         )
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """A new file, never over another: a plan may hold a person's changes."""
+    """Write a new file, never over another: a plan may hold an operator's changes."""
     try:
         with path.open("x", encoding="utf-8") as file:
             json.dump(plan.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
@@ -135,8 +136,8 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def read_plan(path: Path, target: Target) -> Plan:
-    """A plan that was made for this stack. Anything else about it is an error before anything is done."""
-    remedy = "Make a new one with `redrive --plan FILE`; change nothing in it but actions."
+    """Return a plan that was made for this stack; raise `CliError` for anything else, before anything is done."""
+    remedy = "Make a new one with `redrive --plan FILE`; change only its actions."
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise CliError(f"{path} is far too large to be a plan.", remedy, Exit.INVALID)
@@ -155,14 +156,14 @@ def read_plan(path: Path, target: Target) -> Plan:
 
 
 def apply_plan(plan: Plan, target: Target) -> Generator[PlanStep, None, None]:
-    """Do what the plan says, a letter at a time. May be interrupted anywhere, and repeated."""
+    """Apply the plan, a dead letter at a time. Can be interrupted anywhere, and repeated."""
     wanted = {copy: item for item in plan.items if item.action != "keep" for copy in item.copies}
     done: dict[str, str] = {}
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        for letter in queue.letters() if wanted else ():
-            item = wanted.pop(letter.sqs_id, None)
+        for dead_letter in queue.dead_letters() if wanted else ():
+            item = wanted.pop(dead_letter.sqs_id, None)
             if item is not None:
-                yield _apply(item, letter, queue, target, done)
+                yield _apply(item, dead_letter, queue, target, done)
             if not wanted:
                 break
         queue.release()
@@ -170,46 +171,50 @@ def apply_plan(plan: Plan, target: Target) -> Generator[PlanStep, None, None]:
     for item in {id(item): item for item in wanted.values()}.values():
         if hidden:
             yield PlanStep(
-                item.message_id, "not seen", False, "perhaps somebody else looks at it just now; apply again"
+                item.message_id, "not seen", False, "another reader may hold it; apply again in five minutes"
             )
         else:
-            yield PlanStep(item.message_id, "gone", True, "not in the queue any more: done before, or deleted")
+            yield PlanStep(item.message_id, "gone", True, "no longer in the queue: done before, or deleted")
 
 
 def _apply(  # noqa: PLR0911 - one line for each result
-    item: PlanItem, letter: ReceivedDeadLetter, queue: DeadLetterQueue, target: Target, done: dict[str, str]
+    item: PlanItem, dead_letter: ReceivedDeadLetter, queue: DeadLetterQueue, target: Target, done: dict[str, str]
 ) -> PlanStep:
-    """One letter. ``done``: the bodies (SHA-256) queued in this run, by message id."""
-    key = letter.key
-    if (key, letter.body_sha256) != (item.message_id, item.body_sha256):
-        return PlanStep(item.message_id, "refused", False, "the letter in the queue is not the one in the plan")
+    """One dead_letter. ``done``: the bodies (SHA-256) queued in this run, by message id."""
+    message_id = dead_letter.message_id
+    if (message_id, dead_letter.body_sha256) != (item.message_id, item.body_sha256):
+        return PlanStep(item.message_id, "refused", False, "the dead letter in the queue is not the one in the plan")
     if item.action == "delete":
-        queue.delete(letter)
-        return PlanStep(key, "deleted", True)
-    if key in done and done[key] != letter.body_sha256:
-        return PlanStep(key, "refused", False, "another letter with the same message_id was queued just now")
-    if key in done:
-        queue.delete(letter)
-        return PlanStep(key, "another copy deleted", True)
-    record = target.ledger.read(key)
-    kind, why = judge(letter, record, now=time.time())
+        queue.delete(dead_letter)
+        return PlanStep(message_id, "deleted", True)
+    if message_id in done and done[message_id] != dead_letter.body_sha256:
+        return PlanStep(
+            message_id, "refused", False, "another dead letter with the same message_id was queued just now"
+        )
+    if message_id in done:
+        queue.delete(dead_letter)
+        return PlanStep(message_id, "another copy deleted", True)
+    record = target.ledger.read(message_id)
+    kind, why = judge(dead_letter, record, now=time.time())
     if kind is DeadLetterKind.SENT and item.kind is not DeadLetterKind.SENT:
-        queue.delete(letter)
-        return PlanStep(key, "sent meanwhile", True, "the gateway accepted it since the plan was made; letter deleted")
+        queue.delete(dead_letter)
+        return PlanStep(
+            message_id, "sent meanwhile", True, "the gateway accepted it since the plan was made; dead letter deleted"
+        )
     if kind not in (DeadLetterKind.SAFE, DeadLetterKind.REJECTED):
-        return PlanStep(key, "refused", False, why)
+        return PlanStep(message_id, "refused", False, why)
     refused_by = _open_again(target, record)
     if refused_by is not None:
-        return PlanStep(key, "refused", False, f"the ledger says {refused_by.state} now")
-    put_back(target.sqs, target.outputs["OutboundQueueUrl"], letter)
-    queue.delete(letter)
-    done[key] = letter.body_sha256
-    return PlanStep(key, "queued", True)
+        return PlanStep(message_id, "refused", False, f"the ledger has {refused_by.state} now")
+    put_back(target.sqs, target.outputs["OutboundQueueUrl"], dead_letter)
+    queue.delete(dead_letter)
+    done[message_id] = dead_letter.body_sha256
+    return PlanStep(message_id, "queued", True)
 
 
 def _open_again(target: Target, record: LedgerRecord | None) -> LedgerRecord | None:
-    """The sender refuses what is REJECTED, so a person has to let it be tried again, here and nowhere else."""
+    """Reopen a REJECTED record, so that it is sent again. Return the record that prevents it, if any."""
     if record is None or record.state is not State.REJECTED:
         return None
-    refused_by = target.ledger.reopen(record, by=target.person, now=time.time())
+    refused_by = target.ledger.reopen(record, by=target.operator, now=time.time())
     return None if refused_by is None or refused_by.state is State.RETRY else refused_by

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.dead_letters import DeadLetterKind, ReceivedDeadLetter, judge, read_letter
+from cli.dead_letter_kind import DeadLetterKind, judge
+from cli.dead_letter_queue import ReceivedDeadLetter, read_dead_letter
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.builders import NOW, message_body
@@ -25,7 +26,7 @@ def letter(reason: str = "", body: str | None = None, **attributes: str) -> Rece
         "MessageAttributes": {name: {"StringValue": value} for name, value in given.items()},
         "Attributes": {"SentTimestamp": str(int(NOW * 1000))},
     }
-    return read_letter(raw, now=NOW)
+    return read_dead_letter(raw, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_only_what_is_certainly_unsent_may_be_sent(
     state: State, unknown_outcomes: int, lease: int, reason: str, of: str
 ) -> None:
     record = LedgerRecord("k", state, unknown_outcomes=unknown_outcomes, lease_until=int(NOW) + lease, reason=reason)
-    # RETRY: every try is known, or a person has resolved those that were not.
+    # RETRY: every attempt is known, or an operator has resolved those that were not.
     certain = state is State.RETRY or (state is State.REJECTED and not unknown_outcomes)
     expected = certain and of != DeadLetterReason.UNREADABLE_CALLBACK
     assert (judge(letter(of), record, now=NOW)[0] in SENDABLE) == expected
@@ -103,7 +104,7 @@ def test_what_is_no_message_is_malformed_and_says_why(found: ReceivedDeadLetter)
 
 
 def test_the_key_is_the_messages_own_else_the_attribute_else_the_sqs_id() -> None:
-    assert letter(message_id="from-attribute").key == "k"
+    assert letter(message_id="from-attribute").message_id == "k"
     nameless = message_body(message_id=None)
-    assert letter(body=nameless, message_id="from-attribute").key == "from-attribute"
-    assert letter(body=nameless).key == "sqs-id"
+    assert letter(body=nameless, message_id="from-attribute").message_id == "from-attribute"
+    assert letter(body=nameless).message_id == "sqs-id"

@@ -1,0 +1,93 @@
+"""`resolve`: end an unknown outcome by what an operator knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from cli.commands.confirmation import ask
+from cli.commands.message_lookup import find_messages
+from cli.context import CommandContext, with_context
+from cli.errors import CliError, Exit
+from cli.output import counted, one_line
+from cli.parameters import Name, Since
+from cli.unknown_outcomes import Resolved, resolve_not_sent, resolve_sent, unknown_between
+
+
+@click.command()
+@click.argument("id_", metavar="[ID]", required=False, type=Name())
+@click.option("--sent", is_flag=True, help="The message was sent.")
+@click.option("--not-sent", is_flag=True, help="It was not sent; it is queued again from its dead letter.")
+@click.option("--gateway-id", type=Name(), help="With --sent: the gateway ID that the portal shows.")
+@click.option(
+    "--since", type=Since(), help="Instead of ID: all whose outcome became unknown at or after this time or age."
+)
+@click.option("--until", type=Since(), help="With --since: and before this time or age. [default: now]")
+@click.option("--by", type=Name(), metavar="NAME", help="Operator to record. [default: your AWS identity]")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_context
+def resolve(
+    context: CommandContext,
+    *,
+    id_: str | None,
+    sent: bool,
+    not_sent: bool,
+    gateway_id: str | None,
+    since: float | None,
+    until: float | None,
+    by: str | None,
+    yes: bool,
+) -> None:
+    """Resolve an unknown outcome. The gateway's portal shows whether ID was sent. Records who resolved it, and when."""
+    if sent == not_sent:
+        raise click.UsageError("Give either --sent or --not-sent.")
+    if (id_ is None) == (since is None):
+        raise click.UsageError("Give either ID or --since.")
+    if gateway_id is not None and (not_sent or id_ is None):
+        raise click.UsageError("--gateway-id goes with ID and --sent.")
+    if until is not None and since is None:
+        raise click.UsageError("--until goes with --since.")
+    if id_ is not None:
+        message_ids = [_message_id(context, id_)]
+    else:
+        message_ids = unknown_between(context.tables, since or 0.0, time.time() if until is None else until)
+    if not message_ids:
+        context.out.document([])
+        context.out.line("No outcome became unknown in that time.")
+        return
+    word = "sent" if sent else "not sent, and to be sent now"
+    if id_ is None:
+        ask(f"Resolve {counted(len(message_ids), 'message')} on {context.target.name} as {word}?", yes=yes)
+    operator = by or context.target.operator
+    if sent:
+        done = [resolve_sent(context.target, each, gateway_id, by=operator) for each in message_ids]
+    else:
+        context.if_interrupted = (
+            "What was done so far is kept; the same command continues. A message that was resolved and not yet queued "
+            "again is `safe` in a `redrive --plan`."
+        )
+        done = resolve_not_sent(context.target, message_ids, by=operator)
+    _report(context, done)
+
+
+def _message_id(context: CommandContext, id_: str) -> str:
+    """Return the message_id of the one message that an ID names. Two are an error: only one of them was looked up."""
+    facts = find_messages(context, id_)
+    first = facts[0]
+    by_reference = id_ not in (first.key, first.row.get("id"))
+    if len(facts) > 1 or (by_reference and context.target.ledger.sender_of(id_) is None):
+        message_ids = ", ".join(one.key for one in facts)
+        problem = f"Several messages have, or had, this reference: {message_ids}, and perhaps others."
+        raise CliError(problem, "Give a message_id.", Exit.USAGE)
+    return first.key
+
+
+def _report(context: CommandContext, done: Sequence[Resolved]) -> None:
+    context.out.document([asdict(one) for one in done])
+    for one in done:
+        context.out.line(f"{one_line(one.message_id)}: {one_line(one.result)}", "good" if one.resolved else "bad")
+    if not all(one.resolved for one in done):
+        raise SystemExit(int(Exit.NOT_ALL))

@@ -1,0 +1,177 @@
+"""`send`: one message, with a dry run, and following it to its end."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.checked_message import CheckedMessage, check, describe, new_message_id
+from cli.commands.message_lookup import exit_code
+from cli.commands.send_file import send_file
+from cli.context import CommandContext, with_context
+from cli.errors import CliError, Exit
+from cli.output import counted, one_line
+from cli.queueing import queue_one
+from cli.stage import TONES, Facts, is_sent_once_more, next_step, stage_of
+from cli.timeline import timeline
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.times import format_rfc3339
+
+_LOOK_EVERY_SECONDS: Final = 0.5
+_BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
+
+
+@click.command()
+@click.argument("destination", required=False)
+@click.argument("text", required=False)
+@click.option(
+    "--file", "path", type=click.Path(path_type=Path), help="Queue a file instead: a message in each line of JSON."
+)
+@click.option(
+    "--journal", type=click.Path(path_type=Path), help="With --file: which lines are queued. [default: FILE.journal]"
+)
+@click.option("--skip-invalid", is_flag=True, help="With --file: queue the valid lines, leave out the others.")
+@click.option(
+    "--queue-uncertain", is_flag=True, help="With --file: also messages that may be on the queue after a kill."
+)
+@click.option("--dry-run", is_flag=True, help="Only check, and show segments, encoding and what would be queued.")
+@click.option("--follow", is_flag=True, help="Show each step until the final status.")
+@click.option("--timeout", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds to --follow.")
+@click.option("--message-id", metavar="ID", help="Idempotency key: sent once. [default: a new one]")
+@click.option("--reference", help="Returned with each status. [default: the message_id]")
+@click.option("--mask", help="Registered sender ID, at most 11 characters; handsets cannot reply.")
+@click.option("--source", help="A number or short code of your account.")
+@click.option("--class", "class_", help="A routing class of your account.")
+@click.option("--sms-class", type=click.IntRange(0, 3), help="0: the handset shows it at once.")
+@click.option("--integration-id", metavar="UUID", help="Passed to the gateway.")
+@click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway holds it until then.")
+@click.option("--expires-at", metavar="TIME", help="RFC 3339 with offset; not sent at or after this time.")
+@click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="If the send outcome is unknown.")
+@with_context
+def send(
+    context: CommandContext,
+    *,
+    destination: str | None,
+    text: str | None,
+    path: Path | None,
+    journal: Path | None,
+    skip_invalid: bool,
+    queue_uncertain: bool,
+    dry_run: bool,
+    follow: bool,
+    timeout: int,
+    class_: str | None,
+    **fields: Any,
+) -> None:
+    """Queue the message TEXT to DESTINATION (+61…). TEXT - reads it from stdin."""
+    fields["class"] = class_
+    if dry_run and follow:
+        raise click.UsageError("--dry-run queues nothing to follow.")
+    if path is not None:
+        given = [name for name, value in fields.items() if value is not None]
+        if destination is not None or given or follow:
+            raise click.UsageError("--file reads all fields from its lines, and can't be followed.")
+        journal = journal or path.with_name(path.name + ".journal")
+        send_file(context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain)
+        return
+    if journal is not None or skip_invalid or queue_uncertain:
+        raise click.UsageError("--journal, --skip-invalid and --queue-uncertain go with --file.")
+    if destination is None or text is None:
+        raise click.UsageError("Give DESTINATION and TEXT, or --file.")
+    content = _from_stdin() if text == "-" else text
+    checked = _checked({"destination": destination, "content": content, **fields})
+    if dry_run:
+        _show_dry_run(context, checked)
+        return
+    _queue(context, checked, follow=follow, timeout=timeout)
+
+
+def _from_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise CliError("stdin: is not UTF-8.", "Convert it with `iconv -t UTF-8`.", Exit.INVALID) from None
+
+
+def _queue(context: CommandContext, checked: CheckedMessage, *, follow: bool, timeout: int) -> None:
+    sqs, url, message_id = context.target.sqs, context.url("OutboundQueueUrl"), checked.message_id
+    queued_at = format_rfc3339(time.time())
+    # The same command again makes another message_id, and so another SMS.
+    context.if_interrupted = (
+        f"The message may be on the queue. Retry with --message-id {message_id}; otherwise a second SMS goes out."
+    )
+    queue_one(sqs, url, checked)
+    context.if_interrupted = (
+        f"The message is queued as {message_id}; do not send it again. `explain {message_id}` shows its progress."
+    )
+    context.out.line(f"queued as {message_id}", "good")
+    if follow:
+        raise SystemExit(int(_follow(context, message_id, queued_at, timeout)))
+    context.out.document({"message_id": message_id, "queued_at": queued_at})
+
+
+def _checked(fields: dict[str, Any]) -> CheckedMessage:
+    try:
+        return check(fields, new_message_id())
+    except InvalidMessageError as error:
+        problems = _BETWEEN_PROBLEMS.sub("\n  ", error.detail)
+        raise CliError(f"The message breaks a rule:\n  {problems}", "Nothing was queued.", Exit.INVALID) from None
+
+
+def _show_dry_run(context: CommandContext, checked: CheckedMessage) -> None:
+    described = describe(checked.message)
+    out = context.out
+    out.document({"valid": True, **described, "would_queue": json.loads(checked.body)})
+    segments, characters = counted(described["segments"], "segment"), counted(described["characters"], "character")
+    out.line(f"{segments}, {described['encoding']}, {characters}")
+    if because := described.get("ucs2_because"):
+        out.line(
+            f"UCS-2 because of “{one_line(because['character'])}” ({because['code_point']} {because['name']}), "
+            f"character {because['position']}; without such characters a segment holds more than twice as much",
+            "unsure",
+        )
+    out.line("would queue: " + one_line(json.dumps(json.loads(checked.body), ensure_ascii=False)))
+
+
+def _follow(context: CommandContext, message_id: str, queued_at: str, timeout: int) -> Exit:
+    """Print each step as it happens, until the final status or the timeout."""
+    end = time.monotonic() + timeout
+    printed: set[tuple[str, str]] = set()
+    while True:
+        facts = _facts(context, message_id, queued_at)
+        for line in timeline(facts):
+            if (line.at, line.text) not in printed:
+                printed.add((line.at, line.text))
+                context.out.entry({"message_id": message_id, "at": line.at, "text": str(line)})
+                context.out.line(f"{line.at:<24}  {one_line(str(line))}", line.tone)
+        code = exit_code(facts)
+        if code is not Exit.ON_ITS_WAY and not is_sent_once_more(facts):
+            return _ended(context, facts, code)
+        if time.monotonic() >= end:
+            context.out.note(
+                f"Still {stage_of(facts)} after {timeout} s; `explain {message_id}` shows more later.", "unsure"
+            )
+            return _ended(context, facts, Exit.ON_ITS_WAY)
+        time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _facts(context: CommandContext, message_id: str, queued_at: str) -> Facts:
+    found = context.tables.facts(message_id)
+    return Facts(found.key, found.ledger, found.row, found.replies, queued_at)
+
+
+def _ended(context: CommandContext, facts: Facts, code: Exit) -> Exit:
+    stage = stage_of(facts)
+    context.out.line(f"{facts.key}: {stage}", TONES[stage])
+    if code not in (Exit.OK, Exit.ON_ITS_WAY):
+        context.out.line(next_step(facts))
+    context.out.entry(
+        {"message_id": facts.key, "stage": stage, "status": facts.row.get("status"), "next": next_step(facts)}
+    )
+    return code

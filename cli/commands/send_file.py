@@ -1,0 +1,107 @@
+"""`send --file`: a file of messages, resumable."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.checked_message import CheckedMessage, new_message_id
+from cli.context import CommandContext
+from cli.errors import CliError, Exit
+from cli.journal import Journal
+from cli.message_file import invalid_lines, read_lines
+from cli.output import counted
+from cli.queue_counts import queue_counts
+from cli.queueing import SQS_COUNTS_AFTER_SECONDS, queue_all, stopping_between_batches
+
+
+def send_file(
+    context: CommandContext, path: Path, journal_path: Path, dry_run: bool, *, skip_invalid: bool, queue_uncertain: bool
+) -> None:
+    if dry_run:
+        _dry_run_file(context, path, skip_invalid)
+        return
+    with Journal(journal_path, context.target.stack_id) as journal:
+        checked, invalid = read_lines(path, journal.message_id_of)
+        _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
+        held = set() if queue_uncertain else _held(context, journal) & {message.message_id for message in checked}
+        waiting = [message for message in checked if message.message_id not in journal.queued | held]
+        earlier = sum(message.message_id in journal.queued for message in checked)
+        if earlier:
+            context.out.note(f"{earlier} of {len(checked)} were queued before, by {journal.path}.")
+        refused = _queue_with_progress(context, waiting, journal)
+    counts = {"queued": len(waiting) - len(refused), "earlier": earlier, "held": len(held)}
+    _report_file(context, journal, counts, refused, invalid)
+
+
+def _dry_run_file(context: CommandContext, path: Path, skip_invalid: bool) -> None:
+    checked, invalid = read_lines(path, lambda _line, _occurrence: new_message_id())
+    segments = sum(message.message.segments.count for message in checked)
+    ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in checked)
+    context.out.document({"valid": len(checked), "segments": segments, "ucs2": ucs2, "invalid": invalid})
+    summary = (
+        f"{counted(len(checked), 'message')} ({ucs2} in UCS-2), {counted(segments, 'segment')}; nothing was queued"
+    )
+    context.out.line(summary)
+    _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
+
+
+def _refuse_invalid(path: Path, invalid: dict[int, str], *, skip_invalid: bool) -> None:
+    if invalid and not skip_invalid:
+        raise CliError(
+            invalid_lines(path, invalid),
+            f"Invalid lines: {len(invalid)}; nothing was queued now. Correct them, or add --skip-invalid. "
+            "Each line must be one JSON object.",
+            Exit.INVALID,
+        )
+
+
+def _held(context: CommandContext, journal: Journal) -> set[str]:
+    """Return the messages that may be on the queue, because an earlier run was killed during their batch.
+
+    A message with a ledger record was queued. One without a record was not, if the queue is empty.
+    """
+    if not journal.uncertain:
+        return set()
+    counts = queue_counts(context.target, context.url("OutboundQueueUrl"))
+    is_queue_empty = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
+    # Read after the counts: a sender that has taken a message since then has written its record.
+    known = [each for each in sorted(journal.uncertain) if context.tables.ledger_item(each)]
+    if known:
+        journal.found(known)
+    return set() if is_queue_empty else journal.uncertain - set(known)
+
+
+def _queue_with_progress(context: CommandContext, waiting: list[CheckedMessage], journal: Journal) -> list[str]:
+    if not waiting:
+        return []
+    sqs, url = context.target.sqs, context.url("OutboundQueueUrl")
+    progress: Any = click.progressbar(length=len(waiting), label="queueing", file=sys.stderr, show_pos=True)
+    with stopping_between_batches() as stop, progress as bar:
+        return queue_all(sqs, url, waiting, journal, progress=bar.update, stop=stop)
+
+
+def _report_file(
+    context: CommandContext, journal: Journal, counts: dict[str, int], refused: list[str], invalid: dict[int, str]
+) -> None:
+    out = context.out
+    out.document({**counts, "refused_by_sqs": refused, "invalid": invalid, "journal": str(journal.path)})
+    out.line(f"{counts['queued']} queued, {counts['earlier']} before", "good")
+    if invalid:
+        out.note(f"Invalid lines left out: {len(invalid)}.", "unsure")
+    if refused:
+        out.note(f"SQS did not take {len(refused)}; the same command queues them.", "bad")
+    if counts["held"]:
+        out.note(
+            f"{counts['held']} may be on the queue already, because an earlier run was killed in a batch. They were "
+            "not queued. Run the same command a minute later, when the queue is empty (`health`). Or add "
+            "--queue-uncertain: it queues them now, under the same message_id, and each is still sent once.",
+            "unsure",
+        )
+    if refused or invalid or counts["held"]:
+        raise SystemExit(int(Exit.NOT_ALL))
+    if counts["earlier"] and not counts["queued"]:
+        out.note(f"To queue the file again, as new messages, remove {journal.path}.")

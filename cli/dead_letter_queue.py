@@ -1,0 +1,168 @@
+"""The dead-letter queue: read it without losing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_message import KEY_PATTERN, OutboundMessage, choose_key, parse_message
+from optus_sms.model.redaction import without_numbers, without_text
+from optus_sms.model.times import format_rfc3339
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
+_WAIT_SECONDS: Final = 1
+_BATCH: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedDeadLetter:
+    """A dead letter as it was received. ``reason`` is empty if SQS itself moved it there.
+
+    ``problem``: why it is no message, or empty; ``since``: RFC 3339.
+    """
+
+    sqs_id: str
+    body: str = field(repr=False)
+    reason: str
+    detail: str
+    since: str
+    message_id: str
+    message: OutboundMessage | None = field(repr=False)
+    problem: str = ""
+
+    @property
+    def body_sha256(self) -> str:
+        """SHA-256 of the body as it is."""
+        return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def destination(self) -> str | None:
+        """The number, if the dead letter is a message."""
+        return self.message.destination if self.message else None
+
+    def detail_for_lists(self, *, show_numbers: bool = False) -> str:
+        """Return the detail without the text that it may quote, and without numbers unless ``show_numbers``."""
+        detail = without_text(self.detail, self.message.content) if self.message else self.detail
+        return detail if show_numbers else without_numbers(detail)
+
+
+def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
+    """Return the dead letter in a message that ReceiveMessage returned."""
+    given = raw.get("MessageAttributes", {})
+    attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
+    reason, message_id = attributes.get("reason", ""), attributes.get("message_id", "")
+    if not re.fullmatch(KEY_PATTERN, message_id):
+        message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
+    message, problem = None, ""
+    if "body_encoding" in attributes:
+        problem = "its body could not be kept as it was"
+    elif reason != DeadLetterReason.UNREADABLE_CALLBACK:
+        try:
+            message = parse_message(raw["Body"], now=now)
+            message_id = choose_key(
+                message,
+                attribute=attributes.get("message_id") or None,
+                sqs_message_id=raw["MessageId"],  # SQS keeps it when it moves a message here
+                required=False,
+            )
+        except InvalidMessageError as error:
+            message, problem = None, without_numbers(error.detail)  # it may quote the name of a field
+    sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
+    return ReceivedDeadLetter(
+        sqs_id=raw["MessageId"],
+        body=raw["Body"],
+        reason=reason,
+        detail=attributes.get("detail", "").strip(),
+        since=attributes.get("time") or format_rfc3339(sent),
+        message_id=message_id,
+        message=message,
+        problem=problem,
+    )
+
+
+@dataclass
+class DeadLetterQueue:
+    """The queue, as a context manager: a dead letter received and not deleted is visible again at its end."""
+
+    sqs: SQSClient
+    url: str
+    held: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def dead_letters(self) -> Iterator[ReceivedDeadLetter]:
+        """Yield each dead letter that no other reader holds, once."""
+        seen: set[str] = set()
+        again = 0
+        # A receive that waits asks all of SQS's servers, so an empty one is the end. What comes again was held too long
+        # and is no end, unless it all came again.
+        while (received := self._receive()) and again <= len(seen):
+            for message in received:
+                if message["MessageId"] in seen:
+                    again += 1
+                    continue
+                again = 0
+                seen.add(message["MessageId"])
+                yield read_dead_letter(message, now=time.time())
+
+    def delete(self, dead_letter: ReceivedDeadLetter) -> None:
+        """Delete a dead letter for good."""
+        self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=self.held[dead_letter.sqs_id])
+        del self.held[dead_letter.sqs_id]
+
+    def release(self) -> None:
+        """Make each dead letter that is still held visible; without this, SQS does so within minutes."""
+        handles = list(self.held.values())
+        self.held.clear()
+        for start in range(0, len(handles), _BATCH):
+            self.sqs.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                    for number, handle in enumerate(handles[start : start + _BATCH])
+                ],
+            )
+
+    def hidden(self) -> int:
+        """Return about how many dead letters other readers hold; call it when none is held here."""
+        name = "ApproximateNumberOfMessagesNotVisible"
+        response = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])  # type: ignore[list-item]
+        return int(response["Attributes"][name])  # type: ignore[index]
+
+    def _receive(self) -> list[Any]:
+        response = self.sqs.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=_BATCH,
+            VisibilityTimeout=_HOLD_SECONDS,
+            WaitTimeSeconds=_WAIT_SECONDS,
+            AttributeNames=["SentTimestamp"],
+            MessageAttributeNames=["All"],
+        )
+        messages: list[Any] = list(response.get("Messages", []))
+        self.held |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        return messages
+
+
+def put_back(sqs: SQSClient, outbound_queue_url: str, dead_letter: ReceivedDeadLetter) -> None:
+    """Queue a copy of a dead letter with its message_id stamped on it, because SQS gives the copy a new ID."""
+    sqs.send_message(
+        QueueUrl=outbound_queue_url,
+        MessageBody=dead_letter.body,
+        MessageAttributes={"message_id": {"DataType": "String", "StringValue": dead_letter.message_id}},
+    )

@@ -1,0 +1,53 @@
+"""The gateway's health as the stack sees it, with sending and the queues at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cli.queue_counts import queue_counts
+from cli.sending_switch import sending_state
+from optus_sms.records.health import DynamoHealthStore, HealthRecord
+
+if TYPE_CHECKING:
+    from cli.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """``sending``: on, paused or changing; ``paused_by``: an operator, or the health check with its reason."""
+
+    state: str
+    reason: str
+    since: str
+    checked_at: str
+    credentials: str
+    sending: str
+    paused_by: str
+    waiting: int
+    in_flight: int
+    delayed: int
+    dead_letters: int
+
+
+def health_record(target: Target) -> HealthRecord:
+    """Return the health that the stack's own check recorded."""
+    return DynamoHealthStore(target.dynamodb, target.outputs["SendLedgerTableName"]).read()
+
+
+def health_of(target: Target) -> HealthReport:
+    """Return the whole report."""
+    record = health_record(target)
+    sending = sending_state(target)
+    by = f"the health check ({record.pause.reason.value}) at {record.pause.at}" if record.pause else "an operator"
+    return HealthReport(
+        state=record.state.value,
+        reason=record.reason,
+        since=record.since,
+        checked_at=record.checked_at,
+        credentials=record.credentials,
+        sending=sending,
+        paused_by=by if sending == "paused" else "",
+        dead_letters=queue_counts(target, target.outputs["DeadLetterQueueUrl"])["waiting"],
+        **queue_counts(target, target.outputs["OutboundQueueUrl"]),
+    )

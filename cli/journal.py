@@ -1,0 +1,152 @@
+"""The journal beside a file of messages: it notes which are on the queue, so that `send --file` can be resumed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from cli.errors import CliError, Exit
+
+_ENTRY: Final = TypeAdapter(dict[Literal["queueing", "queued", "found"], frozenset[str]])
+"""A line of a journal after the first."""
+
+
+class Journal:
+    """Notes beside a file which of its messages are on the queue: a line before each batch and a line after it.
+
+    A line without a message_id gets one from the journal's own random run and the line's text: the same when the file
+    is resumed, another next week with a new journal. A context manager; only one process at a time has it.
+    """
+
+    def __init__(self, path: Path, stack_id: str) -> None:
+        self.path, self._stack_id = path, stack_id
+        self.run = ""
+        self.idle_seconds = 0.0
+        """Since the last write of an earlier run."""
+        self._began = False
+        self.queued: set[str] = set()
+        self.uncertain: set[str] = set()
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self.path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise CliError(
+                f"{self.path} can't be written: {error.strerror}.", "Name another with --journal.", Exit.USAGE
+            ) from None
+        if not self._is_ours():
+            self._file.close()
+            raise CliError(
+                f"Another process is queueing this file ({self.path} is locked).", "Wait for its end.", Exit.USAGE
+            )
+        try:
+            self.idle_seconds = time.time() - self.path.stat().st_mtime
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._began:  # a file that was refused leaves nothing behind
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _is_ours(self) -> bool:
+        """Lock the file; False if another process has it, or has removed it meanwhile, so that no run would find it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return os.fstat(self._file.fileno()).st_nlink > 0
+
+    def message_id_of(self, line: str, occurrence: int) -> str:
+        """Return the message_id of a line without one: the same whenever this journal is continued."""
+        return f"{self.run}-{hashlib.sha256(f'{occurrence}:{line}'.encode()).hexdigest()[:32]}"
+
+    def queueing(self, message_ids: Sequence[str]) -> None:
+        """Note a batch before it is queued: uncertain from now on, until `done`."""
+        self._began = True
+        self._append({"queueing": list(message_ids)})
+
+    def done(self, message_ids: Sequence[str]) -> None:
+        """Note after a batch what is on the queue. What SQS did not take is not."""
+        self._append({"queued": list(message_ids)})
+        self.queued |= set(message_ids)
+
+    def found(self, message_ids: Sequence[str]) -> None:
+        """Note that these uncertain messages are on the queue after all; the others stay uncertain."""
+        self._append({"found": list(message_ids)})
+        self.queued |= set(message_ids)
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _load(self) -> None:
+        self._file.seek(0)
+        try:
+            text = self._file.read()
+        except UnicodeDecodeError:
+            raise self._is_none() from None
+        head, *lines = text.splitlines() or [""]
+        if not head.strip():
+            self.run = f"file-{uuid.uuid4().hex[:10]}"
+            self._append({"journal": 1, "stack": self._stack_id, "run": self.run})
+            return
+        self.run, self._began = self._run_of(head), bool(lines)
+        pending: frozenset[str] = frozenset()
+        for what, message_ids in self._entries(lines):
+            # A batch ends with its line "queued"; one without it is of a process that was killed.
+            if what == "queueing":
+                self.uncertain |= pending
+                pending = message_ids
+            else:
+                self.queued |= message_ids
+                pending = frozenset() if what == "queued" else pending
+        self.uncertain = (self.uncertain | pending) - self.queued
+        if not text.endswith("\n"):
+            self._file.write("\n")
+
+    def _entries(self, lines: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # the last line of a process that was killed while writing it
+            try:
+                yield from _ENTRY.validate_python(entry).items()
+            except ValidationError:
+                raise self._is_none() from None
+
+    def _is_none(self) -> CliError:
+        return CliError(f"{self.path} is not a journal of this command.", "Name another with --journal.", Exit.INVALID)
+
+    def _run_of(self, head: str) -> str:
+        try:
+            header = json.loads(head)
+            journal, stack, run = header["journal"], header["stack"], str(header["run"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            journal, stack, run = None, "", ""
+        if journal != 1 or not run:
+            raise self._is_none()
+        if stack != self._stack_id:
+            raise CliError(
+                f"{self.path} belongs to another stack.",
+                "Name that stack, or another journal with --journal.",
+                Exit.INVALID,
+            )
+        return run

@@ -1,0 +1,87 @@
+"""Put messages on the queue: one, or many in batches of ten that are noted in a journal."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from cli.checked_message import CheckedMessage
+from cli.journal import Journal
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+BATCH: Final = 10  # SQS's most
+SQS_COUNTS_AFTER_SECONDS: Final = 60
+"""SQS's counts of a queue are right a minute after the last message was sent to it (its API reference says so)."""
+_ATTEMPTS: Final = 5  # of what SQS did not take from a batch through no fault of the message
+
+
+def queue_one(sqs: SQSClient, url: str, checked: CheckedMessage) -> None:
+    """Queue one message."""
+    sqs.send_message(QueueUrl=url, MessageBody=checked.body)
+
+
+@contextlib.contextmanager
+def stopping_between_batches() -> Iterator[Callable[[], bool]]:
+    """Yield whether Ctrl-C, SIGTERM or the end of the terminal came: obeyed only between batches, which are certain."""
+    asked: list[int] = []
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup wants it
+    before = [signal.signal(number, lambda number, _frame: asked.append(number)) for number in signals]
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def queue_all(
+    sqs: SQSClient,
+    url: str,
+    waiting: Iterable[CheckedMessage],
+    journal: Journal,
+    *,
+    progress: Callable[[int], None],
+    stop: Callable[[], bool],
+) -> list[str]:
+    """Queue all messages, ten at a time. Return the message_ids that SQS refused; KeyboardInterrupt if ``stop()``."""
+    refused: list[str] = []
+    for batch in _batches(waiting):
+        if stop():
+            raise KeyboardInterrupt
+        message_ids = [checked.message_id for checked in batch]
+        journal.queueing(message_ids)
+        taken = _queue_batch(sqs, url, batch)
+        journal.done(taken)
+        refused += [message_id for message_id in message_ids if message_id not in taken]
+        progress(len(batch))
+    return refused
+
+
+def _batches(waiting: Iterable[CheckedMessage]) -> Iterator[list[CheckedMessage]]:
+    batch: list[CheckedMessage] = []
+    for checked in waiting:
+        batch.append(checked)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _queue_batch(sqs: SQSClient, url: str, batch: Sequence[CheckedMessage]) -> list[str]:
+    """Return the message_ids that SQS took; those that failed through SQS are retried."""
+    left = {str(number): checked for number, checked in enumerate(batch)}
+    taken: list[str] = []
+    for again in range(_ATTEMPTS):
+        entries: Any = [{"Id": number, "MessageBody": checked.body} for number, checked in left.items()]
+        response = sqs.send_message_batch(QueueUrl=url, Entries=entries)
+        taken += [left.pop(entry["Id"]).message_id for entry in response.get("Successful", [])]
+        if not any(not failed.get("SenderFault", False) for failed in response.get("Failed", [])):
+            break
+        time.sleep(0.2 * 2**again)
+    return taken

@@ -1,0 +1,251 @@
+"""The timeline of one message in plain words, from what the two tables hold of it. Pure: facts in, lines out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+from cli.output import Tone
+from cli.stage import Facts
+from optus_sms.gateway.api import CLASSIFICATION
+from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
+from optus_sms.records.ledger import HistoryLine, steps
+from optus_sms.records.table import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something that happened; ``at``: RFC 3339, UTC, or empty for what has no time of its own.
+
+    ``detail``: the gateway's words, which may move on to a later line when its status wins.
+    """
+
+    at: str
+    text: str
+    tone: Tone = "plain"
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """Without the time."""
+        return f"{self.text} ({self.detail})" if self.detail else self.text
+
+
+# What the statuses mean, in the order of their ranks. Source: `optus_sms.model.statuses`.
+_STATUS_MEANS: Final = {
+    "accepted": "the gateway took it",
+    "queued": "it waits inside the gateway",
+    "sent": "it left the gateway for the carrier",
+    "failed": "the gateway could not hand it to the carrier and retries",
+    "submitted": "the carrier has it",
+    "frozen": "the gateway has given up after many retries",
+    "deficient": "the gateway stopped it; believed to be credit or provisioning",
+    "blocked": "the gateway stopped it; believed to be an opt-out or a block list",
+    "expired": "the carrier could not deliver it in time",
+    "rejected": "the carrier refused it",
+    "dead": "an operator of the gateway ended it",
+    "received": "it is on the handset",
+}
+_WHY: Final = {row.reason: row.why for row in CLASSIFICATION}
+_NO_BYTE_LEFT: Final = _WHY["unreachable"]
+_NO_ANSWER: Final = _WHY["no_answer"]
+_REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
+# The transport's words for what went wrong on the wire, and those of the sender.
+_ON_THE_WIRE: Final = {
+    "name_not_resolved": "the gateway's name could not be looked up",
+    "certificate_refused": "the gateway's certificate is not trusted",
+    "tls_failed": "no encrypted connection could be made",
+    "timed_out": "the gateway did not respond in time",
+    "connection_refused": "the gateway refused the connection",
+    "closed_without_answer": "the gateway closed the connection without a response",
+    "connection_lost": "the connection was lost",
+    "cut_short": "the response ended too early",
+    "not_http": "the response is not HTTP",
+    "network_error": "the network failed",
+    "unreachable": "the gateway could not be reached",
+    "no_answer": "no response came",
+    "owner_lost": "the sender function ended before it could record the outcome",
+    "too_late": "too little time was left",
+    "reference_not_registered": "its reference could not be recorded first",
+}
+_ANSWERED: Final = {
+    "credentials_refused": "the gateway refused the credentials",
+    "throttled": "the gateway reported too high a rate",
+    "misconfigured": "the response is not from the gateway's API",
+    "send_failed": "the gateway could not queue it",
+    "rejected": "the gateway refused it",
+    "server_error": "the gateway returned an error",
+    "contradictory": "the gateway's response contradicts itself",
+    "body_too_large": "the response was too large",
+}
+
+
+def timeline(facts: Facts) -> list[Line]:
+    """Everything that is known to have happened, in time order; what has no time comes last."""
+    if facts.row.get("direction") == "MO":
+        return list(_reply(facts.row))
+    replies = (line for reply in facts.replies for line in _reply(reply))
+    lines = [*_queued(facts), *_ours(facts), *_callbacks(facts), *replies]
+    return sorted((line for line in lines if line.at), key=lambda line: line.at) + [
+        line for line in lines if not line.at
+    ]
+
+
+def why(reason: str) -> str:
+    """A ledger's reason, like ``throttled (status 429)``, in words."""
+    found = _REASON.fullmatch(reason)
+    if not found:
+        return reason
+    word, status = found["word"], found["status"]
+    words = _ANSWERED.get(word) or _ON_THE_WIRE.get(word) or word.replace("_", " ")
+    return f"{words} (status {status})" if status else words
+
+
+def _proof(reason: str, *, not_sent: bool) -> str:
+    """Why an outcome was classified so: the row of `optus_sms.gateway.api.CLASSIFICATION` that decided."""
+    found = _REASON.fullmatch(reason)
+    word = found["word"] if found else reason
+    if word == "owner_lost":
+        return "how far the attempt got is unknown"
+    if word == "reference_not_registered":
+        return _NO_BYTE_LEFT
+    return _WHY.get(word) or (_NO_BYTE_LEFT if not_sent else _NO_ANSWER)
+
+
+def _queued(facts: Facts) -> Iterator[Line]:
+    queued_at = facts.queued_at or facts.ledger.get("queued_at")
+    if queued_at:
+        yield Line(str(queued_at), "put on the queue")
+
+
+def _ours(facts: Facts) -> Iterator[Line]:
+    """Yield what the ledger records: claims, outcomes, and what operators did."""
+    item = facts.ledger
+    text = {name: str(value) for name, value in item.items() if isinstance(value, str)}
+    yield from (_step(step) for step in steps(item))
+    if "expired_at" in text:
+        yield Line(text["expired_at"], "not sent: its expires_at had passed", "bad")
+    if "accepted_at" in text:
+        yield Line(text["accepted_at"], _accepted(facts))
+    if "unresolved_at" in text:
+        ended = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came"
+        yield Line(text["unresolved_at"], f"{ended}; no longer reconciled", "unsure")
+    others = cast("frozenset[str]", item.get("other_gateway_ids", frozenset()))
+    if others:
+        yield Line("", f"the gateway accepted it more than once; also as {', '.join(sorted(others))}", "bad")
+
+
+def _step(step: HistoryLine) -> Line:
+    """A line of the ledger's history."""
+    words, tone = _STEPS[step.what]
+    return Line(step.at, words(step), tone)
+
+
+def _claimed(step: HistoryLine) -> str:
+    if step.attempt == 1:
+        return "taken from the queue and claimed, so that no other execution sends it: attempt 1"
+    return f"claimed again: attempt {step.attempt}"
+
+
+def _not_sent(step: HistoryLine) -> str:
+    because = _proof(step.words, not_sent=True)
+    return f"attempt {step.attempt} was certainly not sent: {why(step.words)}. Why so: {because}"
+
+
+def _not_sent_late(step: HistoryLine) -> str:
+    return f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {why(step.words)}"
+
+
+def _unknown(step: HistoryLine) -> str:
+    because = _proof(step.words, not_sent=False)
+    return f"the outcome of attempt {step.attempt} is unknown: {why(step.words)}. Why so: {because}"
+
+
+def _rejected(step: HistoryLine) -> str:
+    """``words``: the dead letter's reason, then the gateway's response."""
+    reason, _, response = step.words.partition(" ")
+    if reason == "attempts_exhausted":
+        return f"given up with attempt {step.attempt}, certainly not sent; last: {why(response)}"
+    because = _proof(response, not_sent=True)
+    return f"attempt {step.attempt} was certainly not sent, and is not retried: {why(response)}. Why so: {because}"
+
+
+_STEPS: Final[Mapping[str, tuple[Callable[[HistoryLine], str], Tone]]] = {
+    "claimed": (_claimed, "plain"),
+    "not_sent": (_not_sent, "unsure"),
+    "not_sent_late": (_not_sent_late, "dim"),
+    "unknown": (_unknown, "unsure"),
+    "rejected": (_rejected, "bad"),
+    "resolved_sent": (lambda step: f"{step.words} resolved that it was sent", "plain"),
+    "resolved_not_sent": (lambda step: f"{step.words} resolved that it was not sent, so it may be sent again", "plain"),
+    "reopened": (lambda step: f"{step.words} let it be sent again", "plain"),
+}
+"""How each line of the ledger's history is told (`optus_sms.records.ledger.Step`)."""
+
+
+def _accepted(facts: Facts) -> str:
+    gateway_id, resolved_by = facts.ledger.get("gateway_id"), facts.ledger.get("resolved_by")
+    under = f"under the ID {gateway_id}" if gateway_id else "under an ID that a callback will report"
+    if resolved_by == "callback" and str(facts.ledger["accepted_at"]) < _first_callback_at(facts.row):
+        return f"the gateway accepted it, {under}, which a callback reported later"
+    if resolved_by == "callback":
+        return f"a callback with its reference proved that the gateway accepted it, {under}"
+    if resolved_by == "person":
+        return f"an operator resolved it as sent: accepted by the gateway, {under}"
+    return f"the gateway accepted it, {under}"
+
+
+def _first_callback_at(row: Item) -> str:
+    """Return when the first status came, except `accepted`, which the sender writes too; empty if none did."""
+    return min((str(row[f"{s}_at"]) for s in STATUS_RANK if s != "accepted" and f"{s}_at" in row), default="")
+
+
+def _callbacks(facts: Facts) -> Iterator[Line]:
+    """Each status at the time it was first seen, each repeat, and why one was ignored."""
+    row = facts.row
+    seen = sorted(
+        (str(row[f"{status}_at"]), rank, status) for status, rank in STATUS_RANK.items() if f"{status}_at" in row
+    )
+    highest, best = -1, ""
+    for at, rank, status in seen:
+        if status == "accepted" and facts.ledger.get("accepted_at"):
+            highest, best = max((highest, best), (rank, status))
+            continue  # the sender's own write, which the ledger has recorded
+        text = f"callback: {status}, {_STATUS_MEANS[status]}"
+        if rank < highest:
+            yield Line(at, f"{text}; ignored, because {best} was known already and ranks higher", "dim")
+            continue
+        detail = str(row.get("detail", "")) if status == row.get("status") else ""
+        yield Line(at, text, _status_tone(status), detail)
+        highest, best = rank, status
+    yield from _repeats(row)
+    unknown = cast("frozenset[str]", row.get("unknown_statuses", frozenset()))
+    if unknown:
+        named = ", ".join(sorted(unknown))
+        yield Line("", f"callbacks with undocumented statuses: {named}; kept, and ignored", "dim")
+    if "unresolved_at" in row:
+        yield Line(str(row["unresolved_at"]), "no final status came; no longer reconciled", "unsure")
+
+
+def _repeats(row: Item) -> Iterator[Line]:
+    """Callbacks that came again; of very many the first ones."""
+    for line in sorted(cast("frozenset[str]", row.get("repeats", frozenset()))):
+        at, what = line.split(" ", 1)
+        yield Line(at, f"callback: {what} again; ignored, because it was known already", "dim")
+
+
+def _status_tone(status: str) -> Tone:
+    if status == "received":
+        return "good"
+    return "bad" if status in FINAL_STATUSES else "unsure" if status == "failed" else "plain"
+
+
+def _reply(reply: Item) -> Iterator[Line]:
+    match = {"exact": ", as the gateway reports", "inferred": ", the latest message to that handset"}
+    match_text = (
+        f" to {reply['in_reply_to']}{match.get(str(reply.get('reply_match')), '')}" if "in_reply_to" in reply else ""
+    )
+    text = f"the handset replied{match_text}: {reply.get('content', '')}"
+    yield Line(str(reply.get("received_at", "")), text, "good")
+    yield from _repeats(reply)

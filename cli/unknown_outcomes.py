@@ -1,0 +1,129 @@
+"""Resolve unknown outcomes by what an operator knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
+from cli.tables import Tables
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.ledger import LedgerRecord, State
+from optus_sms.records.messages import SentMessage
+
+if TYPE_CHECKING:
+    from cli.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Whether one message was resolved, and the result in words."""
+
+    message_id: str
+    resolved: bool
+    result: str
+
+
+def unknown_between(tables: Tables, since: float, until: float) -> list[str]:
+    """Return the message_ids whose outcome became unknown from ``since`` until before ``until`` (epoch seconds)."""
+    start, end = format_rfc3339(since), format_rfc3339(until)
+    found = [
+        (str(facts.ledger.get("unknown_since", "")), facts.key)
+        for facts in tables.undecided(State.UNKNOWN)
+        if start <= str(facts.ledger.get("unknown_since", "")) < end
+    ]
+    return [message_id for _, message_id in sorted(found)]
+
+
+def resolve_sent(target: Target, message_id: str, gateway_id: str | None, *, by: str) -> Resolved:
+    """Resolve as sent: ACCEPTED, and with a gateway ID also in `MessagesTable`."""
+    record = target.ledger.read(message_id)
+    if record is None:
+        return _not_known(message_id)
+    if gateway_id is not None and (other := _other_owner(target, message_id, gateway_id)):
+        return Resolved(message_id, False, other)
+    now = time.time()
+    refused_by = target.ledger.resolve_sent(message_id, gateway_id, by=by, now=now)
+    if refused_by is not None and not _is_repeated(refused_by, gateway_id):
+        return _refused(refused_by)
+    if gateway_id is not None:
+        sent = SentMessage(
+            gateway_id=gateway_id,
+            message_id=message_id,
+            reference=record.reference or message_id,
+            destination=record.destination,
+            segments=record.segments,
+            masked=record.masked if record.destination else None,
+        )
+        target.messages.record_sent(sent, now=now)
+    return Resolved(message_id, True, f"resolved as sent, by {by}")
+
+
+def resolve_not_sent(target: Target, message_ids: Sequence[str], *, by: str) -> list[Resolved]:
+    """Resolve as not sent: RETRY, and queued again from the dead letters, which alone have the texts."""
+    wanted = set(message_ids)
+    done: dict[str, Resolved] = {}
+    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+        dead_letters = _copies_of(queue.dead_letters(), wanted)
+        for message_id in message_ids:
+            done[message_id] = _resolve_not_sent(target, queue, message_id, dead_letters.get(message_id, []), by)
+    return list(done.values())
+
+
+def _copies_of(dead_letters: Iterable[ReceivedDeadLetter], wanted: set[str]) -> dict[str, list[ReceivedDeadLetter]]:
+    found: dict[str, list[ReceivedDeadLetter]] = {}
+    for dead_letter in dead_letters:
+        if dead_letter.message_id in wanted and dead_letter.message is not None:
+            found.setdefault(dead_letter.message_id, []).append(dead_letter)
+    return found
+
+
+def _resolve_not_sent(
+    target: Target, queue: DeadLetterQueue, message_id: str, dead_letters: list[ReceivedDeadLetter], by: str
+) -> Resolved:
+    record = target.ledger.read(message_id)
+    if record is None:
+        return _not_known(message_id)
+    copies = [
+        dead_letter
+        for dead_letter in dead_letters
+        if dead_letter.message and dead_letter.message.payload_sha256 == record.payload_sha256
+    ]
+    refused_by = target.ledger.resolve_not_sent(message_id, by=by, now=time.time())
+    # RETRY is certainly not sent. With a dead letter, an earlier run was interrupted before it queued the copy.
+    if refused_by is not None and not (refused_by.state is State.RETRY and copies):
+        return _refused(refused_by)
+    if not copies:
+        return Resolved(
+            message_id,
+            True,
+            f"resolved as not sent, by {by}; no dead letter has its text: queue it again under the same message_id",
+        )
+    put_back(target.sqs, target.outputs["OutboundQueueUrl"], copies[0])
+    for dead_letter in copies:
+        queue.delete(dead_letter)
+    return Resolved(message_id, True, f"resolved as not sent, by {by}, and queued again")
+
+
+def _other_owner(target: Target, message_id: str, gateway_id: str) -> str:
+    """Return why this gateway ID can't be the message's; empty if it can."""
+    row = Tables.of(target).row(gateway_id)
+    if row.get("direction") == "MO":
+        return f"not resolved: {gateway_id} is a reply"
+    owner = row.get("message_id")
+    return f"not resolved: {gateway_id} belongs to {owner}" if owner not in (None, message_id) else ""
+
+
+def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
+    """Whether the same was recorded before, perhaps by a run that was interrupted before it wrote the row."""
+    return record.state is State.ACCEPTED and record.gateway_id == gateway_id
+
+
+def _refused(record: LedgerRecord) -> Resolved:
+    return Resolved(record.key, False, f"not resolved: it is {record.state}, and has no unknown outcome")
+
+
+def _not_known(message_id: str) -> Resolved:
+    return Resolved(message_id, False, "not resolved: the ledger has no record of it")

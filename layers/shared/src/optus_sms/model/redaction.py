@@ -1,0 +1,90 @@
+"""Redact phone numbers, message texts and IDs that may hold them, before they are logged, listed or published.
+
+What leaves the tables and the queues for a log, a metric, a list, a plan, a page or an event goes through here.
+Credentials need no rule of their own: nothing that holds one is ever formatted into a text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from itertools import groupby
+from typing import Final
+
+REDACTED: Final = "…"
+"""Stands where something was removed."""
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+_PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
+_QUOTED_CHARACTERS: Final = 12
+"""A text that shares so many characters in a row with a message quotes it."""
+
+# What counts as one character: a time, which is no number; a character as JSON, a URL or HTML spell it; any other.
+_UNIT: Final = re.compile(
+    r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d(?::\d\d(?:\.\d{1,6})?)?(?!\d)"
+    r"|\\+u[dD][89abAB][0-9A-Fa-f]{2}\\+u[dD][c-fC-F][0-9A-Fa-f]{2}|\\+u[0-9A-Fa-f]{4}|\\+[nrt]|%20|%2[bB]|&nbsp;|.",
+    re.ASCII | re.DOTALL,
+)
+_PLUS: Final = frozenset({"+", "\uff0b", "%2b", "%2B"})
+_SEPARATORS: Final = _PLUS | frozenset(".,/_\u00b7\u2022\u2212\t\n\r") | {"%20", "&nbsp;"}
+_SEPARATOR_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Pd", "Ps", "Pe"})  # spaces, dashes, brackets
+_INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Mn", "Me"})  # controls, zero-width characters, accents
+_NUMBER: Final = re.compile(r"d(?:i*(?:si*){0,4}d){4,}")
+"""Five digits or more, in the kinds that `_kind` returns."""
+
+
+def partly_hidden(number: str) -> str:
+    """Return the last three characters of a phone number: enough to compare, not to call. Short codes are hidden."""
+    return f"{REDACTED}{number[-3:]}" if len(number) > 6 else REDACTED
+
+
+def without_numbers(text: str) -> str:
+    """Remove what may be a phone number: five digits or more of any script, however they are spaced or escaped."""
+    units: list[str] = _UNIT.findall(text)
+    kinds = "".join(map(_kind, units))
+    for found in reversed(list(_NUMBER.finditer(kinds))):
+        start = found.start()
+        has_plus = start > 0 and units[start - 1] in _PLUS
+        units[start - has_plus : found.end()] = [REDACTED]
+    return "".join(units)
+
+
+def without_text(text: str, content: str) -> str:
+    """Remove what ``text`` quotes of a message's ``content``: the whole, or at least 12 characters of it in a row."""
+    whole = re.sub(rf"(?<!\w){re.escape(content)}(?!\w)", REDACTED, text) if content else text
+    size = _QUOTED_CHARACTERS
+    runs = {content[start : start + size] for start in range(len(content) - size + 1)}
+    starts = (start for start in range(len(whole) - size + 1) if whole[start : start + size] in runs)
+    quoted = {position for start in starts for position in range(start, start + size)}
+    pieces = groupby(range(len(whole)), key=quoted.__contains__)
+    return "".join(REDACTED if is_quoted else "".join(whole[at] for at in piece) for is_quoted, piece in pieces)
+
+
+def loggable_id(gateway_id: str) -> str:
+    """Return an ID as it may be logged: partly hidden if it may be a number or a text that ended up in its place."""
+    if _UUID.fullmatch(gateway_id):
+        return gateway_id
+    is_plain = _PLAIN_ID.fullmatch(gateway_id) and without_numbers(gateway_id) == gateway_id
+    return gateway_id if is_plain else partly_hidden(gateway_id)
+
+
+def printable(text: str, length: int) -> str:
+    """Return the first ``length`` printable characters of a text that somebody else wrote."""
+    return "".join(character for character in text if character.isprintable())[:length]
+
+
+def _kind(unit: str) -> str:
+    """Return d for a digit, s for a separator of digits, i for an invisible character, x for anything else."""
+    if unit.startswith("\\") and len(unit) > 1:
+        unit = json.loads('"' + re.sub(r"\\+", r"\\", unit) + '"')
+    if unit in _SEPARATORS:
+        return "s"
+    if len(unit) > 1:
+        return "x"
+    if unit.isdigit():
+        return "d"
+    category = unicodedata.category(unit)
+    if category in _SEPARATOR_CATEGORIES:
+        return "s"
+    return "i" if category in _INVISIBLE_CATEGORIES else "x"
