@@ -16,8 +16,8 @@ import botocore.httpsession
 from botocore.awsrequest import AWSResponse
 
 from benchmarks.servers import CALLBACK_SECRET, Servers, aws_answer
+from local.aws.app_loader import load_app
 from local.template import ACCOUNT_ID, REGION, Resource, load_template
-from tests.support.apps import load_app
 from tests.support.builders import api_event, basic, message_body, sqs_event, sqs_record
 
 _ROOT: Final = Path(__file__).resolve().parent.parent

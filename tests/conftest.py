@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.aws import FAKE_AWS_ENVIRONMENT
-from tests.support.sandbox import forget_sandbox
+from tests.support.execution_environment import forget_sandbox
 
 TESTS = Path(__file__).parent
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-SANDBOX_PROGRAM = Path(__file__).with_name("sandbox.py")
+SANDBOX_PROGRAM = Path(__file__).with_name("execution_environment.py")
 INIT_TIMEOUT_SECONDS = 30.0
 """Lambda gives the import of the handler 10 seconds; a busy laptop may need more."""
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")

@@ -190,7 +190,7 @@ class LocalStack:
         self.config.progress("starting AWS's services (moto)")
         self.endpoint_url = self._url(listener)
         process = subprocess.Popen(
-            [sys.executable, "-m", "local.aws.server", str(listener.fileno())],
+            [sys.executable, "-m", "local.aws.moto_server", str(listener.fileno())],
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.target import local_target
 from local import endpoints
 from local.aws.stack import listen
+from local.http_server import HttpListener, HttpRequest, HttpResponse
 from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
@@ -29,7 +30,6 @@ from local.page.counts import Gauge
 from local.page.guard import refusal
 from local.simulator.config import LOOPBACK
 from local.simulator.engine import json_response
-from local.simulator.http_server import HttpListener, HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import choose_key, parse_message

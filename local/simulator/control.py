@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from local.http_server import HttpRequest, HttpResponse
 from local.simulator.config import LOOPBACK
 from local.simulator.engine import json_response
-from local.simulator.http_server import HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS
 
 if TYPE_CHECKING:

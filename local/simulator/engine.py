@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from local.http_server import HttpRequest, HttpResponse
 from local.simulator.callbacks import basic_authorization
 from local.simulator.config import GatewayConfig
 from local.simulator.deliveries import OPERATOR, Deliveries
 from local.simulator.errors import NOT_FOUND_BODY, RefusedError
 from local.simulator.faults import FaultSwitches
-from local.simulator.http_server import HttpRequest, HttpResponse
 from local.simulator.records import MessageRecords, RequestCounts, SimulatedMessage
 from local.simulator.scenarios import SCENARIOS, Callbacks, Ending, Scenario, ScriptedResponse, scenario_for, steps_for
 from local.simulator.seeding import seeded

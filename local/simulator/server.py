@@ -9,10 +9,10 @@ import secrets
 import threading
 from typing import Any, Self
 
+from local.http_server import HttpListener
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.control import CONTROL_PATH, Control
 from local.simulator.engine import BASE_PATH, SERVICES_PATH, Engine
-from local.simulator.http_server import HttpListener
 
 __all__ = ["GatewayConfig", "GatewaySimulator"]
 

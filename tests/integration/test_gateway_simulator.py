@@ -22,8 +22,8 @@ import yaml
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
+from local.http_server import HttpListener, HttpRequest, HttpResponse
 from local.simulator.__main__ import main
-from local.simulator.http_server import HttpListener, HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS, markdown_table, numbers_table
 from local.simulator.server import GatewayConfig, GatewaySimulator
 

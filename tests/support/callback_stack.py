@@ -18,6 +18,7 @@ from typing import Any, Self
 import boto3
 from moto import mock_aws
 
+from local.aws.app_loader import load_app
 from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
 from optus_sms.aws import clients
@@ -25,11 +26,10 @@ from optus_sms.records.ledger import DynamoLedger
 from optus_sms.records.messages import HANDSET_INDEX, DynamoMessageStore
 from optus_sms.records.table import Item, unmarshal
 from optus_sms.runtime import observability
-from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, default_template
 from tests.support.builders import CALLBACK_PASSWORD, basic
+from tests.support.execution_environment import forget_sandbox
 from tests.support.fakes import FakeClock, FakeLambdaContext
-from tests.support.sandbox import forget_sandbox
 
 HANDLER = Path(__file__).parents[2] / "functions" / "receive_callback" / "app.py"
 RESOURCES = ("SendLedgerTable", "MessagesTable", "DeadLetterQueue", "CallbackSecret")

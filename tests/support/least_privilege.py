@@ -26,15 +26,15 @@ from moto import mock_aws
 from moto.core import enable_iam_authentication
 from moto.iam.access_control import IAMRequest
 
+from local.aws.app_loader import load_app
 from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
 from optus_sms.aws import clients
 from optus_sms.runtime import observability
-from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, REGION, default_template
 from tests.support.builders import ACCOUNT, CALLBACK_PASSWORD
+from tests.support.execution_environment import forget_sandbox
 from tests.support.fakes import FakeLambdaContext
-from tests.support.sandbox import forget_sandbox
 
 ROOT = Path(__file__).parents[2]
 SIGNED_AS = "monitoring"  # CloudWatch; moto checks actions under that name

@@ -4,7 +4,7 @@ The parent (`local/aws/function.py`) starts it with the function's environment. 
 input, answers go out as JSON lines on a pipe of their own; what the handler prints is log output, as in Lambda. It ends
 when standard input closes.
 
-    python -P sandbox.py <handler, e.g. app.lambda_handler> <file descriptor for answers>
+    python -P execution_environment.py <handler, e.g. app.lambda_handler> <file descriptor for answers>
 
 In  {"event": …, "request_id": "…", "deadline": seconds since the epoch, "arn": "…"}
 Out {"ready": true} once the handler is imported, then per event
