@@ -22,14 +22,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.target import local_target
 from local import endpoints
 from local.aws.stack import listen
-from local.http_server import HttpListener, HttpRequest, HttpResponse
+from local.http_server import HttpListener, HttpRequest, HttpResponse, json_response
 from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
 from local.page.counts import Gauge
 from local.page.guard import refusal
 from local.simulator.config import LOOPBACK
-from local.simulator.engine import json_response
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import choose_key, parse_message
@@ -76,8 +75,6 @@ class PhonePage:
         quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """Raises `local.aws.stack.StackError` if the port is taken. ``quietly``: see `Actions`."""
-        port = stack.port(PORT)
-        listen(LOOPBACK, port, PORT).close()  # for the error that names the port and the fix
         self._stack = stack
         self.board = Board()
         self.board.set("meta", _meta(stack))
@@ -87,7 +84,7 @@ class PhonePage:
         self._actions = Actions(stack, watcher, target, self.board, quietly)
         self._token = secrets.token_urlsafe(32)
         self._routes = _routes(self._actions)
-        self._listener = HttpListener(self._answer, LOOPBACK, port)
+        self._listener = HttpListener(self._answer, listen(LOOPBACK, stack.port(PORT), PORT))
 
     @property
     def url(self) -> str:
