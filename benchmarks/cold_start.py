@@ -6,7 +6,6 @@ Together, because what is not done at INIT is done in the first invocation, on a
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import tempfile
 import time
@@ -16,20 +15,19 @@ from typing import Final
 
 from benchmarks import packages
 from benchmarks.execution_environment import BuiltFunction, NoShareError, Sandbox
-from benchmarks.handlers import batch, environment, status_callback
+from benchmarks.handlers import batch, environment, example, status_callback
 from benchmarks.packages import Packages
 from benchmarks.picture import Chart, chart
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 from local.template import Template, load_template
 
-_EVENTS: Final = Path(__file__).resolve().parent.parent / "events"
 _FIRST_EVENT: Final[Mapping[str, Callable[[], object]]] = {
     "SendMessageFunction": lambda: batch(1),
     "ReceiveCallbackFunction": status_callback,
-    "CheckHealthFunction": lambda: _event("schedule/check_health.json"),
-    "ReconcileMessagesFunction": lambda: _event("schedule/reconcile_messages.json"),
-    "PublishEventsFunction": lambda: _event("stream/accepted.json"),
+    "CheckHealthFunction": lambda: example("schedule/check_health.json"),
+    "ReconcileMessagesFunction": lambda: example("schedule/reconcile_messages.json"),
+    "PublishEventsFunction": lambda: example("stream/accepted.json"),
 }
 _TUTORIAL, _EMPTY = "the usual tutorial", "empty handler"
 _LIMITS: Final = {name: 0.36 if name == "SendMessageFunction" else 0.30 for name in _FIRST_EVENT}
@@ -138,10 +136,6 @@ def _trust(authority: bytes, built: Packages) -> Path:
         with path.open("ab") as file:
             file.write(authority)
     return aws_roots
-
-
-def _event(name: str) -> object:
-    return json.loads((_EVENTS / name).read_text(encoding="utf-8"))
 
 
 def _runtime_version(template: Template) -> str:

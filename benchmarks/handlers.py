@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +16,12 @@ from uuid import uuid4
 import botocore.httpsession
 from botocore.awsrequest import AWSResponse
 
-from benchmarks.servers import CALLBACK_SECRET, Servers, aws_answer
+from benchmarks.servers import Servers, aws_answer
 from local.aws.app_loader import load_app
 from local.template import ACCOUNT_ID, REGION, Resource, load_template
-from tests.support.builders import api_event, basic, message_body, sqs_event, sqs_record
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
+_EVENTS: Final = _ROOT / "events"
 
 
 class FixedContext:
@@ -66,19 +67,36 @@ def load(servers: Servers, function: str, **changes: str) -> ModuleType:
     return load_app(path)
 
 
+def example(name: str) -> dict[str, Any]:
+    """An event of the folder events/."""
+    event: dict[str, Any] = json.loads((_EVENTS / name).read_text(encoding="utf-8"))
+    return event
+
+
 def batch(size: int) -> dict[str, Any]:
     """An SQS event of that many new messages."""
-    now = time.time()
-    records = (
-        sqs_record(message_body(message_id=uuid4().hex), name=str(number), sent_at=now) for number in range(size)
-    )
-    return sqs_event(*records)
+    (record,) = example("sqs/one_message.json")["Records"]
+    fields, attributes = json.loads(record["body"]), {**record["attributes"], "SentTimestamp": str(_now_ms())}
+    return {
+        "Records": [
+            {
+                **record,
+                "messageId": str(uuid4()),
+                "body": json.dumps({**fields, "message_id": uuid4().hex}),
+                "attributes": attributes,
+            }
+            for _ in range(size)
+        ]
+    }
 
 
 def status_callback() -> dict[str, Any]:
     """API Gateway's event of a status callback."""
-    body = {"message_id": "497f6eca-6276-4993-bfeb-53cbbbba6f08", "status": "sent", "reference": "appointment-4711"}
-    return api_event("/callbacks/status", body, authorization=basic(**CALLBACK_SECRET))
+    return example("api/status_sent.json")
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 @contextlib.contextmanager
