@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import packages
+from benchmarks.charts import Chart, chart
 from benchmarks.execution_environment import BuiltFunction, NoShareError, Sandbox
 from benchmarks.handlers import batch, environment, example, status_callback
 from benchmarks.packages import Packages
-from benchmarks.picture import Chart, chart
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 from local.template import Template, load_template

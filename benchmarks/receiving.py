@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
+from benchmarks.charts import Chart, chart
 from benchmarks.handlers import FixedContext, aws_in_process, load, silent, status_callback
-from benchmarks.picture import Chart, chart
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 

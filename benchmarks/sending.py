@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import requests
 
+from benchmarks.charts import Chart, chart
 from benchmarks.handlers import FixedContext, aws_in_process, batch, load, silent
-from benchmarks.picture import Chart, chart
 from benchmarks.servers import GATEWAY_SECRET, Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 
