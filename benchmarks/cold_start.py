@@ -15,7 +15,7 @@ from typing import Final
 
 from benchmarks import packages
 from benchmarks.charts import Chart, chart
-from benchmarks.execution_environment import BuiltFunction, NoShareError, Sandbox
+from benchmarks.execution_environment import BuiltFunction, ExecutionEnvironment, NoShareError
 from benchmarks.handlers import batch, environment, example, status_callback
 from benchmarks.packages import Packages
 from benchmarks.servers import Servers
@@ -77,9 +77,9 @@ def _compare(
     with contextlib.ExitStack() as running:
         arms = []
         for function in (*ours, *others):
-            sandbox = Sandbox(function, python, share)
-            running.callback(sandbox.end)
-            arms.append(Arm(function.name, sandbox.invoke, sandbox.start))
+            environment = ExecutionEnvironment(function, python, share)
+            running.callback(environment.end)
+            arms.append(Arm(function.name, environment.invoke, environment.start))
         seconds = measure(arms, passes=passes, timer=time.perf_counter)
     slower = "" if share is None else f" at {share:.2f} CPU"
     for function in ours:

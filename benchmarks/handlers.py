@@ -59,7 +59,7 @@ def _reference(resource: Resource, servers: Servers) -> str:
 
 
 def load(servers: Servers, function: str, **changes: str) -> ModuleType:
-    """A fresh copy of a function's module, as a new sandbox has it; its variables become this process's."""
+    """A fresh copy of a function's module, as a cold start has it; its variables become this process's."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= environment(servers, function, **changes)

@@ -43,7 +43,7 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
 
 
 def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
-    """AWS calls of a warm sandbox for a status callback."""
+    """AWS calls of a warm execution environment for a status callback."""
     progress("calls of a status callback")
     app, event, seen = load(servers, "ReceiveCallbackFunction"), status_callback(), Counter[str]()
     with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):

@@ -73,7 +73,7 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
 
 
 def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
-    """AWS calls of a warm sandbox, for each message of a batch of ten."""
+    """AWS calls of a warm execution environment, for each message of a batch of ten."""
     progress("calls of a message")
     app, seen = _sender(servers, f"{servers.gateway}/0"), Counter[str]()
     with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
@@ -86,14 +86,14 @@ def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
 
 
 def _sender(servers: Servers, base_url: str) -> ModuleType:
-    """A sandbox of its own, which trusts the servers' certificates too."""
+    """An execution environment of its own, which trusts the servers' certificates too."""
     app = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=base_url)
     app.sender().gateway._transport.tls.load_verify_locations(cadata=servers.authority.decode())
     return app
 
 
 def _hang_up(app: ModuleType) -> Callable[[], None]:
-    """Close the sandbox's connections to the gateway."""
+    """Close its connections to the gateway."""
     return app.sender().gateway._transport.close  # type: ignore[no-any-return]
 
 

@@ -15,7 +15,7 @@ def variables(stack: LocalStack) -> dict[str, str]:
     """Every output of the template under its upper-snake name, the functions' variables, and who may call back.
 
     A variable that differs between functions (such as their own name) is left out: it would be wrong for most. So is
-    AWS_CA_BUNDLE: the file is in the Lambda sandbox, and a shell that names it reaches nothing over TLS.
+    AWS_CA_BUNDLE: the file is in the execution environment, and a shell that names it reaches nothing over TLS.
     """
     found = {
         **_common([function.config.environment for function in stack.functions.values()]),

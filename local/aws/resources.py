@@ -26,8 +26,8 @@ Attributes = dict[str, dict[str, str]]
 """By logical id: what `Ref` gives (under "Ref") and the attributes that `Fn::GetAtt` knows."""
 
 PLAYED_BY_THE_RUNNER = {
-    "AWS::Lambda::Function": "sandboxes (local/aws/function.py)",
-    "AWS::Lambda::LayerVersion": "a folder on the sandboxes' PYTHONPATH",
+    "AWS::Lambda::Function": "execution environments (local/aws/function.py)",
+    "AWS::Lambda::LayerVersion": "a folder on the execution environments' PYTHONPATH",
     "AWS::ApiGateway::RestApi": "local/aws/callback_api.py",
     "AWS::ApiGateway::Stage": "local/aws/callback_api.py",
     "AWS::Events::Rule": "local/aws/schedules.py",

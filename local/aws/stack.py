@@ -32,8 +32,8 @@ from local.template import REGION, TEMPLATE_PATH, Resource, Template, load_templ
 
 CALLBACK_PASSWORD = "example-password-for-local-use"
 """In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
-DEFAULT_SANDBOXES = 4
-"""Sandboxes of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
+FUNCTION_CONCURRENCY = 4
+"""Of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
 PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
 """What `StackConfig.port` is counted from."""
 LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
@@ -140,7 +140,7 @@ class LocalStack:
         return fields
 
     def _start(self) -> None:
-        # The order of clean-up is the reverse: polling stops, sandboxes die, then what they talk to, then threads end.
+        # The order of clean-up is the reverse: polling stops, functions end, then what they talk to, then threads.
         self._exit.callback(self._join_threads)
         aws_listener, api_listener = self._listen("AWS services"), self._listen("callback API")
         self.api_url = self._url(api_listener)
@@ -266,7 +266,7 @@ class LocalStack:
             environment=self._environment(template, properties),
             timeout_seconds=float(properties.get("Timeout", 3)),
             memory_mb=int(properties.get("MemorySize", 128)),
-            max_sandboxes=self._max_sandboxes(template, arn),
+            concurrency=self._concurrency(template, arn),
         )
 
     def _folder(self, code: Mapping[str, str]) -> Path:
@@ -304,9 +304,9 @@ class LocalStack:
             "AWS_DEFAULT_REGION": REGION,
         }
 
-    def _max_sandboxes(self, template: Template, function_arn: str) -> int:
+    def _concurrency(self, template: Template, function_arn: str) -> int:
         sources = [config for arn, config in self._event_sources_of(template) if arn == function_arn]
-        return sum(getattr(config, "concurrency", 1) for config in sources) or DEFAULT_SANDBOXES
+        return sum(getattr(config, "concurrency", 1) for config in sources) or FUNCTION_CONCURRENCY
 
     def _event_sources_of(self, template: Template) -> Iterator[tuple[str, EventSourceConfig | StreamSourceConfig]]:
         """Function ARN and settings of every event source mapping."""
