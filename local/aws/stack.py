@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from local.aws.background_thread import BackgroundThread
 from local.aws.callback_api import CallbackApi, api_config
 from local.aws.event_source import EventSource, EventSourceConfig
 from local.aws.function import FunctionConfig, Invocation, LocalFunction, LogSink
@@ -76,19 +76,6 @@ class StackConfig:
     progress: Callable[[str], None] = lambda _step: None
 
 
-class _Thread(Protocol):
-    """A part of the stack with a thread of its own."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Begin nothing new; returns at once."""
-
-    def join(self) -> None:
-        """Wait for what is under way."""
-
-
 class LocalStack:
     """A running local stack, as a context manager; everything it started is gone at the end.
 
@@ -113,7 +100,7 @@ class LocalStack:
         self._attributes: Attributes = {}
         self.on_turned: Callable[[bool], None] = lambda _enabled: None
         """Called after a queue's event source was turned on or off through Lambda's API."""
-        self._threads: list[_Thread] = []
+        self._threads: list[BackgroundThread] = []
         self._metrics = MetricRecorder(None)
         self._exit = contextlib.ExitStack()
 
@@ -124,9 +111,7 @@ class LocalStack:
             exit_if_failed.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._exit.close()
 
     def client(self, service: str) -> Any:
@@ -370,7 +355,7 @@ class LocalStack:
         self._metrics.take(line)
         self.config.log(function_name, line)
 
-    def _run(self, thread: "_Thread") -> None:
+    def _run(self, thread: BackgroundThread) -> None:
         self._threads.append(thread)
         self._exit.callback(thread.stop)
         thread.start()
@@ -388,10 +373,9 @@ class LocalStack:
         return source
 
     def _start_schedules(self, template: Template) -> None:
-        schedules = [
-            schedule for rule in template.of_type("AWS::Events::Rule") for schedule in self._schedules(template, rule)
-        ]
-        self._run(ScheduleRunner(schedules, self.config.schedule_speed))
+        for rule in template.of_type("AWS::Events::Rule"):
+            for schedule in self._schedules(template, rule):
+                self._run(ScheduleRunner(schedule, self.config.schedule_speed))
 
     def _schedules(self, template: Template, rule: Resource) -> Iterator[Schedule]:
         properties = template.resolve(rule.properties, self._attributes)
