@@ -20,8 +20,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from local.aws.function import Invocation
-from local.aws.resources import ACCOUNT_ID
 from local.http_server import HttpListener, HttpRequest, HttpResponse, HttpRules, refusal
+from local.template import ACCOUNT_ID
 
 BODY_LIMIT_BYTES = 10 * 1024 * 1024
 _REMAPPED_RESPONSE_HEADERS = {"www-authenticate", "date", "server", "content-md5", "x-powered-by"}

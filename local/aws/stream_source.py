@@ -38,6 +38,8 @@ class StreamSourceConfig:
     bisect: bool
     max_retries: int
     on_failure_queue_url: str | None
+    concurrency: int = 1
+    """A shard's batches come one after the other, and there is one shard."""
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any], queue_urls: Mapping[str, str]) -> "StreamSourceConfig":
