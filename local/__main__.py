@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from local import endpoints, sam_local
+from local import endpoints, private_file, sam_local
 from local.aws.resources import ResourceError
 from local.aws.stack import LocalStack, StackConfig, StackError
 from local.demo.display import Display
@@ -84,11 +84,9 @@ def _run(options: Options, display: Display) -> int:
         watcher = Watcher(stack, display)
         page = exit_stack.enter_context(PhonePage(stack, watcher, display.quietly))
         values = endpoints.variables(stack) | {"PAGE_URL": page.url}
-        exit_stack.callback(endpoints.remove, values)
-        endpoints.write(values)
-        sam_template = sam_local.template(stack)
-        exit_stack.callback(sam_local.remove, sam_template)
-        sam_local.write(sam_template)
+        exit_stack.enter_context(private_file.present(endpoints.PATH, endpoints.as_text(values)))
+        sam_template = sam_local.as_text(sam_local.template(stack))
+        exit_stack.enter_context(private_file.present(sam_local.PATH, sam_template))
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
         display.line(f"\n  {display.coloured(f'See it at work in a browser: {page.url}', 'good')}\n")
         _tell_where(stack, options, display)
@@ -171,9 +169,7 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
 
 @contextlib.contextmanager
 def _function_log() -> Iterator["_FunctionLog"]:
-    LOG_PATH.parent.mkdir(exist_ok=True)
-    LOG_PATH.unlink(missing_ok=True)
-    LOG_PATH.touch(mode=0o600)
+    private_file.create(LOG_PATH)
     with _FunctionLog(LOG_PATH) as log:
         yield log
 

@@ -45,19 +45,6 @@ def upper_snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 
-def write(values: Mapping[str, str], path: Path = PATH) -> None:
-    """Write the file, readable by its owner only: it holds passwords, if only local ones."""
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(_text(values), encoding="utf-8")
-
-
-def remove(values: Mapping[str, str], path: Path = PATH) -> None:
-    """Remove the file, unless another stack has written its own meanwhile."""
-    if path.exists() and path.read_text(encoding="utf-8") == _text(values):
-        path.unlink()
-
-
-def _text(values: Mapping[str, str]) -> str:
+def as_text(values: Mapping[str, str]) -> str:
+    """As it stands in the file."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
