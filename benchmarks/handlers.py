@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -135,3 +136,22 @@ def aws_in_process(record: Callable[[str, bytes], None] = lambda _target, _body:
         yield
     finally:
         botocore.httpsession.URLLib3Session.send = real  # type: ignore[method-assign]
+
+
+def table_writes(app: ModuleType, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """What one invocation asks of DynamoDB's UpdateItem."""
+    return [json.loads(body) for operation, body in _asked(app, event) if operation == "UpdateItem"]
+
+
+def aws_calls(app: ModuleType, event: dict[str, Any]) -> Counter[str]:
+    """How often one invocation calls each operation of AWS."""
+    return Counter(operation for operation, _ in _asked(app, event))
+
+
+def _asked(app: ModuleType, event: dict[str, Any]) -> list[tuple[str, bytes]]:
+    asked: list[tuple[str, bytes]] = []
+    with silent(), aws_in_process(lambda target, body: asked.append((target.rpartition(".")[2], body))):
+        result = app.lambda_handler(event, FixedContext())
+    assert not result.get("batchItemFailures")
+    assert result.get("statusCode", 200) == 200
+    return asked
