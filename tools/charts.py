@@ -12,6 +12,8 @@ PALETTE: Final = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564
 COLUMNS: Final = 24
 _CELL_INCHES: Final = (0.55, 0.43)
 _HEADER_INCHES: Final = 0.7
+_LEAST_BARS: Final = 4
+"""For which a panel has room, so that two are no thicker than four."""
 _FAINT: Final = "#66707b"
 _STYLE: Final[Mapping[str, Any]] = {
     "axes.axisbelow": True,
@@ -32,8 +34,11 @@ _STYLE: Final[Mapping[str, Any]] = {
     "xtick.color": _FAINT,
     "ytick.color": _FAINT,
 }
-_IDLE: Final = re.compile(r'\n *<g id="\w+"/>| transform="rotate\(-0 [^"]*"|(?<=\n) +| (?=\n)|(?<=\.\d)\d+')
-"""What matplotlib writes and no eye can see: empty groups, rotations by nothing, hundredths of a point."""
+_IDLE: Final = re.compile(r'\n *<g id="\w+"/>| transform="rotate\(-0 [^"]*"|(?<=\n) +| (?=\n)|(?<=\.\d)\d{3,}')
+"""What matplotlib writes and no eye can see: empty groups, rotations by nothing, hundredths of a point.
+
+A text with at most three decimals stays as it is.
+"""
 
 Place = tuple[int, int, int, int]
 """Column, row, width and height on a grid of 24 columns."""
@@ -75,7 +80,7 @@ def draw(title: str, subtitle: str, panels: Sequence[tuple[Place, Bars | Lines]]
     rows = max(row + height for (_, row, _, height), _ in panels)
     size = (COLUMNS * _CELL_INCHES[0], rows * _CELL_INCHES[1] + _HEADER_INCHES)
     with rc_context(dict(_STYLE)):
-        below_header = (0, 0, 1, 1 - _HEADER_INCHES / size[1])
+        below_header = (0, 0.01, 1, 0.99 - _HEADER_INCHES / size[1])
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(rect=below_header, w_pad=0.1, h_pad=0.1))
         figure.text(0.01, 1 - 0.3 / size[1], title, size=14, weight="bold")
         figure.text(0.01, 1 - 0.53 / size[1], subtitle, size=9, color=_FAINT)
@@ -94,7 +99,7 @@ def _draw_bars(axes: Any, panel: Bars) -> None:
     labels, values, colors = zip(*panel.bars, strict=True)
     axes.bar_label(axes.barh(labels, values, color=colors), fmt="{:,.0f}", padding=4, weight="bold")
     axes.margins(x=0.15)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(labels), _LEAST_BARS) - 0.5, -0.5)  # the first on top
     axes.spines[:].set_visible(False)
     axes.xaxis.set_visible(False)
     axes.tick_params(labelcolor="#333b44")

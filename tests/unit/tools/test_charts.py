@@ -19,7 +19,7 @@ def texts(svg: str) -> set[str]:
 
 def a_picture(points: Sequence[tuple[float, float]], *, stacked: bool) -> str:
     series = [Series("<one>", points, "#111111"), Series("two", points, "#222222", right=not stacked)]
-    bars = Bars("Totals", [("first", 7.0, "#333333"), ("second", 1234.0, "#444444")])
+    bars = Bars("Totals at 0.14 CPU", [("first", 7.0, "#333333"), ("second", 1234.0, "#444444")])
     panels: list[tuple[Place, Bars | Lines]] = [
         ((0, 0, 12, 6), Lines("Over time", series, stacked)),
         ((12, 0, 12, 6), bars),
@@ -34,7 +34,7 @@ def test_everything_is_drawn(points: Sequence[tuple[float, float]], stacked: boo
 
     shown = texts(svg)
     assert {"Dashboard", "of a test", "Over time", "<one>", "two"} <= shown
-    assert {"Totals", "first", "7", "second", "1,234"} <= shown
+    assert {"Totals at 0.14 CPU", "first", "7", "second", "1,234"} <= shown
     for color in ("#111111", "#222222", "#333333", "#444444"):
         assert color in svg
     assert "nan" not in svg.lower()
