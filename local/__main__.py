@@ -10,11 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
-from typing import Self
 
 from local import endpoints, private_file, sam_local
+from local.aws.function import LogSink
 from local.aws.resources import ResourceError
 from local.aws.stack import LocalStack, StackConfig, StackError
 from local.demo.display import Display
@@ -168,30 +167,18 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
 
 
 @contextlib.contextmanager
-def _function_log() -> Iterator["_FunctionLog"]:
+def _function_log() -> Iterator[LogSink]:
+    """Write the functions' log lines to a file, each with the function's name before it."""
     private_file.create(LOG_PATH)
-    with _FunctionLog(LOG_PATH) as log:
-        yield log
+    lock = threading.Lock()
+    with LOG_PATH.open("w", encoding="utf-8", buffering=1) as file:
 
+        def write(function_name: str, line: str) -> None:
+            with lock:
+                if not file.closed:
+                    file.write(f"{function_name} {line}\n")
 
-class _FunctionLog:
-    """Writes the functions' log lines to a file, each with the function's name before it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-        self._lock = threading.Lock()
-
-    def __call__(self, function_name: str, line: str) -> None:
-        with self._lock:
-            if not self._file.closed:
-                self._file.write(f"{function_name} {line}\n")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._file.close()
+        yield write
 
 
 if __name__ == "__main__":
