@@ -1,10 +1,12 @@
 """What API Gateway does around a function, over real HTTP, with a function that tells what it got."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -109,6 +111,35 @@ def test_a_body_over_the_limit_gets_a_gateway_response(
         assert response.headers["x-amzn-RequestId"]
     assert receiver.events == []
     assert requests.post(f"{url}/things", data=iter([b"123", b"456"]), timeout=10).text == "done"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"Transfer-Encoding: chunked\r\n\r\n-5\r\n", 413),
+        (b"Content-Length: many\r\n\r\n", 400),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_and_the_connection_ends(
+    serve: Callable[..., str], receiver: Receiver, head: bytes, status: int
+) -> None:
+    port = urlsplit(serve()).port
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: test\r\n" + head)
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert response.startswith(f"HTTP/1.1 {status} ".encode())
+    assert receiver.events == []
+
+
+def test_a_body_that_ends_early_does_not_reach_the_function(serve: Callable[..., str], receiver: Receiver) -> None:
+    port = urlsplit(serve()).port
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65536) == b""
+    assert receiver.events == []
 
 
 def test_a_missing_query_parameter_does_not_reach_the_function(serve: Callable[..., str], receiver: Receiver) -> None:
