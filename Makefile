@@ -58,8 +58,13 @@ screenshot: browser ## take the picture of the phone page at work: docs/images/p
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
 	@$(BIN)/pytest -m docker
 
+# Synced each time, as above.
+.PHONY: pictures
+pictures: $(READY)
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --group pictures --python $(BIN)/python
+
 .PHONY: bench
-bench: $(READY) ## the ratios that show the speed, against their limits and the baseline (ten minutes; QUICK=1: three; SAVE=1: new baseline)
+bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, against their limits and the baseline (ten minutes; QUICK=1: three; SAVE=1: new baseline)
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
 
 .PHONY: build
@@ -93,7 +98,7 @@ schemas: $(READY) ## write schemas/ from the code
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.schemas
 
 .PHONY: dashboard
-dashboard: $(READY) ## draw the dashboard from a run of the local stack: docs/images/dashboard.svg (two minutes)
+dashboard: pictures ## draw the dashboard from a run of the local stack: docs/images/dashboard.svg (two minutes)
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.dashboard
 
 .PHONY: clean

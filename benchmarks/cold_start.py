@@ -6,7 +6,6 @@ Together, because what is not done at INIT is done in the first invocation, on a
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import tempfile
 import time
@@ -15,21 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import packages
-from benchmarks.handlers import batch, environment, status_callback
+from benchmarks.charts import Chart, chart
+from benchmarks.execution_environment import BuiltFunction, ExecutionEnvironment, NoShareError
+from benchmarks.handlers import batch, environment, example, status_callback
 from benchmarks.packages import Packages
-from benchmarks.picture import Chart, chart
-from benchmarks.sandbox import BuiltFunction, NoShareError, Sandbox
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 from local.template import Template, load_template
 
-_EVENTS: Final = Path(__file__).resolve().parent.parent / "events"
 _FIRST_EVENT: Final[Mapping[str, Callable[[], object]]] = {
     "SendMessageFunction": lambda: batch(1),
     "ReceiveCallbackFunction": status_callback,
-    "CheckHealthFunction": lambda: _event("schedule/check_health.json"),
-    "ReconcileMessagesFunction": lambda: _event("schedule/reconcile_messages.json"),
-    "PublishEventsFunction": lambda: _event("stream/accepted.json"),
+    "CheckHealthFunction": lambda: example("schedule/check_health.json"),
+    "ReconcileMessagesFunction": lambda: example("schedule/reconcile_messages.json"),
+    "PublishEventsFunction": lambda: example("stream/accepted.json"),
 }
 _TUTORIAL, _EMPTY = "the usual tutorial", "empty handler"
 _LIMITS: Final = {name: 0.36 if name == "SendMessageFunction" else 0.30 for name in _FIRST_EVENT}
@@ -79,9 +77,9 @@ def _compare(
     with contextlib.ExitStack() as running:
         arms = []
         for function in (*ours, *others):
-            sandbox = Sandbox(function, python, share)
-            running.callback(sandbox.end)
-            arms.append(Arm(function.name, sandbox.invoke, sandbox.start))
+            environment = ExecutionEnvironment(function, python, share)
+            running.callback(environment.end)
+            arms.append(Arm(function.name, environment.invoke, environment.start))
         seconds = measure(arms, passes=passes, timer=time.perf_counter)
     slower = "" if share is None else f" at {share:.2f} CPU"
     for function in ours:
@@ -138,10 +136,6 @@ def _trust(authority: bytes, built: Packages) -> Path:
         with path.open("ab") as file:
             file.write(authority)
     return aws_roots
-
-
-def _event(name: str) -> object:
-    return json.loads((_EVENTS / name).read_text(encoding="utf-8"))
 
 
 def _runtime_version(template: Template) -> str:

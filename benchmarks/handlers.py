@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +17,12 @@ from uuid import uuid4
 import botocore.httpsession
 from botocore.awsrequest import AWSResponse
 
-from benchmarks.servers import CALLBACK_SECRET, Servers, aws_answer
+from benchmarks.servers import Servers, aws_answer
+from local.aws.app_loader import load_app
 from local.template import ACCOUNT_ID, REGION, Resource, load_template
-from tests.support.apps import load_app
-from tests.support.builders import api_event, basic, message_body, sqs_event, sqs_record
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
+_EVENTS: Final = _ROOT / "events"
 
 
 class FixedContext:
@@ -58,7 +60,7 @@ def _reference(resource: Resource, servers: Servers) -> str:
 
 
 def load(servers: Servers, function: str, **changes: str) -> ModuleType:
-    """A fresh copy of a function's module, as a new sandbox has it; its variables become this process's."""
+    """A fresh copy of a function's module, as a cold start has it; its variables become this process's."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= environment(servers, function, **changes)
@@ -66,19 +68,36 @@ def load(servers: Servers, function: str, **changes: str) -> ModuleType:
     return load_app(path)
 
 
+def example(name: str) -> dict[str, Any]:
+    """An event of the folder events/."""
+    event: dict[str, Any] = json.loads((_EVENTS / name).read_text(encoding="utf-8"))
+    return event
+
+
 def batch(size: int) -> dict[str, Any]:
     """An SQS event of that many new messages."""
-    now = time.time()
-    records = (
-        sqs_record(message_body(message_id=uuid4().hex), name=str(number), sent_at=now) for number in range(size)
-    )
-    return sqs_event(*records)
+    (record,) = example("sqs/one_message.json")["Records"]
+    fields, attributes = json.loads(record["body"]), {**record["attributes"], "SentTimestamp": str(_now_ms())}
+    return {
+        "Records": [
+            {
+                **record,
+                "messageId": str(uuid4()),
+                "body": json.dumps({**fields, "message_id": uuid4().hex}),
+                "attributes": attributes,
+            }
+            for _ in range(size)
+        ]
+    }
 
 
 def status_callback() -> dict[str, Any]:
     """API Gateway's event of a status callback."""
-    body = {"message_id": "497f6eca-6276-4993-bfeb-53cbbbba6f08", "status": "sent", "reference": "appointment-4711"}
-    return api_event("/callbacks/status", body, authorization=basic(**CALLBACK_SECRET))
+    return example("api/status_sent.json")
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 @contextlib.contextmanager
@@ -117,3 +136,22 @@ def aws_in_process(record: Callable[[str, bytes], None] = lambda _target, _body:
         yield
     finally:
         botocore.httpsession.URLLib3Session.send = real  # type: ignore[method-assign]
+
+
+def table_writes(app: ModuleType, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """What one invocation asks of DynamoDB's UpdateItem."""
+    return [json.loads(body) for operation, body in _asked(app, event) if operation == "UpdateItem"]
+
+
+def aws_calls(app: ModuleType, event: dict[str, Any]) -> Counter[str]:
+    """How often one invocation calls each operation of AWS."""
+    return Counter(operation for operation, _ in _asked(app, event))
+
+
+def _asked(app: ModuleType, event: dict[str, Any]) -> list[tuple[str, bytes]]:
+    asked: list[tuple[str, bytes]] = []
+    with silent(), aws_in_process(lambda target, body: asked.append((target.rpartition(".")[2], body))):
+        result = app.lambda_handler(event, FixedContext())
+    assert not result.get("batchItemFailures")
+    assert result.get("statusCode", 200) == 200
+    return asked

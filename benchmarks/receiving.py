@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.handlers import FixedContext, aws_in_process, load, silent, status_callback
-from benchmarks.picture import Chart, chart
+from benchmarks.charts import Chart, chart
+from benchmarks.handlers import (
+    FixedContext,
+    aws_calls,
+    aws_in_process,
+    load,
+    silent,
+    status_callback,
+    table_writes,
+)
 from benchmarks.servers import Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 
@@ -21,7 +27,7 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
     """CPU of a status callback, its log line and metrics included, against the bare table write."""
     progress("CPU of a status callback")
     app, event = load(servers, "ReceiveCallbackFunction"), status_callback()
-    (write,), client = _table_writes(app, event), app.receiver().messages._client
+    (write,), client = table_writes(app, event), app.receiver().messages._client
 
     def callbacks() -> None:
         for _ in range(_AT_ONCE):
@@ -43,25 +49,10 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
 
 
 def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
-    """AWS calls of a warm sandbox for a status callback."""
+    """AWS calls of a warm execution environment for a status callback."""
     progress("calls of a status callback")
-    app, event, seen = load(servers, "ReceiveCallbackFunction"), status_callback(), Counter[str]()
-    with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
-        app.lambda_handler(event, FixedContext())
-        seen.clear()
-        answer = app.lambda_handler(event, FixedContext())
-    assert answer["statusCode"] == 200
+    app, event = load(servers, "ReceiveCallbackFunction"), status_callback()
+    aws_calls(app, event)
+    seen = aws_calls(app, event)
     yield Figure("table writes of a status callback", seen.pop("UpdateItem"), 1)
     yield Figure("other AWS calls of a status callback", seen.total(), 0)
-
-
-def _table_writes(app: Any, event: dict[str, Any]) -> list[dict[str, Any]]:
-    asked: list[dict[str, Any]] = []
-
-    def record(target: str, body: bytes) -> None:
-        if target.endswith("UpdateItem"):
-            asked.append(json.loads(body))
-
-    with silent(), aws_in_process(record):
-        app.lambda_handler(event, FixedContext())
-    return asked

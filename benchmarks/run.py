@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import receiving, sending
+from benchmarks.charts import Chart, as_svg, as_text
 from benchmarks.cold_start import cold_starts
-from benchmarks.picture import Chart, as_svg, as_text
 from benchmarks.scale import scale
 from benchmarks.servers import Servers, running
 from benchmarks.side_by_side import Figure, new_baseline, table, worse_than

@@ -1,4 +1,4 @@
-"""Whether the ten-thousandth message or callback costs what the first ones did, and the sandbox's memory stays.
+"""Whether the ten-thousandth message or callback costs what the first ones did, and the memory stays.
 
 AWS is answered in process: moto's own cost grows with what it holds. Beside each event a fixed piece of work is timed,
 so that a machine that gets slower meanwhile is not taken for a handler that does.
@@ -23,7 +23,7 @@ _WORK: Final = [{"number": number} for number in range(200)]
 
 
 def scale(servers: Servers, *, most: int, progress: Progress) -> Iterator[Figure]:
-    """Both handlers, each in a sandbox of its own."""
+    """Both handlers, each in an execution environment of its own."""
     sender = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=f"{servers.gateway}/0")
     yield from _through_one(sender.lambda_handler, lambda: batch(_BATCH), _BATCH, "messages", most, progress)
     receiver = load(servers, "ReceiveCallbackFunction")
@@ -43,7 +43,7 @@ def _through_one(
         handler(event(), FixedContext())
         for done in range(0, most, units):
             if done % 500 == 0:
-                progress(f"{done:,} of {most:,} {what} through one sandbox")
+                progress(f"{done:,} of {most:,} {what} through one execution environment")
             following = event()
             fixed = _cpu(lambda: json.loads(json.dumps(_WORK)))
             spent.append(_cpu(partial(handler, following, FixedContext())) / fixed)

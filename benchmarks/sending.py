@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Final
 
 import requests
 
-from benchmarks.handlers import FixedContext, aws_in_process, batch, load, silent
-from benchmarks.picture import Chart, chart
+from benchmarks.charts import Chart, chart
+from benchmarks.handlers import (
+    FixedContext,
+    aws_calls,
+    aws_in_process,
+    batch,
+    load,
+    silent,
+    table_writes,
+)
 from benchmarks.servers import GATEWAY_SECRET, Servers
 from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
 
@@ -55,7 +62,7 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
     """CPU of a message in a batch of ten against the same POST and table writes with nothing around them."""
     progress("CPU of a message")
     app = _sender(servers, f"{servers.gateway}/0")
-    writes = _table_writes(app)
+    writes = table_writes(app, batch(1))
     client, session = app.sender().ledger._client, requests.Session()
     url, payload = f"{servers.gateway}/0/messages", {"destination": "+61491570006", "content": "Hello"}
 
@@ -73,41 +80,26 @@ def cpu(servers: Servers, *, passes: int, progress: Progress) -> Iterator[Figure
 
 
 def calls(servers: Servers, *, progress: Progress) -> Iterator[Figure]:
-    """AWS calls of a warm sandbox, for each message of a batch of ten."""
+    """AWS calls of a warm execution environment, for each message of a batch of ten."""
     progress("calls of a message")
-    app, seen = _sender(servers, f"{servers.gateway}/0"), Counter[str]()
-    with silent(), aws_in_process(lambda target, _body: seen.update([target.rpartition(".")[2]])):
-        app.lambda_handler(batch(10), FixedContext())
-        seen.clear()
-        app.lambda_handler(batch(10), FixedContext())
+    app = _sender(servers, f"{servers.gateway}/0")
+    aws_calls(app, batch(10))
+    seen = aws_calls(app, batch(10))
     yield Figure("table writes of a message", seen.pop("UpdateItem") / 10, 3)
     yield Figure("secret reads of a warm batch", seen.pop("GetSecretValue", 0), 0)
     yield Figure("other AWS calls of a message", seen.total() / 10, 0)
 
 
 def _sender(servers: Servers, base_url: str) -> ModuleType:
-    """A sandbox of its own, which trusts the servers' certificates too."""
+    """An execution environment of its own, which trusts the servers' certificates too."""
     app = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=base_url)
     app.sender().gateway._transport.tls.load_verify_locations(cadata=servers.authority.decode())
     return app
 
 
 def _hang_up(app: ModuleType) -> Callable[[], None]:
-    """Close the sandbox's connections to the gateway."""
+    """Close its connections to the gateway."""
     return app.sender().gateway._transport.close  # type: ignore[no-any-return]
-
-
-def _table_writes(app: ModuleType) -> list[dict[str, Any]]:
-    """What the sender asks of DynamoDB for one message."""
-    asked: list[dict[str, Any]] = []
-
-    def record(target: str, body: bytes) -> None:
-        if target.endswith("UpdateItem"):
-            asked.append(json.loads(body))
-
-    with silent(), aws_in_process(record):
-        app.lambda_handler(batch(1), FixedContext())
-    return asked
 
 
 def _tutorial(event: dict[str, Any], url: str) -> None:

@@ -16,8 +16,10 @@ from uuid import uuid4
 
 import trustme
 
+from local.aws.stack import CALLBACK_PASSWORD
+
 GATEWAY_SECRET: Final = {"application": "benchmark", "password": "benchmark"}
-CALLBACK_SECRET: Final = {"username": "gateway", "password": "benchmark"}
+CALLBACK_SECRET: Final = {"username": "gateway", "password": CALLBACK_PASSWORD}  # those of events/api
 
 # What DynamoDB answers to the write of a status: the row as it is stored now.
 _ROW: Final = {

@@ -10,11 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
-from typing import Self
 
-from local import endpoints, sam_local
+from local import endpoints, private_file, sam_local
+from local.aws.function import LogSink
 from local.aws.resources import ResourceError
 from local.aws.stack import LocalStack, StackConfig, StackError
 from local.demo.display import Display
@@ -84,11 +83,9 @@ def _run(options: Options, display: Display) -> int:
         watcher = Watcher(stack, display)
         page = exit_stack.enter_context(PhonePage(stack, watcher, display.quietly))
         values = endpoints.variables(stack) | {"PAGE_URL": page.url}
-        exit_stack.callback(endpoints.remove, values)
-        endpoints.write(values)
-        sam_template = sam_local.template(stack)
-        exit_stack.callback(sam_local.remove, sam_template)
-        sam_local.write(sam_template)
+        exit_stack.enter_context(private_file.present(endpoints.PATH, endpoints.as_text(values)))
+        sam_template = sam_local.as_text(sam_local.template(stack))
+        exit_stack.enter_context(private_file.present(sam_local.PATH, sam_template))
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
         display.line(f"\n  {display.coloured(f'See it at work in a browser: {page.url}', 'good')}\n")
         _tell_where(stack, options, display)
@@ -170,32 +167,18 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
 
 
 @contextlib.contextmanager
-def _function_log() -> Iterator["_FunctionLog"]:
-    LOG_PATH.parent.mkdir(exist_ok=True)
-    LOG_PATH.unlink(missing_ok=True)
-    LOG_PATH.touch(mode=0o600)
-    with _FunctionLog(LOG_PATH) as log:
-        yield log
+def _function_log() -> Iterator[LogSink]:
+    """Write the functions' log lines to a file, each with the function's name before it."""
+    private_file.create(LOG_PATH)
+    lock = threading.Lock()
+    with LOG_PATH.open("w", encoding="utf-8", buffering=1) as file:
 
+        def write(function_name: str, line: str) -> None:
+            with lock:
+                if not file.closed:
+                    file.write(f"{function_name} {line}\n")
 
-class _FunctionLog:
-    """Writes the functions' log lines to a file, each with the function's name before it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-        self._lock = threading.Lock()
-
-    def __call__(self, function_name: str, line: str) -> None:
-        with self._lock:
-            if not self._file.closed:
-                self._file.write(f"{function_name} {line}\n")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._file.close()
+        yield write
 
 
 if __name__ == "__main__":

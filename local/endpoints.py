@@ -15,7 +15,7 @@ def variables(stack: LocalStack) -> dict[str, str]:
     """Every output of the template under its upper-snake name, the functions' variables, and who may call back.
 
     A variable that differs between functions (such as their own name) is left out: it would be wrong for most. So is
-    AWS_CA_BUNDLE: the file is in the Lambda sandbox, and a shell that names it reaches nothing over TLS.
+    AWS_CA_BUNDLE: the file is in the execution environment, and a shell that names it reaches nothing over TLS.
     """
     found = {
         **_common([function.config.environment for function in stack.functions.values()]),
@@ -45,19 +45,6 @@ def upper_snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 
-def write(values: Mapping[str, str], path: Path = PATH) -> None:
-    """Write the file, readable by its owner only: it holds passwords, if only local ones."""
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(_text(values), encoding="utf-8")
-
-
-def remove(values: Mapping[str, str], path: Path = PATH) -> None:
-    """Remove the file, unless another stack has written its own meanwhile."""
-    if path.exists() and path.read_text(encoding="utf-8") == _text(values):
-        path.unlink()
-
-
-def _text(values: Mapping[str, str]) -> str:
+def as_text(values: Mapping[str, str]) -> str:
+    """As it stands in the file."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())

@@ -45,19 +45,6 @@ def _as_seen_from_a_container(environment: Mapping[str, str], host: str) -> dict
     return {name: value.replace(f"http://{host}:", f"http://{HOST}:") for name, value in environment.items()}
 
 
-def write(document: Mapping[str, Any], path: Path = PATH) -> None:
-    """Write the file, readable by its owner only."""
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(_text(document), encoding="utf-8")
-
-
-def remove(document: Mapping[str, Any], path: Path = PATH) -> None:
-    """Remove the file, unless another stack has written its own meanwhile."""
-    if path.exists() and path.read_text(encoding="utf-8") == _text(document):
-        path.unlink()
-
-
-def _text(document: Mapping[str, Any]) -> str:
+def as_text(document: Mapping[str, Any]) -> str:
+    """As it stands in the file."""
     return json.dumps(document, indent=2)

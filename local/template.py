@@ -4,9 +4,10 @@
 there is one description of the stack and nothing to drift.
 """
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -16,6 +17,7 @@ import yaml
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import intrinsics_multi_constructor
 
 TEMPLATE_PATH: Final = Path(__file__).resolve().parent.parent / "template.yaml"
 REGION: Final = "ap-southeast-2"
@@ -96,7 +98,7 @@ class Template:
         `attributes` has, by logical id, what `Ref` gives (under "Ref") and the `Fn::GetAtt` attributes of the resources
         that exist by now. Raises TemplateError naming the reference when `value` needs one that is not there.
         """
-        return self._evaluator.with_attributes(attributes).evaluate(value)
+        return replace(self._evaluator, attributes=attributes).evaluate(value)
 
 
 def load_template(path: Path = TEMPLATE_PATH, parameters: Mapping[str, str] | None = None) -> Template:
@@ -177,22 +179,13 @@ def _session() -> boto3.session.Session:
 
 
 def _with_code_in_s3(document: Mapping[str, Any]) -> dict[str, Any]:
-    def moved(value: object) -> object:
-        return f"s3://{CODE_BUCKET}/{value.rstrip('/')}" if isinstance(value, str) else value
-
-    copy = cast(dict[str, Any], _deep_copy(document))
-    for resource in copy["Resources"].values():
+    copied = cast(dict[str, Any], copy.deepcopy(document))
+    for resource in copied["Resources"].values():
         properties = resource.get("Properties", {})
         for name in ("CodeUri", "ContentUri"):
-            if name in properties:
-                properties[name] = moved(properties[name])
-    return copy
-
-
-def _deep_copy(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _deep_copy(item) for key, item in value.items()}
-    return [_deep_copy(item) for item in value] if isinstance(value, list) else value
+            if isinstance(folder := properties.get(name), str):
+                properties[name] = f"s3://{CODE_BUCKET}/{folder.rstrip('/')}"
+    return copied
 
 
 # Parameters and rules
@@ -256,9 +249,6 @@ class _Evaluator:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     declared: frozenset[str] = frozenset()
     attributes: Mapping[str, Mapping[str, str]] | None = None
-
-    def with_attributes(self, attributes: Mapping[str, Mapping[str, str]]) -> "_Evaluator":
-        return _Evaluator(self.values, self.mappings, self.conditions, self.declared, attributes)
 
     def holds(self, condition: str | None) -> bool:
         """Whether a named condition is true; no condition always is."""
@@ -367,19 +357,9 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that also knows CloudFormation's short forms and leaves dates alone."""
 
 
-def _short_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        argument: Any = loader.construct_scalar(node)
-        return {name: argument.split(".", 1) if name == "Fn::GetAtt" else argument}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    return {name: loader.construct_mapping(cast(yaml.MappingNode, node), deep=True)}
-
-
 def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node))
 
 
-_Loader.add_multi_constructor("!", _short_form)
+_Loader.add_multi_constructor("!", intrinsics_multi_constructor)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.aws import FAKE_AWS_ENVIRONMENT
-from tests.support.sandbox import forget_sandbox
+from tests.support.execution_environment import forget_execution_environment
 
 TESTS = Path(__file__).parent
 
@@ -41,9 +41,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             monkeypatch.delenv(name)
     for name, value in FAKE_AWS_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    forget_sandbox()
+    forget_execution_environment()
     yield
-    forget_sandbox()
+    forget_execution_environment()
 
 
 class NetworkBlockedError(Exception):

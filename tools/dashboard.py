@@ -8,21 +8,20 @@ Lambda publish by themselves are taken from the running stack. A period is two s
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import itertools
 import json
 import random
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from local.aws.function import Invocation, LocalFunction
 from local.aws.metrics import metric_data
@@ -31,7 +30,7 @@ from local.demo.display import Display
 from local.simulator.scenarios import SCENARIOS
 from local.simulator.server import GatewayConfig
 from local.template import STACK_NAME, load_template
-from tools.charts import PALETTE, Panel, Series, draw
+from tools.charts import PALETTE, Bars, Lines, Place, Series, draw
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "images" / "dashboard.svg"
 PERIOD_SECONDS = 2
@@ -40,6 +39,7 @@ QUIET_SECONDS = 10.0
 LONGEST_SECONDS = 120.0
 PER_SECOND = 2
 SCHEDULE_SPEED = 20.0
+QUEUES = ("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue")
 
 Key = tuple[str, str, str]
 """Namespace, metric, and the value of the dimension that tells one from another: service, queue or function."""
@@ -85,45 +85,34 @@ class Measured:
 
 
 def _statistic(name: str, values: list[float]) -> float:
-    match name:
-        case "Sum":
-            return sum(values)
-        case "Maximum":
-            return max(values)
-        case "Minimum":
-            return min(values)
-        case _ if name.startswith("p"):
-            ordered = sorted(values)
-            return ordered[min(int(len(ordered) * float(name[1:]) / 100), len(ordered) - 1)]
-    raise ValueError(f"the local dashboard does not know the statistic {name}")
+    plain: Mapping[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max, "Minimum": min}
+    if name in plain:
+        return plain[name](values)
+    if not name.startswith("p"):
+        raise ValueError(f"the local dashboard does not know the statistic {name}")
+    return sorted(values)[min(int(len(values) * float(name[1:]) / 100), len(values) - 1)]
 
 
-def panels(body: str, measured: Measured, seconds: float) -> list[Panel]:
-    """The widgets of a dashboard, filled with what was measured."""
-    return [_panel(widget, measured, seconds) for widget in json.loads(body)["widgets"]]
+def panels(body: str, measured: Measured, seconds: float) -> list[tuple[Place, Bars | Lines]]:
+    """The widgets of a dashboard, filled with what was measured, each with its place."""
+    return [
+        ((widget["x"], widget["y"], widget["width"], widget["height"]), _panel(widget["properties"], measured, seconds))
+        for widget in json.loads(body)["widgets"]
+    ]
 
 
-def _panel(widget: Mapping[str, Any], measured: Measured, seconds: float) -> Panel:
-    properties = widget["properties"]
-    given = {row[-1].get("color") for row in properties["metrics"]}
-    colours, series, totals = itertools.cycle([colour for colour in PALETTE if colour not in given]), [], []
-    for row in properties["metrics"]:
-        key, options = (row[0], row[1], row[3]), row[-1]
-        colour = options.get("color") or next(colours)
-        points = measured.points(key, options["stat"], seconds)
-        series.append(Series(options["label"], points, colour, options.get("yAxis") == "right"))
-        totals.append(measured.total(key))
-    return Panel(
-        properties["title"],
-        properties["view"],
-        properties["stacked"],
-        widget["x"],
-        widget["y"],
-        widget["width"],
-        widget["height"],
-        series,
-        totals,
-    )
+def _panel(widget: Mapping[str, Any], measured: Measured, seconds: float) -> Bars | Lines:
+    given = {row[-1].get("color") for row in widget["metrics"]}
+    others = itertools.cycle([color for color in PALETTE if color not in given])
+    metrics = [((row[0], row[1], row[3]), row[-1], row[-1].get("color") or next(others)) for row in widget["metrics"]]
+    if widget["view"] == "bar":
+        bars = [(options["label"], measured.total(key), color) for key, options, color in metrics]
+        return Bars(widget["title"], bars)
+    series = [
+        Series(options["label"], measured.points(key, options["stat"], seconds), color, options.get("yAxis") == "right")
+        for key, options, color in metrics
+    ]
+    return Lines(widget["title"], series, widget["stacked"])
 
 
 # The run
@@ -143,8 +132,7 @@ def numbers(seed: int) -> Iterator[str]:
         "callbacks_duplicated": 4,
     }
     while True:
-        (name,) = chosen.choices(list(shares), list(shares.values()))
-        yield SCENARIOS[name].number
+        yield SCENARIOS[chosen.choices(list(shares), list(shares.values()))[0]].number
 
 
 class Run:
@@ -155,31 +143,27 @@ class Run:
         self._sqs = stack.client("sqs")
         self._numbers = numbers(seed=7)
         self._sent = 0
-        self._queues = {
-            logical_id: stack.outputs[f"{logical_id}Url"]
-            for logical_id in ("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue")
-        }
+        self._queues = {logical_id: stack.outputs[f"{logical_id}Url"] for logical_id in QUEUES}
         self._queued_at: dict[str, float] = {}
 
     def go(self) -> float:
         """The seconds it took."""
         for function in self._stack.functions.values():
             function.invoke = self._counted(function)  # type: ignore[method-assign] # CloudWatch counts from outside, too
-        spells: list[tuple[float, Callable[[Callable[..., object]], object]]] = [
-            (20.0, lambda faults: faults(down="refused")),
-            (32.0, lambda faults: faults(down=None)),
-            (50.0, lambda faults: faults(answer_delay_seconds=1.5)),
-            (62.0, lambda faults: faults(answer_delay_seconds=0.0)),
-            (66.0, lambda _: self._call_back_wrongly()),
-        ]
-        simulator = self._stack.simulator
+        simulator, last_change = self._stack.simulator, 0.0
         if simulator is None:
             raise ValueError("the run needs the simulator")
-        last_change = 0.0
+        spells: list[tuple[float, Callable[[], object]]] = [
+            (20.0, partial(simulator.set_faults, down="refused")),
+            (32.0, partial(simulator.set_faults, down=None)),
+            (50.0, partial(simulator.set_faults, answer_delay_seconds=1.5)),
+            (62.0, partial(simulator.set_faults, answer_delay_seconds=0.0)),
+            (66.0, self._call_back_wrongly),
+        ]
         while True:
             at = time.time() - self._measured.started
             while spells and at >= spells[0][0]:
-                spells.pop(0)[1](simulator.set_faults)
+                spells.pop(0)[1]()
             if at < SEND_SECONDS:
                 self._send(until=at)
             busy = self._sample()
@@ -254,21 +238,20 @@ class Run:
         """A stranger, and the gateway with something that nobody can read."""
         secret = self._stack.secret("CallbackSecret")
         for password in ["guessed"] * 4 + [secret["password"]]:
-            credentials = base64.b64encode(f"{secret['username']}:{password}".encode()).decode()
-            request = urllib.request.Request(  # noqa: S310 - the local stack's own address
+            requests.post(
                 self._stack.outputs["StatusCallbackUrl"],
                 data=b"status=received",
-                headers={"Authorization": f"Basic {credentials}", "Content-Type": "application/json"},
+                headers={"Content-Type": "application/json"},
+                auth=(secret["username"], password),
+                timeout=10,
             )
-            with contextlib.suppress(urllib.error.HTTPError):
-                urllib.request.urlopen(request, timeout=10).close()  # noqa: S310
 
 
 def body_of(stack: LocalStack) -> str:
     """The dashboard's body with the names that the local stack's resources have."""
     template = load_template()
     attributes = {name: {"Ref": name, "Arn": name} for name in template.resources}
-    for logical_id in ("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue"):
+    for logical_id in QUEUES:
         attributes[logical_id]["QueueName"] = stack.outputs[f"{logical_id}Url"].rpartition("/")[2]
     body: str = template.resolve(template.resources["Dashboard"].properties["DashboardBody"], attributes)
     return body

@@ -16,6 +16,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.aws.background_thread import BackgroundThread
 from local.aws.function import Invocation
 
 LONG_POLL_SECONDS = 2
@@ -46,17 +47,10 @@ class EventSourceConfig:
     ) -> "EventSourceConfig":
         """From the resolved properties of the mapping. Raises ValueError for a property that would be ignored."""
         known = {
-            "BatchSize",
-            "Enabled",
-            "EventSourceArn",
-            "FunctionName",
-            "FunctionResponseTypes",
-            "MaximumBatchingWindowInSeconds",
-            "ScalingConfig",
-            "Tags",
+            *("BatchSize", "Enabled", "EventSourceArn", "FunctionName", "FunctionResponseTypes"),
+            *("MaximumBatchingWindowInSeconds", "ScalingConfig", "Tags"),
         }
-        if unknown := sorted(set(properties) - known):
-            raise ValueError(f"the local event source does not know {', '.join(unknown)}")
+        refuse_unknown(properties, known, "event source")
         scaling = properties.get("ScalingConfig", {})
         return cls(
             queue_url=queue_url,
@@ -70,22 +64,27 @@ class EventSourceConfig:
         )
 
 
-class EventSource:
+def refuse_unknown(properties: Mapping[str, Any], known: set[str], what: str) -> None:
+    """Raises ValueError for a property of a mapping that would be ignored."""
+    if unknown := sorted(set(properties) - known):
+        raise ValueError(f"the local {what} does not know {', '.join(unknown)}")
+
+
+class EventSource(BackgroundThread):
     """Feeds a queue to a function while it is enabled.
 
     `invoke` runs the function with an event and waits; `sqs` is a client that does not retry.
     """
 
     def __init__(self, config: EventSourceConfig, invoke: Callable[[Any], Invocation], sqs: Any) -> None:
+        super().__init__("event source poller")
         self.config = config
         self._invoke = invoke
         self._sqs = sqs
         self._workers = ThreadPoolExecutor(config.concurrency, thread_name_prefix="event source worker")
         self._free = threading.Semaphore(config.concurrency)
         self._may_poll = threading.Event()
-        self._stopping = threading.Event()
         self._waits = threading.Event()
-        self._poller = threading.Thread(target=self._poll_until_stopped, name="event source poller", daemon=True)
         self.enabled = config.enabled
 
     @property
@@ -105,23 +104,18 @@ class EventSource:
         """Whether it is disabled and the last poll has ended, so that nothing is taken any more."""
         return self._waits.is_set() and not self.enabled
 
-    def start(self) -> None:
-        """Start polling."""
-        self._poller.start()
-
     def stop(self) -> None:
         """Take nothing more. The long poll under way ends at once only if the server is gone; `join` waits for it."""
-        self._stopping.set()
+        super().stop()
         self._may_poll.set()
         self._free.release()
 
     def join(self) -> None:
         """Wait for the poller and for every batch under way."""
-        if self._poller.is_alive():
-            self._poller.join()
+        super().join()
         self._workers.shutdown(wait=True, cancel_futures=True)
 
-    def _poll_until_stopped(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
             self._waits.set()
             self._may_poll.wait()
@@ -188,9 +182,7 @@ def items_to_keep(message_ids: list[str], invocation: Invocation, report_batch_i
         return everything
     if not report_batch_item_failures or not invocation.result:
         return frozenset()
-    if not isinstance(invocation.result, dict):
-        return everything
-    failures = invocation.result.get("batchItemFailures")
+    failures = invocation.result.get("batchItemFailures") if isinstance(invocation.result, dict) else "another shape"
     if not failures:
         return frozenset()
     if not isinstance(failures, list):

@@ -1,8 +1,8 @@
-"""A Lambda function on this machine: a pool of sandboxes, each an OS process, as Lambda keeps them.
+"""A Lambda function on this machine: a pool of execution environments, each an OS process, as Lambda keeps them.
 
-A sandbox serves one event at a time, is used again while it lives, is killed when the function's timeout passes and is
-replaced. Nothing of this process's environment reaches the handler except what a process needs to run at all; the rest
-is the template's.
+An execution environment serves one event at a time, is used again while it lives, is killed when the function's
+timeout passes and is replaced. Nothing of this process's own environment reaches the handler except what a process
+needs to run at all; the rest is the template's.
 """
 
 import contextlib
@@ -17,10 +17,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-SANDBOX_PROGRAM = Path(__file__).with_name("sandbox.py")
+PROGRAM = Path(__file__).with_name("execution_environment.py")
 INIT_TIMEOUT_SECONDS = 30.0
 """Lambda gives the import of the handler 10 seconds; a busy laptop may need more."""
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
@@ -41,7 +40,8 @@ class FunctionConfig:
     environment: Mapping[str, str]
     timeout_seconds: float
     memory_mb: int
-    max_sandboxes: int = 1
+    concurrency: int = 1
+    """How many execution environments there may be."""
 
 
 @dataclass(frozen=True)
@@ -63,33 +63,31 @@ class Invocation:
 
 
 class LocalFunction:
-    """Invokes a function's handler in one of its sandboxes.
+    """Invokes a function's handler in one of its execution environments.
 
-    More events at a time than `max_sandboxes` wait for one to become free.
+    More events at a time than `concurrency` wait for one to become free.
     """
 
     def __init__(self, config: FunctionConfig, log: LogSink) -> None:
         self.config = config
         self._log = log
-        self._free = threading.Semaphore(config.max_sandboxes)
+        self._free = threading.Semaphore(config.concurrency)
         self._lock = threading.Lock()
-        self._idle: list[_Sandbox] = []
-        self._alive: set[_Sandbox] = set()
+        self._idle: list[_ExecutionEnvironment] = []
+        self._alive: set[_ExecutionEnvironment] = set()
         self._closed = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def warm_up(self) -> None:
-        """Start one sandbox now, so that the first event meets a warm one. Returns at once."""
+        """Start an execution environment now, so that the first event meets a warm one. Returns at once."""
         with self._lock:
             if not self._closed and not self._alive:
-                self._idle.append(self._new_sandbox())
+                self._idle.append(self._new_environment())
 
     def invoke(self, event: Any, request_id: str | None = None) -> Invocation:
         """Run the handler once and wait for the end; never raises for what the handler does."""
@@ -104,60 +102,60 @@ class LocalFunction:
         return invocation
 
     def close(self) -> None:
-        """Kill every sandbox, busy or not, and wait until they are gone."""
+        """Kill every execution environment, busy or not, and wait until they are gone."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            for sandbox in self._alive:
-                sandbox.kill()
-        for _ in range(self.config.max_sandboxes):
+            for environment in self._alive:
+                environment.kill()
+        for _ in range(self.config.concurrency):
             self._free.acquire()  # invocations under way have noticed and cleaned up after themselves
-        for sandbox in self._idle:
-            sandbox.release()
+        for environment in self._idle:
+            environment.release()
         self._idle.clear()
         self._alive.clear()
-        self._free.release(self.config.max_sandboxes)  # who comes later is told so
+        self._free.release(self.config.concurrency)  # who comes later is told so
 
     def process_ids(self) -> list[int]:
         """The processes that stand ready or are busy."""
         with self._lock:
-            return [sandbox.pid for sandbox in self._alive]
+            return [environment.pid for environment in self._alive]
 
     def _invoke(self, event: Any, request_id: str) -> Invocation:
         try:
-            sandbox = self._take()
-        except _SandboxLostError as lost:
+            environment = self._take()
+        except _EnvironmentLostError as lost:
             return Invocation(request_id, error=lost.error)
         try:
-            invocation = sandbox.invoke(event, request_id)
-        except _SandboxLostError as lost:
-            self._discard(sandbox)
+            invocation = environment.invoke(event, request_id)
+        except _EnvironmentLostError as lost:
+            self._discard(environment)
             return Invocation(request_id, error=lost.error)
         with self._lock:
-            self._idle.append(sandbox)  # the last one used is the first one used again, as in Lambda
+            self._idle.append(environment)  # the last one used is the first one used again, as in Lambda
         return invocation
 
-    def _take(self) -> "_Sandbox":
+    def _take(self) -> "_ExecutionEnvironment":
         with self._lock:
             if self._closed:
-                raise _SandboxLostError(FunctionError("Local.Stopped", "the local stack is stopping"))
-            return self._idle.pop() if self._idle else self._new_sandbox()
+                raise _EnvironmentLostError(FunctionError("Local.Stopped", "the local stack is stopping"))
+            return self._idle.pop() if self._idle else self._new_environment()
 
-    def _new_sandbox(self) -> "_Sandbox":
-        sandbox = _Sandbox(self.config, self._log)
-        self._alive.add(sandbox)
-        return sandbox
+    def _new_environment(self) -> "_ExecutionEnvironment":
+        environment = _ExecutionEnvironment(self.config, self._log)
+        self._alive.add(environment)
+        return environment
 
-    def _discard(self, sandbox: "_Sandbox") -> None:
-        sandbox.kill()
-        sandbox.release()
+    def _discard(self, environment: "_ExecutionEnvironment") -> None:
+        environment.kill()
+        environment.release()
         with self._lock:
-            self._alive.discard(sandbox)
+            self._alive.discard(environment)
 
 
-class _SandboxLostError(Exception):
-    """The sandbox cannot be used again."""
+class _EnvironmentLostError(Exception):
+    """The execution environment cannot be used again."""
 
     def __init__(self, error: FunctionError) -> None:
         super().__init__(error.message)
@@ -165,7 +163,7 @@ class _SandboxLostError(Exception):
 
 
 @dataclass(eq=False)
-class _Sandbox:
+class _ExecutionEnvironment:
     config: FunctionConfig
     log: LogSink
     _ready: bool = field(default=False, init=False)
@@ -176,9 +174,9 @@ class _Sandbox:
         self._answers = answers_read
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-u", str(SANDBOX_PROGRAM), self.config.handler, str(answers_write)],
+                [sys.executable, "-P", "-u", str(PROGRAM), self.config.handler, str(answers_write)],
                 cwd=self.config.code,
-                env=_environment(self.config),
+                env=_variables(self.config),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -198,7 +196,7 @@ class _Sandbox:
         if not self._ready:
             first = self._next_answer(time.monotonic() + INIT_TIMEOUT_SECONDS, "Sandbox.InitTimedout", "Init timed out")
             if "error" in first:
-                raise _SandboxLostError(_error(first["error"]))
+                raise _EnvironmentLostError(_error(first["error"]))
             self._ready = True
         timeout = self.config.timeout_seconds
         self._send(
@@ -238,7 +236,7 @@ class _Sandbox:
             while b"\n" not in self._buffer:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     if time.monotonic() >= deadline:
-                        raise _SandboxLostError(FunctionError(error_type, message))
+                        raise _EnvironmentLostError(FunctionError(error_type, message))
                     continue
                 piece = os.read(self._answers, 65536)
                 if not piece:
@@ -248,9 +246,9 @@ class _Sandbox:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _exited(self) -> _SandboxLostError:
+    def _exited(self) -> _EnvironmentLostError:
         status = self._process.wait()
-        return _SandboxLostError(FunctionError("Runtime.ExitError", f"Runtime exited with status {status}"))
+        return _EnvironmentLostError(FunctionError("Runtime.ExitError", f"Runtime exited with status {status}"))
 
     def _read_log(self) -> None:
         stdout = self._process.stdout
@@ -267,7 +265,7 @@ def _error(description: dict[str, Any]) -> FunctionError:
     )
 
 
-def _environment(config: FunctionConfig) -> dict[str, str]:
+def _variables(config: FunctionConfig) -> dict[str, str]:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     own = {
         "AWS_LAMBDA_FUNCTION_NAME": config.name,

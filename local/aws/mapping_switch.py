@@ -1,12 +1,12 @@
 """Lambda's API says whether a queue feeds its function: who turns the mapping there, turns the local event source."""
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.aws.background_thread import BackgroundThread
 from local.aws.event_source import EventSource
 
 LOOK_EVERY_SECONDS = 0.5
@@ -15,7 +15,7 @@ LOOK_EVERY_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
-class MappingSwitch:
+class MappingSwitch(BackgroundThread):
     """Looks at a mapping and passes on each change, in a thread of its own.
 
     `lambda_client` does not retry. Only changes count, so that a test may turn the source itself. `turned` is told too.
@@ -24,28 +24,14 @@ class MappingSwitch:
     def __init__(
         self, source: EventSource, lambda_client: Any, mapping_id: str, turned: Callable[[bool], None] = lambda _: None
     ) -> None:
+        super().__init__("mapping switch")
         self._source = source
         self._client = lambda_client
         self._mapping_id = mapping_id
         self._turned = turned
         self._last = source.config.enabled
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._look_until_stopped, name="mapping switch")
 
-    def start(self) -> None:
-        """Start looking."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stopping.set()
-
-    def join(self) -> None:
-        """Wait for the look under way."""
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _look_until_stopped(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_SECONDS):
             try:
                 enabled = self._client.get_event_source_mapping(UUID=self._mapping_id)["State"] == "Enabled"

@@ -6,12 +6,13 @@ Counts go in as their sum, other units value by value.
 import json
 import logging
 import queue
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+
+from local.aws.background_thread import BackgroundThread
 
 MOST_AT_ONCE = 500
 """Data in one PutMetricData; CloudWatch takes up to 1000."""
@@ -19,38 +20,28 @@ MOST_AT_ONCE = 500
 log = logging.getLogger(__name__)
 
 
-class MetricRecorder:
+class MetricRecorder(BackgroundThread):
     """Takes log lines from many threads, and puts the metrics in them from a thread of its own.
 
     `cloudwatch` is a client that does not retry.
     """
 
     def __init__(self, cloudwatch: Any) -> None:
+        super().__init__("metric recorder")
         self._cloudwatch = cloudwatch
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="metric recorder")
 
     def take(self, line: str) -> None:
         """One line of a function's log; most have no metrics."""
         if '"_aws"' in line:
             self._lines.put(line)
 
-    def start(self) -> None:
-        """Start putting."""
-        self._thread.start()
-
     def stop(self) -> None:
         """Put no more than what is waiting."""
-        self._stopping = True
+        super().stop()
         self._lines.put(None)
 
-    def join(self) -> None:
-        """Wait until that is done."""
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _work(self) -> None:
+    def _run(self) -> None:
         for line in iter(self._lines.get, None):
             for namespace, data in metric_data(line):
                 try:
@@ -59,7 +50,7 @@ class MetricRecorder:
                             Namespace=namespace, MetricData=data[start : start + MOST_AT_ONCE]
                         )
                 except (BotoCoreError, ClientError) as error:
-                    if not self._stopping:  # moto's server ends before this thread does
+                    if not self._stopping.is_set():  # moto's server ends before this thread does
                         log.warning("metrics are lost: %s", error)
 
 

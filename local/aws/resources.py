@@ -17,17 +17,14 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from local.template import REGION, Resource, Template
-
-ACCOUNT_ID = "123456789012"
-STACK_NAME = "optus-sms"
+from local.template import ACCOUNT_ID, REGION, STACK_NAME, Resource, Template
 
 Attributes = dict[str, dict[str, str]]
 """By logical id: what `Ref` gives (under "Ref") and the attributes that `Fn::GetAtt` knows."""
 
 PLAYED_BY_THE_RUNNER = {
-    "AWS::Lambda::Function": "sandboxes (local/aws/function.py)",
-    "AWS::Lambda::LayerVersion": "a folder on the sandboxes' PYTHONPATH",
+    "AWS::Lambda::Function": "execution environments (local/aws/function.py)",
+    "AWS::Lambda::LayerVersion": "a folder on the execution environments' PYTHONPATH",
     "AWS::ApiGateway::RestApi": "local/aws/callback_api.py",
     "AWS::ApiGateway::Stage": "local/aws/callback_api.py",
     "AWS::Events::Rule": "local/aws/schedules.py",
@@ -160,7 +157,7 @@ def _plain_attributes(resource: Resource) -> dict[str, str]:
 def _queue(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     sqs = creator.client("sqs")
     name = properties.pop("QueueName", f"{STACK_NAME}-{logical_id}")
-    tags = _tags(properties)
+    tags = {tag["Key"]: tag["Value"] for tag in properties.pop("Tags", [])}
     attributes = {key: _as_text(value) for key, value in properties.items()}
     url = sqs.create_queue(QueueName=name, Attributes=attributes, tags=tags)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -176,13 +173,9 @@ def _table(logical_id: str, properties: dict[str, Any], creator: Creator) -> dic
     stream = properties.pop("StreamSpecification", None)
     if stream:
         properties["StreamSpecification"] = {"StreamEnabled": True, **stream}
-    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
-    description = dynamodb.create_table(TableName=name, Tags=tags, **properties)["TableDescription"]
+    description = dynamodb.create_table(TableName=name, **properties)["TableDescription"]
     if ttl:
-        dynamodb.update_time_to_live(
-            TableName=name,
-            TimeToLiveSpecification={"Enabled": bool(ttl["Enabled"]), "AttributeName": ttl["AttributeName"]},
-        )
+        dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
     attributes = {"Ref": name, "Arn": description["TableArn"]}
     return {**attributes, "StreamArn": description["LatestStreamArn"]} if stream else attributes
 
@@ -194,8 +187,7 @@ def _secret(logical_id: str, properties: dict[str, Any], creator: Creator) -> di
     value = creator.secret_values.get(logical_id, given)
     if value is None:
         value = _generated_secret(generate or {}, creator.generated_passwords.get(logical_id))
-    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
-    arn = creator.client("secretsmanager").create_secret(Name=name, SecretString=value, Tags=tags, **properties)["ARN"]
+    arn = creator.client("secretsmanager").create_secret(Name=name, SecretString=value, **properties)["ARN"]
     return {"Ref": arn, "Id": arn}
 
 
@@ -236,22 +228,17 @@ def _any_role(creator: Creator) -> str:
 
 def _event_bus(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     name = properties.pop("Name", f"{STACK_NAME}-{logical_id}")
-    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
-    arn = creator.client("events").create_event_bus(Name=name, Tags=tags, **properties)["EventBusArn"]
+    arn = creator.client("events").create_event_bus(Name=name, **properties)["EventBusArn"]
     return {"Ref": name, "Name": name, "Arn": arn}
 
 
 def _topic(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     name = properties.pop("TopicName", f"{STACK_NAME}-{logical_id}")
     properties.pop("Subscription", None)  # nobody gets mail from a local stack
-    tags = [{"Key": key, "Value": value} for key, value in _tags(properties).items()]
+    tags = properties.pop("Tags", [])
     attributes = {key: _as_text(value) for key, value in properties.items()}
     arn = creator.client("sns").create_topic(Name=name, Attributes=attributes, Tags=tags)["TopicArn"]
     return {"Ref": arn, "TopicArn": arn, "TopicName": name}
-
-
-def _tags(properties: dict[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in properties.pop("Tags", [])}
 
 
 def _as_text(value: object) -> str:

@@ -1,13 +1,13 @@
 """Fires the template's schedule rules: what EventBridge does with AWS::Events::Rule and a ScheduleExpression."""
 
 import re
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from local.aws.background_thread import BackgroundThread
 from local.aws.function import Invocation
 
 FIRST_TICK_SECONDS = 0.5
@@ -51,37 +51,19 @@ def scheduled_event(rule_arn: str, at: datetime) -> dict[str, Any]:
     }
 
 
-class ScheduleRunner:
-    """Fires each schedule in a thread of its own: first soon after the start, then every `every_seconds / speed`.
+class ScheduleRunner(BackgroundThread):
+    """Fires a schedule: first soon after the start, then every `every_seconds / speed`.
 
     A firing that is still running when the next is due delays it; EventBridge would start a second one.
     """
 
-    def __init__(self, schedules: list[Schedule], speed: float = 1.0) -> None:
+    def __init__(self, schedule: Schedule, speed: float = 1.0) -> None:
+        super().__init__(f"schedule {schedule.rule_arn}")
+        self._schedule = schedule
         self._speed = speed
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._fire_until_stopped, args=(schedule,), name=f"schedule {schedule.rule_arn}")
-            for schedule in schedules
-        ]
 
-    def start(self) -> None:
-        """Start firing."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Fire no more."""
-        self._stopping.set()
-
-    def join(self) -> None:
-        """Wait for firings under way."""
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
-
-    def _fire_until_stopped(self, schedule: Schedule) -> None:
-        wait = FIRST_TICK_SECONDS
+    def _run(self) -> None:
+        wait, schedule = FIRST_TICK_SECONDS, self._schedule
         while not self._stopping.wait(wait):
             schedule.invoke(schedule.event or scheduled_event(schedule.rule_arn, datetime.now(UTC)))
             wait = schedule.every_seconds / self._speed

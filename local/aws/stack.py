@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from local.aws.background_thread import BackgroundThread
 from local.aws.callback_api import CallbackApi, api_config
 from local.aws.event_source import EventSource, EventSourceConfig
 from local.aws.function import FunctionConfig, Invocation, LocalFunction, LogSink
@@ -32,12 +32,15 @@ from local.template import REGION, TEMPLATE_PATH, Resource, Template, load_templ
 
 CALLBACK_PASSWORD = "example-password-for-local-use"
 """In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
-DEFAULT_SANDBOXES = 4
-"""Sandboxes of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
+FUNCTION_CONCURRENCY = 4
+"""Of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
 PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
 """What `StackConfig.port` is counted from."""
 LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
+
+
+SourceConfig = EventSourceConfig | StreamSourceConfig
 
 
 class StackError(Exception):
@@ -76,19 +79,6 @@ class StackConfig:
     progress: Callable[[str], None] = lambda _step: None
 
 
-class _Thread(Protocol):
-    """A part of the stack with a thread of its own."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Begin nothing new; returns at once."""
-
-    def join(self) -> None:
-        """Wait for what is under way."""
-
-
 class LocalStack:
     """A running local stack, as a context manager; everything it started is gone at the end.
 
@@ -111,9 +101,10 @@ class LocalStack:
         self.on_taken: Callable[[list[dict[str, Any]]], None] = lambda _records: None
         """Called with the records of each batch from a queue, before its function gets them."""
         self._attributes: Attributes = {}
+        self._resolve: Callable[[Any], Any] = lambda value: value
         self.on_turned: Callable[[bool], None] = lambda _enabled: None
         """Called after a queue's event source was turned on or off through Lambda's API."""
-        self._threads: list[_Thread] = []
+        self._threads: list[BackgroundThread] = []
         self._metrics = MetricRecorder(None)
         self._exit = contextlib.ExitStack()
 
@@ -124,9 +115,7 @@ class LocalStack:
             exit_if_failed.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._exit.close()
 
     def client(self, service: str) -> Any:
@@ -140,7 +129,7 @@ class LocalStack:
         return fields
 
     def _start(self) -> None:
-        # The order of clean-up is the reverse: polling stops, sandboxes die, then what they talk to, then threads end.
+        # The order of clean-up is the reverse: polling stops, functions end, then what they talk to, then threads.
         self._exit.callback(self._join_threads)
         aws_listener, api_listener = self._listen("AWS services"), self._listen("callback API")
         self.api_url = self._url(api_listener)
@@ -150,20 +139,22 @@ class LocalStack:
         template = load_template(self.config.template_path, self.config.parameters)
         self.config.progress("creating its resources")
         self._attributes = create_resources(template, self._creator())
+        self._resolve = partial(template.resolve, attributes=self._attributes)
         self.outputs = {
-            name: self._local_addresses(template.resolve(output["Value"], self._attributes))
-            for name, output in template.outputs.items()
+            name: self._local_addresses(self._resolve(output["Value"])) for name, output in template.outputs.items()
         }
         self._start_simulator()
         self.config.progress("starting the functions")
-        self._metrics = MetricRecorder(local_client("cloudwatch", self.endpoint_url, max_attempts=1))
+        self._metrics = MetricRecorder(self._client_without_retries("cloudwatch"))
         self._run(self._metrics)
-        self._make_functions(template)
+        sources = list(self._event_sources_of(template))
+        self._make_functions(template, sources)
         self._exit.callback(self._start_api(template, api_listener).stop)
         self._exit.callback(self._close_functions)
         for function in self.functions.values():
             function.warm_up()
-        self._start_event_sources(template)
+        for name, config in sources:
+            self._start_event_source(name, config)
         self._start_schedules(template)
 
     def _join_threads(self) -> None:
@@ -190,7 +181,7 @@ class LocalStack:
         self.config.progress("starting AWS's services (moto)")
         self.endpoint_url = self._url(listener)
         process = subprocess.Popen(
-            [sys.executable, "-m", "local.aws.server", str(listener.fileno())],
+            [sys.executable, "-m", "local.aws.moto_server", str(listener.fileno())],
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -231,8 +222,7 @@ class LocalStack:
             )
         )
         self._exit.callback(self.simulator.stop)
-        url = urlsplit(self.simulator.url)
-        self.gateway_url = urlunsplit(url._replace(netloc=f"{self.host}:{url.port}"))
+        self.gateway_url = self._reachable(self.simulator.url)
 
     def _start_simulator(self) -> None:
         if self.simulator is None:
@@ -246,27 +236,31 @@ class LocalStack:
         self.simulator.set_callback_urls(*urls)
         self.simulator.start()
 
-    def _make_functions(self, template: Template) -> None:
+    def _reachable(self, simulator_url: str) -> str:
+        url = urlsplit(simulator_url)
+        return urlunsplit(url._replace(netloc=f"{self.host}:{url.port}"))
+
+    def _make_functions(self, template: Template, sources: list[tuple[str, SourceConfig]]) -> None:
         for resource in template.of_type("AWS::Lambda::Function"):
-            config = self._function_config(template, resource)
+            own = [config.concurrency for name, config in sources if name == resource.logical_id]
+            config = self._function_config(template, resource, sum(own) or FUNCTION_CONCURRENCY)
             self.functions[resource.logical_id] = LocalFunction(config, self._log)
 
-    def _function_config(self, template: Template, resource: Resource) -> FunctionConfig:
+    def _function_config(self, template: Template, resource: Resource, concurrency: int) -> FunctionConfig:
         properties = resource.properties
-        arn = self._attributes[resource.logical_id]["Arn"]
         return FunctionConfig(
             name=resource.logical_id,
-            arn=arn,
+            arn=self._attributes[resource.logical_id]["Arn"],
             handler=properties["Handler"],
             code=self._folder(properties["Code"]),
             layers=tuple(
                 self._layer(template.resources[layer["Ref"]].properties["Content"])
                 for layer in properties.get("Layers", [])
             ),
-            environment=self._environment(template, properties),
+            environment=self._environment(properties),
             timeout_seconds=float(properties.get("Timeout", 3)),
             memory_mb=int(properties.get("MemorySize", 128)),
-            max_sandboxes=self._max_sandboxes(template, arn),
+            concurrency=concurrency,
         )
 
     def _folder(self, code: Mapping[str, str]) -> Path:
@@ -276,8 +270,8 @@ class LocalStack:
         """The folder that the layer's build would copy to `python/`."""
         return self._folder(content) / "src"
 
-    def _environment(self, template: Template, properties: Mapping[str, Any]) -> dict[str, str]:
-        variables = template.resolve(properties.get("Environment", {}).get("Variables", {}), self._attributes)
+    def _environment(self, properties: Mapping[str, Any]) -> dict[str, str]:
+        variables = self._resolve(properties.get("Environment", {}).get("Variables", {}))
         own = {name: self._local_addresses(value) for name, value in variables.items()}
         if "GATEWAY_BASE_URL" in own:
             own["GATEWAY_BASE_URL"] = self.gateway_url
@@ -291,8 +285,7 @@ class LocalStack:
         """The simulator's; of another gateway's nothing is known."""
         if self.simulator is None:
             return ""
-        url = urlsplit(self.simulator.services_url)
-        return urlunsplit(url._replace(netloc=f"{self.host}:{url.port}")) + "/status?service=restv2"
+        return f"{self._reachable(self.simulator.services_url)}/status?service=restv2"
 
     def aws_environment(self) -> dict[str, str]:
         """The variables with which any AWS SDK talks to the local endpoint."""
@@ -304,32 +297,26 @@ class LocalStack:
             "AWS_DEFAULT_REGION": REGION,
         }
 
-    def _max_sandboxes(self, template: Template, function_arn: str) -> int:
-        sources = [config for arn, config in self._event_sources_of(template) if arn == function_arn]
-        return sum(getattr(config, "concurrency", 1) for config in sources) or DEFAULT_SANDBOXES
-
-    def _event_sources_of(self, template: Template) -> Iterator[tuple[str, EventSourceConfig | StreamSourceConfig]]:
-        """Function ARN and settings of every event source mapping."""
+    def _event_sources_of(self, template: Template) -> Iterator[tuple[str, SourceConfig]]:
+        """The function's logical id and the settings of every event source mapping."""
         queues = {
             self._attributes[queue.logical_id]["Arn"]: self._attributes[queue.logical_id]["QueueUrl"]
             for queue in template.of_type("AWS::SQS::Queue")
         }
         for resource in template.of_type("AWS::Lambda::EventSourceMapping"):
-            properties = template.resolve(resource.properties, self._attributes)
-            function_arn, source_arn = self._function_arn(properties["FunctionName"]), properties["EventSourceArn"]
+            properties = self._resolve(resource.properties)
+            function, source_arn = _name_of(properties["FunctionName"]), properties["EventSourceArn"]
             if source_arn in queues:
                 mapping_id = self._attributes[resource.logical_id]["Ref"]
-                yield function_arn, EventSourceConfig.from_properties(properties, queues[source_arn], mapping_id)
+                yield function, EventSourceConfig.from_properties(properties, queues[source_arn], mapping_id)
             elif ":dynamodb:" in source_arn:
-                yield function_arn, StreamSourceConfig.from_properties(properties, queues)
+                yield function, StreamSourceConfig.from_properties(properties, queues)
             else:
                 raise StackError(f"{resource.logical_id}: the local stack feeds functions from queues and streams only")
 
-    def _function_arn(self, name: str) -> str:
-        return name if name.startswith("arn:") else self._attributes[name]["Arn"]
-
-    def _invoker(self, function_arn: str) -> Callable[[Any], Invocation]:
-        return partial(self._invoke, self.functions[function_arn.rpartition(":")[2]])
+    def _invoker(self, function: str) -> Callable[[Any], Invocation]:
+        """Of a function by its name or ARN."""
+        return partial(self._invoke, self.functions[_name_of(function)])
 
     def _invoke(self, function: LocalFunction, event: Any) -> Invocation:
         invocation = function.invoke(event)
@@ -348,64 +335,54 @@ class LocalStack:
         config = api_config(
             self._attributes[api.logical_id]["Ref"],
             stage.properties["StageName"],
-            template.resolve(api.properties["Body"], self._attributes),
+            self._resolve(api.properties["Body"]),
         )
         invokers = {route.function_arn: self._invoker(route.function_arn) for route in config.routes.values()}
         served = CallbackApi(config, listener, invokers)
         served.start()
         return served
 
-    def _start_event_sources(self, template: Template) -> None:
-        for function_arn, config in self._event_sources_of(template):
-            source = self._event_source(function_arn, config)
-            self._run(source)
-            if isinstance(source, EventSource) and source.config.mapping_id:
-                client = local_client("lambda", self.endpoint_url, max_attempts=1)
-                self._run(MappingSwitch(source, client, source.config.mapping_id, self._turned))
+    def _start_event_source(self, function: str, config: SourceConfig) -> None:
+        invoke, sqs = self._invoker(function), self._client_without_retries("sqs")
+        if isinstance(config, StreamSourceConfig):
+            stream = StreamSource(config, invoke, self._client_without_retries("dynamodbstreams"), sqs)
+            self.stream_sources.append(stream)
+            self._run(stream)
+            return
+        source = self.event_sources[function] = EventSource(config, partial(self._feed, invoke), sqs)
+        self._run(source)
+        if config.mapping_id:
+            client = self._client_without_retries("lambda")
+            self._run(MappingSwitch(source, client, config.mapping_id, self._turned))
 
     def _turned(self, enabled: bool) -> None:
         self.on_turned(enabled)
+
+    def _client_without_retries(self, service: str) -> Any:
+        return local_client(service, self.endpoint_url, max_attempts=1)
 
     def _log(self, function_name: str, line: str) -> None:
         self._metrics.take(line)
         self.config.log(function_name, line)
 
-    def _run(self, thread: "_Thread") -> None:
+    def _run(self, thread: BackgroundThread) -> None:
         self._threads.append(thread)
         self._exit.callback(thread.stop)
         thread.start()
 
-    def _event_source(
-        self, function_arn: str, config: EventSourceConfig | StreamSourceConfig
-    ) -> EventSource | StreamSource:
-        sqs = local_client("sqs", self.endpoint_url, max_attempts=1)
-        if isinstance(config, StreamSourceConfig):
-            streams = local_client("dynamodbstreams", self.endpoint_url, max_attempts=1)
-            self.stream_sources.append(StreamSource(config, self._invoker(function_arn), streams, sqs))
-            return self.stream_sources[-1]
-        source = EventSource(config, partial(self._feed, self._invoker(function_arn)), sqs)
-        self.event_sources[function_arn.rpartition(":")[2]] = source
-        return source
-
     def _start_schedules(self, template: Template) -> None:
-        schedules = [
-            schedule for rule in template.of_type("AWS::Events::Rule") for schedule in self._schedules(template, rule)
-        ]
-        self._run(ScheduleRunner(schedules, self.config.schedule_speed))
-
-    def _schedules(self, template: Template, rule: Resource) -> Iterator[Schedule]:
-        properties = template.resolve(rule.properties, self._attributes)
-        if "ScheduleExpression" not in properties:
-            raise StackError(f"{rule.logical_id}: the local stack does not fire rules with a pattern")
-        if properties.get("State", "ENABLED") == "DISABLED":
-            return
-        for target in properties["Targets"]:
-            yield Schedule(
-                rule_arn=self._attributes[rule.logical_id]["Arn"],
-                every_seconds=seconds_between(properties["ScheduleExpression"]),
-                invoke=self._invoker(target["Arn"]),
-                event=json.loads(target["Input"]) if "Input" in target else None,
-            )
+        for rule in template.of_type("AWS::Events::Rule"):
+            properties = self._resolve(rule.properties)
+            if "ScheduleExpression" not in properties:
+                raise StackError(f"{rule.logical_id}: the local stack does not fire rules with a pattern")
+            for target in [] if properties.get("State") == "DISABLED" else properties["Targets"]:
+                schedule = Schedule(
+                    rule_arn=self._attributes[rule.logical_id]["Arn"],
+                    every_seconds=seconds_between(properties["ScheduleExpression"]),
+                    invoke=self._invoker(target["Arn"]),
+                    event=json.loads(target["Input"]) if "Input" in target else None,
+                )
+                self._run(ScheduleRunner(schedule, self.config.schedule_speed))
 
 
 def listen(host: str, port: int, part: str) -> socket.socket:
@@ -418,6 +395,11 @@ def listen(host: str, port: int, part: str) -> socket.socket:
                 f"port {port} (for the {part}) is in use on {host}: end what uses it, or take other ports with PORT=…"
             ) from error
         raise StackError(f"cannot listen on {host}, port {port} (for the {part}): {error.strerror or error}") from error
+
+
+def _name_of(function: str) -> str:
+    """From a function's ARN or name, which is its logical id here."""
+    return function.rpartition(":")[2]
 
 
 def reachable_address(bind: str) -> str:

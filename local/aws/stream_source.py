@@ -15,6 +15,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.aws.background_thread import BackgroundThread
+from local.aws.event_source import items_to_keep, refuse_unknown
 from local.aws.function import Invocation
 from local.aws.table_stream import Record, TableStream
 
@@ -36,6 +38,8 @@ class StreamSourceConfig:
     bisect: bool
     max_retries: int
     on_failure_queue_url: str | None
+    concurrency: int = 1
+    """A shard's batches come one after the other, and there is one shard."""
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any], queue_urls: Mapping[str, str]) -> "StreamSourceConfig":
@@ -48,8 +52,7 @@ class StreamSourceConfig:
             *("FilterCriteria", "FunctionName", "FunctionResponseTypes", "MaximumRecordAgeInSeconds"),
             *("MaximumRetryAttempts", "StartingPosition", "Tags"),
         }
-        if unknown := sorted(set(properties) - known):
-            raise ValueError(f"the local stream source does not know {', '.join(unknown)}")
+        refuse_unknown(properties, known, "stream source")
         destination = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
         patterns = properties.get("FilterCriteria", {}).get("Filters", [])
         return cls(
@@ -63,7 +66,7 @@ class StreamSourceConfig:
         )
 
 
-class StreamSource:
+class StreamSource(BackgroundThread):
     """Feeds one table's stream to a function, from its beginning.
 
     `invoke` runs the function with an event and waits; `streams` and `sqs` are clients that do not retry.
@@ -72,17 +75,12 @@ class StreamSource:
     def __init__(
         self, config: StreamSourceConfig, invoke: Callable[[Any], Invocation], streams: Any, sqs: Any = None
     ) -> None:
+        super().__init__(f"stream {config.stream_arn}")
         self.config = config
         self._invoke = invoke
         self._stream = TableStream(streams, config.stream_arn)
         self._sqs = sqs
         self._changed = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"stream {config.stream_arn}")
-
-    def start(self) -> None:
-        """Start reading."""
-        self._thread.start()
 
     def wake(self) -> None:
         """Look now: something may have changed."""
@@ -90,13 +88,8 @@ class StreamSource:
 
     def stop(self) -> None:
         """Read no more."""
-        self._stopping.set()
+        super().stop()
         self._changed.set()
-
-    def join(self) -> None:
-        """Wait for the batch under way."""
-        if self._thread.ident is not None:
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -150,23 +143,10 @@ class StreamSource:
 
 
 def records_to_repeat(records: list[Record], invocation: Invocation, config: StreamSourceConfig) -> list[Record]:
-    """Which records of a batch come again, by Lambda's rules: those from the lowest failed sequence number on.
-
-    Nothing, an empty object or an empty list means complete success; a failure that names no record of the batch, and
-    an answer in another shape, mean that the whole batch failed.
-    """
-    if invocation.error is not None:
-        return records
-    if not config.report_batch_item_failures or not invocation.result:
-        return []
-    failures = invocation.result.get("batchItemFailures") if isinstance(invocation.result, dict) else [{}]
-    if not failures:
-        return []
-    places = {record["dynamodb"]["SequenceNumber"]: place for place, record in enumerate(records)}
-    named = [failure.get("itemIdentifier") for failure in failures if isinstance(failure, dict)]
-    if len(named) != len(failures) or not set(named) <= places.keys():
-        return records
-    return records[min(places[name] for name in named) :]
+    """Which records of a batch come again, by Lambda's rules: those from the lowest failed sequence number on."""
+    names = [record["dynamodb"]["SequenceNumber"] for record in records]
+    failed = items_to_keep(names, invocation, config.report_batch_item_failures)
+    return records[min(map(names.index, failed)) :] if failed else []
 
 
 def wants(filters: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> bool:

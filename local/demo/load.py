@@ -27,7 +27,7 @@ _UNDECIDED = (Stage.NOT_SEEN, Stage.SENDING, Stage.RETRY)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a crowd is. `decided`: no sender will try them again; `finished`: nothing more is expected of them."""
+    """How far a load is. `decided`: no sender will try them again; `finished`: nothing more is expected of them."""
 
     total: int
     queued: int = 0

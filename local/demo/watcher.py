@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.aws.background_thread import BackgroundThread
 from local.aws.resources import local_client
 from local.aws.stack import LocalStack
 from local.aws.table_stream import TableStream
@@ -83,35 +84,35 @@ class WatchListener(Protocol):
         """An event came over the bus, in the form a rule's target gets."""
 
 
-class Watcher:
+class Watcher(BackgroundThread):
     """Follows a running stack in a thread of its own. `changed` is notified after every look that saw something."""
 
     def __init__(self, stack: LocalStack, *listeners: WatchListener) -> None:
+        super().__init__("watcher")
         self.seen = Seen()
         self.changed = threading.Condition()
         self.listeners = list(listeners)
         """More may be added until the watcher is entered."""
         self._activity = threading.Event()
-        self._stopping = threading.Event()
         self._streams = [
             (_stream(stack.endpoint_url, stack.outputs["SendLedgerTableName"]), self._ledger_changed),
             (_stream(stack.endpoint_url, stack.outputs["MessagesTableName"]), self._message_changed),
         ]
         self._dead_letters = _DeadLetterQueue(stack.endpoint_url, stack.outputs["DeadLetterQueueUrl"])
         self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"], self._activity.set)
-        self._thread = threading.Thread(target=self._watch, name="watcher")
         stack.on_activity = self._hear
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.start()
         self._events.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
+        self.stop()
         self._events.stop()
         self._activity.set()
-        self._thread.join()
+        self._events.join()
+        self.join()
 
     def wait_until(self, reached: Callable[[Seen], bool], timeout_seconds: float, quiet_seconds: float) -> bool:
         """Whether the condition became true before the time was over, or before nothing had changed for so long."""
@@ -126,7 +127,7 @@ class Watcher:
         self._events.activity.set()
         self._activity.set()
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         pause_seconds = SHORTEST_PAUSE_SECONDS
         while not self._stopping.is_set():
             self._activity.wait(self._dead_letters.look_again_in)
@@ -244,7 +245,7 @@ class _DeadLetterQueue:
 
     def _peek(self) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
-        while batch := self._receive():
+        while batch := _receive(self._sqs, self._queue_url, VisibilityTimeout=30, MessageAttributeNames=["All"]):
             messages += batch
         for start in range(0, len(messages), SQS_MAX_BATCH):
             entries = [
@@ -254,19 +255,8 @@ class _DeadLetterQueue:
             self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
         return messages
 
-    def _receive(self) -> list[dict[str, Any]]:
-        answer = self._sqs.receive_message(
-            QueueUrl=self._queue_url,
-            MaxNumberOfMessages=SQS_MAX_BATCH,
-            VisibilityTimeout=30,
-            WaitTimeSeconds=0,
-            MessageAttributeNames=["All"],
-        )
-        messages: list[dict[str, Any]] = answer.get("Messages", [])
-        return messages
 
-
-class _EventFeed:
+class _EventFeed(BackgroundThread):
     """What comes over the bus: a rule for all of our events with a queue as its target, as anybody could add one.
 
     A thread of its own empties the queue without a pause, because moto walks through all of it for each receive. It is
@@ -274,11 +264,10 @@ class _EventFeed:
     """
 
     def __init__(self, endpoint_url: str, bus_name: str, heard: Callable[[], None]) -> None:
+        super().__init__("events")
         self.activity = threading.Event()
         self._heard = heard
-        self._stopping = threading.Event()
         self._found: deque[Item] = deque()
-        self._thread = threading.Thread(target=self._follow, name="events")
         self._sqs = local_client("sqs", endpoint_url)
         self._queue_url: str = self._sqs.create_queue(QueueName=f"{bus_name}-seen")["QueueUrl"]
         name = "QueueArn"
@@ -287,21 +276,16 @@ class _EventFeed:
         events.put_rule(Name="seen", EventBusName=bus_name, EventPattern=pattern)
         events.put_targets(Rule="seen", EventBusName=bus_name, Targets=[{"Id": "queue", "Arn": arn}])
 
-    def start(self) -> None:
-        """Follow until `stop`."""
-        self._thread.start()
-
     def stop(self) -> None:
         """Follow no more; what is left in the queue stays there."""
-        self._stopping.set()
+        super().stop()
         self.activity.set()
-        self._thread.join()
 
     def take(self) -> list[Item]:
         """The events that have come since this was last asked."""
         return [self._found.popleft() for _ in range(len(self._found))]
 
-    def _follow(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
             self.activity.wait()
             self.activity.clear()
@@ -314,13 +298,18 @@ class _EventFeed:
 
     def _empty(self) -> bool:
         """Take the next few; whether there were any."""
-        answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=SQS_MAX_BATCH)
-        messages = answer.get("Messages", [])
+        messages = _receive(self._sqs, self._queue_url)
         if messages:
             entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
             self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
             self._found.extend(json.loads(message["Body"]) for message in messages)
         return bool(messages)
+
+
+def _receive(sqs: Any, queue_url: str, **options: Any) -> list[dict[str, Any]]:
+    answer = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=SQS_MAX_BATCH, WaitTimeSeconds=0, **options)
+    messages: list[dict[str, Any]] = answer.get("Messages", [])
+    return messages
 
 
 def _dead_letter(message: Mapping[str, Any]) -> SeenDeadLetter:

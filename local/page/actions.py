@@ -148,15 +148,15 @@ class Actions:
 
 
 class _Load:
-    """Many messages in a thread of their own, one crowd at a time; the board tells how far it is."""
+    """Many messages in a thread of their own, one load at a time; the board tells how far it is."""
 
     def __init__(
-        self, crowd_of: Callable[[int], Load], board: Board, quietly: Callable[[], AbstractContextManager[None]]
+        self, new_load: Callable[[int], Load], board: Board, quietly: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        self._crowd_of, self._board, self._quietly = crowd_of, board, quietly
+        self._new_load, self._board, self._quietly = new_load, board, quietly
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._crowd: Load | None = None
+        self._load: Load | None = None
         self._is_closed = False
 
     def start(self, count: int) -> None:
@@ -166,16 +166,16 @@ class _Load:
                 raise ActionRefusedError(503, "make run is ending.")
             if self._thread is not None and self._thread.is_alive():
                 raise ActionRefusedError(409, "Messages are being sent already: stop that first, or wait for its end.")
-            self._crowd = self._crowd_of(count)
-            self._thread = threading.Thread(target=self._run, args=(self._crowd, count), name="load")
+            self._load = self._new_load(count)
+            self._thread = threading.Thread(target=self._run, args=(self._load, count), name="load")
             self._tell(Progress(count), 0.0, done=False)
             self._thread.start()
 
     def stop(self) -> None:
         """Queue no more."""
         with self._lock:
-            if self._crowd is not None:
-                self._crowd.stop()
+            if self._load is not None:
+                self._load.stop()
 
     def close(self) -> None:
         """Stop, wait for the end, and start no other."""
@@ -185,12 +185,12 @@ class _Load:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, crowd: Load, count: int) -> None:
+    def _run(self, load: Load, count: int) -> None:
         started = time.monotonic()
         end, problem = Progress(count), None
         try:
             with self._quietly():
-                end = crowd.run(lambda now: self._tell(now, time.monotonic() - started, done=False), quiet_seconds=None)
+                end = load.run(lambda now: self._tell(now, time.monotonic() - started, done=False), quiet_seconds=None)
         except (BotoCoreError, ClientError) as error:
             problem = f"The queue does not answer ({type(error).__name__})."
         if problem is None and end.finished < end.total:

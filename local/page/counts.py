@@ -21,7 +21,7 @@ LOOK_EVERY_SECONDS = 1.0
 SENDER = "SendMessageFunction"
 
 
-class Gauge:
+class QueueCounter:
     """A thread that sleeps until a page is open. The queue is counted only while something may be in it."""
 
     def __init__(self, stack: LocalStack, target: Target, board: Board) -> None:
@@ -33,7 +33,7 @@ class Gauge:
         self._now = threading.Event()
         self._stopping = False
         self._counted_at = -1
-        self._thread = threading.Thread(target=self._run, name="gauge")
+        self._thread = threading.Thread(target=self._run, name="queue counter")
 
     def start(self) -> None:
         """Start to wait for a page."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
-from local.simulator.http_server import HttpRequest
+from local.http_server import HttpRequest
 
 MAX_BODY_BYTES: Final = 64 * 1024
 TOKEN_HEADER: Final = "X-Page-Token"

@@ -22,14 +22,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.target import local_target
 from local import endpoints
 from local.aws.stack import listen
+from local.http_server import HttpListener, HttpRequest, HttpResponse, json_response
 from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
-from local.page.counts import Gauge
+from local.page.counts import QueueCounter
 from local.page.guard import refusal
 from local.simulator.config import LOOPBACK
-from local.simulator.engine import json_response
-from local.simulator.http_server import HttpListener, HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import choose_key, parse_message
@@ -76,18 +75,16 @@ class PhonePage:
         quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """Raises `local.aws.stack.StackError` if the port is taken. ``quietly``: see `Actions`."""
-        port = stack.port(PORT)
-        listen(LOOPBACK, port, PORT).close()  # for the error that names the port and the fix
         self._stack = stack
         self.board = Board()
         self.board.set("meta", _meta(stack))
         watcher.listeners.append(self.board)
         target = local_target(endpoints.variables(stack))
-        self._gauge = Gauge(stack, target, self.board)
+        self._counter = QueueCounter(stack, target, self.board)
         self._actions = Actions(stack, watcher, target, self.board, quietly)
         self._token = secrets.token_urlsafe(32)
         self._routes = _routes(self._actions)
-        self._listener = HttpListener(self._answer, LOOPBACK, port)
+        self._listener = HttpListener(self._answer, listen(LOOPBACK, stack.port(PORT), PORT))
 
     @property
     def url(self) -> str:
@@ -97,19 +94,19 @@ class PhonePage:
     @property
     def pages_open(self) -> int:
         """How many browsers listen."""
-        return self._gauge.pages
+        return self._counter.pages
 
     def __enter__(self) -> Self:
         self._stack.on_taken = self._taken
-        self._stack.on_turned = lambda _enabled: self._gauge.look_now()
-        self._gauge.start()
+        self._stack.on_turned = lambda _enabled: self._counter.look_now()
+        self._counter.start()
         self._listener.open()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.board.close()
         self._actions.stop()
-        self._gauge.stop()
+        self._counter.stop()
         self._listener.close()
 
     def _taken(self, records: list[dict[str, Any]]) -> None:
@@ -156,7 +153,7 @@ class PhonePage:
 
     def _stream(self) -> Generator[bytes]:
         """A snapshot, then what changes, for as long as the browser listens."""
-        with self._gauge.page_open():
+        with self._counter.page_open():
             revision, told = self.board.changes(0)
             yield b"retry: 1000\n" + _event("snapshot", told)
             while True:

@@ -5,15 +5,12 @@ It listens on loopback only, on a port of its own, so that it still answers when
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from local.http_server import HttpRequest, HttpResponse, json_response
 from local.simulator.config import LOOPBACK
-from local.simulator.engine import json_response
-from local.simulator.http_server import HttpRequest, HttpResponse
+from local.simulator.engine import Engine
 from local.simulator.scenarios import SCENARIOS
-
-if TYPE_CHECKING:
-    from local.simulator.server import GatewaySimulator
 
 CONTROL_PATH = "/control"
 DEFAULT_LIMIT = 1000
@@ -31,18 +28,18 @@ class ControlError(Exception):
 
 
 class Control:
-    """Answers the requests of the control port for one simulator."""
+    """Answers the requests of the control port for one gateway."""
 
-    def __init__(self, simulator: "GatewaySimulator") -> None:
-        self._simulator = simulator
+    def __init__(self, gateway: Engine) -> None:
+        self._gateway = gateway
         self._routes: Mapping[tuple[str, str], Callable[[HttpRequest], object]] = {
-            ("GET", ""): lambda _: simulator.state(),
+            ("GET", ""): lambda _: gateway.state(),
             ("GET", "/scenarios"): lambda _: _scenarios(),
             ("GET", "/messages"): self._messages,
             ("GET", "/requests"): self._requests,
-            ("GET", "/faults"): lambda _: simulator.faults(),
-            ("POST", "/faults"): lambda request: simulator.set_faults(**_json_object(request)),
-            ("DELETE", "/faults"): lambda _: simulator.clear_faults(),
+            ("GET", "/faults"): lambda _: gateway.faults(),
+            ("POST", "/faults"): lambda request: gateway.set_faults(**_json_object(request)),
+            ("DELETE", "/faults"): lambda _: gateway.clear_faults(),
             ("POST", "/replies"): self._reply,
             ("POST", "/statuses"): self._status,
             ("POST", "/callback-urls"): self._callback_urls,
@@ -67,34 +64,34 @@ class Control:
     def _messages(self, request: HttpRequest) -> object:
         query = {name: values[-1] for name, values in request.query.items()}
         since, limit = _count(query.pop("since", "0")), _count(query.pop("limit", str(DEFAULT_LIMIT)))
-        revision, messages = self._simulator.records.find(query, since, limit)
+        revision, messages = self._gateway.records.find(query, since, limit)
         return {"revision": revision, "messages": messages}
 
     def _requests(self, request: HttpRequest) -> object:
-        arrivals = {"arrivals": self._simulator.arrivals()} if "arrivals" in request.query else {}
-        return self._simulator.requests() | arrivals
+        arrivals = {"arrivals": self._gateway.arrivals()} if "arrivals" in request.query else {}
+        return self._gateway.requests() | arrivals
 
     def _reply(self, request: HttpRequest) -> object:
         fields = _known(_json_object(request), _REPLY_FIELDS, required=("source", "content"))
-        return {"id": self._simulator.send_reply(**fields)}
+        return {"id": self._gateway.send_reply(**fields)}
 
     def _status(self, request: HttpRequest) -> object:
         fields = _known(_json_object(request), _STATUS_FIELDS, required=("id", "status"))
         message_id, status = fields.pop("id"), fields.pop("status")
         try:
-            self._simulator.send_status(message_id, status, **fields)
+            self._gateway.send_status(message_id, status, **fields)
         except KeyError:
             raise ControlError(404, "no message has this id") from None
         return {"id": message_id}
 
     def _callback_urls(self, request: HttpRequest) -> object:
         urls = _known(_json_object(request), ("status", "reply"), required=("status", "reply"), nullable=True)
-        self._simulator.set_callback_urls(**urls)
-        return self._simulator.state()
+        self._gateway.set_callback_urls(**urls)
+        return self._gateway.state()
 
     def _reset(self, _: HttpRequest) -> object:
-        self._simulator.reset()
-        return self._simulator.state()
+        self._gateway.reset()
+        return self._gateway.state()
 
 
 def _refuse_web_pages(request: HttpRequest) -> None:

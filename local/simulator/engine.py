@@ -5,6 +5,7 @@ Paths, answers and their sources: gateway-rest-v2.txt and the others in README.m
 
 import hmac
 import json
+import secrets
 import threading
 import time
 from collections import Counter
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from local.http_server import Ending, HttpRequest, HttpResponse, json_response
 from local.simulator.callbacks import basic_authorization
 from local.simulator.config import GatewayConfig
 from local.simulator.deliveries import OPERATOR, Deliveries
 from local.simulator.errors import NOT_FOUND_BODY, RefusedError
 from local.simulator.faults import FaultSwitches
-from local.simulator.http_server import HttpRequest, HttpResponse
 from local.simulator.records import MessageRecords, RequestCounts, SimulatedMessage
-from local.simulator.scenarios import SCENARIOS, Callbacks, Ending, Scenario, ScriptedResponse, scenario_for, steps_for
+from local.simulator.scenarios import SCENARIOS, Callbacks, Scenario, ScriptedResponse, scenario_for, steps_for
 from local.simulator.seeding import seeded
 from local.simulator.submissions import Submission, read_submission
 
@@ -33,11 +34,14 @@ _OPENAPI = Path(__file__).with_name("openapi.yaml")
 
 
 class Engine:
-    """One gateway: `handle` answers a request; what follows from it happens in `deliveries`."""
+    """One gateway, without a network: `handle` answers a request; what follows from it happens in `deliveries`.
 
-    def __init__(self, config: GatewayConfig, seed: int) -> None:
-        self._config = config
-        self._seed = seed
+    Raises ValueError if a callback URL is none.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self.config = config
+        self.seed = seed = secrets.randbelow(2**32) if config.seed is None else config.seed
         self._authorization = basic_authorization(config.application, config.password).encode()
         self.switches = FaultSwitches()
         self.records = MessageRecords(config.keep_messages, seed)
@@ -59,20 +63,61 @@ class Engine:
         response = self._answer(request)
         return replace(response, delay_seconds=response.delay_seconds + self._answer_delay_seconds())
 
-    def reply(self, source: str, content: str, given: Mapping[str, Any]) -> str:
-        """A handset's message; the id of its record."""
-        answered = self.records.get(given.get("reply_to", ""))
-        reference = {} if answered is None else self.deliveries.reference_of(answered)
-        defaults = {"source": source, "destination": self._config.source, "content": content, "operator": OPERATOR}
-        return self.deliveries.reply({**defaults, **reference, **given}).id
+    def state(self) -> dict[str, Any]:
+        """Seed, callback URLs (without credentials), faults."""
+        urls = {kind: None if url is None else url.public for kind, url in self.deliveries.urls.items()}
+        return {"seed": self.seed, "callback_urls": urls, "faults": self.faults()}
 
-    def report(self, message_id: str, status: str, given: Mapping[str, Any]) -> None:
-        """A status by hand. KeyError if no message has this id."""
+    def taken(self, since: int = 0, **wanted: str) -> list[dict[str, Any]]:
+        """Messages that the gateway took, each POST once, also if its answer was lost; as in GET /control/messages.
+
+        `wanted`: equal values of any field, such as reference or destination, or of status or scenario.
+        """
+        return self.records.find({"direction": "MT", **wanted}, since)[1]
+
+    def requests(self) -> dict[str, Any]:
+        """Counts of POST /messages: posts, taken, and both by outcome and by answer."""
+        return self.counts.as_dict()
+
+    def arrivals(self) -> list[float]:
+        """When each POST /messages came, unix seconds."""
+        return sorted(self.counts.arrivals())
+
+    def faults(self) -> dict[str, Any]:
+        return self.switches.current.as_dict()
+
+    def set_faults(self, **changes: Any) -> dict[str, Any]:
+        """Changes these fields of `faults.Faults`, leaves the others. ValueError names what is wrong."""
+        self.switches.set(changes)
+        self._apply_faults()
+        return self.faults()
+
+    def clear_faults(self) -> dict[str, Any]:
+        self.switches.clear()
+        self._apply_faults()
+        return self.faults()
+
+    def set_callback_urls(self, status: str | None, reply: str | None) -> None:
+        """From now on; retries go there too. None: no callbacks of this kind."""
+        self.deliveries.set_urls(status, reply)
+
+    def send_reply(self, source: str, content: str, **fields: str) -> str:
+        """A reply callback as if a handset had typed it; the id of the reply.
+
+        Fields as in ReplyCallback; `destination` and `operator` have defaults, `reference` too if `reply_to` is known.
+        """
+        answered = self.records.get(fields.get("reply_to", ""))
+        reference = {} if answered is None else self.deliveries.reference_of(answered)
+        defaults = {"source": source, "destination": self.config.source, "content": content, "operator": OPERATOR}
+        return self.deliveries.reply({**defaults, **reference, **fields}).id
+
+    def send_status(self, message_id: str, status: str, **fields: str) -> None:
+        """The message reaches this status, and its callback is sent. KeyError if there is no such message."""
         message = self.records.get(message_id)
         if message is None:
             raise KeyError("no message has this id")
         self.records.reached(message, status)
-        self.deliveries.call_back(message, "status", {**self.deliveries.status_body(message, status), **given})
+        self.deliveries.call_back(message, "status", {**self.deliveries.status_body(message, status), **fields})
 
     def reset(self) -> None:
         """As just started, with the same seed; callback URLs stay."""
@@ -82,8 +127,14 @@ class Engine:
         self.deliveries.clear()
         self.counts.clear()
         with self._lock:
-            self._random = seeded(self._seed, "faults")
+            self._random = seeded(self.seed, "faults")
             self._refusals.clear()
+        self._apply_faults()
+
+    def _apply_faults(self) -> None:
+        """Does what a change of the faults asks for at once."""
+        if self.switches.current.callbacks != "held":
+            self.deliveries.release_held()
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         route = self._routes.get((request.method, request.path))
@@ -101,7 +152,7 @@ class Engine:
 
     def _answer_delay_seconds(self) -> float:
         delay_seconds = self.switches.current.answer_delay_seconds
-        return self._config.answer_delay_seconds if delay_seconds is None else delay_seconds
+        return self.config.answer_delay_seconds if delay_seconds is None else delay_seconds
 
     def _authenticate(self, request: HttpRequest) -> None:
         given = request.headers.get("Authorization", "").encode("latin-1", "replace")
@@ -141,7 +192,7 @@ class Engine:
 
     def _begin(self, message: SimulatedMessage, scenario: Scenario, submission: Submission) -> None:
         """What happens to the message from here; a scheduled one waits as queued, we assume."""
-        config, scenario = self._config, self.switches.current.telling(scenario)
+        config, scenario = self.config, self.switches.current.telling(scenario)
         random = self.records.random_for(message)
         steps = steps_for(scenario, random, config.status_step_seconds, config.late_seconds)
         if submission.scheduled is not None:
@@ -167,11 +218,11 @@ class Engine:
             answer.headers,
             answer.ending,
             delay_seconds=self._slow_seconds(answer),
-            drip_seconds=self._config.drip_interval_seconds,
+            drip_seconds=self.config.drip_interval_seconds,
         )
 
     def _slow_seconds(self, answer: ScriptedResponse) -> float:
-        return self._config.slow_answer_seconds if answer.slow else 0.0
+        return self.config.slow_answer_seconds if answer.slow else 0.0
 
     # The other operations
 
@@ -185,14 +236,14 @@ class Engine:
         message = self.records.get(message_id)
         if message is None:
             raise RefusedError(404, "No message matched")
-        return json_response(message.details(self._config.echo_reference))
+        return json_response(message.details(self.config.echo_reference))
 
     def _healthz(self, _: HttpRequest) -> HttpResponse:
-        return self._switchable(self.switches.current.healthz, self._config.healthz, HttpResponse(200))
+        return self._switchable(self.switches.current.healthz, self.config.healthz, HttpResponse(200))
 
     def _openapi(self, _: HttpRequest) -> HttpResponse:
         document = HttpResponse(200, _OPENAPI.read_bytes(), "application/yaml")
-        return self._switchable(self.switches.current.openapi, self._config.openapi, document)
+        return self._switchable(self.switches.current.openapi, self.config.openapi, document)
 
     def _switchable(self, switch: str | None, configured: bool, response: HttpResponse) -> HttpResponse:
         state = switch or ("on" if configured else "off")
@@ -210,10 +261,6 @@ class Engine:
         names = request.query.get("service", [])
         statuses = {name: {"status": state if name in SERVICES else "unknown"} for name in names}
         return json_response({"services": statuses})
-
-
-def json_response(value: object, status: int = 200) -> HttpResponse:
-    return HttpResponse(status, json.dumps(value).encode())
 
 
 def _not_found() -> HttpResponse:

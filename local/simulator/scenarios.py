@@ -11,20 +11,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
 
+from local.http_server import Ending
 from local.simulator.errors import error_body
 
 FICTITIOUS_NUMBER = "+61491570006"
 # The documented happy path (the delivery receipts page).
 DELIVERED = ("queued", "sent", "submitted", "received")
-
-
-class Ending(Enum):
-    """How an answer travels."""
-
-    WHOLE = "whole"
-    NONE = "the connection is closed instead"
-    CUT = "the connection is closed in the middle of the body"
-    DRIP = "a byte at a time"
 
 
 class Callbacks(Enum):

@@ -204,7 +204,7 @@ def test_nor_does_an_exception_of_storage(
 @pytest.mark.parametrize("error", quoting().values(), ids=quoting())
 def test_nor_does_an_exception_of_the_secret(stack: CallbackStack, other_logs: io.StringIO, error: Exception) -> None:
     stack.fail("secretsmanager.GetSecretValue", error=error)
-    stack.new_sandbox()
+    stack.new_execution_environment()
     for event in (CALLBACKS["status"], CALLBACKS["wrong credentials"]):
         answer = stack.handle(event)
         assert answer.status == 503
@@ -217,13 +217,13 @@ def test_nor_does_a_secret_that_holds_the_wrong_thing(stack: CallbackStack, othe
     for content in (EVERYTHING, json.dumps([EVERYTHING]), json.dumps({"user": EVERYTHING})):
         for _ in range(2):
             stack.secrets_manager.put_secret_value(SecretId=stack.secret_id, SecretString=content)
-        stack.new_sandbox()
+        stack.new_execution_environment()
         answer = stack.handle(CALLBACKS["status"])
         assert answer.status == 503
         assert_silent(answer.output, answer.body, other_logs.getvalue())
     for _ in range(2):
         stack.rotate("gateway", CALLBACK_PASSWORD)
-    stack.new_sandbox()
+    stack.new_execution_environment()
 
 
 def test_resolving_an_outcome_names_the_message_by_its_key_only(stack: CallbackStack) -> None:

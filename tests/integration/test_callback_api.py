@@ -1,12 +1,17 @@
 """What API Gateway does around a function, over real HTTP, with a function that tells what it got."""
 
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from local.aws import callback_api
 from local.aws.callback_api import CallbackApi, api_config
 from local.aws.function import FunctionError, Invocation
 from local.aws.stack import listen
@@ -92,6 +97,85 @@ def test_a_chunked_body_is_read_and_the_connection_is_used_again(serve: Callable
             session.post(f"{url}/things", data=iter([b"one ", b"two"]), timeout=10)
 
     assert [event["body"] for event in receiver.events] == ["one two"] * 2
+
+
+def test_a_body_over_the_limit_gets_a_gateway_response(
+    serve: Callable[..., str], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callback_api.BODY_LIMIT_BYTES == 10 * 1024 * 1024
+    monkeypatch.setattr(callback_api, "BODY_LIMIT_BYTES", 6)
+    url = serve()
+    for body in (b"1234567", iter([b"123", b"4567"])):
+        response = requests.post(f"{url}/things", data=body, timeout=10)
+        assert (response.status_code, response.json()) == (413, {"message": "Request Too Long"})
+        assert response.headers["x-amzn-RequestId"]
+    assert receiver.events == []
+    assert requests.post(f"{url}/things", data=iter([b"123", b"456"]), timeout=10).text == "done"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"Transfer-Encoding: chunked\r\n\r\n-5\r\n", 413),
+        (b"Content-Length: many\r\n\r\n", 400),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_and_the_connection_ends(
+    serve: Callable[..., str], receiver: Receiver, head: bytes, status: int
+) -> None:
+    port = urlsplit(serve()).port
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: test\r\n" + head)
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert response.startswith(f"HTTP/1.1 {status} ".encode())
+    assert receiver.events == []
+
+
+def test_a_body_that_ends_early_does_not_reach_the_function(serve: Callable[..., str], receiver: Receiver) -> None:
+    port = urlsplit(serve()).port
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65536) == b""
+    assert receiver.events == []
+
+
+def test_a_missing_query_parameter_does_not_reach_the_function(serve: Callable[..., str], receiver: Receiver) -> None:
+    body = with_validator(True)
+    body["paths"]["/things"]["post"]["parameters"] = [{"name": "token", "in": "query", "required": True}]
+    url = serve(body)
+
+    assert requests.post(f"{url}/things", timeout=10).status_code == 400
+    assert requests.post(f"{url}/things?token=", timeout=10).status_code == 200
+    assert len(receiver.events) == 1
+
+
+def test_a_response_under_way_is_finished_and_an_idle_connection_ends() -> None:
+    busy, released = threading.Event(), threading.Event()
+
+    def invoke(_event: object) -> Invocation:
+        busy.set()
+        assert released.wait(10)
+        return Invocation("1", result={"body": "late"})
+
+    listener = listen("127.0.0.1", 0, "test")
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/things"
+    api = CallbackApi(api_config("abc", "v1", BODY), listener, {ARN: invoke})
+    api.start()
+    with requests.Session() as session, ThreadPoolExecutor(2) as threads:
+        session.get(url, timeout=10)  # and keeps its connection open
+        response = threads.submit(requests.post, url, timeout=10)
+        assert busy.wait(10)
+        stopped = threads.submit(api.stop)
+        with pytest.raises(TimeoutError):
+            stopped.result(timeout=0.3)
+        released.set()
+        assert response.result(timeout=10).text == "late"
+        stopped.result(timeout=10)
+    with pytest.raises(requests.ConnectionError):
+        requests.post(url, timeout=10)
 
 
 @pytest.mark.parametrize(

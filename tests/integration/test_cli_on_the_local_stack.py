@@ -15,7 +15,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from local import endpoints
+from local import endpoints, private_file
 from local.aws.stack import LocalStack
 from local.simulator.scenarios import SCENARIOS
 from tests.support.aws import REGION
@@ -32,11 +32,12 @@ def session() -> boto3.Session:
 @pytest.fixture(autouse=True)
 def _in_the_folder_of_make_run(
     local_stack: LocalStack, session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    endpoints.write(endpoints.variables(local_stack))
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
     monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
+    with private_file.present(endpoints.PATH, endpoints.as_text(endpoints.variables(local_stack))):
+        yield
 
 
 def new_key() -> str:

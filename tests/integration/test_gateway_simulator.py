@@ -22,8 +22,8 @@ import yaml
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
+from local.http_server import HttpListener, HttpRequest, HttpResponse, bound_socket
 from local.simulator.__main__ import main
-from local.simulator.http_server import HttpListener, HttpRequest, HttpResponse
 from local.simulator.scenarios import SCENARIOS, markdown_table, numbers_table
 from local.simulator.server import GatewayConfig, GatewaySimulator
 
@@ -60,7 +60,7 @@ class Receiver:
     def __init__(self) -> None:
         self.calls: list[HttpRequest] = []
         self.answers: list[HttpResponse] = []
-        self._listener = HttpListener(self._handle, "127.0.0.1", 0)
+        self._listener = HttpListener(self._handle, bound_socket("127.0.0.1", 0))
         self._listener.open()
 
     def url(self, path: str, credentials: str = "") -> str:

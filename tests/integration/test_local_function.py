@@ -1,4 +1,4 @@
-"""The local sandboxes: real processes that import a handler, answer events, hang and die as in Lambda."""
+"""The local execution environments: real processes that import a handler, answer events, hang and die as in Lambda."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def make(tmp_path: Path, log: list[str]) -> Iterator[Callable[..., LocalFunction
         one.close()
 
 
-def test_a_sandbox_is_used_again(make: Callable[..., LocalFunction]) -> None:
+def test_an_execution_environment_is_used_again(make: Callable[..., LocalFunction]) -> None:
     function = make()
 
     first, second = (function.invoke({"do": "count"}).result for _ in range(2))
@@ -78,8 +78,8 @@ def test_a_sandbox_is_used_again(make: Callable[..., LocalFunction]) -> None:
     assert first["pid"] == second["pid"] != os.getpid()
 
 
-def test_events_at_the_same_time_have_a_sandbox_each(make: Callable[..., LocalFunction], tmp_path: Path) -> None:
-    function = make(max_sandboxes=2)
+def test_events_at_the_same_time_have_an_environment_each(make: Callable[..., LocalFunction], tmp_path: Path) -> None:
+    function = make(concurrency=2)
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
 
     with ThreadPoolExecutor(2) as threads:

@@ -230,7 +230,7 @@ def test_nothing_is_left_when_it_ends() -> None:
         put(stack, {"destination": SCENARIOS["received"].number, "content": "Hello"})
         started = descendants(os.getpid()) - others
         ports = [stack.endpoint_url, stack.api_url, stack.gateway_url]
-        assert len(started) >= 1 + len(stack.functions)  # moto and a sandbox for each function
+        assert len(started) >= 1 + len(stack.functions)  # moto and an execution environment for each function
 
     assert alive(started) == set()
     for url in ports:

@@ -439,7 +439,7 @@ def test_the_end_ends_open_streams_those_that_are_read_and_those_that_are_not() 
         assert client.ended.wait(30)
         eventually(lambda: page.pages_open == 0, "no stream is left")
     left = {thread.name for thread in set(threading.enumerate()) - before}
-    assert left.isdisjoint({"load", "gauge", "watcher"})
+    assert left.isdisjoint({"load", "queue counter", "watcher"})
 
 
 # Other gateways

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local import sam_local
+from local import private_file, sam_local
 from local.aws.stack import LocalStack
 from local.template import TEMPLATE_PATH, load_template
 
@@ -40,17 +40,16 @@ def test_functions_have_this_machines_processor(local_stack: LocalStack, machine
 
 def test_the_file_is_a_template_and_goes_with_its_stack_only(local_stack: LocalStack, tmp_path: Path) -> None:
     path = tmp_path / ".local/sam-template.json"
-    document = sam_local.template(local_stack)
-    sam_local.write(document, path)
-
-    assert path.stat().st_mode & 0o777 == 0o600
-    functions = {function.logical_id for function in load_template(path).of_type("AWS::Lambda::Function")}
-    assert functions == local_stack.functions.keys()
-
-    sam_local.remove({**document, "Description": "another stack's"}, path)
-    assert path.exists()
-    sam_local.remove(document, path)
+    text = sam_local.as_text(sam_local.template(local_stack))
+    with private_file.present(path, text):
+        assert path.stat().st_mode & 0o777 == 0o600
+        functions = {function.logical_id for function in load_template(path).of_type("AWS::Lambda::Function")}
+        assert functions == local_stack.functions.keys()
     assert not path.exists()
+
+    with private_file.present(path, text):
+        path.write_text("another stack's", encoding="utf-8")
+    assert path.exists()
 
 
 @pytest.mark.parametrize("command", ["local_invoke", "local_start_api", "local_start_lambda"])

@@ -18,6 +18,7 @@ from typing import Any, Self
 import boto3
 from moto import mock_aws
 
+from local.aws.app_loader import load_app
 from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
 from optus_sms.aws import clients
@@ -25,11 +26,10 @@ from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import HANDSET_INDEX, Messages
 from optus_sms.records.table import Item, unmarshal
 from optus_sms.runtime import observability
-from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, default_template
 from tests.support.builders import CALLBACK_PASSWORD, basic
+from tests.support.execution_environment import forget_execution_environment
 from tests.support.fakes import FakeClock, FakeLambdaContext
-from tests.support.sandbox import forget_sandbox
 
 HANDLER = Path(__file__).parents[2] / "functions" / "receive_callback" / "app.py"
 RESOURCES = ("SendLedgerTable", "MessagesTable", "DeadLetterQueue", "CallbackSecret")
@@ -91,17 +91,17 @@ class CallbackStack:
         self.secrets_manager = boto3.client("secretsmanager")
         self.ledger = Ledger.connect(self._dynamodb, self._ledger_table)
         self.messages = Messages.connect(self._dynamodb, self._table, retention_days=90)
-        self.new_sandbox()
+        self.new_execution_environment()
         return self
 
     def __exit__(self, *_: object) -> None:
-        forget_sandbox()
+        forget_execution_environment()
         self._exits.close()
 
-    def new_sandbox(self) -> None:
+    def new_execution_environment(self) -> None:
         """The next callback meets a cold start."""
         os.environ.update(self._environment)
-        forget_sandbox()
+        forget_execution_environment()
         clients._session().events.register("before-call", self._on_call)
         self._app = load_app(HANDLER)
         self._app.Clock = lambda: self.clock.clock  # type: ignore[attr-defined]

@@ -26,15 +26,15 @@ from moto import mock_aws
 from moto.core import enable_iam_authentication
 from moto.iam.access_control import IAMRequest
 
+from local.aws.app_loader import load_app
 from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
 from optus_sms.aws import clients
 from optus_sms.runtime import observability
-from tests.support.apps import load_app
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, REGION, default_template
 from tests.support.builders import ACCOUNT, CALLBACK_PASSWORD
+from tests.support.execution_environment import forget_execution_environment
 from tests.support.fakes import FakeLambdaContext
-from tests.support.sandbox import forget_sandbox
 
 ROOT = Path(__file__).parents[2]
 SIGNED_AS = "monitoring"  # CloudWatch; moto checks actions under that name
@@ -84,7 +84,7 @@ class Account:
         return self
 
     def __exit__(self, *_: object) -> None:
-        forget_sandbox()
+        forget_execution_environment()
         self._exits.close()
 
     @contextlib.contextmanager
@@ -116,14 +116,14 @@ class Account:
         }
         before = dict(os.environ)
         os.environ.update(environment)
-        forget_sandbox()
+        forget_execution_environment()
         try:
             with enable_iam_authentication() if enforced else contextlib.nullcontext():
                 clients._session().events.register("after-call", self._on_answer)
                 yield Sandbox(self, logical_id, load_app(ROOT / resource.properties["Code"]["S3Key"] / "app.py"))
         finally:
             _restore_environment(before)
-            forget_sandbox()
+            forget_execution_environment()
 
     def _on_answer(self, model: Any, parsed: Mapping[str, Any], **_: Any) -> None:
         if parsed["ResponseMetadata"]["HTTPStatusCode"] == 403:

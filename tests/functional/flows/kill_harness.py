@@ -16,11 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
+from local.aws.app_loader import load_app
 from optus_sms.gateway import transport
 from optus_sms.model.times import Clock
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
-from tests.support.apps import load_app
 from tests.support.fakes import FakeLambdaContext
 
 HANDLER: Final = Path(__file__).parents[3] / "functions" / "send_message" / "app.py"

@@ -139,7 +139,7 @@ class Bench:
     def _start_aws(self) -> str:
         listener = listen("127.0.0.1", 0, "AWS")
         process = subprocess.Popen(
-            [sys.executable, "-m", "local.aws.server", str(listener.fileno())],
+            [sys.executable, "-m", "local.aws.moto_server", str(listener.fileno())],
             cwd=Path(__file__).parents[3],
             stdin=subprocess.PIPE,
             pass_fds=(listener.fileno(),),

@@ -193,7 +193,7 @@ def test_a_stale_status_costs_two_writes_and_a_repeated_one_one(stack: CallbackS
 
 
 def test_a_cold_start_reads_both_versions_of_the_secret_once(stack: CallbackStack) -> None:
-    stack.new_sandbox()
+    stack.new_execution_environment()
     assert stack.counted(status("sent"))[1] == [SECRET, SECRET, WRITE]
     assert stack.counted(status("sent"))[1] == [WRITE]
 

@@ -129,7 +129,7 @@ def test_a_body_too_large_is_not_even_measured_for_strangers(stack: CallbackStac
 def test_any_user_and_password_that_the_secret_holds_will_do(stack: CallbackStack) -> None:
     for username, password in [("gåteway", "pass:word: ½ 👋"), ("g", "p"), ("us er", " ")]:
         stack.rotate(username, password)
-        stack.new_sandbox()
+        stack.new_execution_environment()
         assert attempt(stack, basic(username, password)).status == 200
         assert_refused(attempt(stack, basic(username, password + "x")))
 
@@ -147,7 +147,7 @@ def test_wrong_credentials_are_compared_as_bytes_with_every_version_and_without_
         return hmac.compare_digest(left, right)
 
     stack.rotate(CALLBACK_USERNAME, "the-next-password")
-    stack.new_sandbox()
+    stack.new_execution_environment()
     monkeypatch.setattr(credentials, "hmac", type("Spy", (), {"compare_digest": staticmethod(spy)}))
     for authorization in (v for v in WRONG.values() if v is not None):
         compared.clear()
@@ -203,7 +203,7 @@ def test_a_new_password_is_seen_within_a_minute_though_strangers_keep_trying(sta
 )
 def test_a_broken_new_version_leaves_the_old_one_valid(stack: CallbackStack, broken: str) -> None:
     stack.secrets_manager.put_secret_value(SecretId=stack.secret_id, SecretString=broken)
-    stack.new_sandbox()
+    stack.new_execution_environment()
     assert attempt(stack, basic()).status == 200
     assert_refused(attempt(stack, basic(password="wrong")))
 
@@ -211,7 +211,7 @@ def test_a_broken_new_version_leaves_the_old_one_valid(stack: CallbackStack, bro
 def test_a_secret_without_any_usable_version_lets_nobody_in_and_loses_nothing(stack: CallbackStack) -> None:
     for _ in range(2):
         stack.secrets_manager.put_secret_value(SecretId=stack.secret_id, SecretString='{"password": ""}')
-    stack.new_sandbox()
+    stack.new_execution_environment()
     for authorization in (basic(), basic(username="", password=""), "Basic Og=="):
         answer = attempt(stack, authorization)
         assert (answer.status, answer.metrics) == (503, {"CallbacksNotStored": 1})
@@ -246,7 +246,7 @@ def test_while_the_secret_cannot_be_read_what_is_known_still_counts(stack: Callb
 @pytest.mark.parametrize("error", DOWN.values(), ids=DOWN)
 def test_a_cold_start_without_the_secret_asks_for_another_delivery(stack: CallbackStack, error: Exception) -> None:
     stack.fail(SECRET, error=error)
-    stack.new_sandbox()
+    stack.new_execution_environment()
     assert attempt(stack, basic()).status == 503
     assert stack.everything() == ([], [])
     stack.mend()
@@ -256,7 +256,7 @@ def test_a_cold_start_without_the_secret_asks_for_another_delivery(stack: Callba
 
 def test_a_failing_secrets_manager_is_asked_every_five_seconds_at_most(stack: CallbackStack) -> None:
     stack.fail(SECRET, error=DOWN["throttled"])
-    stack.new_sandbox()
+    stack.new_execution_environment()
     before = len(stack.calls)
     for _ in range(300):  # 30 seconds of strangers
         assert attempt(stack, basic(password="wrong")).status == 503
@@ -286,7 +286,7 @@ def test_hundreds_of_strangers_cost_two_calls_a_minute(shared_stack: CallbackSta
 
 
 def test_the_secret_is_read_again_every_five_minutes_and_not_before(stack: CallbackStack) -> None:
-    stack.new_sandbox()
+    stack.new_execution_environment()
     attempt(stack, basic())
     stack.calls.clear()
     for _ in range(59):

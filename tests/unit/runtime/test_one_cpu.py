@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from local.aws.app_loader import load_app
 from optus_sms.flows.send_message import QueueRecord, SendBatchResult
 from optus_sms.model.times import Clock
 from optus_sms.runtime.one_cpu import on_one_cpu
-from tests.support.apps import load_app
 from tests.support.builders import message_body, sqs_event, sqs_record
 from tests.support.fakes import FakeLambdaContext
 

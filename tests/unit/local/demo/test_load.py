@@ -32,7 +32,7 @@ def seen(states: dict[str, tuple[str, str | None]]) -> Seen:
         ("EXPIRED", None, {"decided": 1, "finished": 1}),
     ],
 )
-def test_each_end_counts_so_that_no_fault_lets_a_crowd_wait_for_ever(
+def test_each_end_counts_so_that_no_fault_lets_a_load_wait_for_ever(
     state: str, status: str | None, expected: dict[str, Any]
 ) -> None:
     found = progress_of(["a", "never seen"], 2, seen({"a": (state, status)}), with_handsets=True)

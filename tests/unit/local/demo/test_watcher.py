@@ -162,6 +162,7 @@ def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[Following]:
     feed.start()
     yield Following(sqs, heard, feed)
     feed.stop()
+    feed.join()
     assert not feed._thread.is_alive()
 
 

@@ -1,4 +1,4 @@
-"""Many messages sent from the page: one crowd at a time, told to its end, and none after the end of the page."""
+"""Many messages sent from the page: one load at a time, told to its end, and none after the end of the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from local.page.actions import ActionRefusedError, _Load
 from local.page.board import Board
 
 
-class FakeCrowd:
+class FakeLoad:
     """Runs until it is told to go on or stopped; `fails`: what it raises then."""
 
     def __init__(self, count: int, fails: Exception | None = None) -> None:
@@ -38,23 +38,23 @@ class FakeCrowd:
 
 
 class Site:
-    """A load on a board, with crowds that are held until a test lets them go."""
+    """A load on a board, with loads that are held until a test lets them go."""
 
     def __init__(self) -> None:
         self.board = Board()
-        self.crowds: list[FakeCrowd] = []
+        self.loads: list[FakeLoad] = []
         self.quiet: list[bool] = []
         self.fails: Exception | None = None
-        self.load = _Load(self._crowd, self.board, self._quietly)
+        self.load = _Load(self._new_load, self.board, self._quietly)
 
     @property
     def told(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.board.changes(0)[1])["load"]
         return found
 
-    def _crowd(self, count: int) -> Load:
-        self.crowds.append(FakeCrowd(count, self.fails))
-        return cast("Load", self.crowds[-1])
+    def _new_load(self, count: int) -> Load:
+        self.loads.append(FakeLoad(count, self.fails))
+        return cast("Load", self.loads[-1])
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -66,10 +66,10 @@ class Site:
 def test_a_load_is_told_from_its_start_to_its_end() -> None:
     site = Site()
     site.load.start(5)
-    (crowd,) = site.crowds
-    assert crowd.begun.wait(30)
+    (load,) = site.loads
+    assert load.begun.wait(30)
     assert (site.told["queued"], site.told["done"]) == (1, False)
-    crowd.goes_on.set()
+    load.goes_on.set()
     site.load._thread.join(30)  # type: ignore[union-attr]
     assert site.told | {"seconds": 0} == {
         "total": 5, "queued": 5, "accepted": 0, "finished": 5, "seconds": 0, "done": True, "problem": None,
@@ -87,7 +87,7 @@ def test_a_second_one_is_refused_until_the_first_has_ended() -> None:
     site.load._thread.join(30)  # type: ignore[union-attr]
     assert site.told["problem"] == "Stopped; what is on the queue goes on."
     site.load.start(7)
-    assert [crowd.count for crowd in site.crowds] == [5, 7]
+    assert [load.count for load in site.loads] == [5, 7]
     site.load.close()
 
 
@@ -106,4 +106,4 @@ def test_after_the_end_of_the_page_none_begins() -> None:
     with pytest.raises(ActionRefusedError) as refused:
         site.load.start(5)
     assert refused.value.status == 503
-    assert site.crowds == []
+    assert site.loads == []

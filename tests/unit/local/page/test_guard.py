@@ -6,8 +6,8 @@ from email.message import Message
 
 import pytest
 
+from local.http_server import HttpRequest
 from local.page.guard import MAX_BODY_BYTES, refusal
-from local.simulator.http_server import HttpRequest
 
 PORT, TOKEN = 4604, "the-token"
 HOST = f"127.0.0.1:{PORT}"

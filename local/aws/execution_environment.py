@@ -1,10 +1,10 @@
-"""The program inside one local Lambda sandbox: it imports the handler once and then answers one event after the other.
+"""The program inside one local execution environment: it imports the handler once, then answers event after event.
 
 The parent (`local/aws/function.py`) starts it with the function's environment. Events come in as JSON lines on standard
 input, answers go out as JSON lines on a pipe of their own; what the handler prints is log output, as in Lambda. It ends
 when standard input closes.
 
-    python -P sandbox.py <handler, e.g. app.lambda_handler> <file descriptor for answers>
+    python -P execution_environment.py <handler, e.g. app.lambda_handler> <file descriptor for answers>
 
 In  {"event": …, "request_id": "…", "deadline": seconds since the epoch, "arn": "…"}
 Out {"ready": true} once the handler is imported, then per event
@@ -38,7 +38,7 @@ class InvocationContext:
     client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the sandbox is killed."""
+        """Milliseconds until the execution environment is killed."""
         return max(0, int((self.deadline - time.time()) * 1000))
 
 

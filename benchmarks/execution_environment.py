@@ -38,7 +38,7 @@ class BuiltFunction:
     memory_mb: int = 512
 
 
-class Sandbox:
+class ExecutionEnvironment:
     """One at a time; the emulator starts it at its first invocation. ``share``: of a CPU; None: all there is."""
 
     def __init__(self, function: BuiltFunction, python: Path, share: float | None = None) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tools.charts import PALETTE, Panel, Series, draw
+from tools.charts import COLUMNS, PALETTE, Bars, Place, draw
 
 _WIDTH: Final = 60
-_PANEL_WIDTH, _ROW_HEIGHT = 12, 6
-_OTHERS_COLOUR: Final = "#a9b4be"
+_PANEL_WIDTH, _ROW_HEIGHT = COLUMNS // 2, 6
+_OTHERS_COLOR: Final = "#a9b4be"
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,15 @@ def _lines(one: Chart, width: int) -> list[str]:
 
 def as_svg(charts: Sequence[Chart], subtitle: str) -> str:
     """For a page: two columns."""
-    return draw("What takes how long", subtitle, [_panel(one, place) for place, one in enumerate(charts)], 1.0)
+    placed = [(_place(number), _panel(one)) for number, one in enumerate(charts)]
+    return draw("What takes how long", subtitle, placed)
 
 
-def _panel(one: Chart, place: int) -> Panel:
-    row, column = divmod(place, 2)
-    colours = [_OTHERS_COLOUR if label in one.others else PALETTE[0] for label, _ in one.bars]
-    return Panel(
-        title=f"{one.title}, {one.unit}",
-        kind="bar",
-        stacked=False,
-        x=column * _PANEL_WIDTH,
-        y=row * _ROW_HEIGHT,
-        width=_PANEL_WIDTH,
-        height=_ROW_HEIGHT,
-        series=[Series(label, (), colour) for (label, _), colour in zip(one.bars, colours, strict=True)],
-        totals=[value for _, value in one.bars],
-    )
+def _place(number: int) -> Place:
+    row, column = divmod(number, 2)
+    return column * _PANEL_WIDTH, row * _ROW_HEIGHT, _PANEL_WIDTH, _ROW_HEIGHT
+
+
+def _panel(one: Chart) -> Bars:
+    bars = [(label, value, _OTHERS_COLOR if label in one.others else PALETTE[0]) for label, value in one.bars]
+    return Bars(f"{one.title}, {one.unit}", bars)

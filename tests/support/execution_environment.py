@@ -1,4 +1,4 @@
-"""A Lambda sandbox keeps clients, the logger and the metrics for its life; a test is a sandbox of its own."""
+"""An execution environment keeps clients, the logger and the metrics for its life; a test is one of its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from optus_sms.aws import clients
 from optus_sms.runtime import observability
 
 
-def forget_sandbox() -> None:
-    """As if the sandbox had just started."""
+def forget_execution_environment() -> None:
+    """As if the execution environment had just started."""
     clients._session.cache_clear()
     if observability.logger.cache_info().currsize:
         # Powertools keeps one logger for each service name, with a handler that holds this test's captured stdout.

@@ -5,7 +5,7 @@ knows with it when it ends. It serves on the listening socket it inherits (so th
 before anything started) and ends when its standard input closes, so that it never outlives its parent, however that
 ends.
 
-    python -m local.aws.server <file descriptor of the listening socket>
+    python -m local.aws.moto_server <file descriptor of the listening socket>
 """
 
 import logging

@@ -1,0 +1,29 @@
+"""The parts of the local stack that work in a thread of their own."""
+
+import threading
+from abc import ABC, abstractmethod
+
+
+class BackgroundThread(ABC):
+    """Started once, told to stop, and waited for once everything has been told."""
+
+    def __init__(self, name: str) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing new; returns at once."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        """Wait for what is under way."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Work until `_stopping` is set."""

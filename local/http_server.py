@@ -1,0 +1,284 @@
+"""HTTP/1.1 over threads: reads `HttpRequest`s from a connection and writes `HttpResponse`s, also badly behaved ones.
+
+Serves the gateway simulator, its control endpoint, the phone page and the callback API.
+"""
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from email.utils import formatdate
+from enum import Enum
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+IDLE_CONNECTION_SECONDS = 75.0
+# How soon `close` is noticed; ten looks a second cost no CPU worth naming.
+POLL_SECONDS = 0.1
+BACKLOG = 128
+
+
+class Ending(Enum):
+    """How a response travels."""
+
+    WHOLE = "whole"
+    NONE = "the connection is closed instead"
+    CUT = "the connection is closed in the middle of the body"
+    DRIP = "a byte at a time"
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """`client`: the address it came from."""
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Message
+    body: bytes
+    client: str = ""
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """`delay_seconds` pass before the first byte; `drip_seconds` between two bytes of a dripped response.
+
+    `stream`, instead of a body: its pieces are sent as they come, and the connection ends with it. It is closed when
+    the client goes away, or has not read for `IDLE_CONNECTION_SECONDS`. With no `content_type`, `headers` name it.
+    """
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    ending: Ending = Ending.WHOLE
+    delay_seconds: float = 0.0
+    drip_seconds: float = 0.0
+    stream: Generator[bytes] | None = None
+
+
+Application = Callable[[HttpRequest], HttpResponse]
+
+
+def json_response(value: object, status: int = 200) -> HttpResponse:
+    """A response whose body is this value."""
+    return HttpResponse(status, json.dumps(value).encode())
+
+
+def refusal(status: HTTPStatus) -> HttpResponse:
+    """The response to a request that no application gets to see."""
+    return json_response({"message": status.phrase}, status)
+
+
+@dataclass(frozen=True)
+class HttpRules:
+    """How one port treats request bodies, and at its end responses under way."""
+
+    max_body_bytes: int = 1024 * 1024
+    takes_chunks: bool = False
+    finishes_responses: bool = False
+    """`close` waits for them instead of ending their connections."""
+    refusal: Callable[[HTTPStatus], HttpResponse] = refusal
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that keeps a port (0: any) and refuses connections. Raises OSError."""
+    bound = socket.socket()
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+class HttpListener:
+    """One port that can be opened, closed, and made to refuse connections while it stays reserved.
+
+    `bound`: its socket, listening or not.
+    """
+
+    def __init__(self, application: Application, bound: socket.socket, rules: HttpRules | None = None) -> None:
+        self._application = application
+        self._rules = rules or HttpRules()
+        self._server = _Server(bound, application, self._rules)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def open(self) -> None:
+        if self._thread is None:
+            self._server.server_activate()
+            self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stops listening and ends every connection."""
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._thread = None
+        self._server.end_connections()
+        self._server.server_close()
+
+    def refuse(self) -> None:
+        """Connections are refused until `open`. A bound socket that does not listen keeps the port."""
+        if self._thread is not None:
+            host, port = self._server.server_address[:2]
+            self.close()
+            self._server = _Server(bound_socket(str(host), int(port)), self._application, self._rules)
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = BACKLOG
+
+    def __init__(self, bound: socket.socket, application: Application, rules: HttpRules) -> None:
+        super().__init__(bound.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
+        self.application = application
+        self.rules = rules
+        self.daemon_threads = not rules.finishes_responses  # server_close waits for those that are none
+        self.stopping = threading.Event()
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        """Take no more requests on open connections; nor write what is under way, unless the rules say so."""
+        if not self.rules.finishes_responses:
+            self.stopping.set()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):  # the other side was quicker
+                connection.shutdown(socket.SHUT_RD if self.rules.finishes_responses else socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours; anything else is printed as usual."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = IDLE_CONNECTION_SECONDS
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Any method, known or not, is the application's; the base class calls `do_GET` and the like."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def log_message(self, *args: Any, **kwargs: Any) -> None:
+        """Silent: a request line can hold a message id, and nobody reads this log."""
+
+    def _serve(self) -> None:
+        try:
+            body = self._read_chunks() if "Transfer-Encoding" in self.headers else self._read_body()
+        except _RefusedBodyError as refused:
+            self.close_connection = True
+            self._write(self.server.rules.refusal(refused.status))
+            return
+        url = urlsplit(self.path)
+        query = parse_qs(url.query, keep_blank_values=True)
+        request = HttpRequest(self.command, url.path, query, self.headers, body, self.client_address[0])
+        self._write(self.server.application(request))
+
+    def _read_body(self) -> bytes:
+        length = self.headers.get("Content-Length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise _RefusedBodyError(HTTPStatus.BAD_REQUEST)
+        return self._read(int(length), self.server.rules.max_body_bytes)
+
+    def _read_chunks(self) -> bytes:
+        if not self.server.rules.takes_chunks:
+            raise _RefusedBodyError(HTTPStatus.LENGTH_REQUIRED)
+        body = b""
+        while size := self._chunk_size():
+            body += self._read(size, self.server.rules.max_body_bytes - len(body))
+            self.rfile.readline(3)
+        while self.rfile.readline(65537).strip():
+            pass  # trailers
+        return body
+
+    def _chunk_size(self) -> int:
+        try:
+            return int(self.rfile.readline(1024).split(b";")[0], 16)
+        except ValueError:
+            raise _RefusedBodyError(HTTPStatus.BAD_REQUEST) from None
+
+    def _read(self, length: int, room: int) -> bytes:
+        if not 0 <= length <= room:
+            raise _RefusedBodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionAbortedError("the request ended early")
+        return body
+
+    def _write(self, response: HttpResponse) -> None:
+        if response.delay_seconds > 0:
+            self.server.stopping.wait(response.delay_seconds)
+        if response.ending is not Ending.WHOLE or response.stream is not None:
+            self.close_connection = True
+        if response.ending is Ending.NONE or self.server.stopping.is_set():
+            self.close_connection = True
+            return
+        head, body = self._head(response), b"" if self.command == "HEAD" else response.body
+        match response.ending:
+            case Ending.CUT:
+                self.wfile.write(head + body[: len(body) // 2])
+            case Ending.DRIP:
+                self._drip(head + body, response.drip_seconds)
+            case _:
+                # One write: head and body in two packets wait for each other's acknowledgement.
+                self.wfile.write(head + body)
+                if response.stream is not None and self.command != "HEAD":
+                    self._send_as_it_comes(response.stream)
+
+    def _send_as_it_comes(self, stream: Generator[bytes]) -> None:
+        with contextlib.closing(stream):
+            for piece in stream:
+                self.wfile.write(piece)
+
+    def _drip(self, data: bytes, interval_seconds: float) -> None:
+        for position in range(len(data)):
+            self.wfile.write(data[position : position + 1])
+            if self.server.stopping.wait(interval_seconds):
+                return
+
+    def _head(self, response: HttpResponse) -> bytes:
+        phrase, _ = self.responses.get(response.status, ("", ""))
+        headers = [("Date", formatdate(usegmt=True))]
+        if response.stream is None:
+            headers.append(("Content-Length", str(len(response.body))))
+        if response.content_type and (response.body or response.stream is not None):
+            headers.append(("Content-Type", response.content_type))
+        if self.close_connection and response.ending is Ending.WHOLE:
+            headers.append(("Connection", "close"))
+        headers += response.headers
+        lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{name}: {value}" for name, value in headers)]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class _RefusedBodyError(Exception):
+    """A body that the port's rules refuse; the connection ends with the response, since the body is still in it."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
