@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -31,6 +32,11 @@ _OURS = (
     "REPLY_MATCH_", "OUTBOUND_", "DEAD_LETTER_", "SEND_LEDGER_", "MESSAGES_TABLE_", "EVENT_BUS_", "LAMBDA_",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC",
 )  # fmt: skip
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays; the garbage collector need not look through all of it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
