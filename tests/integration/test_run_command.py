@@ -68,12 +68,12 @@ def sourced(folder: Path) -> dict[str, str]:
 
 
 def test_once_sends_the_examples_and_more_and_tells_by_its_exit_status(tmp_path: Path) -> None:
-    run = subprocess.run(**arguments(tmp_path, ONCE="1", MESSAGES="25"), timeout=100, check=False)  # type: ignore[call-overload]
+    run = subprocess.run(**arguments(tmp_path, ONCE="1", MESSAGES="5"), timeout=100, check=False)  # type: ignore[call-overload]
 
     assert run.returncode == 0, run.stdout
     assert "examples reached their expected end" in run.stdout
     assert "See it at work in a browser: http://127.0.0.1:" in run.stdout
-    assert "25 messages: 25 queued, 25 accepted, 25 received" in run.stdout
+    assert "5 messages: 5 queued, 5 accepted, 5 received" in run.stdout
     assert "\x1b" not in run.stdout  # no colours where there is no terminal
     assert "+61491570006" not in run.stdout.replace("like +61491570006", "")  # the rule quotes it
     assert not (tmp_path / ".local/endpoints.env").exists()
