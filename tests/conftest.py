@@ -8,9 +8,11 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -37,6 +39,14 @@ _OURS = (
 def pytest_collection_finish() -> None:
     """What is imported by now stays; the garbage collector need not look through all of it again and again."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_loader() -> Iterator[None]:
+    """Every test has AWS sessions of its own; what botocore describes of the services is read once for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 from botocore import xform_name
+from botocore.loaders import Loader
 from botocore.model import OperationModel, Shape
 from botocore.session import get_session
 
@@ -129,7 +130,8 @@ def _aws_ca_bundle() -> str:
 def _each_operation_can_be_called(packages: Path) -> None:
     """With what the layer describes, requests look the same as with all that botocore has."""
     whole, kept = get_session(), get_session()
-    kept.get_component("data_loader")._search_paths = [str(packages / "botocore" / "data")]
+    described = [str(packages / "botocore" / "data")]
+    kept.register_component("data_loader", Loader(described, include_default_search_paths=False))
     for service, operations in OPERATIONS.items():
         models = [session.get_service_model(service) for session in (whole, kept)]
         assert set(models[1].operation_names) == operations
