@@ -36,6 +36,11 @@ _OURS = (
 )  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow modules first: several processes share them out, and none should begin a long one at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "integration")
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays; the garbage collector need not look through all of it again and again."""
     gc.freeze()
