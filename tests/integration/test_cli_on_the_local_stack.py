@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from cli.explain import Stage
 from local import endpoints
 from local.aws.stack import LocalStack
 from local.simulator.scenarios import SCENARIOS
@@ -79,13 +81,13 @@ def test_send_and_follow_to_the_handset_then_ask_by_each_of_its_names(local_stac
     )
 
     assert sent.exit_code == 0, sent.stdout
-    for words in ("put on the queue", "try 1", "the gateway accepted it", "callback: received", f"{key}: received"):
-        assert words in sent.stdout
-    assert "On the local stack" in sent.stderr
+    for fact in ("try 1", "accepted", "callback", "received", key):
+        assert fact in sent.stdout
+    assert "local stack" in sent.stderr
     row = optus_sms("status", key, "--json").document[0]["gateway"]
     for name in (row["id"], reference):
         assert optus_sms("status", name, "--json").document[0]["message_id"] == key
-    eventually(lambda: "the handset replied" in optus_sms("explain", key).stdout, "the reply is explained")
+    eventually(lambda: "replied" in optus_sms("explain", key).stdout, "the reply is explained")
     assert "Yes please" in optus_sms("conversation", SCENARIOS["reply"].number).stdout
 
 
@@ -109,9 +111,7 @@ def test_a_rejected_message_goes_again_only_if_a_person_changes_the_plan(local_s
 
     applied = optus_sms("redrive", "--apply", plan_for(key, "send"), "--yes", "--json")
     assert [step["result"] for step in applied.document["steps"]] == ["queued"]
-    eventually(lambda: "claimed again: try 2" in optus_sms("explain", key).stdout, "it was tried again")
-    explained = optus_sms("explain", key).stdout
-    assert "let it be tried again" in explained
+    eventually(lambda: "try 2" in optus_sms("explain", key).stdout, "it was tried again")
     eventually(lambda: letter_of(key), "refused again, it is a dead letter again")
 
 
@@ -126,15 +126,14 @@ def test_an_unknown_outcome_is_never_redriven_and_sent_once_more_when_a_person_s
     refused = optus_sms("redrive", "--apply", plan_for(key, "send"), "--yes", "--json")
     assert refused.exit_code == 9
     assert refused.document["steps"][0]["result"] == "refused"
-    assert standing(key) == "unknown whether it was sent"
+    assert standing(key) == Stage.UNKNOWN
 
     resolved = optus_sms("resolve", key, "--not-sent", "--by", "alex")
     assert resolved.exit_code == 0, resolved.stdout
-    assert "queued again" in resolved.stdout
-    eventually(lambda: "claimed again: try 2" in optus_sms("explain", key).stdout, "it was tried again")
-    assert "alex resolved that it was not sent" in optus_sms("explain", key).stdout
+    eventually(lambda: "try 2" in optus_sms("explain", key).stdout, "it was tried again")
+    assert re.search("alex.*not sent", optus_sms("explain", key).stdout)
     # This number's answer is always lost, so it is unknown again: now it is said to have been sent.
-    eventually(lambda: standing(key) == "unknown whether it was sent", "unknown again")
+    eventually(lambda: standing(key) == Stage.UNKNOWN, "unknown again")
     assert optus_sms("resolve", key, "--sent", "--gateway-id", f"gw-{key}").exit_code == 0
     assert optus_sms("status", f"gw-{key}", "--json").document[0]["message_id"] == key
     assert optus_sms("resolve", key, "--not-sent").exit_code == 9, "what is resolved stays resolved"
@@ -244,7 +243,7 @@ def test_the_doctor_names_the_remedy_for_an_empty_secret(local_stack: LocalStack
         secrets.put_secret_value(SecretId=arn, SecretString=right)
 
     assert examined.exit_code == 9
-    assert "failed   gateway secret: GatewaySecret still holds the placeholder" in examined.stdout
+    assert re.search("failed.*gateway secret.*placeholder", examined.stdout)
     assert "put-secret-value" in examined.stdout
 
 
