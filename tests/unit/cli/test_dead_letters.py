@@ -33,7 +33,7 @@ def test_only_what_is_certainly_unsent_may_be_sent() -> None:
     reasons, letters = ("attempts_exhausted", "rejected"), ("", *DeadLetterReason)
     for state, unknowns, lease, reason, of in product(State, (0, 1), (-1, 1), reasons, letters):
         record = LedgerRecord("k", state, unknown_outcomes=unknowns, lease_until=int(NOW) + lease, reason=reason)
-        # RETRY: every try is known, or a person has resolved those that were not.
+        # RETRY: every attempt is known, or an operator has resolved those that were not.
         certain = state is State.RETRY or (state is State.REJECTED and not unknowns)
         expected = certain and of != DeadLetterReason.UNREADABLE_CALLBACK
         if (judge(letter(of), record, now=NOW)[0] in SENDABLE) != expected:
