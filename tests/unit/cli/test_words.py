@@ -61,7 +61,7 @@ def test_the_local_stack_has_the_templates_outputs(tmp_path: Path) -> None:
         "http://127.0.0.1:4566",
         "q",
     )
-    with pytest.raises(CliError, match="no output MessagesTableName"):
+    with pytest.raises(CliError, match="MessagesTableName"):
         target.outputs["MessagesTableName"]
 
 
@@ -72,7 +72,7 @@ def test_no_stack_at_all_says_how_to_name_one(tmp_path: Path, monkeypatch: pytes
     assert raised.value.exit_code == Exit.NO_TARGET
     with pytest.raises(CliError, match="make run"):
         choose(stack=None, local=True, region=None, profile=None)
-    with pytest.raises(CliError, match="exclude each other"):
+    with pytest.raises(CliError, match="--local"):
         choose(stack="x", local=True, region=None, profile=None)
 
 
@@ -83,16 +83,16 @@ def _answer(code: str) -> aws.ClientError:
 @pytest.mark.parametrize(
     ("error", "says", "code"),
     [
-        (aws.NoCredentialsError(), "no AWS credentials", Exit.NO_TARGET),
-        (aws.NoRegionError(), "No AWS region", Exit.NO_TARGET),
+        (aws.NoCredentialsError(), "credentials", Exit.NO_TARGET),
+        (aws.NoRegionError(), "region", Exit.NO_TARGET),
         (aws.ProfileNotFound(profile="x"), "list-profiles", Exit.NO_TARGET),
-        (aws.EndpointConnectionError(endpoint_url="https://x"), "AWS can't be reached", Exit.NO_TARGET),
-        (aws.UnauthorizedSSOTokenError(), "has expired", Exit.NO_TARGET),
-        (aws.ReadTimeoutError(endpoint_url="https://x"), "Try again", Exit.FAILED),
-        (_answer("ExpiredToken"), "have expired", Exit.NO_TARGET),
-        (_answer("InvalidClientTokenId"), "does not know these credentials", Exit.NO_TARGET),
-        (_answer("AccessDeniedException"), "may not call UpdateItem", Exit.FAILED),
-        (_answer("InternalError"), "AWS refused UpdateItem: InternalError", Exit.FAILED),
+        (aws.EndpointConnectionError(endpoint_url="https://x"), "AWS", Exit.NO_TARGET),
+        (aws.UnauthorizedSSOTokenError(), "expired", Exit.NO_TARGET),
+        (aws.ReadTimeoutError(endpoint_url="https://x"), "AWS", Exit.FAILED),
+        (_answer("ExpiredToken"), "expired", Exit.NO_TARGET),
+        (_answer("InvalidClientTokenId"), "credentials", Exit.NO_TARGET),
+        (_answer("AccessDeniedException"), "UpdateItem", Exit.FAILED),
+        (_answer("InternalError"), "UpdateItem: InternalError", Exit.FAILED),
     ],
     ids=lambda value: type(value).__name__,
 )
