@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export SAM_CLI_TELEMETRY := 0
+# Bytecode is kept whatever the shell says: without it each start of the local stack compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list these commands
@@ -35,11 +37,11 @@ sms: $(READY) ## the command line: make sms ARGS="send +61491570006 'Hello' --fo
 
 .PHONY: test
 test: $(READY) ## every test that needs neither Docker, a browser nor long (minutes)
-	@$(BIN)/pytest -m "not deep and not docker and not browser" -n auto --dist loadscope -q
+	@$(BIN)/pytest -m "not deep and not docker and not browser" -n auto --dist loadscope --no-loadscope-reorder -q
 
 .PHONY: test-deep
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
-	@$(BIN)/pytest -m deep -n auto --dist loadscope -q
+	@$(BIN)/pytest -m deep -n auto --dist loadscope --no-loadscope-reorder -q
 
 # Synced each time, because a plain `uv sync` removes what only this group has.
 .PHONY: browser

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -31,6 +34,24 @@ _OURS = (
     "REPLY_MATCH_", "OUTBOUND_", "DEAD_LETTER_", "SEND_LEDGER_", "MESSAGES_TABLE_", "EVENT_BUS_", "LAMBDA_",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC",
 )  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow modules first: several processes share them out, and none should begin a long one at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "integration")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays; the garbage collector need not look through all of it again and again."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_loader() -> Iterator[None]:
+    """Every test has AWS sessions of its own; what botocore describes of the services is read once for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)

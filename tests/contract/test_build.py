@@ -13,11 +13,13 @@ from typing import Final
 
 import pytest
 from botocore import xform_name
+from botocore.loaders import Loader
 from botocore.model import OperationModel, Shape
 from botocore.session import get_session
 
 from layers.shared.trim import OPERATIONS
-from local.template import TEMPLATE_PATH, load_template
+from local.template import TEMPLATE_PATH, translate
+from tests.support.aws import default_template, template_source
 
 ROOT: Final = TEMPLATE_PATH.parent
 LAYER: Final = ROOT / "layers" / "shared"
@@ -31,7 +33,7 @@ def makefile_words(path: Path, variable: str) -> list[str]:
 
 @pytest.mark.parametrize("path", [LAYER / "Makefile", ROOT / "functions" / "Makefile"], ids=["layer", "functions"])
 def test_bytecode_is_for_the_runtime(path: Path) -> None:
-    runtimes = {f.properties["Runtime"] for f in load_template().of_type("AWS::Lambda::Function")}
+    runtimes = {f.properties["Runtime"] for f in default_template().of_type("AWS::Lambda::Function")}
 
     assert {f"python{version}" for version in makefile_words(path, "VERSION")} == runtimes
 
@@ -71,7 +73,7 @@ def test_every_environment_of_samconfig_can_deploy() -> None:
         deploy = section["deploy"]["parameters"]
         assert (deploy["capabilities"], deploy["resolve_s3"]) == ("CAPABILITY_IAM", True)
         chosen = dict(pair.split("=", 1) for pair in deploy.get("parameter_overrides", "").split())
-        load_template(parameters=chosen)
+        translate(template_source(), chosen)
 
 
 @pytest.mark.deep
@@ -106,7 +108,7 @@ def test_sam_build_is_silent_repeatable_and_only_lacks_bytecode_without_the_runt
     assert "warn" not in (words + other_words).lower()
     compiled = {name for name in first if name.endswith(".pyc")}
     assert {name: digest for name, digest in first.items() if name not in compiled} == again
-    for function in load_template().of_type("AWS::Lambda::Function"):
+    for function in default_template().of_type("AWS::Lambda::Function"):
         own = {name for name in first if name.startswith(f"{function.logical_id}/")}
         assert own - compiled == {f"{function.logical_id}/app.py"}
         assert bool(own & compiled) == ("without bytecode" not in words)
@@ -121,7 +123,7 @@ def test_functions_trust_aws_by_what_the_layer_brings() -> None:
 def _aws_ca_bundle() -> str:
     (path,) = {
         function.properties["Environment"]["Variables"]["AWS_CA_BUNDLE"]
-        for function in load_template().of_type("AWS::Lambda::Function")
+        for function in default_template().of_type("AWS::Lambda::Function")
     }
     return str(path)
 
@@ -129,7 +131,8 @@ def _aws_ca_bundle() -> str:
 def _each_operation_can_be_called(packages: Path) -> None:
     """With what the layer describes, requests look the same as with all that botocore has."""
     whole, kept = get_session(), get_session()
-    kept.get_component("data_loader")._search_paths = [str(packages / "botocore" / "data")]
+    described = [str(packages / "botocore" / "data")]
+    kept.register_component("data_loader", Loader(described, include_default_search_paths=False))
     for service, operations in OPERATIONS.items():
         models = [session.get_service_model(service) for session in (whole, kept)]
         assert set(models[1].operation_names) == operations

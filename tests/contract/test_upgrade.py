@@ -12,7 +12,8 @@ from typing import Any, Final
 import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from local.template import REGION, STACK_NAME, Template, load_template, read_template, translate
+from local.template import REGION, STACK_NAME, Template, translate
+from tests.support.aws import default_template, template_source
 from tests.support.broken_templates import Mistake, with_mistake
 
 # By logical id: type, and the properties that identify it. Released; entries may be added, never changed.
@@ -53,7 +54,7 @@ KEPT_TYPES: Final = {
         "AWS::Kinesis::Stream",
     ),
 }
-SOURCE: Final = read_template()
+SOURCE: Final = template_source()
 
 
 def identity(stack: Template, logical_id: str) -> dict[str, Any]:
@@ -85,11 +86,11 @@ def replaced(stack: Template) -> list[str]:
 
 
 def test_an_upgrade_replaces_nothing_that_holds_data_credentials_or_an_address() -> None:
-    assert replaced(load_template()) == []
+    assert replaced(default_template()) == []
 
 
 def test_the_callback_urls_in_the_gateways_portal_stay() -> None:
-    outputs = load_template().outputs
+    outputs = default_template().outputs
     for kind, name in (("status", "StatusCallbackUrl"), ("reply", "ReplyCallbackUrl")):
         (url,) = outputs[name]["Value"].values()
         assert url == f"https://${{CallbackApi}}.execute-api.${{AWS::Region}}.${{AWS::URLSuffix}}/v1/callbacks/{kind}"

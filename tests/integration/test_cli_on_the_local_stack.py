@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def test_send_and_follow_to_the_handset_then_ask_by_each_of_its_names(local_stac
     row = optus_sms("status", key, "--json").document[0]["gateway"]
     for name in (row["id"], reference):
         assert optus_sms("status", name, "--json").document[0]["message_id"] == key
-    eventually(lambda: "the handset replied" in optus_sms("explain", key).stdout, "the reply is explained")
+    eventually(lambda: "replied" in optus_sms("explain", key).stdout, "the reply is explained")
     assert "Yes please" in optus_sms("conversation", SCENARIOS["reply"].number).stdout
 
 
@@ -245,7 +246,7 @@ def test_the_doctor_names_the_remedy_for_an_empty_secret(local_stack: LocalStack
         secrets.put_secret_value(SecretId=arn, SecretString=right)
 
     assert examined.exit_code == 9
-    assert "failed   gateway secret: GatewaySecret still holds the placeholder" in examined.stdout
+    assert re.search("failed.*gateway secret.*placeholder", examined.stdout)
     assert "put-secret-value" in examined.stdout
 
 

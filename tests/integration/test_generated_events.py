@@ -12,10 +12,10 @@ import pytest
 
 from local.aws.stack import LocalStack
 from local.simulator.scenarios import SCENARIOS
-from local.template import load_template
+from tests.support.aws import default_template
 from tests.support.waiting import eventually
 
-FUNCTIONS = sorted(function.logical_id for function in load_template().of_type("AWS::Lambda::Function"))
+FUNCTIONS = sorted(function.logical_id for function in default_template().of_type("AWS::Lambda::Function"))
 KINDS = {
     "sqs": ("sqs", "receive-message"),
     "api": ("apigateway", "aws-proxy"),

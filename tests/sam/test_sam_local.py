@@ -17,15 +17,16 @@ import pytest
 import requests
 
 from local.demo.examples import Sent, example_messages
-from local.template import TEMPLATE_PATH, load_template
+from local.template import TEMPLATE_PATH
 from tests.sam.conftest import Run
+from tests.support.aws import default_template
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 EVENTS: Final = TEMPLATE_PATH.parent / "events"
 FILES: Final = sorted(EVENTS.glob("*/*.json"))
-FUNCTIONS: Final = sorted(function.logical_id for function in load_template().of_type("AWS::Lambda::Function"))
+FUNCTIONS: Final = sorted(function.logical_id for function in default_template().of_type("AWS::Lambda::Function"))
 
 # What a callback is answered; status_… and reply_… are stored.
 ANSWERS: Final = {

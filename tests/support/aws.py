@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from local.template import Template, load_template
+from local.template import Template, read_template, translate
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -25,9 +26,15 @@ _number = itertools.count(1)
 
 
 @cache
+def template_source() -> Mapping[str, Any]:
+    """template.yaml as data, read once; not to be changed."""
+    return read_template()
+
+
+@cache
 def default_template() -> Template:
     """template.yaml with every parameter at its default, translated once."""
-    return load_template()
+    return translate(template_source(), {})
 
 
 def create_table(client: DynamoDBClient, logical_id: str) -> str:

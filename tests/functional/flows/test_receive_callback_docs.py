@@ -23,13 +23,13 @@ def test_a_new_secret_is_stored_in_the_form_that_is_read() -> None:
 
 def test_the_page_tells_the_numbers_that_the_code_has() -> None:
     [setting] = next(iter(default_template().of_type("AWS::ApiGateway::Stage"))).properties["MethodSettings"]
-    assert f"more than {MAX_BODY_BYTES // 1024} KB" in PAGE
-    assert f"more than {setting['ThrottlingRateLimit']} a second" in PAGE
+    assert f"{MAX_BODY_BYTES // 1024} KB" in PAGE
+    assert f"{setting['ThrottlingRateLimit']} a second" in PAGE
     assert (CallbackSecret.REFRESH_SECONDS, CallbackSecret.KEEP_SECONDS) == (60, 300)
-    assert "Wait a minute" in PAGE
-    assert "up to five minutes" in PAGE
+    assert re.search("a minute|1 minute|60 seconds", PAGE)
+    assert re.search("five minutes|5 minutes|300 seconds", PAGE)
     assert default_template().resources["DeadLetterQueue"].properties["MessageRetentionPeriod"] == 14 * 86_400
-    assert "for 14 days" in PAGE
+    assert "14 days" in PAGE
 
 
 def test_every_answer_is_explained() -> None:

@@ -406,7 +406,6 @@ def test_a_failed_exchange_closes_its_connection_by_itself(scheme: str, data: by
         peer.read_request()
         peer.send(data)
 
-    gc.collect()
     gc.disable()
     try:
         with serving(scheme, answer_and_stay) as (server, client):

@@ -10,9 +10,11 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ from tests.support.fault_server import (
 SENT, NOT_SENT, REJECTED, UNKNOWN = Outcome.ACCEPTED, Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNKNOWN
 # Deadlines of the exchange: one that must not matter, and one that must end it.
 AMPLE, SHORT = 15.0, 0.5
+AT_A_TIME: Final = 4  # most cases wait most of the time, but a handshake must not take long
 # A peer that breaks off shows as an error of the write, of the read or of TLS: which of them is a matter of timing.
 LOST: Final = ("connection_lost", "closed_without_answer", "tls_failed")
 
@@ -327,7 +330,7 @@ DRIPS = [
     Case("202, all of it byte by byte, in time", dripping(answer(202), pause=0.001), SENT, "accepted", 202, "g-1"),
 ]  # fmt: skip
 
-# What each status proves if the body says nothing (design: certainly not sent only for the gateway's own refusals).
+# What each status proves if the body says nothing: certainly not sent only for the gateway's own refusals.
 STATUSES = [
     Case(f"status {status}", after_request(answer(status, b"{}")), outcome, reason, status)
     for outcome, reason, statuses in [
@@ -429,16 +432,26 @@ FLOODS = [
     ),
 ]  # fmt: skip
 
-CASES = [
-    *NO_ANSWER, *CUT_STATUS_LINE, *CUT_HEADERS, *CUT_BODY, *NOT_HTTP, *INTERIM, *LENGTHS, *CHUNKS, *COMPRESSED, *DRIPS,
-    *STATUSES, *BODIES, *FLOODS,
-]  # fmt: skip
+FAULTS = {
+    "no answer": NO_ANSWER, "cut status line": CUT_STATUS_LINE, "cut headers": CUT_HEADERS, "cut body": CUT_BODY,
+    "not HTTP": NOT_HTTP, "interim": INTERIM, "lengths": LENGTHS, "chunks": CHUNKS, "compressed": COMPRESSED,
+    "drips": DRIPS, "statuses": STATUSES, "bodies": BODIES, "floods": FLOODS,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
-def test_the_outcome_is_the_truth(case: Case, scheme: str) -> None:
-    with FaultServer(case.server, tls=server_tls() if scheme == "https" else None) as server, transport() as client:
+@pytest.mark.parametrize("cases", FAULTS.values(), ids=FAULTS)
+def test_the_outcome_is_the_truth(cases: list[Case], scheme: str, subtests: pytest.Subtests) -> None:
+    tls = {"http": None, "https": server_tls()}[scheme]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        checks = {case.label: pool.submit(check_on_the_wire, case, tls) for case in cases}
+    for label, check in checks.items():
+        with subtests.test(label):
+            check.result()
+
+
+def check_on_the_wire(case: Case, tls: ssl.SSLContext | None) -> None:
+    with FaultServer(case.server, tls=tls) as server, transport() as client:
         answered = post(client, server.url, case.seconds)
         outcome = judge(answered)
 

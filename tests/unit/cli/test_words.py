@@ -51,7 +51,7 @@ def test_the_local_stack_has_the_templates_outputs(tmp_path: Path) -> None:
         "http://127.0.0.1:4566",
         "q",
     )
-    with pytest.raises(CliError, match="no output MessagesTableName"):
+    with pytest.raises(CliError, match="MessagesTableName"):
         target.outputs["MessagesTableName"]
 
 
@@ -62,7 +62,7 @@ def test_no_stack_at_all_says_how_to_name_one(tmp_path: Path, monkeypatch: pytes
     assert raised.value.exit_code == Exit.NO_TARGET
     with pytest.raises(CliError, match="make run"):
         choose(stack=None, local=True, region=None, profile=None)
-    with pytest.raises(CliError, match="exclude each other"):
+    with pytest.raises(CliError, match="--local"):
         choose(stack="x", local=True, region=None, profile=None)
 
 
@@ -73,8 +73,8 @@ def _answer(code: str) -> aws.ClientError:
 @pytest.mark.parametrize(
     ("error", "says", "code"),
     [
-        (aws.NoCredentialsError(), "no AWS credentials", Exit.NO_TARGET),
-        (aws.NoRegionError(), "No AWS region", Exit.NO_TARGET),
+        (aws.NoCredentialsError(), "credentials", Exit.NO_TARGET),
+        (aws.NoRegionError(), "region", Exit.NO_TARGET),
         (aws.ProfileNotFound(profile="x"), "list-profiles", Exit.NO_TARGET),
         (aws.EndpointConnectionError(endpoint_url="https://x"), "AWS can't be reached", Exit.NO_TARGET),
         (aws.UnauthorizedSSOTokenError(), "has expired", Exit.NO_TARGET),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -182,8 +182,8 @@ class TestAbandonedRetries:
         assert counted(stack.pass_until(ABANDONED_SECONDS - 1)) == {}
         assert counted(stack.pass_until(ABANDONED_SECONDS)) == {"MessagesAbandoned": 1}
         assert counted(stack.pass_until(2 * ABANDONED_SECONDS)) == {}
-        (record,) = [record for record in caplog.records if "no queue holds it" in record.getMessage()]
-        assert (record.levelno, record.__dict__["message_id"]) == (logging.ERROR, "message-1")
+        (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert record.__dict__["message_id"] == "message-1"
 
     def test_a_redrive_later_on_still_sends_it(self) -> None:
         stack = Stack()
@@ -283,7 +283,9 @@ class TestMissingStatuses:
         assert [round((at - NOW) / DAY, 1) for at, _ in stack.gateway.asked] == [1.0, 2.0, 4.0, 8.0]
         assert stack.row()["status"] == "submitted"
         assert "unresolved_at" in stack.row()
-        assert caplog.records[-1].getMessage() == "no final status came"
+        last = caplog.records[-1]
+        assert (last.levelno, last.__dict__["message_id"]) == (logging.WARNING, "message-1")
+        assert last.__dict__["last"] == "submitted"
 
     def test_a_callback_after_that_still_counts(self) -> None:
         stack = Stack()
@@ -302,15 +304,17 @@ class TestMissingStatuses:
         stack.pass_until(60 * DAY)
         assert stack.asked == ["gw-1"]
 
-    @pytest.mark.parametrize("asked", sorted(STATUS_RANK))
-    @pytest.mark.parametrize("known", sorted(set(STATUS_RANK) - FINAL_STATUSES))
-    def test_the_answer_is_merged_by_rank_as_a_callback_is(self, known: str, asked: str) -> None:
-        stack = Stack()
-        stack.sent()
-        stack.messages.record_status(StatusCallback("gw-1", known), now=NOW)
-        stack.gateway.otherwise = message(asked)
-        stack.pass_until(DAY)
-        assert stack.row()["status"] == max(known, asked, key=lambda name: STATUS_RANK[name])
+    def test_the_answer_is_merged_by_rank_as_a_callback_is(self) -> None:
+        wrong = []
+        for known, asked in product(STATUS_RANK.keys() - FINAL_STATUSES, STATUS_RANK):
+            stack = Stack()
+            stack.sent()
+            stack.messages.record_status(StatusCallback("gw-1", known), now=NOW)
+            stack.gateway.otherwise = message(asked)
+            stack.pass_until(DAY)
+            if stack.row()["status"] != max(known, asked, key=lambda name: STATUS_RANK[name]):
+                wrong.append((known, asked, stack.row()["status"]))
+        assert wrong == []
 
     @pytest.mark.parametrize(
         "looked",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ NO_BODIES = (None, b"", b"{}", b"null", b"[]", b"<html>", b'{"id": 1', b'"send_f
 WITH_ID = b'{"id": "gw-1", "status": "accepted"}'
 REJECTED_WORDS = ("invalid_json", "missing_attrib", "invalid_attrib")
 WORDS = (None, "send_failed", *REJECTED_WORDS, "something_else")
-# design: the promise, and gateway-rest-v2.txt, POST /messages.
+# docs/guarantees.md, Sending, and gateway-rest-v2.txt, POST /messages.
 NOT_SENT = {401: "credentials_refused", 403: "credentials_refused", 429: "throttled"} | dict.fromkeys(
     [404, 405, 415, *range(300, 400)], "misconfigured"
 )
@@ -47,21 +48,26 @@ def expected(status: int, word: str | None, gateway_id: str | None) -> tuple[Out
     return (Outcome.NOT_SENT, NOT_SENT[status]) if status in NOT_SENT else (Outcome.UNKNOWN, "server_error")
 
 
-@pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("gateway_id", [None, "gw-1"])
-def test_every_status_with_every_word(word: str | None, gateway_id: str | None) -> None:
-    for status in range(100, 600):
+def test_every_status_with_every_word() -> None:
+    wrong = []
+    for status, word, gateway_id in product(range(100, 600), WORDS, (None, "gw-1")):
         outcome = answered(status, body_of(word, gateway_id))
-        assert (outcome.outcome, outcome.reason) == expected(status, word, gateway_id), status
-        assert outcome.status == status
-        assert outcome.gateway_id == (gateway_id if outcome.outcome is Outcome.ACCEPTED else None)
+        proved, reason = expected(status, word, gateway_id)
+        kept_id = gateway_id if proved is Outcome.ACCEPTED else None
+        if (outcome.outcome, outcome.reason, outcome.status, outcome.gateway_id) != (proved, reason, status, kept_id):
+            wrong.append((status, word, gateway_id, outcome))
+    assert wrong == []
 
 
-@pytest.mark.parametrize("status", [None, *range(100, 600, 7), 202, 200, 400, 500])
-@pytest.mark.parametrize("body", [*NO_BODIES, WITH_ID, body_of("send_failed")])
-def test_without_a_byte_handed_over_nothing_was_sent(status: int | None, body: bytes | None) -> None:
-    outcome = classify(Exchange(handed_over=False, status=status, body=body, failure="connection_refused"), now=NOW)
-    assert (outcome.outcome, outcome.reason, outcome.stop) == (Outcome.NOT_SENT, "connection_refused", Stop.UNREACHABLE)
+def test_without_a_byte_handed_over_nothing_was_sent() -> None:
+    expected = (Outcome.NOT_SENT, "connection_refused", Stop.UNREACHABLE)
+    wrong = []
+    for status, body in product([None, *range(100, 600)], [*NO_BODIES, WITH_ID, body_of("send_failed")]):
+        answer = Exchange(handed_over=False, status=status, body=body, failure="connection_refused")
+        outcome = classify(answer, now=NOW)
+        if (outcome.outcome, outcome.reason, outcome.stop) != expected:
+            wrong.append((status, body, outcome))
+    assert wrong == []
 
 
 def test_too_late_is_not_sent_and_stops_nobody() -> None:
@@ -83,10 +89,9 @@ def test_202_is_accepted_whatever_its_body(body: bytes | None) -> None:
     assert (outcome.outcome, outcome.reason, outcome.gateway_id) == (Outcome.ACCEPTED, "accepted", None)
 
 
-@pytest.mark.parametrize("body", NO_BODIES)
 @pytest.mark.parametrize("status", [200, 201])
-def test_200_needs_an_id(status: int, body: bytes | None) -> None:
-    assert answered(status, body).outcome is Outcome.UNKNOWN
+def test_200_needs_an_id(status: int) -> None:
+    assert [body for body in NO_BODIES if answered(status, body).outcome is not Outcome.UNKNOWN] == []
     assert answered(status, WITH_ID).outcome is Outcome.ACCEPTED
 
 

@@ -131,10 +131,9 @@ class TestGatewaySecret:
     )  # fmt: skip
     def test_that_is_unusable_says_what_to_put_where(self, content: Any) -> None:
         secret = self.secret(FakeSecretsManager(content))
-        with pytest.raises(
-            CredentialsError, match=r'put \{"application": "…", "password": "…"\} .* into GatewaySecret'
-        ):
+        with pytest.raises(CredentialsError) as caught:
             secret.current()
+        assert all(fact in str(caught.value) for fact in ("GatewaySecret", '"application"', '"password"'))
 
     def test_that_was_unusable_is_read_again(self) -> None:
         client = FakeSecretsManager(app("REPLACE_ME"))
@@ -271,8 +270,9 @@ class TestCallbackSecret:
         self, client: FakeSecretsManager, secret: CallbackSecret, content: Any
     ) -> None:
         client.rotate(content)
-        with pytest.raises(CredentialsError, match=r'CallbackSecret has no username or no password; put \{"username"'):
+        with pytest.raises(CredentialsError) as caught:
             secret.admits(basic("", ""))
+        assert all(fact in str(caught.value) for fact in ("CallbackSecret", '"username"', '"password"'))
 
     @pytest.mark.parametrize("authorization", [basic("gateway", "one"), basic("x", "y"), "", "Basic " + "A" * 9999])
     def test_takes_the_same_steps_for_everybody(

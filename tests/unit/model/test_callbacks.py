@@ -166,16 +166,16 @@ class TestUnreadable:
         ids=range(11),
     )  # fmt: skip
     def test_is_what_is_no_json(self, body: bytes, expect_reply: bool) -> None:
-        assert refusal(body, expect_reply=expect_reply).startswith(("not JSON in UTF-8 (", "not a JSON object"))
+        assert "JSON" in refusal(body, expect_reply=expect_reply)
 
     @pytest.mark.parametrize("body", [b"null", b"[]", b'"text"', b"1", b"true", b'[{"id": "1"}]'])
     def test_is_what_is_no_object(self, body: bytes, expect_reply: bool) -> None:
-        assert refusal(body, expect_reply=expect_reply) == "not a JSON object"
+        assert "JSON object" in refusal(body, expect_reply=expect_reply)
 
     @pytest.mark.parametrize("identity", [{}, {"id": ""}, {"id": None}, {"id": True}, {"id": {}}, {"ID": "1"}])
     def test_is_what_has_no_id(self, identity: dict[str, Any], expect_reply: bool) -> None:
         detail = refusal(json.dumps(identity | {"reference": "c4n4ry"}).encode(), expect_reply=expect_reply)
-        assert detail.startswith("no usable ")
+        assert "message_id" in detail
         assert "c4n4ry" not in detail
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -28,6 +29,11 @@ def refusal(body: str) -> str:
         parse_message(body, now=NOW)
     assert str(caught.value) == caught.value.detail
     return caught.value.detail
+
+
+def first_word(detail: str) -> str:
+    """Where a refusal names its field, whatever signs stand around it."""
+    return re.split(r"\W+", detail.lstrip("`'"))[0]
 
 
 def message_or_refusal(body: str) -> OutboundMessage | str:
@@ -91,7 +97,7 @@ def test_accepts(name: str, value: Any) -> None:
 def test_refuses_naming_the_field_and_the_rule(name: str, value: Any) -> None:
     field = name.rstrip("_")
     detail = refusal(json.dumps(message_fields() | {field: value}))
-    assert detail.startswith(f"{field}: ")
+    assert first_word(detail) == field
     assert len(detail) > len(field) + 10
 
 
@@ -107,8 +113,9 @@ def test_an_optional_field_may_be_null() -> None:
 
 @pytest.mark.parametrize("field", ["destination", "content"])
 def test_what_is_required_and_missing_is_named(field: str) -> None:
-    assert refusal(message_body(**{field: None})).startswith(f"{field}: is missing; must be ")
-    assert refusal(json.dumps(message_fields() | {field: None})).startswith(f"{field}: must be ")
+    missing = refusal(message_body(**{field: None}))
+    assert (first_word(missing), "missing" in missing) == (field, True)
+    assert first_word(refusal(json.dumps(message_fields() | {field: None}))) == field
 
 
 @pytest.mark.parametrize(
@@ -116,8 +123,9 @@ def test_what_is_required_and_missing_is_named(field: str) -> None:
 )
 def test_an_unknown_field_is_refused_with_the_known_ones(name: str) -> None:
     detail = refusal(json.dumps(message_fields() | {name: "x"}))
-    assert detail.startswith(f"{name!a}: unknown field; ")
-    assert "class, content, destination, expires_at" in detail
+    assert f"{name!a}" in detail
+    assert "unknown" in detail
+    assert {field for field in VALID if field.rstrip("_") not in detail} == set()
 
 
 def test_a_hostile_field_name_is_cut_and_escaped() -> None:
@@ -128,16 +136,14 @@ def test_a_hostile_field_name_is_cut_and_escaped() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     detail = refusal(json.dumps({"destination": "1", "sms_class": 9, "schedule": "x", "on_unknown": "drop"}))
-    for start in ("destination: must be an E.164", "content: is missing", "sms_class: must be", "on_unknown: must be"):
-        assert start in detail
-    assert "'schedule': unknown field" in detail
+    for field in ("destination", "content", "sms_class", "on_unknown", "'schedule'"):
+        assert field in detail
 
 
 def test_each_problem_stands_alone_whatever_its_rule_says() -> None:
     with pytest.raises(InvalidMessageError) as caught:
         parse_message(json.dumps({"destination": "1", "content": "a" * 1531, "sms_class": 9}), now=NOW)
-    fields = [problem.split(": ")[0] for problem in caught.value.problems]
-    assert fields == ["destination", "content", "sms_class"]
+    assert [first_word(problem) for problem in caught.value.problems] == ["destination", "content", "sms_class"]
     assert ";" in caught.value.problems[1]
 
 
@@ -145,27 +151,30 @@ def test_each_problem_stands_alone_whatever_its_rule_says() -> None:
     "body", ["", " ", "{", "null", "[]", '"text"', "1", "[{}]", "not json", "{'a': 1}", "{} {}", "NaN"]
 )
 def test_a_body_that_is_no_json_object_is_refused(body: str) -> None:
-    assert refusal(body).startswith("body: must be ")
+    detail = refusal(body)
+    assert (first_word(detail), "JSON" in detail) == ("body", True)
 
 
 @pytest.mark.parametrize("body", ['{"content": "\\ud800", "destination": "+61491570006"}', "[" * 3000, "\ud800"])
 def test_a_hostile_body_is_refused(body: str) -> None:
-    assert refusal(body).startswith(("body: must be ", "content: "))
+    assert first_word(refusal(body)) in ("body", "content")
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "field", "facts"),
     [
-        ({"content": "a" * 1531}, "content: must be text of 1 to 10 SMS parts"),
-        ({"content": "€" * 766}, "content: has 11 SMS parts, at most 10 are allowed"),
-        ({"content": "я" * 671}, "content: has 11 SMS parts, at most 10 are allowed"),
-        ({"scheduled": at(60 * DAY + 1)}, "scheduled: must be at most 60 days ahead"),
-        ({"scheduled": at(120), "expires_at": at(120)}, "expires_at: must be later than scheduled"),
-        ({"scheduled": at(120), "expires_at": at(60)}, "expires_at: must be later than scheduled"),
+        ({"content": "a" * 1531}, "content", {"10"}),
+        ({"content": "€" * 766}, "content", {"11", "10"}),
+        ({"content": "я" * 671}, "content", {"11", "10"}),
+        ({"scheduled": at(60 * DAY + 1)}, "scheduled", {"60"}),
+        ({"scheduled": at(120), "expires_at": at(120)}, "expires_at", {"scheduled"}),
+        ({"scheduled": at(120), "expires_at": at(60)}, "expires_at", {"scheduled"}),
     ],
 )
-def test_says_what_is_wrong(changes: dict[str, Any], words: str) -> None:
-    assert refusal(message_body(**changes)).startswith(words)
+def test_says_what_is_wrong(changes: dict[str, Any], field: str, facts: set[str]) -> None:
+    detail = refusal(message_body(**changes))
+    assert first_word(detail) == field
+    assert facts <= set(re.findall(r"\w+", detail))
 
 
 def test_a_refusal_never_quotes_what_it_was_given() -> None:
@@ -295,10 +304,10 @@ class TestKey:
         assert self.key(None, None) == "sqs-1"
 
     def test_can_be_required(self) -> None:
-        with pytest.raises(InvalidMessageError, match=r"^message_id: is required by this stack"):
+        with pytest.raises(InvalidMessageError, match=r"message_id.*RequireMessageId"):
             self.key(None, None, required=True)
 
     @pytest.mark.parametrize("attribute", ["a b", "x" * 51, "ä", "a\n", "", " "])
     def test_in_an_attribute_has_the_same_rule(self, attribute: str) -> None:
-        with pytest.raises(InvalidMessageError, match=r"^SQS attribute message_id: must be 1 to 50 of"):
+        with pytest.raises(InvalidMessageError, match=r"attribute .?message_id.*\b50\b"):
             self.key(None, attribute)

@@ -47,16 +47,12 @@ def test_alphabet_is_the_published_one() -> None:
     assert set(EXTENSION) == GSM_EXTENSION
 
 
-@pytest.mark.parametrize("character", BASIC)
-def test_every_basic_character_counts_one(character: str) -> None:
-    assert count_segments(character * 160) == Segments("GSM-7", 1)
-    assert count_segments(character * 161) == Segments("GSM-7", 2)
-
-
-@pytest.mark.parametrize("character", EXTENSION)
-def test_every_extension_character_counts_two(character: str) -> None:
-    assert count_segments(character * 80) == Segments("GSM-7", 1)
-    assert count_segments(character * 81) == Segments("GSM-7", 2)
+@pytest.mark.parametrize(("alphabet", "fit"), [(BASIC, 160), (EXTENSION, 80)], ids=["basic", "extension"])
+def test_every_basic_character_counts_one_and_every_other_of_gsm_two(alphabet: str, fit: int) -> None:
+    full = {character: count_segments(character * fit) for character in alphabet}
+    over = {character: count_segments(character * (fit + 1)) for character in alphabet}
+    assert full == dict.fromkeys(alphabet, Segments("GSM-7", 1))
+    assert over == dict.fromkeys(alphabet, Segments("GSM-7", 2))
 
 
 @pytest.mark.parametrize("character", ["ç", "`", "á", "\t", "–", "’", "\u00a0", "你", "\x1b"])

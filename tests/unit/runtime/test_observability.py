@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.support.fakes import FixedSecret, Moment, ScriptedGateway
 
 TEXT, NUMBER, PASSWORD = "c4n4ry text", "+61491570110", "c4n4ry-password"
 CANARIES = ("c4n4ry", "61491570110", "491570110")
+MOMENTS: tuple[Moment, ...] = ("before", "after")
 EVERY_STEP = (
     "ledger.claim", "ledger.register_reference", "ledger.accepted", "ledger.not_sent", "ledger.rejected",
     "ledger.unknown", "ledger.answering_to", "ledger.resolve_by_callback", "messages.record_sent",
@@ -122,10 +124,13 @@ class TestNothingPrivateIsWritten:
         TEXT.encode() + b"\xff",
     )
 
-    @pytest.mark.parametrize("times", [2, -1])
-    @pytest.mark.parametrize("moment", ["before", "after"])
-    @pytest.mark.parametrize("step", EVERY_STEP)
-    def test_while_sending(self, step: str, moment: Moment, times: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_while_sending(self, capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests) -> None:
+        for step, moment, times in product(EVERY_STEP, MOMENTS, (2, -1)):
+            with subtests.test(step=step, moment=moment, times=times):
+                self.send(step, moment, times)
+                self.check(capsys, at_least=20)
+
+    def send(self, step: str, moment: Moment, times: int) -> None:
         for outcome in self.OUTCOMES:
             run = Bench(
                 gateway=ScriptedGateway([] if outcome is None else [outcome]),
@@ -140,11 +145,14 @@ class TestNothingPrivateIsWritten:
             ]
             for body in bodies:
                 publish(run.send(queue_record(body)).measurements)
-        self.check(capsys, at_least=20)
 
-    @pytest.mark.parametrize("moment", ["before", "after"])
-    @pytest.mark.parametrize("step", EVERY_STEP)
-    def test_while_receiving(self, step: str, moment: Moment, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_while_receiving(self, capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests) -> None:
+        for step, moment in product(EVERY_STEP, MOMENTS):
+            with subtests.test(step=step, moment=moment):
+                self.receive(step, moment)
+                self.check(capsys, at_least=50)
+
+    def receive(self, step: str, moment: Moment) -> None:
         for event in (status_event, reply_event):
             for body in self.CALLBACKS:
                 for authorization in (basic(), basic(NUMBER, PASSWORD), PASSWORD, None):
@@ -158,7 +166,6 @@ class TestNothingPrivateIsWritten:
                     )
                     publish(response.measurements)
                     assert not any(canary in json.dumps(response.to_proxy()) for canary in CANARIES)
-        self.check(capsys, at_least=50)
 
     @staticmethod
     def check(capsys: pytest.CaptureFixture[str], *, at_least: int) -> None:
