@@ -42,9 +42,7 @@ def _dry_run_file(context: CommandContext, path: Path, skip_invalid: bool) -> No
     segments = sum(message.message.segments.count for message in checked)
     ucs2 = sum(message.message.segments.encoding == "UCS-2" for message in checked)
     context.out.document({"valid": len(checked), "segments": segments, "ucs2": ucs2, "invalid": invalid})
-    summary = (
-        f"{counted(len(checked), 'message')} ({ucs2} in UCS-2), {counted(segments, 'segment')}; nothing was queued"
-    )
+    summary = f"{counted(len(checked), 'message')} ({ucs2} UCS-2), {counted(segments, 'segment')}; nothing was queued"
     context.out.line(summary)
     _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
 

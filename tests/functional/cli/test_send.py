@@ -229,7 +229,7 @@ def test_a_dry_run_of_a_file_counts_and_leaves_no_journal(stack: DeployedStack) 
     assert send_file("--dry-run") == {"valid": 12, "segments": 12, "ucs2": 0, "invalid": {}}
     write_file(1)
     told = optus_sms("send", "--file", FILE, "--dry-run", *TARGET).stdout
-    assert told == "1 message (0 in UCS-2), 1 segment; nothing was queued\n"
+    assert told == "1 message (0 UCS-2), 1 segment; nothing was queued\n"
     assert (stack.queued(), JOURNAL.exists()) == ([], False)
 
 
