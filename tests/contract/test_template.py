@@ -666,7 +666,6 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("SendMessageRole", "secretsmanager:GetSecretValue", secret),
         ("ReceiveCallbackRole", "secretsmanager:GetSecretValue", "CallbackSecret"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "MessagesTable"),
-        ("ReceiveCallbackRole", "dynamodb:PutItem", "MessagesTable"),
         ("ReceiveCallbackRole", "dynamodb:Query", "MessagesTable/index/handset-index"),
         ("ReceiveCallbackRole", "dynamodb:GetItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "SendLedgerTable"),

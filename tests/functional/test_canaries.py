@@ -19,10 +19,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ParamValid
 
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
-from optus_sms.flows.publish_events import Change, event_of
+from optus_sms.flows.publish_events import event_of
 from optus_sms.flows.send_message import Sender
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.records.changes import Change, read_item
 from optus_sms.records.table import Item
 from optus_sms.runtime.observability import error_fields, publish
 from tests.support.bench import Bench
@@ -350,7 +351,9 @@ ITEMS: dict[str, Item] = {
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_no_number_leaves_in_an_event(name: str) -> None:
-    event = event_of(Change({}, ITEMS[name] | {"destination": NUMBER, "handset": NUMBER, "content": TEXT}, "2026"))
+    record = read_item(ITEMS[name] | {"destination": NUMBER, "handset": NUMBER, "content": TEXT})
+    assert record is not None
+    event = event_of(Change(None, record, "2026"))
     assert event is not None
     told = json.dumps(event.to_detail(), ensure_ascii=False)
     assert not [number for number in CANARIES[:3] if number in told]
