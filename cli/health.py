@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cli.queue_counts import queue_counts
 from cli.sending_switch import sending_state
-from optus_sms.records.health import DynamoHealthStore, HealthRecord
 
 if TYPE_CHECKING:
     from cli.target import Target
@@ -30,14 +29,9 @@ class HealthReport:
     dead_letters: int
 
 
-def health_record(target: Target) -> HealthRecord:
-    """Return the health that the stack's own check recorded."""
-    return DynamoHealthStore(target.dynamodb, target.outputs["SendLedgerTableName"]).read()
-
-
 def health_of(target: Target) -> HealthReport:
     """Return the whole report."""
-    record = health_record(target)
+    record = target.health.read()
     sending = sending_state(target)
     by = f"the health check ({record.pause.reason.value}) at {record.pause.at}" if record.pause else "an operator"
     return HealthReport(
