@@ -23,7 +23,6 @@ from cli import queueing
 from cli.checked_message import check
 from cli.commands import send as send_command
 from optus_sms.records.items import State
-from optus_sms.records.ledger import State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, message_fields, wanted
 from tests.support.cli import optus_sms
