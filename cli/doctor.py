@@ -16,9 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.callback_secret import callback_secret
 from cli.errors import CliError, from_aws
-from cli.health import health_of
+from cli.health import health_of, queue_counts
 from cli.output import counted
-from cli.queue_counts import queue_counts
 from optus_sms.flows.check_health import Admission, judge_credentials
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from cli.queue_counts import queue_counts
 from cli.sending_switch import sending_state
 
 if TYPE_CHECKING:
     from cli.target import Target
+
+
+_WAITING: Final = {
+    "waiting": "ApproximateNumberOfMessages",
+    "in_flight": "ApproximateNumberOfMessagesNotVisible",
+    "delayed": "ApproximateNumberOfMessagesDelayed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +51,9 @@ def health_of(target: Target) -> HealthReport:
         dead_letters=queue_counts(target, target.outputs["DeadLetterQueueUrl"])["waiting"],
         **queue_counts(target, target.outputs["OutboundQueueUrl"]),
     )
+
+
+def queue_counts(target: Target, url: str) -> dict[str, int]:
+    """Return how many messages of a queue are waiting, in flight and delayed: approximately, as SQS counts."""
+    response: Any = target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_WAITING.values()))  # type: ignore[arg-type]
+    return {name: int(response["Attributes"].get(attribute, 0)) for name, attribute in _WAITING.items()}

@@ -60,8 +60,8 @@ def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Fac
         _warn_of_scan(context)
         ledger = context.target.ledger.scan()
     else:
-        context.out.note("Messages no longer reconciled, after more than a week, are listed with --scan.")
         ledger = context.target.ledger.undecided(State.UNKNOWN)
+        context.out.note("Messages no longer reconciled, after more than a week, are listed with --scan.")
     unknown = (Facts(record.message_id, record) for record in ledger if record.state is State.UNKNOWN)
     return (facts for facts in unknown if _when(facts) >= after)
 

@@ -11,10 +11,10 @@ import click
 from cli.checked_message import CheckedMessage, new_message_id
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
+from cli.health import queue_counts
 from cli.journal import Journal
 from cli.message_file import invalid_lines, read_lines
 from cli.output import counted
-from cli.queue_counts import queue_counts
 from cli.queueing import SQS_COUNTS_AFTER_SECONDS, queue_all, stopping_between_batches
 
 
