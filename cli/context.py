@@ -18,7 +18,6 @@ from cli import target as targets
 from cli.errors import CliError, Exit, from_aws
 from cli.output import Output
 from cli.parameters import Name
-from cli.tables import Tables
 from cli.target import Target
 
 R = TypeVar("R")
@@ -43,11 +42,6 @@ class CommandContext:
         if found.local and not self.local:
             self.out.note("On the local stack (.local/endpoints.env exists; --stack NAME selects a deployed one).")
         return found
-
-    @cached_property
-    def tables(self) -> Tables:
-        """The tables of the stack, to read."""
-        return Tables.of(self.target)
 
     def url(self, output: str) -> str:
         """Return an output of the stack."""

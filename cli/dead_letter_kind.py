@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from cli.dead_letter_queue import ReceivedDeadLetter
 from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.records.ledger import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
 
 
 class DeadLetterKind(StrEnum):

@@ -16,17 +16,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.callback_secret import callback_secret
 from cli.errors import CliError, from_aws
-from cli.health import health_of, health_record
+from cli.health import health_of, queue_counts
 from cli.output import counted
-from cli.queue_counts import queue_counts
-from cli.tables import Tables
 from optus_sms.flows.check_health import Admission, judge_credentials
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import parse_rfc3339
-from optus_sms.records.ledger import State
+from optus_sms.records.items import Health, State
 
 if TYPE_CHECKING:
     from cli.target import Target
@@ -160,7 +158,7 @@ def _callbacks(target: Target, transport: Transport, name: str, output: str) -> 
 
 
 def _health_check(target: Target) -> Check:
-    found = health_record(target)
+    found = target.health.read()
     if not found.checked_at:
         remedy = "Wait two minutes; then check CheckHealthFunction's log and its rule."
         return Check("health check", "failed", "the stack has never checked the gateway", remedy)
@@ -171,7 +169,7 @@ def _health_check(target: Target) -> Check:
         remedy = "Put the right credentials into GatewaySecret; the stack checks them within a minute."
         return Check("health check", "failed", "the gateway refuses the stack's credentials", remedy)
     finding = f"the stack finds the gateway {found.state} ({found.reason})"
-    if found.state == "healthy":
+    if found.state is Health.HEALTHY:
         return Check("health check", "ok", finding)
     return Check("health check", "warning", finding, "docs/runbook.md, Gateway health")
 
@@ -253,7 +251,7 @@ def _dead_letters(target: Target) -> Check:
 
 
 def _unknown(target: Target) -> Check:
-    count = sum(1 for _ in Tables.of(target).undecided(State.UNKNOWN))
+    count = target.ledger.count_undecided(State.UNKNOWN)
     if count:
         remedy = "`list --unknown`; callbacks resolve most, `resolve` the rest"
         return Check("unknown outcomes", "warning", f"{count} not resolved", remedy)

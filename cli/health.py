@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from cli.queue_counts import queue_counts
 from cli.sending_switch import sending_state
-from optus_sms.records.health import DynamoHealthStore, HealthRecord
 
 if TYPE_CHECKING:
     from cli.target import Target
+
+
+_WAITING: Final = {
+    "waiting": "ApproximateNumberOfMessages",
+    "in_flight": "ApproximateNumberOfMessagesNotVisible",
+    "delayed": "ApproximateNumberOfMessagesDelayed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +35,9 @@ class HealthReport:
     dead_letters: int
 
 
-def health_record(target: Target) -> HealthRecord:
-    """Return the health that the stack's own check recorded."""
-    return DynamoHealthStore(target.dynamodb, target.outputs["SendLedgerTableName"]).read()
-
-
 def health_of(target: Target) -> HealthReport:
     """Return the whole report."""
-    record = health_record(target)
+    record = target.health.read()
     sending = sending_state(target)
     by = f"the health check ({record.pause.reason.value}) at {record.pause.at}" if record.pause else "an operator"
     return HealthReport(
@@ -51,3 +51,9 @@ def health_of(target: Target) -> HealthReport:
         dead_letters=queue_counts(target, target.outputs["DeadLetterQueueUrl"])["waiting"],
         **queue_counts(target, target.outputs["OutboundQueueUrl"]),
     )
+
+
+def queue_counts(target: Target, url: str) -> dict[str, int]:
+    """Return how many messages of a queue are waiting, in flight and delayed: approximately, as SQS counts."""
+    response: Any = target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_WAITING.values()))  # type: ignore[arg-type]
+    return {name: int(response["Attributes"].get(attribute, 0)) for name, attribute in _WAITING.items()}

@@ -22,7 +22,7 @@ from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.errors import CliError, Exit
 from cli.output import number_in_list, one_line
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, State
 
 if TYPE_CHECKING:
     from cli.target import Target

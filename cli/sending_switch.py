@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cli.errors import CliError, Exit
-from cli.tables import Tables
-from optus_sms.aws.queue_switch import EventSourceSwitch
+from optus_sms.aws.queue_switch import QueueSwitch
 
 if TYPE_CHECKING:
     from cli.target import Target
@@ -16,22 +15,22 @@ _MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the ev
 
 def pause_sending(target: Target) -> None:
     """Disable the event source mapping, as an operator's pause, which the health check never ends."""
-    _switch(target).turn(open_=False)
-    Tables.of(target).forget_own_pause()
+    _switch(target).pause()
+    target.health.hand_pause_to_operator()
 
 
 def resume_sending(target: Target) -> None:
     """Enable the event source mapping; the health check notices that an operator did."""
-    _switch(target).turn(open_=True)
+    _switch(target).resume()
 
 
 def sending_state(target: Target) -> str:
     """Return on, paused or changing."""
-    is_open = _switch(target).is_open()
-    return "changing" if is_open is None else "on" if is_open else "paused"
+    is_on = _switch(target).is_on()
+    return "changing" if is_on is None else "on" if is_on else "paused"
 
 
-def _switch(target: Target) -> EventSourceSwitch:
+def _switch(target: Target) -> QueueSwitch:
     mapping = target.settings.get("SENDER_MAPPING_ID") if target.local else target.physical_id(_MAPPING)
     if not mapping:
         raise CliError(
@@ -39,4 +38,4 @@ def _switch(target: Target) -> EventSourceSwitch:
             "Deploy the current version.",
             Exit.NO_TARGET,
         )
-    return EventSourceSwitch(target.lambda_, mapping)
+    return QueueSwitch(target.lambda_, mapping)

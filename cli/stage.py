@@ -1,4 +1,4 @@
-"""Where one message stands, and what happens next, from what the two tables hold of it. Pure."""
+"""Where one message stands, and what happens next, from the records of the two tables. Pure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,64 @@ from enum import StrEnum
 from typing import Final
 
 from cli.output import Tone
+from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.statuses import FAILURE_STATUSES
-from optus_sms.records.table import Item
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of one message: its key, its ledger item and the gateway's row (empty if there is none), its replies.
+    """The records of one message and of its replies, or of one reply, whose ID then stands for the message_id.
 
     ``queued_at``: RFC 3339, if the caller knows it better than the ledger, which learns it with the first claim.
     """
 
-    key: str
-    ledger: Item
-    row: Item
-    replies: tuple[Item, ...] = ()
+    message_id: str
+    ledger: LedgerRecord | None = None
+    message: MessageRecord | None = None
+    reply: ReplyRecord | None = None
+    replies: tuple[ReplyRecord, ...] = ()
     queued_at: str | None = None
+
+    @property
+    def status(self) -> str | None:
+        """The gateway's status."""
+        return self.message.status if self.message else None
+
+    @property
+    def destination(self) -> str | None:
+        """The number, while a record has it."""
+        records = (self.message, self.reply, self.ledger)
+        return next((record.destination for record in records if record and record.destination), None)
+
+    @property
+    def segments(self) -> int | None:
+        """The number of segments, while a record has it."""
+        return next((record.segments for record in (self.message, self.ledger) if record and record.segments), None)
+
+    @property
+    def gateway_id(self) -> str | None:
+        """The gateway's ID of the message."""
+        return self.message.id if self.message else self.ledger.gateway_id if self.ledger else None
+
+    @property
+    def put_on_queue_at(self) -> str | None:
+        """When it was queued, as far as that is known."""
+        return self.queued_at or (self.ledger.queued_at if self.ledger else None)
+
+    @property
+    def is_sent_once_more(self) -> bool:
+        """Whether its outcome is unknown and it is sent once more (`resend`)."""
+        ledger = self.ledger
+        return ledger is not None and (ledger.state, ledger.on_unknown, ledger.unknown_outcomes) == (
+            State.UNKNOWN,
+            "resend",
+            1,
+        )
 
 
 class Stage(StrEnum):
-    """Where a message stands, in one word."""
+    """Where a message stands. The ledger's states are among the names."""
 
     NOT_SEEN = "not seen"
     SENDING = "being sent"
@@ -41,14 +79,6 @@ class Stage(StrEnum):
     REPLY = "a reply"
 
 
-_BY_STATE: Final[Mapping[object, Stage]] = {
-    "SENDING": Stage.SENDING,
-    "RETRY": Stage.RETRY,
-    "ACCEPTED": Stage.ACCEPTED,
-    "REJECTED": Stage.REJECTED,
-    "EXPIRED": Stage.EXPIRED,
-    "UNKNOWN": Stage.UNKNOWN,
-}
 TONES: Final[Mapping[Stage, Tone]] = {
     Stage.NOT_SEEN: "unsure",
     Stage.SENDING: "plain",
@@ -65,21 +95,19 @@ TONES: Final[Mapping[Stage, Tone]] = {
 
 def stage_of(facts: Facts) -> Stage:
     """Return where the message stands. A final status of the gateway goes before the ledger's state."""
-    if facts.row.get("direction") == "MO":
+    if facts.reply:
         return Stage.REPLY
-    status = facts.row.get("status")
-    if status == "received":
+    if facts.status == "received":
         return Stage.RECEIVED
-    if status in FAILURE_STATUSES:
+    if facts.status in FAILURE_STATUSES:
         return Stage.UNDELIVERED
     if facts.ledger:
-        return _BY_STATE.get(facts.ledger.get("state"), Stage.UNKNOWN)
-    return Stage.ACCEPTED if facts.row else Stage.NOT_SEEN
+        return Stage[facts.ledger.state.name]
+    return Stage.ACCEPTED if facts.message else Stage.NOT_SEEN
 
 
 def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each stage
     """Return what happens next, and what an operator can do."""
-    key = facts.key
     match stage_of(facts):
         case Stage.NOT_SEEN:
             return "The sender function has not taken it from the queue. `health` shows whether sending is paused."
@@ -99,14 +127,14 @@ def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each stage
             return "Nothing; this is final."
         case Stage.UNDELIVERED:
             return "It is not retried. To send it after all, queue it under a new message_id."
-        case Stage.REJECTED if facts.ledger.get("unknown_outcomes"):
+        case Stage.REJECTED if facts.ledger and facts.ledger.unknown_outcomes:
             return (
                 "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "
-                f"again: look it up in the gateway's portal, then `resolve {key} --sent` or `--not-sent`."
+                f"again: look it up in the gateway's portal, then `resolve {facts.message_id} --sent` or `--not-sent`."
             )
         case Stage.REJECTED:
             return "It is a dead letter: correct the cause, then `redrive --plan FILE`" + (
-                "." if facts.ledger.get("reason") == "attempts_exhausted" else ", and change its action to send."
+                "." if _is_exhausted(facts) else ", and change its action to send."
             )
         case Stage.EXPIRED:
             return "Nothing; it was too late to send it."
@@ -114,17 +142,15 @@ def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each stage
             return _next_of_unknown(facts)
 
 
-def is_sent_once_more(facts: Facts) -> bool:
-    """Whether a message with an unknown outcome is sent once more (`resend`)."""
-    item = facts.ledger
-    return (item.get("state"), item.get("on_unknown"), item.get("unknown_outcomes")) == ("UNKNOWN", "resend", 1)
+def _is_exhausted(facts: Facts) -> bool:
+    return facts.ledger is not None and facts.ledger.reason == DeadLetterReason.ATTEMPTS_EXHAUSTED
 
 
 def _next_of_unknown(facts: Facts) -> str:
     by_hand = (
         f"A status callback with its reference resolves it. To resolve it by hand, look it up in the gateway's "
-        f"portal, then `resolve {facts.key} --sent` or `--not-sent`."
+        f"portal, then `resolve {facts.message_id} --sent` or `--not-sent`."
     )
-    if is_sent_once_more(facts):
+    if facts.is_sent_once_more:
         return "It is sent once more (`resend`), unless proof comes within two minutes. " + by_hand
     return "It is not sent again without proof. " + by_hand

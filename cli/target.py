@@ -17,8 +17,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
-from optus_sms.records.ledger import DynamoLedger
-from optus_sms.records.messages import DynamoMessageStore
+from optus_sms.records.health import HealthRecords
+from optus_sms.records.ledger import Ledger
+from optus_sms.records.messages import Messages
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -82,15 +83,20 @@ class Target:
         return client
 
     @cached_property
-    def ledger(self) -> DynamoLedger:
+    def ledger(self) -> Ledger:
         """`SendLedgerTable`."""
-        return DynamoLedger(self.dynamodb, self.outputs["SendLedgerTableName"])
+        return Ledger.connect(self.dynamodb, self.outputs["SendLedgerTableName"])
 
     @cached_property
-    def messages(self) -> DynamoMessageStore:
+    def health(self) -> HealthRecords:
+        """What the stack's own health check recorded, also in `SendLedgerTable`."""
+        return HealthRecords.connect(self.dynamodb, self.outputs["SendLedgerTableName"])
+
+    @cached_property
+    def messages(self) -> Messages:
         """`MessagesTable`."""
         days = self.settings.get("RetentionDays") or self.settings.get("RETENTION_DAYS") or "90"
-        return DynamoMessageStore(self.dynamodb, self.outputs["MessagesTableName"], retention_days=int(days))
+        return Messages.connect(self.dynamodb, self.outputs["MessagesTableName"], retention_days=int(days))
 
     @cached_property
     def operator(self) -> str:

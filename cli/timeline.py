@@ -1,18 +1,17 @@
-"""The timeline of one message in plain words, from what the two tables hold of it. Pure: facts in, lines out."""
+"""The timeline of one message in plain words, from the records of the two tables. Pure: facts in, lines out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from cli.output import Tone
 from cli.stage import Facts
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
-from optus_sms.records.ledger import HistoryLine, steps
-from optus_sms.records.table import Item
+from optus_sms.records.items import HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,8 @@ _ANSWERED: Final = {
 
 def timeline(facts: Facts) -> list[Line]:
     """Everything that is known to have happened, in time order; what has no time comes last."""
-    if facts.row.get("direction") == "MO":
-        return list(_reply(facts.row))
+    if facts.reply:
+        return list(_reply(facts.reply))
     replies = (line for reply in facts.replies for line in _reply(reply))
     lines = [*_queued(facts), *_ours(facts), *_callbacks(facts), *replies]
     return sorted((line for line in lines if line.at), key=lambda line: line.at) + [
@@ -114,26 +113,26 @@ def _proof(reason: str, *, not_sent: bool) -> str:
 
 
 def _queued(facts: Facts) -> Iterator[Line]:
-    queued_at = facts.queued_at or facts.ledger.get("queued_at")
-    if queued_at:
-        yield Line(str(queued_at), "put on the queue")
+    if facts.put_on_queue_at:
+        yield Line(facts.put_on_queue_at, "put on the queue")
 
 
 def _ours(facts: Facts) -> Iterator[Line]:
     """Yield what the ledger records: claims, outcomes, and what operators did."""
-    item = facts.ledger
-    text = {name: str(value) for name, value in item.items() if isinstance(value, str)}
-    yield from (_step(step) for step in steps(item))
-    if "expired_at" in text:
-        yield Line(text["expired_at"], "not sent: its expires_at had passed", "bad")
-    if "accepted_at" in text:
-        yield Line(text["accepted_at"], _accepted(facts))
-    if "unresolved_at" in text:
-        ended = "no queue holds it any more" if item.get("state") == "RETRY" else "no proof came"
-        yield Line(text["unresolved_at"], f"{ended}; no longer reconciled", "unsure")
-    others = cast("frozenset[str]", item.get("other_gateway_ids", frozenset()))
-    if others:
-        yield Line("", f"the gateway accepted it more than once; also as {', '.join(sorted(others))}", "bad")
+    record = facts.ledger
+    if record is None:
+        return
+    yield from map(_step, record.steps())
+    if record.expired_at:
+        yield Line(record.expired_at, "not sent: its expires_at had passed", "bad")
+    if record.accepted_at:
+        yield Line(record.accepted_at, _accepted(record, facts.message))
+    if record.unresolved_at:
+        ended = "no queue holds it any more" if record.state is State.RETRY else "no proof came"
+        yield Line(record.unresolved_at, f"{ended}; no longer reconciled", "unsure")
+    if record.other_gateway_ids:
+        others = ", ".join(sorted(record.other_gateway_ids))
+        yield Line("", f"the gateway accepted it more than once; also as {others}", "bad")
 
 
 def _step(step: HistoryLine) -> Line:
@@ -181,71 +180,68 @@ _STEPS: Final[Mapping[str, tuple[Callable[[HistoryLine], str], Tone]]] = {
     "resolved_not_sent": (lambda step: f"{step.words} resolved that it was not sent, so it may be sent again", "plain"),
     "reopened": (lambda step: f"{step.words} let it be sent again", "plain"),
 }
-"""How each line of the ledger's history is told (`optus_sms.records.ledger.Step`)."""
+"""How each line of the ledger's history is told (`optus_sms.records.items.HistoryLine`)."""
 
 
-def _accepted(facts: Facts) -> str:
-    gateway_id, resolved_by = facts.ledger.get("gateway_id"), facts.ledger.get("resolved_by")
-    under = f"under the ID {gateway_id}" if gateway_id else "under an ID that a callback will report"
-    if resolved_by == "callback" and str(facts.ledger["accepted_at"]) < _first_callback_at(facts.row):
+def _accepted(record: LedgerRecord, message: MessageRecord | None) -> str:
+    under = f"under the ID {record.gateway_id}" if record.gateway_id else "under an ID that a callback will report"
+    if record.resolved_by == "callback" and (record.accepted_at or "") < _first_callback_at(message):
         return f"the gateway accepted it, {under}, which a callback reported later"
-    if resolved_by == "callback":
+    if record.resolved_by == "callback":
         return f"a callback with its reference proved that the gateway accepted it, {under}"
-    if resolved_by == "person":
+    if record.resolved_by == "operator":
         return f"an operator resolved it as sent: accepted by the gateway, {under}"
     return f"the gateway accepted it, {under}"
 
 
-def _first_callback_at(row: Item) -> str:
+def _first_callback_at(message: MessageRecord | None) -> str:
     """Return when the first status came, except `accepted`, which the sender writes too; empty if none did."""
-    return min((str(row[f"{s}_at"]) for s in STATUS_RANK if s != "accepted" and f"{s}_at" in row), default="")
+    times = message.times if message else {}
+    return min((at for status, at in times.items() if status != "accepted"), default="")
 
 
 def _callbacks(facts: Facts) -> Iterator[Line]:
     """Each status at the time it was first seen, each repeat, and why one was ignored."""
-    row = facts.row
-    seen = sorted(
-        (str(row[f"{status}_at"]), rank, status) for status, rank in STATUS_RANK.items() if f"{status}_at" in row
-    )
+    message = facts.message
+    if message is None:
+        return
     highest, best = -1, ""
-    for at, rank, status in seen:
-        if status == "accepted" and facts.ledger.get("accepted_at"):
+    for at, rank, status in sorted((at, STATUS_RANK[status], status) for status, at in message.times.items()):
+        if status == "accepted" and facts.ledger and facts.ledger.accepted_at:
             highest, best = max((highest, best), (rank, status))
             continue  # the sender's own write, which the ledger has recorded
         text = f"callback: {status}, {_STATUS_MEANS[status]}"
         if rank < highest:
             yield Line(at, f"{text}; ignored, because {best} was known already and ranks higher", "dim")
             continue
-        detail = str(row.get("detail", "")) if status == row.get("status") else ""
-        yield Line(at, text, _status_tone(status), detail)
+        yield Line(at, text, status_tone(status), (message.detail or "") if status == message.status else "")
         highest, best = rank, status
-    yield from _repeats(row)
-    unknown = cast("frozenset[str]", row.get("unknown_statuses", frozenset()))
-    if unknown:
-        named = ", ".join(sorted(unknown))
+    yield from _repeats(message)
+    if message.unknown_statuses:
+        named = ", ".join(sorted(message.unknown_statuses))
         yield Line("", f"callbacks with undocumented statuses: {named}; kept, and ignored", "dim")
-    if "unresolved_at" in row:
-        yield Line(str(row["unresolved_at"]), "no final status came; no longer reconciled", "unsure")
+    if message.unresolved_at:
+        yield Line(message.unresolved_at, "no final status came; no longer reconciled", "unsure")
 
 
-def _repeats(row: Item) -> Iterator[Line]:
+def _repeats(record: MessageRecord | ReplyRecord) -> Iterator[Line]:
     """Callbacks that came again; of very many the first ones."""
-    for line in sorted(cast("frozenset[str]", row.get("repeats", frozenset()))):
+    for line in sorted(record.repeats):
         at, what = line.split(" ", 1)
         yield Line(at, f"callback: {what} again; ignored, because it was known already", "dim")
 
 
-def _status_tone(status: str) -> Tone:
+def status_tone(status: str) -> Tone:
+    """Return how good or bad a status is."""
     if status == "received":
         return "good"
     return "bad" if status in FINAL_STATUSES else "unsure" if status == "failed" else "plain"
 
 
-def _reply(reply: Item) -> Iterator[Line]:
-    match = {"exact": ", as the gateway reports", "inferred": ", the latest message to that handset"}
-    match_text = (
-        f" to {reply['in_reply_to']}{match.get(str(reply.get('reply_match')), '')}" if "in_reply_to" in reply else ""
-    )
-    text = f"the handset replied{match_text}: {reply.get('content', '')}"
-    yield Line(str(reply.get("received_at", "")), text, "good")
+_MATCHES: Final = {"exact": ", as the gateway reports", "inferred": ", the latest message to that handset", None: ""}
+
+
+def _reply(reply: ReplyRecord) -> Iterator[Line]:
+    answered = f" to {reply.in_reply_to}{_MATCHES[reply.reply_match]}" if reply.in_reply_to else ""
+    yield Line(reply.received_at or "", f"the handset replied{answered}: {reply.content or ''}", "good")
     yield from _repeats(reply)

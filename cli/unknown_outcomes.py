@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
-from cli.tables import Tables
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import LedgerRecord, State
-from optus_sms.records.messages import SentMessage
+from optus_sms.records.items import LedgerRecord, ReplyRecord, State
 
 if TYPE_CHECKING:
     from cli.target import Target
@@ -26,15 +24,12 @@ class Resolved:
     result: str
 
 
-def unknown_between(tables: Tables, since: float, until: float) -> list[str]:
+def unknown_between(target: Target, since: float, until: float) -> list[str]:
     """Return the message_ids whose outcome became unknown from ``since`` until before ``until`` (epoch seconds)."""
     start, end = format_rfc3339(since), format_rfc3339(until)
-    found = [
-        (str(facts.ledger.get("unknown_since", "")), facts.key)
-        for facts in tables.undecided(State.UNKNOWN)
-        if start <= str(facts.ledger.get("unknown_since", "")) < end
-    ]
-    return [message_id for _, message_id in sorted(found)]
+    undecided = target.ledger.undecided(State.UNKNOWN)
+    found = sorted((record.unknown_since or "", record.message_id) for record in undecided)
+    return [message_id for unknown_since, message_id in found if start <= unknown_since < end]
 
 
 def resolve_sent(target: Target, message_id: str, gateway_id: str | None, *, by: str) -> Resolved:
@@ -45,19 +40,11 @@ def resolve_sent(target: Target, message_id: str, gateway_id: str | None, *, by:
     if gateway_id is not None and (other := _other_owner(target, message_id, gateway_id)):
         return Resolved(message_id, False, other)
     now = time.time()
-    refused_by = target.ledger.resolve_sent(message_id, gateway_id, by=by, now=now)
+    refused_by = target.ledger.resolve_sent(record, gateway_id, by=by, now=now)
     if refused_by is not None and not _is_repeated(refused_by, gateway_id):
         return _refused(refused_by)
     if gateway_id is not None:
-        sent = SentMessage(
-            gateway_id=gateway_id,
-            message_id=message_id,
-            reference=record.reference or message_id,
-            destination=record.destination,
-            segments=record.segments,
-            masked=record.masked if record.destination else None,
-        )
-        target.messages.record_sent(sent, now=now)
+        target.messages.record_sent(gateway_id, record, now=now)
     return Resolved(message_id, True, f"resolved as sent, by {by}")
 
 
@@ -91,7 +78,7 @@ def _resolve_not_sent(
         for dead_letter in dead_letters
         if dead_letter.message and dead_letter.message.payload_sha256 == record.payload_sha256
     ]
-    refused_by = target.ledger.resolve_not_sent(message_id, by=by, now=time.time())
+    refused_by = target.ledger.resolve_not_sent(record, by=by, now=time.time())
     # RETRY is certainly not sent. With a dead letter, an earlier run was interrupted before it queued the copy.
     if refused_by is not None and not (refused_by.state is State.RETRY and copies):
         return _refused(refused_by)
@@ -109,20 +96,20 @@ def _resolve_not_sent(
 
 def _other_owner(target: Target, message_id: str, gateway_id: str) -> str:
     """Return why this gateway ID can't be the message's; empty if it can."""
-    row = Tables.of(target).row(gateway_id)
-    if row.get("direction") == "MO":
+    found = target.messages.read(gateway_id)
+    if isinstance(found, ReplyRecord):
         return f"not resolved: {gateway_id} is a reply"
-    owner = row.get("message_id")
+    owner = found.message_id if found else None
     return f"not resolved: {gateway_id} belongs to {owner}" if owner not in (None, message_id) else ""
 
 
 def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
-    """Whether the same was recorded before, perhaps by a run that was interrupted before it wrote the row."""
+    """Whether the same was recorded before, perhaps by a run that was interrupted before its second write."""
     return record.state is State.ACCEPTED and record.gateway_id == gateway_id
 
 
 def _refused(record: LedgerRecord) -> Resolved:
-    return Resolved(record.key, False, f"not resolved: it is {record.state}, and has no unknown outcome")
+    return Resolved(record.message_id, False, f"not resolved: it is {record.state}, and has no unknown outcome")
 
 
 def _not_known(message_id: str) -> Resolved:

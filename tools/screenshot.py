@@ -2,7 +2,7 @@
 
     python -m tools.screenshot          (`make screenshot`; docs/images/page.png)
 
-The same messages under the same keys and the same seed each time; only the times differ.
+The same messages under the same message_ids and the same seed each time; only the times differ.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ def _send(stack: LocalStack, watcher: Watcher) -> None:
     simulator, sqs = stack.simulator, stack.client("sqs")
     if simulator is None:
         raise ValueError("the picture needs the simulator")
-    for key, number, content in _MESSAGES:
-        body = json.dumps({"message_id": key, "destination": number, "content": content})
+    for message_id, number, content in _MESSAGES:
+        body = json.dumps({"message_id": message_id, "destination": number, "content": content})
         sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
-        _until(watcher, lambda seen, key=key: _ended(seen, key))  # type: ignore[misc]
-    gateway_id = watcher.seen.ledger[_ANSWERED]["gateway_id"]
+        _until(watcher, lambda seen, message_id=message_id: _ended(seen, message_id))  # type: ignore[misc]
+    gateway_id = watcher.seen.ledger[_ANSWERED].gateway_id or ""
     simulator.send_reply(_ASKED, "Yes, see you then", reply_to=gateway_id)
     _until(watcher, lambda seen: bool(seen.replies_to(gateway_id)))
 
 
-def _ended(seen: Seen, key: str) -> bool:
-    wanted = _ENDS.get(key, "received")
-    return wanted in (seen.ledger.get(key, {}).get("state"), seen.message_for(key).get("status"))
+def _ended(seen: Seen, message_id: str) -> bool:
+    facts = seen.facts(message_id)
+    return _ENDS.get(message_id, "received") in (facts.ledger and facts.ledger.state, facts.status)
 
 
 def _until(watcher: Watcher, reached: Callable[[Seen], bool]) -> None:
@@ -98,7 +98,7 @@ def _show(page: Any) -> None:
     page.fill("#field-destination", "+61491570157")
     page.fill("#field-content", _COMPOSED)
     page.locator(".culprit").wait_for()
-    page.locator("[data-key=code-118] .status").click()
+    page.locator("[data-message=code-118] .status").click()
     page.locator("#timeline .life .good").wait_for()
     page.locator("h1").click()  # nothing looks as if the mouse were on it
     page.evaluate("() => scrollTo(0, 0)")

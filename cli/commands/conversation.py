@@ -9,6 +9,7 @@ from cli.errors import CliError, Exit
 from cli.output import one_line
 from cli.parameters import Name, Since
 from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import ReplyRecord, attributes
 
 
 @click.command()
@@ -17,15 +18,14 @@ from optus_sms.model.times import format_rfc3339
 @with_context
 def conversation(context: CommandContext, *, handset: str, since: float | None) -> None:
     """List one conversation. HANDSET is +61…; in time order, without the text of messages, which is not kept."""
-    rows = list(context.tables.conversation(handset, since=format_rfc3339(since) if since is not None else ""))
-    context.out.document(rows)
-    if not rows:
+    found = list(context.target.messages.conversation(handset, since=format_rfc3339(since or 0)))
+    context.out.document([attributes(one) for one in found])
+    if not found:
         raise CliError(
             f"No message or reply has the handset {handset}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND
         )
-    for row in rows:
-        if row.get("direction") == "MO":
-            context.out.line(f"{row.get('received_at', '')}  ← {one_line(str(row.get('content', '')))}", "good")
+    for one in found:
+        if isinstance(one, ReplyRecord):
+            context.out.line(f"{one.received_at or ''}  ← {one_line(one.content or '')}", "good")
         else:
-            name = row.get("message_id", row["id"])
-            context.out.line(f"{row.get('created_at', '')}  → {one_line(str(name))}: {row.get('status', '?')}")
+            context.out.line(f"{one.created_at or ''}  → {one_line(one.message_id or one.id)}: {one.status or '?'}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli.commands.message_lookup import find_messages
 from cli.context import CommandContext, with_context
+from cli.message_lookup import find_messages
 from cli.output import one_line
 from cli.parameters import Name
 from cli.stage import TONES, next_step, stage_of
@@ -17,11 +17,11 @@ from cli.timeline import timeline
 @with_context
 def explain(context: CommandContext, *, id_: str) -> None:
     """Explain the message ID in plain words. What happened, why, and what happens next."""
-    all_facts = find_messages(context, id_)
+    all_facts = find_messages(context.target, id_)
     context.out.document(
         [
             {
-                "message_id": facts.key,
+                "message_id": facts.message_id,
                 "stage": stage_of(facts).value,
                 "timeline": [{"at": line.at, "text": str(line)} for line in timeline(facts)],
                 "next": next_step(facts),
@@ -31,7 +31,7 @@ def explain(context: CommandContext, *, id_: str) -> None:
     )
     for facts in all_facts:
         stage = stage_of(facts)
-        context.out.line(f"{one_line(facts.key)}: {stage}", TONES[stage])
+        context.out.line(f"{one_line(facts.message_id)}: {stage}", TONES[stage])
         for line in timeline(facts):
             context.out.line(f"  {line.at:<24}  {one_line(str(line))}", line.tone)
         context.out.line(f"  next: {next_step(facts)}")

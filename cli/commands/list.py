@@ -7,15 +7,14 @@ from collections.abc import Iterable
 
 import click
 
-from cli.commands.message_lookup import message_json
 from cli.context import CommandContext, with_context
-from cli.output import number_in_list
+from cli.message_lookup import message_json, without_phone_numbers
 from cli.parameters import Since
 from cli.stage import Facts, stage_of
 from cli.timeline import why
 from optus_sms.model.statuses import FAILURE_STATUSES
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.ledger import State
+from optus_sms.records.items import State
 
 
 @click.command("list")
@@ -46,11 +45,10 @@ def list_(
     after = format_rfc3339(since) if since is not None else ""
     chosen = _unknown(context, after, scan=scan) if unknown else _sent(context, after, undelivered=undelivered)
     some = list(itertools.islice(chosen, limit + 1))
-    shown = sorted(some[:limit], key=_when)
-    context.out.document([message_json(facts, show_numbers=show_numbers) for facts in shown])
-    rows = [_row(facts, show_numbers=show_numbers) for facts in shown]
-    if rows:
-        context.out.table(("since", "message_id", "destination", "stage", "reason"), rows)
+    shown = [facts if show_numbers else without_phone_numbers(facts) for facts in sorted(some[:limit], key=_when)]
+    context.out.document([message_json(facts) for facts in shown])
+    if shown:
+        context.out.table(("since", "message_id", "destination", "stage", "reason"), [_line(facts) for facts in shown])
     else:
         context.out.line("none", "good")
     if len(some) > limit:
@@ -60,17 +58,19 @@ def list_(
 def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Facts]:
     if scan:
         _warn_of_scan(context)
-    every = context.tables.scan_ledger(State.UNKNOWN) if scan else context.tables.undecided(State.UNKNOWN)
-    if not scan:
+        ledger = context.target.ledger.scan()
+    else:
+        ledger = context.target.ledger.undecided(State.UNKNOWN)
         context.out.note("Messages no longer reconciled, after more than a week, are listed with --scan.")
-    return (facts for facts in every if _when(facts) >= after)
+    unknown = (Facts(record.message_id, record) for record in ledger if record.state is State.UNKNOWN)
+    return (facts for facts in unknown if _when(facts) >= after)
 
 
 def _sent(context: CommandContext, after: str, *, undelivered: bool) -> Iterable[Facts]:
     _warn_of_scan(context)
-    for row in context.tables.scan_messages():
-        facts = Facts(str(row.get("message_id", row["id"])), {}, row)
-        is_wanted = not undelivered or row.get("status") in FAILURE_STATUSES or "received_at" not in row
+    for message in context.target.messages.scan():
+        facts = Facts(message.message_id or message.id, message=message)
+        is_wanted = not undelivered or message.status in FAILURE_STATUSES or "received" not in message.times
         if is_wanted and _when(facts) >= after:
             yield facts
 
@@ -83,14 +83,15 @@ def _warn_of_scan(context: CommandContext) -> None:
 
 
 def _when(facts: Facts) -> str:
-    item = facts.ledger or facts.row
-    # A row without the sender's own write has only the times of its callbacks.
-    first_at = min((at for name, at in item.items() if name.endswith("_at") and isinstance(at, str)), default="")
-    return str(item.get("unknown_since") or item.get("created_at") or first_at)
+    ledger, message = facts.ledger, facts.message
+    if ledger:
+        return ledger.unknown_since or ledger.queued_at or ""
+    if message:  # without the sender's own write it has only the times of callbacks
+        return message.created_at or min(message.times.values(), default=message.unresolved_at or "")
+    return ""
 
 
-def _row(facts: Facts, *, show_numbers: bool) -> tuple[str, ...]:
-    both = facts.ledger | facts.row
-    words = both.get("status") or (why(str(both["reason"])) if "reason" in both else "-")
-    number = number_in_list(str(both.get("destination", "")), show=show_numbers)
-    return (_when(facts) or "-", facts.key, number, stage_of(facts).value, str(words))
+def _line(facts: Facts) -> tuple[str, ...]:
+    reason = why(facts.ledger.reason) if facts.ledger and facts.ledger.reason else "-"
+    since, number = _when(facts) or "-", facts.destination or "-"
+    return (since, facts.message_id, number, stage_of(facts).value, facts.status or reason)

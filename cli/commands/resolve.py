@@ -9,9 +9,9 @@ from dataclasses import asdict
 import click
 
 from cli.commands.confirmation import ask
-from cli.commands.message_lookup import find_messages
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
+from cli.message_lookup import find_messages
 from cli.output import counted, one_line
 from cli.parameters import Name, Since
 from cli.unknown_outcomes import Resolved, resolve_not_sent, resolve_sent, unknown_between
@@ -53,7 +53,7 @@ def resolve(
     if id_ is not None:
         message_ids = [_message_id(context, id_)]
     else:
-        message_ids = unknown_between(context.tables, since or 0.0, time.time() if until is None else until)
+        message_ids = unknown_between(context.target, since or 0.0, time.time() if until is None else until)
     if not message_ids:
         context.out.document([])
         context.out.line("No outcome became unknown in that time.")
@@ -75,14 +75,14 @@ def resolve(
 
 def _message_id(context: CommandContext, id_: str) -> str:
     """Return the message_id of the one message that an ID names. Two are an error: only one of them was looked up."""
-    facts = find_messages(context, id_)
+    facts = find_messages(context.target, id_)
     first = facts[0]
-    by_reference = id_ not in (first.key, first.row.get("id"))
-    if len(facts) > 1 or (by_reference and context.target.ledger.sender_of(id_) is None):
-        message_ids = ", ".join(one.key for one in facts)
+    by_reference = id_ not in (first.message_id, first.gateway_id)
+    if len(facts) > 1 or (by_reference and context.target.ledger.answering_to(id_) is None):
+        message_ids = ", ".join(one.message_id for one in facts)
         problem = f"Several messages have, or had, this reference: {message_ids}, and perhaps others."
         raise CliError(problem, "Give a message_id.", Exit.USAGE)
-    return first.key
+    return first.message_id
 
 
 def _report(context: CommandContext, done: Sequence[Resolved]) -> None:

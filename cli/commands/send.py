@@ -6,19 +6,20 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from cli.checked_message import CheckedMessage, check, describe, new_message_id
-from cli.commands.message_lookup import exit_code
 from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
+from cli.message_lookup import exit_code, facts_of
 from cli.output import counted, one_line
 from cli.queueing import queue_one
-from cli.stage import TONES, Facts, is_sent_once_more, next_step, stage_of
+from cli.stage import TONES, Facts, next_step, stage_of
 from cli.timeline import timeline
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.times import format_rfc3339
@@ -144,14 +145,14 @@ def _follow(context: CommandContext, message_id: str, queued_at: str, timeout: i
     end = time.monotonic() + timeout
     printed: set[tuple[str, str]] = set()
     while True:
-        facts = _facts(context, message_id, queued_at)
+        facts = replace(facts_of(context.target, message_id), queued_at=queued_at)
         for line in timeline(facts):
             if (line.at, line.text) not in printed:
                 printed.add((line.at, line.text))
                 context.out.entry({"message_id": message_id, "at": line.at, "text": str(line)})
                 context.out.line(f"{line.at:<24}  {one_line(str(line))}", line.tone)
         code = exit_code(facts)
-        if code is not Exit.ON_ITS_WAY and not is_sent_once_more(facts):
+        if code is not Exit.ON_ITS_WAY and not facts.is_sent_once_more:
             return _ended(context, facts, code)
         if time.monotonic() >= end:
             context.out.note(
@@ -161,17 +162,12 @@ def _follow(context: CommandContext, message_id: str, queued_at: str, timeout: i
         time.sleep(_LOOK_EVERY_SECONDS)
 
 
-def _facts(context: CommandContext, message_id: str, queued_at: str) -> Facts:
-    found = context.tables.facts(message_id)
-    return Facts(found.key, found.ledger, found.row, found.replies, queued_at)
-
-
 def _ended(context: CommandContext, facts: Facts, code: Exit) -> Exit:
     stage = stage_of(facts)
-    context.out.line(f"{facts.key}: {stage}", TONES[stage])
+    context.out.line(f"{facts.message_id}: {stage}", TONES[stage])
     if code not in (Exit.OK, Exit.ON_ITS_WAY):
         context.out.line(next_step(facts))
     context.out.entry(
-        {"message_id": facts.key, "stage": stage, "status": facts.row.get("status"), "next": next_step(facts)}
+        {"message_id": facts.message_id, "stage": stage, "status": facts.status, "next": next_step(facts)}
     )
     return code

@@ -11,10 +11,10 @@ import click
 from cli.checked_message import CheckedMessage, new_message_id
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
+from cli.health import queue_counts
 from cli.journal import Journal
 from cli.message_file import invalid_lines, read_lines
 from cli.output import counted
-from cli.queue_counts import queue_counts
 from cli.queueing import SQS_COUNTS_AFTER_SECONDS, queue_all, stopping_between_batches
 
 
@@ -67,7 +67,7 @@ def _held(context: CommandContext, journal: Journal) -> set[str]:
     counts = queue_counts(context.target, context.url("OutboundQueueUrl"))
     is_queue_empty = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
     # Read after the counts: a sender that has taken a message since then has written its record.
-    known = [each for each in sorted(journal.uncertain) if context.tables.ledger_item(each)]
+    known = [each for each in sorted(journal.uncertain) if context.target.ledger.read(each)]
     if known:
         journal.found(known)
     return set() if is_queue_empty else journal.uncertain - set(known)

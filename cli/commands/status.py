@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import click
 
-from cli.commands.message_lookup import exit_code, find_messages, message_json
 from cli.context import CommandContext, with_context
 from cli.errors import Exit
+from cli.message_lookup import exit_code, find_messages, message_json
 from cli.output import one_line
 from cli.parameters import Name
 from cli.stage import TONES, Facts, stage_of
 from cli.timeline import why
-from optus_sms.records.ledger import State
+from optus_sms.records.items import State, attributes
 
 _WORST_FIRST: Final = (Exit.UNKNOWN, Exit.NOT_DELIVERED, Exit.ON_ITS_WAY, Exit.OK)
 
@@ -23,8 +24,10 @@ _WORST_FIRST: Final = (Exit.UNKNOWN, Exit.NOT_DELIVERED, Exit.ON_ITS_WAY, Exit.O
 @with_context
 def status(context: CommandContext, *, id_: str) -> None:
     """Show where the message ID stands. Exits as `send --follow` does; for several messages, with the worst code."""
-    all_facts = find_messages(context, id_)
-    context.out.document([message_json(facts) | {"replies": facts.replies} for facts in all_facts])
+    all_facts = find_messages(context.target, id_)
+    context.out.document(
+        [message_json(facts) | {"replies": [attributes(reply) for reply in facts.replies]} for facts in all_facts]
+    )
     for facts in all_facts:
         _show_status(context, facts)
     if len(all_facts) > 1:
@@ -34,15 +37,24 @@ def status(context: CommandContext, *, id_: str) -> None:
 
 def _show_status(context: CommandContext, facts: Facts) -> None:
     stage, out = stage_of(facts), context.out
-    out.line(f"{one_line(facts.key)}: {stage}", TONES[stage])
-    both = facts.ledger | facts.row
-    for label, name in (
-        ("to", "destination"), ("from", "source"), ("gateway ID", "gateway_id"), ("reference", "reference"),
-        ("status", "status"), ("detail", "detail"), ("segments", "segments"), ("attempts", "attempts"),
-    ):  # fmt: skip
-        if name in both:
-            out.line(f"  {label:<11} {one_line(str(both[name]))}")
-    if "reason" in facts.ledger and facts.ledger.get("state") != State.ACCEPTED:
-        out.line(f"  {'reason':<11} {why(str(facts.ledger['reason']))}")
+    out.line(f"{one_line(facts.message_id)}: {stage}", TONES[stage])
+    for label, value in _shown(facts):
+        if value is not None:
+            out.line(f"  {label:<11} {one_line(str(value))}")
     for reply in facts.replies:
-        out.line(f"  {'reply':<11} {one_line(str(reply.get('content', '')))}", "good")
+        out.line(f"  {'reply':<11} {one_line(reply.content or '')}", "good")
+
+
+def _shown(facts: Facts) -> Iterator[tuple[str, object]]:
+    """Yield each fact with its label; None for what is not known."""
+    ledger, message, reply = facts.ledger, facts.message, facts.reply
+    yield "to", facts.destination
+    yield "from", reply and reply.source
+    yield "gateway ID", facts.gateway_id
+    yield "reference", next((one.reference for one in (message, reply, ledger) if one and one.reference), None)
+    yield "status", facts.status
+    yield "detail", (message and message.detail) or (ledger and ledger.detail) or None
+    yield "segments", facts.segments
+    yield "attempts", ledger and ledger.attempts
+    if ledger and ledger.reason and ledger.state is not State.ACCEPTED:
+        yield "reason", why(ledger.reason)

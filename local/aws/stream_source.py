@@ -95,7 +95,7 @@ class StreamSource(BackgroundThread):
         while not self._stopping.is_set():
             self._changed.clear()
             try:
-                records = [lambda_record(record, self.config.stream_arn) for record in self._stream.read()]
+                records = self._stream.read()
             except (BotoCoreError, ClientError) as error:
                 records = []
                 if not self._stopping.is_set():
@@ -171,18 +171,3 @@ def _rule_matches(rule: Any, value: Any) -> bool:
         case {"anything-but": list(others), **rest} if not rest:
             return value is not None and value not in others
     raise ValueError(f"the local stream source does not know the filter rule {rule}")
-
-
-def lambda_record(record: Mapping[str, Any], stream_arn: str) -> Record:
-    """A record as the streams API gives it, as the record of Lambda's event."""
-    images = dict(record["dynamodb"])
-    images["ApproximateCreationDateTime"] = images["ApproximateCreationDateTime"].timestamp()
-    return {
-        "eventID": record["eventID"],
-        "eventName": record["eventName"],
-        "eventVersion": record["eventVersion"],
-        "eventSource": "aws:dynamodb",
-        "awsRegion": record["awsRegion"],
-        "dynamodb": images,
-        "eventSourceARN": stream_arn,
-    }

@@ -1,10 +1,12 @@
 """The stream of one table, as moto has it: one shard for each table, read from its beginning."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import IncompleteReadError
 
 Record = dict[str, Any]
+"""Of a Lambda event."""
 
 
 class TableStream:
@@ -19,12 +21,12 @@ class TableStream:
         try:
             iterator = self._iterator or self._from_the_beginning()
             answer = self._client.get_records(ShardIterator=iterator, Limit=1000)
-            records: list[Record] = answer["Records"]
+            records: list[Mapping[str, Any]] = answer["Records"]
             # moto keeps every iterator for ever, so the one of an empty look is used again.
             self._iterator = answer["NextShardIterator"] if records else iterator
         except KeyError:  # moto ended in the middle of its answer
             raise IncompleteReadError(actual_bytes=0, expected_bytes=1) from None
-        return records
+        return [lambda_record(record, self._arn) for record in records]
 
     def _from_the_beginning(self) -> str:
         (shard,) = self._client.describe_stream(StreamArn=self._arn)["StreamDescription"]["Shards"]
@@ -32,3 +34,18 @@ class TableStream:
             StreamArn=self._arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
         return iterator
+
+
+def lambda_record(record: Mapping[str, Any], stream_arn: str) -> Record:
+    """A record as the streams API gives it, as the record of Lambda's event."""
+    images = dict(record["dynamodb"])
+    images["ApproximateCreationDateTime"] = images["ApproximateCreationDateTime"].timestamp()
+    return {
+        "eventID": record["eventID"],
+        "eventName": record["eventName"],
+        "eventVersion": record["eventVersion"],
+        "eventSource": "aws:dynamodb",
+        "awsRegion": record["awsRegion"],
+        "dynamodb": images,
+        "eventSourceARN": stream_arn,
+    }

@@ -4,21 +4,25 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
-from local.demo.watcher import Change, Item, SeenDeadLetter
+from cli.output import Tone
+from cli.timeline import status_tone
+from local.demo.watcher import Event, SeenDeadLetter
 from optus_sms.model.redaction import partly_hidden, without_numbers
+from optus_sms.records.changes import Change
+from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State
 
-_COLOURS = {"good": "32", "bad": "31", "waiting": "33", "faint": "2"}
-_LEDGER_WORDS = {
-    "RETRY": ("waiting", "not taken by the gateway, will be tried again"),
-    "ACCEPTED": ("", "accepted"),
-    "REJECTED": ("bad", "rejected"),
-    "EXPIRED": ("waiting", "expired before it could be sent"),
-    "UNKNOWN": ("bad", "outcome unknown, not sent again without proof"),
+_COLORS: Mapping[Tone, str] = {"good": "32", "bad": "31", "unsure": "33", "dim": "2"}
+_STATES: Mapping[State, tuple[Tone, str]] = {
+    State.RETRY: ("unsure", "not taken by the gateway, will be retried"),
+    State.ACCEPTED: ("plain", "accepted by the gateway"),
+    State.REJECTED: ("bad", "rejected"),
+    State.EXPIRED: ("unsure", "expired before it could be sent"),
+    State.UNKNOWN: ("bad", "outcome unknown, not sent again without proof"),
 }
-_BAD_STATUSES = {"failed", "frozen", "deficient", "blocked", "expired", "rejected", "dead"}
+_HEALTH_TONES: Mapping[Health, Tone] = {Health.HEALTHY: "good", Health.UNHEALTHY: "bad", Health.UNKNOWN: "unsure"}
 _LINES_EVERY_SECONDS = 5.0
 _DETAIL_SHOWN = 80
 """Characters; the whole of it is in the dead letter."""
@@ -64,91 +68,80 @@ class Display:
                 print(text, file=self._stream, flush=True)
                 self._progress_at = now
 
-    def queued(self, key: str, number: str, what: str) -> None:
+    def queued(self, message_id: str, number: str, what: str) -> None:
         """A message was put on the queue."""
-        self._step(key, number, f"queued: {what}")
+        self._step(message_id, number, f"queued: {what}")
 
     def change(self, change: Change) -> None:
         """Something changed in one of the tables."""
-        table, key, before, after = change
-        if table == "ledger":
-            self._ledger_change(key, before, after)
-        elif table == "health":
-            self._health_change(before, after)
-        elif after.get("direction") == "MO":
-            if before.get("in_reply_to") != after.get("in_reply_to") or "content" not in before:
-                self._reply(after)
-        elif after.get("status") != before.get("status"):
-            self._status(after)
+        match change.before, change.after:
+            case LedgerRecord() | None as before, LedgerRecord() as after:
+                self._ledger_change(before, after)
+            case HealthRecord() | None as before, HealthRecord() as after:
+                self._health_change(before or HealthRecord(), after)
+            case MessageRecord() | None as before, MessageRecord() as after:
+                self._status(before, after)
+            case before, ReplyRecord() as after:
+                if not isinstance(before, ReplyRecord) or before.in_reply_to != after.in_reply_to:
+                    self._reply(after)
 
-    def dead_letter(self, letter: SeenDeadLetter) -> None:
+    def dead_letter(self, dead_letter: SeenDeadLetter) -> None:
         """A message came into the dead-letter queue."""
-        detail = without_numbers(letter.detail)
+        detail = without_numbers(dead_letter.detail)
         detail = detail if len(detail) <= _DETAIL_SHOWN else f"{detail[:_DETAIL_SHOWN]}…"
-        self._step(letter.message_id, "", f"dead letter, {letter.reason}: {detail}", "bad")
+        self._step(dead_letter.message_id, "", f"dead letter, {dead_letter.reason}: {detail}", "bad")
 
     def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
         """Whoever took them out knows; no line."""
 
-    def event(self, event: Item) -> None:
+    def event(self, event: Event) -> None:
         """An event came over the bus."""
         detail = event["detail"]
-        key = str(detail.get("message_id") or detail.get("gateway_id", "")[:8])
+        id_ = str(detail.get("message_id") or detail.get("gateway_id", "")[:8])
         what = " ".join(str(detail[name]) for name in ("status", "state") if name in detail)
-        self._step(key, "", f"event: {event['detail-type']} {what}".rstrip(), "faint")
+        self._step(id_, "", f"event: {event['detail-type']} {what}".rstrip(), "dim")
 
-    def coloured(self, text: str, colour: str) -> str:
-        """The text, in colour where there is colour."""
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and self._is_terminal else text
+    def coloured(self, text: str, tone: Tone) -> str:
+        """The text, in color where there is color."""
+        return f"\x1b[{_COLORS[tone]}m{text}\x1b[0m" if tone in _COLORS and self._is_terminal else text
 
-    def _ledger_change(self, key: str, before: Item, after: Item) -> None:
-        state = str(after.get("state"))
-        if state == before.get("state") or state not in _LEDGER_WORDS:
+    def _ledger_change(self, before: LedgerRecord | None, after: LedgerRecord) -> None:
+        if (before and after.state is before.state) or after.state not in _STATES:
             return
-        colour, words = _LEDGER_WORDS[state]
-        if state == "ACCEPTED":
-            words = f"accepted by the gateway as {str(after.get('gateway_id', 'without an id'))[:8]}"
-        elif after.get("reason") and after["reason"] != words:
-            words += f" ({after['reason']})"
-        number = after.get("destination") or before.get("destination") or ""
-        self._step(key, str(number), words, colour)
+        tone, words = _STATES[after.state]
+        if after.state is State.ACCEPTED:
+            words += f" as {after.gateway_id[:8]}" if after.gateway_id else ", without an id"
+        elif after.reason and after.reason != words:
+            words += f" ({after.reason})"
+        number = after.destination or (before and before.destination) or ""
+        self._step(after.message_id, number, words, tone)
 
-    def _health_change(self, before: Item, after: Item) -> None:
+    def _health_change(self, before: HealthRecord, after: HealthRecord) -> None:
         """The health check's outcome, and its pauses."""
-        state = str(after.get("state"))
-        if state != before.get("state", "unknown"):
-            colour = {"healthy": "good", "unhealthy": "bad"}.get(state, "waiting")
-            self._step("gateway", "", f"{state}: {after.get('reason')}", colour)
-        if "paused_by" in after and "paused_by" not in before:
-            words = str(after.get("pause_reason")).replace("_", " ")
-            self._step("sending", "", f"paused ({words}): messages wait in the queue", "waiting")
-        elif "paused_by" in before and "paused_by" not in after:
-            by_hand = " by hand" if "resumed_by_operator" in after else ""
+        if after.state is not before.state:
+            self._step("gateway", "", f"{after.state}: {after.reason}", _HEALTH_TONES[after.state])
+        if after.pause and not before.pause:
+            words = after.pause.reason.replace("_", " ")
+            self._step("sending", "", f"paused ({words}): messages wait in the queue", "unsure")
+        elif before.pause and not after.pause:
+            by_hand = " by hand" if after.resumed_by_operator else ""
             self._step("sending", "", f"resumed{by_hand}", "good")
 
-    def _status(self, after: Item) -> None:
-        status = str(after.get("status"))
-        if status == "accepted":
-            return  # the ledger has said so
-        colour = "good" if status == "received" else "bad" if status in _BAD_STATUSES else ""
+    def _status(self, before: MessageRecord | None, after: MessageRecord) -> None:
+        if after.status in (None, "accepted", before and before.status):  # `accepted`: the ledger has said so
+            return
         self._step(
-            str(after.get("message_id", after["id"][:8])),
-            str(after.get("handset", "")),
-            f"status {status}",
-            colour,
+            after.message_id or after.id[:8], after.handset or "", f"status {after.status}", status_tone(after.status)
         )
 
-    def _reply(self, after: Item) -> None:
-        match = after.get("reply_match")
-        tied = (
-            f"answers {str(after['in_reply_to'])[:8]}, {match}" if after.get("in_reply_to") else "answers nothing known"
-        )
-        self._step(after["id"][:8], str(after.get("handset", "")), f"reply stored ({tied})", "good")
+    def _reply(self, reply: ReplyRecord) -> None:
+        to = f"to {reply.in_reply_to[:8]}, {reply.reply_match}" if reply.in_reply_to else "to nothing known"
+        self._step(reply.id[:8], reply.handset or "", f"reply stored ({to})", "good")
 
-    def _step(self, key: str, number: str, what: str, colour: str = "") -> None:
+    def _step(self, id_: str, number: str, what: str, tone: Tone = "plain") -> None:
         if not self._quiet:
             now, shown = time.strftime("%H:%M:%S"), partly_hidden(number) if number else ""
-            self.line(f"{self.coloured(now, 'faint')}  {key[:28]:<28}  {shown:<12}  {self.coloured(what, colour)}")
+            self.line(f"{self.coloured(now, 'dim')}  {id_[:28]:<28}  {shown:<12}  {self.coloured(what, tone)}")
 
     def _clear_progress(self) -> None:
         if self._progress_shown:

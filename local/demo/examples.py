@@ -10,6 +10,7 @@ from typing import Any
 from local.aws.stack import LocalStack
 from local.demo.display import Display
 from local.demo.watcher import Seen, Watcher
+from optus_sms.records.items import State
 
 EVENTS = Path(__file__).resolve().parents[2] / "events" / "sqs"
 EXAMPLES_TIMEOUT_SECONDS = 120.0
@@ -20,7 +21,7 @@ class End:
     """Where a message is expected to end; what is None does not matter."""
 
     words: str
-    state: str | None = None
+    state: State | None = None
     """In the ledger."""
     status: str | None = None
     """What the gateway says of it."""
@@ -29,8 +30,8 @@ class End:
     replies: int = 0
 
 
-ACCEPTED = End("accepted by the gateway", state="ACCEPTED")
-RECEIVED = End("received on the handset", state="ACCEPTED", status="received")
+ACCEPTED = End("accepted by the gateway", state=State.ACCEPTED)
+RECEIVED = End("received on the handset", state=State.ACCEPTED, status="received")
 INVALID = End("dead letter: invalid", dead_letter="invalid")
 
 
@@ -54,24 +55,24 @@ EXAMPLES = (
     Example("every_field", "every field there is", (RECEIVED,)),
     Example("key_as_attribute", "its key as an SQS attribute", (RECEIVED,)),
     Example("scheduled", "for two days from now", (ACCEPTED,), scheduled_in=timedelta(days=2)),
-    Example("expired", "too late to be useful", (End("expired, not sent", state="EXPIRED"),)),
+    Example("expired", "too late to be useful", (End("expired, not sent", state=State.EXPIRED),)),
     Example("duplicate", "the same message twice", (RECEIVED,)),
     Example(
         "refused_by_gateway",
         "the gateway says no",
-        (End("rejected", state="REJECTED", dead_letter="rejected"),),
+        (End("rejected", state=State.REJECTED, dead_letter="rejected"),),
         needs_simulator=True,
     ),
     Example(
         "refused_by_carrier",
         "the carrier says no, later",
-        (End("rejected by the carrier", state="ACCEPTED", status="rejected"),),
+        (End("rejected by the carrier", state=State.ACCEPTED, status="rejected"),),
         needs_simulator=True,
     ),
     Example(
         "lost_answer",
         "the gateway's answer is lost",
-        (End("unknown outcome, held", state="UNKNOWN", dead_letter="unknown_outcome"),),
+        (End("unknown outcome, held", state=State.UNKNOWN, dead_letter="unknown_outcome"),),
         needs_simulator=True,
     ),
     Example("malformed_body", "not JSON", (INVALID,)),
@@ -85,7 +86,7 @@ class Sent:
     """A message on the queue, with the end it should reach."""
 
     file: str
-    key: str
+    message_id: str
     number: str
     what: str
     body: str
@@ -94,27 +95,24 @@ class Sent:
 
     def reached(self, seen: Seen) -> bool:
         """Whether it is there."""
-        record = seen.ledger.get(self.key, {})
-        message = seen.message_for(self.key)
+        facts = seen.facts(self.message_id)
         return (
-            self.end.state in (None, record.get("state"))
-            and self.end.status in (None, message.get("status"))
-            and (self.end.dead_letter is None or self._is_dead_letter(seen))
-            and len(seen.replies_to(str(message.get("id")))) >= self.end.replies
+            self.end.state in (None, facts.ledger and facts.ledger.state)
+            and self.end.status in (None, facts.status)
+            and self.end.dead_letter in (None, *self._dead_letters(seen))
+            and len(seen.replies_to(facts.gateway_id)) >= self.end.replies
         )
 
     def now(self, seen: Seen) -> str:
         """Where it is instead, for the report."""
-        letters = [letter.reason for letter in seen.dead_letters if letter.body == self.body]
-        found = [
-            str(seen.ledger.get(self.key, {}).get("state", "not in the ledger")),
-            str(seen.message_for(self.key).get("status", "no status")),
-            *(f"dead letter {reason}" for reason in letters),
-        ]
-        return ", ".join(found)
+        facts = seen.facts(self.message_id)
+        state = facts.ledger.state if facts.ledger else "not in the ledger"
+        return ", ".join(
+            (state, facts.status or "no status", *(f"dead letter {reason}" for reason in self._dead_letters(seen)))
+        )
 
-    def _is_dead_letter(self, seen: Seen) -> bool:
-        return any(letter.body == self.body and letter.reason == self.end.dead_letter for letter in seen.dead_letters)
+    def _dead_letters(self, seen: Seen) -> list[str]:
+        return [dead_letter.reason for dead_letter in seen.dead_letters if dead_letter.body == self.body]
 
 
 def example_messages(*, with_simulator: bool, now: datetime | None = None) -> Iterator[Sent]:
@@ -139,8 +137,8 @@ def _message(example: Example, record: dict[str, Any], end: End, now: datetime) 
         name: {"DataType": value["dataType"], "StringValue": value["stringValue"]}
         for name, value in record["messageAttributes"].items()
     }
-    key = fields.get("message_id") or attributes.get("message_id", {}).get("StringValue") or example.file
-    return Sent(example.file, str(key), str(fields.get("destination", "")), example.what, body, attributes, end)
+    message_id = fields.get("message_id") or attributes.get("message_id", {}).get("StringValue") or example.file
+    return Sent(example.file, str(message_id), str(fields.get("destination", "")), example.what, body, attributes, end)
 
 
 def _fields(body: str) -> dict[str, Any]:
@@ -156,7 +154,7 @@ def run_examples(stack: LocalStack, watcher: Watcher, display: Display) -> bool:
     sent = list(example_messages(with_simulator=stack.simulator is not None))
     sqs = stack.client("sqs")
     for message in sent:
-        display.queued(message.key, message.number, message.what)
+        display.queued(message.message_id, message.number, message.what)
         sqs.send_message(
             QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message.body, MessageAttributes=message.attributes
         )
@@ -170,7 +168,7 @@ def run_examples(stack: LocalStack, watcher: Watcher, display: Display) -> bool:
         display.line(display.coloured(f"All {len(sent)} examples reached their expected end.", "good"))
         return True
     display.line(display.coloured(f"{len(missing)} of {len(sent)} examples did not reach their expected end:", "bad"))
-    width = max(len(message.key) for message, _ in missing)
+    width = max(len(message.message_id) for message, _ in missing)
     for message, now in missing:
-        display.line(f"  {message.key:<{width}}  expected: {message.end.words:<28}  now: {now}")
+        display.line(f"  {message.message_id:<{width}}  expected: {message.end.words:<28}  now: {now}")
     return False

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cli.stage import Facts, Stage, stage_of
+from cli.stage import Stage, stage_of
 from local.aws.stack import LocalStack
 from local.demo.display import Display
 from local.demo.watcher import Seen, Watcher
@@ -44,14 +44,14 @@ class Progress:
         )
 
 
-def progress_of(keys: Sequence[str], queued: int, seen: Seen, *, with_handsets: bool) -> Progress:
+def progress_of(message_ids: Sequence[str], queued: int, seen: Seen, *, with_handsets: bool) -> Progress:
     """Pure. Without handsets (another gateway than the simulator) nobody tells of delivery: decided is finished."""
-    found = [stage_of(Facts(key, dict(seen.ledger.get(key, {})), dict(seen.message_for(key)))) for key in keys]
+    found = [stage_of(seen.facts(message_id)) for message_id in message_ids]
     decided = sum(each not in _UNDECIDED for each in found)
     on_their_way = found.count(Stage.ACCEPTED)
     accepted = on_their_way + found.count(Stage.RECEIVED) + found.count(Stage.UNDELIVERED)
     return Progress(
-        total=len(keys),
+        total=len(message_ids),
         queued=queued,
         decided=decided,
         accepted=accepted,
@@ -67,7 +67,7 @@ class Load:
         self._watcher = watcher
         self._with_handsets = stack.simulator is not None
         self._sqs, self._queue_url = stack.client("sqs"), stack.outputs["OutboundQueueUrl"]
-        self._keys = [f"many-{datetime.now(UTC):%H%M%S%f}-{index + 1}" for index in range(count)]
+        self._message_ids = [f"many-{datetime.now(UTC):%H%M%S%f}-{index + 1}" for index in range(count)]
         self._queued = 0
         self._stopping = threading.Event()
 
@@ -77,7 +77,7 @@ class Load:
 
     def run(self, tell: Callable[[Progress], None], quiet_seconds: float | None = QUIET_SECONDS) -> Progress:
         """Until all are finished, it is stopped, or nothing has happened for so long (None: however long)."""
-        last, quiet_since = Progress(len(self._keys)), time.monotonic()
+        last, quiet_since = Progress(len(self._message_ids)), time.monotonic()
         while not self._stopping.is_set():
             with self._watcher.changed:
                 now = self._progress()
@@ -93,7 +93,7 @@ class Load:
         return last
 
     def _progress(self) -> Progress:
-        return progress_of(self._keys, self._queued, self._watcher.seen, with_handsets=self._with_handsets)
+        return progress_of(self._message_ids, self._queued, self._watcher.seen, with_handsets=self._with_handsets)
 
     def _queue_up_to(self, wanted: int) -> None:
         for entries in self._batches(wanted):
@@ -106,9 +106,9 @@ class Load:
 
     def _entry(self, index: int) -> dict[str, str]:
         body = {
-            "message_id": self._keys[index],
+            "message_id": self._message_ids[index],
             "destination": NUMBERS[index % len(NUMBERS)],
-            "content": f"Message {index + 1} of {len(self._keys)}",
+            "content": f"Message {index + 1} of {len(self._message_ids)}",
         }
         return {"Id": str(index), "MessageBody": json.dumps(body)}
 

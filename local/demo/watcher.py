@@ -15,28 +15,31 @@ from typing import Any, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.stage import Facts
 from local.aws.background_thread import BackgroundThread
 from local.aws.resources import local_client
 from local.aws.stack import LocalStack
 from local.aws.table_stream import TableStream
-from optus_sms.records.table import unmarshal
+from optus_sms.records.changes import Change, read_change
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord
 
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_FOR_LOOK = 3.0
 """Between two looks, how often the time that the last one took: watching takes a quarter of moto's time at most."""
-PAUSE_FOR_LETTERS = 9.0
+PAUSE_FOR_DEAD_LETTERS = 9.0
 """The same for reading the dead letters, which takes the longer the more there are."""
 LOOK_AGAIN_SECONDS = 1.0
-"""For letters that somebody else is looking at."""
+"""For dead letters that somebody else is looking at."""
 SQS_MAX_BATCH = 10
 
-Item = Mapping[str, Any]
+Event = Mapping[str, Any]
+"""As a rule's target gets it."""
 
 
 @dataclass(frozen=True)
 class SeenDeadLetter:
-    """A message in the dead-letter queue; `sqs_id` tells letters apart."""
+    """A message in the dead-letter queue; `sqs_id` tells dead letters apart."""
 
     sqs_id: str
     body: str
@@ -47,25 +50,22 @@ class SeenDeadLetter:
 
 @dataclass
 class Seen:
-    """Everything seen so far: ledger records by message key, gateway records by gateway id, the rest in order."""
+    """Everything seen so far: the ledger by message_id, messages and replies by the gateway's id, the rest in order."""
 
-    ledger: dict[str, Item] = field(default_factory=dict)
-    messages: dict[str, Item] = field(default_factory=dict)
+    ledger: dict[str, LedgerRecord] = field(default_factory=dict)
+    messages: dict[str, MessageRecord] = field(default_factory=dict)
+    replies: dict[str, ReplyRecord] = field(default_factory=dict)
     dead_letters: list[SeenDeadLetter] = field(default_factory=list)
-    events: list[Item] = field(default_factory=list)
-    """As a rule's target gets them."""
+    events: list[Event] = field(default_factory=list)
 
-    def message_for(self, key: str) -> Item:
-        """The gateway's record of a message; empty as long as there is none."""
-        return self.messages.get(str(self.ledger.get(key, {}).get("gateway_id")), {})
+    def facts(self, message_id: str) -> Facts:
+        """The records of a message, without those of its replies."""
+        ledger = self.ledger.get(message_id)
+        return Facts(message_id, ledger, self.messages.get((ledger and ledger.gateway_id) or ""))
 
-    def replies_to(self, gateway_id: str) -> list[Item]:
-        """The replies tied to a message."""
-        return [item for item in self.messages.values() if item.get("in_reply_to") == gateway_id]
-
-
-Change = tuple[str, str, Item, Item]
-"""What changed ("ledger", "message", "health"), its key there, the item before (empty if new) and after."""
+    def replies_to(self, gateway_id: str | None) -> list[ReplyRecord]:
+        """The replies to a message."""
+        return [reply for reply in self.replies.values() if reply.in_reply_to and reply.in_reply_to == gateway_id]
 
 
 class WatchListener(Protocol):
@@ -74,14 +74,14 @@ class WatchListener(Protocol):
     def change(self, change: Change) -> None:
         """Something changed in one of the tables."""
 
-    def dead_letter(self, letter: SeenDeadLetter) -> None:
+    def dead_letter(self, dead_letter: SeenDeadLetter) -> None:
         """A message came into the dead-letter queue."""
 
     def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
         """These are in the dead-letter queue no more."""
 
-    def event(self, event: Item) -> None:
-        """An event came over the bus, in the form a rule's target gets."""
+    def event(self, event: Event) -> None:
+        """An event came over the bus."""
 
 
 class Watcher(BackgroundThread):
@@ -94,10 +94,8 @@ class Watcher(BackgroundThread):
         self.listeners = list(listeners)
         """More may be added until the watcher is entered."""
         self._activity = threading.Event()
-        self._streams = [
-            (_stream(stack.endpoint_url, stack.outputs["SendLedgerTableName"]), self._ledger_changed),
-            (_stream(stack.endpoint_url, stack.outputs["MessagesTableName"]), self._message_changed),
-        ]
+        tables = (stack.outputs["SendLedgerTableName"], stack.outputs["MessagesTableName"])
+        self._streams = [_stream(stack.endpoint_url, table) for table in tables]
         self._dead_letters = _DeadLetterQueue(stack.endpoint_url, stack.outputs["DeadLetterQueueUrl"])
         self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"], self._activity.set)
         stack.on_activity = self._hear
@@ -143,20 +141,19 @@ class Watcher(BackgroundThread):
 
     def _look(self) -> None:
         """One request to each stream and queue, without the lock: whoever waits for it must not wait for moto."""
-        for stream, apply in self._streams:
+        for stream in self._streams:
             records = stream.read()
             with self._telling(bool(records)):
-                for record in records:
-                    if images := _images(record["dynamodb"]):
-                        apply(*images)
-        letters, gone = self._dead_letters.look()
+                for change in filter(None, map(_readable_change, records)):
+                    self._apply(change)
+        dead_letters, gone = self._dead_letters.look()
         events = self._events.take()
-        with self._telling(bool(letters or events)):
-            self.seen.dead_letters.extend(letters)
+        with self._telling(bool(dead_letters or events)):
+            self.seen.dead_letters.extend(dead_letters)
             self.seen.events.extend(events)
             for listener in self.listeners:
-                for letter in letters:
-                    listener.dead_letter(letter)
+                for dead_letter in dead_letters:
+                    listener.dead_letter(dead_letter)
                 if gone:
                     listener.dead_letters_gone(gone)
                 for event in events:
@@ -171,30 +168,23 @@ class Watcher(BackgroundThread):
                 self.changed.notify_all()
                 self._activity.set()
 
-    def _tell(self, change: Change) -> None:
+    def _apply(self, change: Change) -> None:
+        match change.after:
+            case LedgerRecord() as record:
+                self.seen.ledger[record.message_id] = record
+            case MessageRecord() as record:
+                self.seen.messages[record.id] = record
+            case ReplyRecord() as record:
+                self.seen.replies[record.id] = record
         for listener in self.listeners:
             listener.change(change)
 
-    def _ledger_changed(self, before: Item, after: Item) -> None:
-        kind, _, key = after["pk"].partition("#")
-        if kind == "msg":
-            self.seen.ledger[key] = after
-            self._tell(("ledger", key, before, after))
-        elif kind == "health":
-            self._tell(("health", key, before, after))
 
-    def _message_changed(self, before: Item, after: Item) -> None:
-        self.seen.messages[after["id"]] = after
-        self._tell(("message", after["id"], before, after))
-
-
-def _images(change: Mapping[str, Any]) -> tuple[Item, Item] | None:
-    """The item before and after; None for a deletion, and for an item with something in it that we never store."""
-    if "NewImage" not in change:
-        return None
+def _readable_change(record: Mapping[str, Any]) -> Change | None:
+    """What a stream record tells; None if that is nothing, or if it can't be read."""
     try:
-        return unmarshal(change.get("OldImage", {})), unmarshal(change["NewImage"])
-    except ValueError:  # edited by hand; the publisher keeps a note of it
+        return read_change(record)
+    except Exception:  # noqa: BLE001 - edited by hand; the publisher keeps a note of it
         return None
 
 
@@ -219,7 +209,7 @@ class _DeadLetterQueue:
         """Seconds until what the last look left unread may be read; None if it left nothing."""
 
     def look(self) -> tuple[list[SeenDeadLetter], list[str]]:
-        """The letters that were not there at the last look, and the SQS ids of those that are gone."""
+        """The dead letters that were not there at the last look, and the SQS ids of those that are gone."""
         visible, hidden = self._counts()
         self.look_again_in = None
         if visible + hidden == len(self._known):
@@ -229,13 +219,13 @@ class _DeadLetterQueue:
             self.look_again_in = self._not_before - started
             return [], []
         messages = {message["MessageId"]: message for message in self._peek()}
-        self._not_before = time.monotonic() + PAUSE_FOR_LETTERS * (time.monotonic() - started)
-        letters = [_dead_letter(message) for sqs_id, message in messages.items() if sqs_id not in self._known]
+        self._not_before = time.monotonic() + PAUSE_FOR_DEAD_LETTERS * (time.monotonic() - started)
+        new = [_dead_letter(message) for sqs_id, message in messages.items() if sqs_id not in self._known]
         # What somebody else is looking at is hidden from us, and not gone.
         self.look_again_in = LOOK_AGAIN_SECONDS if hidden else None
         gone = [] if hidden else sorted(self._known - messages.keys())
         self._known = (self._known | messages.keys()) - set(gone)
-        return letters, gone
+        return new, gone
 
     def _counts(self) -> tuple[int, int]:
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
@@ -267,7 +257,7 @@ class _EventFeed(BackgroundThread):
         super().__init__("events")
         self.activity = threading.Event()
         self._heard = heard
-        self._found: deque[Item] = deque()
+        self._found: deque[Event] = deque()
         self._sqs = local_client("sqs", endpoint_url)
         self._queue_url: str = self._sqs.create_queue(QueueName=f"{bus_name}-seen")["QueueUrl"]
         name = "QueueArn"
@@ -281,7 +271,7 @@ class _EventFeed(BackgroundThread):
         super().stop()
         self.activity.set()
 
-    def take(self) -> list[Item]:
+    def take(self) -> list[Event]:
         """The events that have come since this was last asked."""
         return [self._found.popleft() for _ in range(len(self._found))]
 

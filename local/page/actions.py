@@ -66,7 +66,7 @@ class Actions:
         self._load.close()
 
     def validate(self, fields: Json) -> Json:
-        """Parts and broken rules of a message as typed."""
+        """Segments and broken rules of a message as typed."""
         return compose.look(fields)
 
     def send(self, fields: Json) -> Json:
@@ -78,7 +78,7 @@ class Actions:
         queued_at = format_rfc3339(time.time())
         queue_one(self._target.sqs, self._target.outputs["OutboundQueueUrl"], ready)
         self._board.put(ready.message_id, QueuedMessage(ready.message, queued_at))
-        return {"key": ready.message_id}
+        return {"message_id": ready.message_id}
 
     def start_load(self, fields: Json) -> Json:
         """Send many messages, but only where they cost nothing."""

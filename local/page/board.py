@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from cli.stage import Facts
-from local.demo.watcher import Change, SeenDeadLetter
-from local.page.bubble import GROUPS, QueuedMessage, groups, letter_view, life_of, message_view, reply_view
-from optus_sms.records.table import Item
+from local.demo.watcher import Event, SeenDeadLetter
+from local.page.bubble import GROUPS, QueuedMessage, dead_letter_view, groups, life_of, message_view, reply_view
+from optus_sms.records.changes import Change
+from optus_sms.records.items import HealthRecord, LedgerRecord, MessageRecord, ReplyRecord
 
 MESSAGES_AT_FIRST: Final = 5000
 """Of more than these a page that is opened gets the newest; the numbers count all."""
 EVENTS_KEPT: Final = 500
-LETTERS_SHOWN: Final = 100
+DEAD_LETTERS_SHOWN: Final = 100
 
 
 class _Latest:
@@ -45,84 +46,84 @@ class _Latest:
 
 
 class Board:
-    """Hears of everything as a `local.demo.watcher.Listener`; thread-safe."""
+    """Hears of everything as a `local.demo.watcher.WatchListener`; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._revision = 0
-        self._ledger: dict[str, Item] = {}
-        self._rows: dict[str, Item] = {}
-        self._replies: dict[str, Item] = {}
-        self._letters: dict[str, SeenDeadLetter] = {}
+        self._ledger: dict[str, LedgerRecord] = {}
+        self._messages: dict[str, MessageRecord] = {}
+        self._replies: dict[str, ReplyRecord] = {}
+        self._dead_letters: dict[str, SeenDeadLetter] = {}
         self._submissions: defaultdict[str, dict[str, QueuedMessage]] = defaultdict(dict)
-        """By key, then by hash of the payload: under a key that was used twice only one of them is sent."""
-        self._key_of: dict[str, str] = {}
-        self._row_of: dict[str, str] = {}
-        self._answers: defaultdict[str, list[str]] = defaultdict(list)
+        """By message_id, then by hash of the payload: of two under one message_id only one is sent."""
+        self._message_id_of: dict[str, str] = {}
+        self._gateway_id_of: dict[str, str] = {}
+        self._replies_to: defaultdict[str, list[str]] = defaultdict(list)
         """The replies to a message, both by the gateway's id."""
         self._groups: dict[str, tuple[str, ...]] = {}
-        """By key, in the order in which the messages appeared."""
+        """By message_id, in the order in which the messages appeared."""
         self._counts: Counter[str] = Counter()
         self._elsewhere = 0
         """On the queue, without us knowing what it is."""
         self._latest_messages, self._latest_replies = _Latest(), _Latest()
         self._drawn: dict[str, str] = {}
-        """JSON by key, until the message changes."""
+        """JSON by message_id, until the message changes."""
         self._events: deque[tuple[int, str]] = deque(maxlen=EVENTS_KEPT)
         self._events_seen = 0
-        self._letters_changed = 0
-        self._health: Item = {}
+        self._dead_letters_changed = 0
+        self._health = HealthRecord()
         self._is_paused = False
         self._parts: dict[str, tuple[int, Any]] = {}
 
     # What happens
 
     def change(self, change: Change) -> None:
-        """See `local.demo.watcher.Listener`."""
-        table, key, _, after = change
+        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
-            if table == "ledger":
-                self._ledger_changed(key, dict(after))
-            elif table == "health":
-                self._health = dict(after)
-                self._advance()
-            elif after.get("direction") == "MO":
-                self._reply_changed(key, dict(after))
-            else:
-                self._row_changed(key, dict(after))
+            match change.after:
+                case LedgerRecord() as record:
+                    self._ledger_changed(record)
+                case HealthRecord() as record:
+                    self._health = record
+                    self._advance()
+                case ReplyRecord() as record:
+                    self._reply_changed(record)
+                case MessageRecord() as record:
+                    self._gateway_changed(record)
 
-    def dead_letter(self, letter: SeenDeadLetter) -> None:
-        """See `local.demo.watcher.Listener`."""
+    def dead_letter(self, dead_letter: SeenDeadLetter) -> None:
+        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
-            self._letters[letter.sqs_id] = letter
-            self._letters_changed = self._advance()
+            self._dead_letters[dead_letter.sqs_id] = dead_letter
+            self._dead_letters_changed = self._advance()
 
     def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
-        """See `local.demo.watcher.Listener`."""
+        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
             for sqs_id in sqs_ids:
-                self._letters.pop(sqs_id, None)
-            self._letters_changed = self._advance()
+                self._dead_letters.pop(sqs_id, None)
+            self._dead_letters_changed = self._advance()
 
-    def event(self, event: Mapping[str, Any]) -> None:
-        """See `local.demo.watcher.Listener`."""
+    def event(self, event: Event) -> None:
+        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
             self._events_seen += 1
             told = {"n": self._events_seen, "at": event.get("time"), "detail_type": event.get("detail-type")}
             self._events.append((self._advance(), json.dumps({**told, "event": event}, default=str)))
 
-    def put(self, key: str, sent: QueuedMessage) -> None:
+    def put(self, message_id: str, sent: QueuedMessage) -> None:
         """The page put a message on the queue."""
         with self._changed:
-            self._submitted(key, sent)
+            self._submitted(message_id, sent)
 
-    def taken(self, key: str, sent: QueuedMessage) -> None:
+    def taken(self, message_id: str, sent: QueuedMessage) -> None:
         """A function got a message from the queue; whoever put it there."""
         with self._changed:
-            if key not in self._groups:
+            if message_id not in self._groups:
                 self._elsewhere = max(0, self._elsewhere - 1)
-            self._submitted(key, sent)
+            self._submitted(message_id, sent)
 
     def measured(self, queue_total: int | None, *, is_paused: bool) -> None:
         """What only a look tells: how many messages the queue has (None: as before), and whether it is shut."""
@@ -178,115 +179,116 @@ class Board:
         with self._changed:
             told = {name: json.dumps(value) for name, (at, value) in self._parts.items() if at > since}
             told["strip"] = json.dumps(self._strip())
-            messages, replies = self._changed_keys(since)
+            messages, replies = self._changed_ids(since)
             _tell(told, "messages", map(self._drawing, messages))
             _tell(told, "replies", (json.dumps(self._reply(reply)) for reply in replies))
             _tell(told, "events", (event for at, event in self._events if at > since))
-            if self._letters_changed > since:
-                letters = list(self._letters.values())[-LETTERS_SHOWN:]
+            if self._dead_letters_changed > since:
+                newest = list(self._dead_letters.values())[-DEAD_LETTERS_SHOWN:]
                 told["dead_letters"] = json.dumps(
-                    [letter_view(letter, known=letter.message_id in self._groups) for letter in letters]
+                    [dead_letter_view(each, known=each.message_id in self._groups) for each in newest]
                 )
             return self._revision, "{" + ", ".join(f'"{name}": {text}' for name, text in told.items()) + "}"
 
-    def life(self, key: str) -> dict[str, Any] | None:
+    def life(self, message_id: str) -> dict[str, Any] | None:
         """One message's timeline; None if there is no such message."""
         with self._changed:
-            if key not in self._groups:
+            if message_id not in self._groups:
                 return None
-            return life_of(self._facts(key), self._submission(key))
+            return life_of(self._facts(message_id), self._submission(message_id))
 
     def _strip(self) -> dict[str, Any]:
-        numbers = {name: self._counts[name] for name in GROUPS}
+        numbers, health = {name: self._counts[name] for name in GROUPS}, self._health
         return {
             **numbers,
             "queued": numbers["queued"] + self._elsewhere,
-            "dead_letters": len(self._letters),
-            "health": self._health.get("state", "unknown"),
-            "health_reason": self._health.get("reason"),
-            "checked_at": self._health.get("checked_at"),
+            "dead_letters": len(self._dead_letters),
+            "health": health.state,
+            "health_reason": health.reason,
+            "checked_at": health.checked_at,
             "paused": self._is_paused,
-            "pause_reason": self._health.get("pause_reason") if "paused_by" in self._health else None,
+            "pause_reason": health.pause and health.pause.reason,
         }
 
-    def _changed_keys(self, since: int) -> tuple[list[str], list[str]]:
+    def _changed_ids(self, since: int) -> tuple[list[str], list[str]]:
         if since:
             return self._latest_messages.since(since), self._latest_replies.since(since)
         newest = islice(reversed(self._groups), MESSAGES_AT_FIRST)
         return list(newest)[::-1], list(self._replies)[-MESSAGES_AT_FIRST:]
 
-    def _drawing(self, key: str) -> str:
-        if key not in self._drawn:
-            self._drawn[key] = json.dumps(message_view(self._facts(key), self._submission(key)))
-        return self._drawn[key]
+    def _drawing(self, message_id: str) -> str:
+        if message_id not in self._drawn:
+            view = message_view(self._facts(message_id), self._submission(message_id))
+            self._drawn[message_id] = json.dumps(view)
+        return self._drawn[message_id]
 
     def _reply(self, gateway_id: str) -> dict[str, Any]:
-        row = self._replies[gateway_id]
-        return reply_view(row, self._key_of.get(str(row.get("in_reply_to"))))
+        reply = self._replies[gateway_id]
+        return reply_view(reply, self._message_id_of.get(reply.in_reply_to or ""))
 
     # What is known of a message
 
-    def _facts(self, key: str) -> Facts:
-        ledger, sent = self._ledger.get(key, {}), self._submission(key)
-        gateway_id = self._row_of.get(key, "")
+    def _facts(self, message_id: str) -> Facts:
+        ledger, sent = self._ledger.get(message_id), self._submission(message_id)
+        gateway_id = self._gateway_id_of.get(message_id, "")
         return Facts(
-            key,
+            message_id,
             ledger,
-            self._rows.get(gateway_id, {}),
-            tuple(self._replies[reply] for reply in self._answers.get(gateway_id, ())),
-            queued_at=sent.queued_at if sent and "queued_at" not in ledger else None,
+            self._messages.get(gateway_id),
+            replies=tuple(self._replies[reply] for reply in self._replies_to.get(gateway_id, ())),
+            queued_at=sent.queued_at if sent and not (ledger and ledger.queued_at) else None,
         )
 
-    def _submission(self, key: str) -> QueuedMessage | None:
-        """What was put on the queue under a key; of several what is being sent, as far as the ledger says."""
-        submissions = self._submissions.get(key, {})
-        if "payload_sha256" in self._ledger.get(key, {}):
-            return submissions.get(str(self._ledger[key]["payload_sha256"]))
+    def _submission(self, message_id: str) -> QueuedMessage | None:
+        """What was put on the queue under a message_id; of several what is being sent, as far as the ledger says."""
+        submissions, ledger = self._submissions.get(message_id, {}), self._ledger.get(message_id)
+        if ledger and ledger.payload_sha256:
+            return submissions.get(ledger.payload_sha256)
         return next(iter(submissions.values()), None)
 
-    def _submitted(self, key: str, sent: QueuedMessage) -> None:
+    def _submitted(self, message_id: str, sent: QueuedMessage) -> None:
         """A message that comes again is no news."""
-        if sent.message.payload_sha256 not in self._submissions[key]:
-            self._submissions[key][sent.message.payload_sha256] = sent
-            self._message_changed(key)
+        if sent.message.payload_sha256 not in self._submissions[message_id]:
+            self._submissions[message_id][sent.message.payload_sha256] = sent
+            self._message_changed(message_id)
 
-    def _ledger_changed(self, key: str, item: Item) -> None:
-        self._ledger[key] = item
-        if "gateway_id" in item:
-            self._tie(key, str(item["gateway_id"]))
-        self._message_changed(key)
+    def _ledger_changed(self, record: LedgerRecord) -> None:
+        self._ledger[record.message_id] = record
+        if record.gateway_id:
+            self._tie(record.message_id, record.gateway_id)
+        self._message_changed(record.message_id)
 
-    def _row_changed(self, gateway_id: str, row: Item) -> None:
-        """A row that no message is known for waits for it, unseen."""
-        self._rows[gateway_id] = row
-        if "message_id" in row:
-            self._tie(str(row["message_id"]), gateway_id)
-        if gateway_id in self._key_of:
-            self._message_changed(self._key_of[gateway_id])
+    def _gateway_changed(self, record: MessageRecord) -> None:
+        """What no message is known for waits for it, unseen."""
+        self._messages[record.id] = record
+        if record.message_id:
+            self._tie(record.message_id, record.id)
+        if record.id in self._message_id_of:
+            self._message_changed(self._message_id_of[record.id])
 
-    def _tie(self, key: str, gateway_id: str) -> None:
-        if self._key_of.get(gateway_id) == key:
+    def _tie(self, message_id: str, gateway_id: str) -> None:
+        if self._message_id_of.get(gateway_id) == message_id:
             return
-        self._key_of[gateway_id], self._row_of[key] = key, gateway_id
-        for reply in self._answers.get(gateway_id, ()):
+        self._message_id_of[gateway_id], self._gateway_id_of[message_id] = message_id, gateway_id
+        for reply in self._replies_to.get(gateway_id, ()):
             self._latest_replies.changed(reply, self._advance())
 
-    def _reply_changed(self, gateway_id: str, row: Item) -> None:
-        answered = str(row.get("in_reply_to"))
-        if gateway_id not in self._replies:
-            self._answers[answered].append(gateway_id)
-        self._replies[gateway_id] = row
-        self._latest_replies.changed(gateway_id, self._advance())
-        if answered in self._key_of:
-            self._message_changed(self._key_of[answered])
+    def _reply_changed(self, reply: ReplyRecord) -> None:
+        gateway_id = reply.in_reply_to
+        if gateway_id and reply.id not in self._replies:
+            self._replies_to[gateway_id].append(reply.id)
+        self._replies[reply.id] = reply
+        self._latest_replies.changed(reply.id, self._advance())
+        if gateway_id in self._message_id_of:
+            self._message_changed(self._message_id_of[gateway_id])
 
-    def _message_changed(self, key: str) -> None:
-        before, after = self._groups.get(key, ()), groups(self._facts(key))
+    def _message_changed(self, message_id: str) -> None:
+        before, after = self._groups.get(message_id, ()), groups(self._facts(message_id))
         self._counts.subtract(before)
         self._counts.update(after)
-        self._groups[key] = after
-        self._drawn.pop(key, None)
-        self._latest_messages.changed(key, self._advance())
+        self._groups[message_id] = after
+        self._drawn.pop(message_id, None)
+        self._latest_messages.changed(message_id, self._advance())
 
     def _advance(self) -> int:
         self._revision += 1

@@ -1,4 +1,4 @@
-"""What the form shows of a message while it is typed: its parts, and what is wrong with it. Pure."""
+"""What the form shows of a message while it is typed: its segments, and what is wrong with it. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cli.checked_message import check
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.segments import GSM_BASIC, GSM_EXTENSION, Segments, count_segments
 
-_LARGEST_PART: Final = 160
-_ANY_KEY: Final = "not-queued"
+_LARGEST_SEGMENT: Final = 160
+_ANY_ID: Final = "not-queued"
 
 
 def look(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a message as typed, and by field the rules it breaks."""
+    """The segments of a message as typed, and by field the rules it breaks."""
     try:
-        check(fields, _ANY_KEY)
+        check(fields, _ANY_ID)
         problems = {}
     except InvalidMessageError as error:
         problems = by_field(error)
@@ -32,15 +32,15 @@ def by_field(error: InvalidMessageError) -> dict[str, str]:
 
 
 def counted(text: str) -> dict[str, Any]:
-    """Parts, encoding, units and how many are left in the last part, and which characters make it UCS-2."""
+    """Segments, encoding, units and how many are left in the last segment, and which characters make it UCS-2."""
     if not text:
-        return {"parts": 0}
+        return {"segments": 0}
     segments = count_segments(text)
     return {
-        "parts": segments.count,
+        "segments": segments.count,
         "encoding": segments.encoding,
         "units": _units(text, segments),
-        "left_in_part": _left(text, segments),
+        "left_in_segment": _left(text, segments),
         "culprits": _culprits(text),
     }
 
@@ -52,8 +52,8 @@ def _units(text: str, segments: Segments) -> int:
 
 
 def _left(text: str, segments: Segments) -> int:
-    """How many plain letters may follow until there is one part more: asked of the one function that counts parts."""
-    letters = range(_LARGEST_PART + 1)
+    """How many plain letters may follow until there is one segment more: asked of the one function that counts them."""
+    letters = range(_LARGEST_SEGMENT + 1)
     return bisect_right(letters, segments.count, key=lambda more: count_segments(text + "a" * more).count) - 1
 
 

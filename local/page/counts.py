@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.queue_counts import queue_counts
+from cli.health import queue_counts
 from local.page import switches
 from local.page.board import Board
 

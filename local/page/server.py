@@ -145,8 +145,8 @@ class PhonePage:
             body = body.replace('name="page-token" content=""', f'name="page-token" content="{self._token}"')
         return HttpResponse(200, body.encode(), _TYPES[file.suffix])
 
-    def _life(self, key: str) -> HttpResponse:
-        life = self.board.life(key)
+    def _life(self, message_id: str) -> HttpResponse:
+        life = self.board.life(message_id)
         if life is None:
             return _error(404, "Nothing is known of this message; was make run started anew?")
         return json_response(life)
@@ -169,14 +169,14 @@ class PhonePage:
 
 
 def submission_of(record: Mapping[str, Any]) -> tuple[str, QueuedMessage] | None:
-    """Key and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
+    """Message_id and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
     try:
         message = parse_message(record["body"], now=time.time())
         attribute = record["messageAttributes"].get("message_id", {}).get("stringValue")
-        key = choose_key(message, attribute=attribute, sqs_message_id=record["messageId"], required=False)
+        message_id = choose_key(message, attribute=attribute, sqs_message_id=record["messageId"], required=False)
     except InvalidMessageError:
         return None
-    return key, QueuedMessage(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
+    return message_id, QueuedMessage(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
 
 
 def _meta(stack: LocalStack) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_a_thousand_messages_keep_the_page_small_and_the_newest_in_sight(page: P
     assert page.locator(".bubble").last.locator(".words").text_content() == "Message 999"
     assert page.locator(".bubble").count() < 20
     page.get_by_role("button", name="Show earlier (992)").click()
-    page.wait_for_selector("[data-key=m980]")
+    page.wait_for_selector("[data-message=m980]")
 
 
 def test_a_refusal_stands_beside_its_field(page: Page, canned: CannedPage) -> None:
@@ -78,10 +78,10 @@ def test_the_character_that_makes_it_ucs2_is_selected_though_an_emoji_stands_bef
     answer = {
         "ok": True,
         "fields": {},
-        "parts": 1,
+        "segments": 1,
         "encoding": "UCS-2",
         "units": 3,
-        "left_in_part": 67,
+        "left_in_segment": 67,
         "culprits": [culprit],
     }
     canned.answers["POST", "/api/validate"] = (200, answer)
@@ -111,7 +111,7 @@ def test_a_lost_stream_is_said_and_found_again(page: Page, canned: CannedPage) -
     canned.first = snapshot(message("later", "After the restart"))
     canned.drop_streams()
     page.wait_for_selector("#banner:not([hidden])")
-    page.wait_for_selector("[data-key=later]")
+    page.wait_for_selector("[data-message=later]")
     page.wait_for_selector("#banner", state="hidden")
 
 

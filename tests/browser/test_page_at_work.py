@@ -98,7 +98,7 @@ def test_a_failure_shows_the_gateways_word_and_its_timeline_the_words_of_explain
     bubble.locator(".status", has_text="not delivered: rejected (simulated rejected)").wait_for()
     bubble.locator(".status").click()
     at_work.locator("#timeline .pill.bad", has_text="not delivered").wait_for()
-    key = bubble.get_attribute("data-key") or ""
+    key = bubble.get_attribute("data-message") or ""
 
     def as_explained() -> bool:
         life = site.page.board.life(key)
@@ -118,7 +118,7 @@ def test_a_gateway_that_is_down_and_its_recovery(at_work: Page) -> None:
     bubble.locator(".status", has_text="received").wait_for()
     at_work.locator("#faults-on").wait_for(state="hidden")
     assert not at_work.get_by_label("Gateway down").is_checked()
-    bubble.locator(".steps li", has_text="try 1 not sent").wait_for()
+    bubble.locator(".steps li", has_text="attempt 1 not sent").wait_for()
 
 
 def test_an_unknown_outcome_and_its_settlement(at_work: Page) -> None:
@@ -138,7 +138,7 @@ def test_paused_messages_wait_and_go_on(at_work: Page, site: Site) -> None:
     bubble = send(at_work, "+61491570156", "Waits for a person")
     bubble.locator(".status", has_text="waits in the queue").wait_for()
     at_work.get_by_role("button", name="1 queued", exact=True).click()
-    at_work.locator("#list .row-button", has_text="Waits for a person").wait_for()
+    at_work.locator("#list .message-button", has_text="Waits for a person").wait_for()
     at_work.get_by_role("button", name="Resume", exact=True).click()
     bubble.locator(".status", has_text="received").wait_for()
 
@@ -146,7 +146,7 @@ def test_paused_messages_wait_and_go_on(at_work: Page, site: Site) -> None:
 def test_every_event_of_the_bus_is_shown_with_its_json(at_work: Page) -> None:
     bubble = send(at_work, "+61491570156", "With events")
     bubble.locator(".status", has_text="received").wait_for()
-    key = bubble.get_attribute("data-key") or ""
+    key = bubble.get_attribute("data-message") or ""
     row = at_work.locator("#events details", has_text=key).filter(has_text="SMS Accepted")
     row.locator("summary").click()
     row.locator("pre", has_text=f'"message_id": "{key}"').wait_for()
@@ -180,7 +180,7 @@ def test_a_page_out_of_sight_leaves_and_catches_up_when_it_is_back(at_work: Page
         key = other.send("+61491570158", "Meanwhile")
         other.until(key, lambda message: message["status"] == "received", "received")
     turn(hidden=False)
-    at_work.locator(f"[data-key={key}].good").wait_for()
+    at_work.locator(f".bubble[data-message={key}].good").wait_for()
 
 
 def test_all_of_it_by_keyboard(at_work: Page) -> None:
@@ -209,7 +209,7 @@ def test_all_of_it_by_keyboard(at_work: Page) -> None:
     tab_to("[role=tab][aria-selected=true]")
     keyboard.press("ArrowLeft")
     assert at_work.evaluate("() => document.activeElement.id") == "tab-messages"
-    tab_to(".row-button")
+    tab_to(".message-button")
     keyboard.press("Enter")
     at_work.locator("#panel-timeline").wait_for()
 
@@ -231,7 +231,7 @@ def test_a_thousand_messages_while_the_page_stays_quick(at_work: Page, site: Sit
     eventually(lambda: figure.text_content() == delivered, "all are counted")
     assert at_work.locator(".bubble").count() < 150, "what nobody sees is not drawn"
     figure.click()
-    assert at_work.locator(".row-button").count() == 100
+    assert at_work.locator(".message-button").count() == 100
     at_work.select_option("#group", "")
     at_work.fill("#find-message", "Message 77 of 1000")
-    assert at_work.locator(".row-button").count() == 1
+    assert at_work.locator(".message-button").count() == 1

@@ -57,11 +57,11 @@ def everything() -> dict[str, Any]:
         ),
         "replies": [
             {
-                "id": "r", "from": number, "text": "Yes", "at": "2026-01-01T00:00:01Z", "key": "a", "match": "exact",
-                "binary": False,
+                "id": "r", "from": number, "text": "Yes", "at": "2026-01-01T00:00:01Z", "message_id": "a",
+                "match": "exact", "binary": False,
             }
         ],
-        "dead_letters": [{"reason": "invalid", "detail": "content: is missing", "key": "a", "body": "{}"}],
+        "dead_letters": [{"reason": "invalid", "detail": "content: is missing", "message_id": "a", "body": "{}"}],
         "events": [
             {"n": 1, "at": "2026-01-01T00:00:00Z", "detail_type": "SMS Accepted", "event": {"detail": {"status": "x"}}}
         ],
@@ -81,25 +81,24 @@ def canned() -> Iterator[CannedPage]:
         200,
         {
             "fields": {"destination": "must be an E.164 number"},
-            "parts": 1,
+            "segments": 1,
             "encoding": "UCS-2",
             "units": 5,
-            "left_in_part": 65,
+            "left_in_segment": 65,
             "culprits": [{"char": "\u2019", "at": 0, "name": "RIGHT SINGLE QUOTATION MARK"}],
         },
     )
     server.answers["GET", "/api/messages/c"] = (
         200,
         {
-            "message": message("c", "Lost", tone="unsure"),
-            "standing": "unknown whether it was sent",
+            "message": message("c", "Lost", tone="unsure", stage="unknown whether it was sent"),
             "next_step": "It is not sent again without proof.",
             "timeline": [
                 {"at": "2026-01-01T00:00:00Z", "text": tone, "tone": tone}
                 for tone in ("plain", "good", "bad", "unsure", "dim")
             ],
             "ledger": {"state": "UNKNOWN"},
-            "row": {},
+            "gateway": {},
         },
     )
     yield server
@@ -123,7 +122,7 @@ def test_no_text_is_too_faint(page: Page, canned: CannedPage, scheme: Literal["l
     page.locator("#timeline .life").wait_for()
     seen += page.evaluate(_TOO_FAINT)
     page.locator("[data-group=dead_letters]").click()
-    page.locator(".letter").wait_for()
+    page.locator(".dead-letter").wait_for()
     seen += page.evaluate(_TOO_FAINT)
     page.locator("[data-group=unknown]").click()
     seen += page.evaluate(_TOO_FAINT)

@@ -17,6 +17,13 @@ import optus_sms
 PACKAGE = Path(optus_sms.__file__).parent
 ROOT = Path(__file__).parents[2]
 APPS = sorted((ROOT / "functions").glob("*/app.py"))
+CODE = sorted(
+    path
+    for folder in ("benchmarks", "cli", "functions", "layers", "local", "tools")
+    for path in (ROOT / folder).rglob("*.py")
+    if ".aws-sam" not in path.parts
+)
+RECORDS = PACKAGE / "records"
 MODULES = {
     f"optus_sms.{path.parent.name}.{path.stem}": path
     for path in sorted(PACKAGE.glob("*/*.py"))
@@ -74,6 +81,45 @@ def test_no_circle() -> None:
 def test_pure_modules_touch_nothing_outside(module: str) -> None:
     roots = {name.partition(".")[0] for name in imported(MODULES[module])}
     assert roots <= (sys.stdlib_module_names - WORLDLY) | {"pydantic", "pydantic_core", "optus_sms"}
+
+
+def names_of_items(path: Path) -> set[str]:
+    """What a file imports to read or write items as they are stored."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    of_table = {alias.name for node in nodes if node.module == "optus_sms.records.table" for alias in node.names}
+    return of_table & {"Item", "marshal", "unmarshal"}
+
+
+def keys_of_items(path: Path) -> set[str]:
+    """The keys of items, or beginnings of them, among a file's strings, except those that are documentation."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    texts = [str(n.value) for n in nodes if isinstance(n, ast.Constant) and id(n) not in documentation]
+    return {found[0] for text in texts if (found := re.search(r"\b(msg|ref|health|contract)#", text))}
+
+
+@pytest.mark.parametrize("name", ["cli", "local", "tools", "functions", "benchmarks", "layers"])
+def test_only_records_see_an_item_as_it_is_stored(name: str) -> None:
+    outside = [path for path in CODE if path.is_relative_to(ROOT / name) and not path.is_relative_to(RECORDS)]
+    assert outside
+    assert {path.name: found for path in outside if (found := names_of_items(path) | keys_of_items(path))} == {}
+
+
+def test_the_keys_of_items_stand_in_one_place() -> None:
+    keys = {path.name: keys_of_items(path) for path in RECORDS.glob("*.py")}
+    assert {name: found for name, found in keys.items() if found} == {
+        "items.py": {"msg#", "ref#", "health#", "contract#"}
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from optus_sms.records.table import Item", "key = f'msg#{message_id}'", "key = {'pk': {'S': 'health#gateway'}}"],
+)
+def test_code_that_reads_items_itself_is_noticed(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "reader.py"
+    path.write_text(line)
+    assert names_of_items(path) | keys_of_items(path)
 
 
 @pytest.mark.parametrize("app", APPS, ids=lambda path: path.parent.name)

@@ -26,7 +26,7 @@ from local.template import (
     translate,
 )
 from optus_sms.model.errors import SettingsError
-from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY
+from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, State
 from optus_sms.records.ledger import KEEP_SECONDS
 from optus_sms.runtime.observability import NAMESPACE, Metric
 from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
@@ -1198,6 +1198,40 @@ def events_miss_nothing_and_nothing_blocks_them(stack: Template) -> Problems:
         # Less than the 24 hours that a stream keeps: half of them are left for whoever reads the note.
         if not source.get("BisectBatchOnFunctionError") or not 0 < tries <= 10000 or not 0 < age <= 43200:
             yield f"{source['EventSourceArn']}: tries"
+
+
+@invariant(
+    *(
+        resource_mistake(
+            f"PublishEventsFunction/Events/{name}/Properties/FilterCriteria/Filters/{number}/Pattern",
+            json.dumps(pattern),
+        )
+        for name, number, pattern in (
+            ("LedgerChanges", 0, {"dynamodb": {"NewImage": {"state": {"S": ["ACCEPTED", "REJECTED", "UNKNOWN"]}}}}),
+            ("LedgerChanges", 1, {"dynamodb": {"Keys": {"pk": {"S": ["gateway#health"]}}}}),
+            ("MessageChanges", 1, {"dynamodb": {"NewImage": {"direction": {"S": ["MT"]}}}}),
+        )
+    ),
+)
+def streams_pass_each_change_that_can_make_an_event(stack: Template) -> Problems:
+    """The filters name items, states and attributes as `optus_sms.records` does."""
+    written = {"eventName": ["INSERT", "MODIFY"]}
+    states = [state.value for state in State if state not in (State.SENDING, State.RETRY)]
+    wanted = {
+        "SendLedgerTable": [
+            written | {"dynamodb": {"NewImage": {"state": {"S": states}}}},
+            written | {"dynamodb": {"Keys": {"pk": {"S": [HEALTH_KEY]}}}},
+        ],
+        "MessagesTable": [
+            written | {"dynamodb": {"NewImage": {"status": {"S": [{"anything-but": ["accepted"]}]}}}},
+            {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"direction": {"S": ["MO"]}}}},
+        ],
+    }
+    for source in stack.of_type("AWS::Lambda::EventSourceMapping"):
+        if filters := source.properties.get("FilterCriteria"):
+            table = source.properties["EventSourceArn"]["Fn::GetAtt"][0]
+            if [json.loads(one["Pattern"]) for one in filters["Filters"]] != wanted[table]:
+                yield f"{table}: filters"
 
 
 @invariant(

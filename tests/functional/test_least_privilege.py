@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.core import disable_iam_authentication
 
-from local.aws.stream_source import lambda_record
+from local.aws.table_stream import lambda_record
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.callbacks import StatusCallback

@@ -6,15 +6,15 @@ from uuid import uuid4
 from jsonschema import Draft202012Validator
 
 from local.aws.stack import LocalStack
-from local.demo.watcher import Item, Seen, Watcher
+from local.demo.watcher import Event, Seen, Watcher
 from local.simulator.scenarios import SCENARIOS
 from tests.support.builders import TOO_LONG_FOR_AN_EVENT
 from tools.schemas import FOLDER
 
 
-def of_message(seen: Seen, key: str) -> list[Item]:
+def of_message(seen: Seen, key: str) -> list[Event]:
     """The events that speak of a message, its replies included."""
-    gateway_id = seen.ledger.get(key, {}).get("gateway_id")
+    gateway_id = seen.facts(key).gateway_id
     return [
         event
         for event in seen.events

@@ -14,8 +14,11 @@ from uuid import uuid4
 import pytest
 import requests
 
-from cli.tables import Tables
+from cli.message_lookup import find_messages
+from cli.stage import Stage
+from cli.target import local_target
 from cli.timeline import timeline
+from local import endpoints
 from local.aws.stack import ExternalGateway, LocalStack, StackConfig, StackError, listen
 from local.demo.watcher import Watcher
 from local.page.server import PhonePage
@@ -75,7 +78,12 @@ def test_a_message_is_watched_from_the_form_to_the_handset(client: PageClient) -
     key = client.send(HANDSET, "Hello €")
     message = client.until(key, lambda m: m["status"] == "received", "received")
 
-    assert (message["text"], message["to"], message["parts"], message["encoding"]) == ("Hello €", HANDSET, 1, "GSM-7")
+    assert (message["text"], message["to"], message["segments"], message["encoding"]) == (
+        "Hello €",
+        HANDSET,
+        1,
+        "GSM-7",
+    )
     _, *statuses = (step["name"] for step in message["steps"])
     assert statuses == ["accepted", "queued", "sent", "submitted", "received"]
     assert message["group"] == ["accepted", "delivered"]
@@ -123,12 +131,10 @@ def test_failures_carry_the_gateways_word(client: PageClient) -> None:
 
 def test_the_timeline_is_that_of_explain(site: Served, client: PageClient) -> None:
     key = client.send(SCENARIOS["reply"].number, "Will you come?")
-    eventually(lambda: [r for r in client.told.replies.values() if r["key"] == key], "the reply")
+    eventually(lambda: [r for r in client.told.replies.values() if r["message_id"] == key], "the reply")
     client.until(key, lambda m: m["status"] == "received", "received")
 
-    stack = site.stack
-    tables = Tables(stack.client("dynamodb"), stack.outputs["SendLedgerTableName"], stack.outputs["MessagesTableName"])
-    (facts,) = tables.find(key)
+    (facts,) = find_messages(local_target(endpoints.variables(site.stack)), key)
     life = client.ask("GET", f"/api/messages/{key}").json()
     assert [(line["at"], line["text"]) for line in life["timeline"]] == [(ln.at, str(ln)) for ln in timeline(facts)]
     assert life["next_step"] == "Nothing; this is final."
@@ -143,7 +149,7 @@ def test_an_answer_is_tied_to_its_message_exactly_or_by_inference(client: PageCl
 
     for answer, match, text in ((exact, "exact", "STOP"), (inferred, "inferred", HOSTILE)):
         reply = eventually(lambda a=answer: client.told.replies.get(a.json()["id"], {}), "the reply is stored")  # type: ignore[misc]
-        assert (reply["match"], reply["key"], reply["text"], reply["from"]) == (match, key, text, number)
+        assert (reply["match"], reply["message_id"], reply["text"], reply["from"]) == (match, key, text, number)
 
 
 def test_hostile_text_is_carried_as_text(client: PageClient) -> None:
@@ -158,10 +164,10 @@ def test_a_dead_letter_comes_with_its_reason_and_goes_when_somebody_takes_it_out
     site.queue(body)
 
     def found() -> list[dict[str, Any]]:
-        return [letter for letter in client.told.rest.get("dead_letters", []) if letter["body"] == body]
+        return [each for each in client.told.rest.get("dead_letters", []) if each["body"] == body]
 
-    (letter,) = eventually(found, "the dead letter")
-    assert (letter["reason"], letter["key"]) == ("invalid", None)
+    (dead_letter,) = eventually(found, "the dead letter")
+    assert (dead_letter["reason"], dead_letter["message_id"]) == ("invalid", None)
     before = client.told.rest["strip"]["dead_letters"]
     sqs, url = site.stack.client("sqs"), site.stack.outputs["DeadLetterQueueUrl"]
     messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)["Messages"]
@@ -179,7 +185,7 @@ def test_an_unknown_outcome_is_resolved_by_a_late_callback(client: PageClient) -
     for name in ("lost_then_told", "callbacks_held"):
         client.post("/api/faults", {"name": name, "on": True})
     key = client.send(HANDSET, "Lost, then found")
-    unknown = client.until(key, lambda m: m["standing"] == Stage.UNKNOWN, "unknown")
+    unknown = client.until(key, lambda m: m["stage"] == Stage.UNKNOWN, "unknown")
     assert (unknown["tone"], unknown["group"]) == ("unsure", ["unknown"])
     client.post("/api/faults", {"name": "callbacks_held", "on": False})
     resolved = client.until(key, lambda m: m["status"] == "received", "resolved")
@@ -191,13 +197,13 @@ def test_callbacks_that_come_otherwise_end_the_same(client: PageClient, name: st
     client.post("/api/faults", {"name": name, "on": True})
     key = client.send(SCENARIOS["rejected"].number, name)
     message = client.until(key, lambda m: m["tone"] == "bad", "rejected")
-    assert (message["status"], message["standing"]) == ("rejected", Stage.UNDELIVERED)
+    assert (message["status"], message["stage"]) == ("rejected", Stage.UNDELIVERED)
 
 
 def test_a_gateway_that_is_down_takes_nothing_until_it_is_back(site: Served, client: PageClient) -> None:
     client.post("/api/faults", {"name": "gateway_down", "on": True})
     key = client.send(HANDSET, "Waits")
-    waiting = client.until(key, lambda m: m["standing"] == "waits for another attempt", "not taken")
+    waiting = client.until(key, lambda m: m["stage"] == Stage.RETRY, "not taken")
     assert waiting["group"] == ["in_flight"]
     assert client.ask("DELETE", "/api/faults").json()["active"] == []
     client.until(key, lambda m: m["status"] == "received", "received")
@@ -221,7 +227,7 @@ def test_paused_messages_wait_in_the_queue_and_are_counted(site: Served, client:
     other = site.queue(json.dumps({"destination": HANDSET, "content": "of another system"}))
     try:
         eventually(lambda: client.told.rest["strip"]["queued"] == 2, "both are counted")
-        assert client.told.messages[key]["standing"] == Stage.NOT_SEEN
+        assert client.told.messages[key]["stage"] == Stage.NOT_SEEN
         assert other not in client.told.messages
     finally:
         client.post("/api/resume")
@@ -454,7 +460,7 @@ def test_with_another_gateway_messages_are_shown_and_what_only_the_simulator_can
         assert (meta["simulator"], meta["far"], meta["seed"], meta["numbers"]) == (False, False, None, [])
         assert meta["gateway"] == site.stack.gateway_url
         key = client.send(HANDSET, "Hello")
-        assert client.until(key, lambda m: m["standing"] == Stage.ACCEPTED, "accepted")["text"] == "Hello"
+        assert client.until(key, lambda m: m["stage"] == Stage.ACCEPTED, "accepted")["text"] == "Hello"
         for path, body in (("faults", {"name": "slow", "on": True}), ("reply", {"handset": HANDSET, "content": "a"})):
             answer = client.post(f"/api/{path}", body)
             assert answer.status_code == 409

@@ -157,12 +157,12 @@ def test_a_queue_event_reaches_ledger_and_gateway(run: Run, invoke: Invoke, path
     if dead:
         eventually(lambda: sorted(run.dead_letters())[: len(dead)] == dead, f"dead letters {dead}")
     for sent in messages:
-        record = run.ledger(sent.key)
+        record = run.ledger(sent.message_id)
         assert record.get("state") == sent.end.state, sent
         if sent.end.state == "ACCEPTED":
             (taken,) = run.taken(reference_of(path, sent))
             assert taken["id"] == record["gateway_id"]
-            assert run.message(taken["id"])["message_id"] == sent.key
+            assert run.message(taken["id"])["message_id"] == sent.message_id
 
 
 def bodies(path: Path) -> list[str]:
@@ -177,7 +177,7 @@ def body_of(sent: Sent, path: Path) -> str:
 def reference_of(path: Path, sent: Sent) -> str:
     """What the gateway knows a message by: the sender's reference, else our key."""
     fields = json.loads(body_of(sent, path))
-    return str(fields.get("reference", sent.key))
+    return str(fields.get("reference", sent.message_id))
 
 
 @pytest.mark.parametrize("path", files("sqs", without={path.stem for path in FILES} - ONE_OF_TWO))

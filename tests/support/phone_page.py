@@ -46,7 +46,7 @@ class Told:
     def take(self, kind: str, data: str) -> None:
         told = json.loads(data)
         self.kinds.append(kind)
-        self.messages |= {message["key"]: message for message in told.pop("messages", [])}
+        self.messages |= {message["message_id"]: message for message in told.pop("messages", [])}
         self.replies |= {reply["id"]: reply for reply in told.pop("replies", [])}
         self.events += told.pop("events", [])
         self.rest |= told
@@ -87,10 +87,10 @@ class PageClient:
         )
 
     def send(self, destination: str, content: str, **more: Any) -> str:
-        """Put a message on the queue through the page; its key."""
+        """Put a message on the queue through the page; its message_id."""
         answer = self.post("/api/send", {"destination": destination, "content": content, **more})
         assert answer.status_code == 200, answer.text
-        key: str = answer.json()["key"]
+        key: str = answer.json()["message_id"]
         return key
 
     def until(self, key: str, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import { drawStrip, startStrip } from "./strip.js";
 const SPEAK_EVERY = 3000;
 
 let changed = new Set();
-let changedKeys = new Set();
+let changedMessages = new Set();
 let frame = 0;
 let awaited = null;
 let news = { delivered: 0, failed: 0, unknown: 0, replies: 0 };
@@ -22,7 +22,7 @@ function onData(kind, data) {
   const { names, fresh } = take(kind, data);
   for (const name of names) changed.add(name);
   for (const [before, message] of fresh) {
-    changedKeys.add(message.key);
+    changedMessages.add(message.message_id);
     if (kind === "update") hear(before, message);
   }
   if (kind === "snapshot") {
@@ -37,9 +37,9 @@ function onData(kind, data) {
 
 function draw() {
   frame = 0;
-  const [now, keys] = [changed, changedKeys];
+  const [now, messageIds] = [changed, changedMessages];
   changed = new Set();
-  changedKeys = new Set();
+  changedMessages = new Set();
   if (awaited && store.threads.has(awaited)) {
     bringForward(awaited);
     awaited = null;
@@ -51,7 +51,7 @@ function draw() {
   if (now.has("messages") || now.has("replies") || now.has("meta")) drawPhones();
   if (now.has("messages") || now.has("dead_letters")) drawList();
   if (now.has("events") || now.has("meta")) drawEvents();
-  refreshTimeline(keys);
+  refreshTimeline(messageIds);
 }
 
 function drawMeta() {
@@ -68,7 +68,7 @@ function hear(before, message) {
   if (before?.tone === message.tone) return;
   if (message.tone === "good") news.delivered += 1;
   else if (message.tone === "bad") news.failed += 1;
-  else if (message.standing?.startsWith("unknown")) news.unknown += 1;
+  else if (message.stage?.startsWith("unknown")) news.unknown += 1;
   else return;
   speakSoon();
 }
@@ -96,7 +96,7 @@ function onState(open) {
 }
 
 startStrip(showGroup);
-startCompose((_key, number) => {
+startCompose((_messageId, number) => {
   awaited = number;
   frame ||= requestAnimationFrame(() => { changed.add("messages"); draw(); });
 });

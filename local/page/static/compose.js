@@ -9,7 +9,7 @@ const FIELDS = [
   { name: "destination", label: "To", hint: "+61491570006", list: "numbers", type: "tel" },
   { name: "content", label: "Text", area: true },
   { name: "source", label: "From (number or short code)", more: true },
-  { name: "mask", label: "From (sender name)", more: true, hint: "City Clinic" },
+  { name: "mask", label: "From (sender ID)", more: true, hint: "City Clinic" },
   { name: "class", label: "Routing class", more: true },
   { name: "integration_id", label: "Integration id", more: true, hint: "a UUID" },
   { name: "sms_class", label: "SMS class", more: true, choices: ["0", "1", "2", "3"], number: true },
@@ -102,8 +102,8 @@ function showErrors(fields, which) {
   }
 }
 
-function showCounter({ parts, encoding, units, left_in_part: left, culprits = [] }) {
-  const full = parts ? `${count(parts, "part")} · ${encoding} · ${count(units ?? 0, "unit")}, ${left} left in this part` : "0 characters";
+function showCounter({ segments, encoding, units, left_in_segment: left, culprits = [] }) {
+  const full = segments ? `${count(segments, "segment")} · ${encoding} · ${count(units ?? 0, "unit")}, ${left} left in this segment` : "0 characters";
   say(byId("counter"), full);
   const box = byId("culprits");
   box.hidden = culprits.length === 0;
@@ -129,14 +129,14 @@ async function send(onSent) {
   asked += 1;
   const message = typed();
   try {
-    const { key } = await call("POST", "/api/send", message);
+    const { message_id: messageId } = await call("POST", "/api/send", message);
     showErrors({});
     touched.clear();
     inputs.get("content").value = "";
     inputs.get("message_id").value = "";
     showCounter({});
-    byId("compose-says").replaceChildren("On the queue as ", isolated(key));
-    onSent(key, message.destination);
+    byId("compose-says").replaceChildren("On the queue as ", isolated(messageId));
+    onSent(messageId, message.destination);
   } catch (refused) {
     showErrors(refused.fields);
     const wrong = Object.keys(refused.fields);

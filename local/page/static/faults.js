@@ -6,7 +6,7 @@ import { store } from "./store.js";
 
 const GROUPS = [
   { title: "The gateway", switches: [
-    { name: "gateway_down", label: "Gateway down", does: "nothing listens; messages wait and are tried again" },
+    { name: "gateway_down", label: "Gateway down", does: "nothing listens; messages wait and are retried" },
     { name: "slow", label: "Slow answers", does: "seconds before each answer", value: 2 },
     { name: "credentials_refused", label: "Credentials refused", does: "401 for everything" },
   ] },

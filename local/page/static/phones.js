@@ -109,7 +109,7 @@ function newPhone(number) {
     event.preventDefault();
     if (!words.value) return;
     problem.hidden = true;
-    const newest = store.threads.get(number)?.items.findLast(({ message }) => message?.gateway_id && !message.masked)?.message;
+    const newest = store.threads.get(number)?.items.findLast(({ message }) => message?.gateway_id && !message.has_sender_id)?.message;
     const body = { handset: number, content: words.value };
     if (newest?.from) body.to = newest.from;
     if (linked.checked && newest) body.in_reply_to = newest.gateway_id;
@@ -165,18 +165,18 @@ function words(text) {
 }
 
 function messageBubble(message, full) {
-  const size = [message.parts ? count(message.parts, "part") : null, message.encoding].filter(Boolean).join(" · ");
-  return make("li", { class: `bubble in ${message.tone} ${message.status === "received" ? "arrived" : ""}`, "data-key": message.key },
+  const size = [message.segments ? count(message.segments, "segment") : null, message.encoding].filter(Boolean).join(" · ");
+  return make("li", { class: `bubble in ${message.tone} ${message.status === "received" ? "arrived" : ""}`, "data-message": message.message_id },
     make("p", { class: "small who" }, make("span", {}, isolated(message.from ?? "your account")), size ? make("span", {}, size) : null),
     words(message.text),
-    make("button", { type: "button", class: "status", title: "Its whole life", onclick: () => openTimeline(message.key) },
-      make("span", { class: "icon", "aria-hidden": "true" }, ICONS[message.tone] ?? "…"), " ", message.label ?? message.standing,
+    make("button", { type: "button", class: "status", title: "Its whole life", onclick: () => openTimeline(message.message_id) },
+      make("span", { class: "icon", "aria-hidden": "true" }, ICONS[message.tone] ?? "…"), " ", message.label ?? message.stage,
       message.problem && !(message.label ?? "").includes(message.problem) ? make("span", { class: "why" }, ": ", isolated(message.problem)) : null),
     full && message.steps?.length ? make("ol", { class: "steps" }, ...message.steps.map((step) => make("li", { class: step.tone ?? "plain" }, make("span", {}, step.name), time(step.at)))) : null);
 }
 
 function replyBubble(reply) {
-  const answered = messageOf(reply.key, reply.in_reply_to);
+  const answered = messageOf(reply.message_id, reply.in_reply_to);
   const match = { exact: "answers (exact)", inferred: "answers (inferred)", none: "answers no known message" }[reply.match] ?? "";
   return make("li", { class: "bubble out", "data-reply": reply.id },
     reply.binary ? make("p", { class: "words unseen" }, "binary, as stored: ", isolated(reply.text)) : words(reply.text),

@@ -66,8 +66,8 @@ export function forgetEvents() {
 }
 
 function eventRow({ at, detail_type: type, event }) {
-  const { status, state, reason, message_id: key, source, gateway_id: id } = event?.detail ?? {};
-  const about = [status ?? state ?? reason, key ?? source ?? id].filter(Boolean).join(" · ");
+  const { status, state, reason, message_id: messageId, source, gateway_id: id } = event?.detail ?? {};
+  const about = [status ?? state ?? reason, messageId ?? source ?? id].filter(Boolean).join(" · ");
   const json = make("pre", { tabindex: "0" });
   const row = make("details", {}, make("summary", {}, make("span", { class: "strong" }, type), time(at), make("span", { class: "small about" }, isolated(about))), json);
   row.addEventListener("toggle", () => { if (row.open && !json.firstChild) json.append(visible(JSON.stringify(event, null, 2))); });
@@ -83,13 +83,13 @@ export function drawList() {
   let matches = 0;
   for (const message of [...store.messages.values()].reverse()) {
     if (group && !(message.group ?? []).includes(group)) continue;
-    if (wanted && !`${message.to} ${message.key} ${message.text ?? ""}`.toLowerCase().includes(wanted)) continue;
+    if (wanted && !`${message.to} ${message.message_id} ${message.text ?? ""}`.toLowerCase().includes(wanted)) continue;
     matches += 1;
     if (rows.length < ROWS_AT_ONCE) rows.push(message);
   }
-  const chosen = document.activeElement?.dataset?.row;
+  const chosen = document.activeElement?.dataset?.message;
   byId("list").replaceChildren(...rows.map(messageRow));
-  if (chosen) byId("list").querySelector(`[data-row="${CSS.escape(chosen)}"]`)?.focus();
+  if (chosen) byId("list").querySelector(`[data-message="${CSS.escape(chosen)}"]`)?.focus();
   const listed = matches > rows.length ? `The newest ${rows.length} of ${count(matches, "message")}.` : `${count(matches, "message")}.`;
   const unlisted = wanted ? "" : beyond(group, matches);
   say(byId("list-says"), matches > 0 ? listed + unlisted : unlisted || "None here. Choose another group, or clear the search.");
@@ -104,30 +104,30 @@ function beyond(group, listed) {
 }
 
 function messageRow(message) {
-  return make("li", {}, make("button", { type: "button", class: `row-button ${message.tone}`, "data-row": message.key, onclick: () => showTimeline(message.key) },
-    make("span", { class: "strong" }, isolated(message.to)), make("span", { class: "small" }, message.label ?? message.standing, message.problem ? ": " : null, message.problem ? isolated(message.problem) : null),
-    make("span", { class: "small about", dir: "auto" }, visible(message.text === null || message.text === undefined ? message.key : message.text.slice(0, 80)))));
+  return make("li", {}, make("button", { type: "button", class: `message-button ${message.tone}`, "data-message": message.message_id, onclick: () => showTimeline(message.message_id) },
+    make("span", { class: "strong" }, isolated(message.to)), make("span", { class: "small" }, message.label ?? message.stage, message.problem ? ": " : null, message.problem ? isolated(message.problem) : null),
+    make("span", { class: "small about", dir: "auto" }, visible(message.text === null || message.text === undefined ? message.message_id : message.text.slice(0, 80)))));
 }
 
 function drawDeadLetters(wanted) {
-  const found = store.deadLetters.filter((letter) => !wanted || JSON.stringify(letter).toLowerCase().includes(wanted));
-  byId("list").replaceChildren(...found.slice(-ROWS_AT_ONCE).reverse().map((letter) => make("li", {}, make("div", { class: "letter" },
-    make("p", { class: "strong" }, isolated(letter.reason)), letter.detail ? make("p", { class: "small" }, isolated(letter.detail)) : null,
-    letter.key ? make("button", { type: "button", class: "quiet", onclick: () => showTimeline(letter.key) }, "Timeline of ", isolated(letter.key)) : null,
-    make("pre", { tabindex: "0" }, visible(typeof letter.body === "string" ? letter.body : JSON.stringify(letter.body, null, 2)))))));
+  const found = store.deadLetters.filter((each) => !wanted || JSON.stringify(each).toLowerCase().includes(wanted));
+  byId("list").replaceChildren(...found.slice(-ROWS_AT_ONCE).reverse().map(({ reason, detail, message_id: messageId, body }) => make("li", {}, make("div", { class: "dead-letter" },
+    make("p", { class: "strong" }, isolated(reason)), detail ? make("p", { class: "small" }, isolated(detail)) : null,
+    messageId ? make("button", { type: "button", class: "quiet", onclick: () => showTimeline(messageId) }, "Timeline of ", isolated(messageId)) : null,
+    make("pre", { tabindex: "0" }, visible(typeof body === "string" ? body : JSON.stringify(body, null, 2)))))));
   say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
 }
 
-export async function showTimeline(key) {
-  open = key;
+export async function showTimeline(messageId) {
+  open = messageId;
   showTab("timeline");
   reveal();
   await readTimeline();
 }
 
 /** Reads the open timeline again if its message is among the changed ones. */
-export function refreshTimeline(keys) {
-  if (open === null || again || !keys.has(open)) return;
+export function refreshTimeline(messageIds) {
+  if (open === null || again || !messageIds.has(open)) return;
   again = setTimeout(() => { again = 0; readTimeline(); }, 300);
 }
 
@@ -142,13 +142,13 @@ async function readTimeline() {
   }
 }
 
-function lifeOf({ message, standing, next_step: next, timeline, ledger, row }) {
+function lifeOf({ message, next_step: next, timeline, ledger, gateway }) {
   return [
-    make("h3", {}, make("span", { class: `pill ${message?.tone ?? "plain"}` }, standing ?? message?.standing ?? "")),
-    make("p", { class: "small" }, isolated(message?.to), " · ", isolated(message?.key ?? open)),
+    make("h3", {}, make("span", { class: `pill ${message?.tone ?? "plain"}` }, message?.stage ?? "")),
+    make("p", { class: "small" }, isolated(message?.to), " · ", isolated(message?.message_id ?? open)),
     make("ol", { class: "life" }, ...(timeline ?? []).map(({ at, text, tone }) => make("li", { class: tone ?? "plain" }, at ? time(at) : null, make("span", { dir: "auto" }, visible(text))))),
     next ? make("p", { class: "next" }, "Next: ", visible(next)) : null,
-    ...[["Ledger item", ledger], ["Gateway's row", row]].map(([title, item]) => item && Object.keys(item).length > 0
+    ...[["In the ledger", ledger], ["As the gateway reported it", gateway]].map(([title, item]) => item && Object.keys(item).length > 0
       ? make("details", { class: "small" }, make("summary", {}, title), make("pre", { tabindex: "0" }, visible(JSON.stringify(item, null, 2)))) : null),
   ].filter(Boolean);
 }

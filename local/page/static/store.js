@@ -4,7 +4,7 @@ const EVENTS_KEPT = 500;
 
 export const store = { meta: {}, strip: {}, faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), threads: new Map() };
 
-/** Takes one snapshot or update in; returns what changed: the names of the keys, and the messages that are new or changed. */
+/** Takes one snapshot or update in; returns what changed: the names of the parts, and the messages that are new or changed. */
 export function take(kind, data) {
   if (kind === "snapshot") Object.assign(store, { load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), threads: new Map() });
   for (const name of ["meta", "strip", "faults", "load"]) if (data[name]) store[name] = data[name];
@@ -12,9 +12,9 @@ export function take(kind, data) {
   if (data.events) store.events = store.events.concat(data.events).slice(-EVENTS_KEPT);
   const fresh = [];
   for (const message of data.messages ?? []) {
-    const before = store.messages.get(message.key);
-    store.messages.set(message.key, message);
-    place(message.to, before, { id: `m:${message.key}`, at: message.queued_at ?? message.steps?.[0]?.at ?? "", message });
+    const before = store.messages.get(message.message_id);
+    store.messages.set(message.message_id, message);
+    place(message.to, before, { id: `m:${message.message_id}`, at: message.queued_at ?? message.steps?.[0]?.at ?? "", message });
     fresh.push([before, message]);
   }
   for (const reply of data.replies ?? []) {
@@ -41,9 +41,9 @@ function place(number, before, item) {
   }
 }
 
-/** The message with this ledger key or gateway id, if the page has it. */
-export function messageOf(key, gatewayId) {
-  if (key && store.messages.has(key)) return store.messages.get(key);
+/** The message with this message_id or gateway id, if the page has it. */
+export function messageOf(messageId, gatewayId) {
+  if (messageId && store.messages.has(messageId)) return store.messages.get(messageId);
   if (!gatewayId) return undefined;
   return [...store.messages.values()].find((message) => message.gateway_id === gatewayId);
 }

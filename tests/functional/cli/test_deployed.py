@@ -47,10 +47,13 @@ def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     session.client("cloudformation").delete_stack(StackName=STACK)
 
 
-def put_row(stack: DeployedStack, key: str) -> None:
-    """The gateway's row of a message that was sent."""
-    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
-    store.record_sent(*sent_message(f"gw-{key}", message_id=key, reference=key), now=time.time())
+def messages_of(stack: DeployedStack) -> Messages:
+    return Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+
+
+def record_sent(stack: DeployedStack, key: str) -> None:
+    """The sender's half of what the gateway's table has of a message."""
+    messages_of(stack).record_sent(*sent_message(f"gw-{key}", message_id=key, reference=key), now=time.time())
 
 
 COMMANDS = [
@@ -172,9 +175,9 @@ def test_status_says_why_nothing_came_of_it_only_while_that_is_so(stack: Deploye
 
 def test_the_replies_that_status_shows_are_in_its_json_too(stack: DeployedStack) -> None:
     stack.bring(State.ACCEPTED, "k")
-    put_row(stack, "k")
+    record_sent(stack, "k")
     assert optus_sms("status", "k", "--json", *TARGET).document[0]["replies"] == []
-    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = messages_of(stack)
     reply = ReplyCallback("r-1", source=HANDSET, content="Yes please", reply_to="gw-k")
     store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
     (found,) = optus_sms("status", "k", "--json", *TARGET).document
@@ -184,7 +187,7 @@ def test_the_replies_that_status_shows_are_in_its_json_too(stack: DeployedStack)
 
 def test_lists_hide_numbers_and_one_message_does_not(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
-    put_row(stack, "sent")
+    record_sent(stack, "sent")
     for command in (("list", "--unknown"), ("list", "--undelivered"), ("list", "--since", "1h")):
         for options in ((), ("--json",)):
             ran = optus_sms(*command, *options, *TARGET)
@@ -197,8 +200,8 @@ def test_lists_hide_numbers_and_one_message_does_not(stack: DeployedStack) -> No
 
 
 def test_a_number_that_the_gateway_quotes_is_redacted_in_lists(stack: DeployedStack) -> None:
-    put_row(stack, "k")
-    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    record_sent(stack, "k")
+    store = messages_of(stack)
     store.record_status(StatusCallback("gw-k", "rejected", f"no such number: {HANDSET}"), now=time.time())
     for listing in ("--undelivered", "--since=1h"):
         assert HANDSET[1:] not in optus_sms("list", listing, "--json", *TARGET).stdout
@@ -211,7 +214,7 @@ def test_a_number_that_the_gateway_quotes_is_redacted_in_lists(stack: DeployedSt
     "spelling", ["0491 570 006", "(04) 9157 0006", "０４９１５７０００６", "0491\u200b570\u200b006"]
 )
 def test_a_number_is_redacted_in_lists_however_it_is_spelled(stack: DeployedStack, spelling: str) -> None:
-    store = DynamoMessageStore(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = messages_of(stack)
     store.record_status(StatusCallback("gw-k", "rejected", f"no such number: {spelling}"), now=time.time())
     store.record_status(StatusCallback("gw-k", f"gone {spelling}"), now=time.time())
     stack.letter(message_body(message_id="k"), DeadLetterReason.REJECTED, "k", f"no such number: {spelling}")
@@ -233,7 +236,7 @@ def test_options_of_list_that_make_no_sense_are_refused(options: tuple[str, ...]
 
 
 def test_what_only_callbacks_tell_of_is_listed_by_when_they_came(stack: DeployedStack) -> None:
-    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = messages_of(stack)
     store.record_status(StatusCallback("stray", "rejected"), now=time.time() - 3600)
     listed = optus_sms("list", "--undelivered", "--since", "2h", "--json", *TARGET).document
     assert [one["message_id"] for one in listed] == ["stray"]
@@ -306,7 +309,7 @@ def test_resolve_as_not_sent_queues_no_letter_with_other_fields(stack: DeployedS
 def test_resolve_as_sent_with_the_id_of_a_reply_changes_nothing(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
     before = stack.record("k")
-    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    store = messages_of(stack)
     store.record_reply(ReplyCallback("r-1", source=HANDSET), in_reply_to=None, exact=False, now=time.time())
     ran = optus_sms("resolve", "k", "--sent", "--gateway-id", "r-1", *TARGET)
     assert (ran.exit_code, "r-1" in ran.stdout) == (9, True)
@@ -315,7 +318,7 @@ def test_resolve_as_sent_with_the_id_of_a_reply_changes_nothing(stack: DeployedS
 
 def test_resolve_as_sent_with_an_id_that_belongs_to_another_changes_nothing(stack: DeployedStack) -> None:
     stack.bring(State.UNKNOWN, "k")
-    put_row(stack, "other")
+    record_sent(stack, "other")
     ran = optus_sms("resolve", "k", "--sent", "--gateway-id", "gw-other", *TARGET)
     assert (ran.exit_code, "other" in ran.stdout) == (9, True)
     record = stack.record("k")
@@ -461,8 +464,8 @@ def test_the_doctor_says_what_the_stacks_own_health_check_finds(
 
 
 def test_a_terminal_that_is_not_utf8_gets_question_marks_and_whole_json(stack: DeployedStack) -> None:
-    put_row(stack, "k")
-    store = Messages.connect(stack.session.client("dynamodb"), stack.outputs["MessagesTableName"], retention_days=90)
+    record_sent(stack, "k")
+    store = messages_of(stack)
     reply = ReplyCallback("r-1", source=HANDSET, content="Да", reply_to="gw-k")
     store.record_reply(reply, in_reply_to="gw-k", exact=True, now=time.time())
     terminal = CliRunner(mix_stderr=False, charset="latin-1")

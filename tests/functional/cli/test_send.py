@@ -23,7 +23,6 @@ from cli import queueing
 from cli.checked_message import check
 from cli.commands import send as send_command
 from optus_sms.records.items import State
-from optus_sms.records.ledger import State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, message_fields, wanted
 from tests.support.cli import optus_sms
@@ -143,7 +142,7 @@ def test_ended_while_it_queues_the_error_names_the_key_under_which_a_repeat_is_s
 def test_interrupted_while_it_follows_nobody_is_told_to_send_it_again(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, of_json: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(send_command, "_facts", raises(KeyboardInterrupt()))
+    monkeypatch.setattr(send_command, "facts_of", raises(KeyboardInterrupt()))
     ran = optus_sms("send", HANDSET, "Hello", "--follow", *of_json, *TARGET)
     ((body, _),) = stack.queued()
     key = json.loads(body)["message_id"]

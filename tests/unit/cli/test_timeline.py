@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -10,26 +10,37 @@ from cli.stage import Facts, Stage, next_step, stage_of
 from cli.timeline import timeline, why
 from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
-from optus_sms.records.items import State
-from optus_sms.records.table import Item
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
 
 
 def at(second: int) -> str:
     return f"2026-01-01T00:00:{second:02d}.000Z"
 
 
-def facts(ledger: Item | None = None, row: Item | None = None, **more: Any) -> Facts:
-    return Facts("k", ledger or {}, row or {}, **more)
+def facts(ledger: LedgerRecord | None = None, message: MessageRecord | None = None, **more: Any) -> Facts:
+    return Facts("k", ledger, message, **more)
 
 
-def with_history(ledger: Item, *lines: str) -> Item:
-    """The ledger item with these lines of history; each begins with the second."""
-    told = frozenset(at(int(second)) + " " + rest for second, rest in (line.split(" ", 1) for line in lines))
-    return ledger | {"history": cast("frozenset[str]", ledger.get("history", frozenset())) | told}
+def record(state: State = State.SENDING, *lines: str, **values: Any) -> LedgerRecord:
+    """A ledger record with these lines of history after the first claim; each begins with the second."""
+    history = (line.split(" ", 1) for line in ("1 claimed 0 ", *lines))
+    return LedgerRecord(
+        "k", state, history=frozenset(f"{at(int(second))} {rest}" for second, rest in history), **values
+    )
 
 
-CLAIMED: Item = with_history({"state": "SENDING", "attempts": 1}, "1 claimed 0 ")
-ACCEPTED: Item = CLAIMED | {"state": "ACCEPTED", "accepted_at": at(2), "gateway_id": "gw-1"}
+def accepted(*lines: str, **values: Any) -> LedgerRecord:
+    return record(State.ACCEPTED, *lines, **({"accepted_at": at(2), "gateway_id": "gw-1"} | values))
+
+
+def message(status: str | None = None, **values: Any) -> MessageRecord:
+    """The gateway's record; ``sent=4`` is a status and the second at which it was first seen."""
+    times = {name: at(values.pop(name)) for name in STATUS_RANK if name in values}
+    return MessageRecord(id="gw-1", status=status, times=times, **values)
+
+
+def reply(**values: Any) -> ReplyRecord:
+    return ReplyRecord(id="r", in_reply_to="gw-1", content="Yes", **values)
 
 
 def texts(of: Facts) -> list[str]:
@@ -48,40 +59,35 @@ def texts(of: Facts) -> list[str]:
     ],
 )
 def test_without_a_word_of_the_gateway_the_ledger_says_where_it_stands(state: State, expected: Stage) -> None:
-    assert stage_of(facts({"state": state.value})) is expected
+    assert stage_of(facts(LedgerRecord("k", state))) is expected
 
 
 @pytest.mark.parametrize("status", STATUS_RANK)
 def test_a_final_status_goes_before_our_own_state(status: str) -> None:
     expected = Stage.RECEIVED if status == "received" else Stage.UNDELIVERED if status in FAILURE_STATUSES else None
-    assert stage_of(facts({"state": "UNKNOWN"}, {"status": status})) is (expected or Stage.UNKNOWN)
-    assert stage_of(facts(ACCEPTED, {"status": status})) is (expected or Stage.ACCEPTED)
+    assert stage_of(facts(record(State.UNKNOWN), message(status))) is (expected or Stage.UNKNOWN)
+    assert stage_of(facts(accepted(), message(status))) is (expected or Stage.ACCEPTED)
 
 
 def test_nothing_known_is_not_seen_and_a_reply_is_a_reply() -> None:
     assert stage_of(facts()) is Stage.NOT_SEEN
-    assert stage_of(facts(row={"id": "r", "direction": "MO"})) is Stage.REPLY
+    assert stage_of(facts(reply=reply())) is Stage.REPLY
 
 
 @pytest.mark.parametrize("state", State)
 def test_every_stage_says_what_happens_next(state: State) -> None:
-    assert next_step(facts({"state": state.value}))
+    assert next_step(facts(LedgerRecord("k", state)))
 
 
 def test_the_ledger_tells_when_a_message_was_queued() -> None:
-    told = texts(facts({**ACCEPTED, "queued_at": at(0)}))
-    assert told[0].startswith("put on the queue")
+    assert texts(facts(accepted(queued_at=at(0))))[0] == "put on the queue"
+    assert timeline(facts(accepted(queued_at=at(1)), queued_at=at(0)))[0].at == at(0)
 
 
 def test_a_message_that_arrived_is_told_in_order() -> None:
-    row: Item = {
-        "id": "gw-1", "status": "received", "detail": "on the phone", "accepted_at": at(2), "sent_at": at(4),
-        "queued_at": at(3), "received_at": at(6),
-    }  # fmt: skip
-    reply: Item = {
-        "id": "r", "in_reply_to": "gw-1", "reply_match": "inferred", "content": "Yes", "received_at": at(7)
-    }  # fmt: skip
-    told = texts(facts(ACCEPTED, row, replies=(reply,), queued_at=at(0)))
+    seen = message("received", detail="on the phone", accepted=2, sent=4, queued=3, received=6)
+    answer = reply(reply_match="inferred", received_at=at(7))
+    told = texts(facts(accepted(), seen, replies=(answer,), queued_at=at(0)))
     starts = [
         "put on the queue", "taken from the queue", "the gateway accepted it, under the ID gw-1",
         "callback: queued", "callback: sent", "callback: received", "the handset replied to gw-1, the latest",
@@ -92,47 +98,45 @@ def test_a_message_that_arrived_is_told_in_order() -> None:
 
 
 def test_a_callback_that_came_too_late_says_why_it_was_ignored() -> None:
-    row: Item = {"id": "gw-1", "status": "received", "received_at": at(3), "sent_at": at(4), "failed_at": at(5)}
-    told = texts(facts(ACCEPTED, row))
+    told = texts(facts(accepted(), message("received", received=3, sent=4, failed=5)))
     assert told[-2].endswith("ignored, because received was known already and ranks higher")
     assert told[-1].startswith("callback: failed")
     assert "ignored" in told[-1]
 
 
 def test_undocumented_statuses_and_other_ids_come_last_without_a_time() -> None:
-    ledger = ACCEPTED | {"other_gateway_ids": frozenset({"gw-2"})}
-    lines = timeline(facts(ledger, {"id": "gw-1", "unknown_statuses": frozenset({"teleported"})}))
+    ledger = accepted(other_gateway_ids=frozenset({"gw-2"}))
+    lines = timeline(facts(ledger, message(unknown_statuses=frozenset({"teleported"}))))
     assert [line.at for line in lines[-2:]] == ["", ""]
     assert "gw-2" in str(lines[-2])
     assert "teleported" in str(lines[-1])
 
 
 def test_evidence_after_a_takeover_says_that_it_came_too_late() -> None:
-    ledger = with_history(CLAIMED, "5 unknown 1 owner_lost", "6 not_sent_late 1 connection_refused")
-    assert texts(facts(ledger))[-1] == (
+    late = record(State.UNKNOWN, "5 unknown 1 owner_lost", "6 not_sent_late 1 connection_refused")
+    assert texts(facts(late))[-1] == (
         "recorded too late to matter: attempt 1 was certainly not sent: the gateway refused the connection"
     )
 
 
-@pytest.mark.parametrize("what", ["status", "reply"])
-def test_a_callback_that_came_again_is_listed_with_the_reason_it_was_ignored(what: str) -> None:
-    row: Item = {"id": "gw-1", "status": "received", "received_at": at(3), "accepted_at": at(2)}
-    reply: Item = {"id": "r", "in_reply_to": "gw-1", "content": "Yes", "received_at": at(4)}
-    if what == "status":
-        row["repeats"] = frozenset({f"{at(6)} received", f"{at(5)} received"})
-        expected = "callback: received again; ignored, because it was known already"
-    else:
-        reply["repeats"] = frozenset({f"{at(6)} reply", f"{at(5)} reply"})
-        expected = "callback: reply again; ignored, because it was known already"
-    lines = timeline(facts(ACCEPTED, row, replies=(reply,)))
+def test_a_status_that_came_again_is_listed_with_the_reason_it_was_ignored() -> None:
+    seen = message("received", received=3, accepted=2, repeats=frozenset({f"{at(6)} received", f"{at(5)} received"}))
+    lines = timeline(facts(accepted(), seen, replies=(reply(received_at=at(4)),)))
+    expected = "callback: received again; ignored, because it was known already"
     assert [(line.at, str(line)) for line in lines[-2:]] == [(at(5), expected), (at(6), expected)]
-    if what == "reply":
-        assert [str(line) for line in timeline(facts(row=reply | {"direction": "MO"}))][1:] == [expected] * 2
+
+
+def test_a_reply_that_came_again_is_listed_with_the_reason_it_was_ignored() -> None:
+    repeated = reply(received_at=at(4), repeats=frozenset({f"{at(6)} reply", f"{at(5)} reply"}))
+    expected = "callback: reply again; ignored, because it was known already"
+    for of in (facts(accepted(), message("received", received=3), replies=(repeated,)), facts(reply=repeated)):
+        lines = timeline(of)
+        assert [(line.at, str(line)) for line in lines[-2:]] == [(at(5), expected), (at(6), expected)]
+    assert len(lines) == 3
 
 
 def test_an_attempt_that_was_not_sent_says_the_response_and_the_proof() -> None:
-    ledger = with_history(CLAIMED, "2 not_sent 1 throttled (status 429)")
-    assert texts(facts(ledger))[-1] == (
+    assert texts(facts(record(State.RETRY, "2 not_sent 1 throttled (status 429)")))[-1] == (
         "attempt 1 was certainly not sent: the gateway reported too high a rate (status 429). "
         "Why so: refused for its rate"
     )
@@ -140,8 +144,8 @@ def test_an_attempt_that_was_not_sent_says_the_response_and_the_proof() -> None:
 
 @pytest.mark.parametrize("word", ["connection_refused", "name_not_resolved", "something_new"])
 def test_what_went_wrong_on_the_wire_has_the_proof_of_its_outcome(word: str) -> None:
-    not_sent = texts(facts(with_history(CLAIMED, f"2 not_sent 1 {word}")))[-1]
-    unknown = texts(facts(with_history(CLAIMED, f"2 unknown 1 {word}")))[-1]
+    not_sent = texts(facts(record(State.RETRY, f"2 not_sent 1 {word}")))[-1]
+    unknown = texts(facts(record(State.UNKNOWN, f"2 unknown 1 {word}")))[-1]
     assert not_sent.endswith("no request byte was handed to the socket")
     assert unknown.endswith("bytes left and no status line came back")
 
@@ -154,23 +158,25 @@ def test_every_reason_of_the_classification_has_words(row: Any) -> None:
 
 
 def test_a_lost_sender_and_giving_up_and_expiry() -> None:
-    lost = texts(facts(with_history(CLAIMED, "9 unknown 1 owner_lost")))[-1]
+    lost = texts(facts(record(State.UNKNOWN, "9 unknown 1 owner_lost")))[-1]
     assert "ended before it could record" in lost
-    gone = with_history(CLAIMED, "9 rejected 10 attempts_exhausted send_failed (status 500)")
+    gone = record(State.REJECTED, "9 rejected 10 attempts_exhausted send_failed (status 500)")
     assert (
         "given up with attempt 10, certainly not sent; last: the gateway could not queue it" in texts(facts(gone))[-1]
     )
-    assert texts(facts({"state": "EXPIRED", "expired_at": at(9)})) == ["not sent: its expires_at had passed"]
+    assert texts(facts(LedgerRecord("k", State.EXPIRED, expired_at=at(9)))) == ["not sent: its expires_at had passed"]
 
 
 def test_of_many_attempts_each_has_its_response_and_its_reason() -> None:
-    ledger = with_history(
-        ACCEPTED | {"accepted_at": at(8), "resolved_by": "callback", "attempts": 3},
+    ledger = accepted(
         "2 not_sent 1 throttled (status 429)",
         "3 claimed 0 ",
         "4 not_sent 2 unreachable",
         "5 claimed 0 ",
         "6 unknown 3 timed_out",
+        accepted_at=at(8),
+        resolved_by="callback",
+        attempts=3,
     )
     told = texts(facts(ledger))
     starts = [
@@ -183,15 +189,19 @@ def test_of_many_attempts_each_has_its_response_and_its_reason() -> None:
 
 
 def test_a_refusal_says_how_the_gateway_responded() -> None:
-    told = texts(facts(with_history(CLAIMED, "2 rejected 1 rejected rejected (status 400)")))[-1]
+    told = texts(facts(record(State.REJECTED, "2 rejected 1 rejected rejected (status 400)")))[-1]
     assert told.startswith(
         "attempt 1 was certainly not sent, and is not retried: the gateway refused it (status 400). Why so: "
     )
 
 
 def test_what_operators_did_is_told_with_who_and_when() -> None:
-    ledger = with_history(
-        CLAIMED, "5 resolved_not_sent 0 alex", "6 reopened 0 kim lee", "7 reopened 0 alex", "8 resolved_sent 0 kim"
+    ledger = record(
+        State.ACCEPTED,
+        "5 resolved_not_sent 0 alex",
+        "6 reopened 0 kim lee",
+        "7 reopened 0 alex",
+        "8 resolved_sent 0 kim",
     )
     assert texts(facts(ledger))[-4:] == [
         "alex resolved that it was not sent, so it may be sent again",
@@ -202,42 +212,38 @@ def test_what_operators_did_is_told_with_who_and_when() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ledger", "row", "expected"),
+    ("resolved_by", "gateway_id", "first_callback", "expected"),
     [
-        ({}, {}, "the gateway accepted it, under an ID that a callback will report"),
+        (None, None, None, "the gateway accepted it, under an ID that a callback will report"),
         (
-            {"resolved_by": "person"},
-            {},
+            "operator",
+            None,
+            None,
             "an operator resolved it as sent: accepted by the gateway, under an ID that a callback will report",
         ),
+        ("operator", "gw-1", None, "an operator resolved it as sent: accepted by the gateway, under the ID gw-1"),
         (
-            {"resolved_by": "person", "gateway_id": "gw-1"},
-            {},
-            "an operator resolved it as sent: accepted by the gateway, under the ID gw-1",
-        ),
-        (
-            {"resolved_by": "callback", "gateway_id": "gw-1"},
-            {"accepted_at": at(2), "queued_at": at(2)},
+            "callback",
+            "gw-1",
+            2,
             "a callback with its reference proved that the gateway accepted it, under the ID gw-1",
         ),
-        (
-            {"resolved_by": "callback", "gateway_id": "gw-1"},
-            {"accepted_at": at(4), "queued_at": at(4)},
-            "the gateway accepted it, under the ID gw-1, which a callback reported later",
-        ),
+        ("callback", "gw-1", 4, "the gateway accepted it, under the ID gw-1, which a callback reported later"),
     ],
 )
-def test_an_acceptance_says_who_said_so_and_who_told_the_id(ledger: Item, row: Item, expected: str) -> None:
-    assert expected in texts(facts(CLAIMED | {"state": "ACCEPTED", "accepted_at": at(2)} | ledger, row))
+def test_an_acceptance_says_who_said_so_and_who_told_the_id(
+    resolved_by: str | None, gateway_id: str | None, first_callback: int | None, expected: str
+) -> None:
+    seen = message(accepted=first_callback, queued=first_callback) if first_callback else None
+    assert expected in texts(facts(accepted(resolved_by=resolved_by, gateway_id=gateway_id), seen))
 
 
 def test_next_of_a_rejected_message_says_what_a_plan_must_be_told() -> None:
-    assert next_step(facts({"state": "REJECTED", "reason": "rejected"})).endswith("and change its action to send.")
-    assert "change" not in next_step(facts({"state": "REJECTED", "reason": "attempts_exhausted"}))
+    assert next_step(facts(record(State.REJECTED, reason="rejected"))).endswith("and change its action to send.")
+    assert "change" not in next_step(facts(record(State.REJECTED, reason="attempts_exhausted")))
 
 
 def test_next_of_an_unknown_outcome_names_the_commands() -> None:
-    assert "`resolve k --sent` or `--not-sent`" in next_step(facts({"state": "UNKNOWN"}))
-    resend: Item = {"state": "UNKNOWN", "on_unknown": "resend", "unknown_outcomes": 1}
-    assert "sent once more" in next_step(facts(resend))
-    assert "earlier attempt is unknown" in next_step(facts({"state": "REJECTED", "unknown_outcomes": 1}))
+    assert "`resolve k --sent` or `--not-sent`" in next_step(facts(record(State.UNKNOWN)))
+    assert "sent once more" in next_step(facts(record(State.UNKNOWN, on_unknown="resend", unknown_outcomes=1)))
+    assert "earlier attempt is unknown" in next_step(facts(record(State.REJECTED, unknown_outcomes=1)))

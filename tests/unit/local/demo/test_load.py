@@ -6,39 +6,42 @@ import pytest
 
 from local.demo.load import Progress, progress_of
 from local.demo.watcher import Seen
+from optus_sms.records.items import LedgerRecord, MessageRecord, State
 
 
-def seen(states: dict[str, tuple[str, str | None]]) -> Seen:
-    """What was seen of messages by key: the ledger's state, the gateway's status."""
+def seen(states: dict[str, tuple[State, str | None]]) -> Seen:
+    """What was seen of messages by message_id: the ledger's state, the gateway's status."""
     found = Seen()
     for key, (state, status) in states.items():
-        found.ledger[key] = {"state": state, "gateway_id": f"g-{key}"}
+        found.ledger[key] = LedgerRecord(key, state, gateway_id=f"g-{key}")
         if status:
-            found.messages[f"g-{key}"] = {"id": f"g-{key}", "direction": "MT", "status": status}
+            found.messages[f"g-{key}"] = MessageRecord(id=f"g-{key}", status=status)
     return found
 
 
 @pytest.mark.parametrize(
     ("state", "status", "expected"),
     [
-        ("SENDING", None, {}),
-        ("RETRY", None, {}),
-        ("ACCEPTED", "sent", {"decided": 1, "accepted": 1}),
-        ("ACCEPTED", "failed", {"decided": 1, "accepted": 1}),
-        ("ACCEPTED", "received", {"decided": 1, "accepted": 1, "received": 1, "finished": 1}),
-        ("ACCEPTED", "rejected", {"decided": 1, "accepted": 1, "finished": 1}),
-        ("UNKNOWN", None, {"decided": 1, "finished": 1}),
-        ("REJECTED", None, {"decided": 1, "finished": 1}),
-        ("EXPIRED", None, {"decided": 1, "finished": 1}),
+        (State.SENDING, None, {}),
+        (State.RETRY, None, {}),
+        (State.ACCEPTED, "sent", {"decided": 1, "accepted": 1}),
+        (State.ACCEPTED, "failed", {"decided": 1, "accepted": 1}),
+        (State.ACCEPTED, "received", {"decided": 1, "accepted": 1, "received": 1, "finished": 1}),
+        (State.ACCEPTED, "rejected", {"decided": 1, "accepted": 1, "finished": 1}),
+        (State.UNKNOWN, None, {"decided": 1, "finished": 1}),
+        (State.REJECTED, None, {"decided": 1, "finished": 1}),
+        (State.EXPIRED, None, {"decided": 1, "finished": 1}),
     ],
 )
 def test_each_end_counts_so_that_no_fault_lets_a_load_wait_for_ever(
-    state: str, status: str | None, expected: dict[str, Any]
+    state: State, status: str | None, expected: dict[str, Any]
 ) -> None:
     found = progress_of(["a", "never seen"], 2, seen({"a": (state, status)}), with_handsets=True)
     assert found == Progress(total=2, queued=2, **expected)
 
 
 def test_without_handsets_accepted_is_the_end() -> None:
-    found = progress_of(["a", "b"], 2, seen({"a": ("ACCEPTED", None), "b": ("SENDING", None)}), with_handsets=False)
+    found = progress_of(
+        ["a", "b"], 2, seen({"a": (State.ACCEPTED, None), "b": (State.SENDING, None)}), with_handsets=False
+    )
     assert (found.finished, found.accepted) == (1, 1)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,8 +14,18 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from local.aws.stack import LocalStack
+from local.aws.table_stream import lambda_record
 from local.demo import watcher
-from local.demo.watcher import LOOK_AGAIN_SECONDS, PAUSE_FOR_LETTERS, Watcher, _DeadLetterQueue, _EventFeed, _images
+from local.demo.watcher import (
+    LOOK_AGAIN_SECONDS,
+    PAUSE_FOR_DEAD_LETTERS,
+    Watcher,
+    _DeadLetterQueue,
+    _EventFeed,
+    _readable_change,
+)
+from optus_sms.records.changes import Change
+from optus_sms.records.items import LedgerRecord, State
 from tests.support.waiting import eventually
 
 
@@ -102,18 +113,31 @@ def test_of_very_many_letters_reading_takes_a_tenth_of_the_time_and_none_is_lost
     took = float(sqs.receives)
     sqs.letters.append("late")
     assert look(queue) == ([], [])
-    assert queue.look_again_in == PAUSE_FOR_LETTERS * took
+    assert queue.look_again_in == PAUSE_FOR_DEAD_LETTERS * took
     sqs.now += queue.look_again_in
     assert look(queue) == (["late"], [])
 
 
-def test_an_item_with_something_in_it_that_we_never_store_is_left_out() -> None:
-    assert _images({"NewImage": {"pk": {"S": "msg#k"}, "attempts": {"N": "many"}}}) is None
-    assert _images({"Keys": {"pk": {"S": "msg#k"}}, "OldImage": {"pk": {"S": "msg#k"}}}) is None
-    assert _images({"NewImage": {"pk": {"S": "msg#k"}, "attempts": {"N": "1"}}}) == (
-        {},
-        {"pk": "msg#k", "attempts": 1},
-    )
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def stream_record(new: Any, kind: str = "MODIFY", old: Any = None) -> dict[str, Any]:
+    """As the streams API gives it."""
+    images = {name: image for name, image in (("NewImage", new), ("OldImage", old)) if image is not None}
+    dynamodb = {"ApproximateCreationDateTime": CREATED, "SequenceNumber": "1", **images}
+    return {"eventID": "1", "eventName": kind, "eventVersion": "1.1", "awsRegion": "here", "dynamodb": dynamodb}
+
+
+def test_an_item_with_something_in_it_that_is_never_stored_is_left_out() -> None:
+    def read(**record: Any) -> Change | None:
+        return _readable_change(lambda_record(stream_record(**record), "arn"))
+
+    item = {"pk": {"S": "msg#k"}, "state": {"S": "SENDING"}, "attempts": {"N": "1"}}
+    assert read(new=item | {"attempts": {"N": "many"}}) is None
+    assert read(new=item | {"state": {"S": "LOST"}}) is None
+    assert read(new=[item]) is None
+    assert read(new=None, old=item, kind="REMOVE") is None
+    assert read(new=item) == Change(None, LedgerRecord("k", State.SENDING, attempts=1), "2026-01-01T00:00:00.000Z")
 
 
 @dataclass
@@ -206,14 +230,17 @@ class BusyTable:
 
     def get_records(self, **_: Any) -> dict[str, Any]:
         self.looks += 1
-        item = {"pk": {"S": "msg#key"}, "id": {"S": "id"}}
+        items = [{"pk": {"S": "msg#key"}, "state": {"S": "SENDING"}}, {"id": {"S": "id"}}]
         if self.looks < 5:  # of each kind that tells nothing
             raise EndpointConnectionError(endpoint_url="http://table")
         if self.looks < 10:
             return {"message": "cut"}
         if self.looks < 15:
-            return {"NextShardIterator": "iterator", "Records": [{"dynamodb": {"OldImage": item}}]}
-        records = [{"dynamodb": {"NewImage": item}}] if self.looks < MANY_LOOKS else []
+            records = [stream_record(None, "REMOVE", item) for item in items]
+        elif self.looks < 20:
+            records = [stream_record(items[0] | {"state": {"S": "LOST"}})]
+        else:
+            records = [stream_record(item) for item in items] if self.looks < MANY_LOOKS else []
         return {"NextShardIterator": "iterator", "Records": records}
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from local.demo.watcher import SeenDeadLetter
-from local.page.board import EVENTS_KEPT, LETTERS_SHOWN, MESSAGES_AT_FIRST, Board
+from local.page.board import DEAD_LETTERS_SHOWN, EVENTS_KEPT, MESSAGES_AT_FIRST, Board
 from local.page.bubble import QueuedMessage
 from optus_sms.model.queue_message import parse_message
+from optus_sms.records.changes import Change, Record
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
 from tests.support.builders import NOW, message_body
 
 
@@ -40,30 +42,34 @@ class Browser:
         self.revision, text = self._board.changes(self.revision)
         told = json.loads(text)
         self.sizes.append(len(told.get("messages", [])))
-        self.messages |= {message["key"]: message for message in told.pop("messages", [])}
+        self.messages |= {message["message_id"]: message for message in told.pop("messages", [])}
         self.replies |= {reply["id"]: reply for reply in told.pop("replies", [])}
         self.events += [event["n"] for event in told.pop("events", [])]
         self.rest |= told
         return self
 
 
-def ledger(board: Board, key: str, **item: Any) -> None:
-    board.change(("ledger", key, {}, {"pk": f"msg#{key}", **item}))
+def change(board: Board, record: Record) -> None:
+    board.change(Change(None, record, "2026-01-01T00:00:00.000Z"))
 
 
-def row(board: Board, gateway_id: str, **item: Any) -> None:
-    board.change(("message", gateway_id, {}, {"id": gateway_id, "direction": "MT", **item}))
+def ledger(board: Board, message_id: str, state: State = State.SENDING, **values: Any) -> None:
+    change(board, LedgerRecord(message_id, state, **values))
+
+
+def gateway(board: Board, gateway_id: str, **values: Any) -> None:
+    change(board, MessageRecord(id=gateway_id, **values))
 
 
 def reply(board: Board, gateway_id: str, answered: str | None = None) -> None:
-    item = {"id": gateway_id, "direction": "MO", "handset": "+61491570006", "content": "STOP"}
-    linked = {"in_reply_to": answered, "reply_match": "exact"} if answered else {}
-    board.change(("message", gateway_id, {}, item | linked))
+    match: Literal["exact"] | None = "exact" if answered else None
+    record = ReplyRecord(id=gateway_id, handset="+61491570006", content="STOP", in_reply_to=answered, reply_match=match)
+    change(board, record)
 
 
 WHAT = (
     "put", "taken", "sending", "accepted", "early callback", "received",
-    "reply", "event", "letter", "letter gone", "measured", "look",
+    "reply", "event", "dead letter", "dead letter gone", "measured", "look",
 )  # fmt: skip
 CHANGES = st.tuples(st.sampled_from(WHAT), st.integers(0, 3))
 
@@ -76,20 +82,20 @@ def happen(board: Board, what: str, number: int) -> None:
         case "taken":
             board.taken(key, submission())
         case "sending":
-            ledger(board, key, state="SENDING", attempts=1)
+            ledger(board, key, attempts=1)
         case "accepted":
-            ledger(board, key, state="ACCEPTED", gateway_id=gateway_id)
+            ledger(board, key, State.ACCEPTED, gateway_id=gateway_id)
         case "early callback":
-            row(board, gateway_id, status="sent")
+            gateway(board, gateway_id, status="sent")
         case "received":
-            row(board, gateway_id, message_id=key, status="received", destination="+61491570006")
+            gateway(board, gateway_id, message_id=key, status="received", destination="+61491570006")
         case "reply":
             reply(board, f"r{number}", gateway_id)
         case "event":
             board.event({"detail-type": "SMS Accepted", "time": "2026-01-01T00:00:00Z", "detail": {}})
-        case "letter":
+        case "dead letter":
             board.dead_letter(SeenDeadLetter(f"sqs-{number}", "{}", "invalid", "", key))
-        case "letter gone":
+        case "dead letter gone":
             board.dead_letters_gone([f"sqs-{number}"])
         case "measured":
             board.measured(number, is_paused=number == 0)
@@ -149,9 +155,9 @@ def test_under_a_key_that_was_used_twice_the_text_is_the_one_that_was_sent() -> 
     board = Board()
     board.put("k0", submission("second in the queue"))
     board.taken("k0", submission("first in the queue"))
-    ledger(board, "k0", state="SENDING", payload_sha256=payload("first in the queue"))
+    ledger(board, "k0", payload_sha256=payload("first in the queue"))
     assert Browser(board).look().messages["k0"]["text"] == "first in the queue"
-    ledger(board, "k0", state="SENDING", payload_sha256=payload("never seen"))
+    ledger(board, "k0", payload_sha256=payload("never seen"))
     assert Browser(board).look().messages["k0"]["text"] is None
 
 
@@ -168,12 +174,22 @@ def test_a_reply_learns_which_message_it_answers_when_that_becomes_known() -> No
     board = Board()
     browser = Browser(board)
     reply(board, "r0", "g0")
-    assert browser.look().replies["r0"]["key"] is None
+    assert browser.look().replies["r0"]["message_id"] is None
     happen(board, "received", 0)
-    assert browser.look().replies["r0"]["key"] == "k0"
+    assert browser.look().replies["r0"]["message_id"] == "k0"
     life = board.life("k0")
     assert life is not None
     assert any("the handset replied" in line["text"] for line in life["timeline"])
+
+
+def test_a_reply_to_nothing_known_belongs_to_no_message() -> None:
+    board = Board()
+    happen(board, "sending", 0)
+    reply(board, "r0")
+    assert Browser(board).look().replies["r0"]["message_id"] is None
+    life = board.life("k0")
+    assert life is not None
+    assert not any("the handset replied" in line["text"] for line in life["timeline"])
 
 
 def test_of_a_message_that_is_not_there_there_is_no_life() -> None:
@@ -197,14 +213,17 @@ def test_a_page_that_slept_gets_the_latest_state_and_no_backlog() -> None:
 def test_of_very_many_a_new_page_gets_the_newest_and_numbers_of_all() -> None:
     board = Board()
     for number in range(MESSAGES_AT_FIRST + 5):
-        ledger(board, f"m{number}", state="SENDING")
-    for number in range(LETTERS_SHOWN + 5):
+        ledger(board, f"m{number}")
+    for number in range(DEAD_LETTERS_SHOWN + 5):
         board.dead_letter(SeenDeadLetter(f"sqs-{number}", "{}", "invalid", "", "-"))
     told = Browser(board).look()
     assert len(told.messages) == MESSAGES_AT_FIRST
     assert list(told.messages)[-1] == f"m{MESSAGES_AT_FIRST + 4}"
     assert told.rest["strip"]["in_flight"] == MESSAGES_AT_FIRST + 5
-    assert (len(told.rest["dead_letters"]), told.rest["strip"]["dead_letters"]) == (LETTERS_SHOWN, LETTERS_SHOWN + 5)
+    assert (len(told.rest["dead_letters"]), told.rest["strip"]["dead_letters"]) == (
+        DEAD_LETTERS_SHOWN,
+        DEAD_LETTERS_SHOWN + 5,
+    )
 
 
 def test_hostile_text_leaves_the_form_of_the_stream_alone() -> None:

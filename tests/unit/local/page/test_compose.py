@@ -18,25 +18,25 @@ TEXT = st.text(min_size=1, max_size=400) | st.text(st.sampled_from(sorted(GSM_BA
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", {"parts": 0}),
-        ("Hello", {"parts": 1, "encoding": "GSM-7", "units": 5, "left_in_part": 155, "culprits": []}),
-        ("€" * 80, {"parts": 1, "encoding": "GSM-7", "units": 160, "left_in_part": 0, "culprits": []}),
-        ("a" * 161, {"parts": 2, "encoding": "GSM-7", "units": 161, "left_in_part": 145, "culprits": []}),
+        ("", {"segments": 0}),
+        ("Hello", {"segments": 1, "encoding": "GSM-7", "units": 5, "left_in_segment": 155, "culprits": []}),
+        ("€" * 80, {"segments": 1, "encoding": "GSM-7", "units": 160, "left_in_segment": 0, "culprits": []}),
+        ("a" * 161, {"segments": 2, "encoding": "GSM-7", "units": 161, "left_in_segment": 145, "culprits": []}),
         # No escape pair is split: the first part ends one unit early.
-        ("a" * 152 + "€" + "a" * 7, {"parts": 2, "units": 161, "left_in_part": 144}),
-        ("я" * 70, {"parts": 1, "encoding": "UCS-2", "units": 70, "left_in_part": 0}),
-        ("😀" * 36, {"parts": 2, "units": 72, "left_in_part": 61}),
+        ("a" * 152 + "€" + "a" * 7, {"segments": 2, "units": 161, "left_in_segment": 144}),
+        ("я" * 70, {"segments": 1, "encoding": "UCS-2", "units": 70, "left_in_segment": 0}),
+        ("😀" * 36, {"segments": 2, "units": 72, "left_in_segment": 61}),
     ],
 )
-def test_parts_units_and_what_is_left(text: str, expected: dict[str, Any]) -> None:
+def test_segments_units_and_what_is_left(text: str, expected: dict[str, Any]) -> None:
     assert expected.items() <= counted(text).items()
 
 
 @given(TEXT)
 def test_what_is_left_is_exactly_what_fits(text: str) -> None:
     told = counted(text)
-    assert count_segments(text + "a" * told["left_in_part"]).count == told["parts"]
-    assert count_segments(text + "a" * (told["left_in_part"] + 1)).count == told["parts"] + 1
+    assert count_segments(text + "a" * told["left_in_segment"]).count == told["segments"]
+    assert count_segments(text + "a" * (told["left_in_segment"] + 1)).count == told["segments"] + 1
 
 
 @given(TEXT)
@@ -68,7 +68,7 @@ def test_each_broken_rule_stands_with_its_field_in_the_words_of_the_schema() -> 
     assert told["fields"].keys() == {"destination", "content", "mask", "sms_class"}
     assert told["fields"]["destination"] == rules["destination"].description
     assert told["fields"]["mask"] == rules["mask"].description
-    assert told["parts"] == 11
+    assert told["segments"] == 11
 
 
 def test_what_is_missing_and_what_contradicts_is_told() -> None:
@@ -80,7 +80,7 @@ def test_what_is_missing_and_what_contradicts_is_told() -> None:
 
 
 @pytest.mark.parametrize("content", [None, 5, ["a"], {"a": "b"}])
-def test_a_text_that_is_none_has_no_parts(content: object) -> None:
+def test_a_text_that_is_none_has_no_segments(content: object) -> None:
     told = look({"content": content})
-    assert told["parts"] == 0
+    assert told["segments"] == 0
     assert "content" in told["fields"]

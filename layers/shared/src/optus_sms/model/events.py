@@ -54,7 +54,7 @@ class SmsAccepted(Event):
     segments: int | None = field(default=None, metadata=_is("SMS parts, as counted by the standard"))
     attempts: int = field(metadata=_ATTEMPTS)
     resolved_by: str | None = field(
-        default=None, metadata=_is("what proved it if not the gateway's answer, for example `callback`")
+        default=None, metadata=_is("what proved it, if not the gateway's response: `callback` or `operator`")
     )
 
 

@@ -274,6 +274,20 @@ class HealthRecord:
         return {"pk": HEALTH_KEY, **own, **pause}
 
 
+def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dict[str, Any]:
+    """The record as JSON shows it: attributes by name, without those that are empty; sets as sorted lists."""
+    if record is None:
+        return {}
+    values = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "times"}
+    times = {f"{status}_at": at for status, at in getattr(record, "times", {}).items()}
+    empty = {each.name for each in fields(record) if values.get(each.name) == each.default and not each.default}
+    return {
+        name: sorted(value) if isinstance(value, frozenset) else value
+        for name, value in sorted((values | times).items())
+        if name not in empty
+    }
+
+
 _KINDS: Final[Mapping[str, type]] = {"int": int, "bool": bool, "frozenset": frozenset}  # anything else is text
 
 

@@ -271,7 +271,7 @@ class Ledger:
 
     def resolve_sent(self, record: LedgerRecord, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:
         """An operator knows that the unknown outcome just read was a send → ACCEPTED. See `resolve_by_callback` too."""
-        update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id, resolved_by="person").set_first(
+        update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id, resolved_by="operator").set_first(
             accepted_at=format_rfc3339(now)
         )
         if gateway_id is None:  # a late callback can still tell the id

@@ -1,0 +1,110 @@
+"""Find the messages that an ID names, show one as JSON, and choose its exit code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cli.errors import CliError, Exit
+from cli.stage import Facts, Stage, stage_of
+from optus_sms.model.redaction import partly_hidden, without_numbers
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, attributes
+
+if TYPE_CHECKING:
+    from cli.target import Target
+
+
+def find_messages(target: Target, id_: str) -> list[Facts]:
+    """Return the messages with this message_id, gateway ID or reference; raise `CliError` if there is none."""
+    facts = _found(target, id_)
+    if not facts:
+        raise CliError(
+            f"No message has the message_id, gateway ID or reference {id_!r}.",
+            "If it was queued just now, it may still wait in the queue (`health` shows how many do).\n"
+            "If it broke a rule, it is a dead letter (`dead-letters`).",
+            Exit.NOT_FOUND,
+        )
+    return facts
+
+
+def facts_of(target: Target, message_id: str) -> Facts:
+    """Return everything that the tables hold of a message_id."""
+    ledger = target.ledger.read(message_id)
+    message = target.messages.read(ledger.gateway_id) if ledger and ledger.gateway_id else None
+    return _facts(target, message_id, ledger, message if isinstance(message, MessageRecord) else None)
+
+
+def _found(target: Target, id_: str) -> list[Facts]:
+    if (facts := facts_of(target, id_)).ledger:
+        return [facts]
+    match target.messages.read(id_):
+        case ReplyRecord() as reply:
+            return [Facts(reply.id, reply=reply)]
+        case MessageRecord(message_id=None) as message:
+            return [_facts(target, message.id, None, message)]
+        case MessageRecord(message_id=str(message_id)) as message:
+            return [_facts(target, message_id, target.ledger.read(message_id), message)]
+    under_reference = (facts_of(target, message_id) for message_id in target.ledger.messages_under(id_))
+    return [facts for facts in under_reference if facts.ledger]
+
+
+def _facts(target: Target, message_id: str, ledger: LedgerRecord | None, message: MessageRecord | None) -> Facts:
+    return Facts(message_id, ledger, message, replies=_replies_to(target, message) if message else ())
+
+
+def _replies_to(target: Target, message: MessageRecord) -> tuple[ReplyRecord, ...]:
+    """Return the replies to a message, in time order."""
+    conversation = target.messages.conversation(message.handset) if message.handset else ()
+    return tuple(one for one in conversation if isinstance(one, ReplyRecord) and one.in_reply_to == message.id)
+
+
+def message_json(facts: Facts) -> dict[str, Any]:
+    """Return one message for --json."""
+    return {
+        "message_id": facts.message_id,
+        "stage": stage_of(facts).value,
+        "ledger": attributes(facts.ledger),
+        "gateway": attributes(facts.message or facts.reply),
+    }
+
+
+def without_phone_numbers(facts: Facts) -> Facts:
+    """Hide the numbers of a message, also those that the gateway or an operator quotes. IDs and times stay."""
+    ledger, message = facts.ledger, facts.message
+    return replace(
+        facts,
+        ledger=ledger
+        and replace(
+            ledger,
+            destination=_hidden(ledger.destination),
+            reason=without_numbers(ledger.reason),
+            detail=without_numbers(ledger.detail),
+            history=frozenset(map(without_numbers, ledger.history)),
+        ),
+        message=message
+        and replace(
+            message,
+            destination=_hidden(message.destination),
+            handset=_hidden(message.handset),
+            detail=message.detail and without_numbers(message.detail),
+            unknown_statuses=frozenset(map(without_numbers, message.unknown_statuses)),
+            repeats=frozenset(map(without_numbers, message.repeats)),
+        ),
+    )
+
+
+def _hidden(number: str | None) -> str | None:
+    return partly_hidden(number) if number is not None else None
+
+
+def exit_code(facts: Facts) -> Exit:
+    """Return the exit code for where a message stands: 0 if it was received, or is a reply."""
+    match stage_of(facts):
+        case Stage.RECEIVED | Stage.REPLY:
+            return Exit.OK
+        case Stage.UNDELIVERED | Stage.REJECTED | Stage.EXPIRED:
+            return Exit.NOT_DELIVERED
+        case Stage.UNKNOWN:
+            return Exit.UNKNOWN
+        case Stage.SENDING | Stage.RETRY | Stage.ACCEPTED | Stage.NOT_SEEN:
+            return Exit.ON_ITS_WAY
