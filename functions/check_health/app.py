@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @cache
 def checkers() -> tuple[HealthChecker, ContractChecker]:
-    """Everything one execution environment needs, made at its first invocation."""
+    """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = HealthSettings.from_environment(), Clock(), clients.dynamodb()
     gateway = Gateway.connect(settings, now=clock.now, service_status_url=settings.service_status_url)
     secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
@@ -48,7 +48,7 @@ def checkers() -> tuple[HealthChecker, ContractChecker]:
 
 
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """The result of the check, for whoever invokes it by hand; ``{"check": "contract"}`` asks for the other one."""
+    """Run the health check, or the contract check for ``{"check": "contract"}``, and return its result."""
     health, contract = checkers()
     if isinstance(event, dict) and event.get("check") == "contract":
         return dict(contract.check())

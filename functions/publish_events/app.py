@@ -1,4 +1,4 @@
-"""PublishEventsFunction: a batch of a table's stream → events on `SmsEventBus` → the record from which on it failed."""
+"""PublishEventsFunction: a batch of a table's stream → events on `SmsEventBus` → the first failed record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cache
 def publisher() -> Publisher:
-    """Everything one execution environment needs, made at its first invocation."""
+    """Return the objects of this execution environment, made at its first invocation."""
     settings = PublishSettings.from_environment()
     return Publisher(
         bus=EventBus(clients.eventbridge(), settings.event_bus_name),
@@ -30,7 +30,7 @@ def publisher() -> Publisher:
 
 
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Partial batch response: Lambda gives the named record and all after it again."""
+    """Publish a batch, and return the partial batch response: Lambda delivers again from the named record on."""
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(_is_stream_record(record) for record in records):
         logger().error("not a DynamoDB stream event, nothing done")

@@ -1,4 +1,4 @@
-"""ReceiveCallbackFunction: a status or reply posted to `CallbackApi` → `MessagesTable` → the HTTP answer."""
+"""ReceiveCallbackFunction: a callback posted to `CallbackApi` → `MessagesTable` → the HTTP response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @cache
 def receiver() -> Receiver:
-    """Everything one execution environment needs, made at its first invocation."""
+    """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = ReceiveSettings.from_environment(), Clock(), clients.dynamodb()
     return Receiver(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
@@ -34,7 +34,7 @@ def receiver() -> Receiver:
 
 
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """The proxy response; what isn't one of our two callbacks is answered 404."""
+    """Handle a request, and return the proxy response; HTTP 404 for any path but those of the two callbacks."""
     response = receiver().receive(CallbackRequest.from_event(event if isinstance(event, dict) else {}))
     publish(response.measurements)
     return response.to_proxy()

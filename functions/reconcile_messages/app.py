@@ -1,4 +1,4 @@
-"""ReconcileMessagesFunction: an EventBridge schedule → what is left undecided is resolved, asked for or given up."""
+"""ReconcileMessagesFunction: an EventBridge schedule → undecided messages are resolved, looked up or given up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @cache
 def reconciler() -> Reconciler:
-    """Everything one execution environment needs, made at its first invocation."""
+    """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = ReconcileSettings.from_environment(), Clock(), clients.dynamodb()
     return Reconciler(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
@@ -34,7 +34,7 @@ def reconciler() -> Reconciler:
 
 
 def lambda_handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """How much there was of each kind. A step that failed makes the invocation fail, after all the others are done."""
+    """Reconcile, and return the counts. A failed step fails the invocation after all other steps are done."""
     service = reconciler()
     report = service.run(deadline=service.clock.now() + context.get_remaining_time_in_millis() / 1000)
     publish(report.measurements)

@@ -1,4 +1,4 @@
-"""SendMessageFunction: a batch of `OutboundQueue` → one POST each → the SQS ids of those that are not done."""
+"""SendMessageFunction: a batch of `OutboundQueue` → one POST each → the SQS message IDs that are not done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @cache
 def sender() -> Sender:
-    """Everything one execution environment needs, made at its first invocation."""
+    """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = SendSettings.from_environment(), Clock(), clients.dynamodb()
     return Sender(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
@@ -47,7 +47,7 @@ def sender() -> Sender:
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Partial batch response: what is not listed has been dealt with and may be deleted."""
+    """Send a batch, and return the partial batch response: SQS deletes all messages but those it lists."""
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         logger().error("not an SQS event, nothing done")

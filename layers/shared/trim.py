@@ -1,4 +1,4 @@
-"""Leaves out of the layer what no function reads; `make build-SharedLayer` runs it. Any Python from 3.9 on will do.
+"""Removes from the layer the files that no function reads; `make build-SharedLayer` runs it. Any Python from 3.9 on will do.
 
     python3 trim.py PACKAGES ROOTS
 
@@ -22,7 +22,7 @@ OPERATIONS = {
     "secretsmanager": {"GetSecretValue"},
     "sqs": {"ChangeMessageVisibility", "SendMessage"},
 }
-"""What the functions call, of 400 services; each new client reads the whole description of its service."""
+"""The operations that the functions call, of 400 services. Each new client reads the whole description of its service."""
 
 FOLDERS = (
     "bin",
@@ -49,7 +49,7 @@ AMAZONS_ROOTS = (  # www.amazontrust.com/repository: a trust store of one's own 
 
 
 def trim(packages: Path, roots: Path) -> None:
-    """Everything this file is for. Raises SystemExit if a package is not as it is known here."""
+    """Trim the packages and write the root certificates. Raise SystemExit if a package has an unexpected content."""
     for path in [packages / name for name in FOLDERS] + [path for name in PATTERNS for path in packages.glob(name)]:
         _remove(path)
     data = packages / "botocore" / "data"
@@ -70,7 +70,7 @@ def _remove(path: Path) -> None:
 
 
 def _keep_operations(service: Path, wanted: set[str]) -> None:
-    """The newest version of a service's interface, without what describes other operations, and without examples."""
+    """Trim a service to the newest version of its interface, without other operations and without examples."""
     *older, newest = sorted(path for path in service.iterdir() if path.is_dir())
     for path in [*older, *newest.glob("examples-*"), *newest.glob("waiters-*")]:
         _remove(path)
@@ -81,7 +81,7 @@ def _keep_operations(service: Path, wanted: set[str]) -> None:
 
 
 def reduced(model: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
-    """A description of a service with these operations only, the shapes they use, and no documentation."""
+    """Return a description of a service with these operations, the shapes they use, and no documentation."""
     missing = wanted - model["operations"].keys()
     if missing:
         raise SystemExit(f"botocore has no operation {', '.join(sorted(missing))} any more; see OPERATIONS in trim.py")
@@ -119,7 +119,7 @@ def _undocumented(value: Any) -> Any:
 
 
 def _keep_endpoints(path: Path) -> None:
-    """It tells about every service too, and each first client reads it."""
+    """Trim the endpoints to the called services, because each first client reads the whole file."""
     endpoints = json.loads(path.read_text(encoding="utf-8"))
     for partition in endpoints["partitions"]:
         partition["services"] = {name: one for name, one in partition["services"].items() if name in OPERATIONS}
@@ -127,7 +127,7 @@ def _keep_endpoints(path: Path) -> None:
 
 
 def amazons_roots(bundle: str) -> str:
-    """Those of certifi's bundle that vouch for AWS's endpoints; each block has the certificate's name before it."""
+    """Return Amazon's root certificates from certifi's bundle; each block has the certificate's name before it."""
     blocks = re.findall(r"# Issuer.*?-----END CERTIFICATE-----\n", bundle, re.DOTALL)
     by_name = {name: block for block in blocks for name in re.findall(r'# Label: "(.*)"\n', block)}
     missing = [name for name in AMAZONS_ROOTS if name not in by_name]

@@ -6,8 +6,6 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("benchmarks", "cli", "functions", "layers", "local", "tools")
 
@@ -22,7 +20,6 @@ def places_of_classes(root: Path) -> dict[str, list[str]]:
     return places
 
 
-@pytest.mark.xfail(reason="GatewayPort and SecretPort stand beside each of their users", strict=True)
 def test_no_public_class_name_is_used_twice() -> None:
     assert {name: files for name, files in places_of_classes(ROOT).items() if len(files) > 1} == {}
 

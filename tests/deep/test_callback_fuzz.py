@@ -129,7 +129,7 @@ def check_authenticated(stack: CallbackStack, decorate: Callable[[Any], Any]) ->
             case (200, '{"message": "Stored"}'):
                 assert STORED & set(written)
                 assert KEPT not in written
-            case (200, '{"message": "Kept for a person"}'):
+            case (200, '{"message": "Kept for an operator"}'):
                 assert written[-1] == KEPT
             case (413, '{"message": "Too large"}'):
                 raw = body if isinstance(body, bytes) else (body or "").encode("utf-8", "surrogatepass")

@@ -30,11 +30,11 @@ FUNCTIONS: Final = sorted(function.logical_id for function in default_template()
 
 # What a callback is answered; status_… and reply_… are stored.
 ANSWERS: Final = {
-    "empty_body": (200, "Kept for a person"),
+    "empty_body": (200, "Kept for an operator"),
     "no_credentials": (401, "Unauthorized"),
-    "no_id": (200, "Kept for a person"),
+    "no_id": (200, "Kept for an operator"),
     "other_scheme": (401, "Unauthorized"),
-    "unreadable_body": (200, "Kept for a person"),
+    "unreadable_body": (200, "Kept for an operator"),
     "wrong_credentials": (401, "Unauthorized"),
     "wrong_method": (404, "Not found"),
     "wrong_path": (404, "Not found"),
@@ -203,7 +203,7 @@ def test_a_callback_event_reaches_the_tables(run: Run, invoke: Invoke, path: Pat
         assert stored == ["MO" if "reply" in path.stem else "MT"]
     else:
         assert stored == []
-    if message == "Kept for a person":
+    if message == "Kept for an operator":
         eventually(lambda: [reason for reason, _ in run.dead_letters()] == ["unreadable_callback"], "it is kept")
 
 

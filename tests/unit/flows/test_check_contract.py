@@ -109,7 +109,7 @@ def daily(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) 
 def test_a_document_is_baseline_then_same_then_changed_then_same_again(daily: Daily) -> None:
     assert daily.check(answer(200, FIRST)) == {"contract": "baseline", "differences": [], "reason": ""}
     assert daily.metrics == {"ContractDifferences": 0.0, "ContractUnreadable": 0.0}
-    assert daily.log == [(logging.INFO, "gateway contract seen for the first time, kept as the baseline")]
+    assert daily.log == [(logging.INFO, "gateway contract stored as the baseline")]
     assert daily.check(answer(200, FIRST))["contract"] == "same"
     assert daily.metrics == {"ContractDifferences": 0.0, "ContractUnreadable": 0.0}
     assert daily.log == [(logging.INFO, "gateway contract unchanged")]

@@ -129,7 +129,7 @@ def test_a_line_is_fit_for_a_log() -> None:
 
 @pytest.mark.parametrize("before", [None, OFFICIAL])
 def test_absent_is_a_result_of_its_own(before: str | None) -> None:
-    absent = Comparison(Contract.ABSENT, reason="status 404")
+    absent = Comparison(Contract.ABSENT, reason="HTTP 404")
     assert compare(answer(404, {"message": "Not Found"}), before) == absent
 
 
@@ -138,8 +138,8 @@ def test_absent_is_a_result_of_its_own(before: str | None) -> None:
     ("looked", "reason"),
     [
         (no_answer("timed_out"), "timed_out"),
-        (answer(503), "status 503"),
-        (answer(401), "status 401"),
+        (answer(503), "HTTP 503"),
+        (answer(401), "HTTP 401"),
         (answer(200, None, "body_too_large"), "body_too_large"),
         (answer(200, b""), "not an OpenAPI 3 document"),
         (answer(200, b"<html>maintenance</html>"), "not an OpenAPI 3 document"),

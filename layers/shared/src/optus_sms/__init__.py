@@ -1,4 +1,4 @@
-"""Send SMS through the Optus SMS Suite gateway, at most once, and keep what it reports back.
+"""Send SMS through the Optus SMS Suite gateway, at most once, and store the statuses and replies that come back.
 
 Imports run in one direction: a package imports from itself and from those above its row
 (tests/contract/test_imports.py reads this table and enforces it; no module imports in a circle):

@@ -1,4 +1,4 @@
-"""AWS clients: one lean session for a function, with time limits that leave a POST its time."""
+"""AWS clients: one lean session per function, with timeouts short enough to leave a POST its time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
-# Parameter validation repeats at each call what the type checker and the tests have checked, and a user agent is
-# otherwise built anew for each: together a third of a call's CPU. Three tries of at most 1 + 2 seconds.
+# Parameter validation repeats what the type checker and the tests have checked, and boto3 would build a new user agent
+# for each call: together a third of a call's CPU. Three requests at most, of 1 + 2 seconds each.
 _CONFIG: Final = Config(
     connect_timeout=1,
     read_timeout=2,
@@ -31,35 +31,35 @@ _CONFIG: Final = Config(
 
 @cache
 def _session() -> boto3.Session:
-    logging.getLogger("botocore").setLevel(logging.WARNING)  # else each cold start logs where it found credentials
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # otherwise each cold start logs where it found credentials
     return boto3.Session()
 
 
 def cloudwatch() -> CloudWatchClient:
-    """A client for what the functions have measured."""
+    """Return a client for the metrics of the functions."""
     return _session().client("cloudwatch", config=_CONFIG)
 
 
 def dynamodb() -> DynamoDBClient:
-    """A client for the two tables."""
+    """Return a client for the two tables."""
     return _session().client("dynamodb", config=_CONFIG)
 
 
 def lambda_() -> LambdaClient:
-    """A client for the queue's event source mapping."""
+    """Return a client for the queue's event source mapping."""
     return _session().client("lambda", config=_CONFIG)
 
 
 def eventbridge() -> EventBridgeClient:
-    """A client for the event bus."""
+    """Return a client for the event bus."""
     return _session().client("events", config=_CONFIG)
 
 
 def secrets_manager() -> SecretsManagerClient:
-    """A client for the two secrets."""
+    """Return a client for the two secrets."""
     return _session().client("secretsmanager", config=_CONFIG)
 
 
 def sqs() -> SQSClient:
-    """A client for the two queues."""
+    """Return a client for the two queues."""
     return _session().client("sqs", config=_CONFIG)

@@ -1,4 +1,4 @@
-"""`SmsEventBus`: put events on it, as many in one call as EventBridge takes."""
+"""`SmsEventBus`: puts events on it, as many in one call as EventBridge accepts."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 MAX_ENTRIES: Final = 10
 MAX_BYTES: Final = 256 * 1024
 _TIME_BYTES: Final = 14
-# What EventBridge says of an entry that it will never take; anything else may pass.
+# Error codes of an entry that EventBridge will never accept; any other error can pass.
 _REFUSED_FOR_GOOD: Final = frozenset({"MalformedDetail", "InvalidArgument"})
 
 
 class Put(Enum):
-    """What became of one event."""
+    """The result for one event."""
 
     TAKEN = auto()
-    REFUSED = auto()  # and would be again
-    FAILED = auto()  # try again
+    REFUSED = auto()  # a retry would be refused too
+    FAILED = auto()  # to be retried
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class _Sized:
 
 
 class EventBus:
-    """The bus in EventBridge. Raises what boto3 raises when a whole call fails."""
+    """The bus in EventBridge. It raises boto3's error if a whole call fails."""
 
     def __init__(self, client: EventBridgeClient, bus_name: str) -> None:
         self._client = client
         self._bus_name = bus_name
 
     def put(self, events: Sequence[Event]) -> list[Put]:
-        """Put events on the bus in their order; one result for each. Once a call has failed no other is made.
+        """Put events on the bus in order, and return a result for each. After a failed call no other is made.
 
         An event too large for any call is refused.
         """
@@ -56,8 +56,8 @@ class EventBus:
             elif batch[0].size >= MAX_BYTES:
                 results.append(Put.REFUSED)
             else:
-                answer = self._client.put_events(Entries=[sized.entry for sized in batch])
-                results += [_result(entry.get("ErrorCode")) for entry in answer["Entries"]]
+                response = self._client.put_events(Entries=[sized.entry for sized in batch])
+                results += [_result(entry.get("ErrorCode")) for entry in response["Entries"]]
         return results
 
     def _sized(self, event: Event) -> _Sized:
@@ -69,13 +69,13 @@ class EventBus:
             "Time": datetime.fromisoformat(event.occurred_at),
             "Detail": detail,
         }
-        # As EventBridge reckons ("Calculating PutEvents event entry size").
+        # EventBridge's formula ("Calculating PutEvents event entry size").
         size = _TIME_BYTES + len(SOURCE) + len(event.detail_type) + len(detail.encode("utf-8", "surrogatepass"))
         return _Sized(entry, size)
 
 
 def _batches(entries: Sequence[_Sized]) -> Iterator[list[_Sized]]:
-    """As few calls as the limits allow, in order; what is too large for any stands alone."""
+    """Split entries into as few calls as the limits allow, in order; an entry too large for any call is alone."""
     batch: list[_Sized] = []
     for entry in entries:
         if batch and (len(batch) == MAX_ENTRIES or sum(sized.size for sized in batch) + entry.size >= MAX_BYTES):

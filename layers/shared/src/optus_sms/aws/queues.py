@@ -1,4 +1,4 @@
-"""The queues: give a message back for later, and keep what needs a person."""
+"""The queues: returns messages for a later attempt, and keeps dead letters for an operator."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
-# SQS refuses what ends more than 12 hours after the receive; by then the message was ours for the queue's visibility
-# timeout at most.
+# SQS refuses a timeout that ends more than 12 hours after the receive. The function has had the message for at most the
+# queue's visibility timeout by then.
 MAX_VISIBILITY_SECONDS: Final = 43_200 - 360
 _MAX_ATTRIBUTE: Final = 1000
-# What an SQS body and attribute may not hold: all but "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to
-# #x10FFFF" (SendMessage). The few that are forbidden: a set of nearly all others takes ten times as long to compile.
+# Characters that an SQS body and attribute can't hold: all but "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
+# #x10000 to #x10FFFF" (SendMessage). The forbidden ones are listed, since the others take ten times as long to compile.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class DeadLetterReason(StrEnum):
-    """Why a person is needed (design: public names)."""
+    """Why a dead letter needs an operator; public names."""
 
     INVALID = "invalid"
     CONFLICT = "conflict"
@@ -37,7 +37,7 @@ class DeadLetterReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message or callback that needs a person. ``message_id`` is the key it was handled under."""
+    """A message or callback that needs an operator. ``message_id``: `-` if there is none."""
 
     body: str | bytes
     reason: DeadLetterReason
@@ -46,7 +46,7 @@ class DeadLetter:
 
 
 class Queues:
-    """The two queues of a function. Only the sender has an outbound queue: ``outbound_queue_url`` may be empty."""
+    """The queues of a function. ``outbound_queue_url``: empty for all but the sender function."""
 
     def __init__(self, client: SQSClient, *, dead_letter_queue_url: str, outbound_queue_url: str = "") -> None:
         self._client = client
@@ -54,23 +54,23 @@ class Queues:
         self._outbound_queue_url = outbound_queue_url
 
     def give_back(self, receipt_handle: str, *, seconds: int) -> None:
-        """Show the message again in that many seconds."""
+        """Return a message to the queue, which delivers it again after so many seconds."""
         self._client.change_message_visibility(
             QueueUrl=self._outbound_queue_url,
             ReceiptHandle=receipt_handle,
             VisibilityTimeout=min(max(seconds, 0), MAX_VISIBILITY_SECONDS),
         )
 
-    def dead_letter(self, letter: DeadLetter, *, now: float) -> None:
-        """Put a copy on the dead-letter queue, its body unchanged, the reason in its attributes.
+    def dead_letter(self, dead_letter: DeadLetter, *, now: float) -> None:
+        """Put a copy on the dead-letter queue: the body unchanged, the reason in the message attributes.
 
-        A body that SQS can't hold is kept as base64, and its attributes say so.
+        A body that SQS can't hold is encoded as base64, with the attribute `body_encoding`.
         """
-        body, encoding = _storable(letter.body)
+        body, encoding = _storable(dead_letter.body)
         attributes = {
-            "reason": letter.reason.value,
-            "detail": letter.detail,
-            "message_id": letter.message_id,
+            "reason": dead_letter.reason.value,
+            "detail": dead_letter.detail,
+            "message_id": dead_letter.message_id,
             "time": format_rfc3339(now),
         }
         if encoding:
@@ -83,7 +83,7 @@ class Queues:
 
 
 def _storable(body: str | bytes) -> tuple[str, str | None]:
-    """A body that SQS accepts, and how it had to be encoded."""
+    """Return a body that SQS accepts, and its encoding if it had to be changed."""
     try:
         text = body.decode() if isinstance(body, bytes) else body
     except UnicodeDecodeError:
@@ -97,5 +97,5 @@ def _storable(body: str | bytes) -> tuple[str, str | None]:
 
 
 def _string(value: str) -> MessageAttributeValueTypeDef:
-    """An attribute that SQS accepts: neither empty nor with characters that it can't hold."""
+    """Return an attribute that SQS accepts: not empty, and without forbidden characters."""
     return {"DataType": "String", "StringValue": _FORBIDDEN.sub("?", value)[:_MAX_ATTRIBUTE] or "-"}

@@ -1,4 +1,4 @@
-"""The sender's own metrics, read back from CloudWatch: that costs no write for each message."""
+"""The sender function's metrics, read back from CloudWatch, which saves a write for each message."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ SENDER: Final = "send_message"  # POWERTOOLS_SERVICE_NAME of SendMessageFunction
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """How many messages the gateway accepted, and how often it refused our credentials."""
+    """The number of messages that the gateway accepted, and of requests whose credentials it refused."""
 
     accepted: int
     refused: int
 
 
 class TrafficUnknownError(Exception):
-    """CloudWatch answered in part only."""
+    """An incomplete response of CloudWatch."""
 
 
 class SenderMetrics:
-    """The sender's metrics in CloudWatch, which show a minute or two late.
+    """The sender function's metrics in CloudWatch, which appear a minute or two late.
 
-    botocore's errors come through. Half a response is an error too: nothing counted must not look like
-    nothing accepted.
+    It raises botocore's errors. An incomplete response is an error too: a missing count must not look like zero.
     """
 
     def __init__(self, client: CloudWatchClient, stack_name: str) -> None:
@@ -41,7 +40,7 @@ class SenderMetrics:
 
     def between(self, start: float, end: float) -> Traffic:
         """Return the traffic between two times (epoch seconds); CloudWatch rounds the first down to a whole minute."""
-        answer = self._client.get_metric_data(
+        response = self._client.get_metric_data(
             StartTime=datetime.fromtimestamp(start, UTC),
             EndTime=datetime.fromtimestamp(end + 1, UTC),
             MetricDataQueries=[
@@ -49,7 +48,7 @@ class SenderMetrics:
                 self._sum("refused", Metric.CREDENTIALS_REFUSED),
             ],
         )
-        results = answer["MetricDataResults"]
+        results = response["MetricDataResults"]
         if any(result["StatusCode"] != "Complete" for result in results):
             raise TrafficUnknownError
         sums = {result["Id"]: round(sum(result["Values"])) for result in results}

@@ -1,7 +1,7 @@
-"""When nobody in this sandbox should try just now: the gateway is down, refuses us, or its outcomes turn unknown.
+"""Circuit breaker per execution environment, for a gateway that is down, refuses, throttles or leaves outcomes unknown.
 
-An outage must cost waiting, not messages: after a condition that would stop everybody, messages are given back
-unclaimed for a growing while, and then one goes alone as a probe before the rest may follow.
+An outage must delay messages, not lose them. After a failure that would stop every message, messages return to the
+queue unclaimed for a growing time. Then one goes alone as a probe, and the others follow if its outcome is certain.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from optus_sms.gateway.api import Outcome, PostResult
 UNKNOWN_IN_A_ROW: Final = 3
 _FIRST_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 60.0
-_LONGEST_ASKED_SECONDS: Final = 900.0  # a Retry-After for one message must not silence the sandbox for hours
+_LONGEST_ASKED_SECONDS: Final = 900.0  # a Retry-After for one message must not stop the others for hours
 
 
 @dataclass
 class Breaker:
-    """One per sandbox, shared by its threads."""
+    """One per execution environment, shared by its threads."""
 
     monotonic: Callable[[], float]
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -30,17 +30,17 @@ class Breaker:
     _unknown_in_a_row: int = field(default=0, init=False)
 
     def blocked_seconds(self) -> float:
-        """How long nobody should try; 0 if anybody may."""
+        """Return for how long no message may be sent; 0 if one may."""
         with self._lock:
             return max(0.0, self._open_until - self.monotonic())
 
     def wants_probe(self) -> bool:
-        """Whether the next message should go alone, because the last ones failed for a reason that stops everybody."""
+        """Return whether the next message must go alone, because no outcome was certain since the last failure."""
         with self._lock:
             return self._openings > 0 or self._unknown_in_a_row > 0
 
     def note(self, outcome: PostResult) -> None:
-        """Learn from an outcome."""
+        """Open or close by an outcome."""
         with self._lock:
             if outcome.stop is not None:
                 self._open(outcome.retry_after_seconds)
@@ -49,12 +49,12 @@ class Breaker:
                 if self._unknown_in_a_row >= UNKNOWN_IN_A_ROW:
                     self._open(None)
             elif outcome.reason != "too_late":
-                # An answer that is certain, good or bad, came through.
+                # A certain outcome, good or bad: the gateway responds.
                 self._openings = self._unknown_in_a_row = 0
                 self._open_until = 0.0
 
     def trip(self) -> None:
-        """Stop everybody for a reason outside the gateway's answers, such as a secret that can't be used."""
+        """Open for a reason other than a response of the gateway, such as an unusable secret."""
         with self._lock:
             self._open(None)
 

@@ -1,4 +1,4 @@
-"""Has the gateway's own description of its API changed? Asked every day (docs/outages.md)."""
+"""Check daily whether the gateway's `openapi.yaml` has changed (docs/outages.md)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ContractChecker:
     clock: Clock = field(default_factory=Clock)
 
     def check(self) -> Mapping[str, Any]:
-        """Ask, compare, report, then remember: after a crash a change is reported again rather than never."""
+        """Request, compare, report, then store: after a crash a change is reported again rather than never."""
         comparison = compare(self.gateway.get_contract(self._credentials()), self.records.get())
         result = {
             "contract": comparison.contract.value,
@@ -42,7 +42,7 @@ class ContractChecker:
         try:
             return self.secret.current()
         except Exception as error:  # noqa: BLE001 - the document may be public
-            logger().warning("asked without credentials", extra=error_fields(error))
+            logger().warning("requested without credentials", extra=error_fields(error))
             return None
 
     @staticmethod
@@ -50,7 +50,7 @@ class ContractChecker:
         match comparison.contract:
             case Contract.BASELINE:
                 lines = comparison.document.count("\n") + 1
-                logger().info("gateway contract seen for the first time, kept as the baseline", extra={"lines": lines})
+                logger().info("gateway contract stored as the baseline", extra={"lines": lines})
             case Contract.SAME:
                 logger().info("gateway contract unchanged")
             case Contract.CHANGED:

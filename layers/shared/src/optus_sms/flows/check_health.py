@@ -1,7 +1,8 @@
-"""Is the gateway there, does it take our credentials, and should messages flow? Asked every minute (docs/outages.md).
+"""Check the gateway and its credentials every minute, and pause or resume sending (docs/outages.md).
 
-One check observes, `note` and `decide` judge (both pure), one write remembers, and the queue is paused or resumed. What
-can't be asked is unknown, and unknown is never down: it neither makes the gateway unhealthy nor pauses the queue.
+A check makes its requests, `note` and `decide` judge the results (both pure), one write stores the record, and then
+sending is paused or resumed. A result that proves nothing is unknown, and unknown is never down: it neither makes the
+gateway unhealthy nor pauses sending.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from optus_sms.gateway.credentials import GatewaySecret
     from optus_sms.gateway.transport import Exchange
 
-QUIET_SECONDS: Final = 300  # nothing accepted for so long, or since the failures began, means that nothing gets through
+QUIET_SECONDS: Final = 300  # nothing accepted in this time, or since the failures began: sending fails
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """After how many checks in a row the state changes."""
+    """The numbers of checks in a row that change the state."""
 
     unhealthy_after: int = 3
     healthy_after: int = 2
@@ -40,14 +41,14 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The result of one look at the gateway, and why."""
+    """The gateway's health by one check, and the reason."""
 
     health: Health
     reason: str
 
 
 class Admission(StrEnum):
-    """What the gateway says to our credentials."""
+    """Whether the gateway accepts the credentials."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -56,7 +57,7 @@ class Admission(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial of the credentials. ``version``: the secret's version id; empty if it has no usable credentials."""
+    """One trial of the credentials. ``version``: the secret's version ID; empty if they are unusable."""
 
     admission: Admission
     reason: str = ""
@@ -64,7 +65,7 @@ class Trial:
 
 
 class Action(StrEnum):
-    """What to do with the queue."""
+    """What to do about sending."""
 
     LEAVE = auto()
     PAUSE = auto()
@@ -72,30 +73,33 @@ class Action(StrEnum):
 
 
 def judge_health(response: Exchange) -> Observation | None:
-    """`GET /healthz` (gateway-rest-v2.txt): 200 is healthy. None: this gateway offers no such check to us, which says
-    nothing of its messages, so the status service has to be asked.
+    """Judge the response to `GET /healthz` (gateway-rest-v2.txt): HTTP 200 is healthy.
+
+    None: this gateway does not offer the check, which proves nothing about sending. The status API decides then.
     """
     status = response.status
     if status is None:
-        return Observation(Health.UNHEALTHY, response.failure or "no answer")
+        return Observation(Health.UNHEALTHY, response.failure or "no response")
     if status == 200:
         return Observation(Health.HEALTHY, "ok")
     if status >= 500:
-        return Observation(Health.UNHEALTHY, f"status {status}")
+        return Observation(Health.UNHEALTHY, f"HTTP {status}")
     if status in (408, 429):
-        return Observation(Health.UNKNOWN, f"not checked: status {status}")
+        return Observation(Health.UNKNOWN, f"not checked: HTTP {status}")
     return None
 
 
 def judge_service_status(response: Exchange | None) -> Observation:
-    """The Health Monitoring API of the platform: ``{"services": {"restv2": {"status": "available"}}}``, or
-    `unavailable`, or `unknown`. Its own failure (503, no response, another form) says nothing of the gateway.
+    """Judge the response of the Health Monitoring API: ``{"services": {"restv2": {"status": "available"}}}``.
+
+    The status can also be `unavailable` or `unknown`. A failure of the API itself (HTTP 503, no response, another body)
+    proves nothing about the gateway.
     """
     if response is None:
         return Observation(Health.UNKNOWN, "no health check offered")
     if response.status != 200:
         return Observation(
-            Health.UNKNOWN, f"service status not known ({response.failure or f'status {response.status}'})"
+            Health.UNKNOWN, f"service status not known ({response.failure or f'HTTP {response.status}'})"
         )
     states = _service_states(response.body)
     if "unavailable" in states:
@@ -106,9 +110,9 @@ def judge_service_status(response: Exchange | None) -> Observation:
 
 
 def judge_credentials(response: Exchange) -> Admission:
-    """`GET /messages?id=` of an id that no message has: 404 comes only after the credentials were accepted.
+    """Judge the response to `GET /messages?id=` with a random ID: HTTP 404 means that credentials are accepted.
 
-    A 404 without a word of the API's own (its errors have ``statusCode``) comes from in front of it and proves nothing.
+    The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API and proves nothing.
     """
     if response.status in (401, 403):
         return Admission.REFUSED
@@ -118,8 +122,10 @@ def judge_credentials(response: Exchange) -> Admission:
 
 
 def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, thresholds: Thresholds) -> HealthRecord:
-    """The record after one check. The state changes only after several checks in a row; unknown ones don't count as
-    either kind, and don't interrupt a row, until they are a row themselves.
+    """Return the record after one check. The state changes only after several checks in a row.
+
+    An unknown check counts as neither healthy nor unhealthy and interrupts neither row, until there are enough unknown
+    ones.
     """
     good, bad, unknown = before.good_checks, before.bad_checks, before.unknown_checks
     match seen.health:
@@ -158,7 +164,7 @@ def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, t
 
 
 def failing_since(record: HealthRecord, thresholds: Thresholds) -> int:
-    """Since when (epoch seconds) there is a reason to think of a pause; 0 if there is none."""
+    """Return since when there is a reason to pause, in epoch seconds; 0 if there is none."""
     if record.state is Health.UNHEALTHY:
         return record.failing_since
     return record.refused_since if record.refused_checks >= thresholds.unhealthy_after else 0
@@ -173,10 +179,10 @@ def decide(
     pause_on_outage: bool,
     thresholds: Thresholds,
 ) -> tuple[Action, HealthRecord]:
-    """Whether to pause or resume, and the record with that in it.
+    """Decide whether to pause or resume sending, and return the record with that decision.
 
-    Only the health check's own pause is ever ended. A queue that it did not pause was paused by an operator. One that
-    flows although it was paused was resumed by an operator, and is left alone until the trouble is over.
+    The health check ends only its own pause; any other pause is an operator's. If sending is on during the health
+    check's pause, an operator resumed it, and the health check does not pause again until the gateway has recovered.
     """
     if is_on is None:
         return Action.LEAVE, record
@@ -188,7 +194,7 @@ def decide(
         return Action.LEAVE, replace(record, pause=replace(record.pause, confirmed=True))
     if record.pause.confirmed:
         return Action.LEAVE, replace(record, pause=None, resumed_by_operator=True)
-    return Action.PAUSE, record  # the last check meant to, but did not get to it
+    return Action.PAUSE, record  # the last check stored the pause, but did not make it
 
 
 def _decide_to_pause(
@@ -209,9 +215,11 @@ def _decide_to_pause(
 
 
 def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
-    """An outage is over when the state is no longer unhealthy: an unknown state is no reason to hold messages back.
-    Refused credentials are over when they are accepted, or when there are new ones, which only a message can try if the
-    gateway refuses `GET /messages`.
+    """Return whether the reason of a pause is over.
+
+    An outage is over when the state is no longer unhealthy; an unknown state is no reason to hold messages. Refused
+    credentials are over when the gateway accepts them, or when the secret has new ones. The next message tries those,
+    because the gateway may allow the credentials to send and not to read.
     """
     if pause.reason is PauseReason.OUTAGE:
         return record.state is not Health.UNHEALTHY
@@ -221,7 +229,7 @@ def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
 
 @dataclass(frozen=True)
 class HealthChecker:
-    """One per sandbox."""
+    """One per execution environment."""
 
     gateway: Gateway
     secret: GatewaySecret
@@ -234,7 +242,7 @@ class HealthChecker:
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
     def check(self) -> tuple[Mapping[str, Any], tuple[Measurement, ...]]:
-        """Look, judge, remember, act, and report: the result for the caller, and what to publish."""
+        """Request, judge, store, act and log; return the result for the caller and the metrics to publish."""
         response = self.gateway.get_health()
         seen = judge_health(response) or judge_service_status(self.gateway.get_service_status())
         trial = Trial(Admission.UNKNOWN) if seen.health is Health.UNHEALTHY else self._try_credentials()
@@ -249,14 +257,14 @@ class HealthChecker:
             pause_on_outage=self.pause_on_outage,
             thresholds=self.thresholds,
         )
-        # In this order a crash between the two leaves a pause that is known to be the health check's, never one that
-        # looks like an operator's and would last for ever.
-        if action is Action.RESUME and not self._done(self.switch.resume, "queue not resumed"):
+        # In this order a crash in between leaves a pause that is recorded as the health check's. The other order could
+        # leave one that looks like an operator's and would never end.
+        if action is Action.RESUME and not self._done(self.switch.resume, "sending not resumed"):
             action, after = Action.LEAVE, noted
         if not self.store.write(after, seen=before):
             logger().warning("lost the race to another health check")
             return {"state": before.state.value, "skipped": True}, ()
-        if action is Action.PAUSE and not self._done(self.switch.pause, "queue not paused"):
+        if action is Action.PAUSE and not self._done(self.switch.pause, "sending not paused"):
             action = Action.LEAVE
         self._log(before, after, trial, action)
         is_on = {Action.PAUSE: False, Action.RESUME: True}.get(action, is_on)
@@ -273,7 +281,7 @@ class HealthChecker:
         return result, _measurements(response, after, trial, is_on=is_on)
 
     def _try_credentials(self) -> Trial:
-        """Without sending anything: ask for a message that does not exist."""
+        """Try the credentials without sending a message: request one that does not exist."""
         try:
             self.secret.forget_refused()
             credentials = self.secret.current()
@@ -283,7 +291,7 @@ class HealthChecker:
                 admission = judge_credentials(self.gateway.get_message(self.new_id(), credentials))
         except CredentialsError as error:
             return Trial(Admission.REFUSED, str(error))
-        except Exception as error:  # noqa: BLE001 - Secrets Manager failed, which says nothing of the credentials
+        except Exception as error:  # noqa: BLE001 - Secrets Manager failed, which proves nothing about the credentials
             logger().warning("credentials not tried", extra=error_fields(error))
             return Trial(Admission.UNKNOWN)
         reason = "the gateway refused them" if admission is Admission.REFUSED else ""
@@ -292,19 +300,19 @@ class HealthChecker:
     def _is_on(self) -> bool | None:
         try:
             return self.switch.is_on()
-        except Exception as error:  # noqa: BLE001 - then the queue is left as it is
+        except Exception as error:  # noqa: BLE001 - the state is unknown, and nothing is changed
             logger().warning("event source mapping not read", extra=error_fields(error))
             return None
 
     def _traffic(self, record: HealthRecord, *, is_on: bool | None) -> Traffic | None:
-        """What got through since the failures began, asked only when a pause hangs on it."""
+        """Return the traffic since the failures began; None if no pause depends on it or it is unknown."""
         start = failing_since(record, self.thresholds)
         if not start or not is_on or record.pause or record.resumed_by_operator or not self.pause_on_outage:
             return None
         now = self.clock.now()
         try:
             return self.sender_metrics.between(max(start, now - QUIET_SECONDS), now)
-        except Exception as error:  # noqa: BLE001 - not knowing is no reason to pause
+        except Exception as error:  # noqa: BLE001 - unknown traffic is no reason to pause
             logger().warning("traffic not known", extra=error_fields(error))
             return None
 
@@ -312,7 +320,7 @@ class HealthChecker:
     def _done(act: Callable[[], None], failure: str) -> bool:
         try:
             act()
-        except Exception as error:  # noqa: BLE001 - the next check tries again
+        except Exception as error:  # noqa: BLE001 - the next check retries
             logger().error(failure, extra=error_fields(error))
             return False
         return True
@@ -329,7 +337,7 @@ class HealthChecker:
         if action is Action.RESUME and before.pause:
             logger().warning("sending resumed", extra={"paused_at": before.pause.at})
         if after.resumed_by_operator and not before.resumed_by_operator:
-            logger().warning("an operator has resumed sending; it is not paused again before all is well")
+            logger().warning("an operator resumed sending; no pause until the gateway has recovered")
 
 
 def _measurements(

@@ -1,7 +1,7 @@
-"""At most `MaxMessagesPerSecond` at the gateway, without any state that sandboxes share.
+"""Limits POSTs to `MaxMessagesPerSecond`, without state shared by execution environments.
 
-Each sandbox spaces its POSTs at `SenderConcurrency / MaxMessagesPerSecond` seconds, and holds its invocation to the end
-of its last slot, so that a new invocation, here or in a fresh sandbox that takes its place, can't start early.
+Each one spaces its POSTs at `SenderConcurrency / MaxMessagesPerSecond` seconds, and holds its invocation to the end of
+the last slot. So the next invocation, in the same or in a new execution environment, can't start early.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Pacer:
-    """One per sandbox, shared by its threads. ``interval`` in seconds; 0 is not paced."""
+    """One per execution environment, shared by its threads. ``interval``: seconds; 0: not paced."""
 
     interval: float
     monotonic: Callable[[], float]
@@ -22,7 +22,7 @@ class Pacer:
     _next_slot: float = field(default=0.0, init=False)
 
     def wait_for_slot(self, *, at_most: float) -> bool:
-        """Take the next slot and wait for it; False, taking none, if it is more than ``at_most`` seconds away."""
+        """Reserve the next slot and wait for it; False, without one, if it is more than ``at_most`` seconds away."""
         if self.interval <= 0:
             return True
         with self._lock:
@@ -36,7 +36,7 @@ class Pacer:
         return True
 
     def hold(self) -> None:
-        """Wait until the last slot that was taken is over."""
+        """Wait until the last reserved slot is over."""
         with self._lock:
             remaining = self._next_slot - self.monotonic()
         if remaining > 0:

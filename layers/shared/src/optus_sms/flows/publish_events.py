@@ -1,7 +1,7 @@
-"""What the tables' streams tell, put on `SmsEventBus`: a write and its event cannot disagree.
+"""Publish the changes in the tables' streams as events on `SmsEventBus`, so that a write and its event cannot disagree.
 
-Each change of an item makes at most one event (`event_of`). Deletions make none, by TTL or by hand. Events may repeat,
-since a stream gives a batch again when any of it failed; `event_id` is made of the fact itself, so that repeats agree.
+Each change of an item causes at most one event (`event_of`). Deletions cause none, by TTL or by hand. Events can
+repeat, because Lambda delivers records again after a failure. `event_id` is a hash of the fact, so repeats agree.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 
 @dataclass(frozen=True, slots=True)
 class PublishBatchResult:
-    """``failed_from``: sequence number of the first record that must come again, with all after it."""
+    """The result of a batch. ``failed_from``: sequence number of the first record to be delivered again."""
 
     failed_from: str | None
     measurements: tuple[Measurement, ...]
 
 
 def event_of(change: Change, *, reply_text: bool = True) -> Event | None:
-    """The event that a change of either table makes, if any; without ``reply_text`` a reply's content is left out."""
+    """Return the event of a change, if it has one; without ``reply_text`` a reply's content is left out."""
     match change.before, change.after:
         case LedgerRecord() | None as before, LedgerRecord() as after:
             return _of_state(before, after, change.at)
@@ -57,7 +57,7 @@ def event_of(change: Change, *, reply_text: bool = True) -> Event | None:
 
 
 def _of_state(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Event | None:
-    """``at``, when the stream saw it, is for an item edited by hand that lacks its own time."""
+    """Return the event of a new state. ``at``: the stream's time, for an item edited by hand that lacks its own."""
     if before and after.state is before.state:
         return None
     match after.state:
@@ -80,7 +80,7 @@ def _accepted(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Even
         message_id=after.message_id,
         reference=after.effective_reference,
         gateway_id=after.gateway_id,
-        # The write that makes an outcome certain removes what was kept for it.
+        # The write that makes an outcome certain removes `segments` from the item.
         segments=after.segments or (before.segments if before else None),
         attempts=after.attempts,
         resolved_by=after.resolved_by,
@@ -119,7 +119,7 @@ def _outcome_unknown(after: LedgerRecord, at: str) -> Event:
 
 def _of_health(before: HealthRecord | None, after: HealthRecord, at: str) -> Event | None:
     if before is None and after.state is not Health.UNHEALTHY:
-        return None  # that a new stack finds the gateway well is no news
+        return None  # a new stack's first check is no change
     if before and after.state is before.state:
         return None
     return GatewayHealthChanged(
@@ -148,7 +148,10 @@ def _of_reply(reply: ReplyRecord, at: str, *, with_text: bool) -> Event:
 
 
 def _of_status(before: MessageRecord | None, after: MessageRecord, at: str) -> Event | None:
-    """`accepted` makes none, since `SMS Accepted` says it. One before the sender's write comes again with its key."""
+    """Return the event of a new status. `accepted` has none, because `SMS Accepted` is published.
+
+    A status that came before the sender function's write is published again, with its `message_id`.
+    """
     status, previous = after.status, before.status if before else None
     known_now = after.message_id is not None and (before is None or before.message_id is None)
     if status is None or status == "accepted" or (status == previous and not known_now):
@@ -173,7 +176,7 @@ def _id(kind: type[Event], *fact: object) -> str:
 
 @dataclass(frozen=True)
 class Publisher:
-    """One per sandbox. ``queues``: its dead letters are what can never be published."""
+    """One per execution environment. ``queues``: its dead letters are the changes that can never be published."""
 
     bus: EventBus
     queues: Queues
@@ -181,16 +184,16 @@ class Publisher:
     reply_text: bool = True
 
     def publish_batch(self, records: Sequence[Mapping[str, Any]]) -> PublishBatchResult:
-        """Publish what a batch of one shard tells, in its order. Raises nothing for a record.
+        """Publish the events of a batch of one shard, in order. Never raises for a record.
 
-        A record that can never be published is kept for a person and stops nobody. From the first one on that may
-        succeed later all come again, so that the events of an item keep their order.
+        A record that can never be published becomes a dead letter and holds up no other. From the first record that may
+        succeed later on, all are delivered again, so that the events of an item keep their order.
         """
-        told = [self._read(record) for record in records]
-        put = iter(self._put([event for event in told if isinstance(event, Event)]))
+        read = [self._read(record) for record in records]
+        put = iter(self._put([event for event in read if isinstance(event, Event)]))
         published = kept = 0
         failed_from = None
-        for record, event in zip(records, told, strict=True):
+        for record, event in zip(records, read, strict=True):
             result = next(put) if isinstance(event, Event) else event
             if result is Put.TAKEN:
                 published += 1
@@ -204,38 +207,41 @@ class Publisher:
         return PublishBatchResult(failed_from, tuple(count for count in counts if count[1]))
 
     def _read(self, record: Mapping[str, Any]) -> Event | Literal[Put.REFUSED] | None:
-        """What a record tells; refused, if nobody can tell."""
+        """Read the event of a record, if it has one; `Put.REFUSED` if the record can't be read."""
         try:
             change = read_change(record)
             return event_of(change, reply_text=self.reply_text) if change else None
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, trying again will not mend it
+        except Exception as error:  # noqa: BLE001 - any error: a retry would fail in the same way
             logger().error("stream record unreadable", extra=_loggable_subject(record) | error_fields(error))
             return Put.REFUSED
 
     def _put(self, events: Sequence[Event]) -> list[Put]:
         try:
             return self.bus.put(events)
-        except Exception as error:  # noqa: BLE001 - none of them counts as published, so all come again
+        except Exception as error:  # noqa: BLE001 - none counts as published, so all are delivered again
             logger().error("events not published", extra=error_fields(error))
             return [Put.FAILED] * len(events)
 
     def _keep(self, record: Mapping[str, Any]) -> bool:
-        """Leave a note for a person, without the images: they hold text and numbers. Whether that worked."""
+        """Keep a dead letter for an operator, and return whether that worked.
+
+        It leaves out the images of the item, which hold text and numbers.
+        """
         note = {
             "eventID": record.get("eventID"),
             "eventSourceARN": record.get("eventSourceARN"),
             "SequenceNumber": record.get("dynamodb", {}).get("SequenceNumber"),
             "Keys": record.get("dynamodb", {}).get("Keys"),
         }
-        letter = DeadLetter(
+        dead_letter = DeadLetter(
             json.dumps(note),
             DeadLetterReason.UNPUBLISHED_EVENT,
             "this change of the table could not be made an event, or the bus refused it",
             subject_of(record).get("message_id") or "-",
         )
         try:
-            self.queues.dead_letter(letter, now=self.clock.now())
-        except Exception as error:  # noqa: BLE001 - not kept, so it comes again
+            self.queues.dead_letter(dead_letter, now=self.clock.now())
+        except Exception as error:  # noqa: BLE001 - not kept, so it is delivered again
             logger().error("unpublished event not kept", extra=error_fields(error))
             return False
         return True
@@ -247,7 +253,7 @@ def _loggable_subject(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _log_published(event: Event) -> None:
-    """One line for each event, so that a message can be followed by its key."""
+    """Log a line for each event, so that a message can be followed by its `message_id`."""
     detail, named = event.to_detail(), ("message_id", "status", "state", "event_id")
     followed: dict[str, Any] = {name: value for name, value in detail.items() if name in named}
     if "gateway_id" in detail:

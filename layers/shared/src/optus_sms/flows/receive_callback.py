@@ -1,7 +1,7 @@
-"""Store every status and reply that the gateway posts, and let nobody else in (docs/guarantees.md).
+"""Store every status callback and reply callback of the gateway, and refuse all other requests (docs/guarantees.md).
 
-An answer of 200 means stored. 503 asks the gateway to deliver again. Whatever is authenticated and can't be understood
-is kept raw in the dead-letter queue.
+HTTP 200 means stored. HTTP 503 makes the gateway deliver again. An authenticated callback that can't be parsed becomes
+a dead letter, its body unchanged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CallbackRoute(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallbackRequest:
-    """What of an API Gateway proxy event matters; ``body`` as it was posted."""
+    """The parts of an API Gateway proxy event that matter. ``body``: the posted bytes."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ class CallbackRequest:
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> CallbackRequest:
-        """From a REST API's proxy event; what is missing or odd there is as good as absent."""
+        """Read a REST API's proxy event; a malformed value counts as absent."""
         headers = event.get("headers")
         given = headers.items() if isinstance(headers, Mapping) else ()
         authorization = next((v for k, v in given if str(k).lower() == "authorization" and isinstance(v, str)), None)
@@ -65,7 +65,7 @@ class CallbackRequest:
 
 @dataclass(frozen=True, slots=True)
 class CallbackResponse:
-    """The answer, its bodies constant, and what to publish."""
+    """The HTTP response, with a constant body, and the metrics to publish."""
 
     status: int
     message: str
@@ -73,7 +73,7 @@ class CallbackResponse:
     measurements: tuple[Measurement, ...] = ()
 
     def to_proxy(self) -> dict[str, Any]:
-        """As API Gateway wants it."""
+        """Return the response in API Gateway's form."""
         return {
             "statusCode": self.status,
             "headers": {"Content-Type": "application/json", **self.headers},
@@ -95,7 +95,7 @@ def _not_stored() -> CallbackResponse:
 
 @dataclass(frozen=True)
 class Receiver:
-    """One per sandbox."""
+    """One per execution environment."""
 
     ledger: Ledger
     messages: Messages
@@ -105,14 +105,14 @@ class Receiver:
     reply_match_days: int = 3
 
     def receive(self, request: CallbackRequest) -> CallbackResponse:
-        """Answer one request; never raises."""
+        """Return the response to one request; never raises."""
         route = next((route for route in CallbackRoute if request.path.rstrip("/").endswith(route)), None)
         if route is None or request.method != "POST":
             return CallbackResponse(404, "Not found")
         try:
             if request.authorization is None or not self.secret.admits(request.authorization):
                 return _refused()
-        except Exception as error:  # noqa: BLE001 - without the secret nobody can be let in, or sent away for good
+        except Exception as error:  # noqa: BLE001 - without the secret no request can be accepted or refused
             logger().error("callback secret unusable", extra=error_fields(error))
             return _not_stored()
         if len(request.body) > MAX_BODY_BYTES:
@@ -131,11 +131,13 @@ class Receiver:
                 return self._store_reply(callback)
             return self._store_status(callback)
         except (UnreadableCallbackError, IdTakenError) as error:
-            detail = error.detail if isinstance(error, UnreadableCallbackError) else "id of a message the other way"
-            letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
-            self.queues.dead_letter(letter, now=self.clock.now())
+            detail = (
+                error.detail if isinstance(error, UnreadableCallbackError) else "its ID belongs to the other direction"
+            )
+            dead_letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
+            self.queues.dead_letter(dead_letter, now=self.clock.now())
             logger().warning("callback unreadable", extra={"reason": detail})
-            return CallbackResponse(200, "Kept for a person", measurements=((Metric.CALLBACKS_UNREADABLE, 1.0),))
+            return CallbackResponse(200, "Kept for an operator", measurements=((Metric.CALLBACKS_UNREADABLE, 1.0),))
 
     def _store_status(self, callback: StatusCallback) -> CallbackResponse:
         now = self.clock.now()
@@ -157,7 +159,7 @@ class Receiver:
         return CallbackResponse(200, "Stored", measurements=tuple(measurements))
 
     def _resolve(self, callback: StatusCallback, message: MessageRecord, now: float) -> str | None:
-        """Match a callback to its message by reference, if our own write has not; the key that was resolved."""
+        """Match a callback to its message by reference, if the item has none yet; return the resolved `message_id`."""
         if message.message_id or not callback.reference:
             return None
         try:
@@ -165,7 +167,7 @@ class Receiver:
                 self.ledger, self.messages, callback.gateway_id, callback.reference, now=now
             )
         except Exception:
-            # The gateway is asked to deliver again. It may have given up by then, so reconciliation looks as well.
+            # HTTP 503 makes the gateway deliver again. It can give up too early, so reconciliation tries as well.
             with contextlib.suppress(Exception):
                 self.messages.await_message(callback.gateway_id, now=now)
             raise
@@ -214,12 +216,12 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
 
 
 def _had_ended(status: str, message: MessageRecord) -> bool:
-    """Whether the message had another final status before, and was counted then."""
+    """Return whether the message had another final status before, and was counted then."""
     return not message.times.keys().isdisjoint(FINAL_STATUSES - {status})
 
 
 def _is_contradiction(callback: StatusCallback, result: StatusResult) -> bool:
-    """Whether this callback contradicts the others; a `sent` that comes after both is not a second contradiction."""
+    """Return whether this callback contradicts an earlier one; a later `sent` is not a second contradiction."""
     is_new = result.applied in (Applied.APPLIED, Applied.STALE)
     return is_new and result.message.is_contradictory and callback.status in FINAL_STATUSES
 

@@ -1,7 +1,6 @@
-"""Nothing stays undecided: every five minutes, what nobody else has ended is looked at (docs/outages.md).
+"""Reconcile every five minutes each message that no callback, redelivery or operator has ended (docs/outages.md).
 
-Each step does a bounded amount of work on what is due; what is left over is due again in the next run. A step that
-fails does not keep the others from being done.
+Each step handles a bounded number of due items; the next run handles the rest. A failed step does not stop the others.
 """
 
 from __future__ import annotations
@@ -32,50 +31,51 @@ if TYPE_CHECKING:
     from optus_sms.gateway.transport import Exchange
 
 AT_ONCE: Final = 200  # items of each kind in one run
-ASKS_AT_ONCE: Final = 100  # questions to the gateway in one run
+ASKS_AT_ONCE: Final = 100  # requests to the gateway in one run
 ASK_SECONDS: Final = 0.5  # between two of them
-UNANSWERED_IN_A_ROW: Final = 3  # then it is the gateway that is not well, and the next run asks again
-RUN_SECONDS: Final = 60.0  # after which nothing new is begun
-WRITE_SECONDS: Final = 10.0  # kept at the end of the invocation for what was begun
-# A message is asked for one day after it was sent (`message_store.FIRST_LOOK_SECONDS`), and again so long after each
-# time: the last time eight days after, a day longer than carriers try.
+UNANSWERED_IN_A_ROW: Final = 3  # then the gateway is down, and the next run continues
+RUN_SECONDS: Final = 60.0  # after which no new item is begun
+WRITE_SECONDS: Final = 10.0  # at the end of the invocation, for the writes of the last item
+# A missing status is requested a day after acceptance (`records.messages.FIRST_LOOK_SECONDS`), and then after each of
+# these times: the last request comes eight days after acceptance, a day longer than carriers try.
 LOOK_AGAIN_SECONDS: Final = (86_400, 2 * 86_400, 4 * 86_400)
 
 
 class Lookup(Enum):
-    """What an answer to `GET /messages?id=` means for going on."""
+    """What a response to `GET /messages?id=` means for the rest of the run."""
 
-    ANSWERED = auto()  # the gateway knows the message, or says that it doesn't
-    NOT_OFFERED = auto()  # not to us: there is no such operation, or no permission; asking for others is no use either
-    LATER = auto()  # the gateway is not well; ask again in the next run
+    ANSWERED = auto()  # the gateway returned the message, or that there is none
+    NOT_OFFERED = auto()  # no such operation, or no permission: no other message can be looked up either
+    LATER = auto()  # the gateway is down; the next run requests it again
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did. ``failed`` names the steps that did not come to their end."""
+    """The result of a run. ``failed``: the names of the failed steps."""
 
     counts: Mapping[str, int]
     measurements: tuple[Measurement, ...]
     failed: tuple[str, ...]
 
 
-def judge_lookup(answer: Exchange) -> Lookup:
-    """200 has a message (the OpenAPI file of the gateway's page, MessageDetails), 404 says that there is none.
+def judge_lookup(response: Exchange) -> Lookup:
+    """Judge a response: HTTP 200 has a message (the OpenAPI file of the gateway's page, MessageDetails), 404 has none.
 
-    An error of the API has ``statusCode``; a 404 without comes from in front of it, where no such path is known.
+    The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API that has no such
+    path.
     """
-    if answer.status == 200:
+    if response.status == 200:
         return Lookup.ANSWERED
-    if answer.status in (400, 404, 422):
-        return Lookup.ANSWERED if "statusCode" in _json_object(answer.body) else Lookup.NOT_OFFERED
-    if answer.status in (401, 403, 405, 501):
+    if response.status in (400, 404, 422):
+        return Lookup.ANSWERED if "statusCode" in _json_object(response.body) else Lookup.NOT_OFFERED
+    if response.status in (401, 403, 405, 501):
         return Lookup.NOT_OFFERED
     return Lookup.LATER
 
 
 @dataclass(frozen=True)
 class Reconciler:
-    """One per sandbox."""
+    """One per execution environment."""
 
     ledger: Ledger
     messages: Messages
@@ -84,12 +84,12 @@ class Reconciler:
     clock: Clock = field(default_factory=Clock)
 
     def run(self, *, deadline: float) -> Report:
-        """Look at everything that is due; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises."""
+        """Reconcile all due items; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises."""
         return _Run(self, deadline).run()
 
 
 class _Run:
-    """One run: its counts, and what keeps it within its time."""
+    """One run, with its counts and its time limit."""
 
     def __init__(self, reconciler: Reconciler, deadline: float) -> None:
         self._ledger = reconciler.ledger
@@ -122,8 +122,9 @@ class _Run:
         )
 
     def _each(self, step: str, items: Iterator[_T], look_at: Callable[[_T], bool | None]) -> None:
-        """Look at each item while there is time, until one says False. What fails for one is no reason to leave the
-        others, or the other steps, undone.
+        """Handle each item while there is time, until ``look_at`` returns False.
+
+        An item that fails does not stop the others, nor the other steps.
         """
         while self._has_time():
             try:
@@ -155,32 +156,32 @@ class _Run:
         yield from self._messages.due(awaiting, now=self._clock.now(), limit=limit)
 
     def _end_lease(self, record: LedgerRecord) -> None:
-        """Whoever claimed it is dead, and the queue has not brought it back: nobody knows whether it was sent."""
+        """Make the outcome of a crashed claim unknown, if the queue has not delivered the message again."""
         now = self._clock.now()
         if now >= record.lease_until + LAPSE_SECONDS and self._ledger.unknown(record, "owner_lost", now=now) is None:
             self._counts[Metric.OUTCOMES_UNKNOWN] += 1
-            logger().warning("outcome unknown, its sender is gone", extra={"message_id": record.message_id})
+            logger().warning("outcome unknown, its claim was never finished", extra={"message_id": record.message_id})
 
     def _give_up_on_outcome(self, record: LedgerRecord) -> None:
-        """No callback has resolved it in longer than a carrier tries; one that comes even later still does."""
+        """Stop waiting for a callback after longer than carriers try; one that comes later still resolves it."""
         if self._ledger.give_up(record, now=self._clock.now()):
             self._counts[Metric.OUTCOMES_UNRESOLVED] += 1
             fields = {"message_id": record.message_id, "state": record.state.value}
             logger().warning("outcome stays unknown", extra=fields)
 
     def _report_abandoned(self, record: LedgerRecord) -> None:
-        """Certainly not sent, to be tried again, and in no queue any more: nobody will."""
+        """Report a message that was not sent and is due for a retry, but is in no queue any more."""
         if self._ledger.give_up(record, now=self._clock.now()):
             self._counts[Metric.MESSAGES_ABANDONED] += 1
             fields = {"message_id": record.message_id, "attempts": record.attempts, "reason": record.reason}
             logger().error("not sent, and no queue holds it any more", extra=fields)
 
     def _find_message(self, message: MessageRecord) -> None:
-        """A callback that came when its message could not be written down."""
+        """Match a callback to its message that could not be matched when the callback came."""
         now = self._clock.now()
         resolution = resolve_by_reference(self._ledger, self._messages, message.id, message.reference or "", now=now)
         if resolution is None:
-            # Keys and references are written before anything is sent, so that none will turn up later.
+            # A record and its reference are written before the POST, so none can appear later.
             self._messages.give_up(message.id, Awaiting.MESSAGE, now=now)
         elif resolution.resolved is not None:
             self._counts[Metric.OUTCOMES_RESOLVED] += 1
@@ -188,7 +189,7 @@ class _Run:
             logger().info("outcome resolved by an earlier callback", extra=resolved)
 
     def _ask_for_status(self, message: MessageRecord) -> bool:
-        """Sent, and no final status has come: ask, one after the other; False if it is no use to go on in this run."""
+        """Request a missing final status; return False if the rest of the run would be in vain."""
         if message.status in FINAL_STATUSES:
             self._messages.stop_waiting(message.id, Awaiting.STATUS)
             return True
@@ -212,23 +213,26 @@ class _Run:
             return None
 
     def _ask(self, message: MessageRecord, credentials: GatewayCredentials) -> bool:
-        """Ask for one message; whether to go on with the next."""
+        """Request one message, and return whether to go on with the next."""
         gateway_id = message.id
-        answer = self._gateway.get_message(gateway_id, credentials)
+        response = self._gateway.get_message(gateway_id, credentials)
         self._counts[Metric.STATUSES_ASKED] += 1
-        lookup = judge_lookup(answer)
+        lookup = judge_lookup(response)
         if lookup is Lookup.LATER:
-            logger().warning("statuses not asked for", extra={"reason": answer.failure or f"status {answer.status}"})
+            reason = response.failure or f"HTTP {response.status}"
+            logger().warning("statuses not requested", extra={"reason": reason})
             self._unanswered.append(message)
             return len(self._unanswered) < UNANSWERED_IN_A_ROW
-        while self._unanswered:  # the gateway is well, so it was about these messages: they must not hold up the others
+        while (
+            self._unanswered
+        ):  # the gateway responds, so these messages failed alone; they must not hold up the others
             self._look_again(self._unanswered.pop())
         if lookup is Lookup.NOT_OFFERED:
             self._may_ask = False
-            if answer.status in (401, 403):
-                self._secret.newer_than(credentials)  # so that the next run reads the secret anew
-            logger().warning("the gateway doesn't let us ask for messages", extra={"status": answer.status})
-        status = _status(answer) if lookup is Lookup.ANSWERED else None
+            if response.status in (401, 403):
+                self._secret.newer_than(credentials)  # so that the next run reads the secret again
+            logger().warning("the gateway refuses to look up messages", extra={"status": response.status})
+        status = _status(response) if lookup is Lookup.ANSWERED else None
         if status is not None:
             try:
                 applied = self._messages.record_status(StatusCallback(gateway_id, status), now=self._clock.now())
@@ -236,7 +240,7 @@ class _Run:
                 return True
             known = status if status in STATUS_RANK else None
             logger().info(
-                "status asked for",
+                "status requested",
                 extra={"gateway_id": loggable_id(gateway_id), "status": known, "applied": applied.applied.value},
             )
             if status in FINAL_STATUSES:
@@ -245,7 +249,7 @@ class _Run:
         return True
 
     def _look_again(self, message: MessageRecord) -> None:
-        """After the last look only a late callback can tell more."""
+        """Set the time of the next request, or give up after the last one; a late callback still counts."""
         if message.looks < len(LOOK_AGAIN_SECONDS):
             at = (message.look_at or int(self._clock.now())) + LOOK_AGAIN_SECONDS[message.looks]
             self._messages.look_again(message.id, Awaiting.STATUS, at=at)
@@ -256,7 +260,7 @@ class _Run:
         logger().warning("no final status came", extra=fields)
 
     def _measure(self) -> None:
-        """How much is undecided now."""
+        """Count the undecided messages and callbacks."""
         self._gauges[Metric.MESSAGES_SENDING] = self._ledger.count_undecided(State.SENDING)
         self._gauges[Metric.MESSAGES_RETRYING] = self._ledger.count_undecided(State.RETRY)
         self._gauges[Metric.MESSAGES_UNKNOWN] = self._ledger.count_undecided(State.UNKNOWN)
@@ -265,9 +269,9 @@ class _Run:
         self._gauges[Metric.CALLBACKS_AWAITING_MESSAGE] = self._messages.count_awaiting(Awaiting.MESSAGE)
 
 
-def _status(answer: Exchange) -> str | None:
-    """The status in MessageDetails; None if there is none, or none of a message that we sent."""
-    fields = _json_object(answer.body)
+def _status(response: Exchange) -> str | None:
+    """Return the status in MessageDetails; None if it has none, or if it is a reply."""
+    fields = _json_object(response.body)
     status = fields.get("status")
     if not isinstance(status, str) or fields.get("direction", "MT") != "MT":
         return None

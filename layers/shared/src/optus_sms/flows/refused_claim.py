@@ -1,4 +1,4 @@
-"""What is left to do with a message whose claim the ledger refused: a pure decision."""
+"""The next step for a message whose claim the ledger refused: a pure decision."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from optus_sms.records.items import LedgerRecord, State
 if TYPE_CHECKING:
     from optus_sms.runtime.settings import OnUnknown
 
-RESEND_AFTER_SECONDS: Final = 120  # time for a status callback to prove the first one after all
+RESEND_AFTER_SECONDS: Final = 120  # time for a status callback to prove the first attempt
 RESENDS: Final = 1
 
 
 class NextStep(Enum):
-    """What the record that refused a claim asks for."""
+    """The next step, by the record that refused the claim."""
 
     CONFLICT = auto()
     REPAIR_MESSAGE = auto()
@@ -29,7 +29,7 @@ class NextStep(Enum):
 
 
 def next_step(record: LedgerRecord, payload_sha256: str | None, *, now: float, expired: bool) -> NextStep:  # noqa: PLR0911
-    """One line for each state of the record; ``expired``: the message is past its `expires_at`."""
+    """Decide by the state of the record; ``expired``: the message is past its `expires_at`."""
     if record.payload_sha256 not in (None, payload_sha256):
         return NextStep.CONFLICT
     match record.state:
@@ -50,5 +50,5 @@ def next_step(record: LedgerRecord, payload_sha256: str | None, *, now: float, e
 
 
 def may_resend(on_unknown: OnUnknown, unknown_outcomes: int) -> bool:
-    """Whether a message may be sent again after so many unknown outcomes, the latest included."""
+    """Return whether a message may be sent again after so many unknown outcomes, including the latest."""
     return on_unknown == "resend" and unknown_outcomes <= RESENDS

@@ -1,4 +1,4 @@
-"""Match a callback to its message by reference: what resolves an unknown outcome."""
+"""Match a callback to its message by reference, which can resolve an unknown outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from optus_sms.records.messages import Messages
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A callback found its message. ``resolved``: the state that this proof ended, if it ended one."""
+    """The message of a callback. ``resolved``: the state that the callback ended, if it ended one."""
 
     message_id: str
     resolved: State | None
@@ -20,9 +20,9 @@ class Resolution:
 def resolve_by_reference(
     ledger: Ledger, messages: Messages, gateway_id: str, reference: str, *, now: float
 ) -> Resolution | None:
-    """Match an item of `MessagesTable` to its message by reference; None if no message can be told.
+    """Match an item of `MessagesTable` to its message by reference; None if there is no certain match.
 
-    It proves a send only if exactly one record answers to the reference and that has no other id yet.
+    The match proves a send only if exactly one record has the reference, and that record has no other gateway ID.
     """
     record = ledger.answering_to(reference)
     if record is None:
@@ -30,14 +30,16 @@ def resolve_by_reference(
     before = ledger.resolve_by_callback(record.message_id, gateway_id, now=now)
     if before is None and not _has_id(ledger, record, gateway_id):
         return None
-    # Also when the ledger has this very id already: whoever wrote it there may have failed to write it here.
+    # Also if the ledger has this ID already: the write to `MessagesTable` after it may have failed.
     messages.record_sent(gateway_id, before or LedgerRecord(record.message_id, reference=reference), now=now)
     return Resolution(record.message_id, before.state if before else None)
 
 
 def _has_id(ledger: Ledger, record: LedgerRecord, gateway_id: str) -> bool:
-    """Whether a refused resolution had been done: when the record was read, or since (another callback of the same
-    message, or the SDK's repeat of this write because its answer was lost).
+    """Return whether the record has this gateway ID, as read or by now.
+
+    Another callback of the message may have written it since, or this write itself, repeated by the SDK after a lost
+    response.
     """
     if record.gateway_id is None:
         record = ledger.read(record.message_id) or record

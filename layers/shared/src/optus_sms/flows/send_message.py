@@ -1,8 +1,8 @@
 """Send each message of the queue at most once, and lose none: the send protocol (docs/guarantees.md).
 
-For each SQS record: validate → claim in the ledger → POST once → write the outcome → acknowledge or give back. The
-records of a batch run side by side; every thread has ended when `Sender.send_batch` returns, so that no execution
-environment POSTs after it was thawed.
+For each SQS record: validate → claim in the ledger → POST once → write the outcome → acknowledge or return to the
+queue. The records of a batch run in parallel. Every thread has ended when `Sender.send_batch` returns, so that no POST happens
+after the execution environment was frozen.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from optus_sms.records.messages import Messages
     from optus_sms.runtime.settings import OnUnknown
 
-LEASE_MARGIN_SECONDS: Final = 30  # past the function's own deadline, so that no living owner loses its lease
-# As long as any record that answers to it, whatever its schedule: the next message that shares it must not shorten it.
+LEASE_MARGIN_SECONDS: Final = 30  # past the function's deadline, so that no running owner loses its lease
+# As long as any record with this reference, whatever its `scheduled`, so that no other message shortens it.
 KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
-CLAIM_SECONDS: Final = 2.0  # a claim and a reference; if they take longer, the POST is not begun
-OUTCOME_SECONDS: Final = 5.0  # an outcome, a message and a dead letter, tried again until they are written
+CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, the POST is not begun
+OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
 _FIRST_BACKOFF_SECONDS: Final = 5
 _LONGEST_BACKOFF_SECONDS: Final = 900
-_LONGEST_WAIT_SECONDS: Final = 3600  # untried, in an outage without a pause: the queue allows 100 receives, thus days
+_LONGEST_WAIT_SECONDS: Final = 3600  # in an outage without a pause: with 100 receives a message lasts for days
 
 _T = TypeVar("_T")
 
@@ -59,14 +59,14 @@ class QueueRecord:
 
     @classmethod
     def from_event(cls, record: Mapping[str, Any]) -> QueueRecord:
-        """From Lambda's SQS record; what is missing or odd there is as good as absent."""
+        """Read Lambda's SQS record; a malformed value counts as absent."""
         attributes = record.get("attributes") or {}
-        key = (record.get("messageAttributes") or {}).get("message_id") or {}
+        message_id = (record.get("messageAttributes") or {}).get("message_id") or {}
         return cls(
             sqs_message_id=str(record.get("messageId", "")),
             receipt_handle=str(record.get("receiptHandle", "")),
             body=str(record.get("body", "")),
-            message_id_attribute=key.get("stringValue") or None,
+            message_id_attribute=message_id.get("stringValue") or None,
             receive_count=_whole(attributes.get("ApproximateReceiveCount")) or 1,
             sent_at=sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None,
         )
@@ -74,7 +74,7 @@ class QueueRecord:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What became of a record: acknowledged, or given back to be seen again in ``seconds``."""
+    """The result of a record: acknowledged, or returned to the queue for so many ``seconds``."""
 
     acknowledged: bool
     note: str
@@ -85,7 +85,7 @@ class Handled:
 
 @dataclass(frozen=True, slots=True)
 class SendBatchResult:
-    """SQS message ids of the records that are not done, in order, and what to publish."""
+    """The SQS message IDs of the records that are not done, in order, and the metrics to publish."""
 
     failures: tuple[str, ...]
     measurements: tuple[Measurement, ...]
@@ -135,14 +135,14 @@ class Sender:
         """Epoch seconds."""
         return self.clock.now()
 
-    # A batch, and a record of it to its end
+    # A batch, and each of its records
 
     def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> SendBatchResult:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
         self.secret.forget_refused()
         while len(handled) < len(records) and self.breaker.wants_probe():
-            # One goes alone. If it fails as the last ones did, the rest finds the breaker open and goes back untried.
+            # A probe goes alone. If it fails as the last messages did, the others return to the queue unclaimed.
             handled.append(self._handle(records[len(handled)], deadline))
         rest = records[len(handled) :]
         if len(rest) == 1:
@@ -157,17 +157,18 @@ class Sender:
         )
 
     def _handle(self, record: QueueRecord, deadline: float) -> Handled:
-        """One record to its end, whatever happens."""
+        """Handle one record, whatever happens."""
         try:
             handled = self._send(record, deadline)
-        except Exception as error:  # noqa: BLE001 - a record must never harm another; the ledger says what is certain
+        except Exception as error:  # noqa: BLE001 - a record must not harm another; the ledger has what is certain
             handled = Handled(False, "failed", self._backoff(record), fields=error_fields(error))
         if not handled.acknowledged:
             try:
                 self.queues.give_back(record.receipt_handle, seconds=handled.seconds)
-            except Exception as error:  # noqa: BLE001 - it comes back after the queue's visibility timeout instead
+            except Exception as error:  # noqa: BLE001 - SQS delivers it again after the queue's visibility timeout instead
                 logger().warning(
-                    "not given back early", extra={"sqs_message_id": record.sqs_message_id, **error_fields(error)}
+                    "visibility timeout not changed",
+                    extra={"sqs_message_id": record.sqs_message_id, **error_fields(error)},
                 )
         log = logger().error if handled.note == "failed" else logger().info
         log(
@@ -198,7 +199,7 @@ class Sender:
         return self._deliver(_Order(record, message, self._wanted(record, message, message_id, deadline), deadline))
 
     def _wanted(self, record: QueueRecord, message: OutboundMessage, message_id: str, deadline: float) -> LedgerRecord:
-        """The ledger record that this delivery asks for."""
+        """Return the ledger record that this delivery wants to write."""
         return LedgerRecord(
             message_id,
             State.SENDING,
@@ -224,11 +225,11 @@ class Sender:
         blocked = self.breaker.blocked_seconds()
         if blocked > 0:
             seconds = self._backoff(order.record, blocked, longest=_LONGEST_WAIT_SECONDS)
-            return _give_back(order, "sending is stopped", seconds)
+            return _give_back(order, "circuit breaker open", seconds)
         if order.deadline - self.now < CLAIM_SECONDS + self.gateway.timeout_seconds + OUTCOME_SECONDS:
             return _give_back(order, "no time left in this invocation", 1)
         try:
-            credentials = self.secret.current()  # before the claim: an unusable secret spends no attempt
+            credentials = self.secret.current()  # before the claim, so that an unusable secret uses up no attempt
         except CredentialsError as error:
             self.breaker.trip()
             logger().error(str(error))
@@ -242,15 +243,15 @@ class Sender:
             return self._claimed(order, claim, credentials)
         return self._refused(order, claim, credentials)
 
-    def _refused(  # noqa: PLR0911 - one line for each answer
+    def _refused(  # noqa: PLR0911 - one case for each step
         self, order: _Order, record: LedgerRecord, credentials: GatewayCredentials | None = None
     ) -> Handled:
-        """Another delivery dealt, or deals, with this message: do what is left of it."""
+        """Do the next step for a message that another delivery has handled or is handling."""
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
         step = next_step(record, order.wanted.payload_sha256, now=self.now, expired=order.is_expired(self.now))
         match step:
             case NextStep.CONFLICT:
-                detail = "message_id: was used before with other fields; give each message its own"
+                detail = "message_id: was used before with other fields; use a new one for each message"
                 return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
             case NextStep.REPAIR_MESSAGE:
                 if record.gateway_id is not None:
@@ -263,7 +264,7 @@ class Sender:
             case NextStep.DONE:
                 return _done(order, "duplicate of an expired message", duplicate)
             case NextStep.WAIT_FOR_LEASE:
-                return _give_back(order, "being sent elsewhere", int(record.lease_until - self.now) + 1)
+                return _give_back(order, "another delivery is sending it", int(record.lease_until - self.now) + 1)
             case NextStep.TAKE_OVER:
                 refused_by = self.ledger.unknown(record, "owner_lost", now=self.now)
                 if refused_by is not None:
@@ -280,7 +281,7 @@ class Sender:
     # With the claim
 
     def _claimed(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> Handled:
-        """The message is this delivery's alone. What fails before a byte leaves is certainly not sent, and noted so."""
+        """Send a message that this delivery has claimed. A failure before the first byte is recorded as not sent."""
         try:
             if order.message.reference is not None:
                 ttl = int(self.now) + KEEP_REFERENCE_SECONDS
@@ -298,11 +299,11 @@ class Sender:
             case Outcome.UNKNOWN:
                 return self._unknown(order, claim, result)
             case Outcome.REJECTED:
-                detail = f"the gateway refused it with status {result.status}: {result.detail or 'no reason given'}"
+                detail = f"the gateway refused it with HTTP {result.status}: {result.detail or 'no reason given'}"
                 return self._rejected(order, claim, result, DeadLetterReason.REJECTED, detail)
             case Outcome.NOT_SENT if self._is_last(claim) and result.reason != "too_late":
                 last = f"{result.words} {result.detail}".strip()
-                detail = f"tried {claim.attempts} times, certainly not sent; last: {last}"
+                detail = f"not sent after {claim.attempts} attempts; last error: {last}"
                 return self._rejected(order, claim, result, DeadLetterReason.ATTEMPTS_EXHAUSTED, detail)
             case Outcome.NOT_SENT:
                 return self._not_sent(order, claim, result)
@@ -313,12 +314,12 @@ class Sender:
     def _newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
         try:
             return self.secret.newer_than(refused)
-        except Exception as error:  # noqa: BLE001 - the POST was refused, so nothing is lost by going on without
+        except Exception as error:  # noqa: BLE001 - the POST was refused, so the message is certainly not sent
             logger().error("credentials not read", extra=error_fields(error))
             return None
 
     def _post(self, order: _Order, credentials: GatewayCredentials) -> PostResult:
-        """One POST in its slot, not begun later than time or the message's expiry allow."""
+        """POST once in a slot, not begun later than the deadline or `expires_at` allow."""
         latest = order.deadline - OUTCOME_SECONDS - self.gateway.timeout_seconds
         if not self.pacer.wait_for_slot(at_most=latest - self.now):
             return PostResult(Outcome.NOT_SENT, "too_late")
@@ -334,7 +335,7 @@ class Sender:
     def _accepted(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         gateway_id = result.gateway_id
         if gateway_id is None:
-            logger().warning("accepted without an id; a callback will tell", extra={"message_id": claim.message_id})
+            logger().warning("accepted without an ID; a callback can bring it", extra={"message_id": claim.message_id})
         refused_by = self._write(order, lambda: self.ledger.accepted(claim, gateway_id, now=self.now))
         if refused_by is not None:
             logger().error(
@@ -359,13 +360,13 @@ class Sender:
     def _unknown(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         refused_by = self._write(order, lambda: self.ledger.unknown(claim, result.words, now=self.now))
         if refused_by is not None:
-            handled = self._refused(order, refused_by)  # a callback proved it, or another delivery took over
+            handled = self._refused(order, refused_by)  # a callback resolved it, or another delivery took over
         else:
             handled = self._became_unknown(order, claim, result.words)
         return replace(handled, measurements=(*handled.measurements, (Metric.GATEWAY_ERRORS, 1.0)))
 
     def _became_unknown(self, order: _Order, record: LedgerRecord, reason: str) -> Handled:
-        """Wait for proof before the one resend that is allowed, or keep it for an operator."""
+        """Wait for proof before the one resend that is allowed, or make a dead letter."""
         measurement = (Metric.OUTCOMES_UNKNOWN, 1.0)
         if may_resend(record.on_unknown, record.unknown_outcomes + 1):
             note = "outcome unknown, waits for proof"
@@ -376,8 +377,8 @@ class Sender:
         self, order: _Order, claim: LedgerRecord, result: PostResult, reason: DeadLetterReason, detail: str
     ) -> Handled:
         if claim.unknown_outcomes:
-            detail += "; the outcome of an earlier try is unknown"  # this try was not sent, but that one may have been
-        # The gateway's own words may quote the text: they go with the body, not into the ledger.
+            detail += "; the outcome of an earlier attempt is unknown"
+        # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
         refused_by = self._write(order, lambda: self.ledger.rejected(claim, reason.value, result.words, now=self.now))
         if refused_by is not None:
             return self._refused(order, refused_by)
@@ -410,11 +411,11 @@ class Sender:
         return _done(order, reason.value, *measurements, result=result)
 
     def _keep(self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str) -> None:
-        """Put a copy where an operator finds it."""
+        """Put a copy on the dead-letter queue."""
         self.queues.dead_letter(DeadLetter(record.body, reason, detail, message_id), now=self.now)
 
     def _write(self, order: _Order, write: Callable[[], _T]) -> _T:
-        """An outcome must be written: try again until there is no time left, then raise."""
+        """Write an outcome: retry until there is no time left, then raise."""
         pause = 0.1
         while True:
             try:
@@ -428,7 +429,7 @@ class Sender:
                 pause = min(pause * 2, 1.0)
 
     def _backoff(self, record: QueueRecord, at_least: float = 0.0, *, longest: int = _LONGEST_BACKOFF_SECONDS) -> int:
-        """Seconds until a message is seen again: doubles with each receive, with jitter, never less than asked for."""
+        """Return the seconds until the next delivery: doubled with each receive, with jitter, above ``at_least``."""
         ceiling = min(_FIRST_BACKOFF_SECONDS * 2 ** min(record.receive_count - 1, 10), longest)
         return int(at_least) + 1 + int(self.random.uniform(ceiling / 2, ceiling))
 
@@ -462,7 +463,7 @@ def _log_fields(order: _Order, result: PostResult | None, reason: str = "") -> d
 
 
 def _dead_letter_reason(record: LedgerRecord) -> DeadLetterReason:
-    """Of a record whose message came round again: why it needed an operator the first time."""
+    """Return the reason of the first dead letter of a message that was delivered again."""
     if record.state is State.UNKNOWN:
         return DeadLetterReason.UNKNOWN_OUTCOME
     exhausted = record.reason == DeadLetterReason.ATTEMPTS_EXHAUSTED

@@ -1,7 +1,7 @@
-"""The gateway's REST API v2: one POST, and what its answer proves.
+"""The gateway's REST API v2: its requests, and what the response to a POST proves.
 
-There is no idempotency key: a repeated POST is a second SMS and a second charge, and after a lost answer nothing can
-be asked. So every outcome is certain or called unknown; `classify` is the one place that decides, row by row.
+The API has no idempotency key: a repeated POST is a second SMS and a second charge, and without the ID in a response a
+message can't be looked up. So every outcome is either certain or unknown, and only `classify` decides which.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 _MAX_ID: Final = 255
 # "Could not queue message", "Invalid JSON data", "Missing a required attribute", "Invalid attribute value": the error
-# codes of the gateway's prose page for REST v2. It doesn't say which field carries them.
+# codes of the gateway's prose page for REST v2, which doesn't name the field that carries them.
 _TRY_AGAIN_WORDS: Final = frozenset({"send_failed"})
 _REJECTED_WORDS: Final = frozenset({"invalid_json", "missing_attrib", "invalid_attrib"})
 _WORD_FIELDS: Final = ("error", "code", "message")
 
 
 class Outcome(StrEnum):
-    """What one POST did."""
+    """What one POST proved."""
 
     ACCEPTED = "accepted"
-    NOT_SENT = "not_sent"  # certainly; may be tried again
-    REJECTED = "rejected"  # certainly not sent, and would be refused again
+    NOT_SENT = "not_sent"  # certainly not sent; retryable
+    REJECTED = "rejected"  # certainly not sent, and a retry would be refused too
     UNKNOWN = "unknown"
 
 
 class Stop(StrEnum):
-    """Why nobody else in the sandbox should try just now."""
+    """Why the execution environment should send no other message for a while."""
 
     CREDENTIALS_REFUSED = "credentials_refused"
     UNREACHABLE = "unreachable"
@@ -50,10 +50,10 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PostResult:
-    """The outcome, the code of the row that gave it, and what an operator or the next step needs to know.
+    """The outcome, the code of the rule that decided it, and facts for the next step and for an operator.
 
-    ``detail``: the gateway's own words, numbers redacted; for a dead letter, not for a log.
-    ``retry_after_seconds`` is what the gateway asked for, at most SQS's 12 hours.
+    ``detail``: the error text of the gateway, numbers redacted; for a dead letter, not for a log.
+    ``retry_after_seconds``: the gateway's Retry-After, at most SQS's 12 hours.
     """
 
     outcome: Outcome
@@ -67,15 +67,15 @@ class PostResult:
 
     @property
     def words(self) -> str:
-        """The reason and the status, as they stand in ledger and logs."""
+        """Return the reason with the HTTP status, as in the ledger and the logs."""
         return self.reason if self.status is None else f"{self.reason} (status {self.status})"
 
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """An answer, with what its body says."""
+    """A response, with the facts read from its body."""
 
-    answer: Exchange
+    response: Exchange
     status: int | None
     gateway_id: str | None
     words: frozenset[str]
@@ -83,7 +83,7 @@ class _Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """If ``applies``, then ``outcome``; ``why`` is the proof."""
+    """One rule of the classification: if ``applies``, then ``outcome``. ``why``: the proof."""
 
     reason: str
     applies: Callable[[_Evidence], bool]
@@ -96,34 +96,34 @@ def _status(*statuses: int) -> Callable[[_Evidence], bool]:
     return lambda evidence: evidence.status in statuses
 
 
-# First row that applies decides. "Not sent" needs proof: no byte left, or the gateway's own word.
+# The first rule that applies decides. "Not sent" needs proof: no byte left, or the gateway's own word.
 CLASSIFICATION: Final = (
     Rule(
-        "too_late", lambda e: e.answer.failure == "too_late" and not e.answer.handed_over, Outcome.NOT_SENT,
-        "we stopped before the first byte: time was short or the message had expired",
+        "too_late", lambda e: e.response.failure == "too_late" and not e.response.handed_over, Outcome.NOT_SENT,
+        "stopped before the first byte: time was short or the message had expired",
     ),
     Rule(
-        "unreachable", lambda e: not e.answer.handed_over, Outcome.NOT_SENT,
+        "unreachable", lambda e: not e.response.handed_over, Outcome.NOT_SENT,
         "no request byte was handed to the socket", Stop.UNREACHABLE,
     ),
     Rule(
         "contradictory", lambda e: e.status in (200, 201, 202) and not e.gateway_id and bool(e.words), Outcome.UNKNOWN,
-        "a status that says queued with a body that says not queued proves neither",
+        "a status for queued with an error body for not queued proves neither",
     ),
-    Rule("accepted", _status(202), Outcome.ACCEPTED, "the documented success; its body adds only the id"),
+    Rule("accepted", _status(202), Outcome.ACCEPTED, "the documented success; its body adds only the ID"),
     Rule(
         "accepted", lambda e: e.status in (200, 201) and e.gateway_id is not None, Outcome.ACCEPTED,
-        "an id is given to a queued message only (201 is the success of version 1)",
+        "only a queued message has an ID (201 is the success of version 1)",
     ),
     Rule(
         "rejected", lambda e: not e.words.isdisjoint(_REJECTED_WORDS), Outcome.REJECTED,
-        "documented: invalid JSON, or an attribute missing or invalid; it would be refused again",
+        "documented: invalid JSON, or an attribute missing or invalid; a retry would be refused too",
     ),
     Rule(
         "send_failed", lambda e: not e.words.isdisjoint(_TRY_AGAIN_WORDS), Outcome.NOT_SENT,
         'documented: "could not queue message"',
     ),
-    Rule("rejected", _status(400, 413, 422), Outcome.REJECTED, "refused as a request; it would be refused again"),
+    Rule("rejected", _status(400, 413, 422), Outcome.REJECTED, "refused as a request; a retry would be refused too"),
     Rule(
         "credentials_refused", _status(401, 403), Outcome.NOT_SENT,
         "wrong credentials, no permission, or this address is not allow-listed", Stop.CREDENTIALS_REFUSED,
@@ -135,25 +135,25 @@ CLASSIFICATION: Final = (
     ),
     Rule(
         "server_error", lambda e: e.status is not None, Outcome.UNKNOWN,
-        "any other status can come from in front of, or after, the part that queues",
+        "any other status can come from before or after the step that queues",
     ),
-    Rule("no_answer", lambda _: True, Outcome.UNKNOWN, "bytes left and no status line came back"),
+    Rule("no_answer", lambda _: True, Outcome.UNKNOWN, "bytes left, and no status line was read"),
 )  # fmt: skip
 
 
-def classify(answer: Exchange, *, now: float) -> PostResult:
-    """What an answer proves; ``now`` in epoch seconds is for a Retry-After given as a date."""
-    fields = _json_object(answer.body)
-    evidence = _Evidence(answer, answer.status, _gateway_id(fields), _words(fields))
-    row = next(row for row in CLASSIFICATION if row.applies(evidence))
+def classify(response: Exchange, *, now: float) -> PostResult:
+    """Decide what a response proves; ``now``: epoch seconds, for a Retry-After given as a date."""
+    fields = _json_object(response.body)
+    evidence = _Evidence(response, response.status, _gateway_id(fields), _words(fields))
+    rule = next(rule for rule in CLASSIFICATION if rule.applies(evidence))
     return PostResult(
-        outcome=row.outcome,
-        reason=answer.failure or row.reason if row.reason in ("unreachable", "no_answer") else row.reason,
-        status=answer.status,
-        gateway_id=evidence.gateway_id if row.outcome is Outcome.ACCEPTED else None,
-        stop=row.stop,
-        retry_after_seconds=retry_after_seconds(answer.retry_after, now=now),
-        seconds=answer.seconds,
+        outcome=rule.outcome,
+        reason=response.failure or rule.reason if rule.reason in ("unreachable", "no_answer") else rule.reason,
+        status=response.status,
+        gateway_id=evidence.gateway_id if rule.outcome is Outcome.ACCEPTED else None,
+        stop=rule.stop,
+        retry_after_seconds=retry_after_seconds(response.retry_after, now=now),
+        seconds=response.seconds,
         detail=_error_text(fields),
     )
 
@@ -178,7 +178,7 @@ class Gateway:
 
     @classmethod
     def connect(cls, settings: GatewaySettings, *, now: Callable[[], float], service_status_url: str = "") -> Gateway:
-        """Return the gateway that a function's settings name, with a transport of its own."""
+        """Return the gateway that a function's settings name, with its own transport."""
         return cls(
             Transport(),
             settings.gateway_base_url,
@@ -190,8 +190,8 @@ class Gateway:
     def post_message(
         self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
     ) -> PostResult:
-        """`POST /messages` once; no byte leaves later than ``start_within`` seconds from now."""
-        answer = self._transport.exchange(
+        """Request `POST /messages` once; no byte leaves later than ``start_within`` seconds from now."""
+        response = self._transport.exchange(
             "POST",
             f"{self._base_url}/messages",
             headers={"Authorization": credentials.authorization},
@@ -199,24 +199,24 @@ class Gateway:
             seconds=self.timeout_seconds,
             start_within=start_within,
         )
-        return classify(answer, now=self._now())
+        return classify(response, now=self._now())
 
     def get_health(self) -> Exchange:
-        """`GET /healthz`, without credentials."""
+        """Request `GET /healthz`, without credentials."""
         return self._transport.exchange("GET", f"{self._base_url}/healthz", seconds=self.timeout_seconds)
 
     def get_service_status(self) -> Exchange | None:
-        """`GET /status?service=restv2` of the Health Monitoring API, a service of its own; None without its address."""
+        """Request `GET /status?service=restv2` of the Health Monitoring API, a separate service; None without a URL."""
         if not self._service_status_url:
             return None
         return self._transport.exchange("GET", self._service_status_url, seconds=self.timeout_seconds)
 
     def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
-        """`GET /messages?id=` (the OpenAPI file of the gateway's page, MessageDetails); 404 if there is none."""
+        """Request `GET /messages?id=` (the OpenAPI file of the gateway's page, MessageDetails)."""
         return self._get(f"/messages?id={quote(gateway_id, safe='')}", credentials)
 
     def get_contract(self, credentials: GatewayCredentials | None) -> Exchange:
-        """`GET /openapi.yaml`; the page says that it needs no credentials, and a gateway that wants them gets them."""
+        """Request `GET /openapi.yaml`, with credentials if there are any; the page requires none."""
         return self._get("/openapi.yaml", credentials)
 
     def _get(self, path: str, credentials: GatewayCredentials | None) -> Exchange:
@@ -225,7 +225,7 @@ class Gateway:
 
 
 def retry_after_seconds(header: str | None, *, now: float) -> float | None:
-    """Seconds of a Retry-After header in either form (RFC 9110, 10.2.3), between 0 and SQS's 12 hours."""
+    """Return the seconds of a Retry-After header in either form (RFC 9110, 10.2.3), from 0 to SQS's 12 hours."""
     if header is None:
         return None
     text = header.strip()
@@ -255,13 +255,13 @@ def _gateway_id(fields: dict[str, Any]) -> str | None:
 
 
 def _words(fields: dict[str, Any]) -> frozenset[str]:
-    """The documented error codes in an error body."""
+    """Return the documented error codes in an error body."""
     texts = {str(fields.get(name, "")).strip().lower() for name in _WORD_FIELDS}
     return frozenset(texts & (_TRY_AGAIN_WORDS | _REJECTED_WORDS))
 
 
 def _error_text(fields: dict[str, Any]) -> str:
-    """What an error body says in its documented fields, short, and without anything that could be a phone number."""
+    """Return the documented fields of an error body as a short text without phone numbers."""
     texts = [fields.get(name) for name in (*_WORD_FIELDS, "error-desc")]
     joined = ": ".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str)))
     return printable(without_numbers(joined), 200)

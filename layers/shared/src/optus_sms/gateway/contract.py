@@ -1,7 +1,7 @@
-"""What changed in the gateway's own `openapi.yaml` since it was last seen: a pure comparison of two texts.
+"""Compares the gateway's `openapi.yaml` with the version stored before: a pure comparison of two texts.
 
-Every change is reported; a person decides whether it matters. A document that is absent or unreadable says nothing of
-the API, and is a result of its own.
+Every change is reported, and an operator decides whether it matters. An absent or unreadable document proves nothing
+about the API, and has a result of its own.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ _PHONE_NUMBER: Final = re.compile(r"[0-9](?: ?[0-9]){6,}")  # an example in a de
 class Contract(StrEnum):
     """The result of one comparison."""
 
-    BASELINE = "baseline"  # the first document seen
+    BASELINE = "baseline"  # the first document of this stack
     SAME = "same"
     CHANGED = "changed"
-    ABSENT = "absent"  # status 404: this gateway does not offer it, or not to us
+    ABSENT = "absent"  # HTTP 404: this gateway does not offer it, or not to this account
     UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``document``: normalised, empty if there is none; ``differences``: lines of a unified diff, fit for a log.
+    """A comparison's result. ``document``: normalized, empty if there is none.
 
-    ``changed_lines`` counts them all, even if there are too many to list; ``reason``: why nothing was compared.
+    ``differences``: lines of a unified diff, safe for a log. ``changed_lines``: the number of changed lines, including
+    those that are too many to list. ``reason``: why nothing was compared.
     """
 
     contract: Contract
@@ -47,11 +48,11 @@ class Comparison:
 
 
 def compare(response: Exchange, before: str | None) -> Comparison:
-    """Compare the response to `GET /openapi.yaml` with the document seen before; None: there is none yet."""
+    """Compare the response to `GET /openapi.yaml` with the document stored before; None if there is none."""
     if response.status == 404:
-        return Comparison(Contract.ABSENT, reason="status 404")
+        return Comparison(Contract.ABSENT, reason="HTTP 404")
     if response.status != 200 or response.body is None:
-        return Comparison(Contract.UNREADABLE, reason=response.failure or f"status {response.status}")
+        return Comparison(Contract.UNREADABLE, reason=response.failure or f"HTTP {response.status}")
     document = _normalised(response.body)
     if document is None:
         return Comparison(Contract.UNREADABLE, reason="not an OpenAPI 3 document")
@@ -65,9 +66,9 @@ def compare(response: Exchange, before: str | None) -> Comparison:
 
 
 def _normalised(body: bytes) -> str | None:
-    """The document without differences of no meaning: line ends, spaces at them, how JSON is laid out.
+    """Return the document with uniform line ends and JSON layout, and no spaces at line ends.
 
-    None if it is no OpenAPI 3 document: an HTML page or an error of something in front of the gateway is none.
+    None if it is no OpenAPI 3 document, such as an HTML page or an error from a proxy in front of the gateway.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -80,7 +81,7 @@ def _normalised(body: bytes) -> str | None:
 
 
 def _normalised_json(text: str) -> str | None:
-    """One line for each value, so that a diff can name it; not indented, so that deep nesting does not make it huge."""
+    """Return JSON with a line for each value, so that a diff shows it, and no indentation, which can be huge."""
     document = json.loads(text)
     return json.dumps(document, indent=0, sort_keys=True) if str(document.get("openapi")).startswith("3.") else None
 

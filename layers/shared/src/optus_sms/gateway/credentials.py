@@ -1,4 +1,4 @@
-"""The two secrets, from Secrets Manager, cached in the sandbox and refreshed without a failed message or callback."""
+"""The two secrets, cached in the execution environment and refreshed without a failed message or callback."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ PLACEHOLDER: Final = "REPLACE_ME"
 
 @dataclass(frozen=True, slots=True)
 class GatewayCredentials:
-    """Application name and password of the gateway's portal (page api_config/restv2)."""
+    """Application name and password from the gateway's portal (page api_config/restv2)."""
 
     application: str = field(repr=False)
     password: str = field(repr=False)
-    version: str = field(default="", compare=False)  # of the secret, as Secrets Manager names it
+    version: str = field(default="", compare=False)  # the secret's version ID in Secrets Manager
 
     @property
     def authorization(self) -> str:
-        """The Basic header (RFC 7617, UTF-8)."""
+        """Return the Basic header (RFC 7617, UTF-8)."""
         return "Basic " + base64.b64encode(f"{self.application}:{self.password}".encode()).decode()
 
 
 class GatewaySecret:
-    """`GatewaySecret`, read once per sandbox and again only when the gateway refuses it."""
+    """`GatewaySecret`, read once per execution environment and again only when the gateway refuses it."""
 
     def __init__(self, client: SecretsManagerClient, secret_id: str) -> None:
         self._client = client
         self._secret_id = secret_id
         self._lock = threading.Lock()
         self._current: GatewayCredentials | None = None
-        self._refused: GatewayCredentials | None = None  # the gateway refused these, and the secret was read since
+        self._refused: GatewayCredentials | None = None  # refused by the gateway, and the secret was read since
 
     def current(self) -> GatewayCredentials:
-        """The cached credentials; `CredentialsError` says what to put where."""
+        """Return the cached credentials; `CredentialsError` names the secret and the value to store in it."""
         with self._lock:
             if self._current is None:
                 self._current = self._read()
             return self._current
 
     def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
-        """Credentials other than the refused ones, if there are any: read anew, once for all threads that ask."""
+        """Return credentials other than the refused ones, or None: reads the secret again, once for all threads."""
         with self._lock:
             if self._refused != refused and self._current in (None, refused):
                 self._current = self._read()
@@ -60,7 +60,7 @@ class GatewaySecret:
             return None if self._current == refused else self._current
 
     def forget_refused(self) -> None:
-        """If the gateway refused the cached credentials, read the secret again at the next use: it may be corrected."""
+        """Read the secret again at the next use if the gateway refused the cached one: it may be corrected by then."""
         with self._lock:
             if self._refused is not None and self._refused == self._current:
                 self._current = None
@@ -82,11 +82,13 @@ class GatewaySecret:
 
 
 class CallbackSecret:
-    """`CallbackSecret`: who may post callbacks. The current and the previous version both count.
+    """`CallbackSecret`: the credentials of callbacks. The current and the previous version are both valid.
 
-    Strangers must not drive calls to Secrets Manager. It is asked, once for each version, every `KEEP_SECONDS`, which
-    is how long a revoked password may still live; after a mismatch, because the secret may have been rotated, but at
-    most every `REFRESH_SECONDS`; and while it fails, at most every `RETRY_SECONDS`.
+    Unauthenticated callers must not cause calls to Secrets Manager. So the secret's versions are read
+
+    - every `KEEP_SECONDS`, for which a revoked password can stay valid;
+    - after a mismatch, because the secret may have been rotated, at most every `REFRESH_SECONDS`;
+    - while reading fails, at most every `RETRY_SECONDS`.
     """
 
     KEEP_SECONDS: Final = 300.0
@@ -102,10 +104,10 @@ class CallbackSecret:
         self._failure: Exception | None = None
 
     def admits(self, authorization: str) -> bool:
-        """Whether a Basic header holds valid credentials; takes the same time for any wrong ones.
+        """Return whether a Basic header has valid credentials; takes the same time for any wrong ones.
 
-        While the secret can't be read, the versions known before still count; anything else may be a new password, so
-        it is not refused but raises what went wrong: `CredentialsError` for an unusable secret, or botocore's error.
+        While the secret can't be read, the versions read before stay valid. Any other password may be a new one, so it
+        is not refused but raises the cause: `CredentialsError` for an unusable secret, or botocore's error.
         """
         given = _basic_digest(authorization)
         self._refresh_if_older_than(self.KEEP_SECONDS)
@@ -115,11 +117,11 @@ class CallbackSecret:
         if self._matches(given):
             return True
         if self._failure is not None:
-            raise self._failure.with_traceback(None)  # raised again and again, it would grow
+            raise self._failure.with_traceback(None)  # otherwise the traceback would grow with each raise
         return False
 
     def _matches(self, given: bytes) -> bool:
-        # No early exit: the time must not tell which version was close.
+        # No early exit: the time must not depend on the version that matches.
         return any([hmac.compare_digest(given, digest) for digest in self._digests])  # noqa: C419
 
     def _refresh_if_older_than(self, seconds: float) -> None:
@@ -130,7 +132,7 @@ class CallbackSecret:
         self._asked_at = now
         try:
             self._digests, self._failure = self._read(), None
-        except Exception as error:  # noqa: BLE001 - kept, and raised to whoever can't be judged without the secret
+        except Exception as error:  # noqa: BLE001 - kept, and raised for callers that can't be judged without the secret
             self._failure = error
 
     def _read(self) -> tuple[bytes, ...]:
@@ -147,21 +149,21 @@ class CallbackSecret:
 
 
 def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, str], str] | None:
-    """The string fields of a secret's version, and its id; None if there is no such version."""
+    """Return the string fields of a secret's version, and its ID; None if there is no such version."""
     try:
-        answer = client.get_secret_value(SecretId=secret_id, VersionStage=stage)
+        response = client.get_secret_value(SecretId=secret_id, VersionStage=stage)
     except client.exceptions.ResourceNotFoundException:
         return None
     try:
-        fields = json.loads(answer.get("SecretString", ""))
+        fields = json.loads(response.get("SecretString", ""))
     except ValueError:
         fields = None
     texts = {k: v for k, v in fields.items() if isinstance(v, str)} if isinstance(fields, dict) else {}
-    return texts, answer["VersionId"]
+    return texts, response["VersionId"]
 
 
 def _basic_digest(authorization: str) -> bytes:
-    """Digest of the ``user:password`` in a Basic header; of nothing that can match if it is none."""
+    """Return the digest of ``user:password`` in a Basic header; any other header gives one that never matches."""
     scheme, _, encoded = authorization.strip().partition(" ")
     try:
         credentials = base64.b64decode(encoded.strip().encode(), validate=True) if scheme.lower() == "basic" else b""

@@ -1,10 +1,12 @@
-"""HTTP to the gateway, knowing at any moment what has left this machine and what has come back.
+"""HTTP to the gateway, with a record of what has left this machine and what has come back.
 
-`requests` and `urllib3` report failures by exception types that can't tell "not sent" from "sent, answer lost". So the
-connection class below notes the instant before the first request byte is handed to the socket, and the status line as
-soon as it is read; `Transport.exchange` never raises but reports both. Everything that could send a request again is
-off: retries, redirects, proxies, netrc, cookies; so is everything that lets a server keep us: decompression, bodies
-over 64 KB, reading beyond one hard deadline, connections that may have died unseen.
+The exceptions of `requests` and `urllib3` don't distinguish "not sent" from "sent, response lost". So the connection
+class below notes the instant before the first request byte is handed to the socket, and the status line as soon as it
+is read. `Transport.exchange` reports both and never raises.
+
+- Nothing sends a request again: no retries, redirects, proxies, netrc or cookies.
+- No server can hold up the function: no decompression, no bodies over 64 KB, one hard deadline for the whole exchange,
+  and no connection that may have been closed unnoticed.
 """
 
 from __future__ import annotations
@@ -31,19 +33,19 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 MAX_BODY_BYTES: Final = 64 * 1024
 CONNECT_SECONDS: Final = 3.0
-# Shorter than any common server's keep-alive. A peer that forgot the connection (a thawed sandbox, a NAT) answers with
-# a reset or silence after the request was written, which would be an unknown outcome made by ourselves.
+# Shorter than any common server's keep-alive. If the peer or a NAT has dropped the connection, as after a freeze of the
+# execution environment, a request ends in a reset or a timeout after it was written: a needless unknown outcome.
 REUSE_SECONDS: Final = 3.0
 USER_AGENT: Final = "optus-sms/1"
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What is known after one exchange.
+    """The facts of one exchange.
 
     ``handed_over``: at least one request byte may have left. ``status``: None if no status line was read.
-    ``body``: None if it could not be read whole. ``failure``: a code such as ``connection_refused``, None if the answer
-    was complete. ``retry_after``: that header as it came.
+    ``body``: None if it could not be read whole. ``failure``: a code such as ``connection_refused``, None if the
+    response was complete. ``retry_after``: that header, unchanged.
     """
 
     handed_over: bool
@@ -55,12 +57,12 @@ class Exchange:
 
 
 class _TooLateError(Exception):
-    """The first byte may not be handed over any more: the deadline for it has passed."""
+    """The deadline for handing over the first byte has passed."""
 
 
 @dataclass(slots=True)
 class _InFlight:
-    """The exchange a thread is in; written by the connection, read when it is over. Times are monotonic seconds."""
+    """The exchange of a thread; written by the connection, read at the end. Times are monotonic seconds."""
 
     deadline: float
     start_by: float
@@ -87,7 +89,7 @@ _thread = _Thread()
 
 
 class _DeadlineFile(io.RawIOBase):
-    """The answer's bytes; each read may wait only for what is left of the whole exchange's time."""
+    """The response's bytes; each read can wait only for the rest of the exchange's time."""
 
     def __init__(self, sock: socket.socket, exchange: _InFlight) -> None:
         self._sock = sock
@@ -109,7 +111,7 @@ class _DeadlineFile(io.RawIOBase):
 
 
 class _DeadlineSocket:
-    """What http.client asks of a socket to read an answer."""
+    """The part of a socket that http.client needs to read a response."""
 
     def __init__(self, sock: socket.socket, exchange: _InFlight) -> None:
         self._sock = sock
@@ -119,14 +121,14 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineFile(self._sock, self._exchange))
 
 
-# Stricter than http.client, which takes `2_02`, `+202` and `HTTP/9 202` for a status too.
+# Stricter than http.client, which accepts `2_02`, `+202` and `HTTP/9 202` for a status too.
 _STATUS_LINE_START: Final = re.compile(rb"HTTP/1\.(?P<minor>\d) (?P<status>[1-9]\d\d)[ \r\n]?")
 _STATUS_LINE_START_BYTES: Final = len(b"HTTP/1.1 202 ")
 _MAX_LINE_BYTES: Final = 64 * 1024
 
 
 class _Response(http.client.HTTPResponse):
-    """Notes the status once its three digits are certain, even if nothing after them ever comes."""
+    """A response that notes the status once its three digits are read, even if nothing follows."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         self._exchange = _thread.exchange
@@ -134,15 +136,15 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        # What it could not parse may quote our request; urllib3 would log it.
+        # Headers that could not be parsed can quote the request, and urllib3 would log them.
         self.msg.defects.clear()
         self.msg.set_payload("")
 
     def _read_status(self) -> tuple[str, int, str]:
-        """http.client's hook: version, status and reason phrase (which nobody needs)."""
+        """Return version, status and an empty reason phrase: a hook of http.client."""
         start = self.fp.read(_STATUS_LINE_START_BYTES)
         if not start:
-            raise http.client.RemoteDisconnected("closed without an answer")
+            raise http.client.RemoteDisconnected("closed without a response")
         match = _STATUS_LINE_START.fullmatch(start)
         if match is None or int(match["status"]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
             raise http.client.BadStatusLine("no status line of HTTP/1")
@@ -151,19 +153,19 @@ class _Response(http.client.HTTPResponse):
             self._exchange.status = status
         if not start.endswith(b"\n") and len(self.fp.readline(_MAX_LINE_BYTES + 1)) > _MAX_LINE_BYTES:
             raise http.client.LineTooLong("status line")
-        # http.client skips only 100 and takes 103 for the answer; the real one would then answer our next request.
+        # http.client skips only 100 and reads 103 as the response; the real one would then answer the next request.
         return f"HTTP/1.{match['minor'].decode()}", status if status >= 200 else http.HTTPStatus.CONTINUE, ""
 
 
 class _TrackingMixin:
-    """Notes the hand-over of the first byte, never connects twice for one request, and keeps the deadline."""
+    """A connection that notes the first byte, never connects twice for one request, and keeps the deadline."""
 
     sock: socket.socket | None
     response_class: Any = _Response
-    used_at: tuple[float, float] | None = None  # wall clock and monotonic: a frozen sandbox may stop either
+    used_at: tuple[float, float] | None = None  # wall clock and monotonic: a freeze can stop either
 
     def _new_conn(self) -> socket.socket:
-        """Like urllib3's, but all addresses of a name share the time to connect."""
+        """Connect as urllib3 does, but share the time to connect among all addresses of a name."""
         connection: Any = self
         deadline = time.monotonic() + min(CONNECT_SECONDS, _thread.exchange.remaining())
         try:
@@ -179,14 +181,16 @@ class _TrackingMixin:
                 failure = error.with_traceback(None)
                 continue
             try:
-                # An equal share of what is left: a silent first address must not use up the time of the others.
+                # An equal share of the rest: a silent first address must not use up the time of the others.
                 sock.settimeout(max(0.001, (deadline - time.monotonic()) / (len(addresses) - tried)))
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.connect(address)
                 sock.settimeout(max(0.001, deadline - time.monotonic()))  # the TLS handshake counts too
             except OSError as error:
                 sock.close()
-                failure = error.with_traceback(None)  # which would hold this frame, and the frame its connection
+                failure = error.with_traceback(
+                    None
+                )  # the traceback would hold this frame, and the frame its connection
             else:
                 return sock
         if isinstance(failure, TimeoutError):
@@ -248,7 +252,7 @@ class _TlsPool(_PoolMixin, urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """One TLS context for all connections: loading the CA roots costs tens of milliseconds each time."""
+    """An adapter with one TLS context for all connections, because loading the CA roots costs tens of milliseconds."""
 
     def __init__(self, tls: ssl.SSLContext, connections: int) -> None:
         self._tls = tls
@@ -259,23 +263,23 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def close(self) -> None:
-        """At once; urllib3 leaves the connections to the garbage collector."""
+        """Close the connections at once; urllib3 leaves them to the garbage collector."""
         pools = self.poolmanager.pools
         for key in pools.keys():  # noqa: SIM118 - this container refuses to be iterated
             pools[key].close()
         super().close()
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Certificates are always checked, by the context; requests would load the CA file for each connection."""
+        """Do nothing: the context checks certificates, and requests would load the CA file for each connection."""
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere: to offer the next request, `Session.send` would read and decompress a redirect's body, unbounded."""
+        """Follow no redirect: `Session.send` would read and decompress its body without a limit."""
 
 
 def new_tls_context() -> ssl.SSLContext:
-    """TLS 1.2 or newer, certificate and name checked against certifi's roots, nothing from the environment."""
+    """Return a context for TLS 1.2 or newer that checks certificate and name against certifi's roots only."""
     context = ssl.create_default_context(cafile=certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
@@ -283,7 +287,7 @@ def new_tls_context() -> ssl.SSLContext:
 
 @dataclass
 class Transport:
-    """One per sandbox; safe for many threads at a time."""
+    """One per execution environment; safe for many threads at a time."""
 
     tls: ssl.SSLContext = field(default_factory=new_tls_context)
     connections: int = 32
@@ -305,7 +309,7 @@ class Transport:
         seconds: float,
         start_within: float = math.inf,
     ) -> Exchange:
-        """One request and its answer, over within ``seconds``; never raises, never sends twice.
+        """Make one request and read its response within ``seconds``; never raises, never sends twice.
 
         No byte is handed over later than ``start_within`` seconds from now.
         """
@@ -315,7 +319,7 @@ class Transport:
         try:
             request = requests.Request(method, url, headers=_headers(headers, body), data=body).prepare()
             response = self._session.send(request, stream=True, allow_redirects=False, timeout=CONNECT_SECONDS)
-        except Exception as error:  # noqa: BLE001 - whatever it is, what counts is what was handed over and read
+        except Exception as error:  # noqa: BLE001 - any error; only what was handed over and read counts
             return _answer(exchange, started, failure=failure_code(error))
         with _closing(response):
             try:
@@ -339,7 +343,7 @@ def _headers(headers: Mapping[str, str] | None, body: bytes | None) -> dict[str,
 
 
 def _read_body(response: requests.Response) -> bytes:
-    """The body, or one byte more than is allowed. Raises if it ended early: the read after a short one tells."""
+    """Read the body, or one byte more than is allowed; raises if it ended early, which the last read reveals."""
     body = b""
     while len(body) <= MAX_BODY_BYTES:
         part: bytes = response.raw.read(MAX_BODY_BYTES + 1 - len(body), decode_content=False)
@@ -369,7 +373,7 @@ def _answer(
 
 @contextmanager
 def _closing(response: requests.Response) -> Iterator[None]:
-    """A body read to its end has given its connection back to the pool; any other connection is closed here."""
+    """Close the connection, unless the body was read to its end, which returned the connection to the pool."""
     try:
         yield
     finally:
@@ -393,7 +397,7 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 
 
 def failure_code(error: BaseException) -> str:
-    """A short name for why an exchange failed, for people; the classification does not rest on it."""
+    """Return a short name for the failure of an exchange, for logs and operators; it decides no outcome."""
     causes = list(_causes(error))
     for kind, code in _CODES:
         if any(isinstance(cause, kind) for cause in causes if not isinstance(cause, requests.RequestException)):
@@ -402,7 +406,7 @@ def failure_code(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything it was made from; urllib3 also keeps causes in `reason` and in the arguments."""
+    """Return the error and all its causes; urllib3 also keeps causes in `reason` and in the arguments."""
     seen: set[int] = set()
     pending: list[object] = [error]
     while pending:

@@ -1,8 +1,8 @@
-"""What the gateway posts to us: status callbacks and replies, in every shape its documents show.
+"""Status callbacks and reply callbacks, in every shape that the gateway's documents show.
 
-Read by hand rather than with pydantic: a handful of optional strings, for a function that is started cold by strangers'
-timing. Facts: gateway-rest-v2.txt, StatusCallback and ReplyCallback; the prose page of the same API names the id
-`message_id` and adds `reference`, `reply_to` and `encoding`.
+Parsed without pydantic, whose import would slow down the receiving function's cold start
+(docs/decisions/callbacks-without-pydantic.md). Facts: gateway-rest-v2.txt, StatusCallback and ReplyCallback; the prose
+page of the same API names the ID `message_id` and adds `reference`, `reply_to` and `encoding`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INTERNATIONAL = re.compile(r"\+?[1-9][0-9]{9,14}")
 
 @dataclass(frozen=True, slots=True)
 class StatusCallback:
-    """A message's status changed. ``status`` is lower case; it may be one that nobody documented, or absent."""
+    """A new status of a message. ``status``: lower case; can be undocumented, or absent."""
 
     gateway_id: str
     status: str | None = None
@@ -34,9 +34,9 @@ class StatusCallback:
 
 @dataclass(frozen=True, slots=True)
 class ReplyCallback:
-    """A handset wrote. ``content`` is decoded when the gateway says base64 and it holds UTF-8; else it is as it came.
+    """A reply from a handset. ``content``: decoded if ``encoding`` is base64 and the bytes are UTF-8, else unchanged.
 
-    ``reply_to`` is the gateway's id of the message it answers, which only accounts with a number sequence get.
+    ``reply_to``: the gateway ID of the message replied to, which only accounts with a number sequence receive.
     """
 
     gateway_id: str
@@ -51,7 +51,7 @@ class ReplyCallback:
 
     @property
     def handset(self) -> str | None:
-        """`source` in the form of our own destinations, so that both sides of a conversation meet."""
+        """Return `source` in the form of a destination, so that both sides of a conversation have one handset."""
         number = (self.source or "").strip()
         if _INTERNATIONAL.fullmatch(number):
             return "+" + number.removeprefix("+")
@@ -59,10 +59,10 @@ class ReplyCallback:
 
 
 def parse_callback(body: bytes, *, expect_reply: bool) -> StatusCallback | ReplyCallback:
-    """Either callback from a request body; `UnreadableCallbackError` says why not.
+    """Parse either callback from a request body; raise `UnreadableCallbackError` if it can't be parsed.
 
-    The two have URLs of their own, but an account may have been given one for both, and no reply should be lost to
-    that: `content` without `status` is a reply, `status` without `content` a status, wherever they arrive.
+    Each kind has its own URL, but an operator may enter one URL for both. So the fields decide before the URL does:
+    `content` without `status` is a reply, `status` without `content` is a status.
     """
     fields = _json_object(body)
     has_status, has_content = (fields.get(name) is not None for name in ("status", "content"))
@@ -110,7 +110,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 def _gateway_id(fields: dict[str, Any], *names: str) -> str:
     for name in names:
         value = fields.get(name)
-        # Version 1 of the API has whole numbers as ids; they are opaque text to us.
+        # Version 1 of the API has whole numbers as IDs; an ID is opaque text here.
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if isinstance(text, str) and text.strip() and len(text) <= _MAX_ID:
             return text.strip()
@@ -118,7 +118,7 @@ def _gateway_id(fields: dict[str, Any], *names: str) -> str:
 
 
 def _text(fields: dict[str, Any], name: str, limit: int | None = None) -> str | None:
-    """The field as text; what is not text is kept as its JSON rather than refused."""
+    """Return the field as text; a value of another type becomes its JSON, and is not refused."""
     value = fields.get(name)
     if value is None or value == "":
         return None

@@ -1,16 +1,15 @@
-"""Everything that can be wrong, and what to do about it.
+"""Every error of this package, and what it means for the message, the callback or the operator.
 
 ::
 
     OptusSmsError
-    ├── SettingsError            the function's environment is incomplete: fix the template
+    ├── SettingsError            an environment variable is missing or wrong: fix the template
     ├── CredentialsError         a secret is missing, malformed or still a placeholder: fill it in; nothing was sent
     ├── InvalidMessageError      a queue message breaks a rule: dead-letter queue, reason ``invalid``
-    ├── UnreadableCallbackError  an authenticated callback makes no sense: kept raw in the dead-letter queue
-    └── ReconcilingError         some steps of a run failed, and are done again in the next one
+    ├── UnreadableCallbackError  an authenticated callback can't be parsed: dead-letter queue, body unchanged
+    └── ReconcilingError         some steps of a reconciliation run failed; the next run repeats them
 
-What the gateway answers is not an error but an `optus_sms.gateway.api.Outcome`: "unknown" is a result like any
-other here.
+A response of the gateway is not an error but an `optus_sms.gateway.api.Outcome`, and "unknown" is one of them.
 No error message holds message text, a whole phone number or a credential.
 """
 
@@ -24,7 +23,7 @@ class OptusSmsError(Exception):
 
 
 class SettingsError(OptusSmsError):
-    """The environment variables of a function are missing or wrong; the message lists all problems at once."""
+    """Missing or wrong environment variables of a function; the message lists them all."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -32,13 +31,13 @@ class SettingsError(OptusSmsError):
 
 
 class CredentialsError(OptusSmsError):
-    """A secret can't be used; the message says what to put where."""
+    """An unusable secret; the message names the secret and the value to store in it."""
 
 
 class InvalidMessageError(OptusSmsError):
-    """A queue message breaks a rule of the contract.
+    """A queue message that breaks a rule.
 
-    Each of ``problems`` is ``field: rule``, ``detail`` all of them. They never quote a value, but may quote the name of
+    Each of ``problems`` is ``field: rule``; ``detail`` joins them. They never quote a value, but can quote the name of
     an unknown field, so they go to the dead-letter queue and not into a log.
     """
 
@@ -49,7 +48,7 @@ class InvalidMessageError(OptusSmsError):
 
 
 class UnreadableCallbackError(OptusSmsError):
-    """An authenticated callback can't be understood; ``detail`` says why without quoting it."""
+    """An authenticated callback that can't be parsed; ``detail`` gives the reason without quoting the callback."""
 
     def __init__(self, detail: str) -> None:
         self.detail = detail
@@ -57,7 +56,7 @@ class UnreadableCallbackError(OptusSmsError):
 
 
 class ReconcilingError(OptusSmsError):
-    """Steps of a run that failed; all others were done. The log says why."""
+    """The failed steps of a reconciliation run. All other steps were done; the log has the reasons."""
 
     def __init__(self, steps: Sequence[str]) -> None:
         self.steps = tuple(steps)

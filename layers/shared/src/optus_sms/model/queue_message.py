@@ -1,4 +1,4 @@
-"""The queue message: what other systems put on `OutboundQueue`, and what of it goes to the gateway."""
+"""The queue message: the JSON that senders put on `OutboundQueue`, its rules, and the fields that go to the gateway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from optus_sms.model.times import parse_rfc3339
 
 KEY_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,50}$"
 MAX_SCHEDULE_DAYS: Final = 60  # gateway-rest-v2.txt, SingleMessage: "an upper limit of 60 days"
-SEND_NOW_SECONDS: Final = 60  # the gateway answers 422 for a time in the past, and the way there takes some seconds
+SEND_NOW_SECONDS: Final = 60  # the gateway returns HTTP 422 for a time in the past, and a POST takes some seconds
 
 _KEY = re.compile(KEY_PATTERN.removesuffix("$").removeprefix("^"))
 _MASK = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-](?:[A-Za-z0-9 _-]{0,9}[A-Za-z0-9-])?")
@@ -29,15 +29,15 @@ _OURS: Final = frozenset({"message_id", "expires_at", "on_unknown"})
 
 
 def _rule(text: str) -> PydanticCustomError:
-    """An error whose text is ours; any other is reported with the field's own description."""
+    """Return an error with its own text; any other error is reported with the field's description."""
     return PydanticCustomError("rule", "{text}", {"text": text})
 
 
 def _check_parts(content: str) -> str:
-    parts = count_segments(content).count
-    if parts > MAX_SEGMENTS:
+    segments = count_segments(content).count
+    if segments > MAX_SEGMENTS:
         raise _rule(
-            f"has {parts} SMS parts, at most {MAX_SEGMENTS} are allowed; shorten it or send it as several messages"
+            f"has {segments} segments, at most {MAX_SEGMENTS} are allowed; shorten it or send it as several messages"
         )
     return content
 
@@ -58,7 +58,7 @@ _Time = Annotated[str, AfterValidator(_check_time), Field(json_schema_extra={"fo
 
 
 class OutboundMessage(BaseModel):
-    """One SMS to one handset: the JSON body of an SQS message. Field descriptions are the rules and the error texts."""
+    """One text to one handset: the body of an SQS message. Field descriptions are the rules and the error texts."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -75,8 +75,8 @@ class OutboundMessage(BaseModel):
     content: Annotated[str, AfterValidator(_check_parts)] = Field(
         min_length=1,
         max_length=MAX_SEGMENTS * 153,
-        description="must be text of 1 to 10 SMS parts: 160 characters of GSM 03.38, or 153 in each of several parts "
-        "(^ { } \\ [ ] ~ | and € count two); with any other character 70, or 67 in each of several",
+        description="must be text of 1 to 10 segments: 160 GSM 03.38 characters (153 per segment if longer; "
+        "^ { } \\ [ ] ~ | and € count as two), or 70 (67 per segment) with any other character",
     )
     source: _Optional = Field(
         None, description="must be text of 1 to 255 characters: a number or short code of your account"
@@ -93,15 +93,15 @@ class OutboundMessage(BaseModel):
         None,
         min_length=1,
         max_length=11,
-        description="must be a registered sender name of at most 11 letters, digits, hyphens, and inner spaces or "
-        "underscores, with at least one letter; nobody can reply to it",
+        description="must be a registered sender ID of at most 11 letters, digits, hyphens, and inner spaces or "
+        "underscores, with at least one letter; handsets can't reply to it",
     )
     sms_class: int | None = Field(None, ge=0, le=3, description="must be a whole number from 0 to 3")
     reference: str | None = Field(
         None,
         min_length=1,
         max_length=50,
-        description="must be text of 1 to 50 characters; leave it out to use the message id",
+        description="must be text of 1 to 50 characters; default: the message_id",
     )
     scheduled: _Time | None = Field(
         None, description="must be an RFC 3339 time with offset, like 2026-12-24T09:00:00+11:00, at most 60 days ahead"
@@ -126,41 +126,44 @@ class OutboundMessage(BaseModel):
 
     @cached_property
     def scheduled_epoch(self) -> float | None:
-        """`scheduled` in epoch seconds."""
+        """Return `scheduled` in epoch seconds."""
         return None if self.scheduled is None else parse_rfc3339(self.scheduled)
 
     @cached_property
     def expires_epoch(self) -> float | None:
-        """`expires_at` in epoch seconds."""
+        """Return `expires_at` in epoch seconds."""
         return None if self.expires_at is None else parse_rfc3339(self.expires_at)
 
     @cached_property
     def segments(self) -> Segments:
-        """The parts that `content` becomes."""
+        """Return the number and encoding of the segments of `content`."""
         return count_segments(self.content)
 
     @cached_property
     def payload_sha256(self) -> str:
-        """What makes two messages of one key the same: the gateway fields as the sender gave them, absent = null."""
+        """Return the hash by which messages with one `message_id` are compared.
+
+        It covers the gateway fields as the sender gave them; an absent field counts as null.
+        """
         given = self.model_dump(by_alias=True)
         canonical = {field: given[field] for field in _GATEWAY_FIELDS}
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def gateway_fields(self, key: str, now: float) -> dict[str, Any]:
-        """The body of the POST: without what is absent, with our key as reference if the sender gave none.
+    def gateway_fields(self, message_id: str, now: float) -> dict[str, Any]:
+        """Return the body of the POST, without absent fields; the reference defaults to the `message_id`.
 
-        A schedule less than a minute ahead is left out, because the gateway answers 422 to a time in the past.
+        A `scheduled` less than a minute ahead is left out, because the gateway returns HTTP 422 for a time in the past.
         """
         fields = self.model_dump(by_alias=True, exclude=set(_OURS), exclude_none=True)
-        fields.setdefault("reference", key)
+        fields.setdefault("reference", message_id)
         if self.scheduled_epoch is not None and self.scheduled_epoch < now + SEND_NOW_SECONDS:
             del fields["scheduled"]
         return fields
 
 
 def parse_message(body: str, *, now: float) -> OutboundMessage:
-    """The message in an SQS body, or `InvalidMessageError` that names every broken field and its rule."""
+    """Parse the message in an SQS body; `InvalidMessageError` names every broken field and its rule."""
     try:
         # Not model_validate_json: it ignores a field's Python name where only the alias is allowed (pydantic 2.13).
         fields = from_json(body.encode(), allow_inf_nan=False)
@@ -176,9 +179,9 @@ def parse_message(body: str, *, now: float) -> OutboundMessage:
 
 
 def choose_key(message: OutboundMessage, *, attribute: str | None, sqs_message_id: str, required: bool) -> str:
-    """The key a message is sent once under: its own `message_id`, else the SQS attribute, else the SQS message id.
+    """Return the idempotency key of a message: its `message_id`, else the SQS attribute, else the SQS message ID.
 
-    With ``required`` the last does not count, because a redrive by the SQS console gives a message a new SQS id.
+    With ``required`` the SQS message ID is refused, because a redrive in the SQS console assigns a new one.
     """
     if message.message_id is not None:
         return message.message_id
@@ -188,7 +191,7 @@ def choose_key(message: OutboundMessage, *, attribute: str | None, sqs_message_i
         return attribute
     if required:
         raise InvalidMessageError(
-            "message_id: is required by this stack (parameter RequireMessageId), in the body or as SQS attribute"
+            "message_id: is required by this stack (RequireMessageId=true); set it in the body or as an SQS attribute"
         )
     return sqs_message_id
 
@@ -199,7 +202,7 @@ def _description(field: str) -> str:
 
 
 def _problems(error: ValidationError) -> list[str]:
-    """Each problem as ``field: rule``; values are never quoted."""
+    """Return each problem as ``field: rule``; values are never quoted."""
     problems: list[str] = []
     unknown: list[str] = []
     for problem in error.errors(include_url=False, include_input=False):

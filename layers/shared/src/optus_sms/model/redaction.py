@@ -1,7 +1,7 @@
 """Redact phone numbers, message texts and IDs that may hold them, before they are logged, listed or published.
 
-What leaves the tables and the queues for a log, a metric, a list, a plan, a page or an event goes through here.
-Credentials need no rule of their own: nothing that holds one is ever formatted into a text.
+Every text that leaves the tables and the queues for a log, a metric, a list, a plan, a page or an event passes through
+here. Credentials need no rule: no code formats one into a text.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from itertools import groupby
 from typing import Final
 
 REDACTED: Final = "…"
-"""Stands where something was removed."""
+"""Replaces a redacted text."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 _PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
 _QUOTED_CHARACTERS: Final = 12
-"""A text that shares so many characters in a row with a message quotes it."""
+"""A text that has so many characters in a row in common with a message quotes the message."""
 
 # What counts as one character: a time, which is no number; a character as JSON, a URL or HTML spell it; any other.
 _UNIT: Final = re.compile(
@@ -70,7 +70,7 @@ def loggable_id(gateway_id: str) -> str:
 
 
 def printable(text: str, length: int) -> str:
-    """Return the first ``length`` printable characters of a text that somebody else wrote."""
+    """Return the first ``length`` printable characters of a text from outside."""
     return "".join(character for character in text if character.isprintable())[:length]
 
 

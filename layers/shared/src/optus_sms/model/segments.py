@@ -1,8 +1,8 @@
-"""How many SMS parts a text becomes, and why.
+"""The segments that carry a text (AWS: message parts): their number and their encoding.
 
-GSM 03.38 with its extension table (3GPP TS 23.038, 6.2.1) if every character is in it, else UCS-2. A concatenated part
-loses 6 bytes to its header (3GPP TS 23.040, 9.2.3.24.1) and never ends inside an escape pair or a surrogate pair. The
-gateway documents none of this for REST v2 and may shorten links, so its bill can differ.
+GSM 03.38 with its extension table (3GPP TS 23.038, 6.2.1) if every character is in it, else UCS-2. A segment of several
+loses 6 bytes to its header (3GPP TS 23.040, 9.2.3.24.1) and never ends inside an escape pair or a surrogate pair.
+The gateway documents none of this for REST v2 and can shorten links, so its bill can differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_SEGMENTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """``count`` parts in ``encoding``; ``ucs2_at`` is the index of the first character that GSM 03.38 lacks."""
+    """The segments of one text. ``ucs2_at``: the index of the first character that GSM 03.38 lacks."""
 
     encoding: Literal["GSM-7", "UCS-2"]
     count: int
@@ -30,7 +30,7 @@ class Segments:
 
 
 def count_segments(text: str) -> Segments:
-    """Parts of ``text`` as a handset receives them; an empty text has one."""
+    """Count the segments of ``text`` as a handset receives them; an empty text has one."""
     if _GSM.issuperset(text):
         units = len(text) if GSM_EXTENSION.isdisjoint(text) else [2 if c in GSM_EXTENSION else 1 for c in text]
         return Segments("GSM-7", _parts(units, alone=160, each=153))
@@ -40,7 +40,7 @@ def count_segments(text: str) -> Segments:
 
 
 def _parts(units: int | list[int], *, alone: int, each: int) -> int:
-    """Parts for that many units, or for characters of those sizes, none of which may be split."""
+    """Return the number of segments for so many units, or for characters of these sizes, which are never split."""
     if isinstance(units, int):
         return 1 if units <= alone else -(-units // each)
     if sum(units) <= alone:

@@ -1,4 +1,4 @@
-"""Delivery statuses and the one rule that merges them, whatever order and count they come in."""
+"""Delivery statuses, and the rank by which they are merged in any order and number."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Final
 # `blocked` and `deficient` of the OpenAPI file of that page. Meanings and order: Optus, "Mobile Delivery Receipts".
 STATUS_RANK: Final = MappingProxyType(
     {
-        "accepted": 0,  # the API took it: the 202's own example
-        "queued": 10,  # inside the platform; also scheduled ones and those outside the account's sending hours
+        "accepted": 0,  # accepted by the API: the example of the HTTP 202
+        "queued": 10,  # inside the platform; also a scheduled message, or one outside the account's sending hours
         "sent": 20,  # left the platform, the carrier has not acknowledged it yet
         "failed": 30,  # not handed to the carrier; the gateway tries again 50 times, so `submitted` may follow
         "submitted": 40,  # the carrier has it; for some numbers the last status ever
-        "frozen": 50,  # given up after 50 tries; staff may release it
+        "frozen": 50,  # given up after 50 tries; the gateway's staff can release it
         "deficient": 60,  # undocumented; believed to be credit or provisioning
         "blocked": 70,  # undocumented; believed to be an opt-out or a block list
         "expired": 80,  # the carrier could not deliver within its validity period
-        "rejected": 90,  # refused by the carrier
+        "rejected": 90,  # rejected by the carrier
         "dead": 100,  # ended by an administrator of the platform
-        "received": 110,  # on the handset: wins over everything, because only the handset can say it
+        "received": 110,  # on the handset: replaces every other status, because only the handset confirms it
     }
 )
 
-# Nothing better is expected after these, though a late `received` still wins.
+# No other status is expected after these, but a late `received` still replaces them.
 FINAL_STATUSES: Final = frozenset({"frozen", "deficient", "blocked", "expired", "rejected", "dead", "received"})
 FAILURE_STATUSES: Final = FINAL_STATUSES - {"received"}
 
 
 def normalised(status: str) -> str:
-    """The documented spelling is lower case; clients of the gateway have met upper case too."""
+    """Return a status in lower case, as documented; clients of the gateway have met upper case too."""
     return status.strip().lower()
 
 
 def contradicts(seen: Iterable[str]) -> bool:
-    """Whether the statuses of one message, in any order, say both that it arrived and that it never will."""
+    """Return whether the statuses of one message, in any order, include both `received` and a failure."""
     statuses = set(seen)
     return "received" in statuses and not statuses.isdisjoint(FAILURE_STATUSES)

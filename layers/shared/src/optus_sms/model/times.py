@@ -14,20 +14,20 @@ _RFC_3339 = re.compile(
 
 
 def parse_rfc3339(text: str) -> float:
-    """Epoch seconds of an RFC 3339 time with offset; ``ValueError`` for any other form or an impossible date."""
+    """Return the epoch seconds of an RFC 3339 time with offset; ``ValueError`` for any other text or date."""
     if not _RFC_3339.fullmatch(text):
         raise ValueError("not RFC 3339 with an offset")
     return datetime.fromisoformat(text.upper()).timestamp()
 
 
 def format_rfc3339(epoch_seconds: float) -> str:
-    """UTC with milliseconds and ``Z``; sorts as text in time order."""
+    """Return a time as RFC 3339 in UTC, with milliseconds and ``Z``; such texts sort in time order."""
     return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time as the use cases see it. ``now``: epoch seconds. ``monotonic`` and ``sleep``: seconds."""
+    """The time as the flows read it. ``now``: epoch seconds. ``monotonic`` and ``sleep``: seconds."""
 
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""What a record of a table's stream tells: one item before and after a write, as typed records."""
+"""Changes read from a table's stream: one item before and after a write, as typed records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Record = LedgerRecord | HealthRecord | MessageRecord | ReplyRecord
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write to an item. ``before``: None if there was none; ``at``: RFC 3339, when the stream saw it."""
+    """One write to an item. ``before``: None for a new item. ``at``: RFC 3339, when the stream recorded the write."""
 
     before: Record | None
     after: Record
@@ -33,7 +33,7 @@ class Change:
 def read_change(record: Mapping[str, Any]) -> Change | None:
     """Read a record of Lambda's DynamoDB event; None for a deletion, and for an item that is no record.
 
-    Raises what a malformed record causes.
+    A malformed record raises any exception.
     """
     images = record["dynamodb"]
     if record["eventName"] == "REMOVE":
@@ -46,7 +46,7 @@ def read_change(record: Mapping[str, Any]) -> Change | None:
 
 
 def read_item(item: Item) -> Record | None:
-    """An item of either table; None for what is no record: a reference, or a record without its state."""
+    """Read an item of either table; None for one that is no record: a reference, or an item without its state."""
     key = str(item.get("pk", ""))
     if key.startswith(MESSAGE_PREFIX):
         return LedgerRecord.from_item(item) if "state" in item else None
@@ -56,7 +56,7 @@ def read_item(item: Item) -> Record | None:
 
 
 def subject_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """The id that a stream record is about, by its name: ``gateway_id`` or ``message_id``; empty if it has none."""
+    """Return the ID of the changed item under its name, ``gateway_id`` or ``message_id``; empty if it has none."""
     try:
         keys = unmarshal(record["dynamodb"]["Keys"])
     except (KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""The item `contract#gateway` of `SendLedgerTable`: the gateway's description of its API as it was last seen."""
+"""The item `contract#gateway` of `SendLedgerTable`: the latest version of the gateway's `openapi.yaml`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class ContractRecords:
-    """The item. It has no `ttl`, and makes no event."""
+    """Reads and writes the item. It has no `ttl`, and causes no event."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     @classmethod
     def connect(cls, client: DynamoDBClient, table_name: str) -> ContractRecords:
-        """The item in a table of that name."""
+        """Return the records in the table of that name."""
         return cls(Table(client, table_name, key="pk"))
 
     def get(self) -> str | None:
-        """Return the document; None if none was seen yet."""
+        """Return the document; None if none is stored yet."""
         document = self._table.get(CONTRACT_KEY).get("document")
         return document if isinstance(document, str) else None
 

@@ -1,4 +1,4 @@
-"""The item `health#gateway` of `SendLedgerTable`: what is remembered of the gateway's health from check to check."""
+"""The item `health#gateway` of `SendLedgerTable`: the gateway's health and the pause, kept from check to check."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ IS_NOT_PAUSED_BY_HEALTH_CHECK: Final = absent("paused_by") | ~IS_PAUSED_BY_HEALT
 
 
 class HealthRecords:
-    """The item, one read and one write for a check."""
+    """Reads and writes the item: one read and one write for each health check."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     @classmethod
     def connect(cls, client: DynamoDBClient, table_name: str) -> HealthRecords:
-        """The item in a table of that name."""
+        """Return the records in the table of that name."""
         return cls(Table(client, table_name, key="pk"))
 
     def read(self) -> HealthRecord:
-        """The record; a fresh one if there is none."""
+        """Return the record; a new one if there is no item."""
         return HealthRecord.from_item(self._table.get(HEALTH_KEY))
 
     def write(self, record: HealthRecord, *, seen: HealthRecord) -> bool:
-        """Replace the record that was read; False if another check has done so, or its pause has changed, meanwhile."""
+        """Replace the record that was read; False if another check has replaced it or the pause has changed since."""
         same_checks = equals(checks=seen.checks) if seen.checks else absent("checks")
         same_pause = IS_PAUSED_BY_HEALTH_CHECK if seen.pause else IS_NOT_PAUSED_BY_HEALTH_CHECK
         item = record.to_item()
         refused = self._table.put(item, only_if=same_checks & same_pause)
-        # The SDK may have repeated a write whose answer was lost: then this very item is the one that refuses.
+        # If the SDK repeated a write whose response was lost, the refusing item is the one just written.
         return refused is None or refused.item == item
 
     def hand_pause_to_operator(self) -> None:
-        """Make the health check's pause an operator's, which no check ends."""
+        """Turn the health check's pause into an operator's, which no health check ends."""
         self._table.update(HEALTH_KEY, NOTHING.remove("paused_by").only_if(exists("paused_by")))

@@ -2,7 +2,7 @@
 
 `SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>``, the
 messages behind a sender's own reference, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``. `MessagesTable`
-(key ``id``, the gateway's id) holds what the gateway reported: a `MessageRecord` for each message, a `ReplyRecord` for
+(key ``id``, the gateway's ID) holds what the gateway reported: a `MessageRecord` for each message, a `ReplyRecord` for
 each reply.
 """
 
@@ -29,7 +29,7 @@ PAUSED_BY_HEALTH_CHECK: Final = "health"
 
 
 class State(StrEnum):
-    """What the ledger records of a message."""
+    """The state of a message in the ledger."""
 
     SENDING = "SENDING"
     RETRY = "RETRY"
@@ -41,11 +41,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """One line of a message's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for what an operator did.
+    """One line of a message's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for an operator's action.
 
-    ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (why); ``not_sent_late`` (why; learned
-    after a takeover, changed nothing); ``rejected`` (the dead letter's reason, then why); ``resolved_sent``,
-    ``resolved_not_sent`` and ``reopened`` (who).
+    ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (the cause); ``not_sent_late`` (the
+    cause; came after a takeover and changed nothing); ``rejected`` (the dead letter's reason, then the cause);
+    ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator).
     """
 
     at: str
@@ -56,15 +56,15 @@ class HistoryLine:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
-    """A message as the ledger has it. ``…_at``: RFC 3339, but for ``unknown_at``, ``look_at`` and ``scheduled_at``,
-    which are epoch seconds as ``lease_until`` and ``ttl`` are.
+    """What the stack did with a message. ``unknown_at``, ``look_at``, ``scheduled_at``, ``lease_until`` and ``ttl``:
+    epoch seconds; every other time: RFC 3339.
 
-    ``attempts`` counts claims, which fences late writers; ``earlier_attempts`` were made before an operator let the
-    message be tried again and do not count towards the most there may be.
+    ``attempts`` counts claims, and keeps a late writer from changing a newer claim. ``earlier_attempts`` were made
+    before an operator allowed the message to be sent again; they do not count towards ``MAX_ATTEMPTS``.
     """
 
     message_id: str
-    state: State = State.UNKNOWN  # a record that vanished (somebody deleted the item) proves nothing
+    state: State = State.UNKNOWN  # an item that was deleted meanwhile proves nothing
     owner: str = ""
     attempts: int = 0
     earlier_attempts: int = 0
@@ -96,7 +96,7 @@ class LedgerRecord:
 
     @classmethod
     def from_item(cls, item: Item, message_id: str = "") -> Self:
-        """Read an item; ``message_id`` is for one that is not there."""
+        """Read an item; ``message_id`` is for an absent one."""
         key = str(item.get("pk", "")).removeprefix(MESSAGE_PREFIX) or message_id
         values = _known(cls, item) | {"message_id": key}
         values["state"] = State(cast("str", item.get("state", State.UNKNOWN)))
@@ -105,19 +105,19 @@ class LedgerRecord:
 
     @property
     def effective_reference(self) -> str:
-        """The reference that the gateway knows the message by: the sender's, else the message id."""
+        """Return the reference sent to the gateway: the sender's, else the `message_id`."""
         return self.reference or self.message_id
 
     def is_held_by(self, owner: str) -> bool:
-        """Whether this owner may send it now."""
+        """Return whether this owner has the claim, and so may send the message."""
         return self.state is State.SENDING and self.owner == owner
 
     def steps(self) -> list[HistoryLine]:
-        """What happened to the message, in time order."""
+        """Return the lines of the history in time order."""
         found: list[HistoryLine] = []
         for line in sorted(self.history):
             at, what, attempt, words = line.split(" ", 3)
-            # A claim is written before anybody knows which one it is.
+            # A claim is written before its number is known, so claims are counted here.
             claims = sum(step.what == "claimed" for step in found) + 1
             found.append(HistoryLine(at, what, claims if what == "claimed" else int(attempt), words))
         return found
@@ -125,9 +125,9 @@ class LedgerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
-    """A message as the gateway reported it. ``times``: when each status was first seen, RFC 3339, by status.
+    """A message as the gateway reported it. ``times``: by status, when it was first seen, RFC 3339.
 
-    Without ``handset`` no conversation lists it. ``look_at`` and ``ttl``: epoch seconds.
+    Without ``handset`` it is in no conversation. ``look_at`` and ``ttl``: epoch seconds.
     """
 
     id: str
@@ -159,13 +159,13 @@ class MessageRecord:
 
     @property
     def is_contradictory(self) -> bool:
-        """Whether its statuses say both that it arrived and that it never will."""
+        """Return whether its statuses include both `received` and a failure."""
         return contradicts(self.times)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyRecord:
-    """A reply as the gateway delivered it. ``…_at``: RFC 3339. ``in_reply_to``: the id of a `MessageRecord`."""
+    """A reply as the gateway delivered it. ``…_at``: RFC 3339. ``in_reply_to``: the ID of a `MessageRecord`."""
 
     id: str
     direction: Literal["MO"] = "MO"
@@ -191,12 +191,12 @@ class ReplyRecord:
 
 
 def read_message(item: Item) -> MessageRecord | ReplyRecord:
-    """Read an item of `MessagesTable`; one without a direction is a message's."""
+    """Read an item of `MessagesTable`; an item without a direction is a message."""
     return (ReplyRecord if item.get("direction") == "MO" else MessageRecord).from_item(item)
 
 
 class Health(StrEnum):
-    """The gateway's health. Unknown is a state of its own, never "down"."""
+    """The gateway's health state. Unknown is a state of its own and never means down."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -204,7 +204,7 @@ class Health(StrEnum):
 
 
 class PauseReason(StrEnum):
-    """Why sending was paused."""
+    """Why the health check paused sending."""
 
     OUTAGE = "outage"
     CREDENTIALS_REFUSED = "credentials_refused"
@@ -212,9 +212,9 @@ class PauseReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A pause by the health check. ``at``: RFC 3339. ``confirmed``: the queue has been seen paused since.
+    """A pause by the health check. ``at``: RFC 3339. ``confirmed``: a later check found sending paused.
 
-    ``credentials_version``: the secret's version then, so that a new one is noticed.
+    ``credentials_version``: the secret's version at that time; a new one ends a pause for refused credentials.
     """
 
     at: str
@@ -225,9 +225,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class HealthRecord:
-    """The gateway's health. ``since`` and ``checked_at``: RFC 3339; ``…_since``: epoch seconds, 0 for not.
+    """The gateway's health. ``since`` and ``checked_at``: RFC 3339. ``…_since``: epoch seconds, 0 if it does not apply.
 
-    ``…_checks``: so many in a row; ``checks``: all there were, the version of the record.
+    ``…_checks``: checks in a row with that result. ``checks``: all checks; also the version of the record.
     """
 
     state: Health = Health.UNKNOWN
@@ -247,7 +247,7 @@ class HealthRecord:
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
-        """Read the item; a fresh record if there is none."""
+        """Read the item; a new record if it is empty."""
         values = _known(cls, item)
         values["state"] = Health(cast("str", item.get("state", Health.UNKNOWN)))
         if item.get("paused_by") == PAUSED_BY_HEALTH_CHECK:
@@ -260,7 +260,7 @@ class HealthRecord:
         return cls(**values)
 
     def to_item(self) -> Item:
-        """The item as it is stored."""
+        """Return the item to store."""
         own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "pause"}
         pause: Item = {}
         if self.pause:
@@ -293,11 +293,11 @@ _KINDS: Final[Mapping[str, type]] = {"int": int, "bool": bool, "frozenset": froz
 
 @cache
 def _kinds(record: Any) -> Mapping[str, type]:
-    """The attributes that a record has a field for, and the kind of their values."""
+    """Return the attributes that a record has a field for, with the type of their values."""
     return {each.name: _KINDS.get(re.split(r"\W", str(each.type))[0], str) for each in fields(record)}
 
 
 def _known(record: Any, item: Item) -> dict[str, Any]:
-    """The attributes that the record has a field for. One of another kind, edited by hand, counts as absent."""
+    """Return the attributes that the record has a field for. One of another type, edited by hand, is left out."""
     kinds = _kinds(record)
     return {name: value for name, value in item.items() if type(value) is kinds.get(name)}

@@ -1,24 +1,25 @@
-"""`SendLedgerTable`: what the stack did with each message, so that it does nothing twice.
+"""`SendLedgerTable`: what the stack did with each message, so that no message is sent twice.
 
 ::
 
     absent ─┬─ claim ──► SENDING ─┬─ accepted ──► ACCEPTED      every write out of SENDING is conditional on owner and
             │              ▲  ▲   ├─ not sent ──► RETRY ──┐     attempt; proof of acceptance wins over all
             │              │  └───┼────── claim ──────────┘
-            │              │      ├─ refused ───► REJECTED
+            │              │      ├─ rejected ──► REJECTED
             │              │      └─ unknown, or lease over ──► UNKNOWN ─┬─ a callback's proof ──► ACCEPTED
             │              └──────────────── claim again (`resend`, once) ┘
             └─ past expires_at ──► EXPIRED   (from RETRY too)
 
-An operator (the command line) may resolve UNKNOWN as sent (ACCEPTED) or not sent (RETRY), and let a REJECTED be tried
-again (RETRY); who and when is kept.
+An operator (command line) can resolve UNKNOWN as sent (ACCEPTED) or not sent (RETRY), and reopen a REJECTED message
+(RETRY). The record keeps the operator's name and the time.
 
-No message text is stored; the destination only until the outcome is known, so that a late callback can complete the
-conversation. ``history`` holds a line for each claim, each outcome but acceptance, and each act of an operator, in
-writes that happen anyway. Two messages that share a reference make it ambiguous for good; no more of them are kept.
+The ledger stores no message text, and the destination only until the outcome is certain, so that a late callback can
+complete the conversation. ``history`` has a line for each claim, each outcome but acceptance, and each action of an
+operator; it needs no write of its own. A reference that two messages share is ambiguous from then on; the item of a
+reference keeps two of its messages at most.
 
-While nothing is decided (SENDING, RETRY, UNKNOWN, and ACCEPTED without an id), a record has ``undecided`` and
-``look_at``, and is listed in the sparse index of these names for `flows.reconcile_messages`.
+While a message is undecided (SENDING, RETRY, UNKNOWN, or ACCEPTED without an ID), its record has ``undecided`` and
+``look_at``. The sparse index `undecided-index` lists it by both for `flows.reconcile_messages`.
 """
 
 from __future__ import annotations
@@ -47,18 +48,18 @@ from optus_sms.records.updates import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Longer than queue (10 days), dead-letter queue (14), queue and dead-letter queue again after a redrive.
+# Longer than a message can spend in the queues: queue 10 days, dead-letter queue 14, and both again after a redrive.
 KEEP_SECONDS: Final = 60 * 86_400
 # When an undecided record is looked at again (docs/outages.md).
 LAPSE_SECONDS: Final = 15 * 60  # after its lease: long after the queue has delivered the message again
-# After claim or schedule: carriers try for 7 days (Optus, "SMS delivery retry process").
+# After claim or `scheduled`: carriers try for 7 days (Optus, "SMS delivery retry process").
 UNRESOLVED_SECONDS: Final = 8 * 86_400
 ABANDONED_SECONDS: Final = 11 * 86_400  # after the last attempt: the queue keeps a message for 10 days
 _REFRESH_SECONDS: Final = 86_400  # at most one write a day keeps a reference that many messages share
 UNDECIDED_INDEX: Final = "undecided-index"
-_MOST_KEYS: Final = 2  # behind a reference
+_MOST_KEYS: Final = 2  # messages kept for a reference
 
-# What is kept of a message only until its outcome is certain, and what lists it as undecided.
+# Attributes kept only until the outcome is certain, and those that list a message as undecided.
 _UNTIL_CERTAIN: Final = ("destination", "segments", "has_sender_id", "scheduled_at", "lease_until")
 _UNTIL_DECIDED: Final = ("undecided", "look_at")
 
@@ -78,26 +79,26 @@ IS_LISTED_AS_UNDECIDED: Final = exists("undecided")
 
 
 def is_free_for(record: LedgerRecord) -> Condition:
-    """Nothing was done with the message yet, or it may be tried again with the same payload."""
+    """Require that the message has no record yet, or is in RETRY with the same payload."""
     return IS_NEW | equals(state=State.RETRY, payload_sha256=record.payload_sha256 or "")
 
 
 def is_still(record: LedgerRecord) -> Condition:
-    """The record has the state, owner and attempt that were read."""
+    """Require that the record still has the state, owner and attempt number that were read."""
     if not record.owner:
         return equals(state=record.state) & absent("owner")
     return equals(state=record.state, owner=record.owner, attempts=record.attempts)
 
 
 def has_no_id_but(gateway_id: str) -> Condition:
-    """No other POST of the message was accepted."""
+    """Require that no other POST of the message was accepted."""
     return HAS_NO_GATEWAY_ID | equals(gateway_id=gateway_id)
 
 
 class Ledger:
-    """The records of messages. Every method is one conditional write, but for those that read.
+    """The ledger records of messages. A method that writes makes one conditional write, as a rule.
 
-    A write returns None when it was done, and the record that refused it when not: a refusal is an answer.
+    Unless it says otherwise it returns None if the write was done, else the record that refused it.
     """
 
     def __init__(self, table: Table) -> None:
@@ -106,14 +107,14 @@ class Ledger:
 
     @classmethod
     def connect(cls, client: DynamoDBClient, table_name: str) -> Ledger:
-        """The ledger in a table of that name."""
+        """Return the ledger in the table of that name."""
         return cls(Table(client, table_name, key="pk"))
 
     def claim(self, wanted: LedgerRecord, *, now: float, after: LedgerRecord | None = None) -> LedgerRecord:
-        """Absent or RETRY with the same payload → SENDING. With ``after``, that very UNKNOWN record → SENDING.
+        """Claim a message: absent or RETRY with the same payload → SENDING; with ``after``, that UNKNOWN → SENDING.
 
-        ``wanted``: the record to write, with its owner, lease and ttl. Returns the record as it is then: the claim
-        succeeded if ``is_held_by`` says that the owner of ``wanted`` has it, otherwise this record refused it.
+        ``wanted``: the record to write, with its owner, lease and ttl. Return the record after the write: the claim
+        succeeded if it ``is_held_by`` the owner of ``wanted``, otherwise this record refused the claim.
         """
         update = NOTHING.set(
             state=State.SENDING,
@@ -139,33 +140,36 @@ class Ledger:
             .only_if(condition),
             returning="ALL_NEW",
         )
-        # Refused by the owner's own claim: the SDK repeated a write whose answer was lost.
+        # The owner's own claim can be the one that refuses: the SDK repeated a write whose response was lost.
         return LedgerRecord.from_item(claimed.item if isinstance(claimed, Refused) else claimed, wanted.message_id)
 
     def register_reference(self, reference: str, message_id: str, *, ttl: int) -> None:
-        """Note that a message is sent under a reference; done before the POST."""
+        """Record that a message is sent under a reference; done before the POST."""
         update = NOTHING.add(message_keys=frozenset({message_id})).set(ttl=ttl)
         has_room = absent("message_keys") | smaller_set(message_keys=_MOST_KEYS) | contains(message_keys=message_id)
         refused = self._table.update(REFERENCE_PREFIX + reference, update.only_if(has_room))
-        # Ambiguous for good: forgotten while it is in use, it would seem to be the next sender's own.
+        # An ambiguous reference must not expire while it is in use, or it would look unique to the next message.
         if isinstance(refused, Refused) and int(str(refused.item.get("ttl", 0))) < ttl - _REFRESH_SECONDS:
             self._table.update(REFERENCE_PREFIX + reference, NOTHING.set(ttl=ttl).only_if(less(ttl=ttl)))
 
     def expired(self, record: LedgerRecord, *, now: float) -> LedgerRecord | None:
-        """Absent or RETRY with the same payload → EXPIRED."""
+        """Mark a message as expired: absent or RETRY with the same payload → EXPIRED."""
         update = NOTHING.set(
             state=State.EXPIRED, payload_sha256=record.payload_sha256, expired_at=format_rfc3339(now), ttl=record.ttl
         )
         return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
 
     def accepted(self, claim: LedgerRecord, gateway_id: str | None, *, now: float) -> LedgerRecord | None:
-        """→ ACCEPTED from any state. Refused only if another POST of the message was accepted: both ids are kept."""
+        """Mark a message as accepted: any state → ACCEPTED.
+
+        Refused only if another POST of the message was accepted; the record then keeps both IDs.
+        """
         update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id).set_first(
             accepted_at=format_rfc3339(now), payload_sha256=claim.payload_sha256, ttl=claim.ttl
         )
         if gateway_id is None:
             look_at = self._look_at(claim.message_id, State.ACCEPTED, claim.ttl - KEEP_SECONDS + UNRESOLVED_SECONDS)
-            # Refused: a callback has told the id already, which is more than is known here.
+            # If refused, a callback has brought the ID already, and the record is complete.
             self._write(claim, update.set(**look_at).remove("lease_until").only_if(HAS_NO_GATEWAY_ID))
             return None
         update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(has_no_id_but(gateway_id))
@@ -175,7 +179,7 @@ class Ledger:
         return refused_by
 
     def not_sent(self, claim: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
-        """SENDING → RETRY. After a takeover it is kept as evidence and changes nothing."""
+        """Mark an attempt as not sent: SENDING → RETRY. After a takeover this only adds a line to the history."""
         update = NOTHING.set(
             reason=reason, **self._look_at(claim.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
         ).remove("lease_until")
@@ -187,7 +191,7 @@ class Ledger:
         return refused_by
 
     def rejected(self, claim: LedgerRecord, reason: str, detail: str, *, now: float) -> LedgerRecord | None:
-        """SENDING → REJECTED; ``reason`` is a dead letter's."""
+        """Mark a message as rejected: SENDING → REJECTED; ``reason`` is the dead letter's."""
         update = NOTHING.set(reason=reason, detail=detail, rejected_at=format_rfc3339(now))
         line = _line(now, "rejected", claim.attempts, f"{reason} {detail}")
         return self._leave_sending(
@@ -195,7 +199,7 @@ class Ledger:
         )
 
     def unknown(self, claim: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
-        """SENDING → UNKNOWN. The time until it is given up counts as its ttl does: from the claim or the schedule."""
+        """Mark the outcome as unknown: SENDING → UNKNOWN. It is given up so long after the claim or `scheduled`."""
         look_at = (claim.ttl or int(now) + KEEP_SECONDS) - KEEP_SECONDS + UNRESOLVED_SECONDS
         update = NOTHING.set(
             reason=reason,
@@ -209,56 +213,56 @@ class Ledger:
         )
 
     def extend(self, message_id: str, *, ttl: int) -> None:
-        """Keep a record longer, because a copy of its message goes round again."""
+        """Keep a record longer, because its message was delivered again."""
         self._table.update(MESSAGE_PREFIX + message_id, NOTHING.set(ttl=ttl).only_if(IS_THERE & less(ttl=ttl)))
 
     def read(self, message_id: str) -> LedgerRecord | None:
-        """The record of a message as it is now; None if there is none."""
+        """Return the record of a message, read consistently; None if there is none."""
         item = self._table.get(MESSAGE_PREFIX + message_id)
         return LedgerRecord.from_item(item) if item else None
 
     def messages_under(self, reference: str) -> list[str]:
-        """The message ids behind a sender's own reference; two stand for many."""
+        """Return the `message_id`s sent under a sender's own reference, at most two of them."""
         keys = self._table.get(REFERENCE_PREFIX + reference).get("message_keys", frozenset())
         return sorted(keys) if isinstance(keys, frozenset) else []
 
     def answering_to(self, reference: str) -> LedgerRecord | None:
-        """The only record that answers to a reference in a callback; None if there is none or more than one."""
+        """Return the only record with the reference of a callback; None if there is none or more than one."""
         registered = self.messages_under(reference)
         if len(registered) > 1:
             return None
-        records = [record for key in {reference, *registered} if (record := self.read(key))]
-        # A message id is itself a reference only if the sender gave none.
+        records = [record for message_id in {reference, *registered} if (record := self.read(message_id))]
+        # A `message_id` is the reference only if the sender gave none.
         answering = [record for record in records if record.effective_reference == reference]
         return answering[0] if len(answering) == 1 else None
 
     def due(self, state: State, *, now: float, limit: int) -> Iterator[LedgerRecord]:
-        """Undecided records of a state whose time to be looked at has come, as they are now; at most ``limit``."""
+        """Return the undecided records of a state that are due, read consistently; at most ``limit``."""
         return map(LedgerRecord.from_item, self._undecided.due(state, now=now, limit=limit))
 
     def undecided(self, state: State) -> Iterator[LedgerRecord]:
-        """Every undecided record of a state, as it is now."""
+        """Return every undecided record of a state, read consistently."""
         return map(LedgerRecord.from_item, self._undecided.listed(state))
 
     def count_undecided(self, state: State) -> int:
-        """How many undecided records have this state."""
+        """Count the undecided records of a state."""
         return self._undecided.count(state)
 
     def scan(self) -> Iterator[LedgerRecord]:
-        """Every record, by reading the whole table."""
+        """Return every record, by reading the whole table."""
         messages = (item for item in self._table.scan() if str(item["pk"]).startswith(MESSAGE_PREFIX))
         return map(LedgerRecord.from_item, messages)
 
     def give_up(self, record: LedgerRecord, *, now: float) -> bool:
-        """Look no more at a record that still is as it was read, and note since when. A late proof still counts."""
+        """Stop reconciling a record if it is unchanged since it was read, and note when. A callback still counts."""
         update = NOTHING.set(unresolved_at=format_rfc3339(now)).remove(*_UNTIL_DECIDED)
         return self._write(record, update.only_if(is_still(record) & IS_LISTED_AS_UNDECIDED)) is None
 
     def resolve_by_callback(self, message_id: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
-        """A callback proved that this message was sent: SENDING, RETRY, UNKNOWN, or ACCEPTED without an id → ACCEPTED.
+        """Resolve a message as sent by a callback: SENDING, RETRY, UNKNOWN, or ACCEPTED without an ID → ACCEPTED.
 
-        REJECTED and EXPIRED too, if an outcome was unknown before: they are certain of the last attempt only. Returns
-        the record as it was before, or None if the proof came too late to matter.
+        Also REJECTED and EXPIRED after an unknown outcome, because they are certain of the last attempt only. Return
+        the record as it was before the write, or None if the write was refused.
         """
         update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id, resolved_by="callback")
         before = self._table.update(
@@ -274,7 +278,7 @@ class Ledger:
         update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id, resolved_by="operator").set_first(
             accepted_at=format_rfc3339(now)
         )
-        if gateway_id is None:  # a late callback can still tell the id
+        if gateway_id is None:  # a late callback can still bring the ID
             look_at = self._look_at(record.message_id, State.ACCEPTED, int(now) + UNRESOLVED_SECONDS)
             update = update.set(**look_at).remove("lease_until")
         else:
@@ -283,12 +287,12 @@ class Ledger:
         return self._write(record, update.add(history=line).only_if(AWAITS_AN_OPERATOR & is_still(record)))
 
     def resolve_not_sent(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
-        """An operator knows that no attempt was a send: UNKNOWN, or REJECTED or EXPIRED after one → RETRY."""
+        """Resolve as not sent, on an operator's word: UNKNOWN, or REJECTED or EXPIRED after one → RETRY."""
         line = _line(now, "resolved_not_sent", words=by)
         return self._try_anew(record, AWAITS_AN_OPERATOR & is_still(record), line, now)
 
     def reopen(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
-        """An operator lets the REJECTED just read be tried again → RETRY. Refused if an outcome was unknown before."""
+        """Allow the REJECTED message just read to be sent again → RETRY. Refused if an earlier outcome was unknown."""
         is_the_same = is_still(replace(record, state=State.REJECTED)) & NEVER_HAD_AN_UNKNOWN_OUTCOME
         return self._try_anew(record, is_the_same, _line(now, "reopened", words=by), now)
 
@@ -307,19 +311,19 @@ class Ledger:
         if refused_by is None:
             return None
         already = (refused_by.state, refused_by.owner, refused_by.attempts) == (to, claim.owner, claim.attempts)
-        return None if already else refused_by  # `already`: the SDK repeated a write whose answer was lost
+        return None if already else refused_by  # `already`: the SDK repeated a write whose response was lost
 
     def _write(self, record: LedgerRecord, update: Update) -> LedgerRecord | None:
-        """None if it was done, otherwise the record that refused it."""
+        """Write, and return None if that was done, otherwise the record that refused it."""
         written = self._table.update(MESSAGE_PREFIX + record.message_id, update)
         return LedgerRecord.from_item(written.item, record.message_id) if isinstance(written, Refused) else None
 
     @staticmethod
     def _look_at(message_id: str, state: State, at: int) -> Item:
-        """What lists a record as undecided under this state until then."""
+        """Return the attributes that list a record as undecided under this state, due at that time."""
         return {"undecided": shard(state, message_id), "look_at": at}
 
 
 def _line(now: float, what: str, attempt: int = 0, words: str = "") -> frozenset[str]:
-    """A line of the history, as the set of one that ADD takes; the SDK's repeat of a write adds no second."""
+    """Return a line of the history as a set for ADD, so that a write that the SDK repeats adds no second line."""
     return frozenset({f"{format_rfc3339(now)} {what} {attempt} {words}"})

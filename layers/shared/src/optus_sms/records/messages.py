@@ -1,10 +1,10 @@
-"""`MessagesTable`: what the gateway reported of each message, merged from callbacks and the sender's own write.
+"""`MessagesTable`: what the gateway reported of each message and reply.
 
-Items of messages come from two sides, the sender's acceptance and the status callbacks; both only add, so that the
-second completes the item. A status wins by its rank (`model.statuses`), in the database.
+A message's item is written by the sender function, when the gateway accepts the message, and by status callbacks. Both
+only add, in any order. DynamoDB compares the ranks of statuses (`model.statuses`) in the condition of the write.
 
-While a message waits for something, its item has ``awaiting`` and ``look_at``, and is listed in the sparse index
-``awaiting-index`` for `flows.reconcile_messages`.
+While an item waits for a final status or for its message, it has ``awaiting`` and ``look_at``. The sparse index
+``awaiting-index`` lists it by both for `flows.reconcile_messages`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 HANDSET_INDEX: Final = "handset-index"
 AWAITING_INDEX: Final = "awaiting-index"
-FIRST_LOOK_SECONDS: Final = 86_400  # after it was sent: most final statuses come within minutes
-MATCH_SECONDS: Final = 600  # until a callback whose message was not found is looked at again
+FIRST_LOOK_SECONDS: Final = 86_400  # after acceptance: most final statuses come within minutes
+MATCH_SECONDS: Final = 600  # until reconciliation searches the message of a callback again
 _MAX_UNKNOWN_STATUSES: Final = 20
-MAX_REPEATS: Final = 20  # kept of a gateway that doesn't stop
+MAX_REPEATS: Final = 20  # at most, so that a gateway that repeats callbacks forever can't fill the item
 _UNTIL_FINAL: Final = ("awaiting", "look_at")
 
 # The conditions of the writes below.
@@ -42,46 +42,46 @@ CAN_BE_REPLIED_TO: Final = equals(direction="MT", has_sender_id=False)
 
 
 def ranks_below(status: str) -> Condition:
-    """The message has no status yet, or one of a lower rank."""
+    """Require that the message has no status yet, or one of a lower rank."""
     return absent("status_rank") | less(status_rank=STATUS_RANK[status])
 
 
 def has_a_smaller_detail(record: MessageRecord, detail: str) -> Condition:
-    """The message still has the status that was read, with a detail that sorts before this one, or none."""
+    """Require that the status is the one read, and its detail absent or less than this one."""
     return equals(status_rank=record.status_rank or 0) & (absent("detail") | less(detail=detail))
 
 
 class Awaiting(StrEnum):
-    """What a message waits for."""
+    """What an item of `MessagesTable` waits for."""
 
-    STATUS = "status"  # it was sent, and no final status has come
-    MESSAGE = "message"  # a callback with a reference came, and no message was found for it
+    STATUS = "status"  # a final status of an accepted message
+    MESSAGE = "message"  # the message of a callback that has a reference
 
 
 class Applied(StrEnum):
-    """What a status callback changed."""
+    """The effect of a status callback."""
 
     APPLIED = "applied"  # the message has this status now
-    STALE = "stale"  # a higher one was there; the time it was first seen is kept
+    STALE = "stale"  # a status of higher rank was there; the time of this one is kept
     DUPLICATE = "duplicate"
-    UNKNOWN_STATUS = "unknown_status"  # kept in a set of its own
+    UNKNOWN_STATUS = "unknown_status"  # kept in `unknown_statuses`
     NO_STATUS = "no_status"
 
 
 @dataclass(frozen=True, slots=True)
 class StatusResult:
-    """What a status callback did; ``message``: as stored now."""
+    """The effect of a status callback, and the message after the write."""
 
     applied: Applied
     message: MessageRecord
 
 
 class IdTakenError(Exception):
-    """A reply carries the id of a message that was sent, or a status the id of a reply."""
+    """A reply with the ID of a message, or a status callback with the ID of a reply."""
 
 
 class Messages:
-    """The records of messages and replies; they live for ``retention_days`` after their last write."""
+    """The records of messages and replies; they are kept for ``retention_days`` after their last write."""
 
     def __init__(self, table: Table, *, retention_days: int) -> None:
         self._table = table
@@ -90,11 +90,11 @@ class Messages:
 
     @classmethod
     def connect(cls, client: DynamoDBClient, table_name: str, *, retention_days: int) -> Messages:
-        """The messages in a table of that name."""
+        """Return the messages in the table of that name."""
         return cls(Table(client, table_name, key="id"), retention_days=retention_days)
 
     def record_sent(self, gateway_id: str, sent: LedgerRecord, *, now: float) -> None:
-        """Write the sender's half of a message's item; repeatable. What ``sent`` does not know changes nothing."""
+        """Write what the ledger has of an accepted message; idempotent. None values of ``sent`` change nothing."""
         at = max(now, sent.scheduled_at or 0)
         update = NOTHING.set(
             direction="MT",
@@ -107,34 +107,34 @@ class Messages:
             awaiting=shard(Awaiting.STATUS, gateway_id),
             look_at=int(at) + FIRST_LOOK_SECONDS,
         ).set_first(
-            # `accepted` is what the 202 says; a callback that overtook it already holds something better.
+            # `accepted` is the status of the HTTP 202; a callback that came first has a status of higher rank.
             status="accepted",
             status_rank=STATUS_RANK["accepted"],
             accepted_at=format_rfc3339(now),
-            # Its place in the conversation: a scheduled message can't be answered before it leaves the gateway.
+            # The place in the conversation: no reply to a scheduled message comes before the gateway sends it.
             created_at=format_rfc3339(at) if sent.destination else None,
         )
         message = self._update(gateway_id, update, now)
         if isinstance(message, MessageRecord) and message.status in FINAL_STATUSES:
-            self.stop_waiting(gateway_id, Awaiting.STATUS)  # its callback came first
+            self.stop_waiting(gateway_id, Awaiting.STATUS)  # its status callback came first
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
-        """Apply one status callback: one write; two when it does not win, being stale or a repeat.
+        """Apply one status callback: one write, or two if it is stale or a repeat.
 
-        `IdTakenError` if the id is a reply's.
+        Raise `IdTakenError` if the ID is a reply's.
         """
         status = callback.status
         common = NOTHING.set(direction="MT").set_first(reference=callback.reference)
         if status is None:
             return self._record_beside(callback, common.only_if(IS_NO_REPLY), Applied.NO_STATUS, now)
-        if status not in STATUS_RANK:  # bounded, so that a gateway gone mad can't fill the item
+        if status not in STATUS_RANK:  # bounded, so that a faulty gateway can't fill the item
             update = common.add(unknown_statuses=frozenset({status}))
             update = update.only_if(IS_NO_REPLY & HAS_ROOM_FOR_UNKNOWN_STATUSES)
             return self._record_beside(callback, update, Applied.UNKNOWN_STATUS, now)
         update = (
             common.set(status=status, status_rank=STATUS_RANK[status], detail=callback.detail)
             .set_first(**{f"{status}_at": format_rfc3339(now)})
-            # `detail` belongs to the status that won, so one without detail removes the loser's.
+            # `detail` belongs to the current status, so a new status without detail removes the old one's.
             .remove(*(() if callback.detail else ("detail",)), *(_UNTIL_FINAL if status in FINAL_STATUSES else ()))
             .only_if(IS_NO_REPLY & ranks_below(status))
         )
@@ -144,14 +144,14 @@ class Messages:
         return StatusResult(Applied.APPLIED, message)
 
     def _record_beside(self, callback: StatusCallback, update: Update, applied: Applied, now: float) -> StatusResult:
-        """A callback that does not change the status."""
+        """Record a callback that does not change the status."""
         message = self._update(callback.gateway_id, update, now)
         if isinstance(message, Refused):
             return StatusResult(Applied.DUPLICATE, MessageRecord.from_item(message.item))
         return StatusResult(applied, message)
 
     def _record_loser(self, callback: StatusCallback, status: str, seen: MessageRecord, now: float) -> StatusResult:
-        """A status that the message has already, or that is less than what it has."""
+        """Record a status that the message has or had already, or one of lower rank."""
         at = format_rfc3339(now)
         update = NOTHING.set(direction="MT").set_first(reference=callback.reference)
         if status not in seen.times:
@@ -162,43 +162,48 @@ class Messages:
         message = seen
         detail = callback.detail or ""
         if seen.status == status and detail > (seen.detail or ""):
-            # The same status with a smaller detail or none: the greater text stays, in whatever order they came.
+            # Of two details of one status the greater text is kept, so that their order does not matter.
             greater = update.set(detail=detail).only_if(has_a_smaller_detail(seen, detail))
             written = self._update(callback.gateway_id, greater, now)
             message = MessageRecord.from_item(written.item) if isinstance(written, Refused) else written
-        elif repeat or (callback.reference and seen.reference is None):  # a repeat may be the first one to have it
+        elif repeat or (
+            callback.reference and seen.reference is None
+        ):  # a repeat can be the first callback that has a reference
             written = self._update(callback.gateway_id, update, now)
             message = seen if isinstance(written, Refused) else written
         return StatusResult(Applied.DUPLICATE, message)
 
     def await_message(self, gateway_id: str, *, now: float) -> None:
-        """Let an item that no message was found for be looked at again, if it still has none."""
+        """Let reconciliation search the message of this item later, if the item still has none."""
         update = NOTHING.set(awaiting=shard(Awaiting.MESSAGE, gateway_id), look_at=int(now) + MATCH_SECONDS)
         self._update(gateway_id, update.only_if(HAS_NO_MESSAGE), now)
 
     def due(self, awaiting: Awaiting, *, now: float, limit: int) -> Iterator[MessageRecord]:
-        """Messages that wait and whose time to be looked at has come, as they are now; at most ``limit``."""
+        """Return the items that wait for this and are due, read consistently; at most ``limit``."""
         return map(MessageRecord.from_item, self._awaiting.due(awaiting, now=now, limit=limit))
 
     def count_awaiting(self, awaiting: Awaiting) -> int:
-        """How many messages wait for this."""
+        """Count the items that wait for this."""
         return self._awaiting.count(awaiting)
 
     def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
-        """Look again at that time (epoch seconds), if it still waits for this; ``looks`` counts."""
+        """Set the next ``look_at`` (epoch seconds) of an item that still waits for this, and count it in ``looks``."""
         self._while_awaiting(gateway_id, awaiting, NOTHING.set(look_at=int(at)).add(looks=1))
 
     def stop_waiting(self, gateway_id: str, awaiting: Awaiting) -> None:
-        """Look no more at a message that has what it waited for."""
+        """Remove an item from the index, because it has what it waited for."""
         self._while_awaiting(gateway_id, awaiting, NOTHING.remove(*_UNTIL_FINAL))
 
     def give_up(self, gateway_id: str, awaiting: Awaiting, *, now: float) -> None:
-        """Look no more at a message that still waits for this, and note since when. A late callback still counts."""
+        """Stop reconciling an item that still waits for this, and note when. A late callback still counts."""
         update = NOTHING.set(unresolved_at=format_rfc3339(now)).remove(*_UNTIL_FINAL)
         self._while_awaiting(gateway_id, awaiting, update)
 
     def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
-        """Store a reply once per id; False if it was there (``repeats`` keeps when). `IdTakenError` if it is sent."""
+        """Store a reply once per ID; False if it was there already, and ``repeats`` has the time.
+
+        Raise `IdTakenError` if the ID is a message's.
+        """
         at = format_rfc3339(now)
         update = NOTHING.set(
             direction="MO",
@@ -226,9 +231,9 @@ class Messages:
         return False
 
     def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
-        """The gateway id of the latest message to a handset in that time that can be replied to, if any.
+        """Return the gateway ID of the latest message to a handset in that time that can be replied to, if any.
 
-        Reads pages until one is found: replies and messages with a sender ID don't count.
+        Replies and messages with a sender ID don't count, so this can read several pages.
         """
         newest = self._table.query(
             HANDSET_INDEX,
@@ -240,25 +245,25 @@ class Messages:
         return next((str(item["id"]) for item in newest), None)
 
     def read(self, gateway_id: str) -> MessageRecord | ReplyRecord | None:
-        """The record of an id as it is now; None if there is none."""
+        """Return the record with this gateway ID, read consistently; None if there is none."""
         item = self._table.get(gateway_id)
         return read_message(item) if item else None
 
     def conversation(self, handset: str, *, since: str = "0") -> Iterator[MessageRecord | ReplyRecord]:
-        """Messages to and replies from a handset, in time order; ``since``: RFC 3339, UTC."""
+        """Return the messages to and the replies from a handset, in time order; ``since``: RFC 3339, UTC."""
         items = self._table.query(HANDSET_INDEX, ("handset", handset), between=("created_at", since, "9"))
         return map(read_message, items)
 
     def scan(self) -> Iterator[MessageRecord]:
-        """Every message sent, by reading the whole table."""
+        """Return every message, by reading the whole table."""
         return (record for record in map(read_message, self._table.scan()) if isinstance(record, MessageRecord))
 
     def _while_awaiting(self, gateway_id: str, awaiting: Awaiting, update: Update) -> None:
-        """Change an item if it still waits for this: a callback may have come meanwhile."""
+        """Change an item only if it still waits for this, because a callback can come meanwhile."""
         self._table.update(gateway_id, update.only_if(equals(awaiting=shard(awaiting, gateway_id))))
 
     def _update(self, gateway_id: str, update: Update, now: float) -> MessageRecord | Refused:
-        """The message after the write, or the item that refused it; `IdTakenError` if that is a reply's."""
+        """Return the message after the write, or the item that refused it; `IdTakenError` if that is a reply."""
         written = self._table.update(gateway_id, self._kept(update, now), returning="ALL_NEW")
         if not isinstance(written, Refused):
             return MessageRecord.from_item(written)
@@ -271,8 +276,8 @@ class Messages:
 
 
 def _repeat(seen: MessageRecord | ReplyRecord, what: str, *, first_at: str, at: str) -> frozenset[str] | None:
-    """What keeps that a callback came again: a line ``<time> <what>``.
+    """Return the line ``<time> <what>`` that records a repeated callback.
 
-    None if it is the first one, whose write the SDK repeated because the answer was lost, or if there are enough.
+    None if it is the first callback, whose write the SDK repeated after a lost response, or if there are enough.
     """
     return frozenset({f"{at} {what}"}) if at != first_at and len(seen.repeats) < MAX_REPEATS else None

@@ -1,4 +1,4 @@
-"""One DynamoDB table: reads items, and writes `Update`s to them."""
+"""One DynamoDB table: reads items, and writes `Update`s to DynamoDB."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
-# A partition of an index takes about 1000 writes a second, and a throttled index throttles its table; eight carry
-# thousands of messages a second (docs/decisions/due-time-indexes.md).
+# A partition of an index accepts about 1,000 writes a second, and a throttled index throttles its table. Eight
+# partitions carry thousands of messages a second (docs/decisions/due-time-indexes.md).
 SHARDS: Final = 8
 _MOST_PAGES_COUNTED: Final = 10  # of 1 MB: a hundred thousand items or so
 
 Item = dict[str, Value]
 Between = tuple[str, Value, Value]
-"""A sort key, and the least and the greatest value of it."""
+"""A sort key with its least and its greatest value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A conditional write was refused by this item; empty if there is none."""
+    """The item that refused a conditional write; empty if there is none."""
 
     item: Item
 
 
 class Table:
-    """A table whose items have the key ``key``. botocore's errors come through, but for a refused condition."""
+    """A table with the partition key ``key``. It raises botocore's errors, except for a refused condition."""
 
     def __init__(self, client: DynamoDBClient, name: str, *, key: str) -> None:
         self.key = key
@@ -41,12 +41,12 @@ class Table:
         self._name = name
 
     def get(self, key: str) -> Item:
-        """The item as it is now; empty if there is none."""
+        """Return the item, read consistently; empty if there is none."""
         response = self._client.get_item(TableName=self._name, Key={self.key: {"S": key}}, ConsistentRead=True)
         return unmarshal(response.get("Item", {}))
 
     def put(self, item: Mapping[str, Value], *, only_if: Condition | None = None) -> Refused | None:
-        """Replace the whole item; None if that was done."""
+        """Replace the whole item, and return None if that was done."""
         expressions = _Expressions()
         condition: dict[str, Any] = {"ConditionExpression": expressions.condition(only_if)} if only_if else {}
         try:
@@ -64,7 +64,7 @@ class Table:
     def update(
         self, key: str, update: Update, *, returning: Literal["ALL_OLD", "ALL_NEW"] = "ALL_OLD"
     ) -> Item | Refused:
-        """The item before or after the write; empty if there was none before."""
+        """Write, and return the item before or after the write; empty if there was none before."""
         expressions = _Expressions()
         changes = expressions.update(update)
         condition: dict[str, Any] = (
@@ -94,7 +94,7 @@ class Table:
         newest_first: bool = False,
         limit: int | None = None,
     ) -> Iterator[Item]:
-        """The items of an index's partition, in the order of its sort key; with a limit, those of one page."""
+        """Return the items of an index's partition in the order of its sort key; with ``limit`` those of one page."""
         arguments = self._query(index, only, between, where) | {"ScanIndexForward": not newest_first}
         if limit is not None:
             yield from map(unmarshal, self._client.query(**arguments, Limit=limit)["Items"])
@@ -103,17 +103,17 @@ class Table:
             yield from map(unmarshal, page["Items"])
 
     def count(self, index: str, only: tuple[str, Value], *, most_pages: int) -> int:
-        """How many items an index's partition lists, in so many pages of 1 MB."""
+        """Count the items of an index's partition, reading at most so many pages of 1 MB."""
         pages = self._client.get_paginator("query").paginate(**self._query(index, only), Select="COUNT")
         return sum(page["Count"] for _, page in zip(range(most_pages), pages, strict=False))
 
     def lists_nothing(self, index: str) -> bool:
-        """Whether a sparse index is certainly empty, in one small read."""
+        """Return whether a sparse index is certainly empty, with one small read."""
         page = self._client.scan(TableName=self._name, IndexName=index, Select="COUNT", Limit=1)
         return not page["Count"] and "LastEvaluatedKey" not in page
 
     def scan(self) -> Iterator[Item]:
-        """Every item, by reading the whole table."""
+        """Return every item, by reading the whole table."""
         for page in self._client.get_paginator("scan").paginate(TableName=self._name):
             yield from map(unmarshal, page["Items"])
 
@@ -135,7 +135,7 @@ class Table:
 
 
 def _refused(error: ClientError) -> Refused:
-    """The item that refused a conditional write; raises any other error."""
+    """Return the item that refused a conditional write; raise any other error."""
     if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
         raise error
     response: Mapping[str, Any] = error.response
@@ -144,9 +144,9 @@ def _refused(error: ClientError) -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class DueIndex:
-    """A sparse index that lists, by kind, the items that have to be looked at again, and when.
+    """A sparse index that lists, by kind, the items to reconcile and when.
 
-    An item is in it while it has ``attribute`` (its kind, by `shard`) and `look_at` (epoch seconds).
+    An item is in it while it has ``attribute`` (its kind, by `shard`) and ``look_at`` (epoch seconds).
     """
 
     table: Table
@@ -154,8 +154,9 @@ class DueIndex:
     attribute: str
 
     def due(self, kind: str, *, now: float, limit: int) -> Iterator[Item]:
-        """The items of a kind whose time has come, read whole and consistently; at most ``limit``, oldest of each shard
-        first. An item may have changed since it was listed.
+        """Return the due items of a kind, read whole and consistently; at most ``limit``, the oldest of a shard first.
+
+        An item that changed its kind since it was listed is left out.
         """
         for partition in self._listed_partitions(kind):
             due = self.table.query(
@@ -167,12 +168,12 @@ class DueIndex:
             yield from self._as_they_are(due, partition)
 
     def listed(self, kind: str) -> Iterator[Item]:
-        """Every item of a kind, due or not, read whole and consistently."""
+        """Return every item of a kind, due or not, read whole and consistently."""
         for partition in self._listed_partitions(kind):
             yield from self._as_they_are(self.table.query(self.name, (self.attribute, partition)), partition)
 
     def count(self, kind: str) -> int:
-        """How many items are listed under a kind; of very many only the first hundred thousand or so are counted."""
+        """Count the items of a kind, up to about a hundred thousand."""
         most_pages = _MOST_PAGES_COUNTED // SHARDS + 1
         return sum(
             self.table.count(self.name, (self.attribute, partition), most_pages=most_pages)
@@ -186,13 +187,13 @@ class DueIndex:
                 yield item
 
     def _listed_partitions(self, kind: str) -> Iterator[str]:
-        """The partitions of a kind; none if the index lists nothing at all, as it does most of a quiet day."""
+        """Return the partitions of a kind; none if the whole index is empty, which saves their queries."""
         if not self.table.lists_nothing(self.name):
             yield from (f"{kind}.{number}" for number in range(SHARDS))
 
 
 def shard(kind: str, key: str) -> str:
-    """The partition of a `DueIndex` that lists the item with this key under ``kind``."""
+    """Return the partition of a `DueIndex` that lists the item with this key under ``kind``."""
     return f"{kind}.{zlib.crc32(key.encode()) % SHARDS}"
 
 
@@ -208,14 +209,14 @@ _FORMATS: Final[dict[str, str]] = {
 
 
 class _Expressions:
-    """Renders updates and conditions in DynamoDB's language; collects the names and values they speak of."""
+    """Renders updates and conditions as DynamoDB expressions; collects their names and values."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._values: dict[str, Value] = {}
 
     def placeholders(self) -> dict[str, Any]:
-        """The arguments that explain the placeholders; without those that would be empty."""
+        """Return the arguments that define the placeholders; DynamoDB refuses empty ones."""
         arguments: dict[str, Any] = {}
         if self._names:
             arguments["ExpressionAttributeNames"] = self._names
@@ -224,7 +225,7 @@ class _Expressions:
         return arguments
 
     def update(self, update: Update) -> str:
-        """An UpdateExpression."""
+        """Return an UpdateExpression."""
         sets = [f"{self._name(name)} = {self._value(value)}" for name, value in update.values.items()]
         for name, value in update.first_values.items():
             alias = self._name(name)
@@ -237,7 +238,7 @@ class _Expressions:
         return " ".join(f"{verb} {', '.join(changes)}" for verb, changes in clauses.items() if changes)
 
     def condition(self, condition: Condition) -> str:
-        """A ConditionExpression, KeyConditionExpression or FilterExpression."""
+        """Return a ConditionExpression, KeyConditionExpression or FilterExpression."""
         match condition.test:
             case "and" | "or":
                 return f"({f' {condition.test.upper()} '.join(self.condition(part) for part in condition.parts)})"
@@ -252,7 +253,7 @@ class _Expressions:
         return _FORMATS[condition.test].format(name=self._name(condition.name), value=self._value(value))
 
     def between(self, name: str, least: Value, most: Value) -> str:
-        """A range of the sort key."""
+        """Return the expression for a range of the sort key."""
         return f"{self._name(name)} BETWEEN {self._value(least)} AND {self._value(most)}"
 
     def _name(self, name: str) -> str:
@@ -266,9 +267,9 @@ class _Expressions:
 
 
 def marshal(values: Mapping[str, Value]) -> dict[str, AttributeValueTypeDef]:
-    """Attribute values of the low-level client, for the few types we store.
+    """Return values in the form of boto3's low-level client, for the four types that the tables use.
 
-    boto3's own serializer goes through Decimal and a dozen type checks for each value; these are the hot path's writes.
+    boto3's own serializer costs a Decimal and a dozen type checks for each value, and each message makes three writes.
     """
     return {name: _marshal(value) for name, value in values.items()}
 
@@ -286,7 +287,7 @@ def _marshal(value: Value) -> AttributeValueTypeDef:
 
 
 def unmarshal(item: Mapping[str, Any]) -> Item:
-    """An item as plain values; types that we never store are ignored."""
+    """Return an item as plain values, without attributes of other types."""
     values: Item = {}
     for name, typed in item.items():
         match typed:

@@ -1,7 +1,7 @@
-"""The one builder of DynamoDB updates: what to write, and the condition under which it is written.
+"""The one builder of DynamoDB updates: changes of an item, and the condition under which they are written.
 
-Both are data. `records.table` sends them to DynamoDB; the tests' table in memory carries them out by itself, so the
-conditions of the real table and of its double are the same objects.
+Both are data. `records.table` renders them for DynamoDB, and the tests' table in memory carries out the same objects
+(docs/decisions/updates-as-data.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Test = Literal["absent", "exists", "=", "<", ">", "in", "size<", "contains", "an
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A test of one attribute, or several conditions joined. A comparison with an absent attribute is false."""
+    """A test of one attribute, or several joined conditions. A comparison with an absent attribute is false."""
 
     test: Test
     name: str = ""
@@ -34,42 +34,42 @@ class Condition:
 
 
 def absent(name: str) -> Condition:
-    """The item has no such attribute, or there is no item."""
+    """Require that the item lacks this attribute, or that there is no item."""
     return Condition("absent", name)
 
 
 def exists(name: str) -> Condition:
-    """The item has this attribute."""
+    """Require that the item has this attribute."""
     return Condition("exists", name)
 
 
 def equals(**values: Value) -> Condition:
-    """Every attribute has its value."""
+    """Require that every attribute has its value."""
     return _all(Condition("=", name, value) for name, value in values.items())
 
 
 def one_of(**values: tuple[Value, ...]) -> Condition:
-    """Every attribute has one of its values."""
+    """Require that every attribute has one of its values."""
     return _all(Condition("in", name, allowed) for name, allowed in values.items())
 
 
 def less(**values: Value) -> Condition:
-    """Every attribute is less than its value."""
+    """Require that every attribute is less than its value."""
     return _all(Condition("<", name, value) for name, value in values.items())
 
 
 def greater(**values: Value) -> Condition:
-    """Every attribute is greater than its value."""
+    """Require that every attribute is greater than its value."""
     return _all(Condition(">", name, value) for name, value in values.items())
 
 
 def smaller_set(**sizes: int) -> Condition:
-    """Every attribute is a set with fewer members than that."""
+    """Require that every attribute is a set with fewer members than that."""
     return _all(Condition("size<", name, size) for name, size in sizes.items())
 
 
 def contains(**members: str) -> Condition:
-    """Every attribute is a set with that member."""
+    """Require that every attribute is a set with that member."""
     return _all(Condition("contains", name, member) for name, member in members.items())
 
 
@@ -80,7 +80,7 @@ def _all(conditions: Iterable[Condition]) -> Condition:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Changes of one item. Each method returns another update with that change; None values are left out."""
+    """Changes of one item. Each method returns a new update with that change added; None values are left out."""
 
     values: dict[str, Value]
     first_values: dict[str, Value]
@@ -93,7 +93,7 @@ class Update:
         return replace(self, values=self.values | _given(values))
 
     def set_first(self, **values: Value | None) -> Update:
-        """Set those attributes that the item does not have yet."""
+        """Set the attributes that the item lacks."""
         return replace(self, first_values=self.first_values | _given(values))
 
     def add(self, **values: Value | None) -> Update:
@@ -105,7 +105,7 @@ class Update:
         return replace(self, removed=self.removed + names)
 
     def only_if(self, condition: Condition) -> Update:
-        """Write only if the item, as it is then, fulfills this; otherwise nothing changes."""
+        """Write only if the item meets this condition at that moment; otherwise nothing changes."""
         return replace(self, condition=condition)
 
 

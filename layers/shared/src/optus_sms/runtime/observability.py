@@ -1,7 +1,7 @@
-"""Logs and metrics: names in one place, and nothing in them that identifies a person or opens a door.
+"""Logs and metrics: their names, without message text, phone numbers or credentials.
 
-Log fields are ids, codes and counts. Of an error only its type, code and place are logged, because the message of any
-library's exception may quote what it was given.
+Log fields are IDs, codes and counts. Of an error only type, code and line are logged, because the message of an
+exception can quote its input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAMESPACE: Final = "OptusSms"
 
 
 class Metric(StrEnum):
-    """Every metric this bundle publishes; dimensions ``service``, the function's verb phrase, and ``stack``."""
+    """Every metric of the stack; dimensions ``service`` (the function, such as `send_message`) and ``stack``."""
 
     MESSAGES_ACCEPTED = "MessagesAccepted"
     MESSAGES_REJECTED = "MessagesRejected"
@@ -70,8 +70,8 @@ Measurement = tuple[Metric, float]
 
 @cache
 def logger() -> Logger:
-    """The function's logger; JSON lines, level from POWERTOOLS_LOG_LEVEL."""
-    # urllib3 logs whole header sets and request paths with some warnings; we classify those ourselves.
+    """Return the function's logger: JSON lines, level from POWERTOOLS_LOG_LEVEL."""
+    # urllib3 puts headers and request paths into some warnings; `gateway.transport` reports these failures instead.
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     return Logger(log_uncaught_exceptions=False)
 
@@ -84,7 +84,7 @@ def _metrics() -> Metrics:
 
 
 def publish(measurements: Iterable[Measurement]) -> None:
-    """Print measurements as one CloudWatch embedded metric record; milliseconds for latencies, else counts."""
+    """Print measurements as one record of the CloudWatch embedded metric format; latencies in milliseconds."""
     metrics = _metrics()
     empty = True
     for name, value in measurements:
@@ -96,7 +96,7 @@ def publish(measurements: Iterable[Measurement]) -> None:
 
 
 def error_fields(error: BaseException) -> dict[str, str]:
-    """What may be logged of an error: type, AWS error code, and the innermost place in the code."""
+    """Return the log fields of an error: type, AWS error code, and the innermost line of code."""
     fields = {"error": type(error).__name__}
     response = getattr(error, "response", None)
     if isinstance(response, dict) and isinstance(response.get("Error"), dict):

@@ -1,7 +1,7 @@
-"""Threads that share one CPU instead of passing Python's lock back and forth between two.
+"""Keeps the threads of a batch on one CPU, so that they don't pass Python's lock between two.
 
-Only one thread at a time runs Python anyway. Each wait for a socket hands the lock to another thread, and to wake that
-one on another CPU costs more than to let it run next on this one (docs/decisions/one-cpu.md).
+Only one thread at a time runs Python. Each wait for a socket hands the lock to another thread, and to wake a thread on
+another CPU costs more than to run it next on the same one (docs/decisions/one-cpu.md).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def on_one_cpu() -> Iterator[None]:
-    """This thread, and those it starts meanwhile, on one of the CPUs it may use; afterwards on any of them again.
+    """Keep this thread, and the threads it starts meanwhile, on one CPU; afterwards allow all CPUs again.
 
-    Where the system knows no such thing (macOS) or refuses it, nothing changes but the speed.
+    Where the system does not support this (macOS) or refuses it, only the speed differs.
     """
     if sys.platform == "linux":
         allowed: set[int] = set()
         with suppress(OSError):
             allowed = os.sched_getaffinity(0)
-            # Any: several sandboxes on one machine, as in the local stack, must not all take the same one for ever.
+            # A random CPU, because the local stack has several execution environments on one machine.
             os.sched_setaffinity(0, {random.choice(sorted(allowed))})  # noqa: S311 - no secret
         try:
             yield

@@ -1,7 +1,7 @@
-"""The environment variables of each function, parsed once, all problems reported at once.
+"""The environment variables of each function, parsed once; an error lists all problems.
 
-A field's variable is its name in capitals, and its rule stands beside its type. Plain dataclasses, because pydantic
-costs a cold start more than these few rules are worth. No postponed annotations: the rules are read from them.
+A field's variable is its name in capitals, and its rule is part of its type. Plain dataclasses, because pydantic costs
+a cold start more than these few rules are worth. No postponed annotations: the rules are read from the annotations.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ _Environment = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """``parse`` raises `ValueError` for a text that breaks the rule; it gets the environment too."""
+    """A rule for a variable. ``parse`` raises `ValueError` for a text that breaks it; it also gets the environment."""
 
     must_be: str
     parse: Callable[[str, _Environment], object]
@@ -47,13 +47,13 @@ def _choice(choices: Mapping[str, object]) -> _Rule:
 
 def _seconds(text: str, _: _Environment) -> float:
     number = float(text)
-    if not 1 <= number <= 30:  # API Gateway in front of the gateway would cut off at 30 seconds
+    if not 1 <= number <= 30:  # an API gateway in front of the gateway would cut the response off at 30 seconds
         raise ValueError
     return number
 
 
 def _gateway_url(text: str, environment: _Environment) -> str:
-    """https only, because each request carries the password; http to this machine or when explicitly allowed."""
+    """Accept https only, because each request carries the password; http to loopback or if explicitly allowed."""
     url = urlsplit(text)
     if not url.hostname or url.username or url.query or url.fragment or (url.port is not None and url.port <= 0):
         raise ValueError
@@ -71,7 +71,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _optional_url(text: str, _: _Environment) -> str:
-    """An address with or without a query, to which nothing secret is sent."""
+    """Accept http too, because no credentials are sent to this URL."""
     if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
         raise ValueError
     return text
@@ -93,7 +93,7 @@ _OptionalUrl = Annotated[str, _Rule("empty or an http or https URL", _optional_u
 class _Settings:
     @classmethod
     def from_environment(cls, environment: _Environment = os.environ) -> Self:
-        """`SettingsError` lists every missing or wrong variable."""
+        """Read the variables; `SettingsError` lists every missing or wrong one."""
         values: dict[str, Any] = {}
         problems: list[str] = []
         for setting in fields(cls):
@@ -114,7 +114,7 @@ class _Settings:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings(_Settings):
-    """What every function reads that calls the gateway."""
+    """Settings of every function that calls the gateway."""
 
     gateway_base_url: _GatewayUrl
     gateway_secret_id: _Text
@@ -123,7 +123,7 @@ class GatewaySettings(_Settings):
 
 @dataclass(frozen=True, slots=True)
 class SendSettings(GatewaySettings):
-    """What SendMessageFunction reads."""
+    """Settings of SendMessageFunction."""
 
     send_ledger_table_name: _Text
     messages_table_name: _Text
@@ -138,13 +138,13 @@ class SendSettings(GatewaySettings):
 
     @property
     def seconds_between_posts(self) -> float:
-        """The pace of one sender, so that all together keep to the rate; 0: not paced."""
+        """Return the pace of one execution environment, so that all together keep to the rate; 0: not paced."""
         return self.sender_concurrency / self.max_messages_per_second if self.max_messages_per_second else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveSettings(_Settings):
-    """What ReceiveCallbackFunction reads."""
+    """Settings of ReceiveCallbackFunction."""
 
     callback_secret_id: _Text
     messages_table_name: _Text
@@ -156,9 +156,9 @@ class ReceiveSettings(_Settings):
 
 @dataclass(frozen=True, slots=True)
 class HealthSettings(GatewaySettings):
-    """What CheckHealthFunction reads."""
+    """Settings of CheckHealthFunction."""
 
-    service_status_url: _OptionalUrl  # empty: there is none to ask
+    service_status_url: _OptionalUrl  # empty: no status API
     send_ledger_table_name: _Text
     sender_mapping_id: _Text
     stack_name: _Text
@@ -170,7 +170,7 @@ class HealthSettings(GatewaySettings):
 
 @dataclass(frozen=True, slots=True)
 class ReconcileSettings(GatewaySettings):
-    """What ReconcileMessagesFunction reads."""
+    """Settings of ReconcileMessagesFunction."""
 
     send_ledger_table_name: _Text
     messages_table_name: _Text
@@ -179,7 +179,7 @@ class ReconcileSettings(GatewaySettings):
 
 @dataclass(frozen=True, slots=True)
 class PublishSettings(_Settings):
-    """What PublishEventsFunction reads."""
+    """Settings of PublishEventsFunction."""
 
     event_bus_name: _Text
     unpublished_events_queue_url: _Text
