@@ -6,13 +6,13 @@ can't be asked is unknown, and unknown is never down: it neither makes the gatew
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Final
 
+from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.health import HealthRecords
@@ -51,6 +51,7 @@ class Admission(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    REFUSED_IN_FRONT = "refused_in_front"  # by a proxy or firewall, which says nothing of the credentials
     UNKNOWN = "unknown"
 
 
@@ -110,11 +111,11 @@ def judge_credentials(response: Exchange) -> Admission:
 
     A 404 without a word of the API's own (its errors have ``statusCode``) comes from in front of it and proves nothing.
     """
-    if response.status in (401, 403):
+    if response.status in (401, 403) and is_from_api(response):
         return Admission.REFUSED
-    if response.status == 200 or (response.status == 404 and "statusCode" in _json_object(response.body)):
+    if response.status == 200 or (response.status == 404 and is_from_api(response)):
         return Admission.ACCEPTED
-    return Admission.UNKNOWN
+    return Admission.REFUSED_IN_FRONT if response.status in (400, 401, 403, 413, 422) else Admission.UNKNOWN
 
 
 def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, thresholds: Thresholds) -> HealthRecord:
@@ -236,8 +237,12 @@ class HealthChecker:
     def check(self) -> tuple[Mapping[str, Any], tuple[Measurement, ...]]:
         """Look, judge, remember, act, and report: the result for the caller, and what to publish."""
         response = self.gateway.get_health()
-        seen = judge_health(response) or judge_service_status(self.gateway.get_service_status())
+        own = judge_health(response)
+        seen = own or judge_service_status(self.gateway.get_service_status())
         trial = Trial(Admission.UNKNOWN) if seen.health is Health.UNHEALTHY else self._try_credentials()
+        if own is None and trial.admission is Admission.REFUSED_IN_FRONT:
+            # Neither request got through to the API, so no message does: an outage, whoever else is well.
+            seen = Observation(Health.UNHEALTHY, f"refused in front of the API: status {response.status}")
         is_on = self._is_on()
         before = self.store.read()
         noted = note(before, seen, trial, now=self.clock.now(), thresholds=self.thresholds)
@@ -283,9 +288,9 @@ class HealthChecker:
                 admission = judge_credentials(self.gateway.get_message(self.new_id(), credentials))
         except CredentialsError as error:
             return Trial(Admission.REFUSED, str(error))
-        except Exception as error:  # noqa: BLE001 - Secrets Manager failed, which says nothing of the credentials
-            logger().warning("credentials not tried", extra=error_fields(error))
-            return Trial(Admission.UNKNOWN)
+        except Exception as error:  # noqa: BLE001 - without the secret no message can be sent
+            logger().warning("credentials not read", extra=error_fields(error))
+            return Trial(Admission.REFUSED, "GatewaySecret can't be read")
         reason = "the gateway refused them" if admission is Admission.REFUSED else ""
         return Trial(admission, reason, credentials.version)
 
@@ -348,15 +353,7 @@ def _measurements(
 
 
 def _service_states(body: bytes | None) -> set[str]:
-    services = _json_object(body).get("services")
+    services = json_object(body).get("services")
     if not isinstance(services, dict):
         return set()
     return {str(service.get("status")) if isinstance(service, dict) else "unknown" for service in services.values()}
-
-
-def _json_object(body: bytes | None) -> dict[str, Any]:
-    try:
-        fields = json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return {}
-    return fields if isinstance(fields, dict) else {}

@@ -59,15 +59,15 @@ class LedgerRecord:
     """A message as the ledger has it. ``…_at``: RFC 3339, but for ``unknown_at``, ``look_at`` and ``scheduled_at``,
     which are epoch seconds as ``lease_until`` and ``ttl`` are.
 
-    ``attempts`` counts claims, which fences late writers; ``earlier_attempts`` were made before an operator let the
-    message be tried again and do not count towards the most there may be.
+    ``attempts`` counts claims, which fences late writers. ``uncounted_attempts`` do not count towards the most there
+    may be: what stopped them concerned no message in particular, or an operator has let the message be tried again.
     """
 
     message_id: str
     state: State = State.UNKNOWN  # a record that vanished (somebody deleted the item) proves nothing
     owner: str = ""
     attempts: int = 0
-    earlier_attempts: int = 0
+    uncounted_attempts: int = 0
     lease_until: int = 0
     payload_sha256: str | None = None
     on_unknown: OnUnknown = "hold"
@@ -119,7 +119,9 @@ class LedgerRecord:
             at, what, attempt, words = line.split(" ", 3)
             # A claim is written before anybody knows which one it is.
             claims = sum(step.what == "claimed" for step in found) + 1
-            found.append(HistoryLine(at, what, claims if what == "claimed" else int(attempt), words))
+            # An outcome without a number is of a claim whose answer was lost.
+            number = claims if what == "claimed" else int(attempt) or (claims - 1 if what == "not_sent" else 0)
+            found.append(HistoryLine(at, what, number, words))
         return found
 
 

@@ -32,6 +32,7 @@ class Metric(StrEnum):
     GATEWAY_LATENCY = "GatewayLatency"
     GATEWAY_ERRORS = "GatewayErrors"
     CREDENTIALS_REFUSED = "CredentialsRefused"
+    GATEWAY_IDS_TAKEN = "GatewayIdsTaken"
     QUEUE_DELAY = "QueueDelay"
     STATUSES_APPLIED = "StatusesApplied"
     STATUSES_STALE = "StatusesStale"
