@@ -24,7 +24,7 @@ from optus_sms.model.redaction import loggable_id
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
-from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger, publish
+from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 if TYPE_CHECKING:
     from optus_sms.flows.breaker import Breaker
@@ -281,9 +281,8 @@ class Sender:
                 detail = "message_id: was used before with other fields; give each message its own"
                 return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
             case NextStep.REPAIR_MESSAGE:
-                if record.gateway_id is not None:
-                    self._record_sent(order, record.gateway_id)
-                return _done(order, "duplicate of a sent message", duplicate)
+                repaired = self._record_sent(order, record.gateway_id) if record.gateway_id else ()
+                return _done(order, "duplicate of a sent message", duplicate, *repaired)
             case NextStep.DEAD_LETTER:
                 self.ledger.extend(order.message_id, ttl=order.wanted.ttl)
                 detail = record.detail or record.reason
@@ -385,9 +384,11 @@ class Sender:
                     "first": refused_by.gateway_id and loggable_id(refused_by.gateway_id),
                 },
             )
-        if gateway_id is not None:
-            self._record_sent(order, gateway_id, result.message_status, result.message_detail)
+        written = (
+            self._record_sent(order, gateway_id, result.message_status, result.message_detail) if gateway_id else ()
+        )
         measurements = [
+            *written,
             (Metric.MESSAGES_ACCEPTED, 1.0),
             (Metric.SEGMENTS_SENT, float(order.message.segments.count)),
             (Metric.GATEWAY_LATENCY, result.seconds * 1000),
@@ -398,16 +399,17 @@ class Sender:
 
     def _record_sent(
         self, order: _Order, gateway_id: str, status: str | None = None, detail: str | None = None
-    ) -> None:
-        """Write the message as the gateway reported it in its response."""
-        owned_by = self._write(
+    ) -> tuple[Measurement, ...]:
+        """Write the message as the gateway reported it in its response; what there is to publish of it."""
+        taken_by = self._write(
             order,
             lambda: self.messages.record_sent(gateway_id, order.wanted, status=status, detail=detail, now=self.now),
         )
-        if owned_by is not None:
-            fields = {"message_id": order.message_id, "gateway_id": loggable_id(gateway_id)}
-            logger().error("gateway id taken", extra=fields | {"taken_by": owned_by.message_id})
-            publish([(Metric.GATEWAY_IDS_TAKEN, 1.0)])
+        if taken_by is None:
+            return ()
+        fields = {"message_id": order.message_id, "gateway_id": loggable_id(gateway_id)}
+        logger().error("gateway ID taken", extra=fields | {"taken_by": taken_by.message_id})
+        return ((Metric.GATEWAY_IDS_TAKEN, 1.0),)
 
     def _unknown(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         refused_by = self._write(order, lambda: self.ledger.unknown(claim, result.words, now=self.now))

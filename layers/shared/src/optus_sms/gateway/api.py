@@ -197,11 +197,13 @@ def classify(exchange: Exchange, *, now: float) -> PostResult:
 
 
 def is_from_api(exchange: Exchange) -> bool:
-    """Whether the API itself answered: an error in its envelope (`statusCode`), in its documented words, or its
-    authorizer's (research: the gateway runs behind AWS API Gateway). Anything else may come from a proxy.
+    """Whether the API itself responded: an error in its envelope (`statusCode`), in its documented words, or its
+    authorizer's. A 401 without a body counts as well: it has no other meaning. The rest may come from a proxy.
     """
     fields = json_object(exchange.body)
     if type(fields.get("statusCode")) is int or _words(fields):
+        return True
+    if exchange.status == 401 and not exchange.body:
         return True
     return exchange.status in (401, 403) and str(fields.get("message", "")).lower() in _AUTHORIZER_WORDS
 
