@@ -178,7 +178,7 @@ CLASSIFICATION: Final = (
 def classify(exchange: Exchange, *, now: float) -> PostResult:
     """Return what an exchange proves; ``now`` in epoch seconds is for a Retry-After given as a date."""
     fields = json_object(exchange.body)
-    gateway_id = _gateway_id(fields.get("id")) or _first_of_list(exchange.body)
+    gateway_id = _gateway_id(fields.get("id")) or (_first_of_list(exchange.body) if exchange.status == 201 else None)
     evidence = _Evidence(exchange, exchange.status, gateway_id, _words(fields), is_from_api(exchange))
     rule = next(rule for rule in CLASSIFICATION if rule.applies(evidence))
     accepted = rule.outcome is Outcome.ACCEPTED
