@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from itertools import product
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.flows.refused_claim import NextStep, next_step
 from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS, QueueRecord
 from optus_sms.gateway.api import Outcome, PostResult, Stop
@@ -24,6 +26,7 @@ from tests.support.builders import (
     CONTENT,
     HANDSET,
     NOW,
+    basic,
     credentials_refused,
     message_body,
     queue_record,
@@ -131,6 +134,7 @@ class TestAccepted:
         assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "accepted")
         assert totals(result.measurements) == {
             "MessagesAccepted": 1,
+            "MessagesDue": 1,
             "SegmentsSent": 1,
             "GatewayLatency": 250,
             "QueueDelay": 3000,
@@ -974,6 +978,22 @@ class TestTheQueuesRetention:
         result = run.send(queue_record(receive_count=200))
         assert (result.failures, run.state(), reasons(run)) == ((), State.REJECTED, ["attempts_exhausted"])
         assert len(run.gateway.posts) == 1
+
+
+class TestScheduledMessages:
+    def test_are_not_due_when_they_are_accepted(self) -> None:
+        run = bench()
+        result = run.send(queue_record(message_body(scheduled=at(2 * 86_400))))
+        assert "MessagesDue" not in totals(result.measurements)
+        assert totals(result.measurements)["MessagesAccepted"] == 1
+
+    def test_count_their_delivery_from_their_schedule(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(scheduled=at(2 * 86_400))))
+        run.time.advance(2 * 86_400 + 5)
+        body = json.dumps({"id": "gw-1", "status": "received"}).encode()
+        response = run.receiver.receive(CallbackRequest("POST", "/callbacks/status", basic(), body))
+        assert totals(response.measurements)["DeliveryLatency"] == 5000
 
 
 class TestWhatThe202Says:

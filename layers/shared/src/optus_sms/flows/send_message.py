@@ -393,6 +393,8 @@ class Sender:
             (Metric.SEGMENTS_SENT, float(order.message.segments.count)),
             (Metric.GATEWAY_LATENCY, result.seconds * 1000),
         ]
+        if (order.wanted.scheduled_at or 0) <= self.now:
+            measurements.append((Metric.MESSAGES_DUE, 1.0))
         if order.record.sent_at is not None:
             measurements.append((Metric.QUEUE_DELAY, max(0.0, self.now - order.record.sent_at) * 1000))
         return _done(order, "accepted", *measurements, result=result)

@@ -24,6 +24,7 @@ class Metric(StrEnum):
     """Every metric this bundle publishes; dimensions ``service``, the function's verb phrase, and ``stack``."""
 
     MESSAGES_ACCEPTED = "MessagesAccepted"
+    MESSAGES_DUE = "MessagesDue"  # accepted, and not scheduled for later: statuses are expected now
     MESSAGES_REJECTED = "MessagesRejected"
     MESSAGES_EXPIRED = "MessagesExpired"
     OUTCOMES_UNKNOWN = "OutcomesUnknown"
