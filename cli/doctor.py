@@ -134,6 +134,10 @@ def _credentials(target: Target, transport: Transport) -> Check:
             return Check(
                 "credentials", "failed", f"the gateway refuses them from here (HTTP {response.status})", remedy
             )
+        case Admission.REFUSED_IN_FRONT:
+            finding = f"a proxy or firewall in front of the gateway refuses from here (HTTP {response.status})"
+            remedy = "Allow this machine's address, or rely on the stack's own health check below."
+            return Check("credentials", "warning", finding, remedy)
         case Admission.UNKNOWN:
             finding = f"the response does not show it (HTTP {response.status})"
             return Check(

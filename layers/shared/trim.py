@@ -1,4 +1,4 @@
-"""Removes from the layer the files that no function reads; `make build-SharedLayer` runs it. Any Python from 3.9 on will do.
+"""Removes from the layer the files that no function reads; `make build-SharedLayer` runs it, on Python 3.9 or newer.
 
     python3 trim.py PACKAGES ROOTS
 
@@ -22,7 +22,7 @@ OPERATIONS = {
     "secretsmanager": {"GetSecretValue"},
     "sqs": {"ChangeMessageVisibility", "SendMessage"},
 }
-"""The operations that the functions call, of 400 services. Each new client reads the whole description of its service."""
+"""The operations that the functions call, of 400 services. Each new client reads the whole file of its service."""
 
 FOLDERS = (
     "bin",

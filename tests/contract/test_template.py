@@ -25,6 +25,7 @@ from local.template import (
     known_parameters,
     translate,
 )
+from optus_sms.flows.send_message import QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS
 from optus_sms.model.errors import SettingsError
 from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, State
 from optus_sms.records.ledger import KEEP_SECONDS
@@ -164,14 +165,17 @@ def a_batch_is_what_the_rules_reckon_with(stack: Template) -> Problems:
 @invariant(
     resource_mistake("OutboundQueue/RedrivePolicy"),
     resource_mistake("OutboundQueue/RedrivePolicy/maxReceiveCount", 5),
+    resource_mistake("OutboundQueue/MessageRetentionPeriod", 345600),
 )
 def only_crash_loops_reach_the_dead_letters_by_themselves(stack: Template) -> Problems:
     """Giving a message back spends a receive, so a low count would drop messages that were never tried."""
     policy = stack.resources["OutboundQueue"].properties.get("RedrivePolicy", {})
     if policy.get("deadLetterTargetArn") != {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}:
         yield "no dead-letter queue"
-    if policy.get("maxReceiveCount", 0) < 100:
+    if policy.get("maxReceiveCount") != QUEUE_RECEIVES:
         yield "maxReceiveCount"
+    if stack.resources["OutboundQueue"].properties.get("MessageRetentionPeriod") != QUEUE_RETENTION_SECONDS:
+        yield "MessageRetentionPeriod"
 
 
 @invariant(

@@ -954,7 +954,7 @@ class TestResolveByAPerson:
         assert "alex" in {step.words for step in history(subject)}
         assert subject.ledger.count_undecided(State.RETRY) == 1
         got = claim(subject.ledger, owner="next")
-        assert (got.attempts, got.earlier_attempts) == (2, 1)
+        assert (got.attempts, got.uncounted_attempts) == (2, 1)
         assert claim(subject.ledger, owner="next") == got
 
     def test_what_was_rejected_after_an_unknown_outcome(self, subject: Subject) -> None:
@@ -991,7 +991,7 @@ class TestReopen:
         assert "alex" in {step.words for step in history(subject)}
         assert subject.ledger.count_undecided(State.RETRY) == 1
         got = claim(subject.ledger, owner="next")
-        assert (got.attempts, got.earlier_attempts) == (2, 1)
+        assert (got.attempts, got.uncounted_attempts) == (2, 1)
 
     @pytest.mark.parametrize("state", sorted(set(State) - {State.REJECTED}))
     def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:

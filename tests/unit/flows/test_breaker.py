@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optus_sms.flows.breaker import UNKNOWN_IN_A_ROW, Breaker
+from optus_sms.flows.breaker import REFUSED_IN_FRONT, UNKNOWN_IN_A_ROW, Breaker
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from tests.support.builders import (
     credentials_refused,
@@ -38,7 +38,7 @@ def test_lets_everybody_through_at_first(breaker: Breaker) -> None:
 
 @pytest.mark.parametrize("outcome", [unreachable(), credentials_refused(), throttled()], ids=lambda o: o.reason)
 def test_opens_at_the_first_condition_that_stops_everybody(breaker: Breaker, outcome: PostResult) -> None:
-    breaker.note(outcome)
+    breaker.note(outcome, "message-1")
     assert breaker.blocked_seconds() == 2
     assert breaker.wants_probe()
 
@@ -46,7 +46,7 @@ def test_opens_at_the_first_condition_that_stops_everybody(breaker: Breaker, out
 def test_waits_longer_each_time_up_to_a_minute(breaker: Breaker, time: FakeClock) -> None:
     waits = []
     for _ in range(8):
-        breaker.note(unreachable())
+        breaker.note(unreachable(), "message-1")
         waits.append(breaker.blocked_seconds())
         time.advance(breaker.blocked_seconds())
         assert breaker.blocked_seconds() == 0
@@ -55,48 +55,48 @@ def test_waits_longer_each_time_up_to_a_minute(breaker: Breaker, time: FakeClock
 
 def test_threads_that_fail_together_open_it_once(breaker: Breaker, time: FakeClock) -> None:
     for _ in range(10):
-        breaker.note(unreachable())
+        breaker.note(unreachable(), "message-1")
     assert breaker.blocked_seconds() == 2
 
 
 def test_waits_as_long_as_the_gateway_asks(breaker: Breaker, time: FakeClock) -> None:
-    breaker.note(throttled(45))
+    breaker.note(throttled(45), "message-1")
     assert breaker.blocked_seconds() == 45
-    breaker.note(throttled(10))
+    breaker.note(throttled(10), "message-1")
     assert breaker.blocked_seconds() == 45  # a later thread does not shorten it
 
 
 def test_opens_when_unknown_outcomes_come_in_a_row(breaker: Breaker) -> None:
     for count in range(1, UNKNOWN_IN_A_ROW):
-        breaker.note(unknown().outcome)
+        breaker.note(unknown().outcome, "message-1")
         assert breaker.blocked_seconds() == 0
         assert breaker.wants_probe(), f"after {count} the next goes alone already"
-    breaker.note(server_error().outcome)
+    breaker.note(server_error().outcome, "message-1")
     assert breaker.blocked_seconds() == 2
 
 
 @pytest.mark.parametrize("certain", [sent(), rejected(), send_failed()], ids=lambda o: o.reason)
 def test_closes_at_the_first_certain_answer(breaker: Breaker, time: FakeClock, certain: PostResult) -> None:
-    breaker.note(unreachable())
-    breaker.note(unknown().outcome)
-    breaker.note(certain)
+    breaker.note(unreachable(), "message-1")
+    breaker.note(unknown().outcome, "message-1")
+    breaker.note(certain, "message-1")
     assert breaker.blocked_seconds() == 0
     assert not breaker.wants_probe()
-    breaker.note(unreachable())
+    breaker.note(unreachable(), "message-1")
     assert breaker.blocked_seconds() == 2  # counted from the start again
 
 
 def test_unknown_outcomes_between_certain_ones_are_no_row(breaker: Breaker) -> None:
     for _ in range(5):
-        breaker.note(unknown().outcome)
-        breaker.note(unknown().outcome)
-        breaker.note(sent())
+        breaker.note(unknown().outcome, "message-1")
+        breaker.note(unknown().outcome, "message-1")
+        breaker.note(sent(), "message-1")
     assert breaker.blocked_seconds() == 0
 
 
 def test_a_post_that_was_never_begun_says_nothing(breaker: Breaker) -> None:
-    breaker.note(unreachable())
-    breaker.note(TOO_LATE)
+    breaker.note(unreachable(), "message-1")
+    breaker.note(TOO_LATE, "message-1")
     assert breaker.blocked_seconds() == 2
     assert breaker.wants_probe()
 
@@ -110,10 +110,42 @@ def test_can_be_tripped_for_another_reason(breaker: Breaker) -> None:
 def test_every_stop_opens_it() -> None:
     for stop in Stop:
         breaker = Breaker(FakeClock().monotonic)
-        breaker.note(PostResult(Outcome.NOT_SENT, "x", stop=stop))
+        for number in range(REFUSED_IN_FRONT):
+            breaker.note(PostResult(Outcome.NOT_SENT, "x", stop=stop), f"message-{number}")
         assert breaker.blocked_seconds() > 0
 
 
 def test_a_retry_after_of_hours_silences_nobody_for_hours(breaker: Breaker) -> None:
-    breaker.note(throttled(retry_after_seconds=43_200.0))
+    breaker.note(throttled(retry_after_seconds=43_200.0), "message-1")
     assert 60 < breaker.blocked_seconds() <= 900
+
+
+IN_FRONT = PostResult(Outcome.NOT_SENT, "refused_in_front", 403, stop=Stop.REFUSED_IN_FRONT)
+
+
+def test_one_message_that_is_refused_in_front_of_the_api_stops_no_other(breaker: Breaker) -> None:
+    for _ in range(20):
+        breaker.note(IN_FRONT, "message-1")
+    assert (breaker.blocked_seconds(), breaker.wants_probe()) == (0, False)
+
+
+def test_an_acceptance_between_shows_that_it_is_about_the_messages(breaker: Breaker) -> None:
+    for number in range(20):
+        breaker.note(IN_FRONT, f"message-{number}")
+        breaker.note(sent(), "another")
+    assert breaker.blocked_seconds() == 0
+
+
+def test_several_messages_refused_in_front_of_the_api_are_an_outage(breaker: Breaker) -> None:
+    for number in range(REFUSED_IN_FRONT):
+        assert breaker.blocked_seconds() == 0
+        breaker.note(IN_FRONT, f"message-{number}")
+    assert breaker.blocked_seconds() > 0
+
+
+def test_an_acceptance_is_evidence_for_a_while(breaker: Breaker, time: FakeClock) -> None:
+    assert not breaker.accepts_others(within_seconds=60)
+    breaker.note(sent(), "message-1")
+    assert breaker.accepts_others(within_seconds=60)
+    time.advance(61)
+    assert not breaker.accepts_others(within_seconds=60)

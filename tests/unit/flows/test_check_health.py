@@ -87,8 +87,11 @@ class TestOneLook:
             (answer(404, NO_PATH), Admission.UNKNOWN),
             (answer(404, b"<html>"), Admission.UNKNOWN),
             (answer(401), Admission.REFUSED),
-            (answer(403), Admission.REFUSED),
-            (answer(400), Admission.UNKNOWN),
+            (answer(401, NO_MESSAGE), Admission.REFUSED),
+            (answer(403, {"message": "Forbidden"}), Admission.REFUSED),
+            (answer(403, b"<html>Forbidden"), Admission.REFUSED_IN_FRONT),
+            (answer(401, b"<html>Unauthorized"), Admission.REFUSED_IN_FRONT),
+            (answer(400, b"<h1>400 Bad Request</h1>"), Admission.REFUSED_IN_FRONT),
             (answer(405), Admission.UNKNOWN),
             (answer(429), Admission.UNKNOWN),
             (answer(500), Admission.UNKNOWN),
@@ -206,7 +209,7 @@ class TestDecide:
     """Every combination of what can be known: what must never happen, and what must."""
 
     def test_there_are_many(self) -> None:
-        assert len(cases()) == 3 * 5 * 3 * 2 * 9 * 3 * 5 * 2
+        assert len(cases()) == 3 * 5 * 3 * 2 * 12 * 3 * 5 * 2
 
     def test_what_an_operator_shut_stays_shut(self) -> None:
         for case in cases():
@@ -530,14 +533,17 @@ class TestCredentials:
         world.minutes(1)
         assert world.switch.calls == ["pause", "resume"]
 
-    def test_a_secret_that_cannot_be_read_says_nothing(self) -> None:
+    def test_a_secret_that_cannot_be_read_is_as_good_as_refused(self) -> None:
         world = World().healthy()
         world.secret.break_()
         world.secret.stored = THROTTLED
         world.sender_metrics.traffic = Traffic(0, 2)
         world.minutes(5)
-        assert world.results[-1]["credentials"] == "unknown"
-        assert world.switch.calls == []
+        assert world.results[-1]["credentials"] == "refused"
+        assert world.switch.calls == ["pause"]
+        world.secret.store("right", "v2")
+        world.minutes(3)
+        assert world.switch.calls == ["pause", "resume"]
 
     def test_are_not_tried_at_a_gateway_that_is_down(self) -> None:
         world = World().healthy()

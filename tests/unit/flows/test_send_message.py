@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from itertools import product
@@ -10,17 +11,22 @@ from typing import Any
 import pytest
 
 from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.flows.refused_claim import NextStep, next_step
-from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QueueRecord
+from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS, QueueRecord
+from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.errors import CredentialsError
+from optus_sms.model.queue_message import parse_message
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
-from tests.support.bench import Bench, FailAt, totals
+from tests.support.bench import Bench, FailAt, FaultError, totals
 from tests.support.builders import (
     CONTENT,
     HANDSET,
     NOW,
+    basic,
     credentials_refused,
     message_body,
     queue_record,
@@ -34,6 +40,7 @@ from tests.support.builders import (
     throttled,
     unknown,
     unreachable,
+    wanted,
 )
 from tests.support.fakes import FakeClock, FixedSecret, Moment, ScriptedGateway
 
@@ -127,6 +134,7 @@ class TestAccepted:
         assert (row["message_id"], row["destination"], row["status"]) == ("message-1", HANDSET, "accepted")
         assert totals(result.measurements) == {
             "MessagesAccepted": 1,
+            "MessagesDue": 1,
             "SegmentsSent": 1,
             "GatewayLatency": 250,
             "QueueDelay": 3000,
@@ -302,11 +310,11 @@ class TestNotSent:
         run = bench()
         for count in range(1, 15):
             drawn = [run.sender._backoff(queue_record(receive_count=count)) for _ in range(200)]
-            ceiling = min(5 * 2 ** (count - 1), 900)
+            ceiling = min(5 * 2 ** (count - 1), 1800)
             assert ceiling // 2 <= min(drawn)
             assert max(drawn) <= ceiling + 1
             assert len(set(drawn)) > 1
-        assert run.sender._backoff(queue_record(receive_count=10_000)) <= 901
+        assert run.sender._backoff(queue_record(receive_count=10_000)) <= 1801
 
     def test_untried_messages_wait_up_to_an_hour_so_that_an_outage_spends_few_receives(self) -> None:
         run = bench()
@@ -868,3 +876,172 @@ class TestQueueRecord:
 
 def test_fake_time_starts_where_the_builders_are() -> None:
     assert FakeClock().now() == NOW
+
+
+IN_FRONT = PostResult(Outcome.NOT_SENT, "refused_in_front", 403, stop=Stop.REFUSED_IN_FRONT)
+
+
+class TestBeforeTheFirstByte:
+    """Whatever fails before a byte leaves ends as certainly not sent, without an operator."""
+
+    def test_a_claim_whose_answer_is_lost_is_released_at_once(self) -> None:
+        run = bench()
+        run.hook(FailAt("ledger.claim", "after"))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert (run.state(), run.record().reason, run.gateway.posts) == (State.RETRY, "claim_unanswered", [])
+        run.hook()
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert (run.state(), run.gateway.posts_of("message-1")) == (State.ACCEPTED, 1)
+
+    @pytest.mark.parametrize("step", ["ledger.release", "ledger.not_sent"])
+    def test_what_cannot_be_written_is_remembered_until_the_next_delivery(self, step: str) -> None:
+        run = bench(*([unreachable()] if step == "ledger.not_sent" else []))
+
+        def fail(seen: str, moment: Moment) -> None:
+            if (seen, moment) in {(step, "before"), ("ledger.claim", "after")} - (
+                {("ledger.claim", "after")} if step == "ledger.not_sent" else set()
+            ):
+                raise FaultError
+
+        run.hook(fail)
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert run.state() is State.SENDING
+        run.hook()
+        run.time.advance(200)  # the lease is over, and still it is not unknown
+        run.send(queue_record(receive_count=2))
+        assert (run.state(), reasons(run)) == (State.RETRY, [])
+        run.send(queue_record(receive_count=3))
+        assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
+
+    def test_another_owner_is_never_released(self) -> None:
+        run = bench()
+        other = wanted(owner="other", payload_sha256=run_payload())
+        run.ledger.claim(other, now=run.time.now())
+        run.hook(FailAt("ledger.claim", "before"))
+        run.send(queue_record())
+        assert (run.state(), run.record().owner) == (State.SENDING, "other")
+
+    @pytest.mark.parametrize("error", [FaultError("no permission"), CredentialsError("placeholder")])
+    def test_a_secret_that_cannot_be_read_costs_waiting(self, error: Exception) -> None:
+        run = bench(options={"max_attempts": 2})
+
+        def fail(step: str, _moment: Moment) -> None:
+            if step == "secret.current":
+                raise error
+
+        run.hook(fail)
+        for count in range(1, 30):
+            result = run.send(queue_record(receive_count=count))
+            run.time.advance(4000)
+        assert totals(result.measurements) == {"CredentialsRefused": 1}
+        assert (run.ledger.records, reasons(run), run.gateway.posts) == ({}, [], [])
+
+
+def run_payload() -> str:
+    return parse_message(message_body(), now=NOW).payload_sha256
+
+
+class TestAttemptsThatConcernNoMessageInParticular:
+    @pytest.mark.parametrize("result", [unreachable(), credentials_refused(), throttled(), IN_FRONT])
+    def test_are_not_used_up_however_long_it_lasts(self, result: PostResult) -> None:
+        run = bench(*[result] * 50, options={"max_attempts": 3})
+        for count in range(1, 41):
+            run.send(queue_record(receive_count=count))
+            run.time.advance(4000)
+        assert (run.state(), reasons(run)) == (State.RETRY, [])
+        assert run.record().attempts > 3
+
+    def test_a_text_that_a_firewall_dislikes_ends_as_a_dead_letter_while_others_are_accepted(self) -> None:
+        options = {"max_attempts": 3}
+        run = Bench(gateway=ScriptedGateway(by_reference={"message-1": [IN_FRONT] * 9}), options=options)
+        for count in range(1, 10):
+            other = queue_record(message_body(message_id=f"other-{count}"), name=f"other-{count}")
+            result = run.send(other, queue_record(receive_count=count))
+            assert run.state(f"other-{count}") is State.ACCEPTED
+            assert "CredentialsRefused" not in totals(result.measurements)
+            run.time.advance(2000)
+        assert (run.state(), set(reasons(run))) == (State.REJECTED, {"attempts_exhausted"})
+        assert "proxy" in run.queues.dead_letters[0].detail
+
+
+class TestTheQueuesRetention:
+    def test_the_receives_last_longer_than_the_days(self) -> None:
+        run = bench()
+        run.sender.random.uniform = lambda least, _most: least  # type: ignore[method-assign,assignment]
+        waits = [run.sender._backoff(queue_record(receive_count=count)) for count in range(1, QUEUE_RECEIVES + 1)]
+        assert sum(waits) > QUEUE_RETENTION_SECONDS
+
+    def test_what_sqs_is_about_to_delete_is_kept_for_an_operator(self) -> None:
+        run = bench(unreachable())
+        run.send(queue_record())
+        run.time.advance(QUEUE_RETENTION_SECONDS - 3600)
+        result = run.send(queue_record(receive_count=200))
+        assert (result.failures, run.state(), reasons(run)) == ((), State.REJECTED, ["attempts_exhausted"])
+        assert len(run.gateway.posts) == 1
+
+
+class TestScheduledMessages:
+    def test_are_not_due_when_they_are_accepted(self) -> None:
+        run = bench()
+        result = run.send(queue_record(message_body(scheduled=at(2 * 86_400))))
+        assert "MessagesDue" not in totals(result.measurements)
+        assert totals(result.measurements)["MessagesAccepted"] == 1
+
+    def test_count_their_delivery_from_their_schedule(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(scheduled=at(2 * 86_400))))
+        run.time.advance(2 * 86_400 + 5)
+        body = json.dumps({"id": "gw-1", "status": "received"}).encode()
+        response = run.receiver.receive(CallbackRequest("POST", "/callbacks/status", basic(), body))
+        assert totals(response.measurements)["DeliveryLatency"] == 5000
+
+
+class TestWhatThe202Says:
+    def test_its_status_is_the_messages(self) -> None:
+        accepted = PostResult(
+            Outcome.ACCEPTED, "accepted", 202, "gw-1", message_status="BLOCKED", message_detail="opted out"
+        )
+        run = bench(accepted)
+        run.hook(calls := Calls())
+        run.send(queue_record())
+        item = run.messages.items["gw-1"]
+        assert (item["status"], item["detail"], "awaiting" in item) == ("blocked", "opted out", False)
+        assert calls.of("messages") == ["messages.record_sent", "messages.stop_waiting"]
+
+    @pytest.mark.parametrize("said", ["sent", "nonsense", None])
+    def test_a_callback_that_came_first_keeps_its_better_status(self, said: str | None) -> None:
+        run = bench(PostResult(Outcome.ACCEPTED, "accepted", 202, "gw-1", message_status=said))
+        run.messages.record_status(StatusCallback("gw-1", "received", "on the handset"), now=NOW)
+        run.send(queue_record())
+        item = run.messages.items["gw-1"]
+        assert (item["status"], item["detail"], item["message_id"]) == ("received", "on the handset", "message-1")
+
+    def test_an_id_that_is_anothers_changes_nothing_of_the_other(self) -> None:
+        run = bench(sent("gw-1"), sent("gw-1"))
+        run.send(queue_record())
+        before = dict(run.messages.items["gw-1"])
+        result = run.send(queue_record(message_body(message_id="message-2"), name="2"))
+        assert (result.failures, run.state("message-2")) == ((), State.ACCEPTED)
+        assert run.messages.items["gw-1"] == before
+        assert totals(result.measurements)["GatewayIdsTaken"] == 1
+
+    def test_nor_does_the_id_of_a_reply(self) -> None:
+        run = bench(sent("mo-1"))
+        run.messages.record_reply(ReplyCallback("mo-1", content="Yes"), in_reply_to=None, exact=False, now=NOW)
+        before = dict(run.messages.items["mo-1"])
+        assert run.send(queue_record()).failures == ()
+        assert (run.state(), run.messages.items["mo-1"]) == (State.ACCEPTED, before)
+
+
+class Calls:
+    """A hook that keeps the order of the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def __call__(self, step: str, moment: Moment) -> None:
+        if moment == "before":
+            self.steps.append(step)
+
+    def of(self, double: str) -> list[str]:
+        return [step for step in self.steps if step.startswith(double)]

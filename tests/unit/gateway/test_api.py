@@ -19,11 +19,19 @@ NO_BODIES = (None, b"", b"{}", b"null", b"[]", b"<html>", b'{"id": 1', b'"send_f
 WITH_ID = b'{"id": "gw-1", "status": "accepted"}'
 REJECTED_WORDS = ("invalid_json", "missing_attrib", "invalid_attrib")
 WORDS = (None, "send_failed", *REJECTED_WORDS, "something_else")
-# docs/guarantees.md, Sending, and gateway-rest-v2.txt, POST /messages.
-NOT_SENT = {401: "credentials_refused", 403: "credentials_refused", 429: "throttled"} | dict.fromkeys(
-    [404, 405, 415, *range(300, 400)], "misconfigured"
-)
-REFUSED = {400, 413, 422}
+# docs/guarantees.md, Sending; gateway-rest-v2.txt, POST /messages; RFC 9110, 15.4, for the redirects.
+NOT_SENT = {429: "throttled"} | dict.fromkeys([404, 405, 415, 301, 307, 308], "misconfigured")
+REFUSED = {400: "rejected", 413: "rejected", 422: "rejected", 401: "credentials_refused", 403: "credentials_refused"}
+HTML = b"<html><h1>Bad Request</h1></html>"
+FOREIGN = (None, b"", HTML, b"{}", b"[]", b'{"message": "blocked by policy"}', b'{"error": {"code": 400}}', b"null")
+SENTENCES = {
+    "Could not queue message due to an unknown error": Outcome.NOT_SENT,
+    "Could not queue message.": Outcome.NOT_SENT,
+    "Invalid JSON data in the request body": Outcome.REJECTED,
+    "Missing a required attribute": Outcome.REJECTED,
+    "Invalid attribute value": Outcome.REJECTED,
+    "Invalid scheduled timestamp (must not be in the past)": Outcome.REJECTED,
+}
 
 
 def answered(status: int, body: bytes | None = None, **more: Any) -> PostResult:
@@ -43,9 +51,57 @@ def expected(status: int, word: str | None, gateway_id: str | None) -> tuple[Out
         return Outcome.ACCEPTED, "accepted"
     if word == "send_failed":
         return Outcome.NOT_SENT, "send_failed"
-    if status in REFUSED or says_not_queued:
+    if says_not_queued:
         return Outcome.REJECTED, "rejected"
+    if status in REFUSED:
+        return Outcome.NOT_SENT, "refused_in_front"
     return (Outcome.NOT_SENT, NOT_SENT[status]) if status in NOT_SENT else (Outcome.UNKNOWN, "server_error")
+
+
+@pytest.mark.parametrize(("status", "reason"), REFUSED.items())
+def test_in_its_own_envelope_the_api_refuses(status: int, reason: str) -> None:
+    result = answered(status, json.dumps({"message": "error", "statusCode": status, "error": "why"}).encode())
+    assert (result.outcome is Outcome.REJECTED, result.reason) == (reason == "rejected", reason)
+
+
+@given(st.integers(100, 599), st.sampled_from(FOREIGN) | st.binary(max_size=60))
+def test_no_foreign_body_rejects_a_message(status: int, body: bytes | None) -> None:
+    assert answered(status, body).outcome is not Outcome.REJECTED
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+def test_what_a_proxy_refuses_was_certainly_not_sent(status: int) -> None:
+    results = {(answered(status, body).outcome, answered(status, body).stop) for body in FOREIGN}
+    assert results == {(Outcome.NOT_SENT, Stop.REFUSED_IN_FRONT)}
+
+
+@pytest.mark.parametrize("body", [None, b"", b'{"message": "Unauthorized"}'])
+def test_a_401_of_the_authorizer_refuses_the_credentials(body: bytes | None) -> None:
+    assert answered(401, body).stop is Stop.CREDENTIALS_REFUSED
+    assert answered(401, HTML).stop is Stop.REFUSED_IN_FRONT
+
+
+@pytest.mark.parametrize("status", range(300, 400))
+def test_only_a_redirect_that_repeats_the_request_proves_that_it_was_not_processed(status: int) -> None:
+    assert (answered(status).outcome is Outcome.NOT_SENT) == (status in (301, 307, 308))
+
+
+@pytest.mark.parametrize(("sentence", "outcome"), SENTENCES.items())
+@pytest.mark.parametrize("field", ["error", "message", "error-desc"])
+def test_the_documented_sentences_count_as_the_codes_do(sentence: str, outcome: Outcome, field: str) -> None:
+    assert answered(500, body_of(sentence, field=field)).outcome is outcome
+
+
+def test_the_success_of_version_1_is_an_acceptance() -> None:
+    result = answered(201, b"[1234567890123]")
+    assert (result.outcome, result.gateway_id) == (Outcome.ACCEPTED, "1234567890123")
+    assert [body for body in (b"[]", b"[1, 2]", b"[null]") if answered(201, body).outcome is Outcome.ACCEPTED] == []
+
+
+@pytest.mark.parametrize("status", ["blocked", "received", None, ""])
+def test_a_202_has_the_status_of_the_message(status: str | None) -> None:
+    result = answered(202, json.dumps({"id": "gw-1", "status": status, "detail": "why"}).encode())
+    assert (result.message_status, result.message_detail) == (status or None, "why")
 
 
 def test_every_status_with_every_word() -> None:
@@ -137,6 +193,7 @@ def test_stops_are_those_that_concern_everybody() -> None:
         "credentials_refused": Stop.CREDENTIALS_REFUSED,
         "throttled": Stop.THROTTLED,
         "misconfigured": Stop.MISCONFIGURED,
+        "refused_in_front": Stop.REFUSED_IN_FRONT,
     }
     assert all(row.outcome is Outcome.NOT_SENT for row in CLASSIFICATION if row.stop)
 
@@ -150,8 +207,9 @@ REACHES = [
     Exchange(handed_over=True, status=201, body=WITH_ID),
     Exchange(handed_over=True, status=500, body=body_of("invalid_json")),
     Exchange(handed_over=True, status=500, body=body_of("send_failed")),
-    Exchange(handed_over=True, status=422),
-    Exchange(handed_over=True, status=403),
+    Exchange(handed_over=True, status=422, body=b'{"statusCode": 422}'),
+    Exchange(handed_over=True, status=403, body=b'{"statusCode": 403}'),
+    Exchange(handed_over=True, status=403, body=HTML),
     Exchange(handed_over=True, status=429),
     Exchange(handed_over=True, status=301),
     Exchange(handed_over=True, status=504),

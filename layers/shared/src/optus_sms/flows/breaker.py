@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from optus_sms.gateway.api import Outcome, PostResult
+from optus_sms.gateway.api import Outcome, PostResult, Stop
 
 UNKNOWN_IN_A_ROW: Final = 3
+# So many messages that something in front of the API refused, with none accepted between: it is not about one text.
+REFUSED_IN_FRONT: Final = 3
 _FIRST_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 60.0
 _LONGEST_ASKED_SECONDS: Final = 900.0  # a Retry-After for one message must not stop the others for hours
@@ -28,6 +30,8 @@ class Breaker:
     _open_until: float = field(default=0.0, init=False)
     _openings: int = field(default=0, init=False)
     _unknown_in_a_row: int = field(default=0, init=False)
+    _refused_in_front: set[str] = field(default_factory=set, init=False)
+    _accepted_at: float | None = field(default=None, init=False)
 
     def blocked_seconds(self) -> float:
         """Return for how long no message may be sent; 0 if one may."""
@@ -39,19 +43,30 @@ class Breaker:
         with self._lock:
             return self._openings > 0 or self._unknown_in_a_row > 0
 
-    def note(self, outcome: PostResult) -> None:
-        """Open or close by an outcome."""
+    def note(self, result: PostResult, message_id: str) -> None:
+        """Open or close by the outcome of a message."""
         with self._lock:
-            if outcome.stop is not None:
-                self._open(outcome.retry_after_seconds)
-            elif outcome.outcome is Outcome.UNKNOWN:
+            if result.stop is Stop.REFUSED_IN_FRONT:
+                self._refused_in_front.add(message_id)
+                if len(self._refused_in_front) >= REFUSED_IN_FRONT:
+                    self._open(result.retry_after_seconds)
+            elif result.stop is not None:
+                self._open(result.retry_after_seconds)
+            elif result.outcome is Outcome.UNKNOWN:
                 self._unknown_in_a_row += 1
                 if self._unknown_in_a_row >= UNKNOWN_IN_A_ROW:
                     self._open(None)
-            elif outcome.reason != "too_late":
-                # A certain outcome, good or bad: the gateway responds.
+            elif result.reason != "too_late":
+                # A response of the API itself, good or bad, came through.
                 self._openings = self._unknown_in_a_row = 0
                 self._open_until = 0.0
+                self._refused_in_front.clear()
+                self._accepted_at = self.monotonic()
+
+    def accepts_others(self, *, within_seconds: float) -> bool:
+        """Whether the API itself has answered for a message lately."""
+        with self._lock:
+            return self._accepted_at is not None and self.monotonic() - self._accepted_at <= within_seconds
 
     def trip(self) -> None:
         """Open for a reason other than a response of the gateway, such as an unusable secret."""

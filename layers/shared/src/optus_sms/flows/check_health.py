@@ -7,13 +7,13 @@ gateway unhealthy nor pauses sending.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Final
 
+from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.health import HealthRecords
@@ -52,6 +52,7 @@ class Admission(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    REFUSED_IN_FRONT = "refused_in_front"  # by a proxy or firewall, which says nothing of the credentials
     UNKNOWN = "unknown"
 
 
@@ -112,13 +113,13 @@ def judge_service_status(response: Exchange | None) -> Observation:
 def judge_credentials(response: Exchange) -> Admission:
     """Judge the response to `GET /messages?id=` with a random ID: HTTP 404 means that credentials are accepted.
 
-    The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API and proves nothing.
+    The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of it and proves nothing.
     """
-    if response.status in (401, 403):
+    if response.status in (401, 403) and is_from_api(response):
         return Admission.REFUSED
-    if response.status == 200 or (response.status == 404 and "statusCode" in _json_object(response.body)):
+    if response.status == 200 or (response.status == 404 and is_from_api(response)):
         return Admission.ACCEPTED
-    return Admission.UNKNOWN
+    return Admission.REFUSED_IN_FRONT if response.status in (400, 401, 403, 413, 422) else Admission.UNKNOWN
 
 
 def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, thresholds: Thresholds) -> HealthRecord:
@@ -244,8 +245,12 @@ class HealthChecker:
     def check(self) -> tuple[Mapping[str, Any], tuple[Measurement, ...]]:
         """Request, judge, store, act and log; return the result for the caller and the metrics to publish."""
         response = self.gateway.get_health()
-        seen = judge_health(response) or judge_service_status(self.gateway.get_service_status())
+        own = judge_health(response)
+        seen = own or judge_service_status(self.gateway.get_service_status())
         trial = Trial(Admission.UNKNOWN) if seen.health is Health.UNHEALTHY else self._try_credentials()
+        if own is None and trial.admission is Admission.REFUSED_IN_FRONT:
+            # Neither request got through to the API, so no message does: an outage, whoever else is well.
+            seen = Observation(Health.UNHEALTHY, f"refused in front of the API: status {response.status}")
         is_on = self._is_on()
         before = self.store.read()
         noted = note(before, seen, trial, now=self.clock.now(), thresholds=self.thresholds)
@@ -291,9 +296,9 @@ class HealthChecker:
                 admission = judge_credentials(self.gateway.get_message(self.new_id(), credentials))
         except CredentialsError as error:
             return Trial(Admission.REFUSED, str(error))
-        except Exception as error:  # noqa: BLE001 - Secrets Manager failed, which proves nothing about the credentials
-            logger().warning("credentials not tried", extra=error_fields(error))
-            return Trial(Admission.UNKNOWN)
+        except Exception as error:  # noqa: BLE001 - without the secret no message can be sent
+            logger().warning("credentials not read", extra=error_fields(error))
+            return Trial(Admission.REFUSED, "GatewaySecret can't be read")
         reason = "the gateway refused them" if admission is Admission.REFUSED else ""
         return Trial(admission, reason, credentials.version)
 
@@ -356,15 +361,7 @@ def _measurements(
 
 
 def _service_states(body: bytes | None) -> set[str]:
-    services = _json_object(body).get("services")
+    services = json_object(body).get("services")
     if not isinstance(services, dict):
         return set()
     return {str(service.get("status")) if isinstance(service, dict) else "unknown" for service in services.values()}
-
-
-def _json_object(body: bytes | None) -> dict[str, Any]:
-    try:
-        fields = json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return {}
-    return fields if isinstance(fields, dict) else {}

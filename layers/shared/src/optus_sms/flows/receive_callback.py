@@ -202,9 +202,10 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
             measurements.append((Metric.STATUSES_APPLIED, 1.0))
             if callback.status == "received":
                 measurements.append((Metric.MESSAGES_DELIVERED, 1.0))
-                accepted_at = result.message.times.get("accepted")
-                if accepted_at is not None:
-                    seconds = now - datetime.fromisoformat(accepted_at).timestamp()
+                # A scheduled message is created in its conversation when it is due, not when it was accepted.
+                due_at = result.message.created_at or result.message.times.get("accepted")
+                if due_at is not None:
+                    seconds = now - datetime.fromisoformat(due_at).timestamp()
                     measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
             elif callback.status in FAILURE_STATUSES and not _had_ended(callback.status, result.message):
                 measurements.append((Metric.MESSAGES_UNDELIVERED, 1.0))

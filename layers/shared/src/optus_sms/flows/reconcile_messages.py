@@ -5,14 +5,14 @@ Each step handles a bounded number of due items; the next run handles the rest. 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from optus_sms.flows.resolving import resolve_by_reference
+from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.redaction import loggable_id
@@ -67,7 +67,7 @@ def judge_lookup(response: Exchange) -> Lookup:
     if response.status == 200:
         return Lookup.ANSWERED
     if response.status in (400, 404, 422):
-        return Lookup.ANSWERED if "statusCode" in _json_object(response.body) else Lookup.NOT_OFFERED
+        return Lookup.ANSWERED if is_from_api(response) else Lookup.NOT_OFFERED
     if response.status in (401, 403, 405, 501):
         return Lookup.NOT_OFFERED
     return Lookup.LATER
@@ -271,16 +271,8 @@ class _Run:
 
 def _status(response: Exchange) -> str | None:
     """Return the status in MessageDetails; None if it has none, or if it is a reply."""
-    fields = _json_object(response.body)
+    fields = json_object(response.body)
     status = fields.get("status")
     if not isinstance(status, str) or fields.get("direction", "MT") != "MT":
         return None
     return normalised(status) or None
-
-
-def _json_object(body: bytes | None) -> dict[str, Any]:
-    try:
-        fields = json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return {}
-    return fields if isinstance(fields, dict) else {}

@@ -1,16 +1,17 @@
 """Send each message of the queue at most once, and lose none: the send protocol (docs/guarantees.md).
 
 For each SQS record: validate → claim in the ledger → POST once → write the outcome → acknowledge or return to the
-queue. The records of a batch run in parallel. Every thread has ended when `Sender.send_batch` returns, so that no POST happens
-after the execution environment was frozen.
+queue. The records of a batch run in parallel. Every thread has ended when `Sender.send_batch` returns, so that no POST
+happens after the execution environment was frozen.
 """
 
 from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -39,9 +40,17 @@ KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
 CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, the POST is not begun
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
+MOST_UNSENT_OWNERS: Final = 1000
+EVIDENCE_SECONDS: Final = 3600.0  # how long an acceptance shows that the gateway takes messages
+NOT_ABOUT_THE_MESSAGE: Final = ("too_late", "reference_not_registered")
 _FIRST_BACKOFF_SECONDS: Final = 5
-_LONGEST_BACKOFF_SECONDS: Final = 900
-_LONGEST_WAIT_SECONDS: Final = 3600  # in an outage without a pause: with 100 receives a message lasts for days
+# OutboundQueue keeps a message for so long and lets it be received so often (template.yaml). The backoff makes the
+# receives last longer than the days, so that an outage spends time, never a message.
+QUEUE_RETENTION_SECONDS: Final = 10 * 86_400
+QUEUE_RECEIVES: Final = 1000
+LAST_CALL_SECONDS: Final = 2 * 3600  # before SQS deletes a message, it is put where an operator finds it
+_LONGEST_BACKOFF_SECONDS: Final = 1800
+_LONGEST_WAIT_SECONDS: Final = 3600  # untried, in an outage without a pause
 
 _T = TypeVar("_T")
 
@@ -70,6 +79,10 @@ class QueueRecord:
             receive_count=_whole(attributes.get("ApproximateReceiveCount")) or 1,
             sent_at=sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None,
         )
+
+    def is_about_to_be_deleted(self, now: float) -> bool:
+        """Whether SQS deletes the message soon because its retention ends."""
+        return self.sent_at is not None and now >= self.sent_at + QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +142,7 @@ class Sender:
     random: random.Random = field(default_factory=random.SystemRandom)
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
     workers: int = WORKERS
+    unsent_owners: dict[str, None] = field(default_factory=dict)  # under which no message was sent, oldest first
 
     @property
     def now(self) -> float:
@@ -222,6 +236,8 @@ class Sender:
         if order.is_expired(self.now):
             refused_by = self.ledger.expired(order.wanted, now=self.now)
             return self._refused(order, refused_by) if refused_by else self._expired(order)
+        if order.record.is_about_to_be_deleted(self.now):
+            return self._too_old(order)
         blocked = self.breaker.blocked_seconds()
         if blocked > 0:
             seconds = self._backoff(order.record, blocked, longest=_LONGEST_WAIT_SECONDS)
@@ -229,16 +245,25 @@ class Sender:
         if order.deadline - self.now < CLAIM_SECONDS + self.gateway.timeout_seconds + OUTCOME_SECONDS:
             return _give_back(order, "no time left in this invocation", 1)
         try:
-            credentials = self.secret.current()  # before the claim, so that an unusable secret uses up no attempt
-        except CredentialsError as error:
+            credentials = self.secret.current()  # before the claim: an unusable secret uses up no attempt
+        except Exception as error:  # noqa: BLE001 - unusable or unreadable, no message can be sent without it
             self.breaker.trip()
-            logger().error(str(error))
+            if isinstance(error, CredentialsError):
+                logger().error(str(error))
+            else:
+                logger().error("GatewaySecret can't be read", extra=error_fields(error))
             seconds = self._backoff(order.record, longest=_LONGEST_WAIT_SECONDS)
             return _give_back(order, "credentials unusable", seconds, (Metric.CREDENTIALS_REFUSED, 1))
         return self._claim(order, credentials)
 
     def _claim(self, order: _Order, credentials: GatewayCredentials, after: LedgerRecord | None = None) -> Handled:
-        claim = self.ledger.claim(order.wanted, now=self.now, after=after)
+        try:
+            claim = self.ledger.claim(order.wanted, now=self.now, after=after)
+        except Exception:
+            # It may be stored although its answer was lost. No byte leaves under this owner.
+            with self._certainly_not_sent(order):
+                self._write(order, lambda: self.ledger.release(order.wanted, "claim_unanswered", now=self.now))
+            raise
         if claim.is_held_by(order.wanted.owner):
             return self._claimed(order, claim, credentials)
         return self._refused(order, claim, credentials)
@@ -247,6 +272,9 @@ class Sender:
         self, order: _Order, record: LedgerRecord, credentials: GatewayCredentials | None = None
     ) -> Handled:
         """Do the next step for a message that another delivery has handled or is handling."""
+        if record.state is State.SENDING and record.owner in self.unsent_owners:
+            self.ledger.not_sent(record, "claim_unanswered", counts=False, now=self.now)
+            return _give_back(order, "certainly not sent before", 1)
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
         step = next_step(record, order.wanted.payload_sha256, now=self.now, expired=order.is_expired(self.now))
         match step:
@@ -254,9 +282,8 @@ class Sender:
                 detail = "message_id: was used before with other fields; use a new one for each message"
                 return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
             case NextStep.REPAIR_MESSAGE:
-                if record.gateway_id is not None:
-                    self.messages.record_sent(record.gateway_id, order.wanted, now=self.now)
-                return _done(order, "duplicate of a sent message", duplicate)
+                repaired = self._record_sent(order, record.gateway_id) if record.gateway_id else ()
+                return _done(order, "duplicate of a sent message", duplicate, *repaired)
             case NextStep.DEAD_LETTER:
                 self.ledger.extend(order.message_id, ttl=order.wanted.ttl)
                 detail = record.detail or record.reason
@@ -292,7 +319,7 @@ class Sender:
         result = self._post(order, credentials)
         if result.stop is Stop.CREDENTIALS_REFUSED and (newer := self._newer_than(credentials)) is not None:
             result = self._post(order, newer)
-        self.breaker.note(result)
+        self.breaker.note(result, claim.message_id)
         match result.outcome:
             case Outcome.ACCEPTED:
                 return self._accepted(order, claim, result)
@@ -301,15 +328,27 @@ class Sender:
             case Outcome.REJECTED:
                 detail = f"the gateway refused it with HTTP {result.status}: {result.detail or 'no reason given'}"
                 return self._rejected(order, claim, result, DeadLetterReason.REJECTED, detail)
-            case Outcome.NOT_SENT if self._is_last(claim) and result.reason != "too_late":
+            case Outcome.NOT_SENT if self._counts(result) and self._is_last(claim):
                 last = f"{result.words} {result.detail}".strip()
                 detail = f"not sent after {claim.attempts} attempts; last error: {last}"
+                if result.stop is Stop.REFUSED_IN_FRONT:
+                    detail += "; a proxy or firewall in front of the API refuses this message, and no other"
                 return self._rejected(order, claim, result, DeadLetterReason.ATTEMPTS_EXHAUSTED, detail)
             case Outcome.NOT_SENT:
                 return self._not_sent(order, claim, result)
 
     def _is_last(self, claim: LedgerRecord) -> bool:
-        return claim.attempts - claim.earlier_attempts >= self.max_attempts
+        return claim.attempts - claim.uncounted_attempts >= self.max_attempts
+
+    def _counts(self, result: PostResult) -> bool:
+        """Whether an attempt that was certainly not sent counts towards the most there may be.
+
+        What concerns no message in particular does not: it costs waiting. Something in front of the API that refuses
+        this message does, if the API itself has answered for others meanwhile.
+        """
+        if result.stop is Stop.REFUSED_IN_FRONT:
+            return self.breaker.accepts_others(within_seconds=EVIDENCE_SECONDS)
+        return result.stop is None and result.reason not in NOT_ABOUT_THE_MESSAGE
 
     def _newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
         try:
@@ -346,16 +385,34 @@ class Sender:
                     "first": refused_by.gateway_id and loggable_id(refused_by.gateway_id),
                 },
             )
-        if gateway_id is not None:
-            self._write(order, lambda: self.messages.record_sent(gateway_id, order.wanted, now=self.now))
+        written = (
+            self._record_sent(order, gateway_id, result.message_status, result.message_detail) if gateway_id else ()
+        )
         measurements = [
+            *written,
             (Metric.MESSAGES_ACCEPTED, 1.0),
             (Metric.SEGMENTS_SENT, float(order.message.segments.count)),
             (Metric.GATEWAY_LATENCY, result.seconds * 1000),
         ]
+        if (order.wanted.scheduled_at or 0) <= self.now:
+            measurements.append((Metric.MESSAGES_DUE, 1.0))
         if order.record.sent_at is not None:
             measurements.append((Metric.QUEUE_DELAY, max(0.0, self.now - order.record.sent_at) * 1000))
         return _done(order, "accepted", *measurements, result=result)
+
+    def _record_sent(
+        self, order: _Order, gateway_id: str, status: str | None = None, detail: str | None = None
+    ) -> tuple[Measurement, ...]:
+        """Write the message as the gateway reported it in its response; what there is to publish of it."""
+        taken_by = self._write(
+            order,
+            lambda: self.messages.record_sent(gateway_id, order.wanted, status=status, detail=detail, now=self.now),
+        )
+        if taken_by is None:
+            return ()
+        fields = {"message_id": order.message_id, "gateway_id": loggable_id(gateway_id)}
+        logger().error("gateway ID taken", extra=fields | {"taken_by": taken_by.message_id})
+        return ((Metric.GATEWAY_IDS_TAKEN, 1.0),)
 
     def _unknown(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         refused_by = self._write(order, lambda: self.ledger.unknown(claim, result.words, now=self.now))
@@ -377,15 +434,24 @@ class Sender:
         self, order: _Order, claim: LedgerRecord, result: PostResult, reason: DeadLetterReason, detail: str
     ) -> Handled:
         if claim.unknown_outcomes:
-            detail += "; the outcome of an earlier attempt is unknown"
+            detail += (
+                "; the outcome of an earlier attempt is unknown"  # this one was not sent, but that one may have been
+            )
         # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
-        refused_by = self._write(order, lambda: self.ledger.rejected(claim, reason.value, result.words, now=self.now))
+        with self._certainly_not_sent(order):
+            refused_by = self._write(
+                order, lambda: self.ledger.rejected(claim, reason.value, result.words, now=self.now)
+            )
         if refused_by is not None:
             return self._refused(order, refused_by)
         return self._to_dead_letters(order, reason, detail, (Metric.MESSAGES_REJECTED, 1.0), result=result)
 
     def _not_sent(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
-        refused_by = self._write(order, lambda: self.ledger.not_sent(claim, result.words, now=self.now))
+        counts = self._counts(result)
+        with self._certainly_not_sent(order):
+            refused_by = self._write(
+                order, lambda: self.ledger.not_sent(claim, result.words, counts=counts, now=self.now)
+            )
         if refused_by is not None:
             return self._refused(order, refused_by)
         if result.reason == "too_late":
@@ -395,6 +461,15 @@ class Sender:
             measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))
         seconds = self._backoff(order.record, result.retry_after_seconds or 0)
         return _give_back(order, "not sent", seconds, *measurements, result=result)
+
+    def _too_old(self, order: _Order) -> Handled:
+        reason = DeadLetterReason.ATTEMPTS_EXHAUSTED
+        refused_by = self.ledger.too_old(order.wanted, reason.value, now=self.now)
+        if refused_by is not None:
+            return self._refused(order, refused_by)
+        days = QUEUE_RETENTION_SECONDS // 86_400
+        detail = f"certainly not sent in the {days} days that the queue keeps a message"
+        return self._to_dead_letters(order, reason, detail, (Metric.MESSAGES_REJECTED, 1.0))
 
     def _expired(self, order: _Order) -> Handled:
         return _done(order, "expired", (Metric.MESSAGES_EXPIRED, 1.0))
@@ -427,6 +502,17 @@ class Sender:
                     raise
                 self.clock.sleep(pause)
                 pause = min(pause * 2, 1.0)
+
+    @contextmanager
+    def _certainly_not_sent(self, order: _Order) -> Iterator[None]:
+        """If this can't be written, remember the owner: the next delivery must not take the message for unknown."""
+        try:
+            yield
+        except Exception:
+            while len(self.unsent_owners) >= MOST_UNSENT_OWNERS:
+                self.unsent_owners.pop(next(iter(self.unsent_owners)))
+            self.unsent_owners[order.wanted.owner] = None
+            raise
 
     def _backoff(self, record: QueueRecord, at_least: float = 0.0, *, longest: int = _LONGEST_BACKOFF_SECONDS) -> int:
         """Return the seconds until the next delivery: doubled with each receive, with jitter, above ``at_least``."""

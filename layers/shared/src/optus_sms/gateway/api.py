@@ -23,11 +23,27 @@ if TYPE_CHECKING:
     from optus_sms.runtime.settings import GatewaySettings
 
 _MAX_ID: Final = 255
-# "Could not queue message", "Invalid JSON data", "Missing a required attribute", "Invalid attribute value": the error
-# codes of the gateway's prose page for REST v2, which doesn't name the field that carries them.
-_TRY_AGAIN_WORDS: Final = frozenset({"send_failed"})
-_REJECTED_WORDS: Final = frozenset({"invalid_json", "missing_attrib", "invalid_attrib"})
-_WORD_FIELDS: Final = ("error", "code", "message")
+# The error codes of the gateway's prose page for REST v2, and the sentences beside them, which are in use as well. The
+# page doesn't say which field carries them.
+_TRY_AGAIN_WORDS: Final = frozenset(
+    {"send_failed", "could not queue message", "could not queue message due to an unknown error"}
+)
+_REJECTED_WORDS: Final = frozenset(
+    {
+        "invalid_json",
+        "missing_attrib",
+        "invalid_attrib",
+        "invalid json data",
+        "invalid json data in the request body",
+        "missing a required attribute",
+        "invalid attribute value",
+        "invalid scheduled timestamp (must be rfc3339)",
+        "invalid scheduled timestamp (must not be in the past)",
+    }
+)
+# What AWS API Gateway, which the gateway runs behind, answers for its authorizer.
+_AUTHORIZER_WORDS: Final = frozenset({"unauthorized", "forbidden"})
+_WORD_FIELDS: Final = ("error", "code", "message", "error-desc")
 
 
 class Outcome(StrEnum):
@@ -46,6 +62,7 @@ class Stop(StrEnum):
     UNREACHABLE = "unreachable"
     THROTTLED = "throttled"
     MISCONFIGURED = "misconfigured"
+    REFUSED_IN_FRONT = "refused_in_front"  # if it happens to several messages; else it may be about one text
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class PostResult:
     retry_after_seconds: float | None = None
     seconds: float = 0.0
     detail: str = ""
+    message_status: str | None = None
+    message_detail: str | None = None
 
     @property
     def words(self) -> str:
@@ -73,12 +92,13 @@ class PostResult:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """A response, with the facts read from its body."""
+    """An exchange, with the facts read from its body."""
 
-    response: Exchange
+    exchange: Exchange
     status: int | None
     gateway_id: str | None
     words: frozenset[str]
+    is_from_api: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +116,29 @@ def _status(*statuses: int) -> Callable[[_Evidence], bool]:
     return lambda evidence: evidence.status in statuses
 
 
-# The first rule that applies decides. "Not sent" needs proof: no byte left, or the gateway's own word.
+def _refused(*statuses: int) -> Callable[[_Evidence], bool]:
+    return lambda evidence: evidence.status in statuses and evidence.is_from_api
+
+
+# The first rule that applies decides. "Not sent" needs proof: no byte left, the gateway's own word, or a status that
+# only a server gives that has not processed the request (RFC 9110). Only the gateway's own word rejects a message.
 CLASSIFICATION: Final = (
     Rule(
-        "too_late", lambda e: e.response.failure == "too_late" and not e.response.handed_over, Outcome.NOT_SENT,
-        "stopped before the first byte: time was short or the message had expired",
+        "too_late", lambda e: e.exchange.failure == "too_late" and not e.exchange.handed_over, Outcome.NOT_SENT,
+        "the sender stopped before the first byte: time was short or the message had expired",
     ),
     Rule(
-        "unreachable", lambda e: not e.response.handed_over, Outcome.NOT_SENT,
+        "unreachable", lambda e: not e.exchange.handed_over, Outcome.NOT_SENT,
         "no request byte was handed to the socket", Stop.UNREACHABLE,
     ),
     Rule(
         "contradictory", lambda e: e.status in (200, 201, 202) and not e.gateway_id and bool(e.words), Outcome.UNKNOWN,
         "a status for queued with an error body for not queued proves neither",
     ),
-    Rule("accepted", _status(202), Outcome.ACCEPTED, "the documented success; its body adds only the ID"),
+    Rule("accepted", _status(202), Outcome.ACCEPTED, "the documented success; its body adds only the ID and a status"),
     Rule(
         "accepted", lambda e: e.status in (200, 201) and e.gateway_id is not None, Outcome.ACCEPTED,
-        "only a queued message has an ID (201 is the success of version 1)",
+        "an ID is given to a queued message only (201 with a list of IDs is the success of version 1)",
     ),
     Rule(
         "rejected", lambda e: not e.words.isdisjoint(_REJECTED_WORDS), Outcome.REJECTED,
@@ -123,15 +148,24 @@ CLASSIFICATION: Final = (
         "send_failed", lambda e: not e.words.isdisjoint(_TRY_AGAIN_WORDS), Outcome.NOT_SENT,
         'documented: "could not queue message"',
     ),
-    Rule("rejected", _status(400, 413, 422), Outcome.REJECTED, "refused as a request; a retry would be refused too"),
     Rule(
-        "credentials_refused", _status(401, 403), Outcome.NOT_SENT,
+        "rejected", _refused(400, 413, 422), Outcome.REJECTED,
+        "the API refused it as a request, in its own envelope; it would be refused again",
+    ),
+    Rule(
+        "credentials_refused", _refused(401, 403), Outcome.NOT_SENT,
         "wrong credentials, no permission, or this address is not allow-listed", Stop.CREDENTIALS_REFUSED,
+    ),
+    Rule(
+        "refused_in_front", _status(400, 401, 403, 413, 422), Outcome.NOT_SENT,
+        "a proxy or firewall in front of the API refused it: not one of the API's words is in the response",
+        Stop.REFUSED_IN_FRONT,
     ),
     Rule("throttled", _status(429), Outcome.NOT_SENT, "refused for its rate", Stop.THROTTLED),
     Rule(
-        "misconfigured", lambda e: e.status in (404, 405, 415) or e.status in range(300, 400), Outcome.NOT_SENT,
-        "this is not the address of the API: nothing there queues messages", Stop.MISCONFIGURED,
+        "misconfigured", _status(404, 405, 415, 301, 307, 308), Outcome.NOT_SENT,
+        "this is not the address of the API: nothing there queues messages, and these redirects say that the request "
+        "was not processed (RFC 9110, 15.4; any other may follow one that was)", Stop.MISCONFIGURED,
     ),
     Rule(
         "server_error", lambda e: e.status is not None, Outcome.UNKNOWN,
@@ -141,21 +175,37 @@ CLASSIFICATION: Final = (
 )  # fmt: skip
 
 
-def classify(response: Exchange, *, now: float) -> PostResult:
-    """Decide what a response proves; ``now``: epoch seconds, for a Retry-After given as a date."""
-    fields = _json_object(response.body)
-    evidence = _Evidence(response, response.status, _gateway_id(fields), _words(fields))
+def classify(exchange: Exchange, *, now: float) -> PostResult:
+    """Decide what an exchange proves; ``now``: epoch seconds for a Retry-After given as a date."""
+    fields = json_object(exchange.body)
+    gateway_id = _gateway_id(fields.get("id")) or (_first_of_list(exchange.body) if exchange.status == 201 else None)
+    evidence = _Evidence(exchange, exchange.status, gateway_id, _words(fields), is_from_api(exchange))
     rule = next(rule for rule in CLASSIFICATION if rule.applies(evidence))
+    accepted = rule.outcome is Outcome.ACCEPTED
     return PostResult(
         outcome=rule.outcome,
-        reason=response.failure or rule.reason if rule.reason in ("unreachable", "no_answer") else rule.reason,
-        status=response.status,
-        gateway_id=evidence.gateway_id if rule.outcome is Outcome.ACCEPTED else None,
+        reason=exchange.failure or rule.reason if rule.reason in ("unreachable", "no_answer") else rule.reason,
+        status=exchange.status,
+        gateway_id=gateway_id if accepted else None,
         stop=rule.stop,
-        retry_after_seconds=retry_after_seconds(response.retry_after, now=now),
-        seconds=response.seconds,
+        retry_after_seconds=retry_after_seconds(exchange.retry_after, now=now),
+        seconds=exchange.seconds,
         detail=_error_text(fields),
+        message_status=_text(fields.get("status")) if accepted else None,
+        message_detail=_text(fields.get("detail")) if accepted else None,
     )
+
+
+def is_from_api(exchange: Exchange) -> bool:
+    """Whether the API itself responded: an error in its envelope (`statusCode`), in its documented words, or its
+    authorizer's. A 401 without a body counts as well: it has no other meaning. The rest may come from a proxy.
+    """
+    fields = json_object(exchange.body)
+    if type(fields.get("statusCode")) is int or _words(fields):
+        return True
+    if exchange.status == 401 and not exchange.body:
+        return True
+    return exchange.status in (401, 403) and str(fields.get("message", "")).lower() in _AUTHORIZER_WORDS
 
 
 class Gateway:
@@ -236,16 +286,26 @@ def retry_after_seconds(header: str | None, *, now: float) -> float | None:
     return min(max(seconds, 0.0), 43_200.0)
 
 
-def _json_object(body: bytes | None) -> dict[str, Any]:
-    try:
-        fields = json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return {}
+def json_object(body: bytes | None) -> dict[str, Any]:
+    """Return the fields of a JSON object; empty for any other body."""
+    fields = _json(body)
     return fields if isinstance(fields, dict) else {}
 
 
-def _gateway_id(fields: dict[str, Any]) -> str | None:
-    value = fields.get("id")
+def _json(body: bytes | None) -> Any:
+    try:
+        return json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _first_of_list(body: bytes | None) -> str | None:
+    """The ID in version 1's success, a list of one."""
+    ids = _json(body)
+    return _gateway_id(ids[0]) if isinstance(ids, list) and len(ids) == 1 else None
+
+
+def _gateway_id(value: object) -> str | None:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     return (
         text
@@ -254,14 +314,18 @@ def _gateway_id(fields: dict[str, Any]) -> str | None:
     )
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
 def _words(fields: dict[str, Any]) -> frozenset[str]:
     """Return the documented error codes in an error body."""
-    texts = {str(fields.get(name, "")).strip().lower() for name in _WORD_FIELDS}
+    texts = {str(fields.get(name, "")).strip().rstrip(".").lower() for name in _WORD_FIELDS}
     return frozenset(texts & (_TRY_AGAIN_WORDS | _REJECTED_WORDS))
 
 
 def _error_text(fields: dict[str, Any]) -> str:
     """Return the documented fields of an error body as a short text without phone numbers."""
-    texts = [fields.get(name) for name in (*_WORD_FIELDS, "error-desc")]
+    texts = [fields.get(name) for name in _WORD_FIELDS]
     joined = ": ".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str)))
     return printable(without_numbers(joined), 200)

@@ -59,15 +59,15 @@ class LedgerRecord:
     """What the stack did with a message. ``unknown_at``, ``look_at``, ``scheduled_at``, ``lease_until`` and ``ttl``:
     epoch seconds; every other time: RFC 3339.
 
-    ``attempts`` counts claims, and keeps a late writer from changing a newer claim. ``earlier_attempts`` were made
-    before an operator allowed the message to be sent again; they do not count towards ``MAX_ATTEMPTS``.
+    ``attempts`` counts claims, and keeps a late writer from changing a newer claim. ``uncounted_attempts`` do not count
+    towards ``MAX_ATTEMPTS``: what stopped them was no fault of the message, or an operator allowed it to be sent again.
     """
 
     message_id: str
     state: State = State.UNKNOWN  # an item that was deleted meanwhile proves nothing
     owner: str = ""
     attempts: int = 0
-    earlier_attempts: int = 0
+    uncounted_attempts: int = 0
     lease_until: int = 0
     payload_sha256: str | None = None
     on_unknown: OnUnknown = "hold"
@@ -119,7 +119,9 @@ class LedgerRecord:
             at, what, attempt, words = line.split(" ", 3)
             # A claim is written before its number is known, so claims are counted here.
             claims = sum(step.what == "claimed" for step in found) + 1
-            found.append(HistoryLine(at, what, claims if what == "claimed" else int(attempt), words))
+            # An outcome without a number is of a claim whose answer was lost.
+            number = claims if what == "claimed" else int(attempt) or (claims - 1 if what == "not_sent" else 0)
+            found.append(HistoryLine(at, what, number, words))
         return found
 
 

@@ -159,6 +159,18 @@ class Ledger:
         )
         return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
 
+    def too_old(self, record: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
+        """Absent or RETRY with the same payload → REJECTED: certainly not sent, and its queue keeps it no longer."""
+        update = NOTHING.set(
+            state=State.REJECTED,
+            payload_sha256=record.payload_sha256,
+            reason=reason,
+            detail="retention_over",
+            rejected_at=format_rfc3339(now),
+            ttl=record.ttl,
+        ).add(history=_line(now, "rejected", words=f"{reason} retention_over"))
+        return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
+
     def accepted(self, claim: LedgerRecord, gateway_id: str | None, *, now: float) -> LedgerRecord | None:
         """Mark a message as accepted: any state → ACCEPTED.
 
@@ -178,17 +190,31 @@ class Ledger:
             self._write(claim, NOTHING.add(other_gateway_ids=frozenset({gateway_id})))
         return refused_by
 
-    def not_sent(self, claim: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
-        """Mark an attempt as not sent: SENDING → RETRY. After a takeover this only adds a line to the history."""
+    def not_sent(self, claim: LedgerRecord, reason: str, *, counts: bool = True, now: float) -> LedgerRecord | None:
+        """Mark an attempt as not sent: SENDING → RETRY. After a takeover this only adds a line to the history.
+
+        ``counts``: whether the attempt counts towards ``MAX_ATTEMPTS``.
+        """
         update = NOTHING.set(
             reason=reason, **self._look_at(claim.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
         ).remove("lease_until")
         line = _line(now, "not_sent", claim.attempts, reason)
-        refused_by = self._leave_sending(claim, State.RETRY, update.add(history=line))
+        uncounted = None if counts else 1
+        refused_by = self._leave_sending(claim, State.RETRY, update.add(history=line, uncounted_attempts=uncounted))
         if refused_by is not None:
             evidence = NOTHING.add(history=_line(now, "not_sent_late", claim.attempts, reason))
             self._write(claim, evidence.only_if(IS_THERE))
         return refused_by
+
+    def release(self, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
+        """SENDING → RETRY for whatever this owner has claimed: the claim's answer was lost, and no byte has left."""
+        update = NOTHING.set(
+            state=State.RETRY,
+            reason=reason,
+            **self._look_at(wanted.message_id, State.RETRY, int(now) + ABANDONED_SECONDS),
+        )
+        update = update.remove("lease_until").add(history=_line(now, "not_sent", words=reason), uncounted_attempts=1)
+        return self._write(wanted, update.only_if(equals(state=State.SENDING, owner=wanted.owner)))
 
     def rejected(self, claim: LedgerRecord, reason: str, detail: str, *, now: float) -> LedgerRecord | None:
         """Mark a message as rejected: SENDING → REJECTED; ``reason`` is the dead letter's."""
@@ -301,7 +327,7 @@ class Ledger:
     ) -> LedgerRecord | None:
         update = NOTHING.set(
             state=State.RETRY,
-            earlier_attempts=record.attempts,
+            uncounted_attempts=record.attempts,
             **self._look_at(record.message_id, State.RETRY, int(now) + ABANDONED_SECONDS),
         )
         return self._write(record, update.remove("lease_until").add(history=line).only_if(condition))

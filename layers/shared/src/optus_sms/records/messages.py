@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
+from optus_sms.model.callbacks import StatusCallback
+from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, read_message
 from optus_sms.records.table import DueIndex, Refused, Table, shard
@@ -23,7 +24,7 @@ from optus_sms.records.updates import NOTHING, Condition, Update, absent, equals
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from optus_sms.model.callbacks import ReplyCallback, StatusCallback
+    from optus_sms.model.callbacks import ReplyCallback
 
 HANDSET_INDEX: Final = "handset-index"
 AWAITING_INDEX: Final = "awaiting-index"
@@ -39,6 +40,11 @@ IS_NO_REPLY: Final = absent("direction") | equals(direction="MT")
 HAS_NO_MESSAGE: Final = exists("id") & absent("message_id")
 HAS_ROOM_FOR_UNKNOWN_STATUSES: Final = absent("unknown_statuses") | smaller_set(unknown_statuses=_MAX_UNKNOWN_STATUSES)
 CAN_BE_REPLIED_TO: Final = equals(direction="MT", has_sender_id=False)
+
+
+def belongs_to(message_id: str) -> Condition:
+    """The gateway's id is no reply's, and no other message's."""
+    return IS_NO_REPLY & (absent("message_id") | equals(message_id=message_id))
 
 
 def ranks_below(status: str) -> Condition:
@@ -93,10 +99,42 @@ class Messages:
         """Return the messages in the table of that name."""
         return cls(Table(client, table_name, key="id"), retention_days=retention_days)
 
-    def record_sent(self, gateway_id: str, sent: LedgerRecord, *, now: float) -> None:
-        """Write what the ledger has of an accepted message; idempotent. None values of ``sent`` change nothing."""
+    def record_sent(
+        self,
+        gateway_id: str,
+        sent: LedgerRecord,
+        *,
+        status: str | None = None,
+        detail: str | None = None,
+        now: float,
+    ) -> MessageRecord | None:
+        """Write the sender's half of a message's item; repeatable. What ``sent`` does not know changes nothing.
+
+        ``status`` and ``detail``: of the gateway's response, applied by rank as a callback's are. Returns the message
+        that the id belongs to already, if it is another one or a reply's; nothing is written then.
+        """
+        update = self._sender_half(gateway_id, sent, now)
+        known = normalised(status or "")
+        try:
+            written: MessageRecord | Refused = Refused({})
+            if known != "accepted" and known in STATUS_RANK:
+                better = _with_status(update, known, detail, now).only_if(
+                    belongs_to(sent.message_id) & ranks_below(known)
+                )
+                written = self._update(gateway_id, better, now)
+            if isinstance(written, Refused):
+                written = self._update(gateway_id, _as_accepted(update).only_if(belongs_to(sent.message_id)), now)
+        except IdTakenError:
+            return MessageRecord(id=gateway_id)
+        if isinstance(written, Refused):
+            return MessageRecord.from_item(written.item)
+        if written.status in FINAL_STATUSES:
+            self.stop_waiting(gateway_id, Awaiting.STATUS)  # nothing better is expected
+        return None
+
+    def _sender_half(self, gateway_id: str, sent: LedgerRecord, now: float) -> Update:
         at = max(now, sent.scheduled_at or 0)
-        update = NOTHING.set(
+        return NOTHING.set(
             direction="MT",
             message_id=sent.message_id,
             reference=sent.effective_reference,
@@ -107,16 +145,10 @@ class Messages:
             awaiting=shard(Awaiting.STATUS, gateway_id),
             look_at=int(at) + FIRST_LOOK_SECONDS,
         ).set_first(
-            # `accepted` is the status of the HTTP 202; a callback that came first has a status of higher rank.
-            status="accepted",
-            status_rank=STATUS_RANK["accepted"],
             accepted_at=format_rfc3339(now),
             # The place in the conversation: no reply to a scheduled message comes before the gateway sends it.
             created_at=format_rfc3339(at) if sent.destination else None,
         )
-        message = self._update(gateway_id, update, now)
-        if isinstance(message, MessageRecord) and message.status in FINAL_STATUSES:
-            self.stop_waiting(gateway_id, Awaiting.STATUS)  # its status callback came first
 
     def record_status(self, callback: StatusCallback, *, now: float) -> StatusResult:
         """Apply one status callback: one write, or two if it is stale or a repeat.
@@ -131,13 +163,9 @@ class Messages:
             update = common.add(unknown_statuses=frozenset({status}))
             update = update.only_if(IS_NO_REPLY & HAS_ROOM_FOR_UNKNOWN_STATUSES)
             return self._record_beside(callback, update, Applied.UNKNOWN_STATUS, now)
-        update = (
-            common.set(status=status, status_rank=STATUS_RANK[status], detail=callback.detail)
-            .set_first(**{f"{status}_at": format_rfc3339(now)})
-            # `detail` belongs to the current status, so a new status without detail removes the old one's.
-            .remove(*(() if callback.detail else ("detail",)), *(_UNTIL_FINAL if status in FINAL_STATUSES else ()))
-            .only_if(IS_NO_REPLY & ranks_below(status))
-        )
+        update = _with_status(common, status, callback.detail, now).only_if(IS_NO_REPLY & ranks_below(status))
+        if status in FINAL_STATUSES:
+            update = update.remove(*_UNTIL_FINAL)
         message = self._update(callback.gateway_id, update, now)
         if isinstance(message, Refused):
             return self._record_loser(callback, status, MessageRecord.from_item(message.item), now)
@@ -273,6 +301,18 @@ class Messages:
 
     def _kept(self, update: Update, now: float) -> Update:
         return update.set(ttl=int(now) + self._keep_seconds)
+
+
+def _with_status(update: Update, status: str, detail: str | None, now: float) -> Update:
+    """A status that wins. `detail` belongs to it, so one without detail removes the loser's."""
+    update = update.set(status=status, status_rank=STATUS_RANK[status], detail=detail or None)
+    update = update.set_first(**{f"{status}_at": format_rfc3339(now)})
+    return update if detail else update.remove("detail")
+
+
+def _as_accepted(update: Update) -> Update:
+    """What a 202 says by itself; a callback that overtook it already holds something better."""
+    return update.set_first(status="accepted", status_rank=STATUS_RANK["accepted"])
 
 
 def _repeat(seen: MessageRecord | ReplyRecord, what: str, *, first_at: str, at: str) -> frozenset[str] | None:

@@ -24,6 +24,7 @@ class Metric(StrEnum):
     """Every metric of the stack; dimensions ``service`` (the function, such as `send_message`) and ``stack``."""
 
     MESSAGES_ACCEPTED = "MessagesAccepted"
+    MESSAGES_DUE = "MessagesDue"  # accepted, and not scheduled for later: statuses are expected now
     MESSAGES_REJECTED = "MessagesRejected"
     MESSAGES_EXPIRED = "MessagesExpired"
     OUTCOMES_UNKNOWN = "OutcomesUnknown"
@@ -32,6 +33,7 @@ class Metric(StrEnum):
     GATEWAY_LATENCY = "GatewayLatency"
     GATEWAY_ERRORS = "GatewayErrors"
     CREDENTIALS_REFUSED = "CredentialsRefused"
+    GATEWAY_IDS_TAKEN = "GatewayIdsTaken"
     QUEUE_DELAY = "QueueDelay"
     STATUSES_APPLIED = "StatusesApplied"
     STATUSES_STALE = "StatusesStale"
