@@ -6,16 +6,8 @@ import json
 
 import pytest
 
-from tests.support.aws import default_template
 from tools.charts import Bars, Lines
-from tools.dashboard import PERIOD_SECONDS, Measured, numbers, panels
-
-
-def dashboard_body() -> str:
-    template = default_template()
-    attributes = {name: {"Ref": name, "QueueName": name, "Arn": name} for name in template.resources}
-    body: str = template.resolve(template.resources["Dashboard"].properties["DashboardBody"], attributes)
-    return body
+from tools.dashboard import PERIOD_SECONDS, Measured, dashboard_body, messages, panels
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, *values: tuple[float, str, str, str, float]) -> Measured:
@@ -84,7 +76,7 @@ def test_a_statistic_that_is_not_known_is_an_error(monkeypatch: pytest.MonkeyPat
 
 
 def test_metrics_come_from_the_log() -> None:
-    some = Measured()
+    some = Measured(waiting={"m1": 1.0, "m2": 2.0})
     line = {
         "_aws": {
             "Timestamp": 1767225600000,
@@ -105,10 +97,16 @@ def test_metrics_come_from_the_log() -> None:
     some.take_log("SendMessageFunction", "no JSON at all")
 
     assert some.total(("OptusSms", "MessagesAccepted", "send_message")) == 2.0
-    assert some.acknowledged == {"m1"}
+    assert some.waiting == {"m2": 2.0}
+
+
+def test_the_oldest_message_is_the_first_that_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.dashboard.time.time", lambda: 10.0)
+
+    assert Measured(waiting={"m1": 7.0, "m2": 4.0}).oldest_seconds() == 6.0
+    assert Measured().oldest_seconds() == 0.0
 
 
 def test_the_run_is_the_same_each_time() -> None:
-    first, again = numbers(7), numbers(7)
-
-    assert [next(first) for _ in range(50)] == [next(again) for _ in range(50)]
+    assert messages() == messages()
+    assert len({message["destination"] for message in messages()}) > 5
