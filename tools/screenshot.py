@@ -1,8 +1,8 @@
-"""Takes the picture of the phone page at work: a few messages, each with another end, on the real local stack.
+"""Takes the picture of the phone page at work: a few messages, each with another outcome, on the real local stack.
 
     python -m tools.screenshot          (`make screenshot`; docs/images/page.png)
 
-The same messages under the same keys and the same seed each time; only the times differ.
+The messages and the seed are the same each time; only the times differ.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+from playwright.sync_api import sync_playwright
 
 from local.aws.stack import LocalStack, StackConfig
 from local.demo.watcher import Seen, Watcher
@@ -27,30 +29,24 @@ LONGEST_SECONDS: Final = 120.0
 SCHEDULE_SPEED: Final = 60.0
 """Two checks make the gateway healthy; at their own rate that takes two minutes."""
 
-_ASKED, _ANSWERED = "+61491570159", "appointment-4711"
+_HANDSET, _WITH_REPLY = "+61491570159", "appointment-4711"
 _MESSAGES: Final = (
     ("parcel-207", "+61491570156", "Your parcel arrives today between 2 and 4 pm."),
     ("code-118", SCENARIOS["lost_answer_then_callbacks"].number, "Your code is 123456. It is good for 5 minutes."),
     ("bill-1042", SCENARIOS["rejected"].number, "Invoice 1042 is ready."),
     ("greeting-31", "+61491570158", "Wir sehen uns am Samstag 🎄"),
     ("alert-9", SCENARIOS["lost_answer"].number, "Pump 3 has stopped. Call the control room."),
-    (_ANSWERED, _ASKED, "Your appointment is tomorrow at 9:30. Will you come?"),
+    (_WITH_REPLY, _HANDSET, "Your appointment is tomorrow at 9:30. Will you come?"),
 )
 _ENDS: Final = {"alert-9": "UNKNOWN", "bill-1042": "rejected"}
 _COMPOSED: Final = "Don’t forget: 9:30 tomorrow"
 
 
-def main(path: Path = PATH) -> int:
+def main(path: Path = PATH) -> None:
     """Send, wait, and take the picture."""
-    try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - installed for this and the browser's tests only
-    except ImportError:
-        print("make screenshot: no Playwright; call it by make, which installs it")
-        return 2
     executable = browser.find()
     if executable is None:
-        print(f"make screenshot: {browser.MISSING}")
-        return 2
+        sys.exit(f"make screenshot: {browser.MISSING}")
     simulator = GatewayConfig(seed=7, status_step_seconds=0.1)
     with LocalStack(StackConfig(simulator=simulator, schedule_speed=SCHEDULE_SPEED)) as stack:
         watcher = Watcher(stack)
@@ -60,15 +56,13 @@ def main(path: Path = PATH) -> int:
             opened = started.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             opened.goto(page.url)
             _show(opened)
-            path.parent.mkdir(exist_ok=True)
             opened.screenshot(path=path)
             started.close()
     print(f"{path}: {path.stat().st_size // 1024} KB")
-    return 0
 
 
 def _send(stack: LocalStack, watcher: Watcher) -> None:
-    """One after another, so that the phones stand in the same order each time."""
+    """Send one message after another, so that the phones stand in the same order each time."""
     simulator, sqs = stack.simulator, stack.client("sqs")
     if simulator is None:
         raise ValueError("the picture needs the simulator")
@@ -76,8 +70,8 @@ def _send(stack: LocalStack, watcher: Watcher) -> None:
         body = json.dumps({"message_id": key, "destination": number, "content": content})
         sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
         _until(watcher, lambda seen, key=key: _ended(seen, key))  # type: ignore[misc]
-    gateway_id = watcher.seen.ledger[_ANSWERED]["gateway_id"]
-    simulator.send_reply(_ASKED, "Yes, see you then", reply_to=gateway_id)
+    gateway_id = watcher.seen.ledger[_WITH_REPLY]["gateway_id"]
+    simulator.send_reply(_HANDSET, "Yes, see you then", reply_to=gateway_id)
     _until(watcher, lambda seen: bool(seen.replies_to(gateway_id)))
 
 
@@ -92,7 +86,7 @@ def _until(watcher: Watcher, reached: Callable[[Seen], bool]) -> None:
 
 
 def _show(page: Any) -> None:
-    """A text in the form, the timeline of what nobody knows, everything drawn."""
+    """Fill in the form, open the timeline of an unknown outcome, and wait until everything is drawn."""
     page.locator("#health.good").wait_for()
     page.locator(".bubble.out").wait_for()
     page.fill("#field-destination", "+61491570157")
@@ -100,10 +94,10 @@ def _show(page: Any) -> None:
     page.locator(".culprit").wait_for()
     page.locator("[data-key=code-118] .status").click()
     page.locator("#timeline .life .good").wait_for()
-    page.locator("h1").click()  # nothing looks as if the mouse were on it
+    page.locator("h1").click()  # takes the mouse off the page's controls
     page.evaluate("() => scrollTo(0, 0)")
     time.sleep(0.5)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
