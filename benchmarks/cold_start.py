@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import packages
-from benchmarks.charts import Chart, chart
-from benchmarks.execution_environment import BuiltFunction, ExecutionEnvironment, NoShareError
-from benchmarks.handlers import batch, environment, example, status_callback
-from benchmarks.packages import Packages
-from benchmarks.servers import Servers
-from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
-from local.template import Template, load_template
+from benchmarks.charts import chart
+from benchmarks.execution_environment import BuiltFunction, ExecutionEnvironment
+from benchmarks.handlers import batch, environment, status_callback
+from benchmarks.servers import Servers, example
+from benchmarks.side_by_side import Arm, Figure, NotMeasuredError, measure, progress, ratio
+from local.template import load_template
+from tools.charts import Bars
 
 _FIRST_EVENT: Final[Mapping[str, Callable[[], object]]] = {
     "SendMessageFunction": lambda: batch(1),
@@ -37,82 +37,77 @@ _WHOLE_CPU_MB: Final = 1769
 """Memory that brings one whole CPU, by AWS's guide to Lambda (configuration-memory)."""
 
 
-def cold_starts(
-    servers: Servers, *, passes: int, throttled_passes: int, progress: Progress
-) -> Iterator[Figure | Chart | str]:
-    """Each function against the tutorial's handler and an empty one, then with the CPU that its memory brings; and what
-    the layer holds. In words what can't be measured here.
+def cold_starts(servers: Servers, *, passes: int, throttled_passes: int) -> Iterator[Figure | Bars | str]:
+    """Measure each function against the tutorial's handler and an empty one, and the size of the layer.
+
+    Then the same with the share of a CPU that the memory brings. Yields a text about what can't be measured here.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield from _cold_starts(servers, Path(folder), passes, throttled_passes)
+        except NotMeasuredError as error:
+            yield f"Cold starts are not measured, or not all: {error}"
+
+
+def _cold_starts(servers: Servers, folder: Path, passes: int, throttled_passes: int) -> Iterator[Figure | Bars]:
     if platform.system() != "Linux":
-        yield "Cold starts are not measured: the emulator that AWS SAM CLI brings is for Linux."
-        return
-    template = load_template()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        try:
-            python = packages.runtime(folder / "runtime", _runtime_version(template))
-        except packages.RuntimeMissingError as error:
-            yield f"Cold starts are not measured: {error}"
-            return
-        built = packages.build(folder, python=python, progress=progress)
-        yield from packages.sizes(built)
-        roots = _trust(servers.authority, built)
-        ours = [_function(template, name, built, servers, roots) for name in _FIRST_EVENT]
-        others = [_tutorial(built, servers), _empty(folder / "empty")]
-        progress("cold starts")
-        yield from _compare(ours, others, python, passes)
-        try:
-            yield from _compare_throttled(ours, others, python, throttled_passes, progress)
-        except NoShareError as error:
-            yield f"Cold starts at the memory's share of a CPU are not measured: {error}"
+        raise NotMeasuredError("the emulator that AWS SAM CLI brings is for Linux")
+    runtime_version = load_template().resources["SendMessageFunction"].properties["Runtime"].removeprefix("python")
+    python = packages.runtime(folder / "runtime", runtime_version)
+    ours, theirs = packages.build(folder, python)
+    yield from packages.sizes(ours / "SharedLayer" / "python")
+    functions = _functions(servers, ours)
+    others = [_tutorial(servers, theirs / "TutorialFunction"), _empty(folder / "empty")]
+    progress("cold starts")
+    yield from _compare(functions, others, python, passes)
+    for memory_mb in sorted({function.memory_mb for function in functions}) if throttled_passes else ():
+        progress(f"cold starts with the CPU of {memory_mb} MB")
+        alike = [function for function in functions if function.memory_mb == memory_mb]
+        yield from _compare(alike, others, python, throttled_passes, memory_mb / _WHOLE_CPU_MB)
 
 
 def _compare(
-    ours: Sequence[BuiltFunction],
+    functions: Sequence[BuiltFunction],
     others: Sequence[BuiltFunction],
     python: Path,
     passes: int,
     share: float | None = None,
-) -> Iterator[Figure | Chart]:
+) -> Iterator[Figure | Bars]:
     with contextlib.ExitStack() as running:
         arms = []
-        for function in (*ours, *others):
-            environment = ExecutionEnvironment(function, python, share)
-            running.callback(environment.end)
-            arms.append(Arm(function.name, environment.invoke, environment.start))
+        for function in (*functions, *others):
+            started = ExecutionEnvironment(function, python, share)
+            running.callback(started.end)
+            arms.append(Arm(function.name, started.invoke, started.start))
         seconds = measure(arms, passes=passes, timer=time.perf_counter)
     slower = "" if share is None else f" at {share:.2f} CPU"
-    for function in ours:
-        of_empty = f"{ratio(seconds, function.name, _EMPTY):.1f} times an empty handler's" if share is None else ""
+    for function in functions:
+        note = f"of the tutorial's; {ratio(seconds, function.name, _EMPTY):.1f} times an empty handler's"
         name = f"cold start of {function.name}{slower}"
-        note = "; ".join(filter(None, ("of the tutorial's", of_empty)))
         yield Figure(name, ratio(seconds, function.name, _TUTORIAL), _LIMITS[function.name], note)
     yield chart(f"Cold start, first invocation included{slower}", "ms", seconds, _TUTORIAL, _EMPTY)
 
 
-def _compare_throttled(
-    ours: Sequence[BuiltFunction], others: Sequence[BuiltFunction], python: Path, passes: int, progress: Progress
-) -> Iterator[Figure | Chart]:
-    for memory_mb in sorted({function.memory_mb for function in ours}) if passes else ():
-        progress(f"cold starts with the CPU of {memory_mb} MB")
-        alike = [function for function in ours if function.memory_mb == memory_mb]
-        yield from _compare(alike, others, python, passes, memory_mb / _WHOLE_CPU_MB)
+def _functions(servers: Servers, build: Path) -> list[BuiltFunction]:
+    layer, resources = build / "SharedLayer", load_template().resources
+    _trust(servers, layer / "aws-roots.pem", layer / "python" / "certifi" / "cacert.pem")
+    return [
+        BuiltFunction(
+            name,
+            (build / name, layer / "python"),
+            first_event,
+            _environment(servers, name) | {"AWS_CA_BUNDLE": str(layer / "aws-roots.pem")},
+            memory_mb=resources[name].properties["MemorySize"],
+        )
+        for name, first_event in _FIRST_EVENT.items()
+    ]
 
 
-def _function(template: Template, name: str, built: Packages, servers: Servers, roots: Path) -> BuiltFunction:
-    return BuiltFunction(
-        name,
-        (built.functions[name], built.layer),
-        _FIRST_EVENT[name],
-        environment(servers, name, **_over_tls(servers), AWS_CA_BUNDLE=str(roots)),
-        memory_mb=template.resources[name].properties["MemorySize"],
-    )
-
-
-def _tutorial(built: Packages, servers: Servers) -> BuiltFunction:
-    own = environment(servers, "SendMessageFunction", **_over_tls(servers))
-    del own["AWS_CA_BUNDLE"]
-    return BuiltFunction(_TUTORIAL, (built.tutorial,), lambda: batch(1), own)
+def _tutorial(servers: Servers, folder: Path) -> BuiltFunction:
+    _trust(servers, folder / "certifi" / "cacert.pem")
+    variables = _environment(servers, "SendMessageFunction")
+    del variables["AWS_CA_BUNDLE"]
+    return BuiltFunction(_TUTORIAL, (folder,), lambda: batch(1), variables)
 
 
 def _empty(folder: Path) -> BuiltFunction:
@@ -121,23 +116,14 @@ def _empty(folder: Path) -> BuiltFunction:
     return BuiltFunction(_EMPTY, (folder,), dict, {})
 
 
-def _over_tls(servers: Servers) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": servers.aws_tls,
-        "GATEWAY_BASE_URL": f"{servers.gateway_tls}/0",
-        "SERVICE_STATUS_URL": f"{servers.gateway_tls}/0/status",
-    }
+def _environment(servers: Servers, function: str) -> dict[str, str]:
+    gateway = f"{servers.tls}/0"
+    urls = {"GATEWAY_BASE_URL": gateway, "SERVICE_STATUS_URL": f"{gateway}/status"}
+    return environment(servers, function, **urls, AWS_ENDPOINT_URL=servers.tls)
 
 
-def _trust(authority: bytes, built: Packages) -> Path:
-    """Each file of roots gets one more, for the benchmark's servers; the one for AWS."""
-    aws_roots = built.layer.parent / "aws-roots.pem"
-    for path in (aws_roots, built.layer / "certifi" / "cacert.pem", built.tutorial / "certifi" / "cacert.pem"):
+def _trust(servers: Servers, *roots: Path) -> None:
+    """Add the authority of the benchmark's servers to files of root certificates."""
+    for path in roots:
         with path.open("ab") as file:
-            file.write(authority)
-    return aws_roots
-
-
-def _runtime_version(template: Template) -> str:
-    (runtime,) = {function.properties["Runtime"] for function in template.of_type("AWS::Lambda::Function")}
-    return str(runtime).removeprefix("python")
+            file.write(servers.authority)

@@ -2,7 +2,7 @@
 
     python -m tools.screenshot          (`make screenshot`; docs/images/page.png)
 
-The messages and the seed are the same each time; only the times differ.
+The same messages under the same keys and the same seed each time; only the times differ.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ LONGEST_SECONDS: Final = 120.0
 SCHEDULE_SPEED: Final = 60.0
 """Two checks make the gateway healthy; at their own rate that takes two minutes."""
 
-_HANDSET, _WITH_REPLY = "+61491570159", "appointment-4711"
+_ASKED, _ANSWERED = "+61491570159", "appointment-4711"
 _MESSAGES: Final = (
     ("parcel-207", "+61491570156", "Your parcel arrives today between 2 and 4 pm."),
     ("code-118", SCENARIOS["lost_answer_then_callbacks"].number, "Your code is 123456. It is good for 5 minutes."),
     ("bill-1042", SCENARIOS["rejected"].number, "Invoice 1042 is ready."),
     ("greeting-31", "+61491570158", "Wir sehen uns am Samstag 🎄"),
     ("alert-9", SCENARIOS["lost_answer"].number, "Pump 3 has stopped. Call the control room."),
-    (_WITH_REPLY, _HANDSET, "Your appointment is tomorrow at 9:30. Will you come?"),
+    (_ANSWERED, _ASKED, "Your appointment is tomorrow at 9:30. Will you come?"),
 )
 _ENDS: Final = {"alert-9": "UNKNOWN", "bill-1042": "rejected"}
 _COMPOSED: Final = "Don’t forget: 9:30 tomorrow"
@@ -70,8 +70,8 @@ def _send(stack: LocalStack, watcher: Watcher) -> None:
         body = json.dumps({"message_id": key, "destination": number, "content": content})
         sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
         _until(watcher, lambda seen, key=key: _ended(seen, key))  # type: ignore[misc]
-    gateway_id = watcher.seen.ledger[_WITH_REPLY]["gateway_id"]
-    simulator.send_reply(_HANDSET, "Yes, see you then", reply_to=gateway_id)
+    gateway_id = watcher.seen.ledger[_ANSWERED]["gateway_id"]
+    simulator.send_reply(_ASKED, "Yes, see you then", reply_to=gateway_id)
     _until(watcher, lambda seen: bool(seen.replies_to(gateway_id)))
 
 
