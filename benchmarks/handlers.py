@@ -123,16 +123,3 @@ def aws_in_process(record: Callable[[str, bytes], None] = lambda _operation, _bo
 class _Raw(io.BytesIO):
     def stream(self) -> Iterator[bytes]:
         yield self.read()
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Discard what the handlers print in the operating system: they still format and write it."""
-    saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-        os.close(nowhere)

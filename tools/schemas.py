@@ -23,30 +23,18 @@ FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _RFC_3339 = r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})$"  # model.times, for ECMA
 _MASK = r"^(?=.*[A-Za-z])[A-Za-z0-9-]([A-Za-z0-9 _-]{0,9}[A-Za-z0-9-])?$"  # model.queue_message, whose engine lacks (?=
-_NUMBER = "+61491570006"
+_EVENTS = FOLDER.with_name("events")
 _STREAM_FILES = ("accepted", "status_received", "reply", "rejected", "expired", "outcome_unknown", "health_changed")
 
+
+def _records(file: str) -> list[dict[str, Any]]:
+    """Return the records of an event in events/."""
+    records: list[dict[str, Any]] = json.loads((_EVENTS / f"{file}.json").read_text(encoding="utf-8"))["Records"]
+    return records
+
+
 MESSAGE_EXAMPLES: list[dict[str, Any]] = [
-    {"destination": _NUMBER, "content": "Your appointment is tomorrow at 9:30."},
-    {
-        "message_id": "one-time-code-4711",
-        "destination": _NUMBER,
-        "content": "Your code is 123456.",
-        "expires_at": "2026-12-24T09:05:00+11:00",
-        "on_unknown": "resend",
-    },
-    {
-        "message_id": "reminder-4712",
-        "destination": _NUMBER,
-        "content": "Wir sehen uns am Samstag 🎄",
-        "source": "61480000000",
-        "class": "mt_message",
-        "integration_id": "0f0e4a25-9a8c-4f8b-8a6f-5e217d3a1c62",
-        "sms_class": 1,
-        "reference": "cost-centre-12",
-        "scheduled": "2026-12-24T09:00:00+11:00",
-    },
-    {"destination": _NUMBER, "content": "No reply possible", "mask": "City Clinic"},
+    json.loads(record["body"]) for name in ("one_message", "every_field") for record in _records(f"sqs/{name}")
 ]
 
 
@@ -146,9 +134,7 @@ def event_schema(event: type[Event], detail_example: Mapping[str, Any]) -> dict[
 
 def _detail_examples() -> dict[str, dict[str, Any]]:
     """Return an example by the event's name: what the publisher makes of the last record of a file in events/."""
-    folder = FOLDER.with_name("events") / "stream"
-    records = [json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["Records"] for name in _STREAM_FILES]
-    changes = [read_change(each[-1]) for each in records]
+    changes = [read_change(_records(f"stream/{name}")[-1]) for name in _STREAM_FILES]
     events = [event_of(change) for change in changes if change]
     return {event.detail_type: event.to_detail() for event in events if event}
 

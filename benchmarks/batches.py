@@ -1,10 +1,9 @@
-"""SendMessageFunction: wall time of a batch, CPU of a message, and what a message costs in calls."""
+"""Wall time of a batch of messages against the gateway's own time, with the way of a tutorial beside it."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
@@ -13,21 +12,19 @@ from typing import Any, Final
 import requests
 
 from benchmarks.charts import chart
-from benchmarks.handlers import aws_in_process, aws_requests, batch, invoke, load
+from benchmarks.handlers import aws_in_process, batch, invoke, load
 from benchmarks.servers import GATEWAY_SECRET, Servers
 from benchmarks.side_by_side import Arm, Figure, measure, progress, ratio
-from optus_sms.aws import clients
 from tools.charts import Bars
 
 _AUTH: Final = (GATEWAY_SECRET["application"], GATEWAY_SECRET["password"])
 _GATEWAY, _TUTORIAL = "the gateway alone", "the usual tutorial"
-_SENDER, _FLOOR = "SendMessageFunction", "a POST and 3 writes"
 _BATCH_LIMITS: Final = {("warm connections", 10, 100): 1.3, ("fresh TLS", 10, 100): 1.6}
 """Of the gateway's own time: connections, messages, milliseconds."""
 
 
 def batches(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
-    """Measure the wall time of one invocation against the gateway's own time, table writes answered in process."""
+    """Measure one invocation of the sender function, with AWS's responses made in process."""
     for size, delay in ((10, 100), (1, 100), (100, 100), (10, 20), (10, 500)):
         progress(f"batch of {size} at a gateway that takes {delay} ms")
         yield from _batch(servers, size, delay, passes if size < 100 else max(3, passes // 3))
@@ -51,33 +48,6 @@ def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Fig
         yield Figure(name, ratio(seconds, arm.name, _GATEWAY), limit, "of the gateway's own time")
     if (size, delay) == (10, 100):
         yield chart("A batch of ten at a gateway that takes 100 ms", "ms", seconds, _GATEWAY, _TUTORIAL)
-
-
-def messages(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
-    """Measure the CPU of a message in a batch of ten against the same POST and table writes with nothing around them.
-
-    Then count the AWS calls of such a batch.
-    """
-    progress("CPU of a message")
-    app = _sender(servers, f"{servers.plain}/0")
-    writes = [arguments for operation, arguments in aws_requests(app, batch(1)) if operation == "UpdateItem"]
-    client, session = clients.dynamodb(), requests.Session()
-    url, payload = f"{servers.plain}/0/messages", {"destination": "+61491570006", "content": "Hello"}
-
-    def floor() -> None:
-        for _ in range(10):
-            session.post(url, json=payload, auth=_AUTH, timeout=10)
-            for arguments in writes:
-                client.update_item(**arguments)
-
-    arms = [Arm(_FLOOR, floor, units=10), Arm(_SENDER, lambda: invoke(app, batch(10)), units=10)]
-    seconds = measure(arms, passes=passes, timer=time.process_time)
-    yield Figure("CPU of a message", ratio(seconds, _SENDER, _FLOOR), 1.5, "of one POST and three table writes")
-    yield chart("CPU of a message", "µs", seconds, _FLOOR)
-    calls = Counter(operation for operation, _ in aws_requests(app, batch(10)))
-    yield Figure("table writes of a message", calls.pop("UpdateItem") / 10, 3)
-    yield Figure("secret reads of a warm batch", calls.pop("GetSecretValue", 0), 0)
-    yield Figure("other AWS calls of a message", calls.total() / 10, 0)
 
 
 def _sender(servers: Servers, base_url: str) -> ModuleType:
