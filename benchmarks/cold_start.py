@@ -54,10 +54,12 @@ def _cold_starts(servers: Servers, folder: Path, passes: int, throttled_passes: 
         raise NotMeasuredError("the emulator that AWS SAM CLI brings is for Linux")
     runtime_version = load_template().resources["SendMessageFunction"].properties["Runtime"].removeprefix("python")
     python = packages.runtime(folder / "runtime", runtime_version)
-    ours, theirs = packages.build(folder, python)
-    yield from packages.sizes(ours / "SharedLayer" / "python")
-    functions = _functions(servers, ours)
-    others = [_tutorial(servers, theirs / "TutorialFunction"), _empty(folder / "empty")]
+    progress("packages")
+    packages.build(folder / "build", python)
+    packages.build_tutorial(folder / "tutorial", python)
+    yield from packages.sizes(folder / "build" / "SharedLayer" / "python")
+    functions = _functions(servers, folder / "build")
+    others = [_tutorial(servers, folder / "tutorial"), _empty(folder / "empty")]
     progress("cold starts")
     yield from _compare(functions, others, python, passes)
     for memory_mb in sorted({function.memory_mb for function in functions}) if throttled_passes else ():

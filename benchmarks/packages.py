@@ -1,4 +1,4 @@
-"""What is deployed, and what a tutorial deploys: both made anew by `sam build`; and the runtime they start under."""
+"""Packages made anew: what `sam build` makes of this project, a tutorial's, and the runtime that they start under."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from benchmarks.side_by_side import Figure, NotMeasuredError, progress
+from benchmarks.side_by_side import Figure, NotMeasuredError
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _TUTORIAL: Final = Path(__file__).with_name("tutorial")
@@ -37,17 +37,17 @@ def runtime(folder: Path, runtime_version: str) -> Path:
     return folder / "bin" / "python"
 
 
-def build(folder: Path, python: Path) -> tuple[Path, Path]:
-    """Return the folders of both builds, made with ``python``: this project's and the tutorial's."""
-    ours, theirs, source = folder / "ours", folder / "theirs", folder / "source"
-    progress("sam build")
-    _sam_build(_ROOT / "template.yaml", ours, python)
-    progress("sam build of the tutorial")
-    shutil.copytree(_TUTORIAL, source)
-    needs = [f"{name}{extra}=={version(name)}\n" for name, extra in _TUTORIAL_NEEDS.items()]
-    (source / "requirements.txt").write_text("".join(needs), encoding="utf-8")
-    _sam_build(source / "template.yaml", theirs, python)
-    return ours, theirs
+def build(folder: Path, python: Path) -> None:
+    """Build the stack into a folder, with the runtime's interpreter first on the path, where SAM looks for it."""
+    path = os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+    _run("sam", "build", "--build-dir", str(folder), PATH=path, SAM_CLI_TELEMETRY="0")
+
+
+def build_tutorial(folder: Path, python: Path) -> None:
+    """Package the tutorial's handler into a folder: as SAM's own builder for Python does it, without bytecode."""
+    shutil.copytree(_TUTORIAL, folder)
+    needs = [f"{name}{extra}=={version(name)}" for name, extra in _TUTORIAL_NEEDS.items()]
+    _run("uv", "pip", "install", "--python", str(python), "--target", str(folder), *needs)
 
 
 def sizes(layer: Path) -> Iterator[Figure]:
@@ -64,12 +64,6 @@ def sizes(layer: Path) -> Iterator[Figure]:
 def _dependency(path: Path) -> str:
     folder, *rest = path.parts
     return (rest[0] if folder == "__pycache__" else folder).partition(".")[0]
-
-
-def _sam_build(template: Path, folder: Path, python: Path) -> None:
-    """Build with the runtime's interpreter on the path, where SAM's own builder for Python looks for it."""
-    path = os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-    _run("sam", "build", "--template", str(template), "--build-dir", str(folder), PATH=path, SAM_CLI_TELEMETRY="0")
 
 
 def _run(name: str, *arguments: str, **environment: str) -> None:
