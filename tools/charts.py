@@ -101,7 +101,10 @@ def _draw_bars(axes: Any, panel: Bars) -> None:
 def _draw_lines(axes: Any, panel: Lines, seconds: float) -> None:
     right = axes.twinx() if any(series.right for series in panel.series) else axes
     if panel.stacked:
-        _draw_areas(axes, panel.series)
+        times = [at for at, _ in panel.series[0].points]
+        values = [[value for _, value in series.points] for series in panel.series]
+        colors, labels = zip(*((series.color, series.label) for series in panel.series), strict=True)
+        axes.stackplot(times, *values, colors=colors, labels=labels, alpha=0.75)
     for series in () if panel.stacked else panel.series:
         times, values = zip(*series.points, strict=True) if series.points else ((), ())
         marker = "." if len(times) == 1 else ""
@@ -115,10 +118,3 @@ def _draw_lines(axes: Any, panel: Lines, seconds: float) -> None:
     axes.grid(axis="y")
     handles = [handle for side in dict.fromkeys((axes, right)) for handle in side.get_legend_handles_labels()[0]]
     axes.legend(handles=handles, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.1))
-
-
-def _draw_areas(axes: Any, all_series: Sequence[Series]) -> None:
-    times = [at for at, _ in all_series[0].points]
-    values = [[value for _, value in series.points] for series in all_series]
-    colors, labels = [series.color for series in all_series], [series.label for series in all_series]
-    axes.stackplot(times, *values, colors=colors, labels=labels, alpha=0.75)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -33,7 +32,7 @@ SUBTITLE: Final = (
 )
 PERIOD_SECONDS: Final = 2
 RUN_SECONDS: Final = 100
-MESSAGES: Final = 160
+SEND_SECONDS: Final = 80
 PER_SECOND: Final = 2
 QUEUES: Final = ("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue")
 _FAULTS_AT: Final[Mapping[int, Mapping[str, Any]]] = {
@@ -42,15 +41,8 @@ _FAULTS_AT: Final[Mapping[int, Mapping[str, Any]]] = {
     50: {"answer_delay_seconds": 1.5},
     62: {"answer_delay_seconds": None},
 }
-_SHARES: Final = {
-    "received": 80,
-    "reply": 6,
-    "rejected": 3,
-    "expired": 3,
-    "bad_request": 2,
-    "lost_answer": 2,
-    "callbacks_duplicated": 4,
-}
+_MIX: Final = ("received",) * 15 + ("reply", "rejected", "expired", "bad_request", "lost_answer")
+"""What happens to the messages, in turn."""
 
 Key = tuple[str, str, str]
 """Namespace, metric, and the value of the dimension that tells one from another: service, queue or function."""
@@ -92,12 +84,7 @@ class Measured:
             if sample_key == key:
                 periods[int(at // PERIOD_SECONDS)].append(value)
         wanted = range(int(seconds // PERIOD_SECONDS)) if statistic == "Sum" else sorted(periods)
-        found = [((n + 0.5) * PERIOD_SECONDS, _statistic(statistic, periods.get(n, []))) for n in wanted]
-        return [point for point in found if point[0] <= seconds]
-
-    def total(self, key: Key) -> float:
-        """Return the sum of all values."""
-        return sum(value for sample_key, _, value in self.samples if sample_key == key)
+        return [((n + 0.5) * PERIOD_SECONDS, _statistic(statistic, periods.get(n, []))) for n in wanted]
 
 
 def _statistic(name: str, values: list[float]) -> float:
@@ -121,13 +108,12 @@ def _panel(widget: Mapping[str, Any], measured: Measured, seconds: float) -> Bar
     given = {row[-1].get("color") for row in widget["metrics"]}
     others = itertools.cycle([color for color in PALETTE if color not in given])
     metrics = [((row[0], row[1], row[3]), row[-1], row[-1].get("color") or next(others)) for row in widget["metrics"]]
-    if widget["view"] == "bar":
-        bars = [(options["label"], measured.total(key), color) for key, options, color in metrics]
-        return Bars(widget["title"], bars)
     series = [
         Series(options["label"], measured.points(key, options["stat"], seconds), color, options.get("yAxis") == "right")
         for key, options, color in metrics
     ]
+    if widget["view"] == "bar":
+        return Bars(widget["title"], [(one.label, sum(value for _, value in one.points), one.color) for one in series])
     return Lines(widget["title"], series, widget["stacked"])
 
 
@@ -139,18 +125,9 @@ def dashboard_body() -> str:
     return body
 
 
-def messages() -> list[dict[str, str]]:
-    """Return the messages of the run, the same each time: most arrive, some do not, some get a reply."""
-    chosen = random.Random(7).choices(list(_SHARES), list(_SHARES.values()), k=MESSAGES)  # noqa: S311 - no secret
-    return [
-        {"message_id": f"picture-{number}", "destination": SCENARIOS[name].number, "content": "Hello"}
-        for number, name in enumerate(chosen)
-    ]
-
-
 def run(stack: LocalStack, measured: Measured, display: Display) -> None:
     """Send for a while, with an outage and a slow gateway in between, and wait until nothing moves any more."""
-    simulator, sqs, ready = stack.simulator, stack.client("sqs"), messages()
+    simulator, sqs = stack.simulator, stack.client("sqs")
     if simulator is None:
         raise ValueError("the run needs the simulator")
     for function in stack.functions.values():
@@ -159,10 +136,15 @@ def run(stack: LocalStack, measured: Measured, display: Display) -> None:
     for second in range(RUN_SECONDS):
         time.sleep(max(0.0, measured.started + second - time.time()))
         simulator.set_faults(**_FAULTS_AT.get(second, {}))
-        for message in ready[second * PER_SECOND : (second + 1) * PER_SECOND]:
+        for number in range(second * PER_SECOND, (second + 1) * PER_SECOND) if second < SEND_SECONDS else ():
+            body = {
+                "message_id": f"picture-{number}",
+                "destination": SCENARIOS[_MIX[number % len(_MIX)]].number,
+                "content": "Hello",
+            }
+            measured.waiting[body["message_id"]] = time.time()
+            sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=json.dumps(body))
             measured.add("AWS/SQS", "NumberOfMessagesSent", "OutboundQueue", 1)
-            measured.waiting[message["message_id"]] = time.time()
-            sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=json.dumps(message))
         for name in QUEUES:
             _measure_queue(sqs, name, stack.outputs[f"{name}Url"], measured)
         measured.add("AWS/SQS", "ApproximateAgeOfOldestMessage", "OutboundQueue", measured.oldest_seconds())
