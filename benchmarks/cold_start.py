@@ -15,8 +15,8 @@ from typing import Final
 
 from benchmarks import packages
 from benchmarks.charts import chart
-from benchmarks.execution_environment import BuiltFunction, ExecutionEnvironment
-from benchmarks.handlers import batch, environment, status_callback
+from benchmarks.execution_environment import ExecutionEnvironment
+from benchmarks.handlers import batch, environment
 from benchmarks.servers import Servers, example
 from benchmarks.side_by_side import Arm, Figure, NotMeasuredError, measure, progress, ratio
 from local.template import load_template
@@ -24,7 +24,7 @@ from tools.charts import Bars
 
 _FIRST_EVENT: Final[Mapping[str, Callable[[], object]]] = {
     "SendMessageFunction": lambda: batch(1),
-    "ReceiveCallbackFunction": status_callback,
+    "ReceiveCallbackFunction": lambda: example("api/status_sent.json"),
     "CheckHealthFunction": lambda: example("schedule/check_health.json"),
     "ReconcileMessagesFunction": lambda: example("schedule/reconcile_messages.json"),
     "PublishEventsFunction": lambda: example("stream/accepted.json"),
@@ -58,31 +58,25 @@ def _cold_starts(servers: Servers, folder: Path, passes: int, throttled_passes: 
     packages.build(folder / "build", python)
     packages.build_tutorial(folder / "tutorial", python)
     yield from packages.sizes(folder / "build" / "SharedLayer" / "python")
-    functions = _functions(servers, folder / "build")
-    others = [_tutorial(servers, folder / "tutorial"), _empty(folder / "empty")]
-    progress("cold starts")
-    yield from _compare(functions, others, python, passes)
+    functions = _functions(servers, folder / "build", python)
+    others = [_tutorial(servers, folder / "tutorial", python), _empty(folder / "empty", python)]
+    yield from _compare(functions, others, passes, None)
     for memory_mb in sorted({function.memory_mb for function in functions}) if throttled_passes else ():
-        progress(f"cold starts with the CPU of {memory_mb} MB")
         alike = [function for function in functions if function.memory_mb == memory_mb]
-        yield from _compare(alike, others, python, throttled_passes, memory_mb / _WHOLE_CPU_MB)
+        yield from _compare(alike, others, throttled_passes, memory_mb / _WHOLE_CPU_MB)
 
 
 def _compare(
-    functions: Sequence[BuiltFunction],
-    others: Sequence[BuiltFunction],
-    python: Path,
-    passes: int,
-    share: float | None = None,
+    functions: Sequence[ExecutionEnvironment], others: Sequence[ExecutionEnvironment], passes: int, share: float | None
 ) -> Iterator[Figure | Bars]:
-    with contextlib.ExitStack() as running:
-        arms = []
-        for function in (*functions, *others):
-            started = ExecutionEnvironment(function, python, share)
-            running.callback(started.end)
-            arms.append(Arm(function.name, started.invoke, started.start))
-        seconds = measure(arms, passes=passes, timer=time.perf_counter)
     slower = "" if share is None else f" at {share:.2f} CPU"
+    progress(f"cold starts{slower}")
+    with contextlib.ExitStack() as running:
+        for each in (*functions, *others):
+            each.share = share
+            running.callback(each.exit.close)
+        arms = [Arm(each.name, each.invoke, each.start) for each in (*functions, *others)]
+        seconds = measure(arms, passes=passes, timer=time.perf_counter)
     for function in functions:
         note = f"of the tutorial's; {ratio(seconds, function.name, _EMPTY):.1f} times an empty handler's"
         name = f"cold start of {function.name}{slower}"
@@ -90,35 +84,37 @@ def _compare(
     yield chart(f"Cold start, first invocation included{slower}", "ms", seconds, _TUTORIAL, _EMPTY)
 
 
-def _functions(servers: Servers, build: Path) -> list[BuiltFunction]:
+def _functions(servers: Servers, build: Path, python: Path) -> list[ExecutionEnvironment]:
     layer, resources = build / "SharedLayer", load_template().resources
     _trust(servers, layer / "aws-roots.pem", layer / "python" / "certifi" / "cacert.pem")
+    roots = {"AWS_CA_BUNDLE": str(layer / "aws-roots.pem")}
     return [
-        BuiltFunction(
+        ExecutionEnvironment(
             name,
             (build / name, layer / "python"),
             first_event,
-            _environment(servers, name) | {"AWS_CA_BUNDLE": str(layer / "aws-roots.pem")},
+            _variables(servers, name) | roots,
+            python,
             memory_mb=resources[name].properties["MemorySize"],
         )
         for name, first_event in _FIRST_EVENT.items()
     ]
 
 
-def _tutorial(servers: Servers, folder: Path) -> BuiltFunction:
+def _tutorial(servers: Servers, folder: Path, python: Path) -> ExecutionEnvironment:
     _trust(servers, folder / "certifi" / "cacert.pem")
-    variables = _environment(servers, "SendMessageFunction")
+    variables = _variables(servers, "SendMessageFunction")
     del variables["AWS_CA_BUNDLE"]
-    return BuiltFunction(_TUTORIAL, (folder,), lambda: batch(1), variables)
+    return ExecutionEnvironment(_TUTORIAL, (folder,), lambda: batch(1), variables, python)
 
 
-def _empty(folder: Path) -> BuiltFunction:
+def _empty(folder: Path, python: Path) -> ExecutionEnvironment:
     folder.mkdir()
     (folder / "app.py").write_text(_EMPTY_CODE, encoding="utf-8")
-    return BuiltFunction(_EMPTY, (folder,), dict, {})
+    return ExecutionEnvironment(_EMPTY, (folder,), dict, {}, python)
 
 
-def _environment(servers: Servers, function: str) -> dict[str, str]:
+def _variables(servers: Servers, function: str) -> dict[str, str]:
     gateway = f"{servers.tls}/0"
     urls = {"GATEWAY_BASE_URL": gateway, "SERVICE_STATUS_URL": f"{gateway}/status"}
     return environment(servers, function, **urls, AWS_ENDPOINT_URL=servers.tls)

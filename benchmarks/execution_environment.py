@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,70 +25,63 @@ _PERIOD_US: Final = 20_000  # in each of which a process may run for its share
 _TIMEOUT_SECONDS: Final = 300.0
 
 
-@dataclass(frozen=True)
-class BuiltFunction:
-    """``folders``: on the path, the one with `app.py` first. ``event``: makes its first event."""
+@dataclass
+class ExecutionEnvironment:
+    """One at a time; the emulator starts it at its first invocation."""
 
     name: str
     folders: Sequence[Path]
+    """On Python's path, the one with `app.py` first."""
     event: Callable[[], object]
-    environment: Mapping[str, str]
+    """Makes its first event."""
+    variables: Mapping[str, str]
+    python: Path
     memory_mb: int = 512
-
-
-class ExecutionEnvironment:
-    """One at a time; the emulator starts it at its first invocation. ``share``: of a CPU; None: all there is."""
-
-    def __init__(self, function: BuiltFunction, python: Path, share: float | None = None) -> None:
-        self._function = function
-        self._python = python
-        self._share = share
-        self._port = 0
-        self._exit = contextlib.ExitStack()
+    share: float | None = None
+    """Of a CPU; None: all there is."""
+    _port: int = 0
+    exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """Ends what runs."""
 
     def start(self) -> None:
         """Start a new one, up to waiting for its first invocation. Raises NotMeasuredError."""
-        self.end()
+        self.exit.close()
         self._port, runtime_port = _free_ports(2)
         command = [_emulator(), "--runtime-interface-emulator-address", f"127.0.0.1:{self._port}"]
         command += ["--runtime-api-address", f"127.0.0.1:{runtime_port}"]
-        if self._share is not None:
-            group = self._exit.enter_context(_cpu_share(self._share))
+        if self.share is not None:
+            group = self.exit.enter_context(_cpu_share(self.share))
             command += ["/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
         process = subprocess.Popen(
-            [*command, str(self._python), "-m", "awslambdaric", "app.lambda_handler"],
-            cwd=self._function.folders[0],
+            [*command, str(self.python), "-m", "awslambdaric", "app.lambda_handler"],
+            cwd=self.folders[0],
             env=self._environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._exit.callback(process.wait)
-        self._exit.callback(os.killpg, process.pid, signal.SIGKILL)  # the runtime is in the emulator's process group
+        self.exit.callback(process.wait)
+        self.exit.callback(os.killpg, process.pid, signal.SIGKILL)  # the runtime is in the emulator's process group
         _wait_for(self._port, process)
 
     def invoke(self) -> None:
         """Run INIT and the first invocation. Raises RuntimeError if the handler failed."""
         url = f"http://127.0.0.1:{self._port}/2015-03-31/functions/function/invocations"
-        event = json.dumps(self._function.event()).encode()
+        event = json.dumps(self.event()).encode()
         with urllib.request.urlopen(url, event, timeout=_TIMEOUT_SECONDS) as response:
             result = json.loads(response.read())
         if "errorType" in result or result.get("batchItemFailures") or result.get("statusCode", 200) != 200:
-            raise RuntimeError(f"{self._function.name}: {result}")
-
-    def end(self) -> None:
-        """End it, if it runs."""
-        self._exit.close()
+            raise RuntimeError(f"{self.name}: {result}")
 
     def _environment(self) -> dict[str, str]:
         return {
             "PATH": os.defpath,
             "PYTHONDONTWRITEBYTECODE": "1",  # /opt and /var/task are read-only in Lambda
-            "PYTHONPATH": os.pathsep.join(map(str, self._function.folders)),
-            "LAMBDA_TASK_ROOT": str(self._function.folders[0]),
-            "AWS_LAMBDA_FUNCTION_NAME": self._function.name.replace(" ", "-"),
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self._function.memory_mb),
-            **self._function.environment,
+            "PYTHONPATH": os.pathsep.join(map(str, self.folders)),
+            "LAMBDA_TASK_ROOT": str(self.folders[0]),
+            "AWS_LAMBDA_FUNCTION_NAME": self.name.replace(" ", "-"),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb),
+            **self.variables,
         }
 
 

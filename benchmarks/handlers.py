@@ -19,7 +19,7 @@ from botocore.httpsession import URLLib3Session
 
 from benchmarks.servers import Servers, aws_response, example
 from local.aws.app_loader import load_app
-from local.template import ACCOUNT_ID, REGION, Resource, load_template
+from local.template import REGION, load_template
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -35,7 +35,7 @@ class _Context:
 def environment(servers: Servers, function: str, **changes: str) -> dict[str, str]:
     """Return the variables that the template and Lambda give to a function (its logical id); AWS over plain HTTP."""
     template = load_template()
-    references = {name: {"Ref": _reference(resource, servers)} for name, resource in template.resources.items()}
+    references = {name: {"Ref": name} for name in template.resources}
     return {
         **template.resolve(template.resources[function].properties["Environment"]["Variables"], references),
         "AWS_ACCESS_KEY_ID": "benchmark",
@@ -45,17 +45,6 @@ def environment(servers: Servers, function: str, **changes: str) -> dict[str, st
         "AWS_ENDPOINT_URL": servers.plain,
         **changes,
     }
-
-
-def _reference(resource: Resource, servers: Servers) -> str:
-    """Return what `Ref` gives, as far as the functions look at it."""
-    match resource.type:
-        case "AWS::SQS::Queue":
-            return f"{servers.plain}/{ACCOUNT_ID}/{resource.logical_id}"
-        case "AWS::SecretsManager::Secret":
-            return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:{resource.logical_id}-abcdef"
-        case _:
-            return resource.logical_id
 
 
 def load(servers: Servers, function: str, **changes: str) -> ModuleType:
@@ -82,11 +71,6 @@ def batch(size: int) -> dict[str, Any]:
             for _ in range(size)
         ]
     }
-
-
-def status_callback() -> dict[str, Any]:
-    """Return API Gateway's event of a status callback."""
-    return example("api/status_sent.json")
 
 
 def invoke(app: ModuleType, event: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from benchmarks.handlers import aws_in_process, batch, invoke, load, status_callback
-from benchmarks.servers import Servers
+from benchmarks.handlers import aws_in_process, batch, invoke, load
+from benchmarks.servers import Servers, example
 from benchmarks.side_by_side import Figure, progress
 
 _BATCH: Final = 10
@@ -28,7 +28,7 @@ def scale(servers: Servers, *, most: int) -> Iterator[Figure]:
     sender = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=f"{servers.plain}/0")
     yield from _through_one(sender, partial(batch, _BATCH), _BATCH, most, "messages")
     receiver = load(servers, "ReceiveCallbackFunction")
-    yield from _through_one(receiver, status_callback, 1, most, "callbacks")
+    yield from _through_one(receiver, partial(example, "api/status_sent.json"), 1, most, "callbacks")
 
 
 def _through_one(

@@ -63,7 +63,7 @@ def _item(update: dict[str, Any]) -> dict[str, Any]:
         return {}
     names, values = update["ExpressionAttributeNames"], update["ExpressionAttributeValues"]
     written = {names[name]: values[value] for name, value in _WRITTEN.findall(update["UpdateExpression"])}
-    return update["Key"] | (_MESSAGE if "id" in update["Key"] else {}) | written
+    return {**update["Key"], **(_MESSAGE if "id" in update["Key"] else {}), **written}
 
 
 @dataclass(frozen=True)
@@ -81,25 +81,17 @@ def running() -> Iterator[Servers]:
     """Run both servers until the end."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with _listener() as plain, _listener() as tls:
+    with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as tls:
+        ports = [listener.getsockname()[1] for listener in (plain, tls)]
         process = multiprocessing.get_context("fork").Process(
             target=lambda: asyncio.run(_serve({plain: None, tls: context})), daemon=True
         )
         process.start()
         try:
-            yield Servers(f"http://{_address(plain)}", f"https://{_address(tls)}", authority.cert_pem.bytes())
+            yield Servers(f"http://127.0.0.1:{ports[0]}", f"https://127.0.0.1:{ports[1]}", authority.cert_pem.bytes())
         finally:
             process.kill()
             process.join()
-
-
-def _listener() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0), backlog=1024)
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()
-    return f"{host}:{port}"
 
 
 async def _serve(listeners: dict[socket.socket, ssl.SSLContext | None]) -> None:

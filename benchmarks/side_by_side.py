@@ -63,16 +63,10 @@ class Figure:
         """Whether it keeps to its limit."""
         return self.limit is None or self.value <= self.limit
 
-
-def worse_than(figures: Sequence[Figure], baseline: Mapping[str, float], tolerance: float) -> list[str]:
-    """Name what got worse than the baseline by more than ``tolerance`` (0.1: a tenth), and by how much."""
-    worse = []
-    for figure in figures:
-        before = baseline.get(figure.name, figure.value)
-        if figure.value > before * (1 + tolerance):
-            change = f" ({figure.value / before - 1:+.0%})" if before else ""
-            worse.append(f"{figure.name}: {figure.value:.2f}, was {before:.2f}{change}")
-    return worse
+    def worse_by(self, baseline: Mapping[str, float]) -> float:
+        """Return by how much it is worse than in the baseline (0.1: a tenth); negative if it is better."""
+        before = baseline.get(self.name, self.value)
+        return self.value / before - 1 if before else float(self.value > 0)
 
 
 def new_baseline(figures: Sequence[Figure], baseline: Mapping[str, float]) -> dict[str, float]:

@@ -12,8 +12,6 @@ PALETTE: Final = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564
 COLUMNS: Final = 24
 _CELL_INCHES: Final = (0.55, 0.45)
 _STYLE: Final[Mapping[str, Any]] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#c8d0d8",
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -27,12 +25,9 @@ _STYLE: Final[Mapping[str, Any]] = {
     "legend.borderaxespad": 0,
     "legend.columnspacing": 1.0,
     "legend.fontsize": 7,
-    "legend.frameon": False,
     "legend.handlelength": 1.0,
     "svg.fonttype": "none",
     "svg.hashsalt": "optus-sms",  # the same picture, byte by byte, from the same figures
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
 }
 _INVISIBLE: Final = re.compile(r'\n *<g id="\w+"/>| transform="rotate\(-0 [^"]*"|(?<=\n) +| (?=\n)|(?<=\.\d)\d{3,}')
 """A third of the file that no eye can see: empty groups, rotations by nothing, hundredths of a point."""
@@ -70,12 +65,12 @@ class Lines:
 
 def draw(title: str, subtitle: str, panels: Sequence[tuple[Place, Bars | Lines]], seconds: float = 1.0) -> str:
     """Return the whole picture; time runs from 0 to ``seconds``."""
-    from matplotlib import rc_context  # noqa: PLC0415 - installed for pictures only
+    from matplotlib import style  # noqa: PLC0415 - installed for pictures only
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     rows = max(row + height for (_, row, _, height), _ in panels)
     width_inches, height_inches = _CELL_INCHES
-    with rc_context(dict(_STYLE)):
+    with style.context(["seaborn-v0_8-whitegrid", dict(_STYLE)]):
         figure = Figure(figsize=(COLUMNS * width_inches, (rows + 1) * height_inches), layout="constrained")
         figure.suptitle(title, x=0.01, horizontalalignment="left", size=14, weight="bold")
         figure.supxlabel(subtitle, x=0.01, horizontalalignment="left", size=9)
@@ -96,25 +91,24 @@ def _draw_bars(axes: Any, panel: Bars) -> None:
     axes.invert_yaxis()  # the first on top
     axes.spines[:].set_visible(False)
     axes.xaxis.set_visible(False)
+    axes.grid(visible=False)
 
 
 def _draw_lines(axes: Any, panel: Lines, seconds: float) -> None:
     right = axes.twinx() if any(series.right for series in panel.series) else axes
+    coordinates = [list(zip(*series.points, strict=True)) or [(), ()] for series in panel.series]
     if panel.stacked:
-        times = [at for at, _ in panel.series[0].points]
-        values = [[value for _, value in series.points] for series in panel.series]
-        colors, labels = zip(*((series.color, series.label) for series in panel.series), strict=True)
-        axes.stackplot(times, *values, colors=colors, labels=labels, alpha=0.75)
-    for series in () if panel.stacked else panel.series:
-        times, values = zip(*series.points, strict=True) if series.points else ((), ())
+        colors, labels = [series.color for series in panel.series], [series.label for series in panel.series]
+        axes.stackplot(coordinates[0][0], *[values for _, values in coordinates], colors=colors, labels=labels)
+    for series, (times, values) in () if panel.stacked else zip(panel.series, coordinates, strict=True):
         marker = "." if len(times) == 1 else ""
         (right if series.right else axes).plot(times, values, color=series.color, label=series.label, marker=marker)
     for side in {axes, right}:
+        side.grid(visible=False, axis="x" if side is axes else "both")
         side.set_ylim(0, max(1, side.get_ylim()[1]))
         side.locator_params(axis="y", nbins=4, integer=True)
         side.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(0, seconds)
     axes.xaxis.set_major_formatter("{x:g} s")
-    axes.grid(axis="y")
     handles = [handle for side in dict.fromkeys((axes, right)) for handle in side.get_legend_handles_labels()[0]]
     axes.legend(handles=handles, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.1))

@@ -3,7 +3,7 @@
     python -m tools.dashboard          (`make dashboard`; docs/images/dashboard.svg)
 
 The widgets are the template's. The functions' own metrics come from their log lines, as in AWS; those of SQS and Lambda
-are measured here. A period is two seconds instead of a minute.
+are measured here, but for the age of the oldest message, which moto lacks. A period is two seconds instead of a minute.
 """
 
 from __future__ import annotations
@@ -55,27 +55,18 @@ class Measured:
     started: float = field(default_factory=time.time)
     samples: list[tuple[Key, float, float]] = field(default_factory=list)
     """What was measured, seconds since the start, and the value."""
-    waiting: dict[str, float] = field(default_factory=dict)
-    """Time of queueing, by the `message_id` of each message that the sender function has not acknowledged."""
 
     def add(self, namespace: str, metric: str, of: str, value: float) -> None:
         """Take a value of now."""
         self.samples.append(((namespace, metric, of), time.time() - self.started, value))
 
     def take_log(self, _function: str, line: str) -> None:
-        """Take what a function's log line has of metrics and acknowledged messages."""
-        if '"acknowledged":true' in line:
-            self.waiting.pop(json.loads(line).get("message_id"), None)
+        """Take the metrics of a function's log line."""
         for namespace, data in metric_data(line):
             for metric in data:
                 service = next(d["Value"] for d in metric["Dimensions"] if d["Name"] == "service")
                 for value in metric["Values"]:
                     self.add(namespace, metric["MetricName"], service, value)
-
-    def oldest_seconds(self) -> float:
-        """Return the age of the oldest message in the queue, which moto does not report."""
-        now = time.time()
-        return now - min(list(self.waiting.values()), default=now)
 
     def points(self, key: Key, statistic: str, seconds: float) -> list[tuple[float, float]]:
         """Return the statistic by period; a sum has every period, other statistics those with a value."""
@@ -142,12 +133,10 @@ def run(stack: LocalStack, measured: Measured, display: Display) -> None:
                 "destination": SCENARIOS[_MIX[number % len(_MIX)]].number,
                 "content": "Hello",
             }
-            measured.waiting[body["message_id"]] = time.time()
             sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=json.dumps(body))
             measured.add("AWS/SQS", "NumberOfMessagesSent", "OutboundQueue", 1)
         for name in QUEUES:
             _measure_queue(sqs, name, stack.outputs[f"{name}Url"], measured)
-        measured.add("AWS/SQS", "ApproximateAgeOfOldestMessage", "OutboundQueue", measured.oldest_seconds())
         display.progress(f"{second} of {RUN_SECONDS} s")
 
 

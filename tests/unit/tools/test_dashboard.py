@@ -75,7 +75,7 @@ def test_a_statistic_that_is_not_known_is_an_error(monkeypatch: pytest.MonkeyPat
 
 
 def test_metrics_come_from_the_log() -> None:
-    some = Measured(waiting={"m1": 1.0, "m2": 2.0})
+    some = Measured()
     line = {
         "_aws": {
             "Timestamp": 1767225600000,
@@ -97,11 +97,3 @@ def test_metrics_come_from_the_log() -> None:
 
     assert [sample[0] for sample in some.samples] == [("OptusSms", "MessagesAccepted", "send_message")]
     assert some.samples[0][2] == 2.0
-    assert some.waiting == {"m2": 2.0}
-
-
-def test_the_oldest_message_is_the_first_that_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.dashboard.time.time", lambda: 10.0)
-
-    assert Measured(waiting={"m1": 7.0, "m2": 4.0}).oldest_seconds() == 6.0
-    assert Measured().oldest_seconds() == 0.0
