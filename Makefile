@@ -67,7 +67,7 @@ pictures: $(READY)
 
 .PHONY: bench
 bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, against their limits and the baseline (ten minutes; QUICK=1: three; SAVE=1: new baseline)
-	@PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
+	@BOTO_DISABLE_CRT=true PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
 
 .PHONY: build
 build: $(READY) ## what `sam deploy` ships, into .aws-sam/

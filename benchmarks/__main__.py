@@ -1,10 +1,76 @@
-"""`make bench` starts here."""
+"""`make bench`: the ratios of this project side by side, against their limits and the committed baseline."""
 
+from __future__ import annotations
+
+import json
+import os
 import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+from benchmarks import cpu
+from benchmarks.batches import batches
+from benchmarks.charts import as_svg, as_text
+from benchmarks.cold_start import cold_starts
+from benchmarks.scale import scale
+from benchmarks.servers import Servers, running
+from benchmarks.side_by_side import Figure, new_baseline, progress, table
+from tools.charts import Bars
+
+BASELINE: Final = Path(__file__).with_name("baseline.json")
+PICTURE: Final = Path(__file__).resolve().parent.parent / "docs" / "images" / "speed.svg"
+SUBTITLE: Final = (
+    "Medians of one run of make bench, each way in turn; read the ratios, not the milliseconds. Gray: to compare with."
+)
+TOLERANCE: Final = 0.15  # the machine is noisy
+
+
+def main() -> int:
+    """Return the exit status: 1 when a limit is exceeded or a ratio got worse than the baseline."""
+    started = time.monotonic()
+    report = _silence()
+    baseline: dict[str, float] = json.loads(BASELINE.read_text())
+    with running() as servers:
+        results = list(_results(servers, quick=os.environ.get("QUICK", "") not in ("", "0")))
+    figures = [result for result in results if isinstance(result, Figure)]
+    charts = [result for result in results if isinstance(result, Bars)]
+    remarks = [result for result in results if isinstance(result, str)]
+    progress("")
+    exceeded = [figure.name for figure in figures if not figure.holds]
+    changes = {figure.name: figure.worse_by(baseline) for figure in figures}
+    worse = [f"{name} ({change:+.0%})" for name, change in changes.items() if change > TOLERANCE]
+    print(table(figures, baseline), as_text(charts), *remarks, sep="\n\n", end="\n\n", file=report)
+    print(
+        f"{time.monotonic() - started:.0f} s. Each ratio is the median of side-by-side passes on this machine.",
+        f"Over their limit: {', '.join(exceeded) or 'none'}.",
+        f"Worse than the baseline by more than {TOLERANCE:.0%}: {', '.join(worse) or 'none'}.",
+        sep="\n",
+        file=report,
+    )
+    if not os.environ.get("SAVE"):
+        return 1 if worse or exceeded else 0
+    BASELINE.write_text(json.dumps(new_baseline(figures, baseline), indent=2) + "\n")
+    PICTURE.write_text(as_svg(charts, SUBTITLE), encoding="utf-8")
+    print(f"Saved as {BASELINE.name} and {PICTURE.name}; what is over its limit keeps its old value.", file=report)
+    return 1 if exceeded else 0
+
+
+def _silence() -> TextIO:
+    """Discard what the handlers print, which they still format and write; return the standard output for the report."""
+    report = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return report
+
+
+def _results(servers: Servers, *, quick: bool) -> Iterator[Figure | Bars | str]:
+    yield from batches(servers, passes=5 if quick else 21)
+    yield from cpu.messages(servers, passes=9 if quick else 41)
+    yield from cpu.callbacks(servers, passes=9 if quick else 41)
+    yield from scale(servers, most=1_000 if quick else 10_000)
+    yield from cold_starts(servers, passes=3 if quick else 15, throttled_passes=0 if quick else 9)
+
 
 if __name__ == "__main__":
-    # AWS SAM CLI brings it, and botocore would sign with it; the Lambda package has no such thing.
-    sys.modules["awscrt"] = None  # type: ignore[assignment]
-    from benchmarks.run import main
-
     sys.exit(main())

@@ -4,58 +4,40 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from tools.charts import COLUMNS, PALETTE, Bars, Place, draw
+from tools.charts import COLUMNS, PALETTE, Bars, draw
 
-_WIDTH: Final = 60
-_PANEL_WIDTH, _ROW_HEIGHT = COLUMNS // 2, 6
-_OTHERS_COLOR: Final = "#a9b4be"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """How long each way took in one run, in ``unit``. ``others``: those that are not ours, to compare with."""
-
-    title: str
-    unit: str
-    bars: Sequence[tuple[str, float]]
-    others: frozenset[str]
+_TEXT_WIDTH: Final = 60
+_WIDTH, _HEIGHT = COLUMNS // 2, 6
+_OURS, _OTHERS = PALETTE[0], "#a9b4be"
+_BLOCKS: Final = {_OURS: "█", _OTHERS: "░"}
 
 
-def chart(title: str, unit: str, seconds: Mapping[str, Sequence[float]], *others: str) -> Chart:
-    """Of what `measure` gave: medians in ``unit`` (ms or µs), the shortest first."""
+def chart(title: str, unit: str, seconds: Mapping[str, Sequence[float]], *others: str) -> Bars:
+    """Return bars of what `measure` gave: medians in ``unit`` (ms or µs), the shortest first, ``others`` in gray."""
     scale = {"ms": 1e3, "µs": 1e6}[unit]
-    bars = [(name, statistics.median(each) * scale) for name, each in seconds.items()]
-    return Chart(title, unit, sorted(bars, key=lambda bar: bar[1]), frozenset(others))
+    bars = [
+        (name, statistics.median(each) * scale, _OTHERS if name in others else _OURS) for name, each in seconds.items()
+    ]
+    return Bars(f"{title}, {unit}", sorted(bars, key=lambda bar: bar[1]))
 
 
-def as_text(charts: Sequence[Chart]) -> str:
-    """For a terminal."""
-    width = max(len(label) for one in charts for label, _ in one.bars)
+def as_text(charts: Sequence[Bars]) -> str:
+    """Return the charts for a terminal."""
+    width = max(len(label) for one in charts for label, _, _ in one.bars)
     return "\n\n".join("\n".join(_lines(one, width)) for one in charts)
 
 
-def _lines(one: Chart, width: int) -> list[str]:
-    longest = max(value for _, value in one.bars)
-    return [f"{one.title}, {one.unit}"] + [
-        f"  {label:{width}}  {value:8,.0f}  {('░' if label in one.others else '█') * round(value / longest * _WIDTH)}"
-        for label, value in one.bars
+def _lines(one: Bars, width: int) -> list[str]:
+    longest = max(value for _, value, _ in one.bars)
+    return [one.title] + [
+        f"  {label:{width}}  {value:8,.0f}  {_BLOCKS[color] * round(value / longest * _TEXT_WIDTH)}"
+        for label, value, color in one.bars
     ]
 
 
-def as_svg(charts: Sequence[Chart], subtitle: str) -> str:
-    """For a page: two columns."""
-    placed = [(_place(number), _panel(one)) for number, one in enumerate(charts)]
-    return draw("What takes how long", subtitle, placed)
-
-
-def _place(number: int) -> Place:
-    row, column = divmod(number, 2)
-    return column * _PANEL_WIDTH, row * _ROW_HEIGHT, _PANEL_WIDTH, _ROW_HEIGHT
-
-
-def _panel(one: Chart) -> Bars:
-    bars = [(label, value, _OTHERS_COLOR if label in one.others else PALETTE[0]) for label, value in one.bars]
-    return Bars(f"{one.title}, {one.unit}", bars)
+def as_svg(charts: Sequence[Bars], subtitle: str) -> str:
+    """Return the charts for a page, in two columns."""
+    places = [(number % 2 * _WIDTH, number // 2 * _HEIGHT, _WIDTH, _HEIGHT) for number in range(len(charts))]
+    return draw("What takes how long", subtitle, list(zip(places, charts, strict=True)))

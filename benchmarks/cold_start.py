@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import packages
-from benchmarks.charts import Chart, chart
-from benchmarks.execution_environment import BuiltFunction, ExecutionEnvironment, NoShareError
-from benchmarks.handlers import batch, environment, example, status_callback
-from benchmarks.packages import Packages
-from benchmarks.servers import Servers
-from benchmarks.side_by_side import Arm, Figure, Progress, measure, ratio
-from local.template import Template, load_template
+from benchmarks.charts import chart
+from benchmarks.execution_environment import ExecutionEnvironment
+from benchmarks.handlers import batch, environment
+from benchmarks.servers import Servers, example
+from benchmarks.side_by_side import Arm, Figure, NotMeasuredError, measure, progress, ratio
+from local.template import load_template
+from tools.charts import Bars
 
 _FIRST_EVENT: Final[Mapping[str, Callable[[], object]]] = {
     "SendMessageFunction": lambda: batch(1),
-    "ReceiveCallbackFunction": status_callback,
+    "ReceiveCallbackFunction": lambda: example("api/status_sent.json"),
     "CheckHealthFunction": lambda: example("schedule/check_health.json"),
     "ReconcileMessagesFunction": lambda: example("schedule/reconcile_messages.json"),
     "PublishEventsFunction": lambda: example("stream/accepted.json"),
@@ -37,107 +37,91 @@ _WHOLE_CPU_MB: Final = 1769
 """Memory that brings one whole CPU, by AWS's guide to Lambda (configuration-memory)."""
 
 
-def cold_starts(
-    servers: Servers, *, passes: int, throttled_passes: int, progress: Progress
-) -> Iterator[Figure | Chart | str]:
-    """Each function against the tutorial's handler and an empty one, then with the CPU that its memory brings; and what
-    the layer holds. In words what can't be measured here.
+def cold_starts(servers: Servers, *, passes: int, throttled_passes: int) -> Iterator[Figure | Bars | str]:
+    """Measure each function against the tutorial's handler and an empty one, and the size of the layer.
+
+    Then the same with the share of a CPU that the memory brings. Yields a text about what can't be measured here.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield from _cold_starts(servers, Path(folder), passes, throttled_passes)
+        except NotMeasuredError as error:
+            yield f"Cold starts are not measured, or not all: {error}"
+
+
+def _cold_starts(servers: Servers, folder: Path, passes: int, throttled_passes: int) -> Iterator[Figure | Bars]:
     if platform.system() != "Linux":
-        yield "Cold starts are not measured: the emulator that AWS SAM CLI brings is for Linux."
-        return
-    template = load_template()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        try:
-            python = packages.runtime(folder / "runtime", _runtime_version(template))
-        except packages.RuntimeMissingError as error:
-            yield f"Cold starts are not measured: {error}"
-            return
-        built = packages.build(folder, python=python, progress=progress)
-        yield from packages.sizes(built)
-        roots = _trust(servers.authority, built)
-        ours = [_function(template, name, built, servers, roots) for name in _FIRST_EVENT]
-        others = [_tutorial(built, servers), _empty(folder / "empty")]
-        progress("cold starts")
-        yield from _compare(ours, others, python, passes)
-        try:
-            yield from _compare_throttled(ours, others, python, throttled_passes, progress)
-        except NoShareError as error:
-            yield f"Cold starts at the memory's share of a CPU are not measured: {error}"
+        raise NotMeasuredError("the emulator that AWS SAM CLI brings is for Linux")
+    runtime_version = load_template().resources["SendMessageFunction"].properties["Runtime"].removeprefix("python")
+    python = packages.runtime(folder / "runtime", runtime_version)
+    progress("packages")
+    packages.build(folder / "build", python)
+    packages.build_tutorial(folder / "tutorial", python)
+    yield from packages.sizes(folder / "build" / "SharedLayer" / "python")
+    functions = _functions(servers, folder / "build", python)
+    others = [_tutorial(servers, folder / "tutorial", python), _empty(folder / "empty", python)]
+    yield from _compare(functions, others, passes, None)
+    for memory_mb in sorted({function.memory_mb for function in functions}) if throttled_passes else ():
+        alike = [function for function in functions if function.memory_mb == memory_mb]
+        yield from _compare(alike, others, throttled_passes, memory_mb / _WHOLE_CPU_MB)
 
 
 def _compare(
-    ours: Sequence[BuiltFunction],
-    others: Sequence[BuiltFunction],
-    python: Path,
-    passes: int,
-    share: float | None = None,
-) -> Iterator[Figure | Chart]:
-    with contextlib.ExitStack() as running:
-        arms = []
-        for function in (*ours, *others):
-            environment = ExecutionEnvironment(function, python, share)
-            running.callback(environment.end)
-            arms.append(Arm(function.name, environment.invoke, environment.start))
-        seconds = measure(arms, passes=passes, timer=time.perf_counter)
+    functions: Sequence[ExecutionEnvironment], others: Sequence[ExecutionEnvironment], passes: int, share: float | None
+) -> Iterator[Figure | Bars]:
     slower = "" if share is None else f" at {share:.2f} CPU"
-    for function in ours:
-        of_empty = f"{ratio(seconds, function.name, _EMPTY):.1f} times an empty handler's" if share is None else ""
+    progress(f"cold starts{slower}")
+    with contextlib.ExitStack() as running:
+        for each in (*functions, *others):
+            each.share = share
+            running.callback(each.exit.close)
+        arms = [Arm(each.name, each.invoke, each.start) for each in (*functions, *others)]
+        seconds = measure(arms, passes=passes, timer=time.perf_counter)
+    for function in functions:
+        note = f"of the tutorial's; {ratio(seconds, function.name, _EMPTY):.1f} times an empty handler's"
         name = f"cold start of {function.name}{slower}"
-        note = "; ".join(filter(None, ("of the tutorial's", of_empty)))
         yield Figure(name, ratio(seconds, function.name, _TUTORIAL), _LIMITS[function.name], note)
     yield chart(f"Cold start, first invocation included{slower}", "ms", seconds, _TUTORIAL, _EMPTY)
 
 
-def _compare_throttled(
-    ours: Sequence[BuiltFunction], others: Sequence[BuiltFunction], python: Path, passes: int, progress: Progress
-) -> Iterator[Figure | Chart]:
-    for memory_mb in sorted({function.memory_mb for function in ours}) if passes else ():
-        progress(f"cold starts with the CPU of {memory_mb} MB")
-        alike = [function for function in ours if function.memory_mb == memory_mb]
-        yield from _compare(alike, others, python, passes, memory_mb / _WHOLE_CPU_MB)
+def _functions(servers: Servers, build: Path, python: Path) -> list[ExecutionEnvironment]:
+    layer, resources = build / "SharedLayer", load_template().resources
+    _trust(servers, layer / "aws-roots.pem", layer / "python" / "certifi" / "cacert.pem")
+    roots = {"AWS_CA_BUNDLE": str(layer / "aws-roots.pem")}
+    return [
+        ExecutionEnvironment(
+            name,
+            (build / name, layer / "python"),
+            first_event,
+            _variables(servers, name) | roots,
+            python,
+            memory_mb=resources[name].properties["MemorySize"],
+        )
+        for name, first_event in _FIRST_EVENT.items()
+    ]
 
 
-def _function(template: Template, name: str, built: Packages, servers: Servers, roots: Path) -> BuiltFunction:
-    return BuiltFunction(
-        name,
-        (built.functions[name], built.layer),
-        _FIRST_EVENT[name],
-        environment(servers, name, **_over_tls(servers), AWS_CA_BUNDLE=str(roots)),
-        memory_mb=template.resources[name].properties["MemorySize"],
-    )
+def _tutorial(servers: Servers, folder: Path, python: Path) -> ExecutionEnvironment:
+    _trust(servers, folder / "certifi" / "cacert.pem")
+    variables = _variables(servers, "SendMessageFunction")
+    del variables["AWS_CA_BUNDLE"]
+    return ExecutionEnvironment(_TUTORIAL, (folder,), lambda: batch(1), variables, python)
 
 
-def _tutorial(built: Packages, servers: Servers) -> BuiltFunction:
-    own = environment(servers, "SendMessageFunction", **_over_tls(servers))
-    del own["AWS_CA_BUNDLE"]
-    return BuiltFunction(_TUTORIAL, (built.tutorial,), lambda: batch(1), own)
-
-
-def _empty(folder: Path) -> BuiltFunction:
+def _empty(folder: Path, python: Path) -> ExecutionEnvironment:
     folder.mkdir()
     (folder / "app.py").write_text(_EMPTY_CODE, encoding="utf-8")
-    return BuiltFunction(_EMPTY, (folder,), dict, {})
+    return ExecutionEnvironment(_EMPTY, (folder,), dict, {}, python)
 
 
-def _over_tls(servers: Servers) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": servers.aws_tls,
-        "GATEWAY_BASE_URL": f"{servers.gateway_tls}/0",
-        "SERVICE_STATUS_URL": f"{servers.gateway_tls}/0/status",
-    }
+def _variables(servers: Servers, function: str) -> dict[str, str]:
+    gateway = f"{servers.tls}/0"
+    urls = {"GATEWAY_BASE_URL": gateway, "SERVICE_STATUS_URL": f"{gateway}/status"}
+    return environment(servers, function, **urls, AWS_ENDPOINT_URL=servers.tls)
 
 
-def _trust(authority: bytes, built: Packages) -> Path:
-    """Each file of roots gets one more, for the benchmark's servers; the one for AWS."""
-    aws_roots = built.layer.parent / "aws-roots.pem"
-    for path in (aws_roots, built.layer / "certifi" / "cacert.pem", built.tutorial / "certifi" / "cacert.pem"):
+def _trust(servers: Servers, *roots: Path) -> None:
+    """Add the authority of the benchmark's servers to files of root certificates."""
+    for path in roots:
         with path.open("ab") as file:
-            file.write(authority)
-    return aws_roots
-
-
-def _runtime_version(template: Template) -> str:
-    (runtime,) = {function.properties["Runtime"] for function in template.of_type("AWS::Lambda::Function")}
-    return str(runtime).removeprefix("python")
+            file.write(servers.authority)

@@ -1,4 +1,4 @@
-"""What is deployed, and what a tutorial deploys: both made anew by `sam build`; and the runtime they start under."""
+"""Packages made anew: what `sam build` makes of this project, a tutorial's, and the runtime that they start under."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from benchmarks.side_by_side import Figure, Progress
+from benchmarks.side_by_side import Figure, NotMeasuredError
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _TUTORIAL: Final = Path(__file__).with_name("tutorial")
@@ -22,56 +21,41 @@ _TUTORIAL_NEEDS: Final = {"aws-lambda-powertools": "[tracer]", "boto3": "", "pyd
 _LAYER_MEGABYTES: Final = 30.0
 
 
-class CommandError(Exception):
-    """A command failed; what it said."""
-
-
-class RuntimeMissingError(Exception):
-    """The runtime's Python is not on this machine; in words."""
-
-
-@dataclass(frozen=True)
-class Packages:
-    """``layer``: what is in `/opt/python`. ``functions``: what is in `/var/task`, by the function's logical id."""
-
-    layer: Path
-    functions: Mapping[str, Path]
-    tutorial: Path
-
-
 def runtime(folder: Path, runtime_version: str) -> Path:
-    """An interpreter of Lambda's version (such as 3.13) with AWS's runtime client, in an environment of its own."""
-    wanted = ("--quiet", "--seed", "--no-python-downloads", "--python", runtime_version)
+    """Return an interpreter of Lambda's version (such as 3.13) with AWS's runtime client, in an environment of its own.
+
+    Raises NotMeasuredError if this machine has no such interpreter.
+    """
+    options = ("--quiet", "--no-python-downloads", "--python", runtime_version)
+    environment = {"UV_PROJECT_ENVIRONMENT": str(folder), "PYENV_VERSION": runtime_version}  # lets pyenv's commands run
     try:
-        _run("uv", "venv", *wanted, str(folder), PYENV_VERSION=runtime_version)  # lets pyenv's commands answer
-    except CommandError as error:
-        raise RuntimeMissingError(f"no Python {runtime_version}, Lambda's, is on this machine") from error
-    python, needs = folder / "bin" / "python", folder / "requirements.txt"
-    _run("uv", "export", "--quiet", "--locked", "--only-group", "bench", "--output-file", str(needs))
-    _run("uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), "--requirements", str(needs))
-    return python
+        _run("uv", "venv", "--seed", *options, str(folder), **environment)
+    except subprocess.CalledProcessError as error:
+        raise NotMeasuredError(f"no Python {runtime_version}, Lambda's, is on this machine") from error
+    only_client = ("--locked", "--inexact", "--only-group", "bench", "--compile-bytecode")
+    _run("uv", "sync", *only_client, *options, **environment)
+    return folder / "bin" / "python"
 
 
-def build(folder: Path, *, python: Path, progress: Progress) -> Packages:
-    """Both packages, in ``folder``."""
-    progress("sam build")
-    ours, theirs, source = folder / "ours", folder / "theirs", folder / "source"
-    _sam_build(_ROOT / "template.yaml", ours, python)
-    progress("sam build of the tutorial")
-    shutil.copytree(_TUTORIAL, source)
+def build(folder: Path, python: Path) -> None:
+    """Build the stack into a folder, with the runtime's interpreter first on the path, where SAM looks for it."""
+    path = os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+    _run("sam", "build", "--build-dir", str(folder), PATH=path, SAM_CLI_TELEMETRY="0")
+
+
+def build_tutorial(folder: Path, python: Path) -> None:
+    """Package the tutorial's handler into a folder: as SAM's own builder for Python does it, without bytecode."""
+    shutil.copytree(_TUTORIAL, folder)
     needs = [f"{name}{extra}=={version(name)}" for name, extra in _TUTORIAL_NEEDS.items()]
-    (source / "requirements.txt").write_text("\n".join([*needs, ""]), encoding="utf-8")
-    _sam_build(source / "template.yaml", theirs, python)
-    functions = {path.parent.name: path.parent for path in ours.glob("*/app.py")}
-    return Packages(ours / "SharedLayer" / "python", functions, theirs / "TutorialFunction")
+    _run("uv", "pip", "install", "--python", str(python), "--target", str(folder), *needs)
 
 
-def sizes(packages: Packages) -> Iterator[Figure]:
-    """Megabytes of the layer, unzipped and with bytecode, by dependency; the limit is for the whole."""
+def sizes(layer: Path) -> Iterator[Figure]:
+    """Measure the megabytes of the layer, unzipped and with bytecode, by dependency; the limit is for the whole."""
     by_dependency = Counter[str]()
-    for path in packages.layer.rglob("*"):
+    for path in layer.rglob("*"):
         if path.is_file():
-            by_dependency[_dependency(path.relative_to(packages.layer))] += path.stat().st_size
+            by_dependency[_dependency(path.relative_to(layer))] += path.stat().st_size
     yield Figure("layer, MB", by_dependency.total() / 1e6, _LAYER_MEGABYTES, "unzipped, with bytecode")
     for name, size in by_dependency.most_common():
         yield Figure(f"layer, MB, {name}", size / 1e6)
@@ -82,22 +66,13 @@ def _dependency(path: Path) -> str:
     return (rest[0] if folder == "__pycache__" else folder).partition(".")[0]
 
 
-def _sam_build(template: Path, folder: Path, python: Path) -> None:
-    """SAM's own builder for Python asks for an interpreter of the runtime's version on the path."""
-    path = os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-    _run("sam", "build", "--template", str(template), "--build-dir", str(folder), PATH=path, SAM_CLI_TELEMETRY="0")
-
-
 def _run(name: str, *arguments: str, **environment: str) -> None:
-    """A command of this project's environment."""
+    """Run a command of this project's environment. Raises CalledProcessError, and shows what the command wrote."""
+    command = [str(Path(sys.executable).with_name(name)), *arguments]
+    environment = {**os.environ, "VIRTUAL_ENV": "", **environment}
     done = subprocess.run(
-        [str(Path(sys.executable).with_name(name)), *arguments],
-        cwd=_ROOT,
-        env=os.environ | {"VIRTUAL_ENV": ""} | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=_ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     if done.returncode:
-        raise CommandError(f"{name} {arguments[0]}: {done.stderr or done.stdout}")
+        sys.stderr.buffer.write(done.stderr)
+    done.check_returncode()

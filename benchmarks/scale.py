@@ -11,42 +11,38 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
-from benchmarks.handlers import FixedContext, aws_in_process, batch, load, silent, status_callback
-from benchmarks.servers import Servers
-from benchmarks.side_by_side import Figure, Progress
+from benchmarks.handlers import aws_in_process, batch, invoke, load
+from benchmarks.servers import Servers, example
+from benchmarks.side_by_side import Figure, progress
 
 _BATCH: Final = 10
 _STATM: Final = Path("/proc/self/statm")  # Linux; its second field: pages of memory in use
 _WORK: Final = [{"number": number} for number in range(200)]
 
 
-def scale(servers: Servers, *, most: int, progress: Progress) -> Iterator[Figure]:
-    """Both handlers, each in an execution environment of its own."""
-    sender = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=f"{servers.gateway}/0")
-    yield from _through_one(sender.lambda_handler, lambda: batch(_BATCH), _BATCH, "messages", most, progress)
+def scale(servers: Servers, *, most: int) -> Iterator[Figure]:
+    """Measure both handlers, each in an execution environment of its own."""
+    sender = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=f"{servers.plain}/0")
+    yield from _through_one(sender, partial(batch, _BATCH), _BATCH, most, "messages")
     receiver = load(servers, "ReceiveCallbackFunction")
-    yield from _through_one(receiver.lambda_handler, status_callback, 1, "callbacks", most, progress)
+    yield from _through_one(receiver, partial(example, "api/status_sent.json"), 1, most, "callbacks")
 
 
 def _through_one(
-    handler: Callable[[Any, Any], object],
-    event: Callable[[], object],
-    units: int,
-    what: str,
-    most: int,
-    progress: Progress,
+    app: ModuleType, event: Callable[[], dict[str, Any]], units: int, most: int, what: str
 ) -> Iterator[Figure]:
     spent, memory = list[float](), list[int]()
-    with silent(), aws_in_process():
-        handler(event(), FixedContext())
+    with aws_in_process():
+        invoke(app, event())
         for done in range(0, most, units):
             if done % 500 == 0:
                 progress(f"{done:,} of {most:,} {what} through one execution environment")
             following = event()
             fixed = _cpu(lambda: json.loads(json.dumps(_WORK)))
-            spent.append(_cpu(partial(handler, following, FixedContext())) / fixed)
+            spent.append(_cpu(partial(invoke, app, following)) / fixed)
             memory.append(int(_STATM.read_text().split()[1]) if _STATM.exists() else 1)
     tenth = len(spent) // 10
     level = _undisturbed(spent[-tenth:]) / _undisturbed(spent[:tenth])
@@ -61,5 +57,5 @@ def _cpu(work: Callable[[], object]) -> float:
 
 
 def _undisturbed(ratios: list[float]) -> float:
-    """The quicker half: whatever else the machine does disturbs only some."""
+    """Return the sum of the lower half: whatever else the machine does disturbs only some."""
     return sum(sorted(ratios)[: len(ratios) // 2])

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import random
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-Timer = Callable[[], float]
-Progress = Callable[[str], None]
-"""Tells what is being done."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +19,9 @@ class Arm:
     units: int = 1
 
 
-def measure(arms: Sequence[Arm], *, passes: int, timer: Timer, seed: int = 1) -> dict[str, list[float]]:
-    """Seconds per unit of each arm in each pass: all arms once, in random order. One run of each before warms up."""
-    order, seconds = random.Random(seed), {arm.name: list[float]() for arm in arms}
+def measure(arms: Sequence[Arm], *, passes: int, timer: Callable[[], float]) -> dict[str, list[float]]:
+    """Return seconds per unit of each arm in each pass: all arms once, in random order. One run of each warms up."""
+    order, seconds = random.Random(1), {arm.name: list[float]() for arm in arms}
     for arm in arms:
         arm.prepare()
         arm.work()
@@ -38,8 +35,18 @@ def measure(arms: Sequence[Arm], *, passes: int, timer: Timer, seed: int = 1) ->
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], of: str, to: str) -> float:
-    """The median over the passes of how many times as long ``of`` took as ``to`` in the same pass."""
+    """Return the median over the passes of how many times as long ``of`` took as ``to`` in the same pass."""
     return statistics.median(one / other for one, other in zip(seconds[of], seconds[to], strict=True))
+
+
+def progress(what: str) -> None:
+    """Show what is being done, in one line that is rewritten; only on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+
+
+class NotMeasuredError(Exception):
+    """A figure cannot be measured on this machine; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +63,14 @@ class Figure:
         """Whether it keeps to its limit."""
         return self.limit is None or self.value <= self.limit
 
-
-def worse_than(figures: Sequence[Figure], baseline: Mapping[str, float], tolerance: float) -> list[str]:
-    """What got worse than the committed baseline by more than ``tolerance`` (0.1: a tenth), in words."""
-    worse = [
-        (figure, baseline[figure.name])
-        for figure in figures
-        if figure.name in baseline and figure.value > baseline[figure.name] * (1 + tolerance)
-    ]
-    return [
-        f"{figure.name}: {figure.value:.2f}, was {before:.2f}"
-        + (f" ({figure.value / before - 1:+.0%})" if before else "")
-        for figure, before in worse
-    ]
+    def worse_by(self, baseline: Mapping[str, float]) -> float:
+        """Return by how much it is worse than in the baseline (0.1: a tenth); negative if it is better."""
+        before = baseline.get(self.name, self.value)
+        return self.value / before - 1 if before else float(self.value > 0)
 
 
 def new_baseline(figures: Sequence[Figure], baseline: Mapping[str, float]) -> dict[str, float]:
-    """What this run measured; a figure over its limit keeps what it had, if it had anything."""
+    """Return what this run measured; a figure over its limit keeps the value that it had, if any."""
     measured = {
         figure.name: round(figure.value, 3) if figure.holds else baseline.get(figure.name) for figure in figures
     }
@@ -80,7 +78,7 @@ def new_baseline(figures: Sequence[Figure], baseline: Mapping[str, float]) -> di
 
 
 def table(figures: Sequence[Figure], baseline: Mapping[str, float]) -> str:
-    """The figures, lined up."""
+    """Return the figures, lined up."""
     width = max(len(figure.name) for figure in figures)
     lines = [f"{'':{width}}  {'now':>7}  {'limit':>6}  {'baseline':>8}"]
     for figure in figures:

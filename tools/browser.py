@@ -1,4 +1,4 @@
-"""Where a browser is on this machine, and how to start it without a screen; for the tests and the picture."""
+"""Finds a browser on this machine, and says how to start it without a screen; for the tests and the picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING: Final = "no Chromium or Chrome on this machine: apt-get install chromium"
 FLAGS: Final = (
-    # A container's root may not make the sandbox, and nothing but our own page is ever opened.
+    # Chromium's sandbox cannot start as root in a container, and only the phone page is ever opened.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -20,5 +20,5 @@ FLAGS: Final = (
 
 
 def find() -> str | None:
-    """The path of Chromium or Chrome; None if there is none."""
+    """Return the path of Chromium or Chrome, or None."""
     return next(filter(None, map(shutil.which, _NAMES)), None)

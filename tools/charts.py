@@ -10,35 +10,27 @@ from typing import Any, Final
 
 PALETTE: Final = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#17becf", "#bcbd22")
 COLUMNS: Final = 24
-_CELL_INCHES: Final = (0.55, 0.43)
-_HEADER_INCHES: Final = 0.7
-_LEAST_BARS: Final = 4
-"""For which a panel has room, so that two are no thicker than four."""
-_FAINT: Final = "#66707b"
+_CELL_INCHES: Final = (0.55, 0.45)
 _STYLE: Final[Mapping[str, Any]] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#c8d0d8",
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.1,
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": 8,
     "grid.color": "#e6eaee",
+    "legend.borderaxespad": 0,
     "legend.columnspacing": 1.0,
     "legend.fontsize": 7,
     "legend.handlelength": 1.0,
     "svg.fonttype": "none",
     "svg.hashsalt": "optus-sms",  # the same picture, byte by byte, from the same figures
-    "xtick.color": _FAINT,
-    "ytick.color": _FAINT,
 }
-_IDLE: Final = re.compile(r'\n *<g id="\w+"/>| transform="rotate\(-0 [^"]*"|(?<=\n) +| (?=\n)|(?<=\.\d)\d{3,}')
-"""What matplotlib writes and no eye can see: empty groups, rotations by nothing, hundredths of a point.
-
-A text with at most three decimals stays as it is.
-"""
+_INVISIBLE: Final = re.compile(r'\n *<g id="\w+"/>| transform="rotate\(-0 [^"]*"|(?<=\n) +| (?=\n)|(?<=\.\d)\d{3,}')
+"""A third of the file that no eye can see: empty groups, rotations by nothing, hundredths of a point."""
 
 Place = tuple[int, int, int, int]
 """Column, row, width and height on a grid of 24 columns."""
@@ -64,7 +56,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines over time, or areas on top of each other."""
+    """Lines over time, or areas on top of each other, which all have the same times."""
 
     title: str
     series: Sequence[Series]
@@ -72,67 +64,51 @@ class Lines:
 
 
 def draw(title: str, subtitle: str, panels: Sequence[tuple[Place, Bars | Lines]], seconds: float = 1.0) -> str:
-    """The whole picture; time runs from 0 to ``seconds``."""
-    from matplotlib import rc_context  # noqa: PLC0415 - installed for pictures only
+    """Return the whole picture; time runs from 0 to ``seconds``."""
+    from matplotlib import style  # noqa: PLC0415 - installed for pictures only
     from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
     rows = max(row + height for (_, row, _, height), _ in panels)
-    size = (COLUMNS * _CELL_INCHES[0], rows * _CELL_INCHES[1] + _HEADER_INCHES)
-    with rc_context(dict(_STYLE)):
-        below_header = (0, 0.01, 1, 0.99 - _HEADER_INCHES / size[1])
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(rect=below_header, w_pad=0.1, h_pad=0.1))
-        figure.text(0.01, 1 - 0.3 / size[1], title, size=14, weight="bold")
-        figure.text(0.01, 1 - 0.53 / size[1], subtitle, size=9, color=_FAINT)
+    width_inches, height_inches = _CELL_INCHES
+    with style.context(["seaborn-v0_8-whitegrid", dict(_STYLE)]):
+        figure = Figure(figsize=(COLUMNS * width_inches, (rows + 1) * height_inches), layout="constrained")
+        figure.suptitle(title, x=0.01, horizontalalignment="left", size=14, weight="bold")
+        figure.supxlabel(subtitle, x=0.01, horizontalalignment="left", size=9)
         grid = figure.add_gridspec(rows, COLUMNS)
         for (column, row, width, height), panel in panels:
             axes = figure.add_subplot(grid[row : row + height, column : column + width])
             axes.set_title(panel.title)
-            axes.tick_params(length=0)
             _draw_bars(axes, panel) if isinstance(panel, Bars) else _draw_lines(axes, panel, seconds)
         svg = io.StringIO()
         figure.savefig(svg, format="svg", metadata={"Creator": None, "Date": None})
-    return _IDLE.sub("", svg.getvalue())
+    return _INVISIBLE.sub("", svg.getvalue())
 
 
 def _draw_bars(axes: Any, panel: Bars) -> None:
     labels, values, colors = zip(*panel.bars, strict=True)
     axes.bar_label(axes.barh(labels, values, color=colors), fmt="{:,.0f}", padding=4, weight="bold")
     axes.margins(x=0.15)
-    axes.set_ylim(max(len(labels), _LEAST_BARS) - 0.5, -0.5)  # the first on top
+    axes.invert_yaxis()  # the first on top
     axes.spines[:].set_visible(False)
     axes.xaxis.set_visible(False)
-    axes.tick_params(labelcolor="#333b44")
+    axes.grid(visible=False)
 
 
 def _draw_lines(axes: Any, panel: Lines, seconds: float) -> None:
-    if panel.stacked:
-        _draw_areas(axes, panel.series)
     right = axes.twinx() if any(series.right for series in panel.series) else axes
-    for series in () if panel.stacked else panel.series:
-        marker = "." if len(series.points) == 1 else ""
-        side = right if series.right else axes
-        side.plot(*_coordinates(series), color=series.color, label=series.label, marker=marker, linewidth=1.4)
+    coordinates = [list(zip(*series.points, strict=True)) or [(), ()] for series in panel.series]
+    if panel.stacked:
+        colors, labels = [series.color for series in panel.series], [series.label for series in panel.series]
+        axes.stackplot(coordinates[0][0], *[values for _, values in coordinates], colors=colors, labels=labels)
+    for series, (times, values) in () if panel.stacked else zip(panel.series, coordinates, strict=True):
+        marker = "." if len(times) == 1 else ""
+        (right if series.right else axes).plot(times, values, color=series.color, label=series.label, marker=marker)
     for side in {axes, right}:
+        side.grid(visible=False, axis="x" if side is axes else "both")
         side.set_ylim(0, max(1, side.get_ylim()[1]))
-        side.tick_params(length=0)
         side.locator_params(axis="y", nbins=4, integer=True)
         side.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(0, seconds)
     axes.xaxis.set_major_formatter("{x:g} s")
-    axes.grid(axis="y")
     handles = [handle for side in dict.fromkeys((axes, right)) for handle in side.get_legend_handles_labels()[0]]
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.1), "borderaxespad": 0, "borderpad": 0.2}
-    axes.legend(handles=handles, ncols=2, frameon=False, **place)
-
-
-def _draw_areas(axes: Any, all_series: Sequence[Series]) -> None:
-    """Each series on top of those before it, at every time that one of them has."""
-    times = sorted({at for series in all_series for at, _ in series.points})
-    values = [[dict(series.points).get(at, 0.0) for at in times] for series in all_series]
-    colors, labels = [series.color for series in all_series], [series.label for series in all_series]
-    axes.stackplot(times, *values, colors=colors, labels=labels, alpha=0.75)
-
-
-def _coordinates(series: Series) -> tuple[list[float], list[float]]:
-    return [at for at, _ in series.points], [value for _, value in series.points]
+    axes.legend(handles=handles, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.1))

@@ -1,4 +1,4 @@
-"""Takes the picture of the phone page at work: a few messages, each with another end, on the real local stack.
+"""Takes the picture of the phone page at work: a few messages, each with another outcome, on the real local stack.
 
     python -m tools.screenshot          (`make screenshot`; docs/images/page.png)
 
@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+from playwright.sync_api import sync_playwright
 
 from local.aws.stack import LocalStack, StackConfig
 from local.demo.watcher import Seen, Watcher
@@ -40,17 +42,11 @@ _ENDS: Final = {"alert-9": "UNKNOWN", "bill-1042": "rejected"}
 _COMPOSED: Final = "Don’t forget: 9:30 tomorrow"
 
 
-def main(path: Path = PATH) -> int:
+def main(path: Path = PATH) -> None:
     """Send, wait, and take the picture."""
-    try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - installed for this and the browser's tests only
-    except ImportError:
-        print("make screenshot: no Playwright; call it by make, which installs it")
-        return 2
     executable = browser.find()
     if executable is None:
-        print(f"make screenshot: {browser.MISSING}")
-        return 2
+        sys.exit(f"make screenshot: {browser.MISSING}")
     simulator = GatewayConfig(seed=7, status_step_seconds=0.1)
     with LocalStack(StackConfig(simulator=simulator, schedule_speed=SCHEDULE_SPEED)) as stack:
         watcher = Watcher(stack)
@@ -60,15 +56,13 @@ def main(path: Path = PATH) -> int:
             opened = started.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             opened.goto(page.url)
             _show(opened)
-            path.parent.mkdir(exist_ok=True)
             opened.screenshot(path=path)
             started.close()
     print(f"{path}: {path.stat().st_size // 1024} KB")
-    return 0
 
 
 def _send(stack: LocalStack, watcher: Watcher) -> None:
-    """One after another, so that the phones stand in the same order each time."""
+    """Send one message after another, so that the phones stand in the same order each time."""
     simulator, sqs = stack.simulator, stack.client("sqs")
     if simulator is None:
         raise ValueError("the picture needs the simulator")
@@ -92,7 +86,7 @@ def _until(watcher: Watcher, reached: Callable[[Seen], bool]) -> None:
 
 
 def _show(page: Any) -> None:
-    """A text in the form, the timeline of what nobody knows, everything drawn."""
+    """Fill in the form, open the timeline of an unknown outcome, and wait until everything is drawn."""
     page.locator("#health.good").wait_for()
     page.locator(".bubble.out").wait_for()
     page.fill("#field-destination", "+61491570157")
@@ -100,10 +94,10 @@ def _show(page: Any) -> None:
     page.locator(".culprit").wait_for()
     page.locator("[data-message=code-118] .status").click()
     page.locator("#timeline .life .good").wait_for()
-    page.locator("h1").click()  # nothing looks as if the mouse were on it
+    page.locator("h1").click()  # takes the mouse off the page's controls
     page.evaluate("() => scrollTo(0, 0)")
     time.sleep(0.5)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,23 +21,18 @@ table = boto3.resource("dynamodb").Table(os.environ["MESSAGES_TABLE_NAME"])
 
 
 class TutorialMessage(BaseModel):
-    """What is on the queue."""
-
     message_id: str
     destination: str = Field(pattern=r"^\+[1-9]\d{6,14}$")
     content: str = Field(min_length=1)
 
 
 class Credentials(BaseModel):
-    """What is in the secret."""
-
     application: str
     password: str
 
 
 @tracer.capture_method
 def send(record: SQSRecord) -> None:
-    """One message."""
     message = TutorialMessage.model_validate_json(record.body)
     secret = secrets.get_secret_value(SecretId=os.environ["GATEWAY_SECRET_ID"])
     credentials = Credentials.model_validate_json(secret["SecretString"])
@@ -57,5 +52,4 @@ def send(record: SQSRecord) -> None:
 @tracer.capture_lambda_handler
 @metrics.log_metrics
 def lambda_handler(event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
-    """A batch."""
     return process_partial_response(event=event, record_handler=send, processor=processor, context=context)

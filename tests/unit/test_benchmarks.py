@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from benchmarks.charts import as_svg, as_text, chart
-from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, ratio, table, worse_than
+from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, ratio, table
 
 
 def test_each_pass_runs_every_arm_once_and_times_only_its_work() -> None:
@@ -38,11 +38,12 @@ def test_a_figure_holds_up_to_its_limit() -> None:
     assert Figure("for comparison", 99.0).holds
 
 
-def test_what_got_worse_is_named_with_how_much() -> None:
-    baseline = {"one": 1.0, "two": 1.0, "gone": 1.0, "none": 0.0}
-    figures = [Figure("one", 1.09), Figure("two", 1.5), Figure("new", 9.0), Figure("none", 0.0)]
-    assert worse_than(figures, baseline, 0.1) == ["two: 1.50, was 1.00 (+50%)"]
-    assert worse_than(figures, {}, 0.1) == []
+def test_a_figure_gets_worse_by_its_share_of_the_baseline() -> None:
+    baseline = {"one": 1.0, "none": 0.0}
+    assert Figure("one", 1.5).worse_by(baseline) == 0.5
+    assert Figure("one", 0.75).worse_by(baseline) == -0.25
+    assert Figure("new", 9.0).worse_by(baseline) == 0
+    assert Figure("none", 0.0).worse_by(baseline) == 0
 
 
 def test_a_new_baseline_takes_nothing_that_is_over_its_limit() -> None:
@@ -51,7 +52,7 @@ def test_a_new_baseline_takes_nothing_that_is_over_its_limit() -> None:
 
 
 def test_a_count_that_was_none_and_is_some_now_is_worse() -> None:
-    assert worse_than([Figure("secret reads", 1.0)], {"secret reads": 0.0}, 0.1) == ["secret reads: 1.00, was 0.00"]
+    assert Figure("secret reads", 1.0).worse_by({"secret reads": 0.0}) == 1
 
 
 def test_the_table_lines_up_and_says_what_exceeds_its_limit() -> None:
@@ -63,7 +64,8 @@ def test_the_table_lines_up_and_says_what_exceeds_its_limit() -> None:
 
 def test_the_bars_show_medians_the_shortest_first_and_what_is_not_ours_apart() -> None:
     one = chart("Cold start", "ms", {"tutorial": [2.0, 1.0, 3.0], "ours": [0.5, 0.1, 0.6]}, "tutorial")
-    assert one.bars == [("ours", 500.0), ("tutorial", 2000.0)]
+    assert [(label, value) for label, value, _ in one.bars] == [("ours", 500.0), ("tutorial", 2000.0)]
+    assert len({color for _, _, color in one.bars}) == 2
     title, ours, tutorial = as_text([one]).splitlines()
     assert title == "Cold start, ms"
     assert ours.split() == ["ours", "500", "█" * 15]

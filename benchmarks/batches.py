@@ -1,0 +1,65 @@
+"""Wall time of a batch of messages against the gateway's own time, with the way of a tutorial beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
+import requests
+
+from benchmarks.charts import chart
+from benchmarks.handlers import aws_in_process, batch, invoke, load
+from benchmarks.servers import GATEWAY_SECRET, Servers
+from benchmarks.side_by_side import Arm, Figure, measure, progress, ratio
+from tools.charts import Bars
+
+_AUTH: Final = (GATEWAY_SECRET["application"], GATEWAY_SECRET["password"])
+_GATEWAY, _TUTORIAL = "the gateway alone", "the usual tutorial"
+_BATCH_LIMITS: Final = {("warm connections", 10, 100): 1.3, ("fresh TLS", 10, 100): 1.6}
+"""Of the gateway's own time: connections, messages, milliseconds."""
+
+
+def batches(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
+    """Measure one invocation of the sender function, with AWS's responses made in process."""
+    for size, delay in ((10, 100), (1, 100), (100, 100), (10, 20), (10, 500)):
+        progress(f"batch of {size} at a gateway that takes {delay} ms")
+        yield from _batch(servers, size, delay, passes if size < 100 else max(3, passes // 3))
+
+
+def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Figure | Bars]:
+    warm = _sender(servers, f"{servers.plain}/{delay}")
+    fresh = _sender(servers, f"{servers.tls}/{delay}")
+    arms = [
+        Arm(_GATEWAY, lambda: time.sleep(delay / 1000)),
+        Arm("warm connections", lambda: invoke(warm, batch(size))),
+        Arm("fresh TLS", lambda: invoke(fresh, batch(size)), fresh.sender().gateway._transport.close),
+    ]
+    if size <= 10:  # one after the other: a hundred take ten seconds
+        arms.append(Arm(_TUTORIAL, partial(_tutorial, batch(size), f"{servers.plain}/{delay}/messages")))
+    with aws_in_process():
+        seconds = measure(arms, passes=passes, timer=time.perf_counter)
+    for arm in arms[1:]:
+        limit = _BATCH_LIMITS.get((arm.name, size, delay))
+        name = f"batch of {size:3}, gateway {delay:3} ms, {arm.name}"
+        yield Figure(name, ratio(seconds, arm.name, _GATEWAY), limit, "of the gateway's own time")
+    if (size, delay) == (10, 100):
+        yield chart("A batch of ten at a gateway that takes 100 ms", "ms", seconds, _GATEWAY, _TUTORIAL)
+
+
+def _sender(servers: Servers, base_url: str) -> ModuleType:
+    """Return an execution environment of its own, which trusts the servers' certificate too."""
+    app = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=base_url)
+    app.sender().gateway._transport.tls.load_verify_locations(cadata=servers.authority.decode())
+    return app
+
+
+def _tutorial(event: dict[str, Any], url: str) -> None:
+    """Send as a first search finds it: one record after the other, a new connection for each."""
+    for record in event["Records"]:
+        fields = json.loads(record["body"])
+        payload = {"destination": fields["destination"], "content": fields["content"]}
+        requests.post(url, json=payload, auth=_AUTH, timeout=10).raise_for_status()

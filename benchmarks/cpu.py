@@ -1,0 +1,70 @@
+"""CPU of a message and of a status callback against their requests with nothing around them, and their AWS calls."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import requests
+
+from benchmarks.charts import chart
+from benchmarks.handlers import aws_requests, batch, invoke, load
+from benchmarks.servers import GATEWAY_SECRET, Servers, example
+from benchmarks.side_by_side import Arm, Figure, measure, progress, ratio
+from optus_sms.aws import clients
+from tools.charts import Bars
+
+_SENDER, _FLOOR = "SendMessageFunction", "a POST and 3 writes"
+_RECEIVER, _WRITE = "ReceiveCallbackFunction", "the bare table write"
+_CALLBACKS: Final = 50
+
+
+def messages(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
+    """Measure a message in a batch of ten; then count the AWS calls of such a batch."""
+    progress("CPU of a message")
+    app = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=f"{servers.plain}/0")
+    writes = [arguments for operation, arguments in aws_requests(app, batch(1)) if operation == "UpdateItem"]
+    client, session = clients.dynamodb(), requests.Session()
+    session.auth = (GATEWAY_SECRET["application"], GATEWAY_SECRET["password"])
+    payload = {"destination": "+61491570006", "content": "Hello"}
+
+    def floor() -> None:
+        for _ in range(10):
+            session.post(f"{servers.plain}/0/messages", json=payload, timeout=10)
+            for arguments in writes:
+                client.update_item(**arguments)
+
+    arms = [Arm(_FLOOR, floor, units=10), Arm(_SENDER, lambda: invoke(app, batch(10)), units=10)]
+    seconds = measure(arms, passes=passes, timer=time.process_time)
+    yield Figure("CPU of a message", ratio(seconds, _SENDER, _FLOOR), 1.5, "of one POST and three table writes")
+    yield chart("CPU of a message", "µs", seconds, _FLOOR)
+    calls = Counter(operation for operation, _ in aws_requests(app, batch(10)))
+    yield Figure("table writes of a message", calls.pop("UpdateItem") / 10, 3)
+    yield Figure("secret reads of a warm batch", calls.pop("GetSecretValue", 0), 0)
+    yield Figure("other AWS calls of a message", calls.total() / 10, 0)
+
+
+def callbacks(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
+    """Measure a status callback, its log line and metrics included; then count its AWS calls."""
+    progress("CPU of a status callback")
+    app, event = load(servers, "ReceiveCallbackFunction"), example("api/status_sent.json")
+    (write,) = [arguments for operation, arguments in aws_requests(app, event) if operation == "UpdateItem"]
+    client = clients.dynamodb()
+
+    def receive() -> None:
+        for _ in range(_CALLBACKS):
+            invoke(app, event)
+
+    def write_only() -> None:
+        for _ in range(_CALLBACKS):
+            client.update_item(**write)
+
+    arms = [Arm(_RECEIVER, receive, units=_CALLBACKS), Arm(_WRITE, write_only, units=_CALLBACKS)]
+    seconds = measure(arms, passes=passes, timer=time.process_time)
+    yield Figure("CPU of a status callback", ratio(seconds, _RECEIVER, _WRITE), 1.4, "of the bare table write")
+    yield chart("CPU of a status callback", "µs", seconds, _WRITE)
+    calls = Counter(operation for operation, _ in aws_requests(app, event))
+    yield Figure("table writes of a status callback", calls.pop("UpdateItem"), 1)
+    yield Figure("other AWS calls of a status callback", calls.total(), 0)
