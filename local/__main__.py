@@ -1,6 +1,6 @@
 """`make run`: the whole bundle on this machine. It shows the examples on their way and then stays up until Ctrl-C.
 
-Options are environment variables (local/options.py); local/README.md explains them.
+Options are environment variables (local/options.py); docs/local-stack.md explains them.
 """
 
 import contextlib
@@ -159,7 +159,7 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
       --message-attribute-names All""")
     if stack.simulator is not None:
         display.line("""
-  # Numbers that make the gateway behave badly, and a switch for all numbers (local/simulator/README.md)
+  # Numbers that make the gateway behave badly, and a switch for all numbers (docs/gateway-simulator.md)
   .venv/bin/python -m local.simulator --numbers
   curl "$SIMULATOR_CONTROL_URL/faults" -d '{"scenario": "unavailable"}'
   curl "$SIMULATOR_CONTROL_URL/faults" -X DELETE

@@ -1,6 +1,6 @@
 """Sends one callback: where to, with which credentials, and what came back.
 
-The REST v2 page (README.md, "Sources"): POST, application/json; the only authentication is `user:password@` in the
+The REST v2 page (docs/gateway-simulator.md, "Sources"): POST, application/json; the only authentication is `user:password@` in the
 configured URL, sent as a Basic header. Whether it is sent at once or after a 401 is not documented, so both can be
 chosen.
 """

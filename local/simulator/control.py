@@ -1,4 +1,4 @@
-"""The control endpoint: see and steer a running simulator. JSON in, JSON out; README.md has the table.
+"""The control endpoint: see and steer a running simulator. JSON in, JSON out; docs/gateway-simulator.md has the table.
 
 It listens on loopback only, on a port of its own, so that it still answers when the gateway refuses connections.
 """
@@ -58,7 +58,7 @@ class Control:
     def _route(self, request: HttpRequest) -> Callable[[HttpRequest], object]:
         route = self._routes.get((request.method, request.path.removeprefix(CONTROL_PATH).rstrip("/")))
         if route is None or not request.path.startswith(CONTROL_PATH):
-            raise ControlError(404, "no such control; see local/simulator/README.md")
+            raise ControlError(404, "no such control; see docs/gateway-simulator.md")
         return route
 
     def _messages(self, request: HttpRequest) -> object:

@@ -1,6 +1,6 @@
 """The gateway's side of the API: each request in, its answer out, and what follows from it.
 
-Paths, answers and their sources: gateway-rest-v2.txt and the others in README.md, "Sources".
+Paths, answers and their sources: gateway-rest-v2.txt and the others in docs/gateway-simulator.md.
 """
 
 import hmac

@@ -245,6 +245,6 @@ def numbers_table() -> str:
 
 
 def markdown_table() -> str:
-    """The table as it stands in the README."""
+    """The table as it stands in docs/gateway-simulator.md."""
     rows = [f"| `{row.number}` | `{row.name}` | {row.meaning} |" for row in _ROWS]
     return "\n".join(["| number | scenario | what happens |", "|---|---|---|", *rows])

@@ -1089,7 +1089,7 @@ def test_program_says_what_keeps_it_from_starting(
 
 
 def test_readme_has_the_table_of_the_code() -> None:
-    assert markdown_table() in (ROOT / "local/simulator/README.md").read_text(encoding="utf-8")
+    assert markdown_table() in (ROOT / "docs/gateway-simulator.md").read_text(encoding="utf-8")
 
 
 def test_numbers_are_distinct_fictitious_and_valid() -> None:
