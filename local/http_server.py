@@ -44,6 +44,16 @@ class HttpRequest:
     body: bytes
     client: str = ""
 
+    def json_object(self) -> dict[str, Any]:
+        """The body. ValueError if it is no JSON object."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise ValueError("the body must be a JSON object")
+        return value
+
 
 @dataclass(frozen=True)
 class HttpResponse:

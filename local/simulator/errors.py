@@ -8,11 +8,10 @@ Both texts keep to the specification's alphabet: letters, digits, space, `-` and
 import json
 
 SERVICE_ERROR = "SMS Gateway Service V2 error"
-NOT_FOUND_BODY = '{"message":"Not Found"}'
 
 
 class RefusedError(Exception):
-    """A request that the gateway answers with an error. `error` is the documented word where there is one."""
+    """A request that the gateway refuses. `error` is the documented word where there is one."""
 
     def __init__(
         self, status: int, error: str, message: str = SERVICE_ERROR, headers: tuple[tuple[str, str], ...] = ()
@@ -20,12 +19,8 @@ class RefusedError(Exception):
         super().__init__(f"{status} {error}")
         self.status = status
         self.error = error
-        self.message = message
+        self.body = error_body(status, error, message)
         self.headers = headers
-
-    @property
-    def body(self) -> str:
-        return error_body(self.status, self.error, self.message)
 
 
 def error_body(status: int, error: str, message: str = SERVICE_ERROR) -> str:
