@@ -50,9 +50,9 @@ class HttpRequest:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
             value = None
-        if not isinstance(value, dict):
-            raise ValueError("the body must be a JSON object")
-        return value
+        if isinstance(value, dict):
+            return value
+        raise ValueError("the body must be a JSON object")
 
 
 @dataclass(frozen=True)
