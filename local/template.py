@@ -165,7 +165,7 @@ def _translated(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[
     translator = Translator({}, Parser(), boto_session=_session())
     try:
         translated = translator.translate(prepared, parameter_values=dict(values))
-        translator.metrics.publish()  # to nobody; unpublished ones make it complain at the end
+        translator.metrics.publish()  # to no receiver; unpublished ones make it complain at the end
         return cast(dict[str, Any], translated)
     except InvalidDocumentException as error:
         causes = [cause.message for cause in error.causes]
@@ -357,9 +357,5 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that also knows CloudFormation's short forms and leaves dates alone."""
 
 
-def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
-    return str(loader.construct_scalar(node))
-
-
 _Loader.add_multi_constructor("!", intrinsics_multi_constructor)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _loader, node: node.value)

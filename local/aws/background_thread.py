@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 
 class BackgroundThread(ABC):
-    """Started once, told to stop, and waited for once everything has been told."""
+    """Started once, told to stop, and joined once all of them have been told."""
 
     def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
