@@ -34,8 +34,8 @@ def main() -> int:
     _forget_aws_settings()
     try:
         options = read_options()
-        with _ended_by_signals():
-            return _run(options, display)
+        _end_by_signals()
+        return _run(options, display)
     except KeyboardInterrupt:
         return 0
     except (OptionError, StackError, ResourceError, TemplateError) as error:
@@ -50,8 +50,7 @@ def _forget_aws_settings() -> None:
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _end_by_signals() -> None:
     """SIGINT and SIGTERM raise KeyboardInterrupt, once: what cleans up afterwards is not interrupted again."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -61,7 +60,6 @@ def _ended_by_signals() -> Iterator[None]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    yield
 
 
 def _run(options: Options, display: Display) -> int:

@@ -23,12 +23,11 @@ TEMPLATE_PATH: Final = Path(__file__).resolve().parent.parent / "template.yaml"
 REGION: Final = "ap-southeast-2"
 ACCOUNT_ID: Final = "123456789012"
 STACK_NAME: Final = "optus-sms"
-# Where the translator is told the code lies: it insists on S3. The key stays the folder, relative to template.yaml.
+# The code's place for the translator, which insists on S3. The key stays the folder, relative to template.yaml.
 CODE_BUCKET: Final = "local"
 
 _PSEUDO_PARAMETERS: Final[Mapping[str, Any]] = {
     "AWS::AccountId": ACCOUNT_ID,
-    "AWS::NotificationARNs": [],
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT_ID}:stack/{STACK_NAME}/0",

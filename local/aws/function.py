@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 PROGRAM = Path(__file__).with_name("execution_environment.py")
 INIT_TIMEOUT_SECONDS = 30.0
@@ -76,12 +76,6 @@ class LocalFunction:
         self._idle: list[_ExecutionEnvironment] = []
         self._alive: set[_ExecutionEnvironment] = set()
         self._closed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def warm_up(self) -> None:
         """Start an execution environment now, so that the first event meets a warm one. Returns at once."""

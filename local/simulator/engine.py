@@ -188,7 +188,7 @@ class Engine:
 
     def _begin(self, message: SimulatedMessage, scenario: Scenario, submission: Submission) -> None:
         """What happens to the message from here; a scheduled one waits as queued, we assume."""
-        config, scenario = self.config, self.switches.current.telling(scenario)
+        config, scenario = self.config, self.switches.current.applied_to(scenario)
         random = self.records.random_for(message)
         steps = steps_for(scenario, random, config.status_step_seconds, config.late_seconds)
         if submission.scheduled is not None:

@@ -2,7 +2,7 @@
 
 Shape: gateway-rest-v2.txt, "API Error Response" (`message`, `statusCode`, `error`, all required). The words are those
 of the REST v2 page; which of the two text fields carries them is not documented, here it is `error`.
-Both texts keep to the specification's alphabet: letters, digits, space, `-` and `_`.
+Both fields keep to the specification's alphabet: letters, digits, space, `-` and `_`.
 """
 
 import json

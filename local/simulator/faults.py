@@ -22,7 +22,7 @@ class Faults:
     - credentials_refused: 401 for every request.
     - callbacks: "on", "off" (never sent) or "held" (sent when on again).
     - callbacks_come: "duplicated", "reordered", "early" or "late", as in the scenarios of these names; it goes together
-      with any scenario that tells its statuses in order.
+      with any scenario that reports its statuses in order.
     - openapi, healthz: "on", "off" (404) or "503".
     """
 
@@ -40,8 +40,8 @@ class Faults:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def telling(self, scenario: Scenario) -> Scenario:
-        """The scenario with its statuses told as `callbacks_come` wants, unless it has a manner of its own."""
+    def applied_to(self, scenario: Scenario) -> Scenario:
+        """Return the scenario with its callbacks as `callbacks_come` has them, unless it has a manner of its own."""
         if self.callbacks_come is None or scenario.callbacks is not Callbacks.IN_ORDER:
             return scenario
         return replace(scenario, callbacks=Callbacks[self.callbacks_come.upper()])

@@ -195,24 +195,22 @@ def _status_steps(scenario: Scenario, random: Random, step_seconds: float, late_
     happens = [StatusStep(step_seconds, status) for status in statuses]
     match scenario.callbacks:
         case Callbacks.NONE:
-            steps = happens
+            return happens
         case Callbacks.REORDERED:
             # It all happens first: a callback never says more than the record.
-            steps = happens + _tell(_reordered(statuses, random))
+            return happens + _callbacks(_reordered(statuses, random))
         case Callbacks.LATE:
-            steps = [*happens, StatusStep(late_seconds), *_tell(statuses)]
+            return [*happens, StatusStep(late_seconds), *_callbacks(statuses)]
         case Callbacks.DUPLICATED:
-            steps = [step for status in statuses for step in (StatusStep(step_seconds, status), *_tell([status] * 3))]
+            return [each for step in happens for each in (step, *_callbacks([str(step.status)] * 3))]
         case Callbacks.UPPER_CASE:
-            steps = [StatusStep(step_seconds, status, status.upper()) for status in statuses]
-        case Callbacks.EARLY:
-            steps = [StatusStep(0, status, status) for status in statuses]
-        case Callbacks.IN_ORDER | Callbacks.OTHER_ID_KEY:
-            steps = [StatusStep(step_seconds, status, status) for status in statuses]
-    return steps
+            return [StatusStep(step_seconds, status, status.upper()) for status in statuses]
+        case Callbacks.EARLY | Callbacks.IN_ORDER | Callbacks.OTHER_ID_KEY:
+            wait_seconds = 0 if scenario.callbacks is Callbacks.EARLY else step_seconds
+            return [StatusStep(wait_seconds, status, status) for status in statuses]
 
 
-def _tell(statuses: Iterable[str]) -> list[StatusStep]:
+def _callbacks(statuses: Iterable[str]) -> list[StatusStep]:
     return [StatusStep(0, callback=status) for status in statuses]
 
 
