@@ -92,28 +92,6 @@ def _required_headers(operation: Mapping[str, Any], body: Mapping[str, Any]) -> 
     return tuple(parameter["name"] for parameter in required)
 
 
-def gateway_response(kind: str, own: Mapping[str, Mapping[str, Any]], request_id: str) -> HttpResponse:
-    """What API Gateway returns by itself: the template's response of this kind, else its DEFAULT_…, else AWS's own."""
-    default_status, message = _DEFAULT_RESPONSES[kind]
-    spec = own.get(kind) or own.get(f"DEFAULT_{default_status // 100}XX", {})
-    values = {
-        "$context.error.messageString": json.dumps(message),
-        "$context.error.message": message,
-        "$context.requestId": request_id,
-    }
-    body = spec.get("responseTemplates", {}).get("application/json", '{"message":$context.error.messageString}')
-    for name, value in values.items():
-        body = body.replace(name, value)
-    prefix = "gatewayresponse.header."
-    own_headers = {
-        name.removeprefix(prefix): value.strip("'")
-        for name, value in spec.get("responseParameters", {}).items()
-        if name.startswith(prefix)
-    }
-    headers = {"Content-Type": "application/json", **own_headers}
-    return _response(int(spec.get("statusCode", default_status)), list(headers.items()), body.encode(), request_id)
-
-
 def _response(status: int, headers: list[tuple[str, str]], body: bytes, request_id: str) -> HttpResponse:
     return HttpResponse(status, body, content_type="", headers=(*headers, ("x-amzn-RequestId", request_id)))
 
@@ -150,7 +128,16 @@ class CallbackApi:
             return self._gateway_response("DEFAULT_5XX", request_id)
 
     def _gateway_response(self, kind: str, request_id: str) -> HttpResponse:
-        return gateway_response(kind, self._config.gateway_responses, request_id)
+        """API Gateway's own response: the template's of this kind, else its DEFAULT_…, else AWS's."""
+        own = self._config.gateway_responses
+        default_status, message = _DEFAULT_RESPONSES[kind]
+        spec = own.get(kind) or own.get(f"DEFAULT_{default_status // 100}XX", {})
+        body = spec.get("responseTemplates", {}).get("application/json", '{"message":$context.error.messageString}')
+        body = body.replace("$context.error.messageString", json.dumps(message))
+        prefix, parameters = "gatewayresponse.header.", spec.get("responseParameters", {}).items()
+        own_headers = [(name.removeprefix(prefix), text.strip("'")) for name, text in parameters if prefix in name]
+        headers = [("Content-Type", "application/json"), *own_headers]
+        return _response(int(spec.get("statusCode", default_status)), headers, body.encode(), request_id)
 
     def _refusal(self, status: HTTPStatus) -> HttpResponse:
         if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

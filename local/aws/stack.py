@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 from local.aws.background_thread import BackgroundThread
 from local.aws.callback_api import CallbackApi, api_config
@@ -234,8 +234,7 @@ class LocalStack:
         self.simulator.start()
 
     def _reachable(self, simulator_url: str) -> str:
-        url = urlsplit(simulator_url)
-        return urlunsplit(url._replace(netloc=f"{self.host}:{url.port}"))
+        return simulator_url.replace(f"//{self.config.bind}:", f"//{self.host}:")
 
     def _make_functions(self, template: Template, sources: list[tuple[str, SourceConfig]]) -> None:
         for resource in template.of_type("AWS::Lambda::Function"):

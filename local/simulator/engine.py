@@ -5,6 +5,7 @@ Paths, responses and their sources: gateway-rest-v2.txt and the others in docs/g
 
 import hmac
 import json
+import re
 import secrets
 import threading
 import time
@@ -14,7 +15,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from local.http_server import Ending, HttpRequest, HttpResponse, json_response
 from local.simulator.callbacks import basic_authorization
@@ -29,6 +29,7 @@ from local.simulator.submissions import Submission, read_submission
 BASE_PATH = "/rest/sms/v2"
 SERVICES_PATH = "/rest/services/v1"
 SERVICES = ("https", "rest", "soap", "smpp", "restv2", "email2sms")
+_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OPENAPI = Path(__file__).with_name("openapi.yaml")
 
 
@@ -224,7 +225,7 @@ class Engine:
         message_id = request.query.get("id", [""])[0]
         if not message_id:
             raise RefusedError(400, "missing_attrib", "Missing a required attribute id")
-        if not _is_canonical_uuid(message_id):
+        if not re.fullmatch(_ID, message_id):
             raise RefusedError(400, "invalid_attrib", "Invalid attribute value id")
         message = self.records.get(message_id)
         if message is None:
@@ -257,10 +258,3 @@ class Engine:
         names = request.query.get("service", [])
         statuses = {name: {"status": state if name in SERVICES else "unknown"} for name in names}
         return json_response({"services": statuses})
-
-
-def _is_canonical_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
