@@ -1,6 +1,6 @@
-"""`make run`: the whole bundle on this machine. It shows the examples on their way and then stays up until Ctrl-C.
+"""`make run`: the whole stack on this machine. It shows the examples on their way and then stays up until Ctrl-C.
 
-Options are environment variables (local/options.py); local/README.md explains them.
+Options are environment variables (local/options.py); docs/local-stack.md explains them.
 """
 
 import contextlib
@@ -28,19 +28,15 @@ from local.template import TemplateError
 LOG_PATH = endpoints.PATH.with_name("functions.log")
 
 
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM: the normal end. No Exception, so that no handler on the way takes it for an error."""
-
-
 def main() -> int:
     """The exit status: 0, or 1 when an example did not reach its end, or 2 when the stack cannot start."""
     display = Display()
     _forget_aws_settings()
     try:
         options = read_options()
-        with _ended_by_signals():
-            return _run(options, display)
-    except Stopped:
+        _end_by_signals()
+        return _run(options, display)
+    except KeyboardInterrupt:
         return 0
     except (OptionError, StackError, ResourceError, TemplateError) as error:
         display.line(f"make run: {error}")
@@ -48,24 +44,22 @@ def main() -> int:
 
 
 def _forget_aws_settings() -> None:
-    """Whatever account and profile this shell is set up for has no part in a local stack."""
+    """The account and profile that this shell is set up for have no part in a local stack."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped, once: what cleans up afterwards is not interrupted again."""
+def _end_by_signals() -> None:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, once: what cleans up afterwards is not interrupted again."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        raise Stopped
+        raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    yield
 
 
 def _run(options: Options, display: Display) -> int:
@@ -113,9 +107,7 @@ def _send(stack: LocalStack, watcher: Watcher, options: Options, display: Displa
 
 def _tell_where(stack: LocalStack, options: Options, display: Display) -> None:
     if options.bind != LOOPBACK:
-        display.line(
-            f"BIND: everybody who can reach {options.bind} on this machine can use all of it, without a password."
-        )
+        display.line(f"BIND: whatever can reach {options.bind} on this machine can use all of it, without a password.")
     rows = [
         ("AWS (SQS, DynamoDB, …)", stack.endpoint_url),
         ("callback API", stack.api_url),
@@ -136,7 +128,7 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
 
   source {endpoints.PATH}
 
-  # Put a message on the queue and follow it; then its life in words, what needs a person, and more (docs/cli.md)
+  # Put a message on the queue and follow it; then its life in words, what needs an operator, and more (docs/cli.md)
   .venv/bin/optus-sms send +61491570006 "Hello" --follow
   .venv/bin/optus-sms dead-letters
 
@@ -152,14 +144,14 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
   curl -i -u "$CALLBACK_USERNAME:$CALLBACK_PASSWORD" -H 'Content-Type: application/json' "$REPLY_CALLBACK_URL" \\
       -d '{{"id": "7d3a1c62-0f0e-4a25-9a8c-1f8b7a6f5e21", "source": "+61491570006", "content": "Yes please"}}'
 
-  # Read what became of it: what we did, what the gateway says, what needs a person
+  # Read what became of it: what we did, what the gateway reports, what needs an operator
   aws dynamodb scan --endpoint-url "$AWS_ENDPOINT_URL" --table-name "$SEND_LEDGER_TABLE_NAME"
   aws dynamodb scan --endpoint-url "$AWS_ENDPOINT_URL" --table-name "$MESSAGES_TABLE_NAME"
   aws sqs receive-message --endpoint-url "$AWS_ENDPOINT_URL" --queue-url "$DEAD_LETTER_QUEUE_URL" \\
       --message-attribute-names All""")
     if stack.simulator is not None:
         display.line("""
-  # Numbers that make the gateway behave badly, and a switch for all numbers (local/simulator/README.md)
+  # Numbers that make the gateway behave badly, and a switch for all numbers (docs/gateway-simulator.md)
   .venv/bin/python -m local.simulator --numbers
   curl "$SIMULATOR_CONTROL_URL/faults" -d '{"scenario": "unavailable"}'
   curl "$SIMULATOR_CONTROL_URL/faults" -X DELETE

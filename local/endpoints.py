@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,13 +32,9 @@ def variables(stack: LocalStack) -> dict[str, str]:
 
 
 def _common(environments: list[Mapping[str, str]]) -> dict[str, str]:
-    merged: dict[str, str] = {}
-    differing = set()
-    for environment in environments:
-        for name, value in environment.items():
-            if merged.setdefault(name, value) != value:
-                differing.add(name)
-    return {name: value for name, value in merged.items() if name not in differing}
+    pairs = {pair for environment in environments for pair in environment.items()}
+    values = Counter(name for name, _ in pairs)
+    return {name: value for name, value in pairs if values[name] == 1}
 
 
 def upper_snake(name: str) -> str:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over threads: reads `HttpRequest`s from a connection and writes `HttpResponse`s, also badly behaved ones.
+"""HTTP/1.1 over threads: read `HttpRequest`s from a connection and write `HttpResponse`s, also badly behaved ones.
 
 Serves the gateway simulator, its control endpoint, the phone page and the callback API.
 """
@@ -43,6 +43,16 @@ class HttpRequest:
     headers: Message
     body: bytes
     client: str = ""
+
+    def json_object(self) -> dict[str, Any]:
+        """The body. ValueError if it is no JSON object."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            return value
+        raise ValueError("the body must be a JSON object")
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def log_message(self, *args: Any, **kwargs: Any) -> None:
-        """Silent: a request line can hold a message id, and nobody reads this log."""
+        """Silent: a request line can hold a message ID."""
 
     def _serve(self) -> None:
         try:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 
 class BackgroundThread(ABC):
-    """Started once, told to stop, and waited for once everything has been told."""
+    """A thread to be started and stopped once, and joined after all of them were stopped."""
 
     def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
@@ -16,7 +16,7 @@ class BackgroundThread(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin nothing new; returns at once."""
+        """Begin nothing new; return at once."""
         self._stopping.set()
 
     def join(self) -> None:

@@ -13,7 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -37,12 +37,6 @@ class ApiRoute:
     method: str
     function_arn: str
     required_headers: tuple[str, ...] = ()
-    required_query: tuple[str, ...] = ()
-
-    def is_satisfied_by(self, request: HttpRequest) -> bool:
-        """Whether the request has every required parameter."""
-        has_headers = all(name in request.headers for name in self.required_headers)
-        return has_headers and all(name in request.query for name in self.required_query)
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,8 @@ class ApiConfig:
     stage: str
     routes: Mapping[tuple[str, str], ApiRoute]
     """By method and path."""
-    gateway_responses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gateway_responses: Mapping[str, Mapping[str, Any]]
     """The `x-amazon-apigateway-gateway-responses` of the body, by kind."""
-    binary_media_types: frozenset[str] = frozenset()
 
 
 # Status and message of the gateway responses that a template has not changed.
@@ -68,19 +61,15 @@ _DEFAULT_RESPONSES = {
 
 
 def api_config(api_id: str, stage: str, body: Mapping[str, Any]) -> ApiConfig:
-    """From the resolved OpenAPI `Body` of the API. Raises ValueError for an integration that is no Lambda proxy."""
-    routes = {}
-    for path, methods in body["paths"].items():
-        for method, operation in methods.items():
-            if method != "parameters":
-                routes[(method.upper(), path)] = _route(path, method.upper(), operation, body)
-    return ApiConfig(
-        api_id,
-        stage,
-        routes,
-        gateway_responses=body.get("x-amazon-apigateway-gateway-responses", {}),
-        binary_media_types=frozenset(body.get("x-amazon-apigateway-binary-media-types", ())),
-    )
+    """From the resolved OpenAPI `Body` of the API. Raises ValueError for what the local API does not serve."""
+    if "x-amazon-apigateway-binary-media-types" in body:
+        raise ValueError("the local API does not know binary media types")
+    routes = {
+        (method.upper(), path): _route(path, method.upper(), operation, body)
+        for path, methods in body["paths"].items()
+        for method, operation in methods.items()
+    }
+    return ApiConfig(api_id, stage, routes, body.get("x-amazon-apigateway-gateway-responses", {}))
 
 
 def _route(path: str, method: str, operation: Mapping[str, Any], body: Mapping[str, Any]) -> ApiRoute:
@@ -88,45 +77,19 @@ def _route(path: str, method: str, operation: Mapping[str, Any], body: Mapping[s
     match = re.search(r"/functions/(arn:aws:lambda:[^/]+)/invocations$", str(integration["uri"]))
     if integration["type"].lower() != "aws_proxy" or match is None:
         raise ValueError(f"{method} {path} is no Lambda proxy integration, which is all that the local API serves")
-    required = _required_parameters(operation, body)
-    return ApiRoute(
-        resource=path,
-        method=method,
-        function_arn=match[1],
-        required_headers=tuple(name for place, name in required if place == "header"),
-        required_query=tuple(name for place, name in required if place == "query"),
-    )
+    return ApiRoute(path, method, match[1], _required_headers(operation, body))
 
 
-def _required_parameters(operation: Mapping[str, Any], body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The parameters that API Gateway insists on; none unless a request validator checks them."""
-    key = "x-amazon-apigateway-request-validator"
-    validator = body.get("x-amazon-apigateway-request-validators", {}).get(operation.get(key, body.get(key)), {})
+def _required_headers(operation: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The headers that API Gateway insists on; none unless a request validator checks them."""
+    validators = body.get("x-amazon-apigateway-request-validators", {})
+    validator = validators.get(operation.get("x-amazon-apigateway-request-validator"), {})
     if not validator.get("validateRequestParameters"):
-        return []
-    return [(item["in"], item["name"]) for item in operation.get("parameters", []) if item.get("required")]
-
-
-def gateway_response(kind: str, own: Mapping[str, Mapping[str, Any]], request_id: str) -> HttpResponse:
-    """What API Gateway returns by itself: the template's response of this kind, else its DEFAULT_…, else AWS's own."""
-    default_status, message = _DEFAULT_RESPONSES[kind]
-    spec = own.get(kind) or own.get(f"DEFAULT_{default_status // 100}XX", {})
-    values = {
-        "$context.error.messageString": json.dumps(message),
-        "$context.error.message": message,
-        "$context.requestId": request_id,
-    }
-    body = spec.get("responseTemplates", {}).get("application/json", '{"message":$context.error.messageString}')
-    for name, value in values.items():
-        body = body.replace(name, value)
-    prefix = "gatewayresponse.header."
-    own_headers = {
-        name.removeprefix(prefix): value.strip("'")
-        for name, value in spec.get("responseParameters", {}).items()
-        if name.startswith(prefix)
-    }
-    headers = {"Content-Type": "application/json", **own_headers}
-    return _response(int(spec.get("statusCode", default_status)), list(headers.items()), body.encode(), request_id)
+        return ()
+    required = [parameter for parameter in operation.get("parameters", []) if parameter.get("required")]
+    if others := [parameter["name"] for parameter in required if parameter["in"] != "header"]:
+        raise ValueError(f"the local API requires headers only, not {', '.join(others)}")
+    return tuple(parameter["name"] for parameter in required)
 
 
 def _response(status: int, headers: list[tuple[str, str]], body: bytes, request_id: str) -> HttpResponse:
@@ -156,7 +119,7 @@ class CallbackApi:
         route = self._config.routes.get((request.method, path))
         if route is None or not request.path.startswith(f"/{self._config.stage}/"):
             return self._gateway_response("MISSING_AUTHENTICATION_TOKEN", request_id)
-        if not route.is_satisfied_by(request):
+        if not all(name in request.headers for name in route.required_headers):
             return self._gateway_response("BAD_REQUEST_PARAMETERS", request_id)
         event = proxy_event(self._config, route, request, self._listener.port, request_id)
         try:
@@ -165,7 +128,16 @@ class CallbackApi:
             return self._gateway_response("DEFAULT_5XX", request_id)
 
     def _gateway_response(self, kind: str, request_id: str) -> HttpResponse:
-        return gateway_response(kind, self._config.gateway_responses, request_id)
+        """API Gateway's own response: the template's of this kind, else its DEFAULT_…, else AWS's."""
+        own = self._config.gateway_responses
+        default_status, message = _DEFAULT_RESPONSES[kind]
+        spec = own.get(kind) or own.get(f"DEFAULT_{default_status // 100}XX", {})
+        body = spec.get("responseTemplates", {}).get("application/json", '{"message":$context.error.messageString}')
+        body = body.replace("$context.error.messageString", json.dumps(message))
+        prefix, parameters = "gatewayresponse.header.", spec.get("responseParameters", {}).items()
+        own_headers = [(name.removeprefix(prefix), text.strip("'")) for name, text in parameters if prefix in name]
+        headers = [("Content-Type", "application/json"), *own_headers]
+        return _response(int(spec.get("statusCode", default_status)), headers, body.encode(), request_id)
 
     def _refusal(self, status: HTTPStatus) -> HttpResponse:
         if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -178,13 +150,12 @@ def proxy_event(config: ApiConfig, route: ApiRoute, request: HttpRequest, port: 
     now = time.time()
     headers = [*request.headers.items(), *_added_headers(request.client, port, now)]
     single_headers = dict(headers)
-    text, is_base64 = _event_body(request.body, single_headers.get("Content-Type", ""), config.binary_media_types)
     return {
         "resource": route.resource,
         "path": route.resource,
         "httpMethod": route.method,
         "headers": single_headers,
-        "multiValueHeaders": _multi_value(headers),
+        "multiValueHeaders": {name: [value for other, value in headers if other == name] for name in single_headers},
         "queryStringParameters": {name: values[-1] for name, values in request.query.items()} or None,
         "multiValueQueryStringParameters": dict(request.query) or None,
         "pathParameters": None,
@@ -205,8 +176,9 @@ def proxy_event(config: ApiConfig, route: ApiRoute, request: HttpRequest, port: 
             "resourcePath": route.resource,
             "stage": config.stage,
         },
-        "body": text,
-        "isBase64Encoded": is_base64,
+        # Without binary media types, API Gateway mangles what is not UTF-8.
+        "body": request.body.decode("utf-8", "replace") or None,
+        "isBase64Encoded": False,
     }
 
 
@@ -218,22 +190,6 @@ def _added_headers(client: str, port: int, now: float) -> list[tuple[str, str]]:
         ("X-Forwarded-Proto", "http"),
         ("X-Amzn-Trace-Id", f"Root=1-{int(now):08x}-{uuid.uuid4().hex[:24]}"),
     ]
-
-
-def _event_body(body: bytes, content_type: str, binary_media_types: frozenset[str]) -> tuple[str | None, bool]:
-    """The body as Base64 for the API's binary media types, else as text, which mangles what is not UTF-8."""
-    if not body:
-        return None, False
-    if {"*/*", content_type.partition(";")[0].strip()} & binary_media_types:
-        return base64.b64encode(body).decode("ascii"), True
-    return body.decode("utf-8", "replace"), False
-
-
-def _multi_value(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    return values
 
 
 def proxy_response(invocation: Invocation, request_id: str) -> HttpResponse:

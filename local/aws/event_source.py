@@ -1,14 +1,13 @@
 """What Lambda does between an SQS queue and a function: polls, makes batches, invokes, deletes what succeeded.
 
 The rules are Lambda's ("Using Lambda with Amazon SQS", "Handling errors for an SQS event source"): a batch that fails
-as a whole stays in the queue and comes back after the visibility timeout; with `ReportBatchItemFailures` the answer
+as a whole stays in the queue and comes back after the visibility timeout; with `ReportBatchItemFailures` the response
 names the records that stay.
 """
 
 import base64
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ LONG_POLL_SECONDS = 2
 """How long a disabled or stopped source may still take messages; Lambda polls for up to 20 seconds."""
 DEFAULT_CONCURRENCY = 5
 """Batches at a time when the mapping has no MaximumConcurrency; Lambda starts with five pollers."""
-SQS_MAX_BATCH = 10
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +33,6 @@ class EventSourceConfig:
     queue_url: str
     queue_arn: str
     batch_size: int = 10
-    window_seconds: float = 0.0
     concurrency: int = DEFAULT_CONCURRENCY
     report_batch_item_failures: bool = False
     enabled: bool = True
@@ -48,7 +45,7 @@ class EventSourceConfig:
         """From the resolved properties of the mapping. Raises ValueError for a property that would be ignored."""
         known = {
             *("BatchSize", "Enabled", "EventSourceArn", "FunctionName", "FunctionResponseTypes"),
-            *("MaximumBatchingWindowInSeconds", "ScalingConfig", "Tags"),
+            "ScalingConfig",
         }
         refuse_unknown(properties, known, "event source")
         scaling = properties.get("ScalingConfig", {})
@@ -56,7 +53,6 @@ class EventSourceConfig:
             queue_url=queue_url,
             queue_arn=properties["EventSourceArn"],
             batch_size=int(properties.get("BatchSize", 10)),
-            window_seconds=float(properties.get("MaximumBatchingWindowInSeconds", 0)),
             concurrency=int(scaling.get("MaximumConcurrency", DEFAULT_CONCURRENCY)),
             report_batch_item_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
             enabled=str(properties.get("Enabled", True)).lower() == "true",
@@ -134,21 +130,14 @@ class EventSource(BackgroundThread):
                 self._free.release()
 
     def _next_batch(self) -> list[dict[str, Any]]:
-        messages = self._receive(self.config.batch_size, LONG_POLL_SECONDS)
-        end = time.monotonic() + self.config.window_seconds
-        while messages and len(messages) < self.config.batch_size and (left := end - time.monotonic()) > 0:
-            messages += self._receive(self.config.batch_size - len(messages), max(1, round(left)))
-        return messages
-
-    def _receive(self, count: int, wait_seconds: int) -> list[dict[str, Any]]:
-        answer = self._sqs.receive_message(
+        response = self._sqs.receive_message(
             QueueUrl=self.config.queue_url,
-            MaxNumberOfMessages=min(count, SQS_MAX_BATCH),
-            WaitTimeSeconds=wait_seconds,
+            MaxNumberOfMessages=self.config.batch_size,
+            WaitTimeSeconds=LONG_POLL_SECONDS,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
-        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        messages: list[dict[str, Any]] = response.get("Messages", [])
         return messages
 
     def _work(self, messages: list[dict[str, Any]]) -> None:
@@ -158,8 +147,8 @@ class EventSource(BackgroundThread):
         stay = items_to_keep(message_ids, invocation, self.config.report_batch_item_failures)
         done = [message for message in messages if message["MessageId"] not in stay]
         try:
-            for start in range(0, len(done), SQS_MAX_BATCH):
-                self._delete(done[start : start + SQS_MAX_BATCH])
+            if done:
+                self._delete(done)
         except (BotoCoreError, ClientError) as error:
             if not self._stopping.is_set():
                 log.warning("messages cannot be deleted, they will come again: %s", error)
@@ -175,7 +164,7 @@ def items_to_keep(message_ids: list[str], invocation: Invocation, report_batch_i
     """Which messages of a batch stay in the queue, by Lambda's rules for partial batch responses.
 
     Nothing, an empty object or an empty list means complete success. A failure that names no message of the batch, or
-    that has no usable `itemIdentifier`, and an answer in another shape, mean that the whole batch failed.
+    that has no usable `itemIdentifier`, and a response of another shape, mean that the whole batch failed.
     """
     everything = frozenset(message_ids)
     if invocation.error is not None:

@@ -1,14 +1,13 @@
-"""The program inside one local execution environment: it imports the handler once, then answers event after event.
+"""The program inside one local execution environment: it imports the handler once, then serves event after event.
 
-The parent (`local/aws/function.py`) starts it with the function's environment. Events come in as JSON lines on standard
-input, answers go out as JSON lines on a pipe of their own; what the handler prints is log output, as in Lambda. It ends
-when standard input closes.
+The parent (`local/aws/function.py`) starts it with the function's environment. Events come in and results go out as
+JSON lines over a socket; what the handler prints is log output, as in Lambda. It ends when the socket closes.
 
-    python -P execution_environment.py <handler, e.g. app.lambda_handler> <file descriptor for answers>
+    python -P execution_environment.py <handler, e.g. app.lambda_handler> <file descriptor of the socket>
 
 In  {"event": …, "request_id": "…", "deadline": seconds since the epoch, "arn": "…"}
 Out {"ready": true} once the handler is imported, then per event
-    {"result": …} or {"error": {"errorType": …, "errorMessage": …, "stackTrace": […]}}
+    {"result": …} or {"error": {"error_type": …, "message": …, "stack_trace": […]}}
 """
 
 import importlib
@@ -18,43 +17,41 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 
-@dataclass(frozen=True)
 class InvocationContext:
-    """The context object of Lambda's Python runtime."""
+    """The context object of Lambda's Python runtime. `deadline`: seconds since the epoch."""
 
-    aws_request_id: str
-    invoked_function_arn: str
-    deadline: float
-    function_name: str
-    memory_limit_in_mb: str
-    log_group_name: str
-    log_stream_name: str
-    function_version: str = "$LATEST"
-    identity: None = None
-    client_context: None = None
+    function_version = "$LATEST"
+    identity = None
+    client_context = None
+
+    def __init__(self, request_id: str, arn: str, deadline: float) -> None:
+        self.aws_request_id = request_id
+        self.invoked_function_arn = arn
+        self.deadline = deadline
+        self.function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
+        self.memory_limit_in_mb = os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
+        self.log_group_name = os.environ["AWS_LAMBDA_LOG_GROUP_NAME"]
+        self.log_stream_name = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the execution environment is killed."""
         return max(0, int((self.deadline - time.time()) * 1000))
 
 
-def main(handler_name: str, answers_fd: int) -> None:
-    """Answer events until standard input closes."""
-    events = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    _close_standard_input()
-    with os.fdopen(answers_fd, "w", encoding="utf-8", buffering=1) as answers:
+def main(handler_name: str, connection_fd: int) -> None:
+    """Serve events until the connection closes."""
+    with os.fdopen(connection_fd, encoding="utf-8") as events, os.fdopen(os.dup(connection_fd), "w") as responses:
         try:
             handler = _import_handler(handler_name)
-        except BaseException as error:  # noqa: BLE001 - whatever an import raises is the answer to the first event, as in Lambda
-            _answer(answers, {"error": _describe(error)})
+        except BaseException as error:  # noqa: BLE001 - any failure of the import is the result of the first event, as in Lambda
+            _respond(responses, {"error": _describe(error)})
             return
-        _answer(answers, {"ready": True})
+        _respond(responses, {"ready": True})
         for line in events:
-            _answer(answers, _invoke(handler, json.loads(line)))
+            _respond(responses, _invoke(handler, json.loads(line)))
 
 
 def _import_handler(name: str) -> Callable[[Any, InvocationContext], Any]:
@@ -64,41 +61,29 @@ def _import_handler(name: str) -> Callable[[Any, InvocationContext], Any]:
 
 
 def _invoke(handler: Callable[[Any, InvocationContext], Any], request: dict[str, Any]) -> dict[str, Any]:
-    context = InvocationContext(
-        aws_request_id=request["request_id"],
-        invoked_function_arn=request["arn"],
-        deadline=request["deadline"],
-        function_name=os.environ["AWS_LAMBDA_FUNCTION_NAME"],
-        memory_limit_in_mb=os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"],
-        log_group_name=os.environ["AWS_LAMBDA_LOG_GROUP_NAME"],
-        log_stream_name=os.environ["AWS_LAMBDA_LOG_STREAM_NAME"],
-    )
+    context = InvocationContext(request["request_id"], request["arn"], request["deadline"])
     try:
         result = handler(request["event"], context)
         json.dumps(result)  # what cannot be written as JSON is an error of the function
-    except Exception as error:  # noqa: BLE001 - any exception of the handler is its answer
+    except Exception as error:  # noqa: BLE001 - any exception of the handler is its result
         return {"error": _describe(error)}
     return {"result": result}
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
+    """The arguments of `FunctionError`."""
     return {
-        "errorType": type(error).__name__,
-        "errorMessage": str(error),
-        "stackTrace": traceback.format_exception(error),
+        "error_type": type(error).__name__,
+        "message": str(error),
+        "stack_trace": traceback.format_exception(error),
     }
 
 
-def _answer(answers: TextIO, answer: dict[str, Any]) -> None:
+def _respond(responses: TextIO, response: dict[str, Any]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    answers.write(json.dumps(answer) + "\n")
-
-
-def _close_standard_input() -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    responses.write(json.dumps(response) + "\n")
+    responses.flush()
 
 
 if __name__ == "__main__":

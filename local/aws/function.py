@@ -8,16 +8,16 @@ needs to run at all; the rest is the template's.
 import contextlib
 import json
 import os
-import selectors
+import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 PROGRAM = Path(__file__).with_name("execution_environment.py")
 INIT_TIMEOUT_SECONDS = 30.0
@@ -44,13 +44,13 @@ class FunctionConfig:
     """How many execution environments there may be."""
 
 
-@dataclass(frozen=True)
-class FunctionError:
-    """An invocation that ended without a result, in Lambda's words."""
+@dataclass(eq=False)
+class FunctionError(Exception):
+    """Why an invocation ended without a result, in Lambda's words."""
 
     error_type: str
     message: str
-    stack_trace: tuple[str, ...] = ()
+    stack_trace: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,6 @@ class LocalFunction:
         self._idle: list[_ExecutionEnvironment] = []
         self._alive: set[_ExecutionEnvironment] = set()
         self._closed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def warm_up(self) -> None:
         """Start an execution environment now, so that the first event meets a warm one. Returns at once."""
@@ -115,7 +109,7 @@ class LocalFunction:
             environment.release()
         self._idle.clear()
         self._alive.clear()
-        self._free.release(self.config.concurrency)  # who comes later is told so
+        self._free.release(self.config.concurrency)  # later events get "Local.Stopped"
 
     def process_ids(self) -> list[int]:
         """The processes that stand ready or are busy."""
@@ -125,13 +119,13 @@ class LocalFunction:
     def _invoke(self, event: Any, request_id: str) -> Invocation:
         try:
             environment = self._take()
-        except _EnvironmentLostError as lost:
-            return Invocation(request_id, error=lost.error)
+        except FunctionError as error:
+            return Invocation(request_id, error=error)
         try:
             invocation = environment.invoke(event, request_id)
-        except _EnvironmentLostError as lost:
+        except FunctionError as error:
             self._discard(environment)
-            return Invocation(request_id, error=lost.error)
+            return Invocation(request_id, error=error)
         with self._lock:
             self._idle.append(environment)  # the last one used is the first one used again, as in Lambda
         return invocation
@@ -139,7 +133,7 @@ class LocalFunction:
     def _take(self) -> "_ExecutionEnvironment":
         with self._lock:
             if self._closed:
-                raise _EnvironmentLostError(FunctionError("Local.Stopped", "the local stack is stopping"))
+                raise FunctionError("Local.Stopped", "the local stack is stopping")
             return self._idle.pop() if self._idle else self._new_environment()
 
     def _new_environment(self) -> "_ExecutionEnvironment":
@@ -154,38 +148,29 @@ class LocalFunction:
             self._alive.discard(environment)
 
 
-class _EnvironmentLostError(Exception):
-    """The execution environment cannot be used again."""
-
-    def __init__(self, error: FunctionError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-@dataclass(eq=False)
 class _ExecutionEnvironment:
-    config: FunctionConfig
-    log: LogSink
-    _ready: bool = field(default=False, init=False)
-    _buffer: bytes = field(default=b"", init=False)
+    """A process of `execution_environment.py`. Its methods raise FunctionError when it cannot be used again."""
 
-    def __post_init__(self) -> None:
-        answers_read, answers_write = os.pipe()
-        self._answers = answers_read
-        try:
+    def __init__(self, config: FunctionConfig, log: LogSink) -> None:
+        self._config = config
+        self._log = log
+        self._is_ready = False
+        self._connection, theirs = socket.socketpair()
+        self._lines = self._connection.makefile(encoding="utf-8")
+        with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-u", str(PROGRAM), self.config.handler, str(answers_write)],
-                cwd=self.config.code,
-                env=_variables(self.config),
-                stdin=subprocess.PIPE,
+                [sys.executable, "-P", "-u", str(PROGRAM), config.handler, str(theirs.fileno())],
+                cwd=config.code,
+                env=_variables(config),
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(answers_write,),
+                encoding="utf-8",
+                errors="replace",
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C in the terminal is the runner's to handle
             )
-        finally:
-            os.close(answers_write)
-        self._log_reader = threading.Thread(target=self._read_log, name=f"log of {self.config.name}", daemon=True)
+        self._log_reader = threading.Thread(target=self._read_log, name=f"log of {config.name}", daemon=True)
         self._log_reader.start()
 
     @property
@@ -193,21 +178,19 @@ class _ExecutionEnvironment:
         return self._process.pid
 
     def invoke(self, event: Any, request_id: str) -> Invocation:
-        if not self._ready:
-            first = self._next_answer(time.monotonic() + INIT_TIMEOUT_SECONDS, "Sandbox.InitTimedout", "Init timed out")
-            if "error" in first:
-                raise _EnvironmentLostError(_error(first["error"]))
-            self._ready = True
-        timeout = self.config.timeout_seconds
-        self._send(
-            {"event": event, "request_id": request_id, "deadline": time.time() + timeout, "arn": self.config.arn}
-        )
-        answer = self._next_answer(
-            time.monotonic() + timeout, "Sandbox.Timedout", f"{request_id} Task timed out after {timeout:.2f} seconds"
-        )
-        if "error" in answer:
-            return Invocation(request_id, error=_error(answer["error"]))
-        return Invocation(request_id, result=answer["result"])
+        if not self._is_ready:
+            late = FunctionError("Sandbox.InitTimedout", "Init timed out")
+            ready = self._converse("", INIT_TIMEOUT_SECONDS, late)
+            if "error" in ready:
+                raise FunctionError(**ready["error"])
+            self._is_ready = True
+        seconds = self._config.timeout_seconds
+        request = {"event": event, "request_id": request_id, "deadline": time.time() + seconds, "arn": self._config.arn}
+        late = FunctionError("Sandbox.Timedout", f"{request_id} Task timed out after {seconds:.2f} seconds")
+        response = self._converse(json.dumps(request) + "\n", seconds, late)
+        if "error" in response:
+            return Invocation(request_id, error=FunctionError(**response["error"]))
+        return Invocation(request_id, result=response["result"])
 
     def kill(self) -> None:
         self._process.kill()
@@ -215,54 +198,29 @@ class _ExecutionEnvironment:
     def release(self) -> None:
         """Wait for the killed process and close what belonged to it; only for the thread that used it last."""
         self._process.wait()
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # an event it had not read any more
-                self._process.stdin.close()
         self._log_reader.join()
-        os.close(self._answers)
+        self._lines.close()
+        self._connection.close()
 
-    def _send(self, request: dict[str, Any]) -> None:
-        stdin = self._process.stdin
+    def _converse(self, text: str, seconds: float, late: FunctionError) -> dict[str, Any]:
+        """Send a line to the program, and return its next one. Raises `late` when there is none in time."""
+        self._connection.settimeout(seconds)
         try:
-            if stdin is not None:
-                stdin.write(json.dumps(request).encode() + b"\n")
-                stdin.flush()
-        except (BrokenPipeError, ValueError) as error:
-            raise self._exited() from error
-
-    def _next_answer(self, deadline: float, error_type: str, message: str) -> dict[str, Any]:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._answers, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    if time.monotonic() >= deadline:
-                        raise _EnvironmentLostError(FunctionError(error_type, message))
-                    continue
-                piece = os.read(self._answers, 65536)
-                if not piece:
-                    raise self._exited()
-                self._buffer += piece
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _exited(self) -> _EnvironmentLostError:
-        status = self._process.wait()
-        return _EnvironmentLostError(FunctionError("Runtime.ExitError", f"Runtime exited with status {status}"))
+            self._connection.sendall(text.encode())
+            line = self._lines.readline()
+        except TimeoutError:
+            raise late from None
+        except OSError:
+            line = ""
+        if not line:
+            raise FunctionError("Runtime.ExitError", f"Runtime exited with status {self._process.wait()}")
+        response: dict[str, Any] = json.loads(line)
+        return response
 
     def _read_log(self) -> None:
-        stdout = self._process.stdout
-        if stdout is None:
-            return
-        with stdout:
-            for line in stdout:
-                self.log(self.config.name, line.decode("utf-8", "replace").rstrip("\n"))
-
-
-def _error(description: dict[str, Any]) -> FunctionError:
-    return FunctionError(
-        description["errorType"], description["errorMessage"], tuple(description.get("stackTrace", ()))
-    )
+        with self._process.stdout or contextlib.nullcontext(()) as lines:
+            for line in lines:
+                self._log(self._config.name, line.rstrip("\n"))
 
 
 def _variables(config: FunctionConfig) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Lambda's API says whether a queue feeds its function: who turns the mapping there, turns the local event source."""
+"""Enables and disables the local event source as Lambda's API enables and disables its mapping."""
 
 import logging
 from collections.abc import Callable
@@ -16,29 +16,27 @@ log = logging.getLogger(__name__)
 
 
 class MappingSwitch(BackgroundThread):
-    """Looks at a mapping and passes on each change, in a thread of its own.
+    """Looks at a source's mapping and passes on each change, in a thread of its own, to `turned` too.
 
-    `lambda_client` does not retry. Only changes count, so that a test may turn the source itself. `turned` is told too.
+    `lambda_client` does not retry. Only changes count, so that a test may turn the source itself.
     """
 
-    def __init__(
-        self, source: EventSource, lambda_client: Any, mapping_id: str, turned: Callable[[bool], None] = lambda _: None
-    ) -> None:
+    def __init__(self, source: EventSource, lambda_client: Any, turned: Callable[[bool], None]) -> None:
         super().__init__("mapping switch")
         self._source = source
         self._client = lambda_client
-        self._mapping_id = mapping_id
         self._turned = turned
         self._last = source.config.enabled
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_SECONDS):
             try:
-                enabled = self._client.get_event_source_mapping(UUID=self._mapping_id)["State"] == "Enabled"
+                mapping = self._client.get_event_source_mapping(UUID=self._source.config.mapping_id)
             except (BotoCoreError, ClientError) as error:
                 if not self._stopping.is_set():  # moto's server ends before this thread does
                     log.warning("the event source mapping cannot be read: %s", error)
                 continue
+            enabled = mapping["State"] == "Enabled"
             if enabled != self._last:
                 self._last = self._source.enabled = enabled
                 self._turned(enabled)

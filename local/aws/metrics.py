@@ -1,4 +1,4 @@
-"""Puts what the functions measure into CloudWatch: what AWS does with log lines in the embedded metric format.
+"""Put what the functions measure into CloudWatch, as AWS does with log lines in the embedded metric format.
 
 Counts go in as their sum, other units value by value.
 """
@@ -13,9 +13,6 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.aws.background_thread import BackgroundThread
-
-MOST_AT_ONCE = 500
-"""Data in one PutMetricData; CloudWatch takes up to 1000."""
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +42,7 @@ class MetricRecorder(BackgroundThread):
         for line in iter(self._lines.get, None):
             for namespace, data in metric_data(line):
                 try:
-                    for start in range(0, len(data), MOST_AT_ONCE):
-                        self._cloudwatch.put_metric_data(
-                            Namespace=namespace, MetricData=data[start : start + MOST_AT_ONCE]
-                        )
+                    self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
                 except (BotoCoreError, ClientError) as error:
                     if not self._stopping.is_set():  # moto's server ends before this thread does
                         log.warning("metrics are lost: %s", error)
@@ -78,6 +72,5 @@ def metric_data(line: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def _values(record: Mapping[str, Any], metric: Mapping[str, str]) -> list[float]:
-    given = record[metric["Name"]]
-    values = [float(value) for value in given] if isinstance(given, list) else [float(given)]
+    values: list[float] = record[metric["Name"]]
     return [sum(values)] if metric["Unit"] == "Count" else values

@@ -30,15 +30,14 @@ def serve(listening_fd: int) -> None:
     """Serve moto on an inherited listening socket until standard input closes."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line per request; a crash inside moto still shows
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    listener = socket.socket(fileno=os.dup(listening_fd))
-    host, port = listener.getsockname()[:2]
-    listener.close()
+    with socket.socket(fileno=os.dup(listening_fd)) as listener:
+        host, port = listener.getsockname()[:2]
     for source in (Queue, Table):
         # The runner feeds the functions; moto would itself, in Docker, as soon as a mapping is enabled.
         source.lambda_event_source_mappings = property(lambda _: {}, lambda _self, _mappings: None)
     os.environ["MOTO_PORT"] = str(port)  # moto writes it into some of the addresses it hands out
     dispatcher = DomainDispatcherApplication(create_backend_app)
-    # It lists moto's own folder to find out who answers a host, for every request: a fifth of moto's time.
+    # It lists moto's own folder to find out which service a host is, for every request: a fifth of moto's time.
     dispatcher.get_backend_for_host = cache(dispatcher.get_backend_for_host)
     # It parses the same eight paths again for every event and target: a sixth.
     jsonpath_ng.ext.parse = cache(jsonpath_ng.ext.parse)  # type: ignore[attr-defined]
@@ -49,24 +48,17 @@ def serve(listening_fd: int) -> None:
         # made: the second of two equal messages would find a record without a state.
         is_dynamodb = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
         with one_at_a_time if is_dynamodb else nullcontext():
-            answer: Iterable[bytes] = dispatcher(environ, start_response)
-            return answer
+            response: Iterable[bytes] = dispatcher(environ, start_response)
+            return response
 
-    server = make_server(
-        host,
-        port,
-        application,
-        threaded=True,
-        request_handler=MotoRequestHandler,
-        fd=listening_fd,
-    )
+    server = make_server(host, port, application, threaded=True, request_handler=MotoRequestHandler, fd=listening_fd)
     threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
     server.serve_forever()
 
 
 def _stop_when_parent_is_gone() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # requests may still be long polling; nobody is left to read their answers
+    os._exit(0)  # requests may still be long polling, with no client left
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Creates the template's resources in moto's server, as CloudFormation would, and tells their attributes.
+"""Create the template's resources in moto's server, as CloudFormation would, and return their attributes.
 
 Every resource type of the template is in exactly one of three tables: created here, played by the runner, or left out
 with the reason. A type in none of them is an error, and so is a property that would be ignored: nothing of the template
@@ -6,6 +6,7 @@ gets lost unnoticed.
 """
 
 import json
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -33,20 +34,14 @@ PLAYED_BY_THE_RUNNER = {
 LEFT_OUT = {
     "AWS::ApiGateway::Account": "only says where API Gateway may write its logs",
     "AWS::ApiGateway::Deployment": "the API is served as the template describes it at every start",
-    "AWS::ApplicationInsights::Application": "nothing watches a local stack",
     "AWS::CloudWatch::Alarm": "nothing evaluates alarms here; metrics are lines in the functions' log",
-    "AWS::CloudWatch::CompositeAlarm": "nothing evaluates alarms here",
     "AWS::CloudWatch::Dashboard": "tools/dashboard.py draws it",
     "AWS::Events::EventBusPolicy": "access is not checked here; tests on the template check the policies",
-    "AWS::IAM::ManagedPolicy": "access is not checked here; tests on the template check the policies",
-    "AWS::IAM::Policy": "access is not checked here; tests on the template check the policies",
     "AWS::IAM::Role": "access is not checked here; tests on the template check the policies",
     "AWS::Lambda::EventInvokeConfig": "asynchronous invocations are not repeated here",
     "AWS::Lambda::Permission": "access is not checked here",
     "AWS::Logs::LogGroup": "the functions' log is a file",
     "AWS::Logs::QueryDefinition": "the functions' log is a file",
-    "AWS::Logs::MetricFilter": "metrics are lines in the functions' log",
-    "AWS::SNS::Subscription": "nobody gets mail from a local stack",
     "AWS::SNS::TopicPolicy": "access is not checked here",
     "AWS::SQS::QueuePolicy": "access is not checked here; tests on the template check the policies",
     "AWS::SecretsManager::ResourcePolicy": "access is not checked here",
@@ -116,21 +111,9 @@ def _in_order(template: Template) -> Iterator[Resource]:
     return (created[name] for name in TopologicalSorter(graph).static_order())
 
 
-def _references(value: object) -> Iterator[str]:
-    """The logical ids (and whatever else looks like one) that a property value refers to."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == "Ref":
-                yield item
-            elif key == "Fn::GetAtt":
-                yield item[0]
-            elif key == "Fn::Sub":
-                text = item if isinstance(item, str) else item[0]
-                yield from (piece.split("}")[0].split(".")[0] for piece in text.split("${")[1:])
-            yield from _references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _references(item)
+def _references(properties: Mapping[str, Any]) -> list[str]:
+    """The logical ids (and whatever else looks like one) that properties refer to."""
+    return re.findall(r'(?:"Ref": "|"Fn::GetAtt": \["|\$\{)(\w+)', json.dumps(properties))
 
 
 def _plain_attributes(resource: Resource) -> dict[str, str]:
@@ -156,45 +139,37 @@ def _plain_attributes(resource: Resource) -> dict[str, str]:
 
 def _queue(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     sqs = creator.client("sqs")
-    name = properties.pop("QueueName", f"{STACK_NAME}-{logical_id}")
-    tags = {tag["Key"]: tag["Value"] for tag in properties.pop("Tags", [])}
+    name = _name(logical_id)
     attributes = {key: _as_text(value) for key, value in properties.items()}
-    url = sqs.create_queue(QueueName=name, Attributes=attributes, tags=tags)["QueueUrl"]
+    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return {"Ref": url, "QueueUrl": url, "Arn": arn, "QueueName": name}
 
 
 def _table(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     dynamodb = creator.client("dynamodb")
-    name = properties.pop("TableName", f"{STACK_NAME}-{logical_id}")
-    ttl = properties.pop("TimeToLiveSpecification", None)
+    name = _name(logical_id)
+    ttl = properties.pop("TimeToLiveSpecification")
     for without_effect_here in ("PointInTimeRecoverySpecification", "DeletionProtectionEnabled", "SSESpecification"):
         properties.pop(without_effect_here, None)
-    stream = properties.pop("StreamSpecification", None)
-    if stream:
-        properties["StreamSpecification"] = {"StreamEnabled": True, **stream}
-    description = dynamodb.create_table(TableName=name, **properties)["TableDescription"]
-    if ttl:
-        dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
-    attributes = {"Ref": name, "Arn": description["TableArn"]}
-    return {**attributes, "StreamArn": description["LatestStreamArn"]} if stream else attributes
+    stream = {"StreamEnabled": True, **properties.pop("StreamSpecification")}
+    table = dynamodb.create_table(TableName=name, StreamSpecification=stream, **properties)["TableDescription"]
+    dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
+    return {"Ref": name, "Arn": table["TableArn"], "StreamArn": table["LatestStreamArn"]}
 
 
 def _secret(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
-    name = properties.pop("Name", f"{STACK_NAME}-{logical_id}")
     generate = properties.pop("GenerateSecretString", None)
-    given = properties.pop("SecretString", None)
-    value = creator.secret_values.get(logical_id, given)
-    if value is None:
-        value = _generated_secret(generate or {}, creator.generated_passwords.get(logical_id))
-    arn = creator.client("secretsmanager").create_secret(Name=name, SecretString=value, **properties)["ARN"]
+    if generate:
+        properties["SecretString"] = _generated_secret(generate, creator.generated_passwords.get(logical_id))
+    if logical_id in creator.secret_values:
+        properties["SecretString"] = creator.secret_values[logical_id]
+    arn = creator.client("secretsmanager").create_secret(Name=_name(logical_id), **properties)["ARN"]
     return {"Ref": arn, "Id": arn}
 
 
 def _generated_secret(generate: Mapping[str, Any], password: str | None) -> str:
-    password = password or secrets.token_urlsafe(int(generate.get("PasswordLength", 32)))
-    if "GenerateStringKey" not in generate:
-        return password
+    password = password or secrets.token_urlsafe(generate["PasswordLength"])
     return json.dumps({**json.loads(generate["SecretStringTemplate"]), generate["GenerateStringKey"]: password})
 
 
@@ -226,26 +201,27 @@ def _any_role(creator: Creator) -> str:
     return str(creator.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument=trust)["Role"]["Arn"])
 
 
-def _event_bus(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
-    name = properties.pop("Name", f"{STACK_NAME}-{logical_id}")
-    arn = creator.client("events").create_event_bus(Name=name, **properties)["EventBusArn"]
+def _event_bus(_logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
+    name = properties["Name"]
+    arn = creator.client("events").create_event_bus(**properties)["EventBusArn"]
     return {"Ref": name, "Name": name, "Arn": arn}
 
 
 def _topic(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
-    name = properties.pop("TopicName", f"{STACK_NAME}-{logical_id}")
-    properties.pop("Subscription", None)  # nobody gets mail from a local stack
-    tags = properties.pop("Tags", [])
+    properties.pop("Subscription", None)  # a local stack sends no mail
     attributes = {key: _as_text(value) for key, value in properties.items()}
-    arn = creator.client("sns").create_topic(Name=name, Attributes=attributes, Tags=tags)["TopicArn"]
-    return {"Ref": arn, "TopicArn": arn, "TopicName": name}
+    arn = creator.client("sns").create_topic(Name=_name(logical_id), Attributes=attributes)["TopicArn"]
+    return {"Ref": arn, "TopicArn": arn, "TopicName": _name(logical_id)}
+
+
+def _name(logical_id: str) -> str:
+    """The physical name; the template fixes none."""
+    return f"{STACK_NAME}-{logical_id}"
 
 
 def _as_text(value: object) -> str:
     """An attribute as SQS and SNS take it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value) if isinstance(value, Mapping | list) else str(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 # boto3 refuses a property that it does not know, so none is ignored; those of a mapping its event source checks.

@@ -3,7 +3,6 @@
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,24 +14,12 @@ _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 _UNIT_SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """One target of an enabled schedule rule."""
-
-    rule_arn: str
-    every_seconds: float
-    invoke: Callable[[Any], Invocation]
-    event: Mapping[str, Any] | None = None
-    """The target's constant Input; None for EventBridge's own scheduled event."""
-
-
 def seconds_between(expression: str) -> float:
-    """How often a ScheduleExpression fires; a cron expression counts as once a day. Raises ValueError for neither."""
-    if match := _RATE.fullmatch(expression):
-        return int(match[1]) * _UNIT_SECONDS[match[2]]
-    if expression.startswith("cron("):
-        return _UNIT_SECONDS["day"]
-    raise ValueError(f"not a schedule expression: {expression}")
+    """Return how often a ScheduleExpression fires. Raises ValueError if it is no rate."""
+    match = _RATE.fullmatch(expression)
+    if match is None:
+        raise ValueError(f"the local schedules know rates only, not {expression}")
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def scheduled_event(rule_arn: str, at: datetime) -> dict[str, Any]:
@@ -51,19 +38,24 @@ def scheduled_event(rule_arn: str, at: datetime) -> dict[str, Any]:
     }
 
 
-class ScheduleRunner(BackgroundThread):
-    """Fires a schedule: first soon after the start, then every `every_seconds / speed`.
+class Schedule(BackgroundThread):
+    """One target of a schedule rule: fires soon after the start, then every `every_seconds`.
 
-    A firing that is still running when the next is due delays it; EventBridge would start a second one.
+    `event`: the target's constant Input; None for EventBridge's own scheduled event. A firing that is still running
+    when the next is due delays it; EventBridge would start a second one.
     """
 
-    def __init__(self, schedule: Schedule, speed: float = 1.0) -> None:
-        super().__init__(f"schedule {schedule.rule_arn}")
-        self._schedule = schedule
-        self._speed = speed
+    def __init__(
+        self, rule_arn: str, every_seconds: float, invoke: Callable[[Any], Invocation], event: Mapping[str, Any] | None
+    ) -> None:
+        super().__init__(f"schedule {rule_arn}")
+        self._rule_arn = rule_arn
+        self._every_seconds = every_seconds
+        self._invoke = invoke
+        self._event = event
 
     def _run(self) -> None:
-        wait, schedule = FIRST_TICK_SECONDS, self._schedule
+        wait = FIRST_TICK_SECONDS
         while not self._stopping.wait(wait):
-            schedule.invoke(schedule.event or scheduled_event(schedule.rule_arn, datetime.now(UTC)))
-            wait = schedule.every_seconds / self._speed
+            self._invoke(self._event or scheduled_event(self._rule_arn, datetime.now(UTC)))
+            wait = self._every_seconds

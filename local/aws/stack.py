@@ -1,4 +1,4 @@
-"""The whole bundle on this machine: AWS's services, the gateway, and the functions with everything that calls them.
+"""The whole stack on this machine: AWS's services, the gateway, and the functions with everything that calls them.
 
 `make run` and the integration tests use the same `LocalStack`.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 from local.aws.background_thread import BackgroundThread
 from local.aws.callback_api import CallbackApi, api_config
@@ -24,7 +24,7 @@ from local.aws.function import FunctionConfig, Invocation, LocalFunction, LogSin
 from local.aws.mapping_switch import MappingSwitch
 from local.aws.metrics import MetricRecorder
 from local.aws.resources import Attributes, Creator, create_resources, local_client
-from local.aws.schedules import Schedule, ScheduleRunner, seconds_between
+from local.aws.schedules import Schedule, seconds_between
 from local.aws.stream_source import StreamSource, StreamSourceConfig
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.server import GatewaySimulator
@@ -100,10 +100,10 @@ class LocalStack:
         """Called after every invocation of a function: something may have changed."""
         self.on_taken: Callable[[list[dict[str, Any]]], None] = lambda _records: None
         """Called with the records of each batch from a queue, before its function gets them."""
+        self.on_turned: Callable[[bool], None] = lambda _enabled: None
+        """Called after a queue's event source was enabled or disabled through Lambda's API."""
         self._attributes: Attributes = {}
         self._resolve: Callable[[Any], Any] = lambda value: value
-        self.on_turned: Callable[[bool], None] = lambda _enabled: None
-        """Called after a queue's event source was turned on or off through Lambda's API."""
         self._threads: list[BackgroundThread] = []
         self._metrics = MetricRecorder(None)
         self._exit = contextlib.ExitStack()
@@ -124,8 +124,8 @@ class LocalStack:
 
     def secret(self, logical_id: str) -> dict[str, str]:
         """The fields of a secret that the template creates."""
-        answer = self.client("secretsmanager").get_secret_value(SecretId=self._attributes[logical_id]["Ref"])
-        fields: dict[str, str] = json.loads(answer["SecretString"])
+        secret = self.client("secretsmanager").get_secret_value(SecretId=self._attributes[logical_id]["Ref"])
+        fields: dict[str, str] = json.loads(secret["SecretString"])
         return fields
 
     def _start(self) -> None:
@@ -192,11 +192,8 @@ class LocalStack:
         listener.close()  # the server has it now; should it die, connections are refused at once
 
     def _creator(self) -> Creator:
-        gateway = self.config.gateway
-        credentials = {
-            "application": gateway.application if gateway else self.config.simulator.application,
-            "password": gateway.password if gateway else self.config.simulator.password,
-        }
+        gateway = self.config.gateway or self.config.simulator
+        credentials = {"application": gateway.application, "password": gateway.password}
         return Creator(
             self.endpoint_url,
             secret_values={"GatewaySecret": json.dumps(credentials)},
@@ -237,8 +234,7 @@ class LocalStack:
         self.simulator.start()
 
     def _reachable(self, simulator_url: str) -> str:
-        url = urlsplit(simulator_url)
-        return urlunsplit(url._replace(netloc=f"{self.host}:{url.port}"))
+        return simulator_url.replace(f"//{self.config.bind}:", f"//{self.host}:")
 
     def _make_functions(self, template: Template, sources: list[tuple[str, SourceConfig]]) -> None:
         for resource in template.of_type("AWS::Lambda::Function"):
@@ -351,9 +347,8 @@ class LocalStack:
             return
         source = self.event_sources[function] = EventSource(config, partial(self._feed, invoke), sqs)
         self._run(source)
-        if config.mapping_id:
-            client = self._client_without_retries("lambda")
-            self._run(MappingSwitch(source, client, config.mapping_id, self._turned))
+        client = self._client_without_retries("lambda")
+        self._run(MappingSwitch(source, client, self._turned))
 
     def _turned(self, enabled: bool) -> None:
         self.on_turned(enabled)
@@ -375,14 +370,12 @@ class LocalStack:
             properties = self._resolve(rule.properties)
             if "ScheduleExpression" not in properties:
                 raise StackError(f"{rule.logical_id}: the local stack does not fire rules with a pattern")
-            for target in [] if properties.get("State") == "DISABLED" else properties["Targets"]:
-                schedule = Schedule(
-                    rule_arn=self._attributes[rule.logical_id]["Arn"],
-                    every_seconds=seconds_between(properties["ScheduleExpression"]),
-                    invoke=self._invoker(target["Arn"]),
-                    event=json.loads(target["Input"]) if "Input" in target else None,
+            seconds = seconds_between(properties["ScheduleExpression"]) / self.config.schedule_speed
+            for target in properties["Targets"]:
+                event = json.loads(target["Input"]) if "Input" in target else None
+                self._run(
+                    Schedule(self._attributes[rule.logical_id]["Arn"], seconds, self._invoker(target["Arn"]), event)
                 )
-                self._run(ScheduleRunner(schedule, self.config.schedule_speed))
 
 
 def listen(host: str, port: int, part: str) -> socket.socket:
@@ -413,7 +406,5 @@ def reachable_address(bind: str) -> str:
 
 
 def _stop_process(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+    with process:
+        process.kill()

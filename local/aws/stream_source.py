@@ -1,8 +1,8 @@
-"""What Lambda does between a DynamoDB stream and a function: reads, filters, makes batches, invokes, tries again.
+"""What Lambda does between a DynamoDB stream and a function: reads, filters, makes batches, invokes, retries.
 
 The rules are Lambda's ("Process DynamoDB records with Lambda", "Configuring partial batch response", "Control which
 events Lambda sends to your function"): the records of a shard come in order, one batch at a time; what failed comes
-again before anything later; when there is no try left, a note about the batch goes to the on-failure destination.
+again before anything later; when there is no attempt left, a note about the batch goes to the on-failure destination.
 """
 
 import json
@@ -21,7 +21,7 @@ from local.aws.function import Invocation
 from local.aws.table_stream import Record, TableStream
 
 LOOK_EVERY_SECONDS = 1.0
-"""Between two looks when nobody has said that something changed; Lambda looks four times a second."""
+"""Between two looks when no function has run meanwhile; Lambda looks four times a second."""
 PAUSE_BEFORE_RETRY_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ class StreamSourceConfig:
         Raises ValueError for a property that would be ignored.
         """
         known = {
-            *("BatchSize", "BisectBatchOnFunctionError", "DestinationConfig", "Enabled", "EventSourceArn"),
-            *("FilterCriteria", "FunctionName", "FunctionResponseTypes", "MaximumRecordAgeInSeconds"),
-            *("MaximumRetryAttempts", "StartingPosition", "Tags"),
+            *("BatchSize", "BisectBatchOnFunctionError", "DestinationConfig", "EventSourceArn", "FilterCriteria"),
+            *("FunctionName", "FunctionResponseTypes", "MaximumRecordAgeInSeconds", "MaximumRetryAttempts"),
+            "StartingPosition",
         }
         refuse_unknown(properties, known, "stream source")
         destination = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
@@ -106,30 +106,30 @@ class StreamSource(BackgroundThread):
             if not records:
                 self._changed.wait(LOOK_EVERY_SECONDS)
 
-    def _deliver(self, records: list[Record], tries: int = 0) -> None:
+    def _deliver(self, records: list[Record], attempts: int = 0) -> None:
         """Until all are done, given up, or the stack stops."""
         while records and not self._stopping.is_set():
             again = records_to_repeat(records, self._invoke({"Records": records}), self.config)
             if not again or self._stopping.is_set():
                 return
-            tries += 1
-            if 0 <= self.config.max_retries < tries:
-                self._give_up(again, tries)
+            attempts += 1
+            if 0 <= self.config.max_retries < attempts:
+                self._give_up(again, attempts)
                 return
             self._stopping.wait(PAUSE_BEFORE_RETRY_SECONDS)
             if self.config.bisect and len(again) == len(records) > 1:
                 half = len(again) // 2
-                self._deliver(again[:half], tries)
+                self._deliver(again[:half], attempts)
                 records = again[half:]
             else:
                 records = again
 
-    def _give_up(self, records: Sequence[Record], tries: int) -> None:
+    def _give_up(self, records: Sequence[Record], attempts: int) -> None:
         if self.config.on_failure_queue_url is None:
             return
         sequence_numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
         note = {
-            "requestContext": {"condition": "RetryAttemptsExhausted", "approximateInvokeCount": tries},
+            "requestContext": {"condition": "RetryAttemptsExhausted", "approximateInvokeCount": attempts},
             "version": "1.0",
             "timestamp": datetime.now(UTC).isoformat(),
             "DDBStreamBatchInfo": {
@@ -154,13 +154,9 @@ def wants(filters: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> bo
     return not filters or any(_matches(pattern, record) for pattern in filters)
 
 
-def _matches(pattern: Mapping[str, Any], value: Any) -> bool:
-    return all(isinstance(value, Mapping) and _field_matches(rules, value.get(name)) for name, rules in pattern.items())
-
-
-def _field_matches(rules: Mapping[str, Any] | list[Any], value: Any) -> bool:
+def _matches(rules: Mapping[str, Any] | list[Any], value: Any) -> bool:
     if isinstance(rules, Mapping):
-        return _matches(rules, value)
+        return isinstance(value, Mapping) and all(_matches(rules[name], value.get(name)) for name in rules)
     return any(_rule_matches(rule, value) for rule in rules)
 
 

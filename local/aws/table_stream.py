@@ -20,11 +20,11 @@ class TableStream:
         """The new changes, as many as one request gives. Raises botocore's errors."""
         try:
             iterator = self._iterator or self._from_the_beginning()
-            answer = self._client.get_records(ShardIterator=iterator, Limit=1000)
-            records: list[Mapping[str, Any]] = answer["Records"]
+            response = self._client.get_records(ShardIterator=iterator, Limit=1000)
+            records: list[Mapping[str, Any]] = response["Records"]
             # moto keeps every iterator for ever, so the one of an empty look is used again.
-            self._iterator = answer["NextShardIterator"] if records else iterator
-        except KeyError:  # moto ended in the middle of its answer
+            self._iterator = response["NextShardIterator"] if records else iterator
+        except KeyError:  # moto ended in the middle of its response
             raise IncompleteReadError(actual_bytes=0, expected_bytes=1) from None
         return [lambda_record(record, self._arn) for record in records]
 

@@ -4,26 +4,27 @@ import argparse
 import signal
 import sys
 import threading
+from dataclasses import asdict
 
 from local.simulator.config import GatewayConfig
 from local.simulator.scenarios import numbers_table
 from local.simulator.server import GatewaySimulator
 
-DEFAULT_PORT = 8025
-DEFAULT_CONTROL_PORT = 8026
+DEFAULTS = GatewayConfig(port=8025, control_port=8026)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until Ctrl-C or SIGTERM. 0: ended as asked; 1: could not start."""
-    options = _parser().parse_args(arguments)
-    if options.numbers:
+    """Serve until Ctrl-C or SIGTERM. 0: ended as asked; 1: could not start."""
+    options = vars(_parser().parse_args(arguments))
+    if options.pop("numbers"):
         print(numbers_table())
         return 0
+    config = GatewayConfig(**options)
     try:
-        simulator = GatewaySimulator(_config(options))
+        simulator = GatewaySimulator(config)
     except OSError as error:
         reason = error.strerror or error
-        print(f"Cannot listen on port {options.port} or {options.control_port}: {reason}", file=sys.stderr)
+        print(f"Cannot listen on port {config.port} or {config.control_port}: {reason}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -43,33 +44,8 @@ def _serve(simulator: GatewaySimulator) -> None:
         ended.wait()
 
 
-def _config(options: argparse.Namespace) -> GatewayConfig:
-    return GatewayConfig(
-        application=options.application,
-        password=options.password,
-        bind=options.bind,
-        port=options.port,
-        control_port=options.control_port,
-        status_callback_url=options.status_url,
-        reply_callback_url=options.reply_url,
-        callback_auth=options.callback_auth,
-        retry_interval_seconds=options.retry_interval,
-        retry_tries=options.retry_tries,
-        id_key=options.id_key,
-        echo_reference=options.reference,
-        seed=options.seed,
-        answer_delay_seconds=options.answer_delay / 1000,
-        status_step_seconds=options.status_step,
-        slow_answer_seconds=options.slow_answer,
-        drip_interval_seconds=options.drip,
-        late_seconds=options.late,
-        openapi=options.openapi,
-        healthz=options.healthz,
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
-    defaults = GatewayConfig()
+    """Each option sets the field of GatewayConfig that `dest` names, its own name if there is none."""
     parser = argparse.ArgumentParser(
         prog="python -m local.simulator",
         description="An SMS gateway for one machine: REST APIv2, callbacks, and every way to misbehave.",
@@ -77,32 +53,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     add, switch = parser.add_argument, argparse.BooleanOptionalAction
     add("--numbers", action="store_true", help="print the magic destination numbers and end")
-    add("--bind", default=defaults.bind, help="address of the gateway; the control endpoint stays on loopback")
-    add("--port", type=int, default=DEFAULT_PORT, help="port of the gateway; 0 takes a free one")
-    add("--control-port", type=int, default=DEFAULT_CONTROL_PORT, help="port of the control endpoint; 0 as above")
-    add("--application", default=defaults.application, help="application name, the user of Basic authentication")
-    add("--password", default=defaults.password, help="its password")
-    add("--status-url", help="status callback URL; may hold user:password@, URL-encoded")
-    add("--reply-url", help="reply callback URL, likewise")
-    add(
-        "--callback-auth",
-        choices=("preemptive", "challenge"),
-        default=defaults.callback_auth,
-        help="send callback credentials at once, or only after a 401 with WWW-Authenticate",
-    )
-    add("--retry-interval", type=float, default=defaults.retry_interval_seconds, help="seconds between callback tries")
-    add("--retry-tries", type=int, default=defaults.retry_tries, help="tries of a callback")
-    add("--id-key", choices=("message_id", "id"), default=defaults.id_key, help="key of the id in status callbacks")
-    add("--reference", action=switch, default=defaults.echo_reference, help="echo the reference")
-    add("--seed", type=int, help="repeats ids and every other random choice; random if not given")
-    add("--answer-delay", type=float, default=0, help="milliseconds before each answer")
-    add("--status-step", type=float, default=defaults.status_step_seconds, help="seconds from one status to the next")
-    add("--slow-answer", type=float, default=defaults.slow_answer_seconds, help="seconds of scenario slow_answer")
-    add("--drip", type=float, default=defaults.drip_interval_seconds, help="seconds a byte of drip_fed_answer")
-    add("--late", type=float, default=defaults.late_seconds, help="seconds of scenario callbacks_late")
-    add("--openapi", action=switch, default=defaults.openapi, help="whether GET /openapi.yaml exists")
-    add("--healthz", action=switch, default=defaults.healthz, help="whether GET /healthz exists")
+    add("--bind", help="address of the gateway; the control endpoint stays on loopback")
+    add("--port", type=int, help="port of the gateway; 0 takes a free one")
+    add("--control-port", type=int, help="port of the control endpoint; 0 as above")
+    add("--application", help="application name, the user of Basic authentication")
+    add("--password", help="its password")
+    add("--status-url", dest="status_callback_url", help="status callback URL; may hold user:password@, URL-encoded")
+    add("--reply-url", dest="reply_callback_url", help="reply callback URL, likewise")
+    callback_auth = "send callback credentials at once, or only after a 401 with WWW-Authenticate"
+    add("--callback-auth", choices=("preemptive", "challenge"), help=callback_auth)
+    between = "seconds between two attempts of a callback"
+    add("--retry-interval", type=float, dest="retry_interval_seconds", help=between)
+    add("--retry-tries", type=int, help="attempts of a callback")
+    add("--id-key", choices=("message_id", "id"), help="key of the ID in status callbacks")
+    add("--reference", action=switch, dest="echo_reference", help="echo the reference")
+    add("--seed", type=int, help="repeats IDs and every other random choice; random if not given")
+    add("--answer-delay", type=_milliseconds, dest="answer_delay_seconds", help="milliseconds before each response")
+    add("--status-step", type=float, dest="status_step_seconds", help="seconds from one status to the next")
+    add("--slow-answer", type=float, dest="slow_answer_seconds", help="seconds of scenario slow_answer")
+    add("--drip", type=float, dest="drip_interval_seconds", help="seconds a byte of drip_fed_answer")
+    add("--late", type=float, dest="late_seconds", help="seconds of scenario callbacks_late")
+    add("--openapi", action=switch, help="whether GET /openapi.yaml exists")
+    add("--healthz", action=switch, help="whether GET /healthz exists")
+    parser.set_defaults(**asdict(DEFAULTS))
     return parser
+
+
+def _milliseconds(text: str) -> float:
+    return float(text) / 1000
 
 
 if __name__ == "__main__":

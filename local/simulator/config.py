@@ -10,7 +10,7 @@ LOOPBACK = "127.0.0.1"
 class GatewayConfig:
     """Everything that is fixed when a simulator starts; what may change later is in `faults`.
 
-    `seed=None` takes a random one (`GatewaySimulator.seed` tells it). Port 0 takes a free port. Callback URLs may hold
+    `seed=None` takes a random one (`GatewaySimulator.seed`). Port 0 takes a free port. Callback URLs may hold
     `user:password@`, URL-encoded, as in the platform's own portal; None sends no callbacks of that kind.
     The platform itself retries a callback every 60 s, up to 50 times (the carrier retry page).
     """

@@ -1,9 +1,8 @@
-"""The control endpoint: see and steer a running simulator. JSON in, JSON out; README.md has the table.
+"""The control endpoint: watch and steer a running simulator by JSON (docs/gateway-simulator.md).
 
-It listens on loopback only, on a port of its own, so that it still answers when the gateway refuses connections.
+It listens on loopback only, on a port of its own, so that it still responds when the gateway refuses connections.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ _STATUS_FIELDS = ("id", "status", "detail", "reference")
 
 
 class ControlError(Exception):
-    """A request that cannot be done: the HTTP status and why."""
+    """A request that is refused: the HTTP status and why. A ValueError is HTTP 400."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -28,7 +27,7 @@ class ControlError(Exception):
 
 
 class Control:
-    """Answers the requests of the control port for one gateway."""
+    """Serves the control port of one gateway."""
 
     def __init__(self, gateway: Engine) -> None:
         self._gateway = gateway
@@ -38,7 +37,7 @@ class Control:
             ("GET", "/messages"): self._messages,
             ("GET", "/requests"): self._requests,
             ("GET", "/faults"): lambda _: gateway.faults(),
-            ("POST", "/faults"): lambda request: gateway.set_faults(**_json_object(request)),
+            ("POST", "/faults"): lambda request: gateway.set_faults(**request.json_object()),
             ("DELETE", "/faults"): lambda _: gateway.clear_faults(),
             ("POST", "/replies"): self._reply,
             ("POST", "/statuses"): self._status,
@@ -58,7 +57,7 @@ class Control:
     def _route(self, request: HttpRequest) -> Callable[[HttpRequest], object]:
         route = self._routes.get((request.method, request.path.removeprefix(CONTROL_PATH).rstrip("/")))
         if route is None or not request.path.startswith(CONTROL_PATH):
-            raise ControlError(404, "no such control; see local/simulator/README.md")
+            raise ControlError(404, "no such control; see docs/gateway-simulator.md")
         return route
 
     def _messages(self, request: HttpRequest) -> object:
@@ -72,11 +71,11 @@ class Control:
         return self._gateway.requests() | arrivals
 
     def _reply(self, request: HttpRequest) -> object:
-        fields = _known(_json_object(request), _REPLY_FIELDS, required=("source", "content"))
+        fields = _known(request.json_object(), _REPLY_FIELDS, required=("source", "content"))
         return {"id": self._gateway.send_reply(**fields)}
 
     def _status(self, request: HttpRequest) -> object:
-        fields = _known(_json_object(request), _STATUS_FIELDS, required=("id", "status"))
+        fields = _known(request.json_object(), _STATUS_FIELDS, required=("id", "status"))
         message_id, status = fields.pop("id"), fields.pop("status")
         try:
             self._gateway.send_status(message_id, status, **fields)
@@ -85,7 +84,7 @@ class Control:
         return {"id": message_id}
 
     def _callback_urls(self, request: HttpRequest) -> object:
-        urls = _known(_json_object(request), ("status", "reply"), required=("status", "reply"), nullable=True)
+        urls = _known(request.json_object(), ("status", "reply"), required=("status", "reply"), nullable=True)
         self._gateway.set_callback_urls(**urls)
         return self._gateway.state()
 
@@ -95,20 +94,10 @@ class Control:
 
 
 def _refuse_web_pages(request: HttpRequest) -> None:
-    """A page in a browser on this machine, or a name that somebody points at loopback, must not steer the gateway."""
+    """A page in a browser on this machine, or another name of loopback, must not steer the gateway."""
     host = request.headers.get("Host", "").rsplit(":", 1)[0]
     if host not in _LOCAL_HOSTS or "Origin" in request.headers:
         raise ControlError(403, "only for programs on this machine")
-
-
-def _json_object(request: HttpRequest) -> dict[str, Any]:
-    try:
-        value = json.loads(request.body)
-    except (ValueError, RecursionError):
-        raise ControlError(400, "the body must be JSON") from None
-    if not isinstance(value, dict):
-        raise ControlError(400, "the body must be a JSON object")
-    return value
 
 
 def _known(
@@ -117,18 +106,18 @@ def _known(
     """The body, if it has only these fields, all texts."""
     for name, value in body.items():
         if name not in names:
-            raise ControlError(400, f"{name!r} is not known; there are {', '.join(names)}")
+            raise ValueError(f"{name!r} is not known; there are {', '.join(names)}")
         if not (isinstance(value, str) or (nullable and value is None)):
-            raise ControlError(400, f"{name} must be a text{' or null' if nullable else ''}")
+            raise ValueError(f"{name} must be a text{' or null' if nullable else ''}")
     for name in required:
         if name not in body:
-            raise ControlError(400, f"{name} is missing")
+            raise ValueError(f"{name} is missing")
     return dict(body)
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ControlError(400, "since and limit must be whole numbers")
+        raise ValueError("since and limit must be whole numbers")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Walks messages through their steps and tells the receiver, with the platform's retries."""
+"""Take messages through their steps and send their callbacks, with the platform's retries."""
 
 import threading
 from collections.abc import Mapping
@@ -40,32 +40,32 @@ class Deliveries:
         self._scheduler.start()
 
     def stop(self) -> None:
-        self._scheduler.stop(self._config.callback_timeout_seconds)
+        self._scheduler.stop()
 
     def clear(self) -> None:
-        """Forgets what is planned; a callback on its way arrives first."""
+        """Forget what is planned; a callback on its way arrives first."""
         self._scheduler.clear(self._config.callback_timeout_seconds)
         with self._lock:
             self._held.clear()
 
     def follow(self, message: SimulatedMessage, steps: tuple[StatusStep, ...], start_in_seconds: float) -> None:
-        """Takes the steps one after another, the first `start_in_seconds` after its own wait."""
+        """Take the steps one after another, the first `start_in_seconds` after its own wait."""
         if steps:
             first, *later = steps
             action = partial(self._step_and_follow, message, first, tuple(later))
             self._scheduler.after(start_in_seconds + first.wait_seconds, action)
 
     def take_now(self, message: SimulatedMessage, steps: tuple[StatusStep, ...]) -> None:
-        """Takes all steps in this thread and returns when the receiver has answered."""
+        """Take all steps in this thread, and return when the receiver has responded."""
         for step in steps:
             self._take(message, step)
 
     def call_back(self, message: SimulatedMessage, kind: str, body: Mapping[str, Any]) -> None:
-        """Sends one callback from a worker thread."""
+        """Send one callback from a worker thread."""
         self._scheduler.after(0, partial(self._send, message, kind, body))
 
     def release_held(self) -> None:
-        """Sends what was held back."""
+        """Send what was held back."""
         with self._lock:
             held, self._held = self._held, []
         for message, callback in held:
@@ -93,7 +93,7 @@ class Deliveries:
         return fields
 
     def reply(self, fields: Mapping[str, Any], copies: int = 1) -> SimulatedMessage:
-        """A handset's message: recorded, then told `copies` times."""
+        """A handset's message: recorded, then called back `copies` times."""
         message = self._records.new("MO", fields, "queued")
         body = {"id": message.id, **fields}
         for _ in range(copies):
@@ -135,9 +135,9 @@ class Deliveries:
         if url is None or not self._records.knows(message):
             return
         challenged = self._config.callback_auth == "challenge"
-        answer = post_callback(url, callback.body, challenged, self._config.callback_timeout_seconds)
-        self._records.tried(message, callback, answer)
-        if answer == OK:
+        result = post_callback(url, callback.body, challenged, self._config.callback_timeout_seconds)
+        self._records.tried(message, callback, result)
+        if result == OK:
             self._arrived(message, "sent")
         elif len(callback.tries) < self._config.retry_tries:
             self._scheduler.after(self._config.retry_interval_seconds, partial(self._try, message, callback))

@@ -1,10 +1,11 @@
-"""The gateway's side of the API: each request in, its answer out, and what follows from it.
+"""The gateway's side of the API: each request in, its response out, and what follows from it.
 
-Paths, answers and their sources: gateway-rest-v2.txt and the others in README.md, "Sources".
+Paths, responses and their sources: gateway-rest-v2.txt and the others in docs/gateway-simulator.md.
 """
 
 import hmac
 import json
+import re
 import secrets
 import threading
 import time
@@ -14,27 +15,26 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from local.http_server import Ending, HttpRequest, HttpResponse, json_response
 from local.simulator.callbacks import basic_authorization
 from local.simulator.config import GatewayConfig
 from local.simulator.deliveries import OPERATOR, Deliveries
-from local.simulator.errors import NOT_FOUND_BODY, RefusedError
+from local.simulator.errors import RefusedError
 from local.simulator.faults import FaultSwitches
-from local.simulator.records import MessageRecords, RequestCounts, SimulatedMessage
+from local.simulator.records import MessageRecords, RequestCounts, SimulatedMessage, seeded
 from local.simulator.scenarios import SCENARIOS, Callbacks, Scenario, ScriptedResponse, scenario_for, steps_for
-from local.simulator.seeding import seeded
 from local.simulator.submissions import Submission, read_submission
 
 BASE_PATH = "/rest/sms/v2"
 SERVICES_PATH = "/rest/services/v1"
 SERVICES = ("https", "rest", "soap", "smpp", "restv2", "email2sms")
+_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OPENAPI = Path(__file__).with_name("openapi.yaml")
 
 
 class Engine:
-    """One gateway, without a network: `handle` answers a request; what follows from it happens in `deliveries`.
+    """One gateway, without a network: `handle` serves a request; what follows from it happens in `deliveries`.
 
     Raises ValueError if a callback URL is none.
     """
@@ -60,7 +60,7 @@ class Engine:
         }
 
     def handle(self, request: HttpRequest) -> HttpResponse:
-        response = self._answer(request)
+        response = self._routed(request)
         return replace(response, delay_seconds=response.delay_seconds + self._answer_delay_seconds())
 
     def state(self) -> dict[str, Any]:
@@ -69,14 +69,14 @@ class Engine:
         return {"seed": self.seed, "callback_urls": urls, "faults": self.faults()}
 
     def taken(self, since: int = 0, **wanted: str) -> list[dict[str, Any]]:
-        """Messages that the gateway took, each POST once, also if its answer was lost; as in GET /control/messages.
+        """Messages that the gateway took, each POST once, also if its response was lost; as in GET /control/messages.
 
         `wanted`: equal values of any field, such as reference or destination, or of status or scenario.
         """
         return self.records.find({"direction": "MT", **wanted}, since)[1]
 
     def requests(self) -> dict[str, Any]:
-        """Counts of POST /messages: posts, taken, and both by outcome and by answer."""
+        """Counts of POST /messages: posts, taken, and how many by scenario and by status."""
         return self.counts.as_dict()
 
     def arrivals(self) -> list[float]:
@@ -106,8 +106,8 @@ class Engine:
 
         Fields as in ReplyCallback; `destination` and `operator` have defaults, `reference` too if `reply_to` is known.
         """
-        answered = self.records.get(fields.get("reply_to", ""))
-        reference = {} if answered is None else self.deliveries.reference_of(answered)
+        replied_to = self.records.get(fields.get("reply_to", ""))
+        reference = {} if replied_to is None else self.deliveries.reference_of(replied_to)
         defaults = {"source": source, "destination": self.config.source, "content": content, "operator": OPERATOR}
         return self.deliveries.reply({**defaults, **reference, **fields}).id
 
@@ -136,15 +136,12 @@ class Engine:
         if self.switches.current.callbacks != "held":
             self.deliveries.release_held()
 
-    def _answer(self, request: HttpRequest) -> HttpResponse:
-        route = self._routes.get((request.method, request.path))
-        down = self.switches.current.down is not None
-        if down and request.path.startswith(BASE_PATH):
+    def _routed(self, request: HttpRequest) -> HttpResponse:
+        route = self._routes.get((request.method, request.path), self._not_found)
+        if self.switches.current.down is not None and request.path.startswith(BASE_PATH):
             if route == self._post_message:
                 self.counts.count(time.time(), "down", None, taken=False)
             return HttpResponse(0, ending=Ending.NONE)
-        if route is None:
-            return _not_found()
         try:
             return route(request)
         except RefusedError as error:
@@ -166,17 +163,17 @@ class Engine:
         arrived_at = time.time()
         try:
             self._authenticate(request)
-            submission = read_submission(request.body, datetime.now(UTC))
+            submission = read_submission(request, datetime.now(UTC))
         except RefusedError as error:
             self.counts.count(arrived_at, error.error, error.status, taken=False)
             raise
         scenario = self._scenario(submission)
-        closed = scenario.answer.ending is Ending.NONE
+        closed = scenario.response.ending is Ending.NONE
         message = self.records.new("MT", submission.fields, "accepted", scenario.name) if scenario.taken else None
-        self.counts.count(arrived_at, scenario.name, None if closed else scenario.answer.status, scenario.taken)
+        self.counts.count(arrived_at, scenario.name, None if closed else scenario.response.status, scenario.taken)
         if message is not None:
             self._begin(message, scenario, submission)
-        return self._response(scenario.answer, message)
+        return self._response(scenario.response, message)
 
     def _scenario(self, submission: Submission) -> Scenario:
         with self._lock:
@@ -192,7 +189,7 @@ class Engine:
 
     def _begin(self, message: SimulatedMessage, scenario: Scenario, submission: Submission) -> None:
         """What happens to the message from here; a scheduled one waits as queued, we assume."""
-        config, scenario = self.config, self.switches.current.telling(scenario)
+        config, scenario = self.config, self.switches.current.applied_to(scenario)
         random = self.records.random_for(message)
         steps = steps_for(scenario, random, config.status_step_seconds, config.late_seconds)
         if submission.scheduled is not None:
@@ -201,28 +198,25 @@ class Engine:
         elif scenario.callbacks is Callbacks.EARLY:
             self.deliveries.take_now(message, steps)
         else:
-            answered_in_seconds = self._answer_delay_seconds() + self._slow_seconds(scenario.answer)
-            self.deliveries.follow(message, steps, answered_in_seconds)
+            response_in_seconds = self._answer_delay_seconds() + self._slow_seconds(scenario.response)
+            self.deliveries.follow(message, steps, response_in_seconds)
 
-    def _response(self, answer: ScriptedResponse, message: SimulatedMessage | None) -> HttpResponse:
-        if answer.body is not None:
-            body = answer.body
-        elif message is not None:
+    def _response(self, scripted: ScriptedResponse, message: SimulatedMessage | None) -> HttpResponse:
+        body = scripted.body or ""
+        if scripted.body is None and message is not None:
             body = json.dumps({"id": message.id, "status": "accepted", "detail": message.fields["destination"]})
-        else:
-            body = ""
         return HttpResponse(
-            answer.status,
+            scripted.status,
             body.encode(),
-            answer.content_type,
-            answer.headers,
-            answer.ending,
-            delay_seconds=self._slow_seconds(answer),
+            scripted.content_type,
+            scripted.headers,
+            scripted.ending,
+            delay_seconds=self._slow_seconds(scripted),
             drip_seconds=self.config.drip_interval_seconds,
         )
 
-    def _slow_seconds(self, answer: ScriptedResponse) -> float:
-        return self.config.slow_answer_seconds if answer.slow else 0.0
+    def _slow_seconds(self, scripted: ScriptedResponse) -> float:
+        return self.config.slow_answer_seconds if scripted.slow else 0.0
 
     # The other operations
 
@@ -231,7 +225,7 @@ class Engine:
         message_id = request.query.get("id", [""])[0]
         if not message_id:
             raise RefusedError(400, "missing_attrib", "Missing a required attribute id")
-        if not _is_canonical_uuid(message_id):
+        if not re.fullmatch(_ID, message_id):
             raise RefusedError(400, "invalid_attrib", "Invalid attribute value id")
         message = self.records.get(message_id)
         if message is None:
@@ -245,11 +239,14 @@ class Engine:
         document = HttpResponse(200, _OPENAPI.read_bytes(), "application/yaml")
         return self._switchable(self.switches.current.openapi, self.config.openapi, document)
 
+    def _not_found(self, _: HttpRequest | None = None) -> HttpResponse:
+        return json_response({"message": "Not Found"}, 404)
+
     def _switchable(self, switch: str | None, configured: bool, response: HttpResponse) -> HttpResponse:
         state = switch or ("on" if configured else "off")
         if state == "503":
             raise RefusedError(503, "Service Unavailable")
-        return response if state == "on" else _not_found()
+        return response if state == "on" else self._not_found()
 
     # The Health Monitoring API, a service of its own: no authentication, and it stays up when the gateway is down
 
@@ -261,14 +258,3 @@ class Engine:
         names = request.query.get("service", [])
         statuses = {name: {"status": state if name in SERVICES else "unknown"} for name in names}
         return json_response({"services": statuses})
-
-
-def _not_found() -> HttpResponse:
-    return HttpResponse(404, NOT_FOUND_BODY.encode())
-
-
-def _is_canonical_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False

@@ -2,17 +2,16 @@
 
 Shape: gateway-rest-v2.txt, "API Error Response" (`message`, `statusCode`, `error`, all required). The words are those
 of the REST v2 page; which of the two text fields carries them is not documented, here it is `error`.
-Both texts keep to the specification's alphabet: letters, digits, space, `-` and `_`.
+Both fields keep to the specification's alphabet: letters, digits, space, `-` and `_`.
 """
 
 import json
 
 SERVICE_ERROR = "SMS Gateway Service V2 error"
-NOT_FOUND_BODY = '{"message":"Not Found"}'
 
 
 class RefusedError(Exception):
-    """A request that the gateway answers with an error. `error` is the documented word where there is one."""
+    """A request that the gateway refuses. `error` is the documented word where there is one."""
 
     def __init__(
         self, status: int, error: str, message: str = SERVICE_ERROR, headers: tuple[tuple[str, str], ...] = ()
@@ -20,12 +19,8 @@ class RefusedError(Exception):
         super().__init__(f"{status} {error}")
         self.status = status
         self.error = error
-        self.message = message
+        self.body = error_body(status, error, message)
         self.headers = headers
-
-    @property
-    def body(self) -> str:
-        return error_body(self.status, self.error, self.message)
 
 
 def error_body(status: int, error: str, message: str = SERVICE_ERROR) -> str:

@@ -8,13 +8,7 @@ from typing import Any
 
 from local.simulator.scenarios import SCENARIOS, Callbacks, Scenario
 
-_ENDPOINT_STATES = ("on", "off", "503")
-_MANNERS = {
-    "duplicated": Callbacks.DUPLICATED,
-    "reordered": Callbacks.REORDERED,
-    "early": Callbacks.EARLY,
-    "late": Callbacks.LATE,
-}
+_MANNERS = ("duplicated", "reordered", "early", "late")
 
 
 @dataclass(frozen=True)
@@ -24,11 +18,11 @@ class Faults:
     - down: "refused" (nothing listens) or "closed" (requests are read and the connection closed, nothing is taken).
     - scenario: the row that every message meets, whatever its number; `next`: only so many messages (None: until
       cleared); `share`: only this share of them, chosen by the seed.
-    - answer_delay_seconds: before each answer of the gateway.
-    - credentials_refused: 401 for everybody.
+    - answer_delay_seconds: before each response of the gateway.
+    - credentials_refused: 401 for every request.
     - callbacks: "on", "off" (never sent) or "held" (sent when on again).
     - callbacks_come: "duplicated", "reordered", "early" or "late", as in the scenarios of these names; it goes together
-      with any scenario that tells its statuses in order.
+      with any scenario that reports its statuses in order.
     - openapi, healthz: "on", "off" (404) or "503".
     """
 
@@ -46,21 +40,22 @@ class Faults:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def telling(self, scenario: Scenario) -> Scenario:
-        """The scenario with its statuses told as `callbacks_come` wants, unless it has a manner of its own."""
+    def applied_to(self, scenario: Scenario) -> Scenario:
+        """Return the scenario with its callbacks as `callbacks_come` has them, unless it has a manner of its own."""
         if self.callbacks_come is None or scenario.callbacks is not Callbacks.IN_ORDER:
             return scenario
-        return replace(scenario, callbacks=_MANNERS[self.callbacks_come])
+        return replace(scenario, callbacks=Callbacks[self.callbacks_come.upper()])
 
 
 def _one_of(*allowed: object) -> Callable[[object], bool]:
-    return lambda value: any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed)
+    return lambda value: (value is None and None in allowed) or (isinstance(value, str) and value in allowed)
 
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+_ENDPOINT_STATE = (_one_of(None, "on", "off", "503"), 'null, "on", "off" or "503"')
 _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "down": (_one_of(None, "refused", "closed"), 'null, "refused" or "closed"'),
     "scenario": (_one_of(None, *SCENARIOS), "null or the name of a scenario"),
@@ -70,8 +65,8 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "credentials_refused": (lambda value: isinstance(value, bool), "true or false"),
     "callbacks": (_one_of("on", "off", "held"), '"on", "off" or "held"'),
     "callbacks_come": (_one_of(None, *_MANNERS), f"null or one of {', '.join(_MANNERS)}"),
-    "openapi": (_one_of(None, *_ENDPOINT_STATES), 'null, "on", "off" or "503"'),
-    "healthz": (_one_of(None, *_ENDPOINT_STATES), 'null, "on", "off" or "503"'),
+    "openapi": _ENDPOINT_STATE,
+    "healthz": _ENDPOINT_STATE,
 }
 
 
@@ -94,31 +89,23 @@ class FaultSwitches:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._faults = Faults()
+        self.current = Faults()
 
-    @property
-    def current(self) -> Faults:
-        return self._faults
-
-    def set(self, changes: Mapping[str, Any]) -> Faults:
+    def set(self, changes: Mapping[str, Any]) -> None:
         with self._lock:
-            self._faults = changed(self._faults, changes)
-            return self._faults
+            self.current = changed(self.current, changes)
 
-    def clear(self) -> Faults:
+    def clear(self) -> None:
         with self._lock:
-            self._faults = Faults()
-            return self._faults
+            self.current = Faults()
 
     def take_scenario(self, random: Random) -> Scenario | None:
         """The scenario that the next message must meet; one message fewer is left."""
         with self._lock:
-            faults = self._faults
+            faults = self.current
             if faults.scenario is None or random.random() >= faults.share:
                 return None
             if faults.next is not None:
                 left = faults.next - 1
-                self._faults = (
-                    replace(faults, next=left) if left else replace(faults, scenario=None, next=None, share=1.0)
-                )
+                self.current = changed(faults, {"next": left} if left else {"scenario": None})
             return SCENARIOS[faults.scenario]

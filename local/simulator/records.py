@@ -10,12 +10,15 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from local.simulator.seeding import seeded
+
+def seeded(*parts: object) -> Random:
+    """A generator of its own for these parts (the seed, then what it is for), which the same parts repeat."""
+    return Random("/".join(str(part) for part in parts))  # noqa: S311 - to be repeatable is the point
 
 
 @dataclass(slots=True)
 class Callback:
-    """One callback and each try to deliver it: (unix time, HTTP status or the name of the error)."""
+    """One callback and each attempt to deliver it: (unix time, HTTP status or the name of the error)."""
 
     kind: str
     body: Mapping[str, Any]
@@ -122,9 +125,9 @@ class MessageRecords:
             message.callbacks.append(callback)
             self._changed(message)
 
-    def tried(self, message: SimulatedMessage, callback: Callback, answer: int | str) -> None:
+    def tried(self, message: SimulatedMessage, callback: Callback, result: int | str) -> None:
         with self._lock:
-            callback.tries.append((time.time(), answer))
+            callback.tries.append((time.time(), result))
             self._changed(message)
 
     def find(
@@ -171,24 +174,22 @@ class RequestCounts:
     def __init__(self, keep_arrivals: int) -> None:
         self._lock = threading.Lock()
         self._arrivals: deque[float] = deque(maxlen=keep_arrivals)
-        self._posts = 0
         self._taken = 0
         self._outcomes: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
 
-    def count(self, arrived_at: float, outcome: str, answer: int | None, taken: bool) -> None:
-        """`answer` None: the connection was closed without one."""
+    def count(self, arrived_at: float, outcome: str, status: int | None, taken: bool) -> None:
+        """`status` None: the connection was closed without a response."""
         with self._lock:
             self._arrivals.append(arrived_at)
-            self._posts += 1
             self._taken += taken
             self._outcomes[outcome] += 1
-            self._answers["none" if answer is None else str(answer)] += 1
+            self._answers["none" if status is None else str(status)] += 1
 
     def as_dict(self) -> dict[str, Any]:
         with self._lock:
             return {
-                "posts": self._posts,
+                "posts": self._outcomes.total(),
                 "taken": self._taken,
                 "outcomes": dict(self._outcomes),
                 "answers": dict(self._answers),
@@ -202,6 +203,6 @@ class RequestCounts:
     def clear(self) -> None:
         with self._lock:
             self._arrivals.clear()
-            self._posts = self._taken = 0
+            self._taken = 0
             self._outcomes.clear()
             self._answers.clear()

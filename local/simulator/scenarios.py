@@ -7,7 +7,7 @@ gateway.
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
@@ -20,13 +20,13 @@ DELIVERED = ("queued", "sent", "submitted", "received")
 
 
 class Callbacks(Enum):
-    """How the statuses are told."""
+    """How the statuses are reported."""
 
     IN_ORDER = "in order"
-    NONE = "not told"
+    NONE = "not reported"
     DUPLICATED = "three times each"
     REORDERED = "in another order"
-    EARLY = "all of them before the request is answered"
+    EARLY = "all of them before the response"
     LATE = "late"
     OTHER_ID_KEY = "with id instead of message_id, or the reverse"
     UPPER_CASE = "in upper case"
@@ -34,7 +34,7 @@ class Callbacks(Enum):
 
 @dataclass(frozen=True)
 class ScriptedResponse:
-    """What a POST is answered. Without a body: id, status and detail of the accepted message."""
+    """The response to a POST. Without a body: id, status and detail of the accepted message."""
 
     status: int = 202
     body: str | None = None
@@ -46,7 +46,7 @@ class ScriptedResponse:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the handset answers. `linked`: the callback carries `reply_to` and the message's reference."""
+    """What the handset sends back. `linked`: the callback carries `reply_to` and the message's reference."""
 
     content: str = "Yes please"
     linked: bool = True
@@ -58,15 +58,15 @@ class Reply:
 class Scenario:
     """One row. `taken`: the message is in the gateway and would be charged.
 
-    `times`: so often a message (told apart by its reference) meets this answer and is not taken; then it is accepted
+    `times`: so often a message (identified by its reference) meets this response and is not taken; then it is accepted
     and delivered like any other. None: always.
     """
 
     name: str
     digits: str
     meaning: str
+    response: ScriptedResponse = ScriptedResponse()
     taken: bool = True
-    answer: ScriptedResponse = field(default_factory=ScriptedResponse)
     times: int | None = None
     statuses: tuple[str, ...] = DELIVERED
     callbacks: Callbacks = Callbacks.IN_ORDER
@@ -91,22 +91,8 @@ def _ends(name: str, digits: str, meaning: str, *statuses: str) -> Scenario:
     return Scenario(name, digits, meaning, statuses=statuses)
 
 
-def _taken(
-    name: str, digits: str, meaning: str, answer: ScriptedResponse, callbacks: Callbacks = Callbacks.IN_ORDER
-) -> Scenario:
-    return Scenario(name, digits, meaning, answer=answer, callbacks=callbacks)
-
-
-def _not_taken(name: str, digits: str, meaning: str, answer: ScriptedResponse, times: int | None = None) -> Scenario:
-    return Scenario(name, digits, meaning, taken=False, answer=answer, times=times)
-
-
-def _told(name: str, digits: str, meaning: str, callbacks: Callbacks) -> Scenario:
-    return Scenario(name, digits, meaning, callbacks=callbacks)
-
-
-def _answered(name: str, digits: str, meaning: str, reply: Reply) -> Scenario:
-    return Scenario(name, digits, meaning, reply=reply)
+def _not_taken(name: str, digits: str, meaning: str, response: ScriptedResponse, times: int | None = None) -> Scenario:
+    return Scenario(name, digits, meaning, response, taken=False, times=times)
 
 
 def _error(status: int, error: str, *headers: tuple[str, str]) -> ScriptedResponse:
@@ -125,18 +111,16 @@ _ROWS = (
     # How it ends
     _ends("rejected", "101", "the carrier rejects it", "queued", "sent", "rejected"),
     _ends("expired", "102", "the phone stays off until it expires", "queued", "sent", "submitted", "expired"),
-    _ends(
-        "failed_then_received", "103", "the first try fails, a later one arrives", "queued", "failed", *DELIVERED[1:]
-    ),
-    _ends("failed_then_frozen", "104", "every try fails, then it is frozen", "queued", "failed", "failed", "frozen"),
+    _ends("failed_then_received", "103", "fails once, then arrives", "queued", "failed", *DELIVERED[1:]),
+    _ends("failed_then_frozen", "104", "fails twice, then it is frozen", "queued", "failed", "failed", "frozen"),
     _ends("dead", "105", "killed by an administrator", "queued", "dead"),
     _ends("blocked", "106", "blocked", "queued", "blocked"),
     _ends("deficient", "107", "deficient", "queued", "deficient"),
     _ends("submitted_only", "108", "no final status ever comes", "queued", "sent", "submitted"),
-    # Taken, with an answer that says so badly
-    _taken("accepted_without_id", "201", "taken; 202 whose body has no id", _NO_ID),
-    _taken("accepted_not_json", "202", "taken; 202 whose body is not JSON", _NOT_JSON),
-    _taken("accepted_cut", "203", "taken; 202 whose body ends half-way", ScriptedResponse(ending=Ending.CUT)),
+    # Taken, with a response that says so badly
+    Scenario("accepted_without_id", "201", "taken; 202 whose body has no id", _NO_ID),
+    Scenario("accepted_not_json", "202", "taken; 202 whose body is not JSON", _NOT_JSON),
+    Scenario("accepted_cut", "203", "taken; 202 whose body ends half-way", ScriptedResponse(ending=Ending.CUT)),
     # Not taken
     _not_taken("redirect", "302", "not taken; 302 to the same place", _REDIRECT),
     _not_taken("bad_request", "400", "not taken; 400 invalid_attrib", _error(400, "invalid_attrib")),
@@ -155,34 +139,36 @@ _ROWS = (
     ),
     _not_taken("bad_gateway", "502", "not taken; 502 with an HTML page", _HTML_PAGE),
     _not_taken("unavailable", "503", "not taken; 503", _error(503, "Service Unavailable")),
-    # The answer does not tell whether it was taken
-    _taken("taken_server_error", "600", "taken; 500 all the same", _error(500, "an example error message")),
-    _taken("slow_answer", "601", "taken; 202 after 5 s (--slow-answer)", ScriptedResponse(slow=True)),
-    _taken("drip_fed_answer", "602", "taken; 202 a byte at a time (--drip)", ScriptedResponse(ending=Ending.DRIP)),
-    _taken("lost_answer", "603", "taken; closed without an answer; no callbacks", _NONE, Callbacks.NONE),
-    _taken(
+    # The response does not show whether it was taken
+    Scenario("taken_server_error", "600", "taken; 500 all the same", _error(500, "an example error message")),
+    Scenario("slow_answer", "601", "taken; 202 after 5 s (--slow-answer)", ScriptedResponse(slow=True)),
+    Scenario("drip_fed_answer", "602", "taken; 202 a byte at a time (--drip)", ScriptedResponse(ending=Ending.DRIP)),
+    Scenario("lost_answer", "603", "taken; closed without a response; no callbacks", _NONE, callbacks=Callbacks.NONE),
+    Scenario(
         "lost_answer_then_callbacks",
         "604",
-        "taken; closed without an answer; callbacks 5 s late (--late)",
+        "taken; closed without a response; callbacks 5 s late (--late)",
         _NONE,
-        Callbacks.LATE,
+        callbacks=Callbacks.LATE,
     ),
-    _not_taken("closed_not_taken", "605", "not taken; closed without an answer", _NONE),
-    # How the statuses are told
-    _told("callbacks_none", "700", "received, but no callback says so", Callbacks.NONE),
-    _told("callbacks_duplicated", "701", "each status callback three times", Callbacks.DUPLICATED),
-    _told("callbacks_reordered", "702", "status callbacks in another order", Callbacks.REORDERED),
-    _told("callbacks_early", "703", "all status callbacks before the 202", Callbacks.EARLY),
-    _told("callbacks_late", "704", "status callbacks 5 s late (--late)", Callbacks.LATE),
-    _told("callbacks_other_id_key", "705", "`id` instead of `message_id`, or the reverse", Callbacks.OTHER_ID_KEY),
-    _told("callbacks_upper_case", "706", "statuses in upper case", Callbacks.UPPER_CASE),
-    _ends("unknown_status", "707", "a status nobody documented, then received", "queued", "teleported", *DELIVERED[1:]),
+    _not_taken("closed_not_taken", "605", "not taken; closed without a response", _NONE),
+    # How the statuses are reported
+    Scenario("callbacks_none", "700", "received, but no callback says so", callbacks=Callbacks.NONE),
+    Scenario("callbacks_duplicated", "701", "each status callback three times", callbacks=Callbacks.DUPLICATED),
+    Scenario("callbacks_reordered", "702", "status callbacks in another order", callbacks=Callbacks.REORDERED),
+    Scenario("callbacks_early", "703", "all status callbacks before the 202", callbacks=Callbacks.EARLY),
+    Scenario("callbacks_late", "704", "status callbacks 5 s late (--late)", callbacks=Callbacks.LATE),
+    Scenario(
+        "callbacks_other_id_key", "705", "`id` for `message_id`, or the reverse", callbacks=Callbacks.OTHER_ID_KEY
+    ),
+    Scenario("callbacks_upper_case", "706", "statuses in upper case", callbacks=Callbacks.UPPER_CASE),
+    _ends("unknown_status", "707", "an undocumented status, then received", "queued", "teleported", *DELIVERED[1:]),
     _ends("contradiction", "708", "received, then failed", *DELIVERED, "failed"),
-    # What the handset answers
-    _answered("reply", "801", "received; reply `Yes please` with reply_to and reference", Reply()),
-    _answered("reply_unlinked", "802", "received; reply without reply_to", Reply(linked=False)),
-    _answered("reply_base64", "803", "received; binary reply in base64", _BINARY),
-    _answered("reply_duplicated", "804", "received; the same reply twice", Reply(copies=2)),
+    # Replies
+    Scenario("reply", "801", "received; reply `Yes please` with reply_to and reference", reply=Reply()),
+    Scenario("reply_unlinked", "802", "received; reply without reply_to", reply=Reply(linked=False)),
+    Scenario("reply_base64", "803", "received; binary reply in base64", reply=_BINARY),
+    Scenario("reply_duplicated", "804", "received; the same reply twice", reply=Reply(copies=2)),
 )
 
 SCENARIOS = {row.name: row for row in _ROWS}
@@ -209,24 +195,22 @@ def _status_steps(scenario: Scenario, random: Random, step_seconds: float, late_
     happens = [StatusStep(step_seconds, status) for status in statuses]
     match scenario.callbacks:
         case Callbacks.NONE:
-            steps = happens
+            return happens
         case Callbacks.REORDERED:
             # It all happens first: a callback never says more than the record.
-            steps = happens + _tell(_reordered(statuses, random))
+            return happens + _callbacks(_reordered(statuses, random))
         case Callbacks.LATE:
-            steps = [*happens, StatusStep(late_seconds), *_tell(statuses)]
+            return [*happens, StatusStep(late_seconds), *_callbacks(statuses)]
         case Callbacks.DUPLICATED:
-            steps = [step for status in statuses for step in (StatusStep(step_seconds, status), *_tell([status] * 3))]
+            return [each for step in happens for each in (step, *_callbacks([str(step.status)] * 3))]
         case Callbacks.UPPER_CASE:
-            steps = [StatusStep(step_seconds, status, status.upper()) for status in statuses]
-        case Callbacks.EARLY:
-            steps = [StatusStep(0, status, status) for status in statuses]
-        case Callbacks.IN_ORDER | Callbacks.OTHER_ID_KEY:
-            steps = [StatusStep(step_seconds, status, status) for status in statuses]
-    return steps
+            return [StatusStep(step_seconds, status, status.upper()) for status in statuses]
+        case Callbacks.EARLY | Callbacks.IN_ORDER | Callbacks.OTHER_ID_KEY:
+            wait_seconds = 0 if scenario.callbacks is Callbacks.EARLY else step_seconds
+            return [StatusStep(wait_seconds, status, status) for status in statuses]
 
 
-def _tell(statuses: Iterable[str]) -> list[StatusStep]:
+def _callbacks(statuses: Iterable[str]) -> list[StatusStep]:
     return [StatusStep(0, callback=status) for status in statuses]
 
 
@@ -242,9 +226,3 @@ def numbers_table() -> str:
     width = max(len(row.number) for row in _ROWS)
     name_width = max(len(row.name) for row in _ROWS)
     return "\n".join(f"{row.number:<{width}}  {row.name:<{name_width}}  {row.meaning}" for row in _ROWS)
-
-
-def markdown_table() -> str:
-    """The table as it stands in the README."""
-    rows = [f"| `{row.number}` | `{row.name}` | {row.meaning} |" for row in _ROWS]
-    return "\n".join(["| number | scenario | what happens |", "|---|---|---|", *rows])

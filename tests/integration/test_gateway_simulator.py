@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from openapi_spec_validator import validate
 
 from local.http_server import HttpListener, HttpRequest, HttpResponse, bound_socket
 from local.simulator.__main__ import main
-from local.simulator.scenarios import SCENARIOS, markdown_table, numbers_table
+from local.simulator.scenarios import SCENARIOS, numbers_table
 from local.simulator.server import GatewayConfig, GatewaySimulator
 
 ROOT = Path(__file__).parents[2]
@@ -1088,8 +1089,11 @@ def test_program_says_what_keeps_it_from_starting(
     assert "callback URL" in capsys.readouterr().err
 
 
-def test_readme_has_the_table_of_the_code() -> None:
-    assert markdown_table() in (ROOT / "local/simulator/README.md").read_text(encoding="utf-8")
+def test_the_document_has_the_table_of_the_code() -> None:
+    document = (ROOT / "docs/gateway-simulator.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\+\d+)` \| `(\w+)` \| (.+) \|$", document, re.MULTILINE)
+
+    assert rows == [(row.number, row.name, row.meaning) for row in SCENARIOS.values()]
 
 
 def test_numbers_are_distinct_fictitious_and_valid() -> None:

@@ -80,12 +80,12 @@ def test_the_mappings_properties_are_all_used_or_refused() -> None:
         "BatchSize": 7,
         "Enabled": False,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        "MaximumBatchingWindowInSeconds": 2,
         "ScalingConfig": {"MaximumConcurrency": "3"},
     }
 
     assert EventSourceConfig.from_properties(properties, "url") == EventSourceConfig(
-        "url", QUEUE, batch_size=7, window_seconds=2, concurrency=3, report_batch_item_failures=True, enabled=False
+        "url", QUEUE, batch_size=7, concurrency=3, report_batch_item_failures=True, enabled=False
     )
-    with pytest.raises(ValueError, match="FilterCriteria"):
-        EventSourceConfig.from_properties({**properties, "FilterCriteria": {}}, "url")
+    for unknown in ("FilterCriteria", "MaximumBatchingWindowInSeconds"):
+        with pytest.raises(ValueError, match=unknown):
+            EventSourceConfig.from_properties({**properties, unknown: {}}, "url")
