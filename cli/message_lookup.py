@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cli.errors import CliError, Exit
 from cli.stage import Facts, Stage, stage_of
+from cli.target import Target
 from optus_sms.model.redaction import partly_hidden, without_numbers
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, attributes
-
-if TYPE_CHECKING:
-    from cli.target import Target
 
 
 def find_messages(target: Target, id_: str) -> list[Facts]:

@@ -50,8 +50,8 @@ _WHY: Final = {row.reason: row.why for row in CLASSIFICATION}
 _NO_BYTE_LEFT: Final = _WHY["unreachable"]
 _NO_ANSWER: Final = _WHY["no_answer"]
 _REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
-# The transport's words for what went wrong on the wire, and those of the sender.
-_ON_THE_WIRE: Final = {
+# The transport's words for what went wrong on the wire, those of the sender, and those of the classification.
+_WORDS: Final = {
     "name_not_resolved": "the gateway's name could not be looked up",
     "certificate_refused": "the gateway's certificate is not trusted",
     "tls_failed": "no encrypted connection could be made",
@@ -67,8 +67,6 @@ _ON_THE_WIRE: Final = {
     "owner_lost": "the sender function ended before it could record the outcome",
     "too_late": "too little time was left",
     "reference_not_registered": "its reference could not be recorded first",
-}
-_ANSWERED: Final = {
     "credentials_refused": "the gateway refused the credentials",
     "throttled": "the gateway reported too high a rate",
     "misconfigured": "the response is not from the gateway's API",
@@ -97,7 +95,7 @@ def why(reason: str) -> str:
     if not found:
         return reason
     word, status = found["word"], found["status"]
-    words = _ANSWERED.get(word) or _ON_THE_WIRE.get(word) or word.replace("_", " ")
+    words = _WORDS.get(word, word.replace("_", " "))
     return f"{words} (status {status})" if status else words
 
 

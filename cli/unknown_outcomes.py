@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
+from cli.target import Target
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, ReplyRecord, State
-
-if TYPE_CHECKING:
-    from cli.target import Target
 
 
 @dataclass(frozen=True, slots=True)

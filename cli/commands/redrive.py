@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from cli.commands.confirmation import ask
 from cli.commands.dead_letters import note_hidden
 from cli.context import CommandContext, with_context
 from cli.errors import Exit
@@ -56,7 +55,9 @@ def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
         context.out.document({"steps": []})
         context.out.line("The plan keeps every item; nothing to do.")
         return
-    ask(f"Send {counted(wanted['send'], 'message')} and delete {wanted['delete']} on {context.target.name}?", yes=yes)
+    context.confirm(
+        f"Send {counted(wanted['send'], 'message')} and delete {wanted['delete']} on {context.target.name}?", yes=yes
+    )
     steps = _applied(context, plan)
     context.out.document({"steps": [asdict(step) for step in steps]})
     results = Counter(step.result for step in steps)

@@ -13,7 +13,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.checked_message import check
 from cli.queueing import queue_one
-from cli.sending_switch import pause_sending, resume_sending
 from local.demo.load import Load, Progress
 from local.page import compose, switches
 from local.page.board import Board
@@ -126,12 +125,12 @@ class Actions:
 
     def pause(self, _: Json) -> Json:
         """Messages wait in the queue until `resume`, as with `optus-sms pause`."""
-        pause_sending(self._target)
+        self._target.pause_sending()
         return {}
 
     def resume(self, _: Json) -> Json:
         """Messages go again."""
-        resume_sending(self._target)
+        self._target.switch.resume()
         return {}
 
     def _faults(self, faults: dict[str, Any]) -> Json:

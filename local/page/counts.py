@@ -89,6 +89,6 @@ class QueueCounter:
         revision = self._board.revision
         if revision == self._counted_at and not self._board.is_busy:
             return None
-        total = sum(queue_counts(self._target, self._target.outputs["OutboundQueueUrl"]).values())
+        total = sum(queue_counts(self._target, "OutboundQueueUrl").values())
         self._counted_at = revision
         return total
