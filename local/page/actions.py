@@ -7,24 +7,22 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.checked_message import check
 from cli.queueing import queue_one
+from cli.target import Target
+from local.aws.stack import LocalStack
 from local.demo.load import Load, Progress
+from local.demo.watcher import Watcher
 from local.page import compose, switches
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
+from local.simulator.server import GatewaySimulator
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.times import format_rfc3339
-
-if TYPE_CHECKING:
-    from cli.target import Target
-    from local.aws.stack import LocalStack
-    from local.demo.watcher import Watcher
-    from local.simulator.server import GatewaySimulator
 
 MOST_AT_ONCE: Final = 5000
 _REPLY_FIELDS: Final = {

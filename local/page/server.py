@@ -14,14 +14,15 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import unquote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.target import local_target
 from local import endpoints
-from local.aws.stack import listen
+from local.aws.stack import LocalStack, listen
+from local.demo.watcher import Watcher
 from local.http_server import HttpListener, HttpRequest, HttpResponse, json_response
 from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
@@ -33,10 +34,6 @@ from local.simulator.scenarios import SCENARIOS
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import choose_key, parse_message
 from optus_sms.model.times import format_rfc3339
-
-if TYPE_CHECKING:
-    from local.aws.stack import LocalStack
-    from local.demo.watcher import Watcher
 
 PORT: Final = "phone page"
 UPDATE_EVERY_SECONDS: Final = 0.1
@@ -107,6 +104,7 @@ class PhonePage:
         self.board.close()
         self._actions.stop()
         self._counter.stop()
+        self._counter.join()
         self._listener.close()
 
     def _taken(self, records: list[dict[str, Any]]) -> None:
