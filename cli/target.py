@@ -24,7 +24,6 @@ from optus_sms.records.messages import Messages
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
@@ -71,11 +70,6 @@ class Target:
         return cast("DynamoDBClient", self.client("dynamodb"))
 
     @cached_property
-    def lambda_(self) -> LambdaClient:
-        """For the queue's event source mapping."""
-        return cast("LambdaClient", self.client("lambda"))
-
-    @cached_property
     def secrets(self) -> SecretsManagerClient:
         """For the two secrets."""
         return cast("SecretsManagerClient", self.client("secretsmanager"))
@@ -106,7 +100,7 @@ class Target:
                 "Deploy the current version.",
                 Exit.NO_TARGET,
             )
-        return QueueSwitch(self.lambda_, mapping)
+        return QueueSwitch(self.client("lambda"), mapping)
 
     def pause_sending(self) -> None:
         """Disable the event source mapping, as an operator's pause, which the health check never ends."""

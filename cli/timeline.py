@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,6 +76,17 @@ _WORDS: Final = {
     "contradictory": "the gateway's response contradicts itself",
     "body_too_large": "the response was too large",
 }
+_BY_OPERATOR: Final = {
+    "resolved_sent": "resolved that it was sent",
+    "resolved_not_sent": "resolved that it was not sent, so it may be sent again",
+    "reopened": "let it be sent again",
+}
+_STEP_TONES: Final[Mapping[str, Tone]] = {
+    "not_sent": "unsure",
+    "not_sent_late": "dim",
+    "unknown": "unsure",
+    "rejected": "bad",
+}
 
 
 def timeline(facts: Facts) -> list[Line]:
@@ -134,29 +145,26 @@ def _ours(facts: Facts) -> Iterator[Line]:
 
 
 def _step(step: HistoryLine) -> Line:
-    """A line of the ledger's history."""
-    words, tone = _STEPS[step.what]
-    return Line(step.at, words(step), tone)
-
-
-def _claimed(step: HistoryLine) -> str:
-    if step.attempt == 1:
-        return "taken from the queue and claimed, so that no other execution sends it: attempt 1"
-    return f"claimed again: attempt {step.attempt}"
-
-
-def _not_sent(step: HistoryLine) -> str:
-    because = _proof(step.words, not_sent=True)
-    return f"attempt {step.attempt} was certainly not sent: {why(step.words)}. Why so: {because}"
-
-
-def _not_sent_late(step: HistoryLine) -> str:
-    return f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {why(step.words)}"
-
-
-def _unknown(step: HistoryLine) -> str:
-    because = _proof(step.words, not_sent=False)
-    return f"the outcome of attempt {step.attempt} is unknown: {why(step.words)}. Why so: {because}"
+    """Tell a line of the ledger's history; `optus_sms.records.items.HistoryLine` has its kinds."""
+    words, tone = why(step.words), _STEP_TONES.get(step.what, "plain")
+    match step.what:
+        case "claimed" if step.attempt == 1:
+            text = "taken from the queue and claimed, so that no other execution sends it: attempt 1"
+        case "claimed":
+            text = f"claimed again: attempt {step.attempt}"
+        case "not_sent":
+            because = _proof(step.words, not_sent=True)
+            text = f"attempt {step.attempt} was certainly not sent: {words}. Why so: {because}"
+        case "not_sent_late":
+            text = f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {words}"
+        case "unknown":
+            because = _proof(step.words, not_sent=False)
+            text = f"the outcome of attempt {step.attempt} is unknown: {words}. Why so: {because}"
+        case "rejected":
+            text = _rejected(step)
+        case by_operator:
+            text = f"{step.words} {_BY_OPERATOR[by_operator]}"
+    return Line(step.at, text, tone)
 
 
 def _rejected(step: HistoryLine) -> str:
@@ -166,19 +174,6 @@ def _rejected(step: HistoryLine) -> str:
         return f"given up with attempt {step.attempt}, certainly not sent; last: {why(response)}"
     because = _proof(response, not_sent=True)
     return f"attempt {step.attempt} was certainly not sent, and is not retried: {why(response)}. Why so: {because}"
-
-
-_STEPS: Final[Mapping[str, tuple[Callable[[HistoryLine], str], Tone]]] = {
-    "claimed": (_claimed, "plain"),
-    "not_sent": (_not_sent, "unsure"),
-    "not_sent_late": (_not_sent_late, "dim"),
-    "unknown": (_unknown, "unsure"),
-    "rejected": (_rejected, "bad"),
-    "resolved_sent": (lambda step: f"{step.words} resolved that it was sent", "plain"),
-    "resolved_not_sent": (lambda step: f"{step.words} resolved that it was not sent, so it may be sent again", "plain"),
-    "reopened": (lambda step: f"{step.words} let it be sent again", "plain"),
-}
-"""How each line of the ledger's history is told (`optus_sms.records.items.HistoryLine`)."""
 
 
 def _accepted(record: LedgerRecord, message: MessageRecord | None) -> str:

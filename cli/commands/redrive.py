@@ -13,12 +13,13 @@ from cli.commands.dead_letters import note_hidden
 from cli.context import CommandContext, with_context
 from cli.errors import Exit
 from cli.output import counted, one_line
+from cli.parameters import FILE
 from cli.redrive_plan import Plan, PlanStep, apply_plan, make_plan, read_plan, write_plan
 
 
 @click.command()
-@click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="Write a plan, and do nothing else.")
-@click.option("--apply", "apply_path", type=click.Path(path_type=Path), help="Apply a plan.")
+@click.option("--plan", "plan_path", type=FILE, help="Write a plan, and do nothing else.")
+@click.option("--apply", "apply_path", type=FILE, help="Apply a plan.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def redrive(context: CommandContext, *, plan_path: Path | None, apply_path: Path | None, yes: bool) -> None:

@@ -18,6 +18,7 @@ from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
 from cli.message_lookup import exit_code, facts_of
 from cli.output import counted, one_line
+from cli.parameters import FILE
 from cli.queueing import queue_one
 from cli.stage import TONES, Facts, next_step, stage_of
 from cli.timeline import timeline
@@ -31,12 +32,8 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.command()
 @click.argument("destination", required=False)
 @click.argument("text", required=False)
-@click.option(
-    "--file", "path", type=click.Path(path_type=Path), help="Queue a file instead: a message in each line of JSON."
-)
-@click.option(
-    "--journal", type=click.Path(path_type=Path), help="With --file: which lines are queued. [default: FILE.journal]"
-)
+@click.option("--file", "path", type=FILE, help="Queue a file instead: a message in each line of JSON.")
+@click.option("--journal", type=FILE, help="With --file: which lines are queued. [default: FILE.journal]")
 @click.option("--skip-invalid", is_flag=True, help="With --file: queue the valid lines, leave out the others.")
 @click.option(
     "--queue-uncertain", is_flag=True, help="With --file: also messages that may be on the queue after a kill."

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -195,15 +196,5 @@ class _Load:
         self._tell(end, time.monotonic() - started, done=True, problem=problem)
 
     def _tell(self, now: Progress, seconds: float, *, done: bool, problem: str | None = None) -> None:
-        self._board.set(
-            "load",
-            {
-                "total": now.total,
-                "queued": now.queued,
-                "accepted": now.accepted,
-                "finished": now.finished,
-                "seconds": round(seconds, 1),
-                "done": done,
-                "problem": problem,
-            },
-        )
+        told = {"seconds": round(seconds, 1), "done": done, "problem": problem}
+        self._board.set("load", asdict(now) | told)

@@ -62,7 +62,6 @@ class Board:
     # What happens
 
     def change(self, change: Change) -> None:
-        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
             match change.after:
                 case LedgerRecord() as record:
@@ -76,7 +75,6 @@ class Board:
                     self._gateway_changed(record)
 
     def dead_letters(self, new: Sequence[ReceivedDeadLetter], gone: Sequence[str]) -> None:
-        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
             self._dead_letters |= {dead_letter.sqs_id: dead_letter for dead_letter in new}
             for sqs_id in gone:
@@ -86,7 +84,6 @@ class Board:
             self._parts["dead_letters"] = (self._advance(), views)
 
     def event(self, event: Event) -> None:
-        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
             self._events_seen += 1
             told = {"n": self._events_seen, "at": event.get("time"), "detail_type": event.get("detail-type")}
