@@ -1,7 +1,5 @@
 """The credentials of the callbacks: the URLs for the gateway's portal, and rotation of the password."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast

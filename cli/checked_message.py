@@ -1,7 +1,5 @@
 """Check messages as the sender function does, one or a file of JSON lines, and describe their segments."""
 
-from __future__ import annotations
-
 import json
 import time
 import unicodedata

@@ -1,7 +1,5 @@
 """What every command has: which stack, how to print, and errors that end in an exit code."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -3,8 +3,6 @@
 No message is sent, and nothing is written but the refused callbacks in the metrics.
 """
 
-from __future__ import annotations
-
 import base64
 import time
 import uuid

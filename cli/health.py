@@ -1,7 +1,5 @@
 """The gateway's health as the stack sees it, with sending and the queues at a glance."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from cli.target import Target

@@ -1,7 +1,5 @@
 """The journal beside a file of messages: it notes which are on the queue, so that `send --file` can be resumed."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

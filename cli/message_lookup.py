@@ -1,7 +1,5 @@
 """Find the messages that an ID names, show one as JSON, and choose its exit code."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 from typing import Any, Final, TypeVar
 

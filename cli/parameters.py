@@ -1,7 +1,5 @@
 """Types of arguments and options: what makes no sense is refused before anything is looked up."""
 
-from __future__ import annotations
-
 import re
 import time
 from pathlib import Path

@@ -5,8 +5,6 @@ and the ledger, and is refused unless it was certainly not sent. Each is copied,
 between the two, both copies have the same message_id, so the ledger lets only one through.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections import Counter
@@ -14,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -78,7 +76,7 @@ class Plan(BaseModel):
     items: list[PlanItem]
 
     @model_validator(mode="after")
-    def _each_copy_once(self) -> Plan:
+    def _each_copy_once(self) -> Self:
         counted = Counter(copy for item in self.items for copy in item.copies)
         if any(count > 1 for count in counted.values()):
             raise ValueError("a copy is named by two items")

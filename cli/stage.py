@@ -1,7 +1,5 @@
 """Where one message stands, and what happens next, from the records of the two tables. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """The timeline of one message in plain words, from the records of the two tables. Pure: facts in, lines out."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

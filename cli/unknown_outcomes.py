@@ -1,7 +1,5 @@
 """Resolve unknown outcomes by what an operator knows."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`dead-letters`: what needs an operator, by reason."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Final
 

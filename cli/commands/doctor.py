@@ -1,7 +1,5 @@
 """`doctor`: check a stack after its deployment."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import click

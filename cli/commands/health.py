@@ -1,7 +1,5 @@
 """`health`: the gateway as the stack sees it, and whether sending is on."""
 
-from __future__ import annotations
-
 import click
 
 from cli.context import CommandContext, with_context

@@ -1,7 +1,5 @@
 """`list`: messages by what became of them."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """`pause`, `resume`: stop sending, and send again."""
 
-from __future__ import annotations
-
 import click
 
 from cli.context import CommandContext, with_context

@@ -1,7 +1,5 @@
 """`redrive`: redrive dead letters by a plan."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """`resolve`: end an unknown outcome by what an operator knows."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """`rotate-callback-password`: a new password for the callback URLs."""
 
-from __future__ import annotations
-
 import click
 
 from cli.callback_secret import rotate, rotated_lately

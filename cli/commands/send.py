@@ -1,7 +1,5 @@
 """`send`: one message, with a dry run, and following it to its end."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

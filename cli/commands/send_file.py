@@ -1,7 +1,5 @@
 """`send --file`: a file of messages, resumable."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

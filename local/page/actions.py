@@ -1,7 +1,5 @@
 """What a person can do on the page. Each action takes the JSON of its request and gives the answer's, or refuses."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

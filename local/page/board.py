@@ -4,8 +4,6 @@ A browser is told what changed after the revision that it has. So a slow one get
 one that comes later gets all of it, and nobody has to be remembered.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from collections import Counter, defaultdict, deque

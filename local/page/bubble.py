@@ -3,8 +3,6 @@
 Where a message stands, and why, is said in the words of `optus-sms explain` (`cli.timeline`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final

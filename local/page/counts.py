@@ -1,7 +1,5 @@
 """Looks at what no stream tells: the queue, whether it is shut, the faults. Only while somebody has the page open."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Iterator

@@ -4,8 +4,6 @@
 does to `_routes`. `make run` and tests use the same `PhonePage`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import secrets
