@@ -5,10 +5,9 @@ and the ledger, and is refused unless it was certainly not sent. Each is copied,
 between the two, both copies have the same message_id, so the ledger lets only one through.
 """
 
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +22,7 @@ from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import Ledger
 
 Action = Literal["send", "keep", "delete"]
 _MAX_BYTES: Final = 100_000_000
@@ -97,7 +97,7 @@ def make_plan(target: Target) -> tuple[Plan, int]:
     """Return a plan of every dead letter, sorted by kind, and how many dead letters other readers hold."""
     now = time.time()
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        items = list(_items(queue.dead_letters(), target.ledger.read, now))
+        items = list(_items(queue.dead_letters(), target.ledger, now))
         queue.release()
         hidden = queue.hidden()
     items.sort(key=lambda item: (list(DeadLetterKind).index(item.kind), item.since))
@@ -105,9 +105,7 @@ def make_plan(target: Target) -> tuple[Plan, int]:
     return plan, hidden
 
 
-def _items(
-    dead_letters: Iterable[ReceivedDeadLetter], record_of: Callable[[str], LedgerRecord | None], now: float
-) -> Iterator[PlanItem]:
+def _items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, now: float) -> Iterator[PlanItem]:
     """One item for each message: a dead letter that is there twice is one item with two copies."""
     groups: dict[tuple[str, str], list[ReceivedDeadLetter]] = {}
     for dead_letter in dead_letters:
@@ -115,7 +113,7 @@ def _items(
     claimed: dict[str, str] = {}
     for group in groups.values():
         first = group[0]
-        kind, why = judge(first, record_of(first.message_id), now=now)
+        kind, why = judge(first, ledger.read(first.message_id), now=now)
         if kind is DeadLetterKind.SAFE and first.message:
             payload = first.message.payload_sha256
             if claimed.setdefault(first.message_id, payload) != payload:
@@ -138,8 +136,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     """Write a new file, never over another: a plan may hold an operator's changes."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            json.dump(plan.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
-            file.write("\n")
+            file.write(plan.model_dump_json(indent=2) + "\n")
     except FileExistsError:
         raise CliError(f"{path} exists already.", "Name another file, or remove it.", Exit.USAGE) from None
     except OSError as error:

@@ -38,8 +38,7 @@ _CONFIG: Final = Config(
 )
 # On this machine nothing is worth waiting for: either it runs or it does not.
 _CONFIG_HERE: Final = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-_WITHOUT_OUTPUTS: Final = ("CREATE_IN_PROGRESS", "CREATE_FAILED", "REVIEW_IN_PROGRESS")
-_GONE_OR_GOING: Final = ("DELETE_", "ROLLBACK_")
+_NOT_READY: Final = ("CREATE_IN_PROGRESS", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_", "ROLLBACK_")
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
             Exit.NO_TARGET,
         ) from None
     status = response["StackStatus"]
-    if status in _WITHOUT_OUTPUTS or status.startswith(_GONE_OR_GOING):
+    if status.startswith(_NOT_READY):
         raise CliError(
             f"The stack {stack!r} is not ready: {status}.",
             "Look at its events in the CloudFormation console, and retry when its status is CREATE_COMPLETE.",

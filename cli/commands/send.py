@@ -43,7 +43,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--reference", help="Returned with each status. [default: the message_id]")
 @click.option("--mask", help="Registered sender ID, at most 11 characters; handsets cannot reply.")
 @click.option("--source", help="A number or short code of your account.")
-@click.option("--class", "class_", help="A routing class of your account.")
+@click.option("--class", help="A routing class of your account.")
 @click.option("--sms-class", type=click.IntRange(0, 3), help="0: the handset shows it at once.")
 @click.option("--integration-id", metavar="UUID", help="Passed to the gateway.")
 @click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway holds it until then.")
@@ -62,11 +62,9 @@ def send(
     dry_run: bool,
     follow: bool,
     timeout: int,
-    class_: str | None,
     **fields: Any,
 ) -> None:
     """Queue the message TEXT to DESTINATION (+61…). TEXT - reads it from stdin."""
-    fields["class"] = class_
     if dry_run and follow:
         raise click.UsageError("--dry-run queues nothing to follow.")
     if path is not None:

@@ -123,7 +123,7 @@ class PhonePage:
             return _error(404, f"There is nothing at {request.path[:100]!a}.")
         answer = methods.get("GET" if request.method == "HEAD" else request.method)
         if answer is None:
-            return _error(405, f"Only {' and '.join(methods)} here.", headers=(("Allow", ", ".join(methods)),))
+            return replace(_error(405, f"Only {' and '.join(methods)} here."), headers=(("Allow", ", ".join(methods)),))
         return answer(request)
 
     def _reading(self, path: str) -> Mapping[str, Callable[[HttpRequest], HttpResponse]] | None:
@@ -212,7 +212,7 @@ def _acting(action: Callable[[Json], Json]) -> Callable[[HttpRequest], HttpRespo
         try:
             return json_response(action(_json_object(request.body)))
         except ActionRefusedError as error:
-            return _error(error.status, str(error), fields=error.fields)
+            return _error(error.status, str(error), error.fields)
         except (BotoCoreError, ClientError) as error:
             return _error(503, f"The local AWS does not answer ({type(error).__name__}); is make run ending?")
 
@@ -240,11 +240,5 @@ def _event(kind: str, data: str) -> bytes:
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
-def _error(
-    status: int,
-    words: str,
-    *,
-    fields: Mapping[str, str] | None = None,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> HttpResponse:
-    return replace(json_response({"error": words, "fields": dict(fields or {})}, status), headers=headers)
+def _error(status: int, words: str, fields: Mapping[str, str] | None = None) -> HttpResponse:
+    return json_response({"error": words, "fields": dict(fields or {})}, status)
