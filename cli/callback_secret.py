@@ -1,16 +1,12 @@
 """The credentials of the callbacks: the URLs for the gateway's portal, and rotation of the password."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from cli.errors import CliError
-
-if TYPE_CHECKING:
-    from cli.target import Target
+from cli.target import Target
 
 _PASSWORD_LENGTH: Final = 40
 _LATELY: Final = timedelta(days=1)

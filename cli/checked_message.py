@@ -1,16 +1,20 @@
-"""Check a message as the sender function does, and describe its segments."""
-
-from __future__ import annotations
+"""Check messages as the sender function does, one or a file of JSON lines, and describe their segments."""
 
 import json
 import time
 import unicodedata
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+from cli.errors import CliError, Exit
+from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import OutboundMessage, parse_message
+
+_MOST_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +56,57 @@ def describe(message: OutboundMessage) -> dict[str, Any]:
             "position": segments.ucs2_at + 1,
         }
     return described
+
+
+def read_lines(path: Path, message_id_of: Callable[[str, int], str]) -> tuple[list[CheckedMessage], dict[int, str]]:
+    """Return the messages of a file of JSON lines, and what is invalid, by line number.
+
+    ``message_id_of`` makes the message_id of a line without one, from the line and how often that line came before.
+    """
+    checked: dict[str, tuple[int, CheckedMessage]] = {}
+    invalid: dict[int, str] = {}
+    seen: Counter[str] = Counter()
+    for number, line in _numbered(path):
+        seen[line] += 1
+        try:
+            found = check(_object(line), message_id_of(line, seen[line]))
+        except ValueError as error:
+            invalid[number] = f"must be JSON; {error}"
+            continue
+        except InvalidMessageError as error:
+            invalid[number] = error.detail
+            continue
+        earlier = checked.setdefault(found.message_id, (number, found))
+        if earlier[1].message.payload_sha256 != found.message.payload_sha256:
+            invalid[number] = f"message_id: is used by line {earlier[0]} with other fields; give each message its own"
+    return [found for _, found in checked.values()], invalid
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except RecursionError:
+        raise InvalidMessageError("body: must be JSON; nested too deeply") from None
+    if not isinstance(fields, dict):
+        raise InvalidMessageError("body: must be a JSON object")
+    return fields
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line.strip()
+    except OSError as error:
+        raise CliError(f"{path} can't be read: {error.strerror}.", "Name another file.", Exit.USAGE) from None
+    except UnicodeDecodeError:
+        raise CliError(f"{path} is not UTF-8.", "Convert it: iconv -t UTF-8.", Exit.INVALID) from None
+
+
+def invalid_lines(path: Path, invalid: Mapping[int, str]) -> str:
+    """Return what is invalid in a file, a line for each problem."""
+    lines = [f"{path}, line {number}: {problem}" for number, problem in list(invalid.items())[:_MOST_SHOWN]]
+    if len(invalid) > _MOST_SHOWN:
+        lines.append(f"… and {len(invalid) - _MOST_SHOWN} more lines")
+    return "\n".join(lines)

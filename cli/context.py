@@ -1,10 +1,9 @@
 """What every command has: which stack, how to print, and errors that end in an exit code."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,6 +45,20 @@ class CommandContext:
     def url(self, output: str) -> str:
         """Return an output of the stack."""
         return self.target.outputs[output]
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask for confirmation, unless --yes was given; raise `CliError` if it is refused."""
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            problem = "Nothing was done: this command asks first, and stdin is not a terminal."
+            raise CliError(problem, "Add --yes.", Exit.USAGE)
+        try:
+            agreed = click.confirm(question, err=True)
+        except click.Abort:
+            raise CliError("Nothing was done.", code=Exit.INTERRUPTED) from None
+        if not agreed:
+            raise CliError("Nothing was done.", code=Exit.USAGE)
 
 
 _OPTIONS = (

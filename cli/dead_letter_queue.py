@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from cli.queueing import BATCH, in_batches
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import KEY_PATTERN, OutboundMessage, choose_key, parse_message
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
 _WAIT_SECONDS: Final = 1
-_BATCH: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +100,7 @@ class DeadLetterQueue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def dead_letters(self) -> Iterator[ReceivedDeadLetter]:
@@ -130,14 +127,12 @@ class DeadLetterQueue:
         """Make each dead letter that is still held visible; without this, SQS does so within minutes."""
         handles = list(self.held.values())
         self.held.clear()
-        for start in range(0, len(handles), _BATCH):
-            self.sqs.change_message_visibility_batch(
-                QueueUrl=self.url,
-                Entries=[
-                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                    for number, handle in enumerate(handles[start : start + _BATCH])
-                ],
-            )
+        for batch in in_batches(handles):
+            entries: Any = [
+                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for number, handle in enumerate(batch)
+            ]
+            self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
 
     def hidden(self) -> int:
         """Return about how many dead letters other readers hold; call it when none is held here."""
@@ -148,7 +143,7 @@ class DeadLetterQueue:
     def _receive(self) -> list[Any]:
         response = self.sqs.receive_message(
             QueueUrl=self.url,
-            MaxNumberOfMessages=_BATCH,
+            MaxNumberOfMessages=BATCH,
             VisibilityTimeout=_HOLD_SECONDS,
             WaitTimeSeconds=_WAIT_SECONDS,
             AttributeNames=["SentTimestamp"],

@@ -1,7 +1,5 @@
 """Exit codes, and errors that name the next step."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 import click

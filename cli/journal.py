@@ -1,7 +1,5 @@
 """The journal beside a file of messages: it notes which are on the queue, so that `send --file` can be resumed."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json
@@ -10,7 +8,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
@@ -57,9 +54,7 @@ class Journal:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._began:  # a file that was refused leaves nothing behind
             self.path.unlink(missing_ok=True)
         self._file.close()

@@ -1,17 +1,19 @@
 """Find the messages that an ID names, show one as JSON, and choose its exit code."""
 
-from __future__ import annotations
-
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields, replace
+from typing import Any, Final, TypeVar
 
 from cli.errors import CliError, Exit
 from cli.stage import Facts, Stage, stage_of
+from cli.target import Target
 from optus_sms.model.redaction import partly_hidden, without_numbers
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, attributes
 
-if TYPE_CHECKING:
-    from cli.target import Target
+R = TypeVar("R", LedgerRecord, MessageRecord)
+
+_NUMBERS: Final = ("destination", "handset")
+_QUOTES: Final = ("reason", "detail")
+_LISTS_OF_QUOTES: Final = ("history", "unknown_statuses", "repeats")
 
 
 def find_messages(target: Target, id_: str) -> list[Facts]:
@@ -71,30 +73,15 @@ def message_json(facts: Facts) -> dict[str, Any]:
 def without_phone_numbers(facts: Facts) -> Facts:
     """Hide the numbers of a message, also those that the gateway or an operator quotes. IDs and times stay."""
     ledger, message = facts.ledger, facts.message
-    return replace(
-        facts,
-        ledger=ledger
-        and replace(
-            ledger,
-            destination=_hidden(ledger.destination),
-            reason=without_numbers(ledger.reason),
-            detail=without_numbers(ledger.detail),
-            history=frozenset(map(without_numbers, ledger.history)),
-        ),
-        message=message
-        and replace(
-            message,
-            destination=_hidden(message.destination),
-            handset=_hidden(message.handset),
-            detail=message.detail and without_numbers(message.detail),
-            unknown_statuses=frozenset(map(without_numbers, message.unknown_statuses)),
-            repeats=frozenset(map(without_numbers, message.repeats)),
-        ),
-    )
+    return replace(facts, ledger=ledger and _hidden(ledger), message=message and _hidden(message))
 
 
-def _hidden(number: str | None) -> str | None:
-    return partly_hidden(number) if number is not None else None
+def _hidden(record: R) -> R:
+    values: dict[str, Any] = {field.name: getattr(record, field.name) for field in fields(record)}
+    hidden: dict[str, Any] = {name: partly_hidden(values[name]) for name in _NUMBERS if values.get(name)}
+    hidden |= {name: without_numbers(values[name]) for name in _QUOTES if values.get(name)}
+    hidden |= {name: frozenset(map(without_numbers, values[name])) for name in _LISTS_OF_QUOTES if values.get(name)}
+    return replace(record, **hidden)
 
 
 def exit_code(facts: Facts) -> Exit:

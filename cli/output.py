@@ -1,7 +1,5 @@
 """What the command prints: lines for people, or one JSON document for programs. Colours only on a terminal."""
 
-from __future__ import annotations
-
 import codecs
 import json
 import re

@@ -1,15 +1,15 @@
 """Types of arguments and options: what makes no sense is refused before anything is looked up."""
 
-from __future__ import annotations
-
 import re
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from optus_sms.model.times import format_rfc3339, parse_rfc3339
 
+FILE: Final = click.Path(path_type=Path)
 _AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_NAME: Final = 255

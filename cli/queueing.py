@@ -6,13 +6,16 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cli.checked_message import CheckedMessage
 from cli.journal import Journal
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+T = TypeVar("T")
 
 BATCH: Final = 10  # SQS's most
 SQS_COUNTS_AFTER_SECONDS: Final = 60
@@ -50,7 +53,7 @@ def queue_all(
 ) -> list[str]:
     """Queue all messages, ten at a time. Return the message_ids that SQS refused; KeyboardInterrupt if ``stop()``."""
     refused: list[str] = []
-    for batch in _batches(waiting):
+    for batch in in_batches(waiting):
         if stop():
             raise KeyboardInterrupt
         message_ids = [checked.message_id for checked in batch]
@@ -62,14 +65,10 @@ def queue_all(
     return refused
 
 
-def _batches(waiting: Iterable[CheckedMessage]) -> Iterator[list[CheckedMessage]]:
-    batch: list[CheckedMessage] = []
-    for checked in waiting:
-        batch.append(checked)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
+def in_batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the items in lists of as many as one request to SQS may have."""
+    left = iter(items)
+    while batch := list(islice(left, BATCH)):
         yield batch
 
 

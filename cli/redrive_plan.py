@@ -5,27 +5,24 @@ and the ledger, and is refused unless it was certainly not sent. Each is copied,
 between the two, both copies have the same message_id, so the ledger lets only one through.
 """
 
-from __future__ import annotations
-
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cli.dead_letter_kind import DeadLetterKind, judge
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.errors import CliError, Exit
 from cli.output import number_in_list, one_line
+from cli.target import Target
+from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
-
-if TYPE_CHECKING:
-    from cli.target import Target
+from optus_sms.records.ledger import Ledger
 
 Action = Literal["send", "keep", "delete"]
 _MAX_BYTES: Final = 100_000_000
@@ -33,6 +30,20 @@ _HOW: Final = (
     "Nothing has been done yet. Each item's action is send, keep or delete; change it where needed, then apply this "
     "file with: optus-sms redrive --apply FILE. It never sends a message that may have been sent."
 )
+
+
+class DeadLetterKind(StrEnum):
+    """What a dead letter is, by the queue and the ledger together."""
+
+    SAFE = "safe"
+    SENT = "already_sent"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    MALFORMED = "malformed"
+    REJECTED = "rejected"
+    CONFLICT = "conflict"
+    BUSY = "busy"
+    CALLBACK = "callback"
 
 
 class PlanItem(BaseModel):
@@ -65,7 +76,7 @@ class Plan(BaseModel):
     items: list[PlanItem]
 
     @model_validator(mode="after")
-    def _each_copy_once(self) -> Plan:
+    def _each_copy_once(self) -> Self:
         counted = Counter(copy for item in self.items for copy in item.copies)
         if any(count > 1 for count in counted.values()):
             raise ValueError("a copy is named by two items")
@@ -86,7 +97,7 @@ def make_plan(target: Target) -> tuple[Plan, int]:
     """Return a plan of every dead letter, sorted by kind, and how many dead letters other readers hold."""
     now = time.time()
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        items = list(_items(queue.dead_letters(), target.ledger.read, now))
+        items = list(_items(queue.dead_letters(), target.ledger, now))
         queue.release()
         hidden = queue.hidden()
     items.sort(key=lambda item: (list(DeadLetterKind).index(item.kind), item.since))
@@ -94,9 +105,7 @@ def make_plan(target: Target) -> tuple[Plan, int]:
     return plan, hidden
 
 
-def _items(
-    dead_letters: Iterable[ReceivedDeadLetter], record_of: Callable[[str], LedgerRecord | None], now: float
-) -> Iterator[PlanItem]:
+def _items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, now: float) -> Iterator[PlanItem]:
     """One item for each message: a dead letter that is there twice is one item with two copies."""
     groups: dict[tuple[str, str], list[ReceivedDeadLetter]] = {}
     for dead_letter in dead_letters:
@@ -104,7 +113,7 @@ def _items(
     claimed: dict[str, str] = {}
     for group in groups.values():
         first = group[0]
-        kind, why = judge(first, record_of(first.message_id), now=now)
+        kind, why = judge(first, ledger.read(first.message_id), now=now)
         if kind is DeadLetterKind.SAFE and first.message:
             payload = first.message.payload_sha256
             if claimed.setdefault(first.message_id, payload) != payload:
@@ -127,8 +136,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     """Write a new file, never over another: a plan may hold an operator's changes."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            json.dump(plan.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
-            file.write("\n")
+            file.write(plan.model_dump_json(indent=2) + "\n")
     except FileExistsError:
         raise CliError(f"{path} exists already.", "Name another file, or remove it.", Exit.USAGE) from None
     except OSError as error:
@@ -163,53 +171,51 @@ def apply_plan(plan: Plan, target: Target) -> Generator[PlanStep, None, None]:
         for dead_letter in queue.dead_letters() if wanted else ():
             item = wanted.pop(dead_letter.sqs_id, None)
             if item is not None:
-                yield _apply(item, dead_letter, queue, target, done)
+                yield _step(item, *_apply(item, dead_letter, queue, target, done))
             if not wanted:
                 break
         queue.release()
         hidden = bool(wanted) and queue.hidden() > 0
     for item in {id(item): item for item in wanted.values()}.values():
         if hidden:
-            yield PlanStep(
-                item.message_id, "not seen", False, "another reader may hold it; apply again in five minutes"
-            )
+            yield _step(item, "not seen", "another reader may hold it; apply again in five minutes")
         else:
-            yield PlanStep(item.message_id, "gone", True, "no longer in the queue: done before, or deleted")
+            yield _step(item, "gone", "no longer in the queue: done before, or deleted")
+
+
+def _step(item: PlanItem, result: str, why: str = "") -> PlanStep:
+    return PlanStep(item.message_id, result, result not in ("refused", "not seen"), why)
 
 
 def _apply(  # noqa: PLR0911 - one line for each result
     item: PlanItem, dead_letter: ReceivedDeadLetter, queue: DeadLetterQueue, target: Target, done: dict[str, str]
-) -> PlanStep:
-    """One dead_letter. ``done``: the bodies (SHA-256) queued in this run, by message id."""
+) -> tuple[str, str]:
+    """Apply an item to one of its dead letters. ``done``: the bodies (SHA-256) queued in this run, by message_id."""
     message_id = dead_letter.message_id
     if (message_id, dead_letter.body_sha256) != (item.message_id, item.body_sha256):
-        return PlanStep(item.message_id, "refused", False, "the dead letter in the queue is not the one in the plan")
+        return "refused", "the dead letter in the queue is not the one in the plan"
     if item.action == "delete":
         queue.delete(dead_letter)
-        return PlanStep(message_id, "deleted", True)
+        return "deleted", ""
     if message_id in done and done[message_id] != dead_letter.body_sha256:
-        return PlanStep(
-            message_id, "refused", False, "another dead letter with the same message_id was queued just now"
-        )
+        return "refused", "another dead letter with the same message_id was queued just now"
     if message_id in done:
         queue.delete(dead_letter)
-        return PlanStep(message_id, "another copy deleted", True)
+        return "another copy deleted", ""
     record = target.ledger.read(message_id)
     kind, why = judge(dead_letter, record, now=time.time())
     if kind is DeadLetterKind.SENT and item.kind is not DeadLetterKind.SENT:
         queue.delete(dead_letter)
-        return PlanStep(
-            message_id, "sent meanwhile", True, "the gateway accepted it since the plan was made; dead letter deleted"
-        )
+        return "sent meanwhile", "the gateway accepted it since the plan was made; dead letter deleted"
     if kind not in (DeadLetterKind.SAFE, DeadLetterKind.REJECTED):
-        return PlanStep(message_id, "refused", False, why)
+        return "refused", why
     refused_by = _open_again(target, record)
     if refused_by is not None:
-        return PlanStep(message_id, "refused", False, f"the ledger has {refused_by.state} now")
+        return "refused", f"the ledger has {refused_by.state} now"
     put_back(target.sqs, target.outputs["OutboundQueueUrl"], dead_letter)
     queue.delete(dead_letter)
     done[message_id] = dead_letter.body_sha256
-    return PlanStep(message_id, "queued", True)
+    return "queued", ""
 
 
 def _open_again(target: Target, record: LedgerRecord | None) -> LedgerRecord | None:
@@ -218,3 +224,52 @@ def _open_again(target: Target, record: LedgerRecord | None) -> LedgerRecord | N
         return None
     refused_by = target.ledger.reopen(record, by=target.operator, now=time.time())
     return None if refused_by is None or refused_by.state is State.RETRY else refused_by
+
+
+def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float) -> tuple[DeadLetterKind, str]:  # noqa: PLR0911 - one line each
+    """Return what may be done with a dead letter, and why. ``record``: the ledger's record of its message_id now."""
+    if dead_letter.reason == DeadLetterReason.UNREADABLE_CALLBACK:
+        return DeadLetterKind.CALLBACK, "an unreadable callback, not a message"
+    if dead_letter.message is None:
+        return DeadLetterKind.MALFORMED, dead_letter.problem
+    if record is None:
+        return _judge_without_record(dead_letter, now)
+    if record.payload_sha256 is not None and record.payload_sha256 != dead_letter.message.payload_sha256:
+        return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
+    match record.state:
+        case State.ACCEPTED:
+            return DeadLetterKind.SENT, "the gateway accepted it"
+        case State.UNKNOWN:
+            return DeadLetterKind.UNKNOWN, "it may have been sent; resolve it with `resolve` first"
+        case State.SENDING if now < record.lease_until:
+            return DeadLetterKind.BUSY, "it is being sent"
+        case State.SENDING:
+            why = "its sender function died during the attempt; its outcome counts as unknown within half an hour"
+            return DeadLetterKind.UNKNOWN, why
+        case State.REJECTED | State.EXPIRED if record.unknown_outcomes:
+            why = "the outcome of an earlier attempt is unknown; resolve it with `resolve` first"
+            return DeadLetterKind.UNKNOWN, why
+        case State.EXPIRED:
+            return DeadLetterKind.EXPIRED, "it was not sent in time"
+    if _is_expired(dead_letter, now):
+        return DeadLetterKind.EXPIRED, "its expires_at has passed"
+    if record.state is State.REJECTED and record.reason != DeadLetterReason.ATTEMPTS_EXHAUSTED:
+        return DeadLetterKind.REJECTED, "the gateway refused it, and will again unless the cause is corrected"
+    return DeadLetterKind.SAFE, "certainly not sent"
+
+
+def _judge_without_record(dead_letter: ReceivedDeadLetter, now: float) -> tuple[DeadLetterKind, str]:
+    if dead_letter.reason == DeadLetterReason.CONFLICT:
+        return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
+    if dead_letter.reason == DeadLetterReason.INVALID:
+        return DeadLetterKind.REJECTED, "it was refused as invalid, and its sender may have queued it again"
+    if dead_letter.reason:
+        return DeadLetterKind.UNKNOWN, "the ledger has no record of it, so nothing proves that it was not sent"
+    if _is_expired(dead_letter, now):
+        return DeadLetterKind.EXPIRED, "its expires_at has passed"
+    return DeadLetterKind.SAFE, "no attempt was ever made to send it"
+
+
+def _is_expired(dead_letter: ReceivedDeadLetter, now: float) -> bool:
+    expires = dead_letter.message.expires_epoch if dead_letter.message else None
+    return expires is not None and now >= expires

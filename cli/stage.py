@@ -1,7 +1,5 @@
 """Where one message stands, and what happens next, from the records of the two tables. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,12 +54,8 @@ class Facts:
     @property
     def is_sent_once_more(self) -> bool:
         """Whether its outcome is unknown and it is sent once more (`resend`)."""
-        ledger = self.ledger
-        return ledger is not None and (ledger.state, ledger.on_unknown, ledger.unknown_outcomes) == (
-            State.UNKNOWN,
-            "resend",
-            1,
-        )
+        ledger, once_more = self.ledger, (State.UNKNOWN, "resend", 1)
+        return ledger is not None and (ledger.state, ledger.on_unknown, ledger.unknown_outcomes) == once_more
 
 
 class Stage(StrEnum):
@@ -106,44 +100,38 @@ def stage_of(facts: Facts) -> Stage:
     return Stage.ACCEPTED if facts.message else Stage.NOT_SEEN
 
 
-def next_step(facts: Facts) -> str:  # noqa: PLR0911 - one line for each stage
+_NEXT: Final[Mapping[Stage, str]] = {
+    Stage.NOT_SEEN: "The sender function has not taken it from the queue. `health` shows whether sending is paused.",
+    Stage.SENDING: "The sender function is sending it. If the function dies, the outcome counts as unknown when its "
+    "lease ends, and the message is not sent again without proof.",
+    Stage.RETRY: "The sender function retries it with backoff; after ten attempts it becomes a dead letter. "
+    "If it is in no queue any more, queue it again under the same message_id.",
+    Stage.ACCEPTED: "The gateway reports by status callbacks. For some numbers `submitted` is the last status.",
+    Stage.RECEIVED: "Nothing; this is final.",
+    Stage.UNDELIVERED: "It is not retried. To send it after all, queue it under a new message_id.",
+    Stage.EXPIRED: "Nothing; it was too late to send it.",
+    Stage.REPLY: "Nothing; this is final.",
+}
+
+
+def next_step(facts: Facts) -> str:
     """Return what happens next, and what an operator can do."""
-    match stage_of(facts):
-        case Stage.NOT_SEEN:
-            return "The sender function has not taken it from the queue. `health` shows whether sending is paused."
-        case Stage.SENDING:
-            return (
-                "The sender function is sending it. If the function dies, the outcome counts as unknown "
-                "when its lease ends, and the message is not sent again without proof."
-            )
-        case Stage.RETRY:
-            return (
-                "The sender function retries it with backoff; after ten attempts it becomes a dead letter. "
-                "If it is in no queue any more, queue it again under the same message_id."
-            )
-        case Stage.ACCEPTED:
-            return "The gateway reports by status callbacks. For some numbers `submitted` is the last status."
-        case Stage.RECEIVED | Stage.REPLY:
-            return "Nothing; this is final."
-        case Stage.UNDELIVERED:
-            return "It is not retried. To send it after all, queue it under a new message_id."
-        case Stage.REJECTED if facts.ledger and facts.ledger.unknown_outcomes:
-            return (
-                "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "
-                f"again: look it up in the gateway's portal, then `resolve {facts.message_id} --sent` or `--not-sent`."
-            )
-        case Stage.REJECTED:
-            return "It is a dead letter: correct the cause, then `redrive --plan FILE`" + (
-                "." if _is_exhausted(facts) else ", and change its action to send."
-            )
-        case Stage.EXPIRED:
-            return "Nothing; it was too late to send it."
-        case Stage.UNKNOWN:
-            return _next_of_unknown(facts)
+    stage = stage_of(facts)
+    if stage is Stage.REJECTED:
+        return _next_of_rejected(facts)
+    return _next_of_unknown(facts) if stage is Stage.UNKNOWN else _NEXT[stage]
 
 
-def _is_exhausted(facts: Facts) -> bool:
-    return facts.ledger is not None and facts.ledger.reason == DeadLetterReason.ATTEMPTS_EXHAUSTED
+def _next_of_rejected(facts: Facts) -> str:
+    ledger = facts.ledger
+    if ledger and ledger.unknown_outcomes:
+        return (
+            "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "
+            f"again: look it up in the gateway's portal, then `resolve {facts.message_id} --sent` or `--not-sent`."
+        )
+    is_exhausted = ledger and ledger.reason == DeadLetterReason.ATTEMPTS_EXHAUSTED
+    how = "" if is_exhausted else ", and change its action to send"
+    return f"It is a dead letter: correct the cause, then `redrive --plan FILE`{how}."
 
 
 def _next_of_unknown(facts: Facts) -> str:

@@ -10,24 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
+from optus_sms.aws.queue_switch import QueueSwitch
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
 ENDPOINTS: Final = Path(".local/endpoints.env")
+_MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the queue's event of SendMessageFunction
 # SendMessage is among the calls: a retry after a lost response is the same message_id twice, hence one SMS.
 _CONFIG: Final = Config(
     connect_timeout=5,
@@ -37,8 +38,7 @@ _CONFIG: Final = Config(
 )
 # On this machine nothing is worth waiting for: either it runs or it does not.
 _CONFIG_HERE: Final = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-_WITHOUT_OUTPUTS: Final = ("CREATE_IN_PROGRESS", "CREATE_FAILED", "REVIEW_IN_PROGRESS")
-_GONE_OR_GOING: Final = ("DELETE_", "ROLLBACK_")
+_NOT_READY: Final = ("CREATE_IN_PROGRESS", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_", "ROLLBACK_")
 
 
 @dataclass(frozen=True)
@@ -61,26 +61,17 @@ class Target:
     @cached_property
     def sqs(self) -> SQSClient:
         """For the queues."""
-        client: SQSClient = self.client("sqs")
-        return client
+        return cast("SQSClient", self.client("sqs"))
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
         """For the two tables."""
-        client: DynamoDBClient = self.client("dynamodb")
-        return client
-
-    @cached_property
-    def lambda_(self) -> LambdaClient:
-        """For the queue's event source mapping."""
-        client: LambdaClient = self.client("lambda")
-        return client
+        return cast("DynamoDBClient", self.client("dynamodb"))
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
         """For the two secrets."""
-        client: SecretsManagerClient = self.client("secretsmanager")
-        return client
+        return cast("SecretsManagerClient", self.client("secretsmanager"))
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -97,6 +88,23 @@ class Target:
         """`MessagesTable`."""
         days = self.settings.get("RetentionDays") or self.settings.get("RETENTION_DAYS") or "90"
         return Messages.connect(self.dynamodb, self.outputs["MessagesTableName"], retention_days=int(days))
+
+    @property
+    def switch(self) -> QueueSwitch:
+        """Pauses and resumes sending: the event source mapping between the queue and the sender function."""
+        mapping = self.settings.get("SENDER_MAPPING_ID") if self.local else self.physical_id(_MAPPING)
+        if not mapping:
+            raise CliError(
+                "This stack has no event source mapping between the queue and the sender function.",
+                "Deploy the current version.",
+                Exit.NO_TARGET,
+            )
+        return QueueSwitch(self.client("lambda"), mapping)
+
+    def pause_sending(self) -> None:
+        """Disable the event source mapping, as an operator's pause, which the health check never ends."""
+        self.switch.pause()
+        self.health.hand_pause_to_operator()
 
     @cached_property
     def operator(self) -> str:
@@ -192,7 +200,7 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
             Exit.NO_TARGET,
         ) from None
     status = response["StackStatus"]
-    if status in _WITHOUT_OUTPUTS or status.startswith(_GONE_OR_GOING):
+    if status.startswith(_NOT_READY):
         raise CliError(
             f"The stack {stack!r} is not ready: {status}.",
             "Look at its events in the CloudFormation console, and retry when its status is CREATE_COMPLETE.",

@@ -1,9 +1,7 @@
 """The timeline of one message in plain words, from the records of the two tables. Pure: facts in, lines out."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,8 +48,8 @@ _WHY: Final = {row.reason: row.why for row in CLASSIFICATION}
 _NO_BYTE_LEFT: Final = _WHY["unreachable"]
 _NO_ANSWER: Final = _WHY["no_answer"]
 _REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
-# The transport's words for what went wrong on the wire, and those of the sender.
-_ON_THE_WIRE: Final = {
+# The transport's words for what went wrong on the wire, those of the sender, and those of the classification.
+_WORDS: Final = {
     "name_not_resolved": "the gateway's name could not be looked up",
     "certificate_refused": "the gateway's certificate is not trusted",
     "tls_failed": "no encrypted connection could be made",
@@ -67,8 +65,6 @@ _ON_THE_WIRE: Final = {
     "owner_lost": "the sender function ended before it could record the outcome",
     "too_late": "too little time was left",
     "reference_not_registered": "its reference could not be recorded first",
-}
-_ANSWERED: Final = {
     "credentials_refused": "the gateway refused the credentials",
     "throttled": "the gateway reported too high a rate",
     "misconfigured": "the response is not from the gateway's API",
@@ -77,6 +73,17 @@ _ANSWERED: Final = {
     "server_error": "the gateway returned an error",
     "contradictory": "the gateway's response contradicts itself",
     "body_too_large": "the response was too large",
+}
+_BY_OPERATOR: Final = {
+    "resolved_sent": "resolved that it was sent",
+    "resolved_not_sent": "resolved that it was not sent, so it may be sent again",
+    "reopened": "let it be sent again",
+}
+_STEP_TONES: Final[Mapping[str, Tone]] = {
+    "not_sent": "unsure",
+    "not_sent_late": "dim",
+    "unknown": "unsure",
+    "rejected": "bad",
 }
 
 
@@ -97,7 +104,7 @@ def why(reason: str) -> str:
     if not found:
         return reason
     word, status = found["word"], found["status"]
-    words = _ANSWERED.get(word) or _ON_THE_WIRE.get(word) or word.replace("_", " ")
+    words = _WORDS.get(word, word.replace("_", " "))
     return f"{words} (status {status})" if status else words
 
 
@@ -136,29 +143,26 @@ def _ours(facts: Facts) -> Iterator[Line]:
 
 
 def _step(step: HistoryLine) -> Line:
-    """A line of the ledger's history."""
-    words, tone = _STEPS[step.what]
-    return Line(step.at, words(step), tone)
-
-
-def _claimed(step: HistoryLine) -> str:
-    if step.attempt == 1:
-        return "taken from the queue and claimed, so that no other execution sends it: attempt 1"
-    return f"claimed again: attempt {step.attempt}"
-
-
-def _not_sent(step: HistoryLine) -> str:
-    because = _proof(step.words, not_sent=True)
-    return f"attempt {step.attempt} was certainly not sent: {why(step.words)}. Why so: {because}"
-
-
-def _not_sent_late(step: HistoryLine) -> str:
-    return f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {why(step.words)}"
-
-
-def _unknown(step: HistoryLine) -> str:
-    because = _proof(step.words, not_sent=False)
-    return f"the outcome of attempt {step.attempt} is unknown: {why(step.words)}. Why so: {because}"
+    """Tell a line of the ledger's history; `optus_sms.records.items.HistoryLine` has its kinds."""
+    words, tone = why(step.words), _STEP_TONES.get(step.what, "plain")
+    match step.what:
+        case "claimed" if step.attempt == 1:
+            text = "taken from the queue and claimed, so that no other execution sends it: attempt 1"
+        case "claimed":
+            text = f"claimed again: attempt {step.attempt}"
+        case "not_sent":
+            because = _proof(step.words, not_sent=True)
+            text = f"attempt {step.attempt} was certainly not sent: {words}. Why so: {because}"
+        case "not_sent_late":
+            text = f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {words}"
+        case "unknown":
+            because = _proof(step.words, not_sent=False)
+            text = f"the outcome of attempt {step.attempt} is unknown: {words}. Why so: {because}"
+        case "rejected":
+            text = _rejected(step)
+        case by_operator:
+            text = f"{step.words} {_BY_OPERATOR[by_operator]}"
+    return Line(step.at, text, tone)
 
 
 def _rejected(step: HistoryLine) -> str:
@@ -168,19 +172,6 @@ def _rejected(step: HistoryLine) -> str:
         return f"given up with attempt {step.attempt}, certainly not sent; last: {why(response)}"
     because = _proof(response, not_sent=True)
     return f"attempt {step.attempt} was certainly not sent, and is not retried: {why(response)}. Why so: {because}"
-
-
-_STEPS: Final[Mapping[str, tuple[Callable[[HistoryLine], str], Tone]]] = {
-    "claimed": (_claimed, "plain"),
-    "not_sent": (_not_sent, "unsure"),
-    "not_sent_late": (_not_sent_late, "dim"),
-    "unknown": (_unknown, "unsure"),
-    "rejected": (_rejected, "bad"),
-    "resolved_sent": (lambda step: f"{step.words} resolved that it was sent", "plain"),
-    "resolved_not_sent": (lambda step: f"{step.words} resolved that it was not sent, so it may be sent again", "plain"),
-    "reopened": (lambda step: f"{step.words} let it be sent again", "plain"),
-}
-"""How each line of the ledger's history is told (`optus_sms.records.items.HistoryLine`)."""
 
 
 def _accepted(record: LedgerRecord, message: MessageRecord | None) -> str:

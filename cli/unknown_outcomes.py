@@ -1,18 +1,13 @@
 """Resolve unknown outcomes by what an operator knows."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
+from cli.target import Target
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, ReplyRecord, State
-
-if TYPE_CHECKING:
-    from cli.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +45,11 @@ def resolve_sent(target: Target, message_id: str, gateway_id: str | None, *, by:
 
 def resolve_not_sent(target: Target, message_ids: Sequence[str], *, by: str) -> list[Resolved]:
     """Resolve as not sent: RETRY, and queued again from the dead letters, which alone have the texts."""
-    wanted = set(message_ids)
-    done: dict[str, Resolved] = {}
+    dead_letters: dict[str, list[ReceivedDeadLetter]] = {message_id: [] for message_id in message_ids}
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        dead_letters = _copies_of(queue.dead_letters(), wanted)
-        for message_id in message_ids:
-            done[message_id] = _resolve_not_sent(target, queue, message_id, dead_letters.get(message_id, []), by)
-    return list(done.values())
-
-
-def _copies_of(dead_letters: Iterable[ReceivedDeadLetter], wanted: set[str]) -> dict[str, list[ReceivedDeadLetter]]:
-    found: dict[str, list[ReceivedDeadLetter]] = {}
-    for dead_letter in dead_letters:
-        if dead_letter.message_id in wanted and dead_letter.message is not None:
-            found.setdefault(dead_letter.message_id, []).append(dead_letter)
-    return found
+        for dead_letter in queue.dead_letters():
+            dead_letters.get(dead_letter.message_id, []).append(dead_letter)
+        return [_resolve_not_sent(target, queue, message_id, found, by) for message_id, found in dead_letters.items()]
 
 
 def _resolve_not_sent(

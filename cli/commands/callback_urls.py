@@ -1,7 +1,5 @@
 """`callback-urls`: the URLs for the gateway's portal."""
 
-from __future__ import annotations
-
 import click
 
 from cli.callback_secret import callback_urls

@@ -1,7 +1,5 @@
 """`conversation`: messages to and replies from one handset."""
 
-from __future__ import annotations
-
 import click
 
 from cli.context import CommandContext, with_context

@@ -1,7 +1,5 @@
 """`dead-letters`: what needs an operator, by reason."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Final
 
@@ -34,22 +32,14 @@ def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: b
         hidden = queue.hidden()
     dead_letters.sort(key=lambda dead_letter: (dead_letter.reason, dead_letter.since))
     out = context.out
-    out.document([_as_json(dead_letter, show_numbers=show_numbers) for dead_letter in dead_letters])
-    for why, count in sorted(Counter(dead_letter.reason or "sqs" for dead_letter in dead_letters).items()):
+    found = [_as_json(dead_letter, show_numbers=show_numbers) for dead_letter in dead_letters]
+    out.document(found)
+    for why, count in sorted(Counter(each["reason"] for each in found).items()):
         out.line(f"{count:>6}  {why}")
-    if dead_letters:
+    if found:
         out.line()
-        rows = [
-            (
-                dead_letter.reason or "sqs",
-                dead_letter.since,
-                dead_letter.message_id,
-                number_in_list(dead_letter.destination, show=show_numbers),
-                shortened(dead_letter.detail_for_lists(show_numbers=show_numbers)),
-            )
-            for dead_letter in dead_letters
-        ]
-        out.table(("reason", "since", "message_id", "destination", "detail"), rows)
+        columns = ("reason", "since", "message_id", "destination", "detail")
+        out.table(columns, [[shortened(each[column]) for column in columns] for each in found])
         out.note("`redrive --plan FILE` lists which of them may be sent again.")
     else:
         out.line("none", "good")

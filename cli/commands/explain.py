@@ -1,7 +1,5 @@
 """`explain`: the life of a message in plain words."""
 
-from __future__ import annotations
-
 import click
 
 from cli.context import CommandContext, with_context

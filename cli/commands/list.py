@@ -1,9 +1,8 @@
 """`list`: messages by what became of them."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
+from typing import Final
 
 import click
 
@@ -15,6 +14,8 @@ from cli.timeline import why
 from optus_sms.model.statuses import FAILURE_STATUSES
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import State
+
+_SCAN_COST: Final = "This reads the whole table, at half a read unit for each 4 KB; a large one takes minutes."
 
 
 @click.command("list")
@@ -57,7 +58,7 @@ def list_(
 
 def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Facts]:
     if scan:
-        _warn_of_scan(context)
+        context.out.note(_SCAN_COST, "unsure")
         ledger = context.target.ledger.scan()
     else:
         ledger = context.target.ledger.undecided(State.UNKNOWN)
@@ -67,19 +68,12 @@ def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Fac
 
 
 def _sent(context: CommandContext, after: str, *, undelivered: bool) -> Iterable[Facts]:
-    _warn_of_scan(context)
+    context.out.note(_SCAN_COST, "unsure")
     for message in context.target.messages.scan():
         facts = Facts(message.message_id or message.id, message=message)
         is_wanted = not undelivered or message.status in FAILURE_STATUSES or "received" not in message.times
         if is_wanted and _when(facts) >= after:
             yield facts
-
-
-def _warn_of_scan(context: CommandContext) -> None:
-    context.out.note(
-        "This reads the whole table, at half a read unit for each 4 KB; a large one takes minutes.",
-        "unsure",
-    )
 
 
 def _when(facts: Facts) -> str:

@@ -1,18 +1,15 @@
 """`pause`, `resume`: stop sending, and send again."""
 
-from __future__ import annotations
-
 import click
 
 from cli.context import CommandContext, with_context
-from cli.sending_switch import pause_sending, resume_sending
 
 
 @click.command()
 @with_context
 def pause(context: CommandContext) -> None:
     """Pause sending. Messages wait in the queue and spend no attempts; only `resume` ends it."""
-    pause_sending(context.target)
+    context.target.pause_sending()
     context.out.document({"paused": True})
     context.out.line("Paused: messages wait in the queue (up to 10 days). Messages in flight are finished.", "unsure")
     context.out.line("`resume` sends them.")
@@ -22,6 +19,6 @@ def pause(context: CommandContext) -> None:
 @with_context
 def resume(context: CommandContext) -> None:
     """Resume sending. Ends a pause by the health check too."""
-    resume_sending(context.target)
+    context.target.switch.resume()
     context.out.document({"paused": False})
     context.out.line("Resumed.", "good")

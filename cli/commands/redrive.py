@@ -1,7 +1,5 @@
 """`redrive`: redrive dead letters by a plan."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict
@@ -9,17 +7,17 @@ from pathlib import Path
 
 import click
 
-from cli.commands.confirmation import ask
 from cli.commands.dead_letters import note_hidden
 from cli.context import CommandContext, with_context
 from cli.errors import Exit
 from cli.output import counted, one_line
+from cli.parameters import FILE
 from cli.redrive_plan import Plan, PlanStep, apply_plan, make_plan, read_plan, write_plan
 
 
 @click.command()
-@click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="Write a plan, and do nothing else.")
-@click.option("--apply", "apply_path", type=click.Path(path_type=Path), help="Apply a plan.")
+@click.option("--plan", "plan_path", type=FILE, help="Write a plan, and do nothing else.")
+@click.option("--apply", "apply_path", type=FILE, help="Apply a plan.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def redrive(context: CommandContext, *, plan_path: Path | None, apply_path: Path | None, yes: bool) -> None:
@@ -56,7 +54,9 @@ def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
         context.out.document({"steps": []})
         context.out.line("The plan keeps every item; nothing to do.")
         return
-    ask(f"Send {counted(wanted['send'], 'message')} and delete {wanted['delete']} on {context.target.name}?", yes=yes)
+    context.confirm(
+        f"Send {counted(wanted['send'], 'message')} and delete {wanted['delete']} on {context.target.name}?", yes=yes
+    )
     steps = _applied(context, plan)
     context.out.document({"steps": [asdict(step) for step in steps]})
     results = Counter(step.result for step in steps)

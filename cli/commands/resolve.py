@@ -1,14 +1,11 @@
 """`resolve`: end an unknown outcome by what an operator knows."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
 
-from cli.commands.confirmation import ask
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
 from cli.message_lookup import find_messages
@@ -60,7 +57,7 @@ def resolve(
         return
     word = "sent" if sent else "not sent, and to be sent now"
     if id_ is None:
-        ask(f"Resolve {counted(len(message_ids), 'message')} on {context.target.name} as {word}?", yes=yes)
+        context.confirm(f"Resolve {counted(len(message_ids), 'message')} on {context.target.name} as {word}?", yes=yes)
     operator = by or context.target.operator
     if sent:
         done = [resolve_sent(context.target, each, gateway_id, by=operator) for each in message_ids]

@@ -1,12 +1,9 @@
 """`rotate-callback-password`: a new password for the callback URLs."""
 
-from __future__ import annotations
-
 import click
 
 from cli.callback_secret import rotate, rotated_lately
 from cli.commands.callback_urls import show_urls
-from cli.commands.confirmation import ask
 from cli.context import CommandContext, with_context
 
 
@@ -24,7 +21,7 @@ def rotate_callback_password(context: CommandContext, *, yes: bool) -> None:
             "callbacks are refused until you enter the new URLs.",
             "unsure",
         )
-    ask(f"Rotate the callback password of {context.target.name}?", yes=yes)
+    context.confirm(f"Rotate the callback password of {context.target.name}?", yes=yes)
     context.if_interrupted = (
         "The password may have been rotated: `callback-urls` prints the current URLs. Do not rotate it twice."
     )

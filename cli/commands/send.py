@@ -1,7 +1,5 @@
 """`send`: one message, with a dry run, and following it to its end."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
@@ -18,6 +16,7 @@ from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
 from cli.message_lookup import exit_code, facts_of
 from cli.output import counted, one_line
+from cli.parameters import FILE
 from cli.queueing import queue_one
 from cli.stage import TONES, Facts, next_step, stage_of
 from cli.timeline import timeline
@@ -31,12 +30,8 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.command()
 @click.argument("destination", required=False)
 @click.argument("text", required=False)
-@click.option(
-    "--file", "path", type=click.Path(path_type=Path), help="Queue a file instead: a message in each line of JSON."
-)
-@click.option(
-    "--journal", type=click.Path(path_type=Path), help="With --file: which lines are queued. [default: FILE.journal]"
-)
+@click.option("--file", "path", type=FILE, help="Queue a file instead: a message in each line of JSON.")
+@click.option("--journal", type=FILE, help="With --file: which lines are queued. [default: FILE.journal]")
 @click.option("--skip-invalid", is_flag=True, help="With --file: queue the valid lines, leave out the others.")
 @click.option(
     "--queue-uncertain", is_flag=True, help="With --file: also messages that may be on the queue after a kill."
@@ -48,7 +43,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--reference", help="Returned with each status. [default: the message_id]")
 @click.option("--mask", help="Registered sender ID, at most 11 characters; handsets cannot reply.")
 @click.option("--source", help="A number or short code of your account.")
-@click.option("--class", "class_", help="A routing class of your account.")
+@click.option("--class", help="A routing class of your account.")
 @click.option("--sms-class", type=click.IntRange(0, 3), help="0: the handset shows it at once.")
 @click.option("--integration-id", metavar="UUID", help="Passed to the gateway.")
 @click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway holds it until then.")
@@ -67,11 +62,9 @@ def send(
     dry_run: bool,
     follow: bool,
     timeout: int,
-    class_: str | None,
     **fields: Any,
 ) -> None:
     """Queue the message TEXT to DESTINATION (+61…). TEXT - reads it from stdin."""
-    fields["class"] = class_
     if dry_run and follow:
         raise click.UsageError("--dry-run queues nothing to follow.")
     if path is not None:

@@ -1,19 +1,16 @@
 """`send --file`: a file of messages, resumable."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.checked_message import CheckedMessage, new_message_id
+from cli.checked_message import CheckedMessage, invalid_lines, new_message_id, read_lines
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
 from cli.health import queue_counts
 from cli.journal import Journal
-from cli.message_file import invalid_lines, read_lines
 from cli.output import counted
 from cli.queueing import SQS_COUNTS_AFTER_SECONDS, queue_all, stopping_between_batches
 
@@ -64,7 +61,7 @@ def _held(context: CommandContext, journal: Journal) -> set[str]:
     """
     if not journal.uncertain:
         return set()
-    counts = queue_counts(context.target, context.url("OutboundQueueUrl"))
+    counts = queue_counts(context.target, "OutboundQueueUrl")
     is_queue_empty = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
     # Read after the counts: a sender that has taken a message since then has written its record.
     known = [each for each in sorted(journal.uncertain) if context.target.ledger.read(each)]

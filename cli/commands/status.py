@@ -1,7 +1,5 @@
 """`status`: what became of a message."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
-from cli.output import Tone
+from cli.dead_letter_queue import ReceivedDeadLetter
+from cli.output import Tone, shortened
 from cli.timeline import status_tone
-from local.demo.watcher import Event, SeenDeadLetter
-from optus_sms.model.redaction import partly_hidden, without_numbers
+from local.demo.watcher import Event
+from optus_sms.model.redaction import partly_hidden
 from optus_sms.records.changes import Change
 from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State
 
@@ -24,8 +25,6 @@ _STATES: Mapping[State, tuple[Tone, str]] = {
 }
 _HEALTH_TONES: Mapping[Health, Tone] = {Health.HEALTHY: "good", Health.UNHEALTHY: "bad", Health.UNKNOWN: "unsure"}
 _LINES_EVERY_SECONDS = 5.0
-_DETAIL_SHOWN = 80
-"""Characters; the whole of it is in the dead letter."""
 
 
 class Display:
@@ -53,7 +52,9 @@ class Display:
     def line(self, text: str = "") -> None:
         """A line of its own."""
         with self._lock:
-            self._clear_progress()
+            if self._progress_shown:
+                print("\r\x1b[K", end="", file=self._stream)
+                self._progress_shown = ""
             print(text, file=self._stream, flush=True)
 
     def progress(self, text: str, *, final: bool = False) -> None:
@@ -85,14 +86,11 @@ class Display:
                 if not isinstance(before, ReplyRecord) or before.in_reply_to != after.in_reply_to:
                     self._reply(after)
 
-    def dead_letter(self, dead_letter: SeenDeadLetter) -> None:
-        """A message came into the dead-letter queue."""
-        detail = without_numbers(dead_letter.detail)
-        detail = detail if len(detail) <= _DETAIL_SHOWN else f"{detail[:_DETAIL_SHOWN]}…"
-        self._step(dead_letter.message_id, "", f"dead letter, {dead_letter.reason}: {detail}", "bad")
-
-    def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
-        """Whoever took them out knows; no line."""
+    def dead_letters(self, new: Sequence[ReceivedDeadLetter], _gone: Sequence[str]) -> None:
+        """Some came into the dead-letter queue; whoever took others out knows."""
+        for each in new:
+            words = f"dead letter, {each.reason or 'moved by SQS'}: {shortened(each.detail_for_lists())}"
+            self._step(each.message_id, "", words, "bad")
 
     def event(self, event: Event) -> None:
         """An event came over the bus."""
@@ -142,8 +140,3 @@ class Display:
         if not self._quiet:
             now, shown = time.strftime("%H:%M:%S"), partly_hidden(number) if number else ""
             self.line(f"{self.coloured(now, 'dim')}  {id_[:28]:<28}  {shown:<12}  {self.coloured(what, tone)}")
-
-    def _clear_progress(self) -> None:
-        if self._progress_shown:
-            print("\r\x1b[K", end="", file=self._stream)
-            self._progress_shown = ""

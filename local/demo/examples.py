@@ -32,6 +32,11 @@ class End:
 
 ACCEPTED = End("accepted by the gateway", state=State.ACCEPTED)
 RECEIVED = End("received on the handset", state=State.ACCEPTED, status="received")
+REPLIED = replace(RECEIVED, words="received, and a reply", replies=1)
+EXPIRED = End("expired, not sent", state=State.EXPIRED)
+REJECTED = End("rejected", state=State.REJECTED, dead_letter="rejected")
+UNDELIVERED = End("rejected by the carrier", state=State.ACCEPTED, status="rejected")
+UNKNOWN = End("unknown outcome, held", state=State.UNKNOWN, dead_letter="unknown_outcome")
 INVALID = End("dead letter: invalid", dead_letter="invalid")
 
 
@@ -50,31 +55,16 @@ class Example:
 
 EXAMPLES = (
     Example("one_message", "a message with what it needs", (RECEIVED,)),
-    Example("with_reply", "the handset answers", (replace(RECEIVED, words="received, and a reply", replies=1),), True),
+    Example("with_reply", "the handset answers", (REPLIED,), needs_simulator=True),
     Example("many_parts", "long text with emoji", (RECEIVED,)),
     Example("every_field", "every field there is", (RECEIVED,)),
     Example("key_as_attribute", "its key as an SQS attribute", (RECEIVED,)),
     Example("scheduled", "for two days from now", (ACCEPTED,), scheduled_in=timedelta(days=2)),
-    Example("expired", "too late to be useful", (End("expired, not sent", state=State.EXPIRED),)),
+    Example("expired", "too late to be useful", (EXPIRED,)),
     Example("duplicate", "the same message twice", (RECEIVED,)),
-    Example(
-        "refused_by_gateway",
-        "the gateway says no",
-        (End("rejected", state=State.REJECTED, dead_letter="rejected"),),
-        needs_simulator=True,
-    ),
-    Example(
-        "refused_by_carrier",
-        "the carrier says no, later",
-        (End("rejected by the carrier", state=State.ACCEPTED, status="rejected"),),
-        needs_simulator=True,
-    ),
-    Example(
-        "lost_answer",
-        "the gateway's answer is lost",
-        (End("unknown outcome, held", state=State.UNKNOWN, dead_letter="unknown_outcome"),),
-        needs_simulator=True,
-    ),
+    Example("refused_by_gateway", "the gateway says no", (REJECTED,), needs_simulator=True),
+    Example("refused_by_carrier", "the carrier says no, later", (UNDELIVERED,), needs_simulator=True),
+    Example("lost_answer", "the gateway's answer is lost", (UNKNOWN,), needs_simulator=True),
     Example("malformed_body", "not JSON", (INVALID,)),
     Example("foreign_body", "another system's message", (INVALID,)),
     Example("mixed_batch", "one good message among nine bad ones", (RECEIVED, *(INVALID,) * 9)),

@@ -3,10 +3,11 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cli.queueing import in_batches
 from cli.stage import Stage, stage_of
 from local.aws.stack import LocalStack
 from local.demo.display import Display
@@ -14,7 +15,6 @@ from local.demo.watcher import Seen, Watcher
 
 AHEAD = 100
 """Messages that wait in moto's queue at a time: it walks all of them for each that is received."""
-BATCH = 10
 QUIET_SECONDS = 90.0
 """Many messages are given up when nothing has happened for so long."""
 LOOK_EVERY_SECONDS = 1.0
@@ -96,13 +96,9 @@ class Load:
         return progress_of(self._message_ids, self._queued, self._watcher.seen, with_handsets=self._with_handsets)
 
     def _queue_up_to(self, wanted: int) -> None:
-        for entries in self._batches(wanted):
-            self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-            self._queued += len(entries)
-
-    def _batches(self, wanted: int) -> Iterator[list[dict[str, str]]]:
-        for start in range(self._queued, wanted, BATCH):
-            yield [self._entry(index) for index in range(start, min(start + BATCH, wanted))]
+        for batch in in_batches(range(self._queued, wanted)):
+            self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=[self._entry(index) for index in batch])
+            self._queued += len(batch)
 
     def _entry(self, index: int) -> dict[str, str]:
         body = {

@@ -15,6 +15,8 @@ from typing import Any, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.dead_letter_queue import ReceivedDeadLetter, read_dead_letter
+from cli.queueing import BATCH, in_batches
 from cli.stage import Facts
 from local.aws.background_thread import BackgroundThread
 from local.aws.resources import local_client
@@ -31,21 +33,9 @@ PAUSE_FOR_DEAD_LETTERS = 9.0
 """The same for reading the dead letters, which takes the longer the more there are."""
 LOOK_AGAIN_SECONDS = 1.0
 """For dead letters that somebody else is looking at."""
-SQS_MAX_BATCH = 10
 
 Event = Mapping[str, Any]
 """As a rule's target gets it."""
-
-
-@dataclass(frozen=True)
-class SeenDeadLetter:
-    """A message in the dead-letter queue; `sqs_id` tells dead letters apart."""
-
-    sqs_id: str
-    body: str
-    reason: str
-    detail: str
-    message_id: str
 
 
 @dataclass
@@ -55,7 +45,7 @@ class Seen:
     ledger: dict[str, LedgerRecord] = field(default_factory=dict)
     messages: dict[str, MessageRecord] = field(default_factory=dict)
     replies: dict[str, ReplyRecord] = field(default_factory=dict)
-    dead_letters: list[SeenDeadLetter] = field(default_factory=list)
+    dead_letters: list[ReceivedDeadLetter] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
     def facts(self, message_id: str) -> Facts:
@@ -74,11 +64,8 @@ class WatchListener(Protocol):
     def change(self, change: Change) -> None:
         """Something changed in one of the tables."""
 
-    def dead_letter(self, dead_letter: SeenDeadLetter) -> None:
-        """A message came into the dead-letter queue."""
-
-    def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
-        """These are in the dead-letter queue no more."""
+    def dead_letters(self, new: Sequence[ReceivedDeadLetter], gone: Sequence[str]) -> None:
+        """Some came into the dead-letter queue, and some, by their SQS ids, are there no more."""
 
     def event(self, event: Event) -> None:
         """An event came over the bus."""
@@ -152,10 +139,8 @@ class Watcher(BackgroundThread):
             self.seen.dead_letters.extend(dead_letters)
             self.seen.events.extend(events)
             for listener in self.listeners:
-                for dead_letter in dead_letters:
-                    listener.dead_letter(dead_letter)
-                if gone:
-                    listener.dead_letters_gone(gone)
+                if dead_letters or gone:
+                    listener.dead_letters(dead_letters, gone)
                 for event in events:
                     listener.event(event)
 
@@ -208,7 +193,7 @@ class _DeadLetterQueue:
         self.look_again_in: float | None = None
         """Seconds until what the last look left unread may be read; None if it left nothing."""
 
-    def look(self) -> tuple[list[SeenDeadLetter], list[str]]:
+    def look(self) -> tuple[list[ReceivedDeadLetter], list[str]]:
         """The dead letters that were not there at the last look, and the SQS ids of those that are gone."""
         visible, hidden = self._counts()
         self.look_again_in = None
@@ -220,7 +205,8 @@ class _DeadLetterQueue:
             return [], []
         messages = {message["MessageId"]: message for message in self._peek()}
         self._not_before = time.monotonic() + PAUSE_FOR_DEAD_LETTERS * (time.monotonic() - started)
-        new = [_dead_letter(message) for sqs_id, message in messages.items() if sqs_id not in self._known]
+        unseen = (message for sqs_id, message in messages.items() if sqs_id not in self._known)
+        new = [read_dead_letter(message, now=time.time()) for message in unseen]
         # What somebody else is looking at is hidden from us, and not gone.
         self.look_again_in = LOOK_AGAIN_SECONDS if hidden else None
         gone = [] if hidden else sorted(self._known - messages.keys())
@@ -237,10 +223,10 @@ class _DeadLetterQueue:
         messages: list[dict[str, Any]] = []
         while batch := _receive(self._sqs, self._queue_url, VisibilityTimeout=30, MessageAttributeNames=["All"]):
             messages += batch
-        for start in range(0, len(messages), SQS_MAX_BATCH):
+        for batch in in_batches(messages):
             entries = [
                 {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
-                for n, message in enumerate(messages[start : start + SQS_MAX_BATCH])
+                for n, message in enumerate(batch)
             ]
             self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
         return messages
@@ -297,17 +283,6 @@ class _EventFeed(BackgroundThread):
 
 
 def _receive(sqs: Any, queue_url: str, **options: Any) -> list[dict[str, Any]]:
-    answer = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=SQS_MAX_BATCH, WaitTimeSeconds=0, **options)
+    answer = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=0, **options)
     messages: list[dict[str, Any]] = answer.get("Messages", [])
     return messages
-
-
-def _dead_letter(message: Mapping[str, Any]) -> SeenDeadLetter:
-    attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
-    return SeenDeadLetter(
-        sqs_id=message["MessageId"],
-        body=message["Body"],
-        reason=attributes.get("reason", "redriven by SQS"),
-        detail=attributes.get("detail", ""),
-        message_id=attributes.get("message_id", message["MessageId"]),
-    )

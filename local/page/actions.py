@@ -1,31 +1,27 @@
 """What a person can do on the page. Each action takes the JSON of its request and gives the answer's, or refuses."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.checked_message import check
 from cli.queueing import queue_one
-from cli.sending_switch import pause_sending, resume_sending
+from cli.target import Target
+from local.aws.stack import LocalStack
 from local.demo.load import Load, Progress
+from local.demo.watcher import Watcher
 from local.page import compose, switches
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
+from local.simulator.server import GatewaySimulator
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.times import format_rfc3339
-
-if TYPE_CHECKING:
-    from cli.target import Target
-    from local.aws.stack import LocalStack
-    from local.demo.watcher import Watcher
-    from local.simulator.server import GatewaySimulator
 
 MOST_AT_ONCE: Final = 5000
 _REPLY_FIELDS: Final = {
@@ -126,12 +122,12 @@ class Actions:
 
     def pause(self, _: Json) -> Json:
         """Messages wait in the queue until `resume`, as with `optus-sms pause`."""
-        pause_sending(self._target)
+        self._target.pause_sending()
         return {}
 
     def resume(self, _: Json) -> Json:
         """Messages go again."""
-        resume_sending(self._target)
+        self._target.switch.resume()
         return {}
 
     def _faults(self, faults: dict[str, Any]) -> Json:
@@ -198,15 +194,5 @@ class _Load:
         self._tell(end, time.monotonic() - started, done=True, problem=problem)
 
     def _tell(self, now: Progress, seconds: float, *, done: bool, problem: str | None = None) -> None:
-        self._board.set(
-            "load",
-            {
-                "total": now.total,
-                "queued": now.queued,
-                "accepted": now.accepted,
-                "finished": now.finished,
-                "seconds": round(seconds, 1),
-                "done": done,
-                "problem": problem,
-            },
-        )
+        told = {"seconds": round(seconds, 1), "done": done, "problem": problem}
+        self._board.set("load", asdict(now) | told)

@@ -4,17 +4,16 @@ A browser is told what changed after the revision that it has. So a slow one get
 one that comes later gets all of it, and nobody has to be remembered.
 """
 
-from __future__ import annotations
-
 import json
 import threading
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Final
 
+from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.stage import Facts
-from local.demo.watcher import Event, SeenDeadLetter
+from local.demo.watcher import Event
 from local.page.bubble import GROUPS, QueuedMessage, dead_letter_view, groups, life_of, message_view, reply_view
 from optus_sms.records.changes import Change
 from optus_sms.records.items import HealthRecord, LedgerRecord, MessageRecord, ReplyRecord
@@ -23,26 +22,6 @@ MESSAGES_AT_FIRST: Final = 5000
 """Of more than these a page that is opened gets the newest; the numbers count all."""
 EVENTS_KEPT: Final = 500
 DEAD_LETTERS_SHOWN: Final = 100
-
-
-class _Latest:
-    """Keys in the order in which they last changed."""
-
-    def __init__(self) -> None:
-        self._revisions: OrderedDict[str, int] = OrderedDict()
-
-    def changed(self, key: str, revision: int) -> None:
-        self._revisions[key] = revision
-        self._revisions.move_to_end(key)
-
-    def since(self, revision: int) -> list[str]:
-        """Those changed after it, the latest last."""
-        found = []
-        for key, at in reversed(self._revisions.items()):
-            if at <= revision:
-                break
-            found.append(key)
-        return found[::-1]
 
 
 class Board:
@@ -55,7 +34,7 @@ class Board:
         self._ledger: dict[str, LedgerRecord] = {}
         self._messages: dict[str, MessageRecord] = {}
         self._replies: dict[str, ReplyRecord] = {}
-        self._dead_letters: dict[str, SeenDeadLetter] = {}
+        self._dead_letters: dict[str, ReceivedDeadLetter] = {}
         self._submissions: defaultdict[str, dict[str, QueuedMessage]] = defaultdict(dict)
         """By message_id, then by hash of the payload: of two under one message_id only one is sent."""
         self._message_id_of: dict[str, str] = {}
@@ -67,12 +46,13 @@ class Board:
         self._counts: Counter[str] = Counter()
         self._elsewhere = 0
         """On the queue, without us knowing what it is."""
-        self._latest_messages, self._latest_replies = _Latest(), _Latest()
+        self._latest_messages: dict[str, int] = {}
+        self._latest_replies: dict[str, int] = {}
+        """The revisions of both, in the order of the changes."""
         self._drawn: dict[str, str] = {}
         """JSON by message_id, until the message changes."""
         self._events: deque[tuple[int, str]] = deque(maxlen=EVENTS_KEPT)
         self._events_seen = 0
-        self._dead_letters_changed = 0
         self._health = HealthRecord()
         self._is_paused = False
         self._parts: dict[str, tuple[int, Any]] = {}
@@ -80,7 +60,6 @@ class Board:
     # What happens
 
     def change(self, change: Change) -> None:
-        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
             match change.after:
                 case LedgerRecord() as record:
@@ -93,21 +72,16 @@ class Board:
                 case MessageRecord() as record:
                     self._gateway_changed(record)
 
-    def dead_letter(self, dead_letter: SeenDeadLetter) -> None:
-        """See `local.demo.watcher.WatchListener`."""
+    def dead_letters(self, new: Sequence[ReceivedDeadLetter], gone: Sequence[str]) -> None:
         with self._changed:
-            self._dead_letters[dead_letter.sqs_id] = dead_letter
-            self._dead_letters_changed = self._advance()
-
-    def dead_letters_gone(self, sqs_ids: Sequence[str]) -> None:
-        """See `local.demo.watcher.WatchListener`."""
-        with self._changed:
-            for sqs_id in sqs_ids:
+            self._dead_letters |= {dead_letter.sqs_id: dead_letter for dead_letter in new}
+            for sqs_id in gone:
                 self._dead_letters.pop(sqs_id, None)
-            self._dead_letters_changed = self._advance()
+            newest = list(self._dead_letters.values())[-DEAD_LETTERS_SHOWN:]
+            views = [dead_letter_view(each, known=each.message_id in self._groups) for each in newest]
+            self._parts["dead_letters"] = (self._advance(), views)
 
     def event(self, event: Event) -> None:
-        """See `local.demo.watcher.WatchListener`."""
         with self._changed:
             self._events_seen += 1
             told = {"n": self._events_seen, "at": event.get("time"), "detail_type": event.get("detail-type")}
@@ -136,7 +110,7 @@ class Board:
                 self._advance()
 
     def set(self, part: str, value: Any) -> None:
-        """Replace a part that is told as a whole: meta, faults, load."""
+        """Replace a part that is told as a whole: meta, faults, load; the dead letters are one too."""
         with self._changed:
             if self._parts.get(part, (0, None))[1] != value:
                 self._parts[part] = (self._advance(), value)
@@ -183,11 +157,6 @@ class Board:
             _tell(told, "messages", map(self._drawing, messages))
             _tell(told, "replies", (json.dumps(self._reply(reply)) for reply in replies))
             _tell(told, "events", (event for at, event in self._events if at > since))
-            if self._dead_letters_changed > since:
-                newest = list(self._dead_letters.values())[-DEAD_LETTERS_SHOWN:]
-                told["dead_letters"] = json.dumps(
-                    [dead_letter_view(each, known=each.message_id in self._groups) for each in newest]
-                )
             return self._revision, "{" + ", ".join(f'"{name}": {text}' for name, text in told.items()) + "}"
 
     def life(self, message_id: str) -> dict[str, Any] | None:
@@ -212,7 +181,7 @@ class Board:
 
     def _changed_ids(self, since: int) -> tuple[list[str], list[str]]:
         if since:
-            return self._latest_messages.since(since), self._latest_replies.since(since)
+            return _changed_after(since, self._latest_messages), _changed_after(since, self._latest_replies)
         newest = islice(reversed(self._groups), MESSAGES_AT_FIRST)
         return list(newest)[::-1], list(self._replies)[-MESSAGES_AT_FIRST:]
 
@@ -271,14 +240,14 @@ class Board:
             return
         self._message_id_of[gateway_id], self._gateway_id_of[message_id] = message_id, gateway_id
         for reply in self._replies_to.get(gateway_id, ()):
-            self._latest_replies.changed(reply, self._advance())
+            self._note(self._latest_replies, reply)
 
     def _reply_changed(self, reply: ReplyRecord) -> None:
         gateway_id = reply.in_reply_to
         if gateway_id and reply.id not in self._replies:
             self._replies_to[gateway_id].append(reply.id)
         self._replies[reply.id] = reply
-        self._latest_replies.changed(reply.id, self._advance())
+        self._note(self._latest_replies, reply.id)
         if gateway_id in self._message_id_of:
             self._message_changed(self._message_id_of[gateway_id])
 
@@ -288,12 +257,21 @@ class Board:
         self._counts.update(after)
         self._groups[message_id] = after
         self._drawn.pop(message_id, None)
-        self._latest_messages.changed(message_id, self._advance())
+        self._note(self._latest_messages, message_id)
+
+    def _note(self, latest: dict[str, int], key: str) -> None:
+        latest.pop(key, None)
+        latest[key] = self._advance()
 
     def _advance(self) -> int:
         self._revision += 1
         self._changed.notify_all()
         return self._revision
+
+
+def _changed_after(revision: int, latest: dict[str, int]) -> list[str]:
+    """The keys that changed after it, the latest last."""
+    return list(takewhile(lambda key: latest[key] > revision, reversed(latest)))[::-1]
 
 
 def _tell(told: dict[str, str], name: str, items: Iterable[str]) -> None:

@@ -3,16 +3,14 @@
 Where a message stands, and why, is said in the words of `optus-sms explain` (`cli.timeline`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.output import Tone
 from cli.stage import TONES, Facts, Stage, next_step, stage_of
 from cli.timeline import status_tone, timeline, why
-from local.demo.watcher import SeenDeadLetter
 from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.records.items import HistoryLine, ReplyRecord, attributes
@@ -156,10 +154,10 @@ def reply_view(reply: ReplyRecord, message_id: str | None) -> dict[str, Any]:
     }
 
 
-def dead_letter_view(dead_letter: SeenDeadLetter, *, known: bool) -> dict[str, Any]:
+def dead_letter_view(dead_letter: ReceivedDeadLetter, *, known: bool) -> dict[str, Any]:
     """One dead letter; ``known``: whether there is a message with its message_id to tell of."""
     return {
-        "reason": dead_letter.reason,
+        "reason": dead_letter.reason or "moved by SQS",
         "detail": dead_letter.detail,
         "message_id": dead_letter.message_id if known else None,
         "body": dead_letter.body,

@@ -1,7 +1,5 @@
 """What the form shows of a message while it is typed: its segments, and what is wrong with it. Pure."""
 
-from __future__ import annotations
-
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Mapping

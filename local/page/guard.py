@@ -1,7 +1,5 @@
 """Who may ask the page's server for what: this machine's browser on the page itself, and nobody's other page. Pure."""
 
-from __future__ import annotations
-
 import hmac
 from typing import Final
 

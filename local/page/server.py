@@ -4,8 +4,6 @@
 does to `_routes`. `make run` and tests use the same `PhonePage`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import secrets
@@ -14,14 +12,15 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import unquote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.target import local_target
 from local import endpoints
-from local.aws.stack import listen
+from local.aws.stack import LocalStack, listen
+from local.demo.watcher import Watcher
 from local.http_server import HttpListener, HttpRequest, HttpResponse, json_response
 from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
@@ -33,10 +32,6 @@ from local.simulator.scenarios import SCENARIOS
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import choose_key, parse_message
 from optus_sms.model.times import format_rfc3339
-
-if TYPE_CHECKING:
-    from local.aws.stack import LocalStack
-    from local.demo.watcher import Watcher
 
 PORT: Final = "phone page"
 UPDATE_EVERY_SECONDS: Final = 0.1
@@ -107,6 +102,7 @@ class PhonePage:
         self.board.close()
         self._actions.stop()
         self._counter.stop()
+        self._counter.join()
         self._listener.close()
 
     def _taken(self, records: list[dict[str, Any]]) -> None:
@@ -127,7 +123,7 @@ class PhonePage:
             return _error(404, f"There is nothing at {request.path[:100]!a}.")
         answer = methods.get("GET" if request.method == "HEAD" else request.method)
         if answer is None:
-            return _error(405, f"Only {' and '.join(methods)} here.", headers=(("Allow", ", ".join(methods)),))
+            return replace(_error(405, f"Only {' and '.join(methods)} here."), headers=(("Allow", ", ".join(methods)),))
         return answer(request)
 
     def _reading(self, path: str) -> Mapping[str, Callable[[HttpRequest], HttpResponse]] | None:
@@ -216,7 +212,7 @@ def _acting(action: Callable[[Json], Json]) -> Callable[[HttpRequest], HttpRespo
         try:
             return json_response(action(_json_object(request.body)))
         except ActionRefusedError as error:
-            return _error(error.status, str(error), fields=error.fields)
+            return _error(error.status, str(error), error.fields)
         except (BotoCoreError, ClientError) as error:
             return _error(503, f"The local AWS does not answer ({type(error).__name__}); is make run ending?")
 
@@ -244,11 +240,5 @@ def _event(kind: str, data: str) -> bytes:
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
-def _error(
-    status: int,
-    words: str,
-    *,
-    fields: Mapping[str, str] | None = None,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> HttpResponse:
-    return replace(json_response({"error": words, "fields": dict(fields or {})}, status), headers=headers)
+def _error(status: int, words: str, fields: Mapping[str, str] | None = None) -> HttpResponse:
+    return json_response({"error": words, "fields": dict(fields or {})}, status)

@@ -1,7 +1,5 @@
 """The page's switches, as faults of the simulator. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

@@ -15,8 +15,8 @@ import pytest
 from moto import mock_aws
 
 from cli import redrive_plan
-from cli.dead_letter_kind import DeadLetterKind, judge
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.redrive_plan import DeadLetterKind, judge
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.aws import REGION
@@ -368,8 +368,8 @@ def test_whoever_does_not_agree_has_nothing_done(
 ) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
-    monkeypatch.setattr("cli.commands.confirmation.sys", Mock(**{"stdin.isatty.return_value": True}))
-    monkeypatch.setattr("cli.commands.confirmation.click.confirm", Mock(side_effect=[answer]))
+    monkeypatch.setattr("cli.context.sys", Mock(**{"stdin.isatty.return_value": True}))
+    monkeypatch.setattr("cli.context.click.confirm", Mock(side_effect=[answer]))
     ran = optus_sms("redrive", "--apply", PLAN, *TARGET)
     assert ran.exit_code == code
     assert (stack.queued(), stack.dead()) == ([], 1)

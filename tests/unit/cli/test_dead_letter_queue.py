@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.dead_letter_kind import DeadLetterKind, judge
 from cli.dead_letter_queue import ReceivedDeadLetter, read_dead_letter
+from cli.redrive_plan import DeadLetterKind, judge
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.builders import NOW, message_body

@@ -71,7 +71,7 @@ class FakeQueue:
 def sqs(monkeypatch: pytest.MonkeyPatch) -> FakeQueue:
     fake = FakeQueue()
     monkeypatch.setattr(watcher, "local_client", lambda *_: fake)
-    monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: fake.now))
+    monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: fake.now, time=lambda: fake.now))
     return fake
 
 

@@ -72,7 +72,8 @@ def test_a_load_is_told_from_its_start_to_its_end() -> None:
     load.goes_on.set()
     site.load._thread.join(30)  # type: ignore[union-attr]
     assert site.told | {"seconds": 0} == {
-        "total": 5, "queued": 5, "accepted": 0, "finished": 5, "seconds": 0, "done": True, "problem": None,
+        "total": 5, "queued": 5, "decided": 0, "accepted": 0, "received": 0, "finished": 5,
+        "seconds": 0, "done": True, "problem": None,
     }  # fmt: skip
     assert site.quiet == [True, False]
 

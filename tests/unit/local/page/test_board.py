@@ -9,7 +9,7 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.demo.watcher import SeenDeadLetter
+from cli.dead_letter_queue import ReceivedDeadLetter
 from local.page.board import DEAD_LETTERS_SHOWN, EVENTS_KEPT, MESSAGES_AT_FIRST, Board
 from local.page.bubble import QueuedMessage
 from optus_sms.model.queue_message import parse_message
@@ -67,6 +67,10 @@ def reply(board: Board, gateway_id: str, answered: str | None = None) -> None:
     change(board, record)
 
 
+def dead_letter(number: int, message_id: str) -> ReceivedDeadLetter:
+    return ReceivedDeadLetter(f"sqs-{number}", "{}", "invalid", "", "", message_id, None)
+
+
 WHAT = (
     "put", "taken", "sending", "accepted", "early callback", "received",
     "reply", "event", "dead letter", "dead letter gone", "measured", "look",
@@ -94,9 +98,9 @@ def happen(board: Board, what: str, number: int) -> None:
         case "event":
             board.event({"detail-type": "SMS Accepted", "time": "2026-01-01T00:00:00Z", "detail": {}})
         case "dead letter":
-            board.dead_letter(SeenDeadLetter(f"sqs-{number}", "{}", "invalid", "", key))
+            board.dead_letters([dead_letter(number, key)], [])
         case "dead letter gone":
-            board.dead_letters_gone([f"sqs-{number}"])
+            board.dead_letters([], [f"sqs-{number}"])
         case "measured":
             board.measured(number, is_paused=number == 0)
 
@@ -214,8 +218,7 @@ def test_of_very_many_a_new_page_gets_the_newest_and_numbers_of_all() -> None:
     board = Board()
     for number in range(MESSAGES_AT_FIRST + 5):
         ledger(board, f"m{number}")
-    for number in range(DEAD_LETTERS_SHOWN + 5):
-        board.dead_letter(SeenDeadLetter(f"sqs-{number}", "{}", "invalid", "", "-"))
+    board.dead_letters([dead_letter(number, "-") for number in range(DEAD_LETTERS_SHOWN + 5)], [])
     told = Browser(board).look()
     assert len(told.messages) == MESSAGES_AT_FIRST
     assert list(told.messages)[-1] == f"m{MESSAGES_AT_FIRST + 4}"

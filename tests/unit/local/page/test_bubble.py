@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.stage import Facts, next_step
 from cli.timeline import timeline
-from local.demo.watcher import SeenDeadLetter
 from local.page.bubble import GROUPS, QueuedMessage, dead_letter_view, groups, life_of, message_view, reply_view
 from optus_sms.model.queue_message import parse_message
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
@@ -167,7 +167,7 @@ def test_a_reply_is_told_as_it_is_stored(more: dict[str, Any], expected: dict[st
 
 
 def test_a_dead_letter_leads_only_to_a_message_that_is_known() -> None:
-    dead_letter = SeenDeadLetter("sqs-1", "not JSON", "invalid", "body: must be JSON", "k")
+    dead_letter = ReceivedDeadLetter("sqs-1", "not JSON", "invalid", "body: must be JSON", "", "k", None)
     assert dead_letter_view(dead_letter, known=False) == {
         "reason": "invalid", "detail": "body: must be JSON", "message_id": None, "body": "not JSON",
     }  # fmt: skip
