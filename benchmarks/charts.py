@@ -25,16 +25,13 @@ def chart(title: str, unit: str, seconds: Mapping[str, Sequence[float]], *others
 
 def as_text(charts: Sequence[Bars]) -> str:
     """Return the charts for a terminal."""
-    width = max(len(label) for one in charts for label, _, _ in one.bars)
-    return "\n\n".join("\n".join(_lines(one, width)) for one in charts)
-
-
-def _lines(one: Bars, width: int) -> list[str]:
-    longest = max(value for _, value, _ in one.bars)
-    return [one.title] + [
-        f"  {label:{width}}  {value:8,.0f}  {_BLOCKS[color] * round(value / longest * _TEXT_WIDTH)}"
-        for label, value, color in one.bars
-    ]
+    lines = []
+    for one in charts:
+        longest = max(value for _, value, _ in one.bars)
+        lines.append(f"\n{one.title}")
+        for label, value, color in one.bars:
+            lines.append(f"  {label:28}  {value:8,.0f}  {_BLOCKS[color] * round(value / longest * _TEXT_WIDTH)}")
+    return "\n".join(lines).lstrip()
 
 
 def as_svg(charts: Sequence[Bars], subtitle: str) -> str:

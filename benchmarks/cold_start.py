@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,19 +36,11 @@ _WHOLE_CPU_MB: Final = 1769
 """Memory that brings one whole CPU, by AWS's guide to Lambda (configuration-memory)."""
 
 
-def cold_starts(servers: Servers, *, passes: int, throttled_passes: int) -> Iterator[Figure | Bars | str]:
+def cold_starts(servers: Servers, folder: Path, *, passes: int, throttled_passes: int) -> Iterator[Figure | Bars]:
     """Measure each function against the tutorial's handler and an empty one, and the size of the layer.
 
-    Then the same with the share of a CPU that the memory brings. Yields a text about what can't be measured here.
+    Then the same with the share of a CPU that the memory brings. Raises NotMeasuredError.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            yield from _cold_starts(servers, Path(folder), passes, throttled_passes)
-        except NotMeasuredError as error:
-            yield f"Cold starts are not measured, or not all: {error}"
-
-
-def _cold_starts(servers: Servers, folder: Path, passes: int, throttled_passes: int) -> Iterator[Figure | Bars]:
     if platform.system() != "Linux":
         raise NotMeasuredError("the emulator that AWS SAM CLI brings is for Linux")
     runtime_version = load_template().resources["SendMessageFunction"].properties["Runtime"].removeprefix("python")

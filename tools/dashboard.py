@@ -35,7 +35,7 @@ RUN_SECONDS: Final = 100
 SEND_SECONDS: Final = 80
 PER_SECOND: Final = 2
 QUEUES: Final = ("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue")
-_FAULTS_AT: Final[Mapping[int, Mapping[str, Any]]] = {
+_FAULTS_AT: Final[Mapping[float, Mapping[str, Any]]] = {
     20: {"down": "refused"},
     32: {"down": None},
     50: {"answer_delay_seconds": 1.5},
@@ -124,20 +124,18 @@ def run(stack: LocalStack, measured: Measured, display: Display) -> None:
     for function in stack.functions.values():
         _measure_function(function, measured)
     measured.started = time.time()
-    for second in range(RUN_SECONDS):
+    for tick in range(RUN_SECONDS * PER_SECOND):
+        second = tick / PER_SECOND
         time.sleep(max(0.0, measured.started + second - time.time()))
         simulator.set_faults(**_FAULTS_AT.get(second, {}))
-        for number in range(second * PER_SECOND, (second + 1) * PER_SECOND) if second < SEND_SECONDS else ():
-            body = {
-                "message_id": f"picture-{number}",
-                "destination": SCENARIOS[_MIX[number % len(_MIX)]].number,
-                "content": "Hello",
-            }
-            sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=json.dumps(body))
+        if second < SEND_SECONDS:
+            number = SCENARIOS[_MIX[tick % len(_MIX)]].number
+            body = json.dumps({"message_id": f"picture-{tick}", "destination": number, "content": "Hello"})
+            sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
             measured.add("AWS/SQS", "NumberOfMessagesSent", "OutboundQueue", 1)
         for name in QUEUES:
             _measure_queue(sqs, name, stack.outputs[f"{name}Url"], measured)
-        display.progress(f"{second} of {RUN_SECONDS} s")
+        display.progress(f"{second:.0f} of {RUN_SECONDS} s")
 
 
 def _measure_queue(sqs: Any, name: str, url: str, measured: Measured) -> None:

@@ -24,7 +24,6 @@ from local.simulator.server import GatewayConfig
 from tools import browser
 
 PATH: Final = Path(__file__).resolve().parent.parent / "docs" / "images" / "page.png"
-WIDTH, HEIGHT = 1400, 880
 LONGEST_SECONDS: Final = 120.0
 SCHEDULE_SPEED: Final = 60.0
 """Two checks make the gateway healthy; at their own rate that takes two minutes."""
@@ -39,7 +38,6 @@ _MESSAGES: Final = (
     (_ANSWERED, _ASKED, "Your appointment is tomorrow at 9:30. Will you come?"),
 )
 _ENDS: Final = {"alert-9": "UNKNOWN", "bill-1042": "rejected"}
-_COMPOSED: Final = "Don’t forget: 9:30 tomorrow"
 
 
 def main(path: Path = PATH) -> None:
@@ -53,7 +51,7 @@ def main(path: Path = PATH) -> None:
         with PhonePage(stack, watcher) as page, watcher, sync_playwright() as driver:
             _send(stack, watcher)
             started = driver.chromium.launch(executable_path=executable, args=list(browser.FLAGS))
-            opened = started.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+            opened = started.new_page(viewport={"width": 1400, "height": 880}, color_scheme="light")
             opened.goto(page.url)
             _show(opened)
             opened.screenshot(path=path)
@@ -90,7 +88,7 @@ def _show(page: Any) -> None:
     page.locator("#health.good").wait_for()
     page.locator(".bubble.out").wait_for()
     page.fill("#field-destination", "+61491570157")
-    page.fill("#field-content", _COMPOSED)
+    page.fill("#field-content", "Don’t forget: 9:30 tomorrow")
     page.locator(".culprit").wait_for()
     page.locator("[data-message=code-118] .status").click()
     page.locator("#timeline .life .good").wait_for()
