@@ -43,6 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays; the garbage collector need not look through all of it again and again."""
+    gc.collect()
     gc.freeze()
 
 

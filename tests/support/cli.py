@@ -22,6 +22,7 @@ class Ran:
     @property
     def document(self) -> Any:
         """The JSON on stdout."""
+        assert self.stdout, f"exit code {self.exit_code}: {self.stderr}"
         return json.loads(self.stdout)
 
     @property

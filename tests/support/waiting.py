@@ -7,13 +7,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 30.0
-_LOOK_EVERY_SECONDS = 0.02
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.1
 
 
 def eventually(look: Callable[[], T], what: str, deadline_seconds: float = DEADLINE_SECONDS) -> T:
-    """What `look` gives as soon as it is true; fails with `what` and what was last seen when it never is."""
-    end = time.monotonic() + deadline_seconds
+    """What `look` gives as soon as it is true; fails with `what` and what was last seen when it never is.
+
+    A look often costs a call to the local stack, so the pauses grow with the time that it takes: a tenth of it.
+    """
+    start = time.monotonic()
     while not (seen := look()):
-        assert time.monotonic() < end, f"{what}: not within {deadline_seconds:.0f} s; last seen: {seen!r}"
-        time.sleep(_LOOK_EVERY_SECONDS)
+        passed = time.monotonic() - start
+        assert passed < deadline_seconds, f"{what}: not within {deadline_seconds:.0f} s; last seen: {seen!r}"
+        time.sleep(min(max(passed / 10, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS))
     return seen

@@ -535,38 +535,6 @@ def test_whatever_bytes_come_only_a_success_is_sent(
         assert decided is Outcome.UNKNOWN
 
 
-_JSON: Final = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=20), st.sampled_from(["send_failed", "g-1"])),
-    lambda values: st.one_of(
-        st.lists(values, max_size=3),
-        st.dictionaries(st.sampled_from(["id", "error", "code", "message", "x"]), values, max_size=4),
-    ),
-)
-
-
-@settings(max_examples=300)
-@given(
-    answered=st.builds(
-        Exchange,
-        handed_over=st.booleans(),
-        status=st.none() | st.integers(200, 999),
-        body=st.none() | st.binary(max_size=100) | _JSON.map(lambda value: json.dumps(value).encode()),
-        retry_after=st.none()
-        | st.text(max_size=40)
-        | st.from_regex(r"\A(Mon, )?\d{1,20} Jan \d{1,5} \d\d:\d\d:\d\d .{0,6}\Z"),
-        failure=st.none() | st.sampled_from(["timed_out", "too_late"]),
-    )
-)  # fmt: skip
-def test_every_answer_has_an_outcome(answered: Exchange) -> None:
-    outcome = classify(answered, now=1_800_000_000.0)
-    if outcome.outcome is Outcome.ACCEPTED:
-        assert answered.handed_over
-        assert answered.status in (200, 201, 202)
-    if not answered.handed_over:
-        assert outcome.outcome is Outcome.NOT_SENT
-    assert outcome.retry_after_seconds is None or 0 <= outcome.retry_after_seconds <= 43_200
-
-
 @pytest.mark.parametrize("depth", [50, 500, *range(900, 1100, 10), 5000, 30_000])
 def test_a_deeply_nested_body_has_an_outcome(depth: int) -> None:
     body = b'{"error":' + b"[" * depth + b"]" * depth + b"}"

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optus_sms.gateway.api import CLASSIFICATION, Gateway, Outcome, PostResult, Stop, classify, retry_after_seconds
@@ -229,13 +229,31 @@ def test_every_row_decides_something(index: int, monkeypatch: pytest.MonkeyPatch
     assert row.why
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(["send_failed", "g-1"]),
+    lambda values: (
+        st.lists(values, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "error", "code", "message", "x"]), values, max_size=4)
+    ),
+)
+bodies = st.one_of(
+    st.none(),
+    st.binary(max_size=100),
+    st.sampled_from([WITH_ID, *map(body_of, WORDS)]),
+    json_values.map(lambda value: json.dumps(value).encode()),
+)
+
+
+@settings(max_examples=300)
 @given(
     st.builds(
         Exchange,
         handed_over=st.booleans(),
-        status=st.none() | st.integers(100, 599),
-        body=st.none() | st.binary(max_size=60) | st.sampled_from([WITH_ID, *map(body_of, WORDS)]),
-        retry_after=st.none() | st.text(max_size=30),
+        status=st.none() | st.integers(100, 999),
+        body=bodies,
+        retry_after=st.none()
+        | st.text(max_size=40)
+        | st.from_regex(r"\A(Mon, )?\d{1,20} Jan \d{1,5} \d\d:\d\d:\d\d .{0,6}\Z"),
         failure=st.none() | st.sampled_from(["timed_out", "too_late", "not_http"]),
     )
 )
@@ -244,6 +262,8 @@ def test_certain_outcomes_have_their_proof(answer: Exchange) -> None:
     if outcome.outcome is Outcome.ACCEPTED:
         assert answer.handed_over
         assert answer.status in (200, 201, 202)
+    if not answer.handed_over:
+        assert outcome.outcome is Outcome.NOT_SENT
     if outcome.outcome in (Outcome.NOT_SENT, Outcome.REJECTED):
         own_words = any(word and word.encode() in (answer.body or b"") for word in WORDS[:-1])
         assert not answer.handed_over or answer.status in REFUSED | NOT_SENT.keys() or own_words
