@@ -1,9 +1,9 @@
-"""Removes from the layer the files that no function reads; `make build-SharedLayer` runs it. Any Python from 3.9 on will do.
+"""Removes from the layer the files that no function reads; `make build-SharedLayer` runs it, on Python 3.9 or newer.
 
     python3 trim.py PACKAGES ROOTS
 
 PACKAGES: the folder of installed packages, changed in place. ROOTS: the file to write Amazon's root certificates to.
-docs/decisions/boto3-in-the-layer.md and amazons-roots.md say why, with figures.
+Reasons and figures: docs/decisions/boto3-in-the-layer.md and amazons-roots.md.
 """
 
 import gzip
@@ -22,7 +22,7 @@ OPERATIONS = {
     "secretsmanager": {"GetSecretValue"},
     "sqs": {"ChangeMessageVisibility", "SendMessage"},
 }
-"""The operations that the functions call, of 400 services. Each new client reads the whole description of its service."""
+"""The operations that the functions call. Each new client reads the whole description of its service."""
 
 FOLDERS = (
     "bin",

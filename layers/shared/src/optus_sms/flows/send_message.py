@@ -1,8 +1,8 @@
 """Send each message of the queue at most once, and lose none: the send protocol (docs/guarantees.md).
 
 For each SQS record: validate → claim in the ledger → POST once → write the outcome → acknowledge or return to the
-queue. The records of a batch run in parallel. Every thread has ended when `Sender.send_batch` returns, so that no POST happens
-after the execution environment was frozen.
+queue. The records of a batch run in parallel. Every thread has ended when `Sender.send_batch` returns, so that no POST
+happens after the execution environment was frozen.
 """
 
 from __future__ import annotations
