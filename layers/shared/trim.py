@@ -3,7 +3,7 @@
     python3 trim.py PACKAGES ROOTS
 
 PACKAGES: the folder of installed packages, changed in place. ROOTS: the file to write Amazon's root certificates to.
-docs/decisions/boto3-in-the-layer.md and amazons-roots.md say why, with figures.
+Reasons and figures: docs/decisions/boto3-in-the-layer.md and amazons-roots.md.
 """
 
 import gzip

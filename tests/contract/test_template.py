@@ -1334,8 +1334,8 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"Architecture": "arm"}, "arm64 or x86_64"),
         ({"SubnetIds": "subnet-0123abcd, subnet-0123abce", "SecurityGroupIds": "sg-0123abcd"}, "no space"),
         ({"SubnetIds": "subnet-0123abcd"}, "SubnetIds needs SecurityGroupIds"),
-        ({"MaxMessagesPerSecond": "1", "SenderConcurrency": "4"}, "SenderConcurrency may be at most 3"),
-        ({"MaxMessagesPerSecond": "33", "SenderConcurrency": "4"}, "SenderConcurrency may be at most 3"),
+        ({"MaxMessagesPerSecond": "1", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
+        ({"MaxMessagesPerSecond": "33", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
     ],
 )
 def test_wrong_parameters_are_refused_with_the_reason(parameters: dict[str, str], reason: str) -> None:

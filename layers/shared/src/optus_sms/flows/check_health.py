@@ -111,7 +111,7 @@ def judge_service_status(response: Exchange | None) -> Observation:
 
 
 def judge_credentials(response: Exchange) -> Admission:
-    """Judge the response to `GET /messages?id=` with a random ID: HTTP 404 means that credentials are accepted.
+    """Judge the response to `GET /messages?id=` with a random ID: HTTP 404 means that they are accepted.
 
     The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of it and proves nothing.
     """
