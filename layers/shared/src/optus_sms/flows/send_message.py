@@ -44,13 +44,13 @@ MOST_UNSENT_OWNERS: Final = 1000
 EVIDENCE_SECONDS: Final = 3600.0  # how long an acceptance shows that the gateway takes messages
 NOT_ABOUT_THE_MESSAGE: Final = ("too_late", "reference_not_registered")
 _FIRST_BACKOFF_SECONDS: Final = 5
-# OutboundQueue keeps a message for so long and lets it be received so often (template.yaml). The backoff makes the
-# receives last longer than the days, so that an outage spends time, never a message.
+# OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff the receives last longer than the
+# retention, so that an outage never makes a dead letter.
 QUEUE_RETENTION_SECONDS: Final = 10 * 86_400
 QUEUE_RECEIVES: Final = 1000
-LAST_CALL_SECONDS: Final = 2 * 3600  # before SQS deletes a message, it is put where an operator finds it
+LAST_CALL_SECONDS: Final = 2 * 3600  # before SQS deletes a message, it becomes a dead letter
 _LONGEST_BACKOFF_SECONDS: Final = 1800
-_LONGEST_WAIT_SECONDS: Final = 3600  # untried, in an outage without a pause
+_LONGEST_WAIT_SECONDS: Final = 3600  # between two deliveries while the breaker is open
 
 _T = TypeVar("_T")
 
@@ -260,7 +260,7 @@ class Sender:
         try:
             claim = self.ledger.claim(order.wanted, now=self.now, after=after)
         except Exception:
-            # It may be stored although its answer was lost. No byte leaves under this owner.
+            # It may be stored although its response was lost. No byte leaves under this owner.
             with self._certainly_not_sent(order):
                 self._write(order, lambda: self.ledger.release(order.wanted, "claim_unanswered", now=self.now))
             raise
@@ -341,10 +341,10 @@ class Sender:
         return claim.attempts - claim.uncounted_attempts >= self.max_attempts
 
     def _counts(self, result: PostResult) -> bool:
-        """Whether an attempt that was certainly not sent counts towards the most there may be.
+        """Whether an attempt that was not sent counts towards ``MAX_ATTEMPTS``.
 
-        What concerns no message in particular does not: it costs waiting. Something in front of the API that refuses
-        this message does, if the API itself has answered for others meanwhile.
+        A fault that concerns every message doesn't. A refusal in front of the API does if the API has accepted other
+        messages meanwhile.
         """
         if result.stop is Stop.REFUSED_IN_FRONT:
             return self.breaker.accepts_others(within_seconds=EVIDENCE_SECONDS)
@@ -403,7 +403,7 @@ class Sender:
     def _record_sent(
         self, order: _Order, gateway_id: str, status: str | None = None, detail: str | None = None
     ) -> tuple[Measurement, ...]:
-        """Write the message as the gateway reported it in its response; what there is to publish of it."""
+        """Write the message to `MessagesTable`; return a metric if its gateway ID is another message's."""
         taken_by = self._write(
             order,
             lambda: self.messages.record_sent(gateway_id, order.wanted, status=status, detail=detail, now=self.now),
@@ -505,7 +505,7 @@ class Sender:
 
     @contextmanager
     def _certainly_not_sent(self, order: _Order) -> Iterator[None]:
-        """If this can't be written, remember the owner: the next delivery must not take the message for unknown."""
+        """If this can't be written, remember the owner, so that the next delivery doesn't record an unknown outcome."""
         try:
             yield
         except Exception:

@@ -160,7 +160,7 @@ class Ledger:
         return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
 
     def too_old(self, record: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
-        """Absent or RETRY with the same payload → REJECTED: certainly not sent, and its queue keeps it no longer."""
+        """Mark a message as too old for its queue: absent or RETRY with the same payload → REJECTED."""
         update = NOTHING.set(
             state=State.REJECTED,
             payload_sha256=record.payload_sha256,
@@ -207,7 +207,7 @@ class Ledger:
         return refused_by
 
     def release(self, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
-        """SENDING → RETRY for whatever this owner has claimed: the claim's answer was lost, and no byte has left."""
+        """Give back a claim whose response was lost, before any byte left: SENDING of this owner → RETRY."""
         update = NOTHING.set(
             state=State.RETRY,
             reason=reason,

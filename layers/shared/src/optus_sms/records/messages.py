@@ -108,10 +108,10 @@ class Messages:
         detail: str | None = None,
         now: float,
     ) -> MessageRecord | None:
-        """Write the sender's half of a message's item; repeatable. What ``sent`` does not know changes nothing.
+        """Write what the ledger has of an accepted message; idempotent. None values of ``sent`` change nothing.
 
-        ``status`` and ``detail``: of the gateway's response, applied by rank as a callback's are. Returns the message
-        that the id belongs to already, if it is another one or a reply's; nothing is written then.
+        ``status`` and ``detail``: of the gateway's response; they go by rank, like a callback's. If the ID belongs to
+        another message or to a reply, return that one, and write nothing.
         """
         update = self._sender_half(gateway_id, sent, now)
         known = normalised(status or "")
