@@ -110,9 +110,10 @@ def judge_service_status(response: Exchange | None) -> Observation:
 
 
 def judge_credentials(response: Exchange) -> Admission:
-    """Judge the response to `GET /messages?id=` with a random ID: HTTP 404 means that they are accepted.
+    """Judge the response to `GET /messages?id=` with a random ID: HTTP 404 means accepted credentials.
 
-    The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API and proves nothing.
+    The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API, and proves
+    nothing.
     """
     if response.status in (401, 403):
         return Admission.REFUSED
