@@ -3,7 +3,7 @@
 import { byId, count, say } from "./text.js";
 import { follow } from "./server.js";
 import { store, take } from "./store.js";
-import { drawGateway, drawLoad, drawNumbers, startCompose, suggest } from "./compose.js";
+import { drawGateway, drawLoad, startCompose } from "./compose.js";
 import { drawFaults, startFaults } from "./faults.js";
 import { bringForward, drawPhones, forgetPhones, startPhones } from "./phones.js";
 import { drawEvents, drawList, forgetEvents, refreshTimeline, showGroup, showTimeline, startSide } from "./side.js";
@@ -55,10 +55,7 @@ function draw() {
 }
 
 function drawMeta() {
-  drawNumbers();
   drawGateway();
-  const first = store.meta.numbers?.[0]?.number;
-  if (first) suggest(first);
   const { simulator, far, gateway } = store.meta;
   say(byId("where"), simulator ? "Local stack and simulator: nothing leaves this machine." : far ? `Real messages go to ${gateway}.` : `Local stack, gateway ${gateway}.`);
 }

@@ -25,8 +25,6 @@ const inputs = new Map();
 const touched = new Set();
 let asked = 0;
 let timer = 0;
-let loadRunning = false;
-let numbersShown = null;
 
 export function startCompose(onSent) {
   const form = byId("compose");
@@ -158,19 +156,20 @@ async function tell(id, work) {
 }
 
 async function startLoad() {
-  const wanted = Number(byId("load-count").value);
-  const body = { count: wanted };
+  const body = { count: Number(byId("load-count").value) };
   byId("load-go").disabled = true;
-  if (!(await tell("load-says", () => call("POST", "/api/load", body)))) byId("load-go").disabled = loadRunning;
+  if (!(await tell("load-says", () => call("POST", "/api/load", body)))) byId("load-go").disabled = isRunning(store.load);
 }
+
+const isRunning = (load) => Boolean(load && !load.done);
 
 /** How far the load is; `null`: none was started. */
 export function drawLoad() {
   const load = store.load;
-  loadRunning = Boolean(load && !load.done);
-  byId("load-go").disabled = loadRunning;
-  byId("load-go").hidden = loadRunning;
-  byId("load-stop").hidden = !loadRunning;
+  const running = isRunning(load);
+  byId("load-go").disabled = running;
+  byId("load-go").hidden = running;
+  byId("load-stop").hidden = !running;
   const bar = byId("load-bar");
   bar.hidden = !load;
   if (!load) return;
@@ -181,23 +180,13 @@ export function drawLoad() {
   say(byId("load-says"), load.problem ? `${load.problem} (${figures})` : `${figures}${seconds}`);
 }
 
-export function drawNumbers() {
-  if (numbersShown === store.meta.numbers) return;
-  numbersShown = store.meta.numbers;
-  byId("numbers").replaceChildren(...(numbersShown ?? []).map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));
-}
-
-/** Warns of a gateway that costs money, and keeps load from it. */
+/** Offers the numbers that mean something, warns of a gateway that costs money, and keeps load from it. */
 export function drawGateway() {
-  const { far, gateway } = store.meta;
+  const { far, gateway, numbers = [] } = store.meta;
+  byId("numbers").replaceChildren(...numbers.map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));
+  inputs.get("destination").value ||= numbers[0]?.number ?? "";
   byId("far").hidden = !far;
   say(byId("far"), far ? `What you send here goes to ${gateway}: real handsets, and it may cost money.` : "");
   for (const input of byId("load").elements) input.disabled = Boolean(far);
   if (far) say(byId("load-says"), "No load is sent to a gateway that may cost money.");
-}
-
-/** Puts a number into the form, as when the form is still empty. */
-export function suggest(number) {
-  const input = inputs.get("destination");
-  if (!input.value) input.value = number;
 }

@@ -7,10 +7,9 @@ let token = tokenOf(document);
 
 /** What went wrong, in the server's sentence; `fields` says it per field of the queue message. */
 export class Refused extends Error {
-  constructor(message, status, fields) {
+  constructor(message, fields = {}) {
     super(message);
-    this.status = status;
-    this.fields = fields ?? {};
+    this.fields = fields;
   }
 }
 
@@ -22,7 +21,7 @@ export async function call(method, path, body) {
     answer = await ask(method, path, body);
   }
   const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(said.error ?? `The page's server answered ${answer.status}.`, answer.status, said.fields);
+  if (!answer.ok) throw new Refused(said.error ?? `The page's server answered ${answer.status}.`, said.fields);
   return said;
 }
 
@@ -33,7 +32,7 @@ async function ask(method, path, body) {
   try {
     return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new Refused("make run does not answer. Start it again in its terminal: make run.", 0);
+    throw new Refused("make run does not answer. Start it again in its terminal: make run.");
   }
 }
 
