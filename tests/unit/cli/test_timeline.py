@@ -146,8 +146,9 @@ def test_an_attempt_that_was_not_sent_says_the_response_and_the_proof() -> None:
 def test_what_went_wrong_on_the_wire_has_the_proof_of_its_outcome(word: str) -> None:
     not_sent = texts(facts(record(State.RETRY, f"2 not_sent 1 {word}")))[-1]
     unknown = texts(facts(record(State.UNKNOWN, f"2 unknown 1 {word}")))[-1]
-    assert not_sent.endswith("no request byte was handed to the socket")
-    assert unknown.endswith("bytes left and no status line came back")
+    proof = {rule.reason: rule.why for rule in CLASSIFICATION}
+    assert not_sent.endswith(proof["unreachable"])
+    assert unknown.endswith(proof["no_answer"])
 
 
 @pytest.mark.parametrize("row", CLASSIFICATION, ids=lambda row: row.reason)
