@@ -1,7 +1,5 @@
 """`make bench`: the ratios of this project side by side, against their limits and the committed baseline."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Wall time of a batch of messages against the gateway's own time, with the way of a tutorial beside it."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

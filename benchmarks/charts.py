@@ -1,7 +1,5 @@
 """The same figures to look at: bars in the terminal, and as a file for the pages."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final

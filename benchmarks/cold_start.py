@@ -3,8 +3,6 @@
 Together, because what is not done at INIT is done in the first invocation, on a slower CPU.
 """
 
-from __future__ import annotations
-
 import contextlib
 import platform
 import time

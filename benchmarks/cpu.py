@@ -1,7 +1,5 @@
 """CPU of a message and of a status callback against their requests with nothing around them, and their AWS calls."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterator

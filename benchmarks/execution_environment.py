@@ -1,7 +1,5 @@
 """A function as Lambda starts it: AWS's runtime client in a process of its own, under AWS's emulator of the rest."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.resources
 import json

@@ -1,7 +1,5 @@
 """The functions' own handlers with everything on, wired to the servers of this benchmark."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Packages made anew: what `sam build` makes of this project, a tutorial's, and the runtime that they start under."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

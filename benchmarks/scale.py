@@ -4,8 +4,6 @@ AWS is answered in process: moto's own cost grows with what it holds. Beside eac
 so that a machine that gets slower meanwhile is not taken for a handler that does.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The gateway and AWS as far as the handlers need them, in a process of their own: their CPU time is not measured."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

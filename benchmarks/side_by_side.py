@@ -1,7 +1,5 @@
 """Two or more ways of doing a thing, measured in one go, so that a noisy machine is noisy for all of them alike."""
 
-from __future__ import annotations
-
 import random
 import statistics
 import sys

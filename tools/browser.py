@@ -1,7 +1,5 @@
 """Finds a browser on this machine, and says how to start it without a screen; for the tests and the picture."""
 
-from __future__ import annotations
-
 import shutil
 from typing import Final
 

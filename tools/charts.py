@@ -1,7 +1,5 @@
 """Draws panels of bars and lines as one SVG, with matplotlib; as CloudWatch lays out the widgets of a dashboard."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ The widgets are the template's. The functions' own metrics come from their log l
 are measured here, but for the age of the oldest message, which moto lacks. A period is two seconds instead of a minute.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import time

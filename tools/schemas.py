@@ -3,8 +3,6 @@
 python -m tools.schemas            (`make schemas`; a test fails when they are not up to date)
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@
 The same messages under the same message_ids and the same seed each time; only the times differ.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """A function's `app.py` in this process. What the package keeps for its execution environment, all loads share."""
 
-from __future__ import annotations
-
 import importlib.util
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
