@@ -4,8 +4,6 @@ An outage must delay messages, not lose them. After a failure that would stop ev
 queue unclaimed for a growing time. Then one goes alone as a probe, and the others follow if its outcome is certain.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field

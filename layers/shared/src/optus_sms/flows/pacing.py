@@ -4,8 +4,6 @@ Each one spaces its POSTs at `SenderConcurrency / MaxMessagesPerSecond` seconds,
 the last slot. So the next invocation, in the same or in a new execution environment, can't start early.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Each change of an item causes at most one event (`event_of`). Deletions cause no
 repeat, because Lambda delivers records again after a failure. `event_id` is a hash of the fact, so repeats agree.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

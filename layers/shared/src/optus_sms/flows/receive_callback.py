@@ -4,8 +4,6 @@ HTTP 200 means stored. HTTP 503 makes the gateway deliver again. An authenticate
 a dead letter, its body unchanged.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import contextlib
@@ -14,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.resolving import resolve_by_reference
@@ -50,7 +48,7 @@ class CallbackRequest:
     body: bytes
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any]) -> CallbackRequest:
+    def from_event(cls, event: Mapping[str, Any]) -> Self:
         """Read a REST API's proxy event; a malformed value counts as absent."""
         headers = event.get("headers")
         given = headers.items() if isinstance(headers, Mapping) else ()

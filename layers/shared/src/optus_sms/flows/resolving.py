@@ -1,7 +1,5 @@
 """Match a callback to its message by reference, which can resolve an unknown outcome."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from optus_sms.records.items import LedgerRecord, State

@@ -9,8 +9,6 @@ is read. `Transport.exchange` reports both and never raises.
   and no connection that may have been closed unnoticed.
 """
 
-from __future__ import annotations
-
 import http.client
 import io
 import math

@@ -5,8 +5,6 @@ Parsed without pydantic, whose import would slow down the receiving function's c
 page of the same API names the ID `message_id` and adds `reference`, `reply_to` and `encoding`.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

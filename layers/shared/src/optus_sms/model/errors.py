@@ -13,8 +13,6 @@ A response of the gateway is not an error but an `optus_sms.gateway.api.Outcome`
 No error message holds message text, a whole phone number or a credential.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

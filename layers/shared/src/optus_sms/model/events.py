@@ -5,8 +5,6 @@ Plain dataclasses, because importing pydantic would slow down the publisher's co
 phone number and a text.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final, Literal
 

@@ -1,12 +1,10 @@
 """The queue message: the JSON that senders put on `OutboundQueue`, its rules, and the fields that go to the gateway."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, from_json
@@ -115,7 +113,7 @@ class OutboundMessage(BaseModel):
     on_unknown: Literal["hold", "resend"] | None = Field(None, description="must be hold or resend")
 
     @model_validator(mode="after")
-    def _expires_after_schedule(self) -> OutboundMessage:
+    def _expires_after_schedule(self) -> Self:
         if (
             self.expires_epoch is not None
             and self.scheduled_epoch is not None

@@ -4,8 +4,6 @@ Every text that leaves the tables and the queues for a log, a metric, a list, a 
 here. Credentials need no rule: no code formats one into a text.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -5,8 +5,6 @@ loses 6 bytes to its header (3GPP TS 23.040, 9.2.3.24.1) and never ends inside a
 The gateway documents none of this for REST v2 and can shorten links, so its bill can differ.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Delivery statuses, and the rank by which they are merged in any order and number."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Final

@@ -1,7 +1,5 @@
 """Points in time: epoch seconds inside, RFC 3339 outside."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Changes read from a table's stream: one item before and after a write, as typed records."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Log fields are IDs, codes and counts. Of an error only type, code and line are l
 exception can quote its input.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterable

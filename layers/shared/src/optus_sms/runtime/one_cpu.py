@@ -4,8 +4,6 @@ Only one thread at a time runs Python. Each wait for a socket hands the lock to 
 another CPU costs more than to run it next on the same one (docs/decisions/one-cpu.md).
 """
 
-from __future__ import annotations
-
 import os
 import random
 import sys
