@@ -216,7 +216,8 @@ def test_what_an_operator_opened_in_an_outage_stays_open(outages: Outages) -> No
 
 def test_the_contract_is_compared_and_its_absence_is_told_apart(outages: Outages) -> None:
     key = {"pk": {"S": CONTRACT_KEY}}
-    eventually(lambda: outages.item("SendLedgerTableName", key), "the baseline", SLOW)  # the first daily check
+    # The daily check may have met an outage that an earlier test made.
+    assert outages.invoke("CheckHealthFunction", {"check": "contract"})["contract"] in ("baseline", "same")
     assert outages.invoke("CheckHealthFunction", {"check": "contract"})["contract"] == "same"
     document = str(outages.item("SendLedgerTableName", key)["document"])
     dynamodb, table = outages.stack.client("dynamodb"), outages.stack.outputs["SendLedgerTableName"]

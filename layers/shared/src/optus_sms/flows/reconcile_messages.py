@@ -223,9 +223,7 @@ class _Run:
             logger().warning("statuses not requested", extra={"reason": reason})
             self._unanswered.append(message)
             return len(self._unanswered) < UNANSWERED_IN_A_ROW
-        while (
-            self._unanswered
-        ):  # the gateway responds, so these messages failed alone; they must not hold up the others
+        while self._unanswered:  # the gateway responds, so these failed alone and must not hold up the others
             self._look_again(self._unanswered.pop())
         if lookup is Lookup.NOT_OFFERED:
             self._may_ask = False

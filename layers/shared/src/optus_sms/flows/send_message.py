@@ -234,8 +234,9 @@ class Sender:
 
     def _deliver(self, order: _Order) -> Handled:
         if order.is_expired(self.now):
+            expired = (Metric.MESSAGES_EXPIRED, 1.0)
             refused_by = self.ledger.expired(order.wanted, now=self.now)
-            return self._refused(order, refused_by) if refused_by else self._expired(order)
+            return self._refused(order, refused_by) if refused_by else _done(order, "expired", expired)
         if order.record.is_about_to_be_deleted(self.now):
             return self._too_old(order)
         blocked = self.breaker.blocked_seconds()
@@ -248,10 +249,8 @@ class Sender:
             credentials = self.secret.current()  # before the claim: an unusable secret uses up no attempt
         except Exception as error:  # noqa: BLE001 - unusable or unreadable, no message can be sent without it
             self.breaker.trip()
-            if isinstance(error, CredentialsError):
-                logger().error(str(error))
-            else:
-                logger().error("GatewaySecret can't be read", extra=error_fields(error))
+            note = str(error) if isinstance(error, CredentialsError) else "GatewaySecret can't be read"
+            logger().error(note, extra=error_fields(error))
             seconds = self._backoff(order.record, longest=_LONGEST_WAIT_SECONDS)
             return _give_back(order, "credentials unusable", seconds, (Metric.CREDENTIALS_REFUSED, 1))
         return self._claim(order, credentials)
@@ -433,10 +432,8 @@ class Sender:
     def _rejected(
         self, order: _Order, claim: LedgerRecord, result: PostResult, reason: DeadLetterReason, detail: str
     ) -> Handled:
-        if claim.unknown_outcomes:
-            detail += (
-                "; the outcome of an earlier attempt is unknown"  # this one was not sent, but that one may have been
-            )
+        if claim.unknown_outcomes:  # this attempt was not sent, but that one may have been
+            detail += "; the outcome of an earlier attempt is unknown"
         # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
         with self._certainly_not_sent(order):
             refused_by = self._write(
@@ -470,9 +467,6 @@ class Sender:
         days = QUEUE_RETENTION_SECONDS // 86_400
         detail = f"certainly not sent in the {days} days that the queue keeps a message"
         return self._to_dead_letters(order, reason, detail, (Metric.MESSAGES_REJECTED, 1.0))
-
-    def _expired(self, order: _Order) -> Handled:
-        return _done(order, "expired", (Metric.MESSAGES_EXPIRED, 1.0))
 
     def _to_dead_letters(
         self,

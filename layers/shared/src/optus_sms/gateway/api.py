@@ -307,11 +307,9 @@ def _first_of_list(body: bytes | None) -> str | None:
 
 def _gateway_id(value: object) -> str | None:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    return (
-        text
-        if isinstance(text, str) and 0 < len(text) <= _MAX_ID and text.isprintable() and text.strip() == text
-        else None
-    )
+    if not isinstance(text, str) or not text.isprintable() or text.strip() != text:
+        return None
+    return text if 0 < len(text) <= _MAX_ID else None
 
 
 def _text(value: object) -> str | None:

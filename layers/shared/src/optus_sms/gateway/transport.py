@@ -92,9 +92,8 @@ class _DeadlineFile(io.RawIOBase):
     def __init__(self, sock: socket.socket, exchange: _InFlight) -> None:
         self._sock = sock
         self._exchange = exchange
-        self._file: io.RawIOBase = sock.makefile(
-            "rb", buffering=0
-        )  # keeps the socket open until closed, as http.client expects
+        # Keeps the socket open until closed, as http.client expects.
+        self._file: io.RawIOBase = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
         return True
@@ -186,9 +185,7 @@ class _TrackingMixin:
                 sock.settimeout(max(0.001, deadline - time.monotonic()))  # the TLS handshake counts too
             except OSError as error:
                 sock.close()
-                failure = error.with_traceback(
-                    None
-                )  # the traceback would hold this frame, and the frame its connection
+                failure = error.with_traceback(None)  # it would hold this frame, and the frame its connection
             else:
                 return sock
         if isinstance(failure, TimeoutError):

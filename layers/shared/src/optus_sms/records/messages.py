@@ -194,9 +194,8 @@ class Messages:
             greater = update.set(detail=detail).only_if(has_a_smaller_detail(seen, detail))
             written = self._update(callback.gateway_id, greater, now)
             message = MessageRecord.from_item(written.item) if isinstance(written, Refused) else written
-        elif repeat or (
-            callback.reference and seen.reference is None
-        ):  # a repeat can be the first callback that has a reference
+        # A repeat can be the first callback that has a reference.
+        elif repeat or (callback.reference and seen.reference is None):
             written = self._update(callback.gateway_id, update, now)
             message = seen if isinstance(written, Refused) else written
         return StatusResult(Applied.DUPLICATE, message)
