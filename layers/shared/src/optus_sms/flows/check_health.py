@@ -294,11 +294,10 @@ class HealthChecker:
             if admission is Admission.REFUSED and (newer := self.secret.newer_than(credentials)) is not None:
                 credentials = newer
                 admission = judge_credentials(self.gateway.get_message(self.new_id(), credentials))
-        except CredentialsError as error:
-            return Trial(Admission.REFUSED, str(error))
-        except Exception as error:  # noqa: BLE001 - without the secret no message can be sent
-            logger().warning("credentials not read", extra=error_fields(error))
-            return Trial(Admission.REFUSED, "GatewaySecret can't be read")
+        except Exception as error:  # noqa: BLE001 - without a usable secret no message can be sent
+            logger().warning("credentials not usable", extra=error_fields(error))
+            is_unusable = isinstance(error, CredentialsError)
+            return Trial(Admission.REFUSED, str(error) if is_unusable else "GatewaySecret can't be read")
         reason = "the gateway refused them" if admission is Admission.REFUSED else ""
         return Trial(admission, reason, credentials.version)
 

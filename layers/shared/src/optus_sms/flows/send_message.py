@@ -180,10 +180,8 @@ class Sender:
             try:
                 self.queues.give_back(record.receipt_handle, seconds=handled.seconds)
             except Exception as error:  # noqa: BLE001 - SQS delivers it again after the queue's visibility timeout instead
-                logger().warning(
-                    "visibility timeout not changed",
-                    extra={"sqs_message_id": record.sqs_message_id, **error_fields(error)},
-                )
+                extra = {"sqs_message_id": record.sqs_message_id, **error_fields(error)}
+                logger().warning("visibility timeout not changed", extra=extra)
         log = logger().error if handled.note == "failed" else logger().info
         log(
             handled.note,
@@ -376,19 +374,11 @@ class Sender:
             logger().warning("accepted without an ID; a callback can bring it", extra={"message_id": claim.message_id})
         refused_by = self._write(order, lambda: self.ledger.accepted(claim, gateway_id, now=self.now))
         if refused_by is not None:
-            logger().error(
-                "accepted twice",
-                extra={
-                    "message_id": claim.message_id,
-                    "gateway_id": gateway_id and loggable_id(gateway_id),
-                    "first": refused_by.gateway_id and loggable_id(refused_by.gateway_id),
-                },
-            )
-        written = (
-            self._record_sent(order, gateway_id, result.message_status, result.message_detail) if gateway_id else ()
-        )
+            ids = {"gateway_id": gateway_id, "first": refused_by.gateway_id}
+            loggable = {name: loggable_id(id_) for name, id_ in ids.items() if id_}
+            logger().error("accepted twice", extra={"message_id": claim.message_id, **loggable})
         measurements = [
-            *written,
+            *(self._record_sent(order, gateway_id, result.message_status, result.message_detail) if gateway_id else ()),
             (Metric.MESSAGES_ACCEPTED, 1.0),
             (Metric.SEGMENTS_SENT, float(order.message.segments.count)),
             (Metric.GATEWAY_LATENCY, result.seconds * 1000),
@@ -464,8 +454,7 @@ class Sender:
         refused_by = self.ledger.too_old(order.wanted, reason.value, now=self.now)
         if refused_by is not None:
             return self._refused(order, refused_by)
-        days = QUEUE_RETENTION_SECONDS // 86_400
-        detail = f"certainly not sent in the {days} days that the queue keeps a message"
+        detail = f"certainly not sent in the {QUEUE_RETENTION_SECONDS // 86_400} days that the queue keeps a message"
         return self._to_dead_letters(order, reason, detail, (Metric.MESSAGES_REJECTED, 1.0))
 
     def _to_dead_letters(
@@ -530,9 +519,7 @@ def _give_back(
 
 
 def _log_fields(order: _Order, result: PostResult | None, reason: str = "") -> dict[str, object]:
-    fields: dict[str, object] = {"message_id": order.message_id}
-    if reason:
-        fields["reason"] = reason
+    fields: dict[str, object] = {"message_id": order.message_id, **({"reason": reason} if reason else {})}
     if result is not None:
         fields |= {
             "outcome": result.words,

@@ -208,12 +208,9 @@ class Ledger:
 
     def release(self, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
         """Give back a claim whose response was lost, before any byte left: SENDING of this owner → RETRY."""
-        update = NOTHING.set(
-            state=State.RETRY,
-            reason=reason,
-            **self._look_at(wanted.message_id, State.RETRY, int(now) + ABANDONED_SECONDS),
-        )
-        update = update.remove("lease_until").add(history=_line(now, "not_sent", words=reason), uncounted_attempts=1)
+        look_at = self._look_at(wanted.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
+        update = NOTHING.set(state=State.RETRY, reason=reason, **look_at).remove("lease_until")
+        update = update.add(history=_line(now, "not_sent", words=reason), uncounted_attempts=1)
         return self._write(wanted, update.only_if(equals(state=State.SENDING, owner=wanted.owner)))
 
     def rejected(self, claim: LedgerRecord, reason: str, detail: str, *, now: float) -> LedgerRecord | None:

@@ -118,10 +118,9 @@ class Messages:
         try:
             written: MessageRecord | Refused = Refused({})
             if known != "accepted" and known in STATUS_RANK:
-                better = _with_status(update, known, detail, now).only_if(
-                    belongs_to(sent.message_id) & ranks_below(known)
-                )
-                written = self._update(gateway_id, better, now)
+                better = _with_status(update, known, detail, now)
+                may_replace = belongs_to(sent.message_id) & ranks_below(known)
+                written = self._update(gateway_id, better.only_if(may_replace), now)
             if isinstance(written, Refused):
                 written = self._update(gateway_id, _as_accepted(update).only_if(belongs_to(sent.message_id)), now)
         except IdTakenError:
