@@ -252,7 +252,8 @@ def test_load_goes_with_progress_one_at_a_time_and_stops(client: PageClient) -> 
     client.ask("DELETE", "/api/faults")
     assert client.post("/api/load", {"count": 5}).status_code == 200
     eventually(lambda: load() | {"seconds": 0} == {
-        "total": 5, "queued": 5, "accepted": 5, "finished": 5, "seconds": 0, "done": True, "problem": None,
+        "total": 5, "queued": 5, "decided": 5, "accepted": 5, "received": 5, "finished": 5, "seconds": 0,
+        "done": True, "problem": None,
     }, "all five", 60)  # fmt: skip
 
 

@@ -13,7 +13,13 @@ import pytest
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.flows.refused_claim import NextStep, next_step
-from optus_sms.flows.send_message import LEASE_MARGIN_SECONDS, QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS, QueueRecord
+from optus_sms.flows.send_message import (
+    LAST_CALL_SECONDS,
+    LEASE_MARGIN_SECONDS,
+    QUEUE_RECEIVES,
+    QUEUE_RETENTION_SECONDS,
+    QueueRecord,
+)
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
@@ -67,7 +73,7 @@ class TestNextStep:
 
     def decide(self, state: State, *, expired: bool = False, payload: str | None = PAYLOAD, **more: Any) -> NextStep:
         record = LedgerRecord("message-1", state, payload_sha256=payload, **more)
-        return next_step(record, self.PAYLOAD, now=NOW, expired=expired)
+        return next_step(record, self.PAYLOAD, now=NOW, is_too_late=expired)
 
     @pytest.mark.parametrize("state", State)
     def test_another_payload_is_a_conflict(self, state: State) -> None:
@@ -316,11 +322,11 @@ class TestNotSent:
             assert len(set(drawn)) > 1
         assert run.sender._backoff(queue_record(receive_count=10_000)) <= 1801
 
-    def test_untried_messages_wait_up_to_an_hour_so_that_an_outage_spends_few_receives(self) -> None:
+    def test_untried_messages_wait_up_to_half_an_hour_so_that_an_outage_spends_few_receives(self) -> None:
         run = bench()
         run.sender.breaker.trip()
         run.send(queue_record(receive_count=50))
-        assert 1800 < run.queues.given_back[-1].seconds <= 3700
+        assert 900 < run.queues.given_back[-1].seconds <= 1900
 
     def test_backoff_is_never_less_than_asked_for(self) -> None:
         run = bench()
@@ -884,6 +890,23 @@ IN_FRONT = PostResult(Outcome.NOT_SENT, "refused_in_front", 403, stop=Stop.REFUS
 class TestBeforeTheFirstByte:
     """Whatever fails before a byte leaves ends as certainly not sent, without an operator."""
 
+    def test_a_claim_that_is_stored_after_its_release_is_not_sent_either(self) -> None:
+        run = bench()
+        claim = run.sender.ledger.claim
+        late: list[LedgerRecord] = []
+
+        def lost(wanted: LedgerRecord, **_: Any) -> LedgerRecord:
+            late.append(wanted)
+            raise ConnectionError
+
+        run.sender.ledger.claim = lost  # type: ignore[method-assign]
+        run.send(queue_record())
+        run.sender.ledger.claim = claim  # type: ignore[method-assign]
+        claim(late[0], now=run.time.now())
+        run.send(queue_record(receive_count=2))
+        run.send(queue_record(receive_count=3))
+        assert (run.state(), run.gateway.posts_of("message-1"), reasons(run)) == (State.ACCEPTED, 1, [])
+
     def test_a_claim_whose_answer_is_lost_is_released_at_once(self) -> None:
         run = bench()
         run.hook(FailAt("ledger.claim", "after"))
@@ -978,6 +1001,42 @@ class TestTheQueuesRetention:
         result = run.send(queue_record(receive_count=200))
         assert (result.failures, run.state(), reasons(run)) == ((), State.REJECTED, ["attempts_exhausted"])
         assert len(run.gateway.posts) == 1
+
+    def test_no_wait_outlasts_the_retention(self) -> None:
+        run = bench(PostResult(Outcome.NOT_SENT, "throttled", 429, stop=Stop.THROTTLED, retry_after_seconds=43_200.0))
+        run.time.advance(QUEUE_RETENTION_SECONDS - 3 * 3600)
+        run.send(queue_record())
+        assert 3590 < run.queues.given_back[-1].seconds <= 3601
+        run.time.advance(3601)
+        run.send(queue_record(receive_count=2))
+        assert (run.state(), reasons(run)) == (State.REJECTED, ["attempts_exhausted"])
+
+    def test_an_unknown_outcome_is_not_sent_again_in_its_last_hours(self) -> None:
+        run = bench(unknown())
+        body = message_body(on_unknown="resend")
+        run.time.advance(QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS - 60)
+        run.send(queue_record(body))
+        run.time.advance(130)
+        result = run.send(queue_record(body, receive_count=2))
+        assert (result.failures, run.state(), reasons(run)) == ((), State.UNKNOWN, ["unknown_outcome"])
+        assert len(run.gateway.posts) == 1
+
+    def test_a_dead_letter_does_not_call_an_unknown_outcome_certain(self) -> None:
+        run = bench(unknown(), unreachable())
+        body = message_body(on_unknown="resend")
+        for _ in range(2):
+            run.send(queue_record(body))
+            run.time.advance(130)
+        run.time.advance(QUEUE_RETENTION_SECONDS - 3600)
+        run.send(queue_record(body, receive_count=9))
+        assert (run.state(), reasons(run)) == (State.REJECTED, ["attempts_exhausted"])
+        assert "certainly" not in run.queues.dead_letters[0].detail
+
+    def test_an_event_older_than_any_queue_is_an_example(self) -> None:
+        run = bench()
+        run.time.advance(2000 * 86_400)
+        run.send(queue_record())
+        assert run.state() is State.ACCEPTED
 
 
 class TestScheduledMessages:

@@ -28,8 +28,8 @@ class NextStep(Enum):
     TRY_AGAIN = auto()
 
 
-def next_step(record: LedgerRecord, payload_sha256: str | None, *, now: float, expired: bool) -> NextStep:  # noqa: PLR0911
-    """Decide by the state of the record; ``expired``: the message is past its `expires_at`."""
+def next_step(record: LedgerRecord, payload_sha256: str | None, *, now: float, is_too_late: bool) -> NextStep:  # noqa: PLR0911
+    """Decide by the state of the record; ``is_too_late``: for another attempt."""
     if record.payload_sha256 not in (None, payload_sha256):
         return NextStep.CONFLICT
     match record.state:
@@ -42,7 +42,7 @@ def next_step(record: LedgerRecord, payload_sha256: str | None, *, now: float, e
         case State.SENDING:
             return NextStep.WAIT_FOR_LEASE if now < record.lease_until else NextStep.TAKE_OVER
         case State.UNKNOWN:
-            if expired or not may_resend(record.on_unknown, record.unknown_outcomes):
+            if is_too_late or not may_resend(record.on_unknown, record.unknown_outcomes):
                 return NextStep.DEAD_LETTER
             return NextStep.SEND_AGAIN if now >= record.unknown_at + RESEND_AFTER_SECONDS else NextStep.WAIT_TO_RESEND
         case State.RETRY:

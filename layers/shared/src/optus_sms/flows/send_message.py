@@ -7,6 +7,7 @@ happens after the execution environment was frozen.
 
 from __future__ import annotations
 
+import math
 import random
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,9 +49,9 @@ _FIRST_BACKOFF_SECONDS: Final = 5
 # retention, so that an outage never makes a dead letter.
 QUEUE_RETENTION_SECONDS: Final = 10 * 86_400
 QUEUE_RECEIVES: Final = 1000
+SQS_RETENTION_SECONDS: Final = 14 * 86_400  # the longest that SQS offers
 LAST_CALL_SECONDS: Final = 2 * 3600  # before SQS deletes a message, it becomes a dead letter
 _LONGEST_BACKOFF_SECONDS: Final = 1800
-_LONGEST_WAIT_SECONDS: Final = 3600  # between two deliveries while the breaker is open
 
 _T = TypeVar("_T")
 
@@ -80,9 +81,13 @@ class QueueRecord:
             sent_at=sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None,
         )
 
-    def is_about_to_be_deleted(self, now: float) -> bool:
-        """Whether SQS deletes the message soon because its retention ends."""
-        return self.sent_at is not None and now >= self.sent_at + QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS
+    def seconds_to_last_call(self, now: float) -> float:
+        """Return the time until it becomes a dead letter, because its retention ends soon; 0 or less: now.
+
+        An event older than any queue keeps a message is an example without a queue, and has no last call.
+        """
+        age = math.inf if self.sent_at is None else now - self.sent_at
+        return QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS - age if age < SQS_RETENTION_SECONDS else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,22 +182,17 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - a record must not harm another; the ledger has what is certain
             handled = Handled(False, "failed", self._backoff(record), fields=error_fields(error))
         if not handled.acknowledged:
+            if 0 < (left := record.seconds_to_last_call(self.now)) < handled.seconds:
+                handled = replace(handled, seconds=int(left) + 1)
             try:
                 self.queues.give_back(record.receipt_handle, seconds=handled.seconds)
             except Exception as error:  # noqa: BLE001 - SQS delivers it again after the queue's visibility timeout instead
                 extra = {"sqs_message_id": record.sqs_message_id, **error_fields(error)}
                 logger().warning("visibility timeout not changed", extra=extra)
         log = logger().error if handled.note == "failed" else logger().info
-        log(
-            handled.note,
-            extra={
-                "sqs_message_id": record.sqs_message_id,
-                "receive_count": record.receive_count,
-                "acknowledged": handled.acknowledged,
-                **({} if handled.acknowledged else {"seen_again_in": handled.seconds}),
-                **handled.fields,
-            },
-        )
+        counts = {"receive_count": record.receive_count, "acknowledged": handled.acknowledged}
+        again = {} if handled.acknowledged else {"seen_again_in": handled.seconds}
+        log(handled.note, extra={"sqs_message_id": record.sqs_message_id, **counts, **again, **handled.fields})
         return handled
 
     def _send(self, record: QueueRecord, deadline: float) -> Handled:
@@ -235,12 +235,11 @@ class Sender:
             expired = (Metric.MESSAGES_EXPIRED, 1.0)
             refused_by = self.ledger.expired(order.wanted, now=self.now)
             return self._refused(order, refused_by) if refused_by else _done(order, "expired", expired)
-        if order.record.is_about_to_be_deleted(self.now):
+        if order.record.seconds_to_last_call(self.now) <= 0:
             return self._too_old(order)
         blocked = self.breaker.blocked_seconds()
         if blocked > 0:
-            seconds = self._backoff(order.record, blocked, longest=_LONGEST_WAIT_SECONDS)
-            return _give_back(order, "circuit breaker open", seconds)
+            return _give_back(order, "circuit breaker open", self._backoff(order.record, blocked))
         if order.deadline - self.now < CLAIM_SECONDS + self.gateway.timeout_seconds + OUTCOME_SECONDS:
             return _give_back(order, "no time left in this invocation", 1)
         try:
@@ -249,18 +248,18 @@ class Sender:
             self.breaker.trip()
             note = str(error) if isinstance(error, CredentialsError) else "GatewaySecret can't be read"
             logger().error(note, extra=error_fields(error))
-            seconds = self._backoff(order.record, longest=_LONGEST_WAIT_SECONDS)
-            return _give_back(order, "credentials unusable", seconds, (Metric.CREDENTIALS_REFUSED, 1))
+            measurement = (Metric.CREDENTIALS_REFUSED, 1.0)
+            return _give_back(order, "credentials unusable", self._backoff(order.record), measurement)
         return self._claim(order, credentials)
 
     def _claim(self, order: _Order, credentials: GatewayCredentials, after: LedgerRecord | None = None) -> Handled:
         try:
             claim = self.ledger.claim(order.wanted, now=self.now, after=after)
         except Exception:
-            # It may be stored although its response was lost. No byte leaves under this owner.
+            # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
             with self._certainly_not_sent(order):
                 self._write(order, lambda: self.ledger.release(order.wanted, "claim_unanswered", now=self.now))
-            raise
+                raise
         if claim.is_held_by(order.wanted.owner):
             return self._claimed(order, claim, credentials)
         return self._refused(order, claim, credentials)
@@ -273,7 +272,8 @@ class Sender:
             self.ledger.not_sent(record, "claim_unanswered", counts=False, now=self.now)
             return _give_back(order, "certainly not sent before", 1)
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
-        step = next_step(record, order.wanted.payload_sha256, now=self.now, expired=order.is_expired(self.now))
+        is_too_late = order.is_expired(self.now) or order.record.seconds_to_last_call(self.now) <= 0
+        step = next_step(record, order.wanted.payload_sha256, now=self.now, is_too_late=is_too_late)
         match step:
             case NextStep.CONFLICT:
                 detail = "message_id: was used before with other fields; use a new one for each message"
@@ -454,7 +454,8 @@ class Sender:
         refused_by = self.ledger.too_old(order.wanted, reason.value, now=self.now)
         if refused_by is not None:
             return self._refused(order, refused_by)
-        detail = f"certainly not sent in the {QUEUE_RETENTION_SECONDS // 86_400} days that the queue keeps a message"
+        days = QUEUE_RETENTION_SECONDS // 86_400
+        detail = f"no attempt is known to have been accepted in the {days} days that the queue keeps a message"
         return self._to_dead_letters(order, reason, detail, (Metric.MESSAGES_REJECTED, 1.0))
 
     def _to_dead_letters(
@@ -497,9 +498,9 @@ class Sender:
             self.unsent_owners[order.wanted.owner] = None
             raise
 
-    def _backoff(self, record: QueueRecord, at_least: float = 0.0, *, longest: int = _LONGEST_BACKOFF_SECONDS) -> int:
+    def _backoff(self, record: QueueRecord, at_least: float = 0.0) -> int:
         """Return the seconds until the next delivery: doubled with each receive, with jitter, above ``at_least``."""
-        ceiling = min(_FIRST_BACKOFF_SECONDS * 2 ** min(record.receive_count - 1, 10), longest)
+        ceiling = min(_FIRST_BACKOFF_SECONDS * 2 ** min(record.receive_count - 1, 10), _LONGEST_BACKOFF_SECONDS)
         return int(at_least) + 1 + int(self.random.uniform(ceiling / 2, ceiling))
 
 
