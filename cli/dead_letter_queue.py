@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
-_WAIT_SECONDS: Final = 1
+_WAIT_SECONDS: Final = 1  # of a receive, unless the caller asks for another
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class DeadLetterQueue:
 
     sqs: SQSClient
     url: str
+    wait_seconds: int | None = None
     held: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -145,7 +146,7 @@ class DeadLetterQueue:
             QueueUrl=self.url,
             MaxNumberOfMessages=BATCH,
             VisibilityTimeout=_HOLD_SECONDS,
-            WaitTimeSeconds=_WAIT_SECONDS,
+            WaitTimeSeconds=_WAIT_SECONDS if self.wait_seconds is None else self.wait_seconds,
             AttributeNames=["SentTimestamp"],
             MessageAttributeNames=["All"],
         )

@@ -17,7 +17,8 @@ from cli.errors import CliError, from_aws
 from cli.health import health_of, queue_counts
 from cli.output import counted
 from cli.target import Target
-from optus_sms.flows.check_health import Admission, judge_credentials
+from optus_sms.flows.check_health import judge_credentials
+from optus_sms.flows.pausing import Admission
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Transport

@@ -9,7 +9,8 @@ from optus_sms.aws import clients
 from optus_sms.aws.queue_switch import QueueSwitch
 from optus_sms.aws.traffic import SenderMetrics
 from optus_sms.flows.check_contract import ContractChecker
-from optus_sms.flows.check_health import HealthChecker, Thresholds
+from optus_sms.flows.check_health import HealthChecker
+from optus_sms.flows.pausing import Thresholds
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
 from optus_sms.model.times import Clock

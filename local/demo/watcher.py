@@ -15,8 +15,8 @@ from typing import Any, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.dead_letter_queue import ReceivedDeadLetter, read_dead_letter
-from cli.queueing import BATCH, in_batches
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.queueing import BATCH
 from cli.stage import Facts
 from local.aws.background_thread import BackgroundThread
 from local.aws.resources import local_client
@@ -203,14 +203,14 @@ class _DeadLetterQueue:
         if started < self._not_before:
             self.look_again_in = self._not_before - started
             return [], []
-        messages = {message["MessageId"]: message for message in self._peek()}
+        with DeadLetterQueue(self._sqs, self._queue_url, wait_seconds=0) as queue:
+            dead_letters = {dead_letter.sqs_id: dead_letter for dead_letter in queue.dead_letters()}
         self._not_before = time.monotonic() + PAUSE_FOR_DEAD_LETTERS * (time.monotonic() - started)
-        unseen = (message for sqs_id, message in messages.items() if sqs_id not in self._known)
-        new = [read_dead_letter(message, now=time.time()) for message in unseen]
+        new = [dead_letter for sqs_id, dead_letter in dead_letters.items() if sqs_id not in self._known]
         # What somebody else is looking at is hidden from us, and not gone.
         self.look_again_in = LOOK_AGAIN_SECONDS if hidden else None
-        gone = [] if hidden else sorted(self._known - messages.keys())
-        self._known = (self._known | messages.keys()) - set(gone)
+        gone = [] if hidden else sorted(self._known - dead_letters.keys())
+        self._known = (self._known | dead_letters.keys()) - set(gone)
         return new, gone
 
     def _counts(self) -> tuple[int, int]:
@@ -218,18 +218,6 @@ class _DeadLetterQueue:
         attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=list(names))["Attributes"]
         visible, hidden = (int(attributes[name]) for name in names)
         return visible, hidden
-
-    def _peek(self) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = []
-        while batch := _receive(self._sqs, self._queue_url, VisibilityTimeout=30, MessageAttributeNames=["All"]):
-            messages += batch
-        for batch in in_batches(messages):
-            entries = [
-                {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
-                for n, message in enumerate(batch)
-            ]
-            self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
-        return messages
 
 
 class _EventFeed(BackgroundThread):
@@ -274,15 +262,10 @@ class _EventFeed(BackgroundThread):
 
     def _empty(self) -> bool:
         """Take the next few; whether there were any."""
-        messages = _receive(self._sqs, self._queue_url)
+        response = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=0)
+        messages = response.get("Messages", [])
         if messages:
             entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
             self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
             self._found.extend(json.loads(message["Body"]) for message in messages)
         return bool(messages)
-
-
-def _receive(sqs: Any, queue_url: str, **options: Any) -> list[dict[str, Any]]:
-    answer = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=0, **options)
-    messages: list[dict[str, Any]] = answer.get("Messages", [])
-    return messages

@@ -13,17 +13,13 @@ from botocore.exceptions import ClientError
 from optus_sms.aws.traffic import Traffic
 from optus_sms.flows.check_health import (
     QUIET_SECONDS,
-    Action,
-    Admission,
     Observation,
-    Thresholds,
-    Trial,
-    decide,
     judge_credentials,
     judge_health,
     judge_service_status,
     note,
 )
+from optus_sms.flows.pausing import Action, Admission, Thresholds, Trial, decide
 from optus_sms.gateway.transport import Exchange
 from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
 from optus_sms.runtime.observability import Metric
