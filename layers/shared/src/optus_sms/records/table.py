@@ -257,8 +257,8 @@ class _Expressions:
         return f"{self._name(name)} BETWEEN {self._value(least)} AND {self._value(most)}"
 
     def _name(self, name: str) -> str:
-        self._names[f"#{name}"] = name
-        return f"#{name}"
+        self._names[placeholder := f"#{name}"] = name
+        return placeholder
 
     def _value(self, value: Value) -> str:
         placeholder = f":v{len(self._values)}"

@@ -7,7 +7,7 @@ Both are data. `records.table` renders them for DynamoDB, and the tests' table i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 Value = str | int | bool | frozenset[str]
@@ -88,25 +88,26 @@ class Update:
     removed: tuple[str, ...] = ()
     condition: Condition | None = None
 
+    # The methods do without `dataclasses.replace`, which was a quarter of a write's own CPU time.
     def set(self, **values: Value | None) -> Update:
         """Set attributes."""
-        return replace(self, values=self.values | _given(values))
+        return Update(self.values | _given(values), self.first_values, self.additions, self.removed, self.condition)
 
     def set_first(self, **values: Value | None) -> Update:
         """Set the attributes that the item lacks."""
-        return replace(self, first_values=self.first_values | _given(values))
+        return Update(self.values, self.first_values | _given(values), self.additions, self.removed, self.condition)
 
     def add(self, **values: Value | None) -> Update:
         """Add to numbers and sets; an absent one counts as 0 or empty."""
-        return replace(self, additions=self.additions | _given(values))
+        return Update(self.values, self.first_values, self.additions | _given(values), self.removed, self.condition)
 
     def remove(self, *names: str) -> Update:
         """Remove attributes."""
-        return replace(self, removed=self.removed + names)
+        return Update(self.values, self.first_values, self.additions, self.removed + names, self.condition)
 
     def only_if(self, condition: Condition) -> Update:
         """Write only if the item meets this condition at that moment; otherwise nothing changes."""
-        return replace(self, condition=condition)
+        return Update(self.values, self.first_values, self.additions, self.removed, condition)
 
 
 NOTHING: Final = Update({}, {}, {})
