@@ -35,9 +35,10 @@ run: $(READY) ## the whole bundle on this machine: examples go through, then it 
 sms: $(READY) ## the command line: make sms ARGS="send +61491570006 'Hello' --follow"; same as .venv/bin/optus-sms
 	@$(BIN)/optus-sms $(ARGS)
 
+# A worker more than there are CPUs, because tests of the local stack wait for it.
 .PHONY: test
 test: $(READY) ## every test that needs neither Docker, a browser nor long (minutes)
-	@$(BIN)/pytest -m "not deep and not docker and not browser" -n auto --dist loadscope --no-loadscope-reorder -q
+	@$(BIN)/pytest -m "not deep and not docker and not browser" -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadscope --no-loadscope-reorder -q
 
 .PHONY: test-deep
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
