@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from botocore.exceptions import ConnectionClosedError
-from moto import mock_aws
 
-from optus_sms.aws import clients
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import HEALTH_KEY, Health, HealthRecord, Pause, PauseReason
-from tests.support.aws import REGION, create_table
+from tests.support.aws import create_table
 from tests.support.memory_table import MemoryTable
 
 if TYPE_CHECKING:
@@ -40,17 +36,10 @@ FULL = HealthRecord(
 )
 
 
-@pytest.fixture(scope="module")
-def dynamodb() -> Iterator[DynamoDBClient]:
-    with mock_aws():
-        yield boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
-
-
-@pytest.fixture(params=["memory", "dynamodb"])
-def store(request: pytest.FixtureRequest) -> HealthRecords:
-    if request.param == "memory":
+@pytest.fixture
+def store(client: DynamoDBClient | None) -> HealthRecords:
+    if client is None:
         return HealthRecords(MemoryTable(key="pk"))
-    client = request.getfixturevalue("dynamodb")
     return HealthRecords.connect(client, create_table(client, "SendLedgerTable"))
 
 

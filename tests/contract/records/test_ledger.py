@@ -61,17 +61,9 @@ def _in_dynamodb(client: DynamoDBClient) -> Subject:
     return Subject(ledger, ledger.read, delete)
 
 
-@pytest.fixture(scope="module")
-def dynamodb() -> Iterator[DynamoDBClient]:
-    with mock_aws():
-        yield boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
-
-
-@pytest.fixture(params=["memory", "dynamodb"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    if request.param == "memory":
-        return _in_memory()
-    return _in_dynamodb(request.getfixturevalue("dynamodb"))
+@pytest.fixture
+def subject(client: DynamoDBClient | None) -> Subject:
+    return _in_dynamodb(client) if client else _in_memory()
 
 
 @pytest.fixture

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, cast
 
-import boto3
 import pytest
-from moto import mock_aws
 
-from optus_sms.aws import clients
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.records.items import MessageRecord
 from optus_sms.records.messages import MATCH_SECONDS, MAX_REPEATS, Applied, Awaiting, IdTakenError, Messages
 from optus_sms.records.table import Item, Table, shard
-from tests.support.aws import REGION, create_table
+from tests.support.aws import create_table
 from tests.support.builders import HANDSET, NOW, sent_message
 from tests.support.fakes import MemoryMessages
 
@@ -60,17 +57,9 @@ def without(row: Item, name: str) -> Item:
     return {key: value for key, value in row.items() if key != name}
 
 
-@pytest.fixture(scope="module")
-def dynamodb() -> Iterator[DynamoDBClient]:
-    with mock_aws():
-        yield boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
-
-
-@pytest.fixture(params=["memory", "dynamodb"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    if request.param == "memory":
-        return _in_memory()
-    return _in_dynamodb(request.getfixturevalue("dynamodb"))
+@pytest.fixture
+def subject(client: DynamoDBClient | None) -> Subject:
+    return _in_dynamodb(client) if client else _in_memory()
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
 import boto3
 import pytest
 from click.testing import CliRunner
-from moto import mock_aws
 
 from cli.main import main
 from cli.target import Target
@@ -25,26 +23,9 @@ from optus_sms.records.messages import Messages
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, sent_message, wanted
 from tests.support.cli import optus_sms
-from tests.support.deployed import STACK, DeployedStack, deploy
+from tests.support.deployed import STACK, DeployedStack
 
 TARGET = ("--stack", STACK, "--region", REGION)
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[boto3.Session]:
-    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
-    with mock_aws():
-        yield boto3.Session(region_name=REGION)
-
-
-@pytest.fixture
-def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
-    """A stack of the test's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
-    yield deploy(session)
-    session.client("cloudformation").delete_stack(StackName=STACK)
 
 
 def messages_of(stack: DeployedStack) -> Messages:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import boto3
 import click
 import pytest
-from moto import mock_aws
 
 from cli import redrive_plan
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
@@ -22,27 +20,12 @@ from optus_sms.records.items import LedgerRecord, State
 from tests.support.aws import REGION
 from tests.support.builders import CONTENT, HANDSET, message_body
 from tests.support.cli import Ran, optus_sms
-from tests.support.deployed import STACK, DeployedStack, deploy
+from tests.support.deployed import STACK, DeployedStack
 
 TARGET = ("--stack", STACK, "--region", REGION)
 PLAN = Path("plan.json")
 
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[boto3.Session]:
-    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
-    with mock_aws():
-        yield boto3.Session(region_name=REGION)
-
-
-@pytest.fixture(autouse=True)
-def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
-    """A stack of the test's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
-    yield deploy(session)
-    session.client("cloudformation").delete_stack(StackName=STACK)
+pytestmark = pytest.mark.usefixtures("stack")
 
 
 def make_plan() -> dict[str, Any]:

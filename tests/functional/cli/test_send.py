@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
-from moto import mock_aws
 
 from cli import queueing
 from cli.checked_message import check
@@ -26,26 +24,10 @@ from optus_sms.records.items import State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, message_fields, wanted
 from tests.support.cli import optus_sms
-from tests.support.deployed import STACK, DeployedStack, deploy
+from tests.support.deployed import STACK, DeployedStack
 
 TARGET = ("--stack", STACK, "--region", REGION)
 FILE, JOURNAL = Path("messages.jsonl"), Path("messages.jsonl.journal")
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[boto3.Session]:
-    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
-    with mock_aws():
-        yield boto3.Session(region_name=REGION)
-
-
-@pytest.fixture
-def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
-    """A stack of the test's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    yield deploy(session)
-    session.client("cloudformation").delete_stack(StackName=STACK)
 
 
 def write_file(count: int, *, keys: bool = False) -> None:

@@ -1,0 +1,28 @@
+"""A stack as CloudFormation describes it, in moto."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from tests.support.aws import REGION
+from tests.support.deployed import STACK, DeployedStack, deploy
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[boto3.Session]:
+    """AWS in this process, and one session for all runs: reading boto3's service data takes most of a run's time."""
+    with mock_aws():
+        yield boto3.Session(region_name=REGION)
+
+
+@pytest.fixture
+def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+    """A stack of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
+    yield deploy(session)
+    session.client("cloudformation").delete_stack(StackName=STACK)
