@@ -39,8 +39,8 @@ def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: b
     if found:
         out.line()
         columns = ("reason", "since", "message_id", "destination", "detail")
-        out.table(columns, [[shortened(each[column]) for column in columns] for each in found])
-        out.note("`redrive --plan FILE` lists which of them may be sent again.")
+        out.table(columns, [[each[name] for name in columns[:-1]] + [shortened(each["detail"])] for each in found])
+        out.note("`--json` shows each detail whole; `redrive --plan FILE` lists which of them may be sent again.")
     else:
         out.line("none", "good")
     note_hidden(context, hidden)
