@@ -156,7 +156,7 @@ class MessageRecord:
     @classmethod
     def from_item(cls, item: Item) -> Self:
         """Read an item of a message."""
-        times = {status: at for status in STATUS_RANK if isinstance(at := item.get(f"{status}_at"), str)}
+        times = {status: at for name, status in _TIMES.items() if isinstance(at := item.get(name), str)}
         return cls(**_known(cls, item) | {"direction": "MT", "times": times})
 
     @property
@@ -290,6 +290,7 @@ def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dic
     }
 
 
+_TIMES: Final = {f"{status}_at": status for status in STATUS_RANK}
 _KINDS: Final[Mapping[str, type]] = {"int": int, "bool": bool, "frozenset": frozenset}  # anything else is text
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.callbacks import StatusCallback
@@ -47,6 +48,7 @@ def belongs_to(message_id: str) -> Condition:
     return IS_NO_REPLY & (absent("message_id") | equals(message_id=message_id))
 
 
+@cache
 def ranks_below(status: str) -> Condition:
     """Require that the message has no status yet, or one of a lower rank."""
     return absent("status_rank") | less(status_rank=STATUS_RANK[status])

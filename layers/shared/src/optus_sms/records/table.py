@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -288,15 +288,15 @@ def _marshal(value: Value) -> AttributeValueTypeDef:
 
 def unmarshal(item: Mapping[str, Any]) -> Item:
     """Return an item as plain values, without attributes of other types."""
-    values: Item = {}
-    for name, typed in item.items():
-        match typed:
-            case {"S": text}:
-                values[name] = text
-            case {"N": number}:
-                values[name] = int(number) if number.lstrip("-").isdigit() else int(float(number))  # edited by hand
-            case {"BOOL": flag}:
-                values[name] = flag
-            case {"SS": texts}:
-                values[name] = frozenset(texts)
-    return values
+    return {name: _READ[kind](value) for name, typed in item.items() for kind, value in typed.items() if kind in _READ}
+
+
+def _as_is(value: Value) -> Value:
+    return value
+
+
+def _whole(number: str) -> int:
+    return int(number) if number.lstrip("-").isdigit() else int(float(number))  # edited by hand
+
+
+_READ: Final[Mapping[str, Callable[[Any], Value]]] = {"S": _as_is, "N": _whole, "BOOL": _as_is, "SS": frozenset}

@@ -7,15 +7,13 @@ Both are data. `records.table` renders them for DynamoDB, and the tests' table i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Value = str | int | bool | frozenset[str]
 Test = Literal["absent", "exists", "=", "<", ">", "in", "size<", "contains", "and", "or", "not"]
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """A test of one attribute, or several joined conditions. A comparison with an absent attribute is false."""
 
     test: Test
@@ -78,8 +76,7 @@ def _all(conditions: Iterable[Condition]) -> Condition:
     return Condition("and", parts=(first, *rest)) if rest else first
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """Changes of one item. Each method returns a new update with that change added; None values are left out."""
 
     values: dict[str, Value]
