@@ -119,10 +119,18 @@ def test_the_lines_of_a_large_change_are_counted_but_not_all_listed() -> None:
     assert comparison.differences[-1].startswith("… and ")
 
 
+@pytest.mark.parametrize("number", ["+61-491-570-006", "(0491) 570.006", "٠٤٩١٥٧٠٠٠٦", "%2B61491570006"])
+def test_a_number_in_any_form_stays_out_of_the_log_and_a_limit_does_not(number: str) -> None:
+    note, limit = changed(f"{OFFICIAL}x-note: call {number}; maxLength 65535").differences[-1].split(";")
+    assert note.startswith("+x-note: call ")
+    assert not any(character.isdigit() for character in note)
+    assert limit == " maxLength 65535"
+
+
 def test_a_line_is_fit_for_a_log() -> None:
     strange = "x-note: \x1b[31mcall +61491570006 or +61 491 570 006\x00\u202e" + "a" * 1000
     line = changed(OFFICIAL + strange).differences[-1]
-    assert line.startswith("+x-note: [31mcall +… or +…")
+    assert line.startswith("+x-note: [31mcall … or …")
     assert line.isprintable()
     assert len(line) == 200
 

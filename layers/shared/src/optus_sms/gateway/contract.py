@@ -13,13 +13,15 @@ from difflib import unified_diff
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from optus_sms.model.redaction import printable, without_numbers
+
 if TYPE_CHECKING:
     from optus_sms.gateway.transport import Exchange
 
 _MOST_LINES: Final = 100
 _LONGEST_LINE: Final = 200
 _OPENAPI_3_IN_YAML: Final = re.compile(r"""^["']?openapi["']?[ ]*:[ ]*["']?3\.""", re.MULTILINE)
-_PHONE_NUMBER: Final = re.compile(r"[0-9](?: ?[0-9]){6,}")  # an example in a description
+_PHONE_NUMBER_DIGITS: Final = 7  # in an example; a limit such as 65535 stays
 
 
 class Contract(StrEnum):
@@ -93,5 +95,4 @@ def _listed(diff: list[str]) -> tuple[str, ...]:
 
 
 def _loggable(line: str) -> str:
-    printable = "".join(character for character in line if character.isprintable())
-    return _PHONE_NUMBER.sub("…", printable)[:_LONGEST_LINE]
+    return printable(without_numbers(line, least_digits=_PHONE_NUMBER_DIGITS), _LONGEST_LINE)

@@ -28,8 +28,6 @@ _PLUS: Final = frozenset({"+", "\uff0b", "%2b", "%2B"})
 _SEPARATORS: Final = _PLUS | frozenset(".,/_\u00b7\u2022\u2212\t\n\r") | {"%20", "&nbsp;"}
 _SEPARATOR_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Pd", "Ps", "Pe"})  # spaces, dashes, brackets
 _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Mn", "Me"})  # controls, zero-width characters, accents
-_NUMBER: Final = re.compile(r"d(?:i*(?:si*){0,4}d){4,}")
-"""Five digits or more, in the kinds that `_kind` returns."""
 
 
 def partly_hidden(number: str) -> str:
@@ -37,11 +35,11 @@ def partly_hidden(number: str) -> str:
     return f"{REDACTED}{number[-3:]}" if len(number) > 6 else REDACTED
 
 
-def without_numbers(text: str) -> str:
-    """Remove what may be a phone number: five digits or more of any script, however they are spaced or escaped."""
+def without_numbers(text: str, *, least_digits: int = 5) -> str:
+    """Remove what may be a phone number: so many digits or more of any script, however they are spaced or escaped."""
     units: list[str] = _UNIT.findall(text)
     kinds = "".join(map(_kind, units))
-    for found in reversed(list(_NUMBER.finditer(kinds))):
+    for found in reversed(list(re.finditer(rf"d(?:i*(?:si*){{0,4}}d){{{least_digits - 1},}}", kinds))):
         start = found.start()
         has_plus = start > 0 and units[start - 1] in _PLUS
         units[start - has_plus : found.end()] = [REDACTED]
