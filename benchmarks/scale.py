@@ -1,6 +1,6 @@
 """Whether the ten-thousandth message or callback costs what the first ones did, and the memory stays.
 
-AWS is answered in process: moto's own cost grows with what it holds. Beside each event a fixed piece of work is timed,
+AWS is played in process: moto's own cost grows with what it holds. Beside each event a fixed piece of work is timed,
 so that a machine that gets slower meanwhile is not taken for a handler that does.
 """
 

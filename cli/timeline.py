@@ -46,7 +46,7 @@ _STATUS_MEANS: Final = {
 }
 _WHY: Final = {row.reason: row.why for row in CLASSIFICATION}
 _NO_BYTE_LEFT: Final = _WHY["unreachable"]
-_NO_ANSWER: Final = _WHY["no_answer"]
+_NO_RESPONSE: Final = _WHY["no_response"]
 _REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
 # The transport's words for what went wrong on the wire, those of the sender, and those of the classification.
 _WORDS: Final = {
@@ -55,13 +55,13 @@ _WORDS: Final = {
     "tls_failed": "no encrypted connection could be made",
     "timed_out": "the gateway did not respond in time",
     "connection_refused": "the gateway refused the connection",
-    "closed_without_answer": "the gateway closed the connection without a response",
+    "closed_without_response": "the gateway closed the connection without a response",
     "connection_lost": "the connection was lost",
     "cut_short": "the response ended too early",
     "not_http": "the response is not HTTP",
     "network_error": "the network failed",
     "unreachable": "the gateway could not be reached",
-    "no_answer": "no response came",
+    "no_response": "no response came",
     "owner_lost": "the sender function ended before it could record the outcome",
     "too_late": "too little time was left",
     "reference_not_registered": "its reference could not be recorded first",
@@ -116,7 +116,7 @@ def _proof(reason: str, *, not_sent: bool) -> str:
         return "how far the attempt got is unknown"
     if word == "reference_not_registered":
         return _NO_BYTE_LEFT
-    return _WHY.get(word) or (_NO_BYTE_LEFT if not_sent else _NO_ANSWER)
+    return _WHY.get(word) or (_NO_BYTE_LEFT if not_sent else _NO_RESPONSE)
 
 
 def _queued(facts: Facts) -> Iterator[Line]:
@@ -233,6 +233,6 @@ _MATCHES: Final = {"exact": ", as the gateway reports", "inferred": ", the lates
 
 
 def _reply(reply: ReplyRecord) -> Iterator[Line]:
-    answered = f" to {reply.in_reply_to}{_MATCHES[reply.reply_match]}" if reply.in_reply_to else ""
-    yield Line(reply.received_at or "", f"the handset replied{answered}: {reply.content or ''}", "good")
+    to = f" to {reply.in_reply_to}{_MATCHES[reply.reply_match]}" if reply.in_reply_to else ""
+    yield Line(reply.received_at or "", f"the handset replied{to}: {reply.content or ''}", "good")
     yield from _repeats(reply)

@@ -36,10 +36,10 @@ QUEUES: Final = ("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue")
 _FAULTS_AT: Final[Mapping[float, Mapping[str, Any]]] = {
     20: {"down": "refused"},
     32: {"down": None},
-    50: {"answer_delay_seconds": 1.5},
-    62: {"answer_delay_seconds": None},
+    50: {"response_delay_seconds": 1.5},
+    62: {"response_delay_seconds": None},
 }
-_MIX: Final = ("received",) * 15 + ("reply", "rejected", "expired", "bad_request", "lost_answer")
+_MIX: Final = ("received",) * 15 + ("reply", "rejected", "expired", "bad_request", "lost_response")
 """What happens to the messages, in turn."""
 
 Key = tuple[str, str, str]
@@ -163,7 +163,7 @@ def main(path: Path = PATH) -> None:
     """Run, draw, and print where the picture is."""
     display, measured = Display(), Measured()
     config = StackConfig(
-        simulator=GatewayConfig(seed=7, status_step_seconds=0.6, answer_delay_seconds=0.1),
+        simulator=GatewayConfig(seed=7, status_step_seconds=0.6, response_delay_seconds=0.1),
         schedule_speed=20.0,
         log=measured.take_log,
         progress=lambda step: display.progress(f"{step} …"),

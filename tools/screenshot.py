@@ -26,14 +26,14 @@ LONGEST_SECONDS: Final = 120.0
 SCHEDULE_SPEED: Final = 60.0
 """Two checks make the gateway healthy; at their own rate that takes two minutes."""
 
-_ASKED, _ANSWERED = "+61491570159", "appointment-4711"
+_ASKED, _REPLIED_TO = "+61491570159", "appointment-4711"
 _MESSAGES: Final = (
     ("parcel-207", "+61491570156", "Your parcel arrives today between 2 and 4 pm."),
-    ("code-118", SCENARIOS["lost_answer_then_callbacks"].number, "Your code is 123456. It is good for 5 minutes."),
+    ("code-118", SCENARIOS["lost_response_then_callbacks"].number, "Your code is 123456. It is good for 5 minutes."),
     ("bill-1042", SCENARIOS["rejected"].number, "Invoice 1042 is ready."),
     ("greeting-31", "+61491570158", "Wir sehen uns am Samstag 🎄"),
-    ("alert-9", SCENARIOS["lost_answer"].number, "Pump 3 has stopped. Call the control room."),
-    (_ANSWERED, _ASKED, "Your appointment is tomorrow at 9:30. Will you come?"),
+    ("alert-9", SCENARIOS["lost_response"].number, "Pump 3 has stopped. Call the control room."),
+    (_REPLIED_TO, _ASKED, "Your appointment is tomorrow at 9:30. Will you come?"),
 )
 _ENDS: Final = {"alert-9": "UNKNOWN", "bill-1042": "rejected"}
 
@@ -66,7 +66,7 @@ def _send(stack: LocalStack, watcher: Watcher) -> None:
         body = json.dumps({"message_id": message_id, "destination": number, "content": content})
         sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
         _until(watcher, lambda seen, message_id=message_id: _ended(seen, message_id))  # type: ignore[misc]
-    gateway_id = watcher.seen.ledger[_ANSWERED].gateway_id or ""
+    gateway_id = watcher.seen.ledger[_REPLIED_TO].gateway_id or ""
     simulator.send_reply(_ASKED, "Yes, see you then", reply_to=gateway_id)
     _until(watcher, lambda seen: bool(seen.replies_to(gateway_id)))
 

@@ -75,7 +75,7 @@ def _message_id(context: CommandContext, id_: str) -> str:
     facts = find_messages(context.target, id_)
     first = facts[0]
     by_reference = id_ not in (first.message_id, first.gateway_id)
-    if len(facts) > 1 or (by_reference and context.target.ledger.answering_to(id_) is None):
+    if len(facts) > 1 or (by_reference and context.target.ledger.with_reference(id_) is None):
         message_ids = ", ".join(one.message_id for one in facts)
         problem = f"Several messages have, or had, this reference: {message_ids}, and perhaps others."
         raise CliError(problem, "Give a message_id.", Exit.USAGE)

@@ -55,7 +55,7 @@ class Example:
 
 EXAMPLES = (
     Example("one_message", "a message with what it needs", (RECEIVED,)),
-    Example("with_reply", "the handset answers", (REPLIED,), needs_simulator=True),
+    Example("with_reply", "the handset replies", (REPLIED,), needs_simulator=True),
     Example("many_parts", "long text with emoji", (RECEIVED,)),
     Example("every_field", "every field there is", (RECEIVED,)),
     Example("key_as_attribute", "its key as an SQS attribute", (RECEIVED,)),
@@ -64,7 +64,7 @@ EXAMPLES = (
     Example("duplicate", "the same message twice", (RECEIVED,)),
     Example("refused_by_gateway", "the gateway says no", (REJECTED,), needs_simulator=True),
     Example("refused_by_carrier", "the carrier says no, later", (UNDELIVERED,), needs_simulator=True),
-    Example("lost_answer", "the gateway's answer is lost", (UNKNOWN,), needs_simulator=True),
+    Example("lost_response", "the gateway's response is lost", (UNKNOWN,), needs_simulator=True),
     Example("malformed_body", "not JSON", (INVALID,)),
     Example("foreign_body", "another system's message", (INVALID,)),
     Example("mixed_batch", "one good message among nine bad ones", (RECEIVED, *(INVALID,) * 9)),

@@ -1,4 +1,4 @@
-"""What a person can do on the page. Each action takes the JSON of its request and gives the answer's, or refuses."""
+"""What a person can do on the page: each action takes a request's JSON and returns the response's, or refuses."""
 
 import threading
 import time
@@ -95,7 +95,7 @@ class Actions:
         return {}
 
     def reply(self, fields: Json) -> Json:
-        """A handset answers: a reply callback, as the gateway sends it."""
+        """A handset replies: a reply callback, as the gateway sends it."""
         if unknown := fields.keys() - _REPLY_FIELDS:
             raise ActionRefusedError(
                 422, f"{min(unknown)[:50]!a}: unknown field; the fields are {', '.join(_REPLY_FIELDS)}."
@@ -138,7 +138,7 @@ class Actions:
     def _simulator(self) -> GatewaySimulator:
         if self._stack.simulator is None:
             raise ActionRefusedError(
-                409, "The gateway is not the simulator. For faults and answers start make run without GATEWAY_BASE_URL."
+                409, "The gateway is not the simulator. For faults and replies start make run without GATEWAY_BASE_URL."
             )
         return self._stack.simulator
 
@@ -188,7 +188,7 @@ class _Load:
             with self._quietly():
                 end = load.run(lambda now: self._tell(now, time.monotonic() - started, done=False), quiet_seconds=None)
         except (BotoCoreError, ClientError) as error:
-            problem = f"The queue does not answer ({type(error).__name__})."
+            problem = f"The queue does not respond ({type(error).__name__})."
         if problem is None and end.finished < end.total:
             problem = "Stopped; what is on the queue goes on."
         self._tell(end, time.monotonic() - started, done=True, problem=problem)

@@ -11,7 +11,7 @@ _READING: Final = ("GET", "HEAD")
 
 
 def refusal(request: HttpRequest, *, port: int, token: str) -> tuple[int, str] | None:
-    """HTTP status and why; None if the request may be answered.
+    """HTTP status and why; None if the request is allowed.
 
     A name that somebody points at loopback is another ``Host``; another site's page has another ``Origin`` or says so
     in ``Sec-Fetch-Site``, cannot read the token, and cannot send the header it belongs in. A link to the page from

@@ -79,7 +79,7 @@ class PhonePage:
         self._actions = Actions(stack, watcher, target, self.board, quietly)
         self._token = secrets.token_urlsafe(32)
         self._routes = _routes(self._actions)
-        self._listener = HttpListener(self._answer, listen(LOOPBACK, stack.port(PORT), PORT))
+        self._listener = HttpListener(self._respond, listen(LOOPBACK, stack.port(PORT), PORT))
 
     @property
     def url(self) -> str:
@@ -111,20 +111,20 @@ class PhonePage:
             if submission := submission_of(record):
                 self.board.taken(*submission)
 
-    def _answer(self, request: HttpRequest) -> HttpResponse:
-        response = self._answer_or_refuse(request)
+    def _respond(self, request: HttpRequest) -> HttpResponse:
+        response = self._respond_or_refuse(request)
         return replace(response, headers=(*response.headers, *_HEADERS))
 
-    def _answer_or_refuse(self, request: HttpRequest) -> HttpResponse:
+    def _respond_or_refuse(self, request: HttpRequest) -> HttpResponse:
         if refused := refusal(request, port=self._listener.port, token=self._token):
             return _error(*refused)
         methods = self._routes.get(request.path) or self._reading(request.path)
         if methods is None:
             return _error(404, f"There is nothing at {request.path[:100]!a}.")
-        answer = methods.get("GET" if request.method == "HEAD" else request.method)
-        if answer is None:
+        action = methods.get("GET" if request.method == "HEAD" else request.method)
+        if action is None:
             return replace(_error(405, f"Only {' and '.join(methods)} here."), headers=(("Allow", ", ".join(methods)),))
-        return answer(request)
+        return action(request)
 
     def _reading(self, path: str) -> Mapping[str, Callable[[HttpRequest], HttpResponse]] | None:
         """What can only be read."""
@@ -214,7 +214,7 @@ def _acting(action: Callable[[Json], Json]) -> Callable[[HttpRequest], HttpRespo
         except ActionRefusedError as error:
             return _error(error.status, str(error), error.fields)
         except (BotoCoreError, ClientError) as error:
-            return _error(503, f"The local AWS does not answer ({type(error).__name__}); is make run ending?")
+            return _error(503, f"The local AWS does not respond ({type(error).__name__}); is make run ending?")
 
     return act
 

@@ -13,8 +13,8 @@ _SETS: Final[Mapping[str, tuple[str, Any]]] = {
     "gateway_down": ("down", "refused"),
     "credentials_refused": ("credentials_refused", True),
     "callbacks_held": ("callbacks", "held"),
-    "lost_answers": ("scenario", "lost_answer"),
-    "lost_then_told": ("scenario", "lost_answer_then_callbacks"),
+    "lost_responses": ("scenario", "lost_response"),
+    "lost_then_told": ("scenario", "lost_response_then_callbacks"),
     "too_many_requests": ("scenario", "too_many_requests"),
     "unavailable": ("scenario", "unavailable"),
     "callbacks_doubled": ("callbacks_come", "duplicated"),
@@ -28,12 +28,12 @@ _SETS: Final[Mapping[str, tuple[str, Any]]] = {
 def active(faults: Mapping[str, Any]) -> list[str]:
     """The switches that are on."""
     on = [name for name, (fault, value) in _SETS.items() if faults[fault] == value]
-    return [*on, SLOW] if faults["answer_delay_seconds"] else on
+    return [*on, SLOW] if faults["response_delay_seconds"] else on
 
 
 def view(faults: Mapping[str, Any]) -> dict[str, Any]:
     """The faults as the page shows them."""
-    return {"active": active(faults), "answer_delay_seconds": faults["answer_delay_seconds"]}
+    return {"active": active(faults), "response_delay_seconds": faults["response_delay_seconds"]}
 
 
 def turned(faults: Mapping[str, Any], name: object, on: object, seconds: object) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def turned(faults: Mapping[str, Any], name: object, on: object, seconds: object)
     if on is not True and on is not False:
         raise ValueError("on: must be true or false")
     if name == SLOW:
-        return {"answer_delay_seconds": _seconds(seconds) if on else _NORMAL["answer_delay_seconds"]}
+        return {"response_delay_seconds": _seconds(seconds) if on else _NORMAL["response_delay_seconds"]}
     if not isinstance(name, str) or name not in _SETS:
         raise ValueError(f"name: must be one of {', '.join((SLOW, *_SETS))}")
     fault, value = _SETS[name]

@@ -30,9 +30,9 @@ class GatewayConfig:
     id_key: Literal["message_id", "id"] = "message_id"
     echo_reference: bool = True
     seed: int | None = None
-    answer_delay_seconds: float = 0.0
+    response_delay_seconds: float = 0.0
     status_step_seconds: float = 0.2
-    slow_answer_seconds: float = 5.0
+    slow_response_seconds: float = 5.0
     drip_interval_seconds: float = 0.2
     late_seconds: float = 5.0
     openapi: bool = True

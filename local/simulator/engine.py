@@ -61,7 +61,7 @@ class Engine:
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         response = self._routed(request)
-        return replace(response, delay_seconds=response.delay_seconds + self._answer_delay_seconds())
+        return replace(response, delay_seconds=response.delay_seconds + self._response_delay_seconds())
 
     def state(self) -> dict[str, Any]:
         """Seed, callback URLs (without credentials), faults."""
@@ -147,9 +147,9 @@ class Engine:
         except RefusedError as error:
             return HttpResponse(error.status, error.body.encode(), headers=error.headers)
 
-    def _answer_delay_seconds(self) -> float:
-        delay_seconds = self.switches.current.answer_delay_seconds
-        return self.config.answer_delay_seconds if delay_seconds is None else delay_seconds
+    def _response_delay_seconds(self) -> float:
+        delay_seconds = self.switches.current.response_delay_seconds
+        return self.config.response_delay_seconds if delay_seconds is None else delay_seconds
 
     def _authenticate(self, request: HttpRequest) -> None:
         given = request.headers.get("Authorization", "").encode("latin-1", "replace")
@@ -198,7 +198,7 @@ class Engine:
         elif scenario.callbacks is Callbacks.EARLY:
             self.deliveries.take_now(message, steps)
         else:
-            response_in_seconds = self._answer_delay_seconds() + self._slow_seconds(scenario.response)
+            response_in_seconds = self._response_delay_seconds() + self._slow_seconds(scenario.response)
             self.deliveries.follow(message, steps, response_in_seconds)
 
     def _response(self, scripted: ScriptedResponse, message: SimulatedMessage | None) -> HttpResponse:
@@ -216,7 +216,7 @@ class Engine:
         )
 
     def _slow_seconds(self, scripted: ScriptedResponse) -> float:
-        return self.config.slow_answer_seconds if scripted.slow else 0.0
+        return self.config.slow_response_seconds if scripted.slow else 0.0
 
     # The other operations
 

@@ -18,7 +18,7 @@ class Faults:
     - down: "refused" (nothing listens) or "closed" (requests are read and the connection closed, nothing is taken).
     - scenario: the row that every message meets, whatever its number; `next`: only so many messages (None: until
       cleared); `share`: only this share of them, chosen by the seed.
-    - answer_delay_seconds: before each response of the gateway.
+    - response_delay_seconds: before each response of the gateway.
     - credentials_refused: 401 for every request.
     - callbacks: "on", "off" (never sent) or "held" (sent when on again).
     - callbacks_come: "duplicated", "reordered", "early" or "late", as in the scenarios of these names; it goes together
@@ -30,7 +30,7 @@ class Faults:
     scenario: str | None = None
     next: int | None = None
     share: float = 1.0
-    answer_delay_seconds: float | None = None
+    response_delay_seconds: float | None = None
     credentials_refused: bool = False
     callbacks: str = "on"
     callbacks_come: str | None = None
@@ -61,7 +61,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "scenario": (_one_of(None, *SCENARIOS), "null or the name of a scenario"),
     "next": (lambda value: value is None or (type(value) is int and value > 0), "null or a number of messages"),
     "share": (lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1"),
-    "answer_delay_seconds": (lambda value: value is None or (_number(value) and value >= 0), "null or seconds"),
+    "response_delay_seconds": (lambda value: value is None or (_number(value) and value >= 0), "null or seconds"),
     "credentials_refused": (lambda value: isinstance(value, bool), "true or false"),
     "callbacks": (_one_of("on", "off", "held"), '"on", "off" or "held"'),
     "callbacks_come": (_one_of(None, *_MANNERS), f"null or one of {', '.join(_MANNERS)}"),

@@ -60,7 +60,7 @@ class SimulatedMessage:
                 {
                     "kind": callback.kind,
                     "body": dict(callback.body),
-                    "tries": [{"at": timestamp(at), "answer": answer} for at, answer in callback.tries],
+                    "tries": [{"at": timestamp(at), "response": response} for at, response in callback.tries],
                 }
                 for callback in self.callbacks
             ],
@@ -176,7 +176,7 @@ class RequestCounts:
         self._arrivals: deque[float] = deque(maxlen=keep_arrivals)
         self._taken = 0
         self._outcomes: Counter[str] = Counter()
-        self._answers: Counter[str] = Counter()
+        self._responses: Counter[str] = Counter()
 
     def count(self, arrived_at: float, outcome: str, status: int | None, taken: bool) -> None:
         """`status` None: the connection was closed without a response."""
@@ -184,7 +184,7 @@ class RequestCounts:
             self._arrivals.append(arrived_at)
             self._taken += taken
             self._outcomes[outcome] += 1
-            self._answers["none" if status is None else str(status)] += 1
+            self._responses["none" if status is None else str(status)] += 1
 
     def as_dict(self) -> dict[str, Any]:
         with self._lock:
@@ -192,7 +192,7 @@ class RequestCounts:
                 "posts": self._outcomes.total(),
                 "taken": self._taken,
                 "outcomes": dict(self._outcomes),
-                "answers": dict(self._answers),
+                "responses": dict(self._responses),
             }
 
     def arrivals(self) -> list[float]:
@@ -205,4 +205,4 @@ class RequestCounts:
             self._arrivals.clear()
             self._taken = 0
             self._outcomes.clear()
-            self._answers.clear()
+            self._responses.clear()

@@ -141,11 +141,11 @@ _ROWS = (
     _not_taken("unavailable", "503", "not taken; 503", _error(503, "Service Unavailable")),
     # The response does not show whether it was taken
     Scenario("taken_server_error", "600", "taken; 500 all the same", _error(500, "an example error message")),
-    Scenario("slow_answer", "601", "taken; 202 after 5 s (--slow-answer)", ScriptedResponse(slow=True)),
-    Scenario("drip_fed_answer", "602", "taken; 202 a byte at a time (--drip)", ScriptedResponse(ending=Ending.DRIP)),
-    Scenario("lost_answer", "603", "taken; closed without a response; no callbacks", _NONE, callbacks=Callbacks.NONE),
+    Scenario("slow_response", "601", "taken; 202 after 5 s (--slow-response)", ScriptedResponse(slow=True)),
+    Scenario("drip_fed_response", "602", "taken; 202 a byte at a time (--drip)", ScriptedResponse(ending=Ending.DRIP)),
+    Scenario("lost_response", "603", "taken; closed without a response; no callbacks", _NONE, callbacks=Callbacks.NONE),
     Scenario(
-        "lost_answer_then_callbacks",
+        "lost_response_then_callbacks",
         "604",
         "taken; closed without a response; callbacks 5 s late (--late)",
         _NONE,

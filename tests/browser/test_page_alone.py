@@ -95,12 +95,12 @@ def test_an_answer_goes_out_from_its_handset_and_names_the_message_only_if_told(
     canned.first = snapshot(message("a", "Hello"))
     canned.answers["POST", "/api/reply"] = (202, {"id": "r"})
     _open(page, canned)
-    words = page.get_by_label("Answer from +61491570006", exact=True)
+    words = page.get_by_label("Reply from +61491570006", exact=True)
     for text in ("STOP", "Yes"):
         words.fill(text)
         with page.expect_response("**/api/reply"):
             words.press("Enter")
-        page.get_by_label("say which message it answers").check()
+        page.get_by_label("say which message it replies to").check()
     first, second = (call[3] for call in canned.calls)
     assert first == {"handset": "+61491570006", "to": "61480000000", "content": "STOP"}
     assert second["in_reply_to"] == "g-a"
@@ -116,7 +116,7 @@ def test_a_lost_stream_is_said_and_found_again(page: Page, canned: CannedPage) -
 
 
 def test_an_older_page_fetches_the_token_of_the_new_start(page: Page, canned: CannedPage) -> None:
-    canned.answers["DELETE", "/api/faults"] = (200, {"active": [], "answer_delay_seconds": None})
+    canned.answers["DELETE", "/api/faults"] = (200, {"active": [], "response_delay_seconds": None})
     _open(page, canned)
     canned.token = "second"
     with page.expect_response(lambda response: response.url.endswith("/api/faults") and response.ok):

@@ -66,13 +66,13 @@ def test_a_message_is_sent_watched_until_it_is_delivered_and_answered(at_work: P
     eventually(lambda: steps.all_text_contents() == whole_way, "every step is shown")
 
     phone = at_work.get_by_label(f"Handset {number}", exact=True)
-    answer = phone.get_by_label(f"Answer from {number}", exact=True)
+    answer = phone.get_by_label(f"Reply from {number}", exact=True)
     for words, match, linked in (("STOP", "inferred", False), ("Yes", "exact", True)):
-        phone.get_by_label("say which message it answers").set_checked(linked)
+        phone.get_by_label("say which message it replies to").set_checked(linked)
         answer.fill(words)
         answer.press("Enter")
         reply = phone.locator(".bubble.out", has_text=words)
-        reply.filter(has_text=f"answers ({match})").filter(has_text="Will you come?").wait_for()
+        reply.filter(has_text=f"replies to ({match})").filter(has_text="Will you come?").wait_for()
 
 
 def test_hostile_text_is_text_both_ways(at_work: Page) -> None:
@@ -80,8 +80,8 @@ def test_hostile_text_is_text_both_ways(at_work: Page) -> None:
     bubble = send(at_work, number, HOSTILE)
     bubble.locator(".status", has_text="received").wait_for()
     phone = at_work.get_by_label(f"Handset {number}", exact=True)
-    phone.get_by_label(f"Answer from {number}", exact=True).fill(HOSTILE)
-    phone.get_by_label(f"Answer from {number}", exact=True).press("Enter")
+    phone.get_by_label(f"Reply from {number}", exact=True).fill(HOSTILE)
+    phone.get_by_label(f"Reply from {number}", exact=True).press("Enter")
     reply = phone.locator(".bubble.out")
     reply.wait_for()
     shown = HOSTILE.replace("\u202e", "RLO").replace("\u202c", "PDF").replace("\u0007", "BEL")

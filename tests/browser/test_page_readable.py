@@ -66,7 +66,7 @@ def everything() -> dict[str, Any]:
             {"n": 1, "at": "2026-01-01T00:00:00Z", "detail_type": "SMS Accepted", "event": {"detail": {"status": "x"}}}
         ],
         "load": {"total": 9, "queued": 9, "accepted": 5, "finished": 3, "seconds": 1, "done": False, "problem": None},
-        "faults": {"active": ["gateway_down", "slow"], "answer_delay_seconds": 2},
+        "faults": {"active": ["gateway_down", "slow"], "response_delay_seconds": 2},
         "strip": {
             **dict.fromkeys(snapshot()["strip"], 1),
             "health": "unhealthy", "paused": True, "pause_reason": "outage",
@@ -156,7 +156,7 @@ def test_without_the_simulator_the_page_says_so_and_offers_neither_faults_nor_an
     canned.first["meta"] = {"simulator": False, "far": True, "gateway": "https://gateway.example", "numbers": []}
     page.goto(canned.url)
     page.locator("#far", has_text="it may cost money").wait_for()
-    assert page.get_by_label("Answer from").count() == 0
+    assert page.get_by_label("Reply from").count() == 0
     assert page.locator("#switches").is_hidden()
     assert page.locator("#no-faults").is_visible()
     assert page.locator("#load-go").is_disabled()

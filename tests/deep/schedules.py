@@ -404,7 +404,7 @@ class World:
 class Ports:
     """Decides at each step whether something goes wrong there."""
 
-    READS: Final = frozenset({"answering_to", "latest_sent_to"})
+    READS: Final = frozenset({"with_reference", "latest_sent_to"})
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -567,4 +567,4 @@ class CountingGateway(Gateway):
                 return PostResult(Outcome.NOT_SENT, "connection_refused", stop=Stop.UNREACHABLE)
             case "rejected":
                 return PostResult(Outcome.REJECTED, "rejected", 400)
-        return PostResult(Outcome.UNKNOWN, "closed_without_answer")
+        return PostResult(Outcome.UNKNOWN, "closed_without_response")

@@ -235,7 +235,7 @@ SEEDED_BUGS: dict[str, Patch] = {
     "acknowledged though the copy failed": acknowledged_without_copy,
     "an own claim is not recognised": own_claim_not_recognised(MemoryLedger),
     "only the owner may write an acceptance": acceptance_only_for_its_owner,
-    "a shared reference proves": constant(MemoryLedger, "answering_to", shared_reference_proves),
+    "a shared reference proves": constant(MemoryLedger, "with_reference", shared_reference_proves),
     "a callback replaces the id": constant(ledger, "MAY_HAVE_BEEN_SENT", ALWAYS),
     "REJECTED after an unknown outcome is final": rejected_is_never_corrected,
     "the first status wins": constant(messages, "ranks_below", first_status_wins),

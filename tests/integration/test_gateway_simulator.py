@@ -40,7 +40,7 @@ QUICK = GatewayConfig(
     password=AUTH[1],
     seed=1,
     status_step_seconds=0.005,
-    slow_answer_seconds=0.05,
+    slow_response_seconds=0.05,
     drip_interval_seconds=0.0005,
     late_seconds=0.05,
     retry_interval_seconds=0.01,
@@ -236,7 +236,7 @@ def test_what_is_wrong_with_a_message_is_said_in_the_documented_words(
         "posts": 1,
         "taken": 0,
         "outcomes": {error: 1},
-        "answers": {str(status): 1},
+        "responses": {str(status): 1},
     }
 
 
@@ -415,10 +415,10 @@ ROWS: dict[str, tuple[str, int | None, bool, list[str]]] = {
     "bad_gateway": ("502", 502, False, []),
     "unavailable": ("503", 503, False, []),
     "taken_server_error": ("600", 500, True, DELIVERED),
-    "slow_answer": ("601", 202, True, DELIVERED),
-    "drip_fed_answer": ("602", 202, True, DELIVERED),
-    "lost_answer": ("603", None, True, []),
-    "lost_answer_then_callbacks": ("604", None, True, DELIVERED),
+    "slow_response": ("601", 202, True, DELIVERED),
+    "drip_fed_response": ("602", 202, True, DELIVERED),
+    "lost_response": ("603", None, True, []),
+    "lost_response_then_callbacks": ("604", None, True, DELIVERED),
     "closed_not_taken": ("605", None, False, []),
     "callbacks_none": ("700", 202, True, []),
     "callbacks_duplicated": ("701", 202, True, [status for status in DELIVERED for _ in range(3)]),
@@ -535,12 +535,12 @@ def test_late_callbacks_come_after_the_message_has_long_been_received(
 
 
 def test_no_row_breaks_a_client_that_waits(gateway: GatewaySimulator) -> None:
-    for name in ("slow_answer", "drip_fed_answer"):
+    for name in ("slow_response", "drip_fed_response"):
         assert conforms("StatusCallback", post(gateway, destination=SCENARIOS[name].number).json())
 
 
 def test_a_client_that_does_not_wait_loses_the_answer_of_a_message_that_was_taken(gateway: GatewaySimulator) -> None:
-    gateway.set_faults(answer_delay_seconds=WAIT_SECONDS)
+    gateway.set_faults(response_delay_seconds=WAIT_SECONDS)
     with pytest.raises(requests.ReadTimeout):
         post(gateway, reference="lost", timeout=0.2)
 
@@ -659,7 +659,7 @@ def test_a_callback_is_tried_again_until_it_is_answered_200(gateway: GatewaySimu
     wait_until(lambda: sum(len(c["tries"]) for c in gateway.taken()[0]["callbacks"]) == 4)
 
     queued, blocked = gateway.taken()[0]["callbacks"]
-    answers = [[attempt["answer"] for attempt in callback["tries"]] for callback in (queued, blocked)]
+    answers = [[attempt["response"] for attempt in callback["tries"]] for callback in (queued, blocked)]
     assert sorted(answer for tries in answers for answer in tries) == [200, 200, 204, 503]
     assert answers[0][0] == 204
     assert [tries[-1] for tries in answers] == [200, 200]
@@ -676,7 +676,7 @@ def test_a_callback_that_nobody_takes_is_given_up_and_holds_up_nothing(
     wait_until(lambda: all(len(c["tries"]) == QUICK.retry_tries for c in gateway.taken()[0]["callbacks"]))
 
     assert [entry["status"] for entry in gateway.taken()[0]["history"]] == ["accepted", *DELIVERED]
-    tries = [attempt["answer"] for callback in gateway.taken()[0]["callbacks"] for attempt in callback["tries"]]
+    tries = [attempt["response"] for callback in gateway.taken()[0]["callbacks"] for attempt in callback["tries"]]
     assert tries == ["ConnectionRefusedError"] * 4 * QUICK.retry_tries
 
 
@@ -756,7 +756,7 @@ def test_control_lists_in_pages(gateway: GatewaySimulator) -> None:
 
 
 def test_control_counts_requests(gateway: GatewaySimulator) -> None:
-    for name in ("received", "server_error", "lost_answer", "closed_not_taken"):
+    for name in ("received", "server_error", "lost_response", "closed_not_taken"):
         answer_of(gateway, destination=SCENARIOS[name].number)
     gateway.set_faults(down="closed")
     answer_of(gateway)
@@ -766,8 +766,8 @@ def test_control_counts_requests(gateway: GatewaySimulator) -> None:
     assert counts == {
         "posts": 5,
         "taken": 2,
-        "outcomes": {"received": 1, "server_error": 1, "lost_answer": 1, "closed_not_taken": 1, "down": 1},
-        "answers": {"202": 1, "500": 1, "none": 3},
+        "outcomes": {"received": 1, "server_error": 1, "lost_response": 1, "closed_not_taken": 1, "down": 1},
+        "responses": {"202": 1, "500": 1, "none": 3},
     }
     assert len(arrivals) == 5
     assert arrivals == sorted(arrivals)
@@ -899,7 +899,7 @@ def test_callbacks_that_come_otherwise_go_together_with_another_fault_and_leave_
         ({"next": 0}, "next"),
         ({"next": True}, "next"),
         ({"share": 1.5}, "share"),
-        ({"answer_delay_seconds": -1}, "answer_delay_seconds"),
+        ({"response_delay_seconds": -1}, "response_delay_seconds"),
         ({"credentials_refused": 1}, "credentials_refused"),
         ({"callbacks": None}, "callbacks"),
         ({"callbacks_come": "never"}, "callbacks_come"),
@@ -1051,8 +1051,8 @@ def test_no_more_messages_are_kept_than_asked_for() -> None:
 
 
 def test_stop_ends_what_waits() -> None:
-    with ThreadPoolExecutor(1) as pool, GatewaySimulator(replace(QUICK, slow_answer_seconds=3600)) as gateway:
-        waiting = pool.submit(answer_of, gateway, destination=SCENARIOS["slow_answer"].number, timeout=3600)
+    with ThreadPoolExecutor(1) as pool, GatewaySimulator(replace(QUICK, slow_response_seconds=3600)) as gateway:
+        waiting = pool.submit(answer_of, gateway, destination=SCENARIOS["slow_response"].number, timeout=3600)
         wait_until(lambda: len(gateway.taken()) == 1)
         gateway.stop()
         assert waiting.result() is None

@@ -163,10 +163,10 @@ def test_an_outage_shuts_the_queue_and_its_end_opens_it(outages: Outages) -> Non
 
 
 def test_what_is_on_the_wire_when_the_gateway_dies_is_unknown_and_never_sent_again(outages: Outages) -> None:
-    outages.gateway.set_faults(answer_delay_seconds=6.0)
+    outages.gateway.set_faults(response_delay_seconds=6.0)
     on_the_wire = outages.queue(5)
     eventually(lambda: all(outages.times_sent(on_the_wire).values()), "on the wire", SLOW)
-    outages.gateway.set_faults(down="refused", answer_delay_seconds=None)
+    outages.gateway.set_faults(down="refused", response_delay_seconds=None)
     waiting = outages.queue(6)
     eventually(lambda: outages.is_paused, "paused", SLOW)
     assert outages.take_dead_letters(5) == dict.fromkeys(on_the_wire, "unknown_outcome")

@@ -213,10 +213,10 @@ def test_a_gateway_that_is_down_takes_nothing_until_it_is_back(site: Served, cli
 
 def test_a_fault_that_somebody_else_sets_shows_too(site: Served, client: PageClient) -> None:
     assert site.stack.simulator is not None
-    site.stack.simulator.set_faults(answer_delay_seconds=0.5, scenario="unavailable")
+    site.stack.simulator.set_faults(response_delay_seconds=0.5, scenario="unavailable")
     eventually(lambda: client.told.rest["faults"]["active"] == ["unavailable", "slow"], "the switches turn")
     client.post("/api/faults", {"name": "unavailable", "on": False})
-    eventually(lambda: client.told.rest["faults"] == {"active": ["slow"], "answer_delay_seconds": 0.5}, "one is off")
+    eventually(lambda: client.told.rest["faults"] == {"active": ["slow"], "response_delay_seconds": 0.5}, "one is off")
 
 
 def test_paused_messages_wait_in_the_queue_and_are_counted(site: Served, client: PageClient) -> None:

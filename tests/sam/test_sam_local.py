@@ -273,11 +273,11 @@ def test_the_contract_check_reads_the_gateways_description(invoke: Invoke) -> No
 
 
 def test_an_outcome_that_nobody_decided_is_noticed(run: Run, invoke: Invoke) -> None:
-    invoke("SendMessageFunction", EVENTS / "sqs/lost_answer.json")
+    invoke("SendMessageFunction", EVENTS / "sqs/lost_response.json")
 
     answer = invoke("ReconcileMessagesFunction", EVENTS / "schedule/reconcile_messages.json")
 
-    assert run.ledger("lost-answer")["state"] == "UNKNOWN"
+    assert run.ledger("lost-response")["state"] == "UNKNOWN"
     assert answer["MessagesUnknown"] == 1
 
 

@@ -49,7 +49,7 @@ def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
         "dead_letters": [],
         "events": [],
         "strip": {**dict.fromkeys(_NAMES, 0), "dead_letters": 0, "health": "healthy", "paused": False},
-        "faults": {"active": [], "answer_delay_seconds": None},
+        "faults": {"active": [], "response_delay_seconds": None},
     }
 
 

@@ -31,7 +31,7 @@ def answer(status: int | None, body: object = b"", failure: str | None = None) -
     return Exchange(True, status, raw if isinstance(raw, bytes) else None, None, failure, 0.25)
 
 
-def no_answer(failure: str = "connection_refused") -> Exchange:
+def no_response(failure: str = "connection_refused") -> Exchange:
     """Nobody is there."""
     return Exchange(False, None, None, None, failure, 0.0)
 
@@ -202,7 +202,7 @@ class World:
         return self
 
     def go_down(self) -> None:
-        self.gateway.health = no_answer()
+        self.gateway.health = no_response()
 
     def come_back(self) -> None:
         self.gateway.health = answer(200)

@@ -78,10 +78,10 @@ function later() {
 async function validate() {
   const mine = ++asked;
   try {
-    const answer = await call("POST", "/api/validate", typed());
+    const response = await call("POST", "/api/validate", typed());
     if (mine !== asked) return;
-    showErrors(answer.fields ?? {}, touched);
-    showCounter(answer);
+    showErrors(response.fields ?? {}, touched);
+    showCounter(response);
     say(byId("compose-says"), "");
   } catch (refused) {
     if (mine === asked) say(byId("compose-says"), refused.message);

@@ -7,19 +7,19 @@ import { store } from "./store.js";
 const GROUPS = [
   { title: "The gateway", switches: [
     { name: "gateway_down", label: "Gateway down", does: "nothing listens; messages wait and are retried" },
-    { name: "slow", label: "Slow answers", does: "seconds before each answer", value: 2 },
+    { name: "slow", label: "Slow responses", does: "seconds before each response", value: 2 },
     { name: "credentials_refused", label: "Credentials refused", does: "401 for everything" },
   ] },
-  { title: "Its answers, one of", switches: [
-    { name: "lost_answers", label: "Lost", does: "taken, but no answer: unknown whether it was sent" },
-    { name: "lost_then_told", label: "Lost, then resolved", does: "no answer; after 5 s a callback proves it was sent" },
+  { title: "Its responses, one of", switches: [
+    { name: "lost_responses", label: "Lost", does: "taken, but no response: unknown whether it was sent" },
+    { name: "lost_then_told", label: "Lost, then resolved", does: "no response; after 5 s a callback proves it was sent" },
     { name: "too_many_requests", label: "Too many requests", does: "429, twice for each message" },
     { name: "unavailable", label: "Unavailable", does: "503 in nobody's words: unknown whether it was sent" },
   ] },
   { title: "Its callbacks, one of", switches: [
     { name: "callbacks_doubled", label: "Doubled", does: "each one comes three times" },
     { name: "callbacks_reordered", label: "Reordered", does: "not in the order in which it happened" },
-    { name: "callbacks_early", label: "Early", does: "before the answer to the send" },
+    { name: "callbacks_early", label: "Early", does: "before the response to the send" },
     { name: "callbacks_late", label: "Late", does: "5 s after it has all happened" },
   ] },
   { title: "All callbacks", switches: [
@@ -35,7 +35,7 @@ export function startFaults() {
   byId("faults-card").open = matchMedia("(min-width: 761px)").matches;
   byId("state").prepend(make("button", { type: "button", id: "faults-on", class: "pill unsure", hidden: true, onclick: normal }, ""));
   byId("faults").append(
-    make("p", { id: "no-faults", class: "empty", hidden: true }, "The gateway is not the simulator (GATEWAY_BASE_URL is set). For faults and answers, start make run without it."),
+    make("p", { id: "no-faults", class: "empty", hidden: true }, "The gateway is not the simulator (GATEWAY_BASE_URL is set). For faults and replies, start make run without it."),
     make("div", { id: "switches" },
       make("button", { type: "button", id: "normal", onclick: normal }, "Back to normal"),
       ...GROUPS.map(({ title, switches }) => make("fieldset", {}, make("legend", { class: "small" }, title), ...switches.map(rowOf)))),
@@ -46,7 +46,7 @@ function rowOf(each) {
   const box = make("input", { type: "checkbox", role: "switch", id: `fault-${each.name}`, "aria-describedby": `does-${each.name}`, onchange: () => turn(each, box) });
   boxes.set(each.name, box);
   if (each.value) {
-    seconds = make("input", { type: "number", min: "0.5", max: "60", step: "0.5", value: each.value, "aria-label": "Seconds before each answer", onchange: () => { if (box.checked) turn(each, box); } });
+    seconds = make("input", { type: "number", min: "0.5", max: "60", step: "0.5", value: each.value, "aria-label": "Seconds before each response", onchange: () => { if (box.checked) turn(each, box); } });
   }
   return make("div", { class: "switch" }, box,
     make("div", {}, make("label", { for: box.id }, each.label), make("p", { class: "small", id: `does-${each.name}` }, each.does)),
@@ -78,7 +78,7 @@ export function drawFaults() {
   byId("switches").hidden = without;
   const active = new Set(faults?.active ?? []);
   for (const [name, box] of boxes) box.checked = active.has(name);
-  const told = faults?.answer_delay_seconds;
+  const told = faults?.response_delay_seconds;
   if (told && document.activeElement !== seconds) seconds.value = told;
   byId("normal").classList.toggle("primary", active.size > 0);
   say(byId("normal"), active.size > 0 ? `Back to normal (${active.size} on)` : "Back to normal");

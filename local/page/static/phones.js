@@ -88,12 +88,12 @@ function newPhone(number) {
   const list = make("ol", { class: "thread" });
   const earlier = make("button", { type: "button", class: "quiet earlier", hidden: true }, "Show earlier");
   const scroll = make("div", { class: "screen", tabindex: "0", role: "region", "aria-label": `Conversation of ${number}` }, make("div", {}, earlier, list));
-  const words = make("input", { type: "text", placeholder: "Answer", "aria-label": `Answer from ${number}`, dir: "auto", maxlength: "1530" });
+  const words = make("input", { type: "text", placeholder: "Reply", "aria-label": `Reply from ${number}`, dir: "auto", maxlength: "1530" });
   const linked = make("input", { type: "checkbox" });
   const problem = make("p", { class: "error", role: "alert", hidden: true });
-  const form = make("form", { class: "answer" },
-    make("div", { class: "answer-line" }, words, make("button", { type: "submit", "aria-label": `Send the answer from ${number}` }, "➤")),
-    make("label", { class: "small", title: "Told: the callback carries the id of the newest message (exact). Otherwise the bundle infers which message is answered." }, linked, " say which message it answers"),
+  const form = make("form", { class: "reply-form" },
+    make("div", { class: "reply-line" }, words, make("button", { type: "submit", "aria-label": `Send the reply from ${number}` }, "➤")),
+    make("label", { class: "small", title: "Told: the callback carries the id of the newest message (exact). Otherwise the bundle infers which message it replies to." }, linked, " say which message it replies to"),
     problem);
   const root = make("article", { class: "phone", "aria-label": `Handset ${number}` },
     make("header", {}, make("h3", {}, make("bdi", {}, number)), make("p", { class: "small", title: meaning }, meaning)),
@@ -176,11 +176,11 @@ function messageBubble(message, full) {
 }
 
 function replyBubble(reply) {
-  const answered = messageOf(reply.message_id, reply.in_reply_to);
-  const match = { exact: "answers (exact)", inferred: "answers (inferred)", none: "answers no known message" }[reply.match] ?? "";
+  const repliedTo = messageOf(reply.message_id, reply.in_reply_to);
+  const match = { exact: "replies to (exact)", inferred: "replies to (inferred)", none: "replies to no known message" }[reply.match] ?? "";
   return make("li", { class: "bubble out", "data-reply": reply.id },
     reply.binary ? make("p", { class: "words unseen" }, "binary, as stored: ", isolated(reply.text)) : words(reply.text),
-    make("p", { class: "small who" }, make("span", {}, match, answered?.text ? make("span", {}, ": “", isolated(shorten(answered.text)), "”") : null), time(reply.at)));
+    make("p", { class: "small who" }, make("span", {}, match, repliedTo?.text ? make("span", {}, ": “", isolated(shorten(repliedTo.text)), "”") : null), time(reply.at)));
 }
 
 const shorten = (text) => ([...text].length > 24 ? `${[...text].slice(0, 23).join("")}…` : text);

@@ -13,15 +13,15 @@ export class Refused extends Error {
   }
 }
 
-/** The JSON of the answer; throws Refused. */
+/** The JSON of the response; throws Refused. */
 export async function call(method, path, body) {
-  let answer = await ask(method, path, body);
-  if (answer.status === 403 && method !== "GET") {
+  let response = await ask(method, path, body);
+  if (response.status === 403 && method !== "GET") {
     await renewToken();
-    answer = await ask(method, path, body);
+    response = await ask(method, path, body);
   }
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(said.error ?? `The page's server answered ${answer.status}.`, said.fields);
+  const said = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(said.error ?? `The page's server returned ${response.status}.`, said.fields);
   return said;
 }
 
@@ -32,7 +32,7 @@ async function ask(method, path, body) {
   try {
     return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new Refused("make run does not answer. Start it again in its terminal: make run.");
+    throw new Refused("make run does not respond. Start it again in its terminal: make run.");
   }
 }
 

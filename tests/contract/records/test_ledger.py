@@ -571,7 +571,7 @@ class TestReferences:
     def test_of_one_key_lead_to_its_record(self, ledger: Ledger) -> None:
         ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
         claim(ledger, wanted(reference="costs-42"))
-        found = ledger.answering_to("costs-42")
+        found = ledger.with_reference("costs-42")
         assert found is not None
         assert (found.message_id, found.state) == ("message-1", State.SENDING)
 
@@ -579,7 +579,7 @@ class TestReferences:
         claim(ledger, wanted(reference="costs-42"))
         for _ in range(3):
             ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
-        found = ledger.answering_to("costs-42")
+        found = ledger.with_reference("costs-42")
         assert found is not None
         assert found.message_id == "message-1"
 
@@ -587,10 +587,10 @@ class TestReferences:
         for key in ("message-1", "message-2", "message-3", "message-1"):
             subject.ledger.register_reference("costs-42", key, ttl=wanted().ttl)
             claim(subject.ledger, wanted(key, reference="costs-42"))
-        assert subject.ledger.answering_to("costs-42") is None
+        assert subject.ledger.with_reference("costs-42") is None
         subject.delete("message-2")
         subject.delete("message-3")
-        assert subject.ledger.answering_to("costs-42") is None
+        assert subject.ledger.with_reference("costs-42") is None
 
     def test_of_two_keys_are_not_forgotten_while_they_are_used(self, dynamodb: DynamoDBClient) -> None:
         """Else the next message of a shared reference would be taken for its only sender."""
@@ -613,41 +613,41 @@ class TestReferences:
 
     def test_that_nobody_gave_are_the_keys_themselves(self, ledger: Ledger) -> None:
         claim(ledger, wanted())
-        found = ledger.answering_to("message-1")
+        found = ledger.with_reference("message-1")
         assert found is not None
         assert found.message_id == "message-1"
 
     def test_do_not_lead_to_the_key_of_a_message_with_another_reference(self, ledger: Ledger) -> None:
         ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
         claim(ledger, wanted(reference="costs-42"))
-        assert ledger.answering_to("message-1") is None
+        assert ledger.with_reference("message-1") is None
 
     def test_equal_to_the_key_of_another_message_are_ambiguous(self, ledger: Ledger) -> None:
         claim(ledger, wanted("message-1"))
         ledger.register_reference("message-1", "message-2", ttl=wanted().ttl)
         claim(ledger, wanted("message-2", reference="message-1"))
-        assert ledger.answering_to("message-1") is None
+        assert ledger.with_reference("message-1") is None
 
     def test_equal_to_the_key_of_a_message_that_does_not_answer_to_it_are_clear(self, ledger: Ledger) -> None:
         ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
         claim(ledger, wanted("message-1", reference="costs-42"))
         ledger.register_reference("message-1", "message-2", ttl=wanted().ttl)
         claim(ledger, wanted("message-2", reference="message-1"))
-        found = ledger.answering_to("message-1")
+        found = ledger.with_reference("message-1")
         assert found is not None
         assert found.message_id == "message-2"
 
     def test_equal_to_the_own_key_are_clear(self, ledger: Ledger) -> None:
         ledger.register_reference("message-1", "message-1", ttl=wanted().ttl)
         claim(ledger, wanted("message-1", reference="message-1"))
-        found = ledger.answering_to("message-1")
+        found = ledger.with_reference("message-1")
         assert found is not None
         assert found.message_id == "message-1"
 
     @pytest.mark.parametrize("reference", ["nobody", "costs-42"])
     def test_lead_nowhere_without_a_record(self, ledger: Ledger, reference: str) -> None:
         ledger.register_reference("costs-42", "message-1", ttl=wanted().ttl)
-        assert ledger.answering_to(reference) is None
+        assert ledger.with_reference(reference) is None
 
 
 class TestAdopt:

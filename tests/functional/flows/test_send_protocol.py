@@ -445,7 +445,7 @@ def several_keys_prove(monkeypatch: pytest.MonkeyPatch) -> None:
         records = (self.read(key) for key in [reference, *self.messages_under(reference)])
         return next((record for record in records if record), None)
 
-    monkeypatch.setattr(Ledger, "answering_to", patched)
+    monkeypatch.setattr(Ledger, "with_reference", patched)
 
 
 def joined_messages_are_not_spared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ SENT, NOT_SENT, REJECTED, UNKNOWN = Outcome.ACCEPTED, Outcome.NOT_SENT, Outcome.
 AMPLE, SHORT = 15.0, 0.5
 AT_A_TIME: Final = 4  # most cases wait most of the time, but a handshake must not take long
 # A peer that breaks off shows as an error of the write, of the read or of TLS: which of them is a matter of timing.
-LOST: Final = ("connection_lost", "closed_without_answer", "tls_failed")
+LOST: Final = ("connection_lost", "closed_without_response", "tls_failed")
 
 GOOD: Final = b'{"id":"g-1","status":"accepted","detail":"Message queued"}'
 HTML: Final = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>send_failed</body></html>"
@@ -130,7 +130,7 @@ NO_ANSWER = [
     Case("FIN after the request's head", after_head(Peer.fin), UNKNOWN, LOST),
     Case("RST after the request's head", after_head(Peer.reset), UNKNOWN, LOST),
     Case("silence after the request's head", after_head(silence), UNKNOWN, "timed_out", seconds=SHORT),
-    Case("FIN after the whole request: an empty answer", after_request(), UNKNOWN, "closed_without_answer"),
+    Case("FIN after the whole request: an empty answer", after_request(), UNKNOWN, "closed_without_response"),
     Case("RST after the whole request", after_request(then=Peer.reset), UNKNOWN, LOST),
     Case("silence after the whole request", after_request(then=silence), UNKNOWN, "timed_out", seconds=SHORT),
 ]
@@ -222,7 +222,7 @@ INTERIM = [
     Case("100, 103, 103, then 503", after_request(head(100) + head(103) * 2 + answer(503)),
          UNKNOWN, "server_error", 503),
     Case("103, then 429", after_request(head(103) + answer(429)), NOT_SENT, "throttled", 429),
-    Case("100, then FIN", after_request(head(100)), UNKNOWN, "closed_without_answer"),
+    Case("100, then FIN", after_request(head(100)), UNKNOWN, "closed_without_response"),
     Case("100, then RST", after_request(head(100), Peer.reset), UNKNOWN, LOST),
     Case("103, then silence", after_request(head(103), silence), UNKNOWN, "timed_out", seconds=SHORT),
     Case("101: nobody asked for another protocol", after_request(head(101)), UNKNOWN, "not_http"),

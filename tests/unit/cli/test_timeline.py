@@ -148,7 +148,7 @@ def test_what_went_wrong_on_the_wire_has_the_proof_of_its_outcome(word: str) -> 
     unknown = texts(facts(record(State.UNKNOWN, f"2 unknown 1 {word}")))[-1]
     proof = {rule.reason: rule.why for rule in CLASSIFICATION}
     assert not_sent.endswith(proof["unreachable"])
-    assert unknown.endswith(proof["no_answer"])
+    assert unknown.endswith(proof["no_response"])
 
 
 @pytest.mark.parametrize("row", CLASSIFICATION, ids=lambda row: row.reason)

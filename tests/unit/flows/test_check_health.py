@@ -24,7 +24,7 @@ from optus_sms.gateway.transport import Exchange
 from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import NOW
-from tests.support.health import NO_MESSAGE, NO_PATH, World, answer, no_answer, service_status
+from tests.support.health import NO_MESSAGE, NO_PATH, World, answer, no_response, service_status
 
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "AnyCall")
 DAY = 86_400
@@ -37,8 +37,8 @@ class TestOneLook:
             (answer(200), Health.HEALTHY),
             (answer(500), Health.UNHEALTHY),
             (answer(503), Health.UNHEALTHY),
-            (no_answer("timed_out"), Health.UNHEALTHY),
-            (no_answer("name_not_resolved"), Health.UNHEALTHY),
+            (no_response("timed_out"), Health.UNHEALTHY),
+            (no_response("name_not_resolved"), Health.UNHEALTHY),
             (answer(429), Health.UNKNOWN),
             (answer(408), Health.UNKNOWN),
         ],
@@ -68,7 +68,7 @@ class TestOneLook:
             (answer(200, {"services": ["restv2"]}), Health.UNKNOWN),
             (answer(200, b"<html>"), Health.UNKNOWN),
             (answer(503, {"message": "Health check service temporarily unavailable"}), Health.UNKNOWN),
-            (no_answer(), Health.UNKNOWN),
+            (no_response(), Health.UNKNOWN),
             (None, Health.UNKNOWN),
         ],
     )
@@ -91,7 +91,7 @@ class TestOneLook:
             (answer(405), Admission.UNKNOWN),
             (answer(429), Admission.UNKNOWN),
             (answer(500), Admission.UNKNOWN),
-            (no_answer(), Admission.UNKNOWN),
+            (no_response(), Admission.UNKNOWN),
         ],
     )
     def test_credentials(self, looked: Exchange, admission: Admission) -> None:

@@ -97,7 +97,7 @@ def message(state: str | None, **more: Any) -> Item:
                 "name": "SMS Outcome Unknown",
                 "message_id": "appointment-4713",
                 "reference": "appointment-4713",
-                "reason": "closed_without_answer",
+                "reason": "closed_without_response",
                 "on_unknown": "hold",
                 "unknown_outcomes": 1,
                 "attempts": 1,

@@ -183,7 +183,7 @@ class TestStatus:
 
 class TestProof:
     @pytest.mark.parametrize("reference", [None, "costs-42"])
-    def test_by_reference_resolves_a_lost_answer(self, run: Bench, reference: str | None) -> None:
+    def test_by_reference_resolves_a_lost_response(self, run: Bench, reference: str | None) -> None:
         mine = claim(run, reference=reference)
         run.ledger.unknown(mine, "timed_out", now=NOW)
         response = status(run, reference=reference or "message-1")

@@ -15,7 +15,7 @@ from optus_sms.flows.reconcile_messages import (
     ASK_SECONDS,
     ASKS_AT_ONCE,
     RUN_SECONDS,
-    UNANSWERED_IN_A_ROW,
+    WITHOUT_RESPONSE_IN_A_ROW,
     Lookup,
     Reconciler,
     Report,
@@ -34,7 +34,7 @@ from optus_sms.records.table import SHARDS
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import CONTENT, HANDSET, NOW, sent_message, wanted
 from tests.support.fakes import FakeClock, Hook, MemoryLedger, MemoryMessages, Moment, no_hook
-from tests.support.health import NO_MESSAGE, NO_PATH, FakeSecret, answer, no_answer
+from tests.support.health import NO_MESSAGE, NO_PATH, FakeSecret, answer, no_response
 
 DAY = 86_400
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "AnyCall")
@@ -240,9 +240,9 @@ class TestJudgeLookup:
     @pytest.mark.parametrize(
         ("looked", "lookup"),
         [
-            (message("received"), Lookup.ANSWERED),
-            (answer(404, NO_MESSAGE), Lookup.ANSWERED),
-            (answer(400, {"statusCode": 400, "error": "invalid_attrib", "message": "x"}), Lookup.ANSWERED),
+            (message("received"), Lookup.RESPONDED),
+            (answer(404, NO_MESSAGE), Lookup.RESPONDED),
+            (answer(400, {"statusCode": 400, "error": "invalid_attrib", "message": "x"}), Lookup.RESPONDED),
             (answer(404, NO_PATH), Lookup.NOT_OFFERED),
             (answer(404, b"<html>"), Lookup.NOT_OFFERED),
             (answer(401), Lookup.NOT_OFFERED),
@@ -253,7 +253,7 @@ class TestJudgeLookup:
             (answer(500), Lookup.LATER),
             (answer(503), Lookup.LATER),
             (answer(302), Lookup.LATER),
-            (no_answer("timed_out"), Lookup.LATER),
+            (no_response("timed_out"), Lookup.LATER),
         ],
     )
     def test_what_an_answer_means_for_going_on(self, looked: Exchange, lookup: Lookup) -> None:
@@ -358,7 +358,7 @@ class TestMissingStatuses:
         stack.gateway.otherwise = answer(503)
         stack.pass_until(DAY)
         stack.pass_until(DAY + 300)
-        assert len(stack.asked) == 2 * UNANSWERED_IN_A_ROW
+        assert len(stack.asked) == 2 * WITHOUT_RESPONSE_IN_A_ROW
         stack.gateway.otherwise = message("received")
         stack.pass_until(DAY + 600)
         assert {row["status"] for row in stack.messages.items.values()} == {"received"}

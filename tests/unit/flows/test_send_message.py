@@ -911,7 +911,7 @@ class TestBeforeTheFirstByte:
         run = bench()
         run.hook(FailAt("ledger.claim", "after"))
         assert run.send(queue_record()).failures == (sqs_id(),)
-        assert (run.state(), run.record().reason, run.gateway.posts) == (State.RETRY, "claim_unanswered", [])
+        assert (run.state(), run.record().reason, run.gateway.posts) == (State.RETRY, "claim_response_lost", [])
         run.hook()
         assert run.send(queue_record(receive_count=2)).failures == ()
         assert (run.state(), run.gateway.posts_of("message-1")) == (State.ACCEPTED, 1)

@@ -132,11 +132,11 @@ def test_too_late_is_not_sent_and_stops_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", ["timed_out", "closed_without_answer", "connection_lost", "not_http", "too_late", None]
+    "failure", ["timed_out", "closed_without_response", "connection_lost", "not_http", "too_late", None]
 )
 def test_with_a_byte_handed_over_and_no_status_it_is_unknown(failure: str | None) -> None:
     outcome = classify(Exchange(handed_over=True, failure=failure), now=NOW)
-    assert (outcome.outcome, outcome.reason, outcome.stop) == (Outcome.UNKNOWN, failure or "no_answer", None)
+    assert (outcome.outcome, outcome.reason, outcome.stop) == (Outcome.UNKNOWN, failure or "no_response", None)
 
 
 @pytest.mark.parametrize("body", NO_BODIES)

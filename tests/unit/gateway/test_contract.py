@@ -9,7 +9,7 @@ import pytest
 
 from optus_sms.gateway.contract import Comparison, Contract, compare
 from optus_sms.gateway.transport import Exchange
-from tests.support.health import answer, no_answer
+from tests.support.health import answer, no_response
 
 OFFICIAL = """\
 openapi: 3.0.3
@@ -145,7 +145,7 @@ def test_absent_is_a_result_of_its_own(before: str | None) -> None:
 @pytest.mark.parametrize(
     ("looked", "reason"),
     [
-        (no_answer("timed_out"), "timed_out"),
+        (no_response("timed_out"), "timed_out"),
         (answer(503), "HTTP 503"),
         (answer(401), "HTTP 401"),
         (answer(200, None, "body_too_large"), "body_too_large"),

@@ -33,7 +33,7 @@ CANARIES = ("c4n4ry", "61491570110", "491570110")
 MOMENTS: tuple[Moment, ...] = ("before", "after")
 EVERY_STEP = (
     "ledger.claim", "ledger.register_reference", "ledger.accepted", "ledger.not_sent", "ledger.rejected",
-    "ledger.unknown", "ledger.answering_to", "ledger.resolve_by_callback", "messages.record_sent",
+    "ledger.unknown", "ledger.with_reference", "ledger.resolve_by_callback", "messages.record_sent",
     "messages.record_status",
     "messages.record_reply", "messages.latest_sent_to", "queues.give_back", "queues.dead_letter",
     "gateway.post_message", "secret.current", "secret.newer_than", "secret.admits", "no fault",

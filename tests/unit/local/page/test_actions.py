@@ -97,7 +97,7 @@ def test_a_queue_that_does_not_answer_ends_it_with_a_word() -> None:
     site.fails = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
     site.load.start(5)
     site.load.close()
-    assert (site.told["done"], site.told["problem"]) == (True, "The queue does not answer (EndpointConnectionError).")
+    assert (site.told["done"], site.told["problem"]) == (True, "The queue does not respond (EndpointConnectionError).")
 
 
 def test_after_the_end_of_the_page_none_begins() -> None:

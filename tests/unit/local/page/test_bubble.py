@@ -90,7 +90,7 @@ def test_an_unknown_outcome_that_is_sent_again_is_on_the_queue_as_well() -> None
             "the gateway reported too high a rate (status 429)",
         ),
         (
-            record(State.UNKNOWN, reason="closed_without_answer"), None, "unsure", "unknown whether it was sent",
+            record(State.UNKNOWN, reason="closed_without_response"), None, "unsure", "unknown whether it was sent",
             "the gateway closed the connection without a response",
         ),
         (record(State.UNKNOWN), None, "unsure", "unknown whether it was sent", None),
@@ -134,7 +134,7 @@ def test_steps_of_the_same_time_keep_the_order_in_which_one_leads_to_the_other()
 
 
 def test_a_resolution_by_a_callback_is_a_step() -> None:
-    assert steps_of(facts(accepted(f"{at(1)} unknown 1 no_answer", resolved_by="callback")))[1:] == [
+    assert steps_of(facts(accepted(f"{at(1)} unknown 1 no_response", resolved_by="callback")))[1:] == [
         ("outcome unknown", "unsure"),
         ("accepted, as a callback proved", "plain"),
     ]

@@ -12,7 +12,7 @@ from local.page.switches import SLOW, active, turned
 from local.simulator.faults import Faults, changed
 
 ONE_OF = {
-    "answers": {"lost_answers", "lost_then_told", "too_many_requests", "unavailable"},
+    "answers": {"lost_responses", "lost_then_told", "too_many_requests", "unavailable"},
     "callbacks": {"callbacks_doubled", "callbacks_reordered", "callbacks_early", "callbacks_late"},
 }
 ALL = ["gateway_down", "credentials_refused", "callbacks_held", SLOW, *sorted(set().union(*ONE_OF.values()))]

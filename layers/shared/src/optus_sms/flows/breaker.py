@@ -62,7 +62,7 @@ class Breaker:
                 self._accepted_at = self.monotonic()
 
     def accepts_others(self, *, within_seconds: float) -> bool:
-        """Whether the API itself has answered for a message lately."""
+        """Return whether the API itself has responded to a message lately."""
         with self._lock:
             return self._accepted_at is not None and self.monotonic() - self._accepted_at <= within_seconds
 

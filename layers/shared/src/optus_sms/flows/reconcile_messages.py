@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 200  # items of each kind in one run
 ASKS_AT_ONCE: Final = 100  # requests to the gateway in one run
 ASK_SECONDS: Final = 0.5  # between two of them
-UNANSWERED_IN_A_ROW: Final = 3  # then the gateway is down, and the next run continues
+WITHOUT_RESPONSE_IN_A_ROW: Final = 3  # then the gateway is down, and the next run continues
 RUN_SECONDS: Final = 60.0  # after which no new item is begun
 WRITE_SECONDS: Final = 10.0  # at the end of the invocation, for the writes of the last item
 # A missing status is requested a day after acceptance (`records.messages.FIRST_LOOK_SECONDS`), and then after each of
@@ -44,7 +44,7 @@ LOOK_AGAIN_SECONDS: Final = (86_400, 2 * 86_400, 4 * 86_400)
 class Lookup(Enum):
     """What a response to `GET /messages?id=` means for the rest of the run."""
 
-    ANSWERED = auto()  # the gateway returned the message, or that there is none
+    RESPONDED = auto()  # the gateway returned the message, or that there is none
     NOT_OFFERED = auto()  # no such operation, or no permission: no other message can be looked up either
     LATER = auto()  # the gateway is down; the next run requests it again
 
@@ -65,9 +65,9 @@ def judge_lookup(response: Exchange) -> Lookup:
     path.
     """
     if response.status == 200:
-        return Lookup.ANSWERED
+        return Lookup.RESPONDED
     if response.status in (400, 404, 422):
-        return Lookup.ANSWERED if is_from_api(response) else Lookup.NOT_OFFERED
+        return Lookup.RESPONDED if is_from_api(response) else Lookup.NOT_OFFERED
     if response.status in (401, 403, 405, 501):
         return Lookup.NOT_OFFERED
     return Lookup.LATER
@@ -103,7 +103,7 @@ class _Run:
         self._failed: dict[str, None] = {}  # an ordered set
         self._may_ask = True
         self._asked = False
-        self._unanswered: list[MessageRecord] = []
+        self._without_response: list[MessageRecord] = []
         self._current: GatewayCredentials | None = None
 
     def run(self) -> Report:
@@ -221,16 +221,16 @@ class _Run:
         if lookup is Lookup.LATER:
             reason = response.failure or f"HTTP {response.status}"
             logger().warning("statuses not requested", extra={"reason": reason})
-            self._unanswered.append(message)
-            return len(self._unanswered) < UNANSWERED_IN_A_ROW
-        while self._unanswered:  # the gateway responds, so these failed alone and must not hold up the others
-            self._look_again(self._unanswered.pop())
+            self._without_response.append(message)
+            return len(self._without_response) < WITHOUT_RESPONSE_IN_A_ROW
+        while self._without_response:  # the gateway responds, so these failed alone and must not hold up the others
+            self._look_again(self._without_response.pop())
         if lookup is Lookup.NOT_OFFERED:
             self._may_ask = False
             if response.status in (401, 403):
                 self._secret.newer_than(credentials)  # so that the next run reads the secret again
             logger().warning("the gateway refuses to look up messages", extra={"status": response.status})
-        status = _status(response) if lookup is Lookup.ANSWERED else None
+        status = _status(response) if lookup is Lookup.RESPONDED else None
         if status is not None:
             try:
                 applied = self._messages.record_status(StatusCallback(gateway_id, status), now=self._clock.now())

@@ -22,7 +22,7 @@ def resolve_by_reference(
 
     The match proves a send only if exactly one record has the reference, and that record has no other gateway ID.
     """
-    record = ledger.answering_to(reference)
+    record = ledger.with_reference(reference)
     if record is None:
         return None
     before = ledger.resolve_by_callback(record.message_id, gateway_id, now=now)

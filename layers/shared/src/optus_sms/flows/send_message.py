@@ -258,7 +258,7 @@ class Sender:
         except Exception:
             # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
             with self._certainly_not_sent(order):
-                self._write(order, lambda: self.ledger.release(order.wanted, "claim_unanswered", now=self.now))
+                self._write(order, lambda: self.ledger.release(order.wanted, "claim_response_lost", now=self.now))
                 raise
         if claim.is_held_by(order.wanted.owner):
             return self._claimed(order, claim, credentials)
@@ -269,7 +269,7 @@ class Sender:
     ) -> Handled:
         """Do the next step for a message that another delivery has handled or is handling."""
         if record.state is State.SENDING and record.owner in self.unsent_owners:
-            self.ledger.not_sent(record, "claim_unanswered", counts=False, now=self.now)
+            self.ledger.not_sent(record, "claim_response_lost", counts=False, now=self.now)
             return _give_back(order, "certainly not sent before", 1)
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
         is_too_late = order.is_expired(self.now) or order.record.seconds_to_last_call(self.now) <= 0

@@ -41,7 +41,7 @@ _REJECTED_WORDS: Final = frozenset(
         "invalid scheduled timestamp (must not be in the past)",
     }
 )
-# What AWS API Gateway, which the gateway runs behind, answers for its authorizer.
+# The responses of AWS API Gateway, in front of the gateway's API, for its authorizer.
 _AUTHORIZER_WORDS: Final = frozenset({"unauthorized", "forbidden"})
 _WORD_FIELDS: Final = ("error", "code", "message", "error-desc")
 
@@ -171,7 +171,7 @@ CLASSIFICATION: Final = (
         "server_error", lambda e: e.status is not None, Outcome.UNKNOWN,
         "any other status can come from before or after the step that queues",
     ),
-    Rule("no_answer", lambda _: True, Outcome.UNKNOWN, "bytes left, and no status line was read"),
+    Rule("no_response", lambda _: True, Outcome.UNKNOWN, "bytes left, and no status line was read"),
 )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def classify(exchange: Exchange, *, now: float) -> PostResult:
     accepted = rule.outcome is Outcome.ACCEPTED
     return PostResult(
         outcome=rule.outcome,
-        reason=exchange.failure or rule.reason if rule.reason in ("unreachable", "no_answer") else rule.reason,
+        reason=exchange.failure or rule.reason if rule.reason in ("unreachable", "no_response") else rule.reason,
         status=exchange.status,
         gateway_id=gateway_id if accepted else None,
         stop=rule.stop,

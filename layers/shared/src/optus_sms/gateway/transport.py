@@ -150,7 +150,7 @@ class _Response(http.client.HTTPResponse):
             self._exchange.status = status
         if not start.endswith(b"\n") and len(self.fp.readline(_MAX_LINE_BYTES + 1)) > _MAX_LINE_BYTES:
             raise http.client.LineTooLong("status line")
-        # http.client skips only 100 and reads 103 as the response; the real one would then answer the next request.
+        # http.client skips only 100 and reads 103 as the response; the next request would then get the real one.
         return f"HTTP/1.{match['minor'].decode()}", status if status >= 200 else http.HTTPStatus.CONTINUE, ""
 
 
@@ -315,15 +315,15 @@ class Transport:
             request = requests.Request(method, url, headers=_headers(headers, body), data=body).prepare()
             response = self._session.send(request, stream=True, allow_redirects=False, timeout=CONNECT_SECONDS)
         except Exception as error:  # noqa: BLE001 - any error; only what was handed over and read counts
-            return _answer(exchange, started, failure=failure_code(error))
+            return _exchange(exchange, started, failure=failure_code(error))
         with _closing(response):
             try:
                 content = _read_body(response)
             except Exception as error:  # noqa: BLE001
-                return _answer(exchange, started, response=response, failure=failure_code(error))
+                return _exchange(exchange, started, response=response, failure=failure_code(error))
         if len(content) > MAX_BODY_BYTES:
-            return _answer(exchange, started, response=response, failure="body_too_large")
-        return _answer(exchange, started, response=response, content=content)
+            return _exchange(exchange, started, response=response, failure="body_too_large")
+        return _exchange(exchange, started, response=response, content=content)
 
     def close(self) -> None:
         """Close all connections."""
@@ -348,7 +348,7 @@ def _read_body(response: requests.Response) -> bytes:
     return body
 
 
-def _answer(
+def _exchange(
     exchange: _InFlight,
     started: float,
     *,
@@ -383,7 +383,7 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ssl.SSLError, "tls_failed"),
     (TimeoutError, "timed_out"),
     (ConnectionRefusedError, "connection_refused"),
-    (http.client.RemoteDisconnected, "closed_without_answer"),
+    (http.client.RemoteDisconnected, "closed_without_response"),
     (ConnectionError, "connection_lost"),
     (http.client.IncompleteRead, "cut_short"),
     (http.client.HTTPException, "not_http"),

@@ -119,7 +119,7 @@ class LedgerRecord:
             at, what, attempt, words = line.split(" ", 3)
             # A claim is written before its number is known, so claims are counted here.
             claims = sum(step.what == "claimed" for step in found) + 1
-            # An outcome without a number is of a claim whose answer was lost.
+            # An outcome without a number is of a claim whose response was lost.
             number = claims if what == "claimed" else int(attempt) or (claims - 1 if what == "not_sent" else 0)
             found.append(HistoryLine(at, what, number, words))
         return found

@@ -249,15 +249,15 @@ class Ledger:
         keys = self._table.get(REFERENCE_PREFIX + reference).get("message_keys", frozenset())
         return sorted(keys) if isinstance(keys, frozenset) else []
 
-    def answering_to(self, reference: str) -> LedgerRecord | None:
+    def with_reference(self, reference: str) -> LedgerRecord | None:
         """Return the only record with the reference of a callback; None if there is none or more than one."""
         registered = self.messages_under(reference)
         if len(registered) > 1:
             return None
         records = [record for message_id in {reference, *registered} if (record := self.read(message_id))]
         # A `message_id` is the reference only if the sender gave none.
-        answering = [record for record in records if record.effective_reference == reference]
-        return answering[0] if len(answering) == 1 else None
+        with_it = [record for record in records if record.effective_reference == reference]
+        return with_it[0] if len(with_it) == 1 else None
 
     def due(self, state: State, *, now: float, limit: int) -> Iterator[LedgerRecord]:
         """Return the undecided records of a state that are due, read consistently; at most ``limit``."""
