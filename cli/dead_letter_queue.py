@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
+_MOVED_BY_SQS: Final = "SQS moved it, because the sender function ended no receive of it; its log has the errors"
 _WAIT_SECONDS: Final = 1  # of a receive, unless the caller asks for another
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
-    """A dead letter as it was received. ``reason`` is empty if SQS itself moved it there.
+    """A dead letter as it was received. ``problem``: why it is no message, or empty; ``since``: RFC 3339.
 
-    ``problem``: why it is no message, or empty; ``since``: RFC 3339.
+    ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason.
     """
 
     sqs_id: str
@@ -38,6 +39,7 @@ class ReceivedDeadLetter:
     message_id: str
     message: OutboundMessage | None = field(repr=False)
     problem: str = ""
+    evidence: str = ""
 
     @property
     def body_sha256(self) -> str:
@@ -60,6 +62,7 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
     given = raw.get("MessageAttributes", {})
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
     reason, message_id = attributes.get("reason", ""), attributes.get("message_id", "")
+    is_ours = reason in set(DeadLetterReason)  # SQS moves a message with the attributes that its sender gave it
     if not re.fullmatch(KEY_PATTERN, message_id):
         message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
     message, problem = None, ""
@@ -80,12 +83,13 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
     return ReceivedDeadLetter(
         sqs_id=raw["MessageId"],
         body=raw["Body"],
-        reason=reason,
-        detail=attributes.get("detail", "").strip(),
-        since=attributes.get("time") or format_rfc3339(sent),
+        reason=reason if is_ours else DeadLetterReason.RECEIVES_EXHAUSTED,
+        detail=attributes.get("detail", "").strip() if is_ours else _MOVED_BY_SQS,
+        since=(is_ours and attributes.get("time")) or format_rfc3339(sent),
         message_id=message_id,
         message=message,
         problem=problem,
+        evidence=attributes.get("evidence", "") if is_ours else "",
     )
 
 

@@ -32,8 +32,8 @@ def find_messages(target: Target, id_: str) -> list[Facts]:
 def facts_of(target: Target, message_id: str) -> Facts:
     """Return everything that the tables hold of a message_id."""
     ledger = target.ledger.read(message_id)
-    message = target.messages.read(ledger.gateway_id) if ledger and ledger.gateway_id else None
-    return _facts(target, message_id, ledger, message if isinstance(message, MessageRecord) else None)
+    found = target.messages.read(ledger.gateway_id) if ledger and ledger.gateway_id else None
+    return _facts(target, message_id, ledger, found)
 
 
 def _found(target: Target, id_: str) -> list[Facts]:
@@ -50,8 +50,11 @@ def _found(target: Target, id_: str) -> list[Facts]:
     return [facts for facts in under_reference if facts.ledger]
 
 
-def _facts(target: Target, message_id: str, ledger: LedgerRecord | None, message: MessageRecord | None) -> Facts:
-    return Facts(message_id, ledger, message, replies=_replies_to(target, message) if message else ())
+def _facts(
+    target: Target, message_id: str, ledger: LedgerRecord | None, found: MessageRecord | ReplyRecord | None
+) -> Facts:
+    facts = Facts.of(message_id, ledger, found)
+    return replace(facts, replies=_replies_to(target, facts.message)) if facts.message else facts
 
 
 def _replies_to(target: Target, message: MessageRecord) -> tuple[ReplyRecord, ...]:

@@ -124,7 +124,7 @@ def _items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, now: floa
             why=why,
             message_id=first.message_id,
             destination=number_in_list(first.destination),
-            reason=first.reason or "moved by SQS",
+            reason=first.reason,
             detail=one_line(first.detail_for_lists()),
             since=min(dead_letter.since for dead_letter in group),
             body_sha256=first.body_sha256,
@@ -263,7 +263,7 @@ def _judge_without_record(dead_letter: ReceivedDeadLetter, now: float) -> tuple[
         return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
     if dead_letter.reason == DeadLetterReason.INVALID:
         return DeadLetterKind.REJECTED, "it was refused as invalid, and its sender may have queued it again"
-    if dead_letter.reason:
+    if dead_letter.reason != DeadLetterReason.RECEIVES_EXHAUSTED:
         return DeadLetterKind.UNKNOWN, "the ledger has no record of it, so nothing proves that it was not sent"
     if _is_expired(dead_letter, now):
         return DeadLetterKind.EXPIRED, "its expires_at has passed"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 from cli.output import Tone
 from optus_sms.aws.queues import DeadLetterReason
@@ -16,6 +16,7 @@ class Facts:
     """The records of one message and of its replies, or of one reply, whose ID then stands for the message_id.
 
     ``queued_at``: RFC 3339, if the caller knows it better than the ledger, which learns it with the first claim.
+    ``id_taken_by``: the message that has the ID which the gateway gave to this one, too.
     """
 
     message_id: str
@@ -24,6 +25,22 @@ class Facts:
     reply: ReplyRecord | None = None
     replies: tuple[ReplyRecord, ...] = ()
     queued_at: str | None = None
+    id_taken_by: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        message_id: str,
+        ledger: LedgerRecord | None,
+        found: MessageRecord | ReplyRecord | None,
+        replies: tuple[ReplyRecord, ...] = (),
+        queued_at: str | None = None,
+    ) -> Self:
+        """Return the facts of a message; ``found``: what `MessagesTable` has under its gateway ID."""
+        if isinstance(found, MessageRecord) and found.message_id in (None, message_id):
+            return cls(message_id, ledger, found, replies=replies, queued_at=queued_at)
+        taken_by = (found.message_id if isinstance(found, MessageRecord) else "a reply") if found else ""
+        return cls(message_id, ledger, queued_at=queued_at, id_taken_by=taken_by or "")
 
     @property
     def status(self) -> str | None:

@@ -52,6 +52,12 @@ _REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
 _WORDS: Final = {
     "name_not_resolved": "the gateway's name could not be looked up",
     "certificate_refused": "the gateway's certificate is not trusted",
+    "certificate_expired": "the gateway's certificate has expired",
+    "certificate_not_yet_valid": "the gateway's certificate is not valid yet",
+    "certificate_wrong_name": "the gateway's certificate is for another name",
+    "certificate_issuer_unknown": "the gateway's certificate is from an unknown issuer; a proxy may inspect TLS",
+    "certificate_weak": "the gateway's certificate has a weak key or digest",
+    "client_certificate_required": "the gateway, or a proxy in front of it, requires a client certificate",
     "tls_failed": "no encrypted connection could be made",
     "timed_out": "the gateway did not respond in time",
     "connection_refused": "the gateway refused the connection",
@@ -64,6 +70,7 @@ _WORDS: Final = {
     "no_response": "no response came",
     "owner_lost": "the sender function ended before it could record the outcome",
     "too_late": "too little time was left",
+    "claim_response_lost": "the table did not confirm the claim",
     "reference_not_registered": "its reference could not be recorded first",
     "credentials_refused": "the gateway refused the credentials",
     "throttled": "the gateway reported too high a rate",
@@ -129,7 +136,13 @@ def _ours(facts: Facts) -> Iterator[Line]:
     record = facts.ledger
     if record is None:
         return
-    yield from map(_step, record.steps())
+    for step in record.steps():
+        yield _step(step)
+        if step.evidence:
+            yield Line(step.at, f"the gateway's response: {step.evidence}", "dim")
+    if facts.id_taken_by:
+        whose = f"which it had given to {facts.id_taken_by} before; callbacks under it are of that one"
+        yield Line("", f"the gateway gave it the ID {record.gateway_id}, {whose}", "bad")
     if record.expired_at:
         yield Line(record.expired_at, "not sent: its expires_at had passed", "bad")
     if record.accepted_at:
@@ -155,6 +168,8 @@ def _step(step: HistoryLine) -> Line:
             text = f"attempt {step.attempt} was certainly not sent: {words}. Why so: {because}"
         case "not_sent_late":
             text = f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {words}"
+        case "accepted_without_id":
+            text = f"the response to attempt {step.attempt} had no readable ID"
         case "unknown":
             because = _proof(step.words, not_sent=False)
             text = f"the outcome of attempt {step.attempt} is unknown: {words}. Why so: {because}"

@@ -10,23 +10,18 @@ from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
 from cli.output import number_in_list, shortened
 from optus_sms.aws.queues import DeadLetterReason
 
-_REASONS: Final = [
-    *(reason.value for reason in DeadLetterReason if reason is not DeadLetterReason.UNPUBLISHED_EVENT),
-    "sqs",
-]
+_REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not DeadLetterReason.UNPUBLISHED_EVENT]
 
 
 @click.command("dead-letters")
-@click.option("--reason", type=click.Choice(_REASONS), help="Only this reason; sqs: moved by SQS itself.")
+@click.option("--reason", type=click.Choice(_REASONS), help="Only this reason; receives_exhausted: moved by SQS.")
 @click.option("--show-numbers", is_flag=True, help="Show whole phone numbers.")
 @with_context
 def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: bool) -> None:
     """List the dead letters by reason. Reading hides them from others for a moment and changes nothing."""
     with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
         dead_letters = [
-            dead_letter
-            for dead_letter in queue.dead_letters()
-            if reason is None or (dead_letter.reason or "sqs") == reason
+            dead_letter for dead_letter in queue.dead_letters() if reason is None or dead_letter.reason == reason
         ]
         queue.release()
         hidden = queue.hidden()
@@ -48,11 +43,12 @@ def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: b
 
 def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str, str]:
     return {
-        "reason": dead_letter.reason or "sqs",
+        "reason": dead_letter.reason,
         "since": dead_letter.since,
         "message_id": dead_letter.message_id,
         "destination": number_in_list(dead_letter.destination, show=show_numbers),
         "detail": dead_letter.detail_for_lists(show_numbers=show_numbers) or dead_letter.problem,
+        "evidence": dead_letter.evidence,
         "sqs_id": dead_letter.sqs_id,
     }
 

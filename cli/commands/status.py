@@ -56,3 +56,7 @@ def _shown(facts: Facts) -> Iterator[tuple[str, object]]:
     yield "attempts", ledger and ledger.attempts
     if ledger and ledger.reason and ledger.state is not State.ACCEPTED:
         yield "reason", why(ledger.reason)
+    if ledger and not ledger.gateway_id:
+        yield "evidence", ledger.last_evidence or None
+    if facts.id_taken_by:
+        yield "problem", f"the gateway had given its ID to {facts.id_taken_by} before"

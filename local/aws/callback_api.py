@@ -51,7 +51,7 @@ class ApiConfig:
     """The `x-amazon-apigateway-gateway-responses` of the body, by kind."""
 
 
-# Status and message of the gateway responses that a template has not changed.
+# Status and message of the gateway responses that a template has not changed; template.yaml makes 401 of the first.
 _DEFAULT_RESPONSES = {
     "BAD_REQUEST_PARAMETERS": (400, "Missing required request parameters"),
     "MISSING_AUTHENTICATION_TOKEN": (403, "Missing Authentication Token"),

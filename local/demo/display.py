@@ -89,7 +89,7 @@ class Display:
     def dead_letters(self, new: Sequence[ReceivedDeadLetter], _gone: Sequence[str]) -> None:
         """Some came into the dead-letter queue; whoever took others out knows."""
         for each in new:
-            words = f"dead letter, {each.reason or 'moved by SQS'}: {shortened(each.detail_for_lists())}"
+            words = f"dead letter, {each.reason}: {shortened(each.detail_for_lists())}"
             self._step(each.message_id, "", words, "bad")
 
     def event(self, event: Event) -> None:

@@ -51,7 +51,7 @@ class Seen:
     def facts(self, message_id: str) -> Facts:
         """The records of a message, without those of its replies."""
         ledger = self.ledger.get(message_id)
-        return Facts(message_id, ledger, self.messages.get((ledger and ledger.gateway_id) or ""))
+        return Facts.of(message_id, ledger, self.messages.get((ledger and ledger.gateway_id) or ""))
 
     def replies_to(self, gateway_id: str | None) -> list[ReplyRecord]:
         """The replies to a message."""

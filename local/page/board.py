@@ -200,7 +200,7 @@ class Board:
     def _facts(self, message_id: str) -> Facts:
         ledger, sent = self._ledger.get(message_id), self._submission(message_id)
         gateway_id = self._gateway_id_of.get(message_id, "")
-        return Facts(
+        return Facts.of(
             message_id,
             ledger,
             self._messages.get(gateway_id),

@@ -157,7 +157,7 @@ def reply_view(reply: ReplyRecord, message_id: str | None) -> dict[str, Any]:
 def dead_letter_view(dead_letter: ReceivedDeadLetter, *, known: bool) -> dict[str, Any]:
     """One dead letter; ``known``: whether there is a message with its message_id to tell of."""
     return {
-        "reason": dead_letter.reason or "moved by SQS",
+        "reason": dead_letter.reason,
         "detail": dead_letter.detail,
         "message_id": dead_letter.message_id if known else None,
         "body": dead_letter.body,

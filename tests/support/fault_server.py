@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final, Self
 
@@ -242,11 +243,20 @@ class FaultServer:
 
     def _handshake(self, tls: ssl.SSLContext, sock: socket.socket, connection: Connection) -> socket.socket:
         self._stopping.wait(self._tls_delay)
+        wrapped = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         try:
-            return tls.wrap_socket(sock, server_side=True)
+            wrapped.do_handshake()
         except OSError:
             connection.handshake_failed = True
+            with (
+                wrapped,
+                socket.socket(fileno=os.dup(wrapped.fileno())) as raw,
+            ):  # unread bytes would make the end a reset
+                raw.settimeout(PATIENCE_SECONDS)
+                while raw.recv(4096):
+                    pass
             raise
+        return wrapped
 
 
 # Certificates: one authority that clients of these tests trust, and strangers.
@@ -258,11 +268,20 @@ def _trusted_authority() -> trustme.CA:
 
 
 @cache
-def server_tls(*, trusted: bool = True, name: str = "127.0.0.1") -> ssl.SSLContext:
-    """A server's context with a certificate for ``name``, signed by the trusted authority or by a stranger."""
+def server_tls(
+    *, trusted: bool = True, name: str = "127.0.0.1", days: tuple[int, int] = (-1, 1), wants_certificate: bool = False
+) -> ssl.SSLContext:
+    """A server's context with a certificate for ``name``, signed by the trusted authority or by a stranger.
+
+    ``days``: from now, when it is valid.
+    """
     authority = _trusted_authority() if trusted else trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
+    first, last = (datetime.now(UTC) + timedelta(days=day) for day in days)
+    authority.issue_cert(name, not_before=first, not_after=last).configure_cert(context)
+    if wants_certificate:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

@@ -28,12 +28,12 @@ NO_PATH = {"message": "Not Found"}
 def answer(status: int | None, body: object = b"", failure: str | None = None) -> Exchange:
     """An answer of the gateway; a mapping becomes JSON."""
     raw = json.dumps(body).encode() if isinstance(body, Mapping) else body
-    return Exchange(True, status, raw if isinstance(raw, bytes) else None, None, failure, 0.25)
+    return Exchange(True, status, raw if isinstance(raw, bytes) else None, {}, failure, 0.25)
 
 
 def no_response(failure: str = "connection_refused") -> Exchange:
     """Nobody is there."""
-    return Exchange(False, None, None, None, failure, 0.0)
+    return Exchange(False, failure=failure)
 
 
 def service_status(status: str) -> Exchange:

@@ -459,13 +459,13 @@ def test_dead_letters_are_listed_by_reason_and_numbers_are_redacted(stack: Deplo
     stack.moved_by_sqs("x")
 
     listed = optus_sms("dead-letters", *TARGET).stdout
-    assert all(f"     1  {reason}" in listed for reason in ("rejected", "invalid", "sqs"))
+    assert all(f"     1  {reason}" in listed for reason in ("rejected", "invalid", "receives_exhausted"))
     assert HANDSET not in listed
     assert CONTENT not in listed
     assert "\x1b" not in listed
     assert HANDSET in optus_sms("dead-letters", "--show-numbers", *TARGET).stdout
     refused = optus_sms("dead-letters", "--reason", "unpublished_event", *TARGET).stderr
-    assert "'attempts_exhausted', 'unreadable_callback', 'sqs'." in refused
+    assert "'attempts_exhausted', 'receives_exhausted', 'unreadable_callback'." in refused
     only = optus_sms("dead-letters", "--reason", "invalid", "--json", *TARGET).document
     assert [letter["message_id"] for letter in only] == ["two"]
     assert stack.dead() == 3

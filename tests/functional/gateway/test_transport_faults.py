@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import pytest
 
-from optus_sms.gateway.api import Outcome, PostResult, classify
-from optus_sms.gateway.transport import CONNECT_SECONDS, MAX_BODY_BYTES, Exchange, Transport
+from optus_sms.gateway.api import Outcome, PostResult, Stop, classify
+from optus_sms.gateway.transport import CONNECT_SECONDS, MAX_BODY_BYTES, Exchange, Transport, failure_code
 from tests.support.fault_server import (
     FaultServer,
     Peer,
@@ -525,8 +525,10 @@ def test_a_broken_handshake_is_not_sent(script: Script, reasons: tuple[str, ...]
 @pytest.mark.parametrize(
     ("tls", "reason"),
     [
-        pytest.param(lambda: server_tls(trusted=False), "certificate_refused", id="a stranger's certificate"),
-        pytest.param(lambda: server_tls(name="gateway.example"), "certificate_refused", id="another name"),
+        pytest.param(lambda: server_tls(trusted=False), "certificate_issuer_unknown", id="a stranger's certificate"),
+        pytest.param(lambda: server_tls(name="gateway.example"), "certificate_wrong_name", id="another name"),
+        pytest.param(lambda: server_tls(days=(-9, -2)), "certificate_expired", id="expired"),
+        pytest.param(lambda: server_tls(days=(2, 9)), "certificate_not_yet_valid", id="not yet valid"),
         pytest.param(old_server_tls, "tls_failed", id="TLS 1.1 only"),
     ],
 )
@@ -645,8 +647,47 @@ def test_certificates_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with FaultServer(after_request(answer(202)), tls=server_tls(trusted=False)) as server, transport() as client:
         outcome = judge(post(client, server.url))
-        assert (outcome.outcome, outcome.reason) == (NOT_SENT, "certificate_refused")
+        assert (outcome.outcome, outcome.reason) == (NOT_SENT, "certificate_issuer_unknown")
         assert server.wait_until_closed()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(66, "certificate_weak"), (68, "certificate_weak"), (23, "certificate_refused")]
+)
+def test_a_certificate_that_is_refused_for_another_reason(code: int, reason: str) -> None:
+    error = ssl.SSLCertVerificationError("refused")
+    error.verify_code = code
+    assert failure_code(ConnectionError(error)) == reason
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_wants_a_client_certificate_has_read_no_request(newest: ssl.TLSVersion) -> None:
+    """In TLS 1.3 the request is written before the alert comes, in TLS 1.2 after the handshake."""
+    tls = server_tls(wants_certificate=True)
+    tls.maximum_version = newest
+    with FaultServer(after_request(answer(202)), tls=tls) as server, transport() as client:
+        exchange = post(client, server.url)
+        outcome = judge(exchange)
+        assert (outcome.outcome, server.begun_requests) == (NOT_SENT, 0)
+        if newest is ssl.TLSVersion.TLSv1_3:
+            assert (exchange.handed_over, outcome.reason) == (True, "client_certificate_required")
+            assert outcome.stop is Stop.UNREACHABLE
+        assert server.wait_until_closed()
+
+
+def test_what_support_needs_to_find_a_request_is_kept_and_the_text_is_not() -> None:
+    own = (
+        b"Date: Thu, 26 Nov 2026 03:04:05 GMT\r\napigw-requestid: AbC=\r\nX-Amzn-Trace-Id: Root=1-5f\r\nSet-Cookie: s=1"
+    )
+    page = b"<h1>Blocked</h1> content=%48ello, handset=%2B61400000001"
+    with FaultServer(after_request(answer(403, page, own))) as server, transport() as client:
+        exchange = post(client, server.url)
+        result = classify(exchange, now=0, content="Hello to you")
+    assert exchange.headers.keys() == {"date", "apigw-requestid", "x-amzn-trace-id"}
+    assert result.evidence == (
+        "apigw-requestid: AbC=; date: Thu, 26 Nov 2026 03:04:05 GMT; x-amzn-trace-id: Root=1-5f; "
+        "body: <h1>Blocked</h1> content=…, handset=…"
+    )
 
 
 def post(client: Transport, url: str, seconds: float = AMPLE) -> Exchange:

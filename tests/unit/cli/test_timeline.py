@@ -142,6 +142,22 @@ def test_an_attempt_that_was_not_sent_says_the_response_and_the_proof() -> None:
     )
 
 
+def test_the_evidence_of_an_attempt_follows_it() -> None:
+    told = texts(facts(record(State.UNKNOWN, "2 unknown 1 server_error (status 502)\tx-request-id: r-1; body: Bad")))
+    assert told[-2].startswith("the outcome of attempt 1 is unknown")
+    assert told[-1].endswith("x-request-id: r-1; body: Bad")
+
+
+def test_an_id_that_the_gateway_gave_to_another_message_too_is_told_and_its_row_is_not_read() -> None:
+    others = message("received", message_id="other", destination="+61491570157")
+    seen = Facts.of("k", accepted(), others)
+    assert (seen.message, seen.status, seen.destination, seen.gateway_id) == (None, None, None, "gw-1")
+    assert "other" in texts(seen)[-1]
+    assert "gw-1" in texts(seen)[-1]
+    assert stage_of(seen) is Stage.ACCEPTED
+    assert Facts.of("k", accepted(), message("sent")).status == "sent"
+
+
 @pytest.mark.parametrize("word", ["connection_refused", "name_not_resolved", "something_new"])
 def test_what_went_wrong_on_the_wire_has_the_proof_of_its_outcome(word: str) -> None:
     not_sent = texts(facts(record(State.RETRY, f"2 not_sent 1 {word}")))[-1]

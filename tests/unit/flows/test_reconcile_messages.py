@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -48,7 +48,7 @@ def message(status: str | None, **more: Any) -> Exchange:
 
 @dataclass
 class AnsweringGateway(Gateway):
-    """Answers by id, else ``otherwise``; ``asked`` in order, with the time of each."""
+    """Answers by id, else ``otherwise``, where gw-1 stands for the id; ``asked`` in order, with the time of each."""
 
     clock: FakeClock
     otherwise: Exchange = field(default_factory=lambda: answer(404, NO_MESSAGE))
@@ -60,7 +60,8 @@ class AnsweringGateway(Gateway):
     def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
         self.asked.append((self.clock.now(), gateway_id))
         self.clock.advance(self.takes_seconds)
-        return self.answers.get(gateway_id, self.otherwise)
+        body = (self.otherwise.body or b"").replace(b'"gw-1"', f'"{gateway_id}"'.encode())
+        return self.answers.get(gateway_id, replace(self.otherwise, body=body))
 
 
 class Stack:
@@ -241,6 +242,11 @@ class TestJudgeLookup:
         ("looked", "lookup"),
         [
             (message("received"), Lookup.RESPONDED),
+            (message("received", id="GW-1"), Lookup.RESPONDED),
+            (message("received", id="gw-2"), Lookup.NOT_OFFERED),
+            (message("received", id=None), Lookup.NOT_OFFERED),
+            (answer(200, b"<html>"), Lookup.NOT_OFFERED),
+            (answer(200, [{"id": "gw-1"}]), Lookup.NOT_OFFERED),
             (answer(404, NO_MESSAGE), Lookup.RESPONDED),
             (answer(400, {"statusCode": 400, "error": "invalid_attrib", "message": "x"}), Lookup.RESPONDED),
             (answer(404, NO_PATH), Lookup.NOT_OFFERED),
@@ -257,7 +263,7 @@ class TestJudgeLookup:
         ],
     )
     def test_what_an_answer_means_for_going_on(self, looked: Exchange, lookup: Lookup) -> None:
-        assert judge_lookup(looked) is lookup
+        assert judge_lookup(looked, "gw-1") is lookup
 
 
 class TestMissingStatuses:
@@ -323,6 +329,7 @@ class TestMissingStatuses:
             message(None),
             message("shredded"),
             message("received", direction="MO"),
+            message("received", id="gw-2"),
             answer(200, b"<html>"),
             answer(200, {"status": 5}),
         ],
@@ -341,7 +348,7 @@ class TestMissingStatuses:
         stack = Stack()
         for number in range(5):
             stack.sent(f"gw-{number}")
-            stack.gateway.answers[f"gw-{number}"] = message("received")
+            stack.gateway.answers[f"gw-{number}"] = message("received", id=f"gw-{number}")
         stack.gateway.answers["gw-0"] = stack.gateway.answers["gw-1"] = answer(500)
         stack.pass_until(DAY)
         rows = stack.messages.items

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -291,6 +293,33 @@ class TestRefused:
         run.send(queue_record(receive_count=4))
         assert run.state() is State.REJECTED
         assert run.gateway.posts_of("message-1") == 4
+
+
+class TestEvidence:
+    """For the gateway's support: in the ledger's history and in the dead letter."""
+
+    def evidence(self, run: Bench) -> list[str]:
+        return [step.evidence for step in run.record().steps() if step.what != "claimed"]
+
+    @pytest.mark.parametrize("outcome", [rejected(), server_error().outcome, sent(None)])
+    def test_is_kept_with_each_outcome_but_an_acceptance(self, outcome: PostResult) -> None:
+        run = bench(replace(outcome, evidence="x-request-id: r-1"))
+        run.send(queue_record())
+        assert self.evidence(run) == ["x-request-id: r-1"]
+        assert {letter.evidence for letter in run.queues.dead_letters} <= {"x-request-id: r-1"}
+
+    def test_is_in_the_copy_of_a_dead_letter_too(self) -> None:
+        run = bench(replace(rejected(), evidence="x-request-id: r-1"))
+        for count in (1, 2):
+            run.send(queue_record(receive_count=count))
+        assert [letter.evidence for letter in run.queues.dead_letters] == ["x-request-id: r-1"] * 2
+
+    def test_of_a_long_outage_does_not_fill_the_record(self) -> None:
+        run = bench(*[replace(throttled(), evidence="x-request-id: r-1")] * 30)
+        for count in range(1, 31):
+            run.send(queue_record(receive_count=count))
+            run.time.advance(4000)
+        assert Counter(self.evidence(run)) == {"x-request-id: r-1": 20, "": 10}
 
 
 class TestNotSent:

@@ -190,6 +190,7 @@ def test_stops_are_those_that_concern_everybody() -> None:
     stops = {row.reason: row.stop for row in CLASSIFICATION if row.stop}
     assert stops == {
         "unreachable": Stop.UNREACHABLE,
+        "client_certificate_required": Stop.UNREACHABLE,
         "credentials_refused": Stop.CREDENTIALS_REFUSED,
         "throttled": Stop.THROTTLED,
         "misconfigured": Stop.MISCONFIGURED,
@@ -202,6 +203,7 @@ def test_stops_are_those_that_concern_everybody() -> None:
 REACHES = [
     Exchange(handed_over=False, failure="too_late"),
     Exchange(handed_over=False),
+    Exchange(handed_over=True, failure="client_certificate_required"),
     Exchange(handed_over=True, status=202, body=body_of("send_failed")),
     Exchange(handed_over=True, status=202),
     Exchange(handed_over=True, status=201, body=WITH_ID),
@@ -251,9 +253,14 @@ bodies = st.one_of(
         handed_over=st.booleans(),
         status=st.none() | st.integers(100, 999),
         body=bodies,
-        retry_after=st.none()
-        | st.text(max_size=40)
-        | st.from_regex(r"\A(Mon, )?\d{1,20} Jan \d{1,5} \d\d:\d\d:\d\d .{0,6}\Z"),
+        headers=st.fixed_dictionaries(
+            {},
+            optional={
+                "retry-after": st.text(max_size=40)
+                | st.from_regex(r"\A(Mon, )?\d{1,20} Jan \d{1,5} \d\d:\d\d:\d\d .{0,6}\Z"),
+                "date": st.text(max_size=200),
+            },
+        ),
         failure=st.none() | st.sampled_from(["timed_out", "too_late", "not_http"]),
     )
 )
@@ -310,7 +317,7 @@ class TestErrorText:
         assert answered(400, body).detail == "… is not a handset"
 
     def test_is_short(self) -> None:
-        assert len(answered(400, json.dumps({"message": "x" * 9999}).encode()).detail) == 200
+        assert len(answered(400, json.dumps({"message": "x" * 9999}).encode()).detail) == 600
 
     @pytest.mark.parametrize("body", NO_BODIES)
     def test_may_be_empty(self, body: bytes | None) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.model.redaction import loggable_id, partly_hidden, printable, without_numbers, without_text
+from optus_sms.model.redaction import (
+    loggable_id,
+    partly_hidden,
+    printable,
+    without_numbers,
+    without_text,
+    without_words,
+)
 
 SPELLINGS = (
     "+61491570006", "61491570006", "0491570006", "0491 570 006", "(04) 9157 0006", "+61 (0) 491 570 006",
@@ -141,3 +149,35 @@ def test_what_may_be_a_number_or_a_text_is_logged_partly_hidden(gateway_id: str)
 
 def test_printable_text_is_cut_after_what_cannot_be_printed_is_gone() -> None:
     assert printable("a\x00\u200bb\nc" + "d" * 10, 5) == "abcdd"
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        str.upper,
+        json.dumps,
+        lambda text: json.dumps(json.dumps(text)),
+        lambda text: text.replace(" ", "%20"),
+        lambda text: quote(text, safe=""),
+        lambda text: "".join(f"&#{ord(each)};" for each in text),
+        lambda text: "".join(f"&#x{ord(each):X};" for each in text),
+        lambda text: text.replace(" ", ""),
+        lambda text: text[:-3],
+        lambda text: text.replace(" ", "_"),
+    ],
+)
+@pytest.mark.parametrize(
+    "content", ["Dear Ann, your code is 4711 today", "Привет Анна, ваш код 4711", "ご予約は明日の九時です"]
+)
+def test_no_word_of_a_message_is_left_however_it_is_spelled(content: str, spell: Callable[[str], str]) -> None:
+    left = without_words(f"<p>Blocked: {spell(content)}</p>", content).casefold()
+    assert not [word for word in re.findall(r"[^\W_]{3,}", content.casefold()) if word in left]
+    assert left.startswith("<p>blocked: ")
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_text_is_without_the_words(text: str, content: str) -> None:
+    left = without_words(text, content)
+    words = [word.casefold() for word in re.findall(r"[^\W_]{3,}", content)]
+    assert not [found for found in re.findall(r"[^\W_]{3,}", left) if found.casefold() in words]

@@ -31,18 +31,23 @@ class DeadLetterReason(StrEnum):
     REJECTED = "rejected"
     UNKNOWN_OUTCOME = "unknown_outcome"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    RECEIVES_EXHAUSTED = "receives_exhausted"  # moved by SQS itself, without attributes; named by who lists it
     UNREADABLE_CALLBACK = "unreadable_callback"
     UNPUBLISHED_EVENT = "unpublished_event"  # in UnpublishedEventsQueue
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message or callback that needs an operator. ``message_id``: `-` if there is none."""
+    """A message or callback that needs an operator. ``message_id``: `-` if there is none.
+
+    ``evidence``: of the gateway's response to the last attempt, for its support; may be empty.
+    """
 
     body: str | bytes
     reason: DeadLetterReason
     detail: str
     message_id: str
+    evidence: str = ""
 
 
 class Queues:
@@ -73,6 +78,8 @@ class Queues:
             "message_id": dead_letter.message_id,
             "time": format_rfc3339(now),
         }
+        if dead_letter.evidence:
+            attributes["evidence"] = dead_letter.evidence
         if encoding:
             attributes["body_encoding"] = encoding
         self._client.send_message(

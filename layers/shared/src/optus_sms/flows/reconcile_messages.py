@@ -45,7 +45,7 @@ class Lookup(Enum):
     """What a response to `GET /messages?id=` means for the rest of the run."""
 
     RESPONDED = auto()  # the gateway returned the message, or that there is none
-    NOT_OFFERED = auto()  # no such operation, or no permission: no other message can be looked up either
+    NOT_OFFERED = auto()  # no such operation, no permission, or another message: none can be looked up
     LATER = auto()  # the gateway is down; the next run requests it again
 
 
@@ -58,14 +58,15 @@ class Report:
     failed: tuple[str, ...]
 
 
-def judge_lookup(response: Exchange) -> Lookup:
+def judge_lookup(response: Exchange, gateway_id: str) -> Lookup:
     """Judge a response: HTTP 200 has a message (the OpenAPI file of the gateway's page, MessageDetails), 404 has none.
 
     The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API that has no such
-    path.
+    path. HTTP 200 with another message, or with none, comes from a server that ignores the query.
     """
     if response.status == 200:
-        return Lookup.RESPONDED
+        is_the_one = str(json_object(response.body).get("id")).casefold() == gateway_id.casefold()
+        return Lookup.RESPONDED if is_the_one else Lookup.NOT_OFFERED
     if response.status in (400, 404, 422):
         return Lookup.RESPONDED if is_from_api(response) else Lookup.NOT_OFFERED
     if response.status in (401, 403, 405, 501):
@@ -217,7 +218,7 @@ class _Run:
         gateway_id = message.id
         response = self._gateway.get_message(gateway_id, credentials)
         self._counts[Metric.STATUSES_ASKED] += 1
-        lookup = judge_lookup(response)
+        lookup = judge_lookup(response, gateway_id)
         if lookup is Lookup.LATER:
             reason = response.failure or f"HTTP {response.status}"
             logger().warning("statuses not requested", extra={"reason": reason})

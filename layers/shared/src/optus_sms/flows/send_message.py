@@ -283,8 +283,8 @@ class Sender:
                 return _done(order, "duplicate of a sent message", duplicate, *repaired)
             case NextStep.DEAD_LETTER:
                 self.ledger.extend(order.message_id, ttl=order.wanted.ttl)
-                detail = record.detail or record.reason
-                return self._to_dead_letters(order, _dead_letter_reason(record), detail, duplicate)
+                detail, evidence = record.detail or record.reason, record.last_evidence
+                return self._to_dead_letters(order, _dead_letter_reason(record), detail, duplicate, evidence=evidence)
             case NextStep.DONE:
                 return _done(order, "duplicate of an expired message", duplicate)
             case NextStep.WAIT_FOR_LEASE:
@@ -372,7 +372,9 @@ class Sender:
         gateway_id = result.gateway_id
         if gateway_id is None:
             logger().warning("accepted without an ID; a callback can bring it", extra={"message_id": claim.message_id})
-        refused_by = self._write(order, lambda: self.ledger.accepted(claim, gateway_id, now=self.now))
+        refused_by = self._write(
+            order, lambda: self.ledger.accepted(claim, gateway_id, evidence=result.evidence, now=self.now)
+        )
         if refused_by is not None:
             ids = {"gateway_id": gateway_id, "first": refused_by.gateway_id}
             loggable = {name: loggable_id(id_) for name, id_ in ids.items() if id_}
@@ -404,20 +406,22 @@ class Sender:
         return ((Metric.GATEWAY_IDS_TAKEN, 1.0),)
 
     def _unknown(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
-        refused_by = self._write(order, lambda: self.ledger.unknown(claim, result.words, now=self.now))
+        refused_by = self._write(
+            order, lambda: self.ledger.unknown(claim, result.words, evidence=result.evidence, now=self.now)
+        )
         if refused_by is not None:
             handled = self._refused(order, refused_by)  # a callback resolved it, or another delivery took over
         else:
-            handled = self._became_unknown(order, claim, result.words)
+            handled = self._became_unknown(order, claim, result.words, result.evidence)
         return replace(handled, measurements=(*handled.measurements, (Metric.GATEWAY_ERRORS, 1.0)))
 
-    def _became_unknown(self, order: _Order, record: LedgerRecord, reason: str) -> Handled:
+    def _became_unknown(self, order: _Order, record: LedgerRecord, reason: str, evidence: str = "") -> Handled:
         """Wait for proof before the one resend that is allowed, or make a dead letter."""
         measurement = (Metric.OUTCOMES_UNKNOWN, 1.0)
         if may_resend(record.on_unknown, record.unknown_outcomes + 1):
             note = "outcome unknown, waits for proof"
             return _give_back(order, note, RESEND_AFTER_SECONDS + 1, measurement, reason=reason)
-        return self._to_dead_letters(order, DeadLetterReason.UNKNOWN_OUTCOME, reason, measurement)
+        return self._to_dead_letters(order, DeadLetterReason.UNKNOWN_OUTCOME, reason, measurement, evidence=evidence)
 
     def _rejected(
         self, order: _Order, claim: LedgerRecord, result: PostResult, reason: DeadLetterReason, detail: str
@@ -427,17 +431,22 @@ class Sender:
         # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
         with self._certainly_not_sent(order):
             refused_by = self._write(
-                order, lambda: self.ledger.rejected(claim, reason.value, result.words, now=self.now)
+                order,
+                lambda: self.ledger.rejected(claim, reason.value, result.words, evidence=result.evidence, now=self.now),
             )
         if refused_by is not None:
             return self._refused(order, refused_by)
-        return self._to_dead_letters(order, reason, detail, (Metric.MESSAGES_REJECTED, 1.0), result=result)
+        rejected = (Metric.MESSAGES_REJECTED, 1.0)
+        return self._to_dead_letters(order, reason, detail, rejected, evidence=result.evidence, result=result)
 
     def _not_sent(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         counts = self._counts(result)
         with self._certainly_not_sent(order):
             refused_by = self._write(
-                order, lambda: self.ledger.not_sent(claim, result.words, counts=counts, now=self.now)
+                order,
+                lambda: self.ledger.not_sent(
+                    claim, result.words, counts=counts, evidence=result.evidence, now=self.now
+                ),
             )
         if refused_by is not None:
             return self._refused(order, refused_by)
@@ -464,14 +473,17 @@ class Sender:
         reason: DeadLetterReason,
         detail: str,
         *measurements: Measurement,
+        evidence: str = "",
         result: PostResult | None = None,
     ) -> Handled:
-        self._write(order, lambda: self._keep(order.record, reason, detail, order.message_id))
+        self._write(order, lambda: self._keep(order.record, reason, detail, order.message_id, evidence))
         return _done(order, reason.value, *measurements, result=result)
 
-    def _keep(self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str) -> None:
+    def _keep(
+        self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str, evidence: str = ""
+    ) -> None:
         """Put a copy on the dead-letter queue."""
-        self.queues.dead_letter(DeadLetter(record.body, reason, detail, message_id), now=self.now)
+        self.queues.dead_letter(DeadLetter(record.body, reason, detail, message_id, evidence), now=self.now)
 
     def _write(self, order: _Order, write: Callable[[], _T]) -> _T:
         """Write an outcome: retry until there is no time left, then raise."""

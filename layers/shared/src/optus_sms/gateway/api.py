@@ -1,7 +1,8 @@
 """The gateway's REST API v2: its requests, and what the response to a POST proves.
 
 The API has no idempotency key: a repeated POST is a second SMS and a second charge, and without the ID in a response a
-message can't be looked up. So every outcome is either certain or unknown, and only `classify` decides which.
+message can't be looked up. So every outcome is either certain or unknown, and only `classify` decides which;
+`flows.send_message` acts on it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from optus_sms.gateway.evidence import evidence_of
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.redaction import printable, without_numbers
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from optus_sms.runtime.settings import GatewaySettings
 
 _MAX_ID: Final = 255
+_MAX_ERROR_TEXT: Final = 600
 # The error codes of the gateway's prose page for REST v2, and the sentences beside them, which are in use as well. The
 # page doesn't say which field carries them.
 _TRY_AGAIN_WORDS: Final = frozenset(
@@ -69,7 +72,8 @@ class Stop(StrEnum):
 class PostResult:
     """The outcome, the code of the rule that decided it, and facts for the next step and for an operator.
 
-    ``detail``: the error text of the gateway, numbers redacted; for a dead letter, not for a log.
+    ``detail``: the error text of the gateway, numbers redacted; for a dead letter, not for a log. ``evidence``: of the
+    response, for the gateway's support; empty for an accepted message with an ID.
     ``retry_after_seconds``: the gateway's Retry-After, at most SQS's 12 hours.
     """
 
@@ -81,6 +85,7 @@ class PostResult:
     retry_after_seconds: float | None = None
     seconds: float = 0.0
     detail: str = ""
+    evidence: str = ""
     message_status: str | None = None
     message_detail: str | None = None
 
@@ -132,6 +137,10 @@ CLASSIFICATION: Final = (
         "no request byte was handed to the socket", Stop.UNREACHABLE,
     ),
     Rule(
+        "client_certificate_required", lambda e: e.exchange.failure == "client_certificate_required", Outcome.NOT_SENT,
+        "the server ended the TLS handshake for want of a client certificate, and read no request", Stop.UNREACHABLE,
+    ),
+    Rule(
         "contradictory", lambda e: e.status in (200, 201, 202) and not e.gateway_id and bool(e.words), Outcome.UNKNOWN,
         "a status for queued with an error body for not queued proves neither",
     ),
@@ -169,14 +178,17 @@ CLASSIFICATION: Final = (
     ),
     Rule(
         "server_error", lambda e: e.status is not None, Outcome.UNKNOWN,
-        "any other status can come from before or after the step that queues",
+        "any other status (a 409, any 5xx) can come from before or after the step that queues",
     ),
     Rule("no_response", lambda _: True, Outcome.UNKNOWN, "bytes left, and no status line was read"),
 )  # fmt: skip
 
 
-def classify(exchange: Exchange, *, now: float) -> PostResult:
-    """Decide what an exchange proves; ``now``: epoch seconds for a Retry-After given as a date."""
+def classify(exchange: Exchange, *, now: float, content: str = "") -> PostResult:
+    """Decide what an exchange proves; ``now``: epoch seconds for a Retry-After given as a date.
+
+    ``content``: the message's text, to keep it out of the evidence.
+    """
     fields = json_object(exchange.body)
     gateway_id = _gateway_id(fields.get("id")) or (_first_of_list(exchange.body) if exchange.status == 201 else None)
     evidence = _Evidence(exchange, exchange.status, gateway_id, _words(fields), is_from_api(exchange))
@@ -188,9 +200,10 @@ def classify(exchange: Exchange, *, now: float) -> PostResult:
         status=exchange.status,
         gateway_id=gateway_id if accepted else None,
         stop=rule.stop,
-        retry_after_seconds=retry_after_seconds(exchange.retry_after, now=now),
+        retry_after_seconds=retry_after_seconds(exchange.headers.get("retry-after"), now=now),
         seconds=exchange.seconds,
         detail=_error_text(fields),
+        evidence="" if accepted and gateway_id else evidence_of(exchange, content=content),
         message_status=_text(fields.get("status")) if accepted else None,
         message_detail=_text(fields.get("detail")) if accepted else None,
     )
@@ -249,7 +262,7 @@ class Gateway:
             seconds=self.timeout_seconds,
             start_within=start_within,
         )
-        return classify(response, now=self._now())
+        return classify(response, now=self._now(), content=str(fields.get("content", "")))
 
     def get_health(self) -> Exchange:
         """Request `GET /healthz`, without credentials."""
@@ -326,4 +339,4 @@ def _error_text(fields: dict[str, Any]) -> str:
     """Return the documented fields of an error body as a short text without phone numbers."""
     texts = [fields.get(name) for name in _WORD_FIELDS]
     joined = ": ".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str)))
-    return printable(without_numbers(joined), 200)
+    return printable(without_numbers(joined), _MAX_ERROR_TEXT)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import certifi
@@ -35,6 +36,13 @@ CONNECT_SECONDS: Final = 3.0
 # execution environment, a request ends in a reset or a timeout after it was written: a needless unknown outcome.
 REUSE_SECONDS: Final = 3.0
 USER_AGENT: Final = "optus-sms/1"
+# By which the gateway's support, AWS and the usual proxies find a request. The gateway documents none for REST v2; its
+# platform's other APIs return X-Modica-Request-Id.
+KEPT_HEADERS: Final = re.compile(
+    "retry-after|date|server|via|cf-ray|apigw-requestid|x-amzn?-.*|x-modica-.*|x-request-id|x-correlation-id",
+    re.IGNORECASE,
+)
+_MOST_HEADERS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +50,14 @@ class Exchange:
     """The facts of one exchange.
 
     ``handed_over``: at least one request byte may have left. ``status``: None if no status line was read.
-    ``body``: None if it could not be read whole. ``failure``: a code such as ``connection_refused``, None if the
-    response was complete. ``retry_after``: that header, unchanged.
+    ``body``: None if it could not be read whole. ``headers``: those of KEPT_HEADERS, by their lower-case names.
+    ``failure``: a code such as ``connection_refused``, None if the response was complete.
     """
 
     handed_over: bool
     status: int | None = None
     body: bytes | None = None
-    retry_after: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     failure: str | None = None
     seconds: float = 0.0
 
@@ -360,10 +368,15 @@ def _exchange(
         handed_over=exchange.handed_over,
         status=exchange.status,
         body=content,
-        retry_after=None if response is None else response.headers.get("Retry-After"),
+        headers={} if response is None else _kept_headers(response.headers),
         failure=failure,
         seconds=time.monotonic() - started,
     )
+
+
+def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = ((name.lower(), value) for name, value in headers.items() if KEPT_HEADERS.fullmatch(name))
+    return dict(islice(kept, _MOST_HEADERS))
 
 
 @contextmanager
@@ -379,7 +392,7 @@ def _closing(response: requests.Response) -> Iterator[None]:
 _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (_TooLateError, "too_late"),
     (socket.gaierror, "name_not_resolved"),
-    (ssl.SSLCertVerificationError, "certificate_refused"),
+    (ssl.SSLCertVerificationError, "certificate_refused"),  # or one of _CERTIFICATE_CODES
     (ssl.SSLError, "tls_failed"),
     (TimeoutError, "timed_out"),
     (ConnectionRefusedError, "connection_refused"),
@@ -391,13 +404,41 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
+# The codes of X509_verify_cert (OpenSSL, openssl-verification-options).
+_CERTIFICATE_CODES: Final = {
+    9: "certificate_not_yet_valid",
+    10: "certificate_expired",
+    18: "certificate_issuer_unknown",  # signed by itself
+    19: "certificate_issuer_unknown",  # a root that is not trusted
+    20: "certificate_issuer_unknown",
+    21: "certificate_issuer_unknown",
+    62: "certificate_wrong_name",
+    64: "certificate_wrong_name",  # IP address
+    66: "certificate_weak",  # key
+    67: "certificate_weak",  # key of an authority
+    68: "certificate_weak",  # digest
+}
+# Alert 116 (RFC 8446, 6.2): the server asked for a client certificate in the handshake, and got none. In TLS 1.3 the
+# request is on the wire by then, but a server processes none before the client's certificate (4.4.2), and may not ask
+# for one later, because this client does not offer post-handshake authentication (4.6.2).
+_CLIENT_CERTIFICATE_ALERT: Final = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+
+
 def failure_code(error: BaseException) -> str:
     """Return a short name for the failure of an exchange, for logs and operators; it decides no outcome."""
     causes = list(_causes(error))
     for kind, code in _CODES:
-        if any(isinstance(cause, kind) for cause in causes if not isinstance(cause, requests.RequestException)):
-            return code
+        for cause in causes:
+            if isinstance(cause, kind) and not isinstance(cause, requests.RequestException):
+                return _tls_code(cause) or code
     return type(causes[-1]).__name__
+
+
+def _tls_code(cause: BaseException) -> str | None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _CERTIFICATE_CODES.get(cause.verify_code)
+    is_refused = isinstance(cause, ssl.SSLError) and cause.reason == _CLIENT_CERTIFICATE_ALERT
+    return "client_certificate_required" if is_refused else None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

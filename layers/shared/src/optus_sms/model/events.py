@@ -17,7 +17,7 @@ def _is(description: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """The fields of every event. `detail_type` is its name on the bus."""
+    """The fields of every event. `detail_type`: its name on the bus; `flows.publish_events` makes its ``event_id``."""
 
     detail_type: ClassVar[str]
 

@@ -6,15 +6,21 @@ here. Credentials need no rule: no code formats one into a text.
 
 import json
 import re
+import sys
 import unicodedata
 from itertools import groupby
 from typing import Final
+from urllib.parse import unquote
 
 REDACTED: Final = "…"
 """Replaces a redacted text."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 _PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
+_WORD: Final = re.compile(r"[^\W_]{3,}")
+_ESCAPE: Final = re.compile(
+    r"\\+[uU](?P<hex>[0-9A-Fa-f]{4})|&#[xX](?P<html_hex>[0-9A-Fa-f]{1,8});|&#(?P<decimal>\d{1,9});", re.ASCII
+)
 _QUOTED_CHARACTERS: Final = 12
 """A text that has so many characters in a row in common with a message quotes the message."""
 
@@ -55,6 +61,26 @@ def without_text(text: str, content: str) -> str:
     quoted = {position for start in starts for position in range(start, start + size)}
     pieces = groupby(range(len(whole)), key=quoted.__contains__)
     return "".join(REDACTED if is_quoted else "".join(whole[at] for at in piece) for is_quoted, piece in pieces)
+
+
+def without_words(text: str, content: str) -> str:
+    """Remove from a text every word (three letters or digits, or more) that a message's ``content`` has too.
+
+    Also a part of a word, and one that JSON, a URL or HTML spell in their way. What remains can't quote the message.
+    """
+    words = [word.casefold() for word in _WORD.findall(content)]
+    joined = "".join(words)
+
+    def replace(found: re.Match[str]) -> str:
+        word = found[0].casefold()
+        return REDACTED if word in joined or any(own in word for own in words) else found[0]
+
+    return _WORD.sub(replace, _ESCAPE.sub(_unescaped, unquote(text))) if words else text
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = int(found["hex"] or found["html_hex"] or "0", 16) or int(found["decimal"] or "0")
+    return chr(code) if 0 < code <= sys.maxunicode else found[0]
 
 
 def loggable_id(gateway_id: str) -> str:

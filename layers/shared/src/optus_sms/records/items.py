@@ -26,6 +26,7 @@ REFERENCE_PREFIX: Final = "ref#"
 HEALTH_KEY: Final = "health#gateway"
 CONTRACT_KEY: Final = "contract#gateway"
 PAUSED_BY_HEALTH_CHECK: Final = "health"
+EVIDENCE_MARK: Final = "\t"  # in a line of a history, before the evidence
 
 
 class State(StrEnum):
@@ -44,14 +45,16 @@ class HistoryLine:
     """One line of a message's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for an operator's action.
 
     ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (the cause); ``not_sent_late`` (the
-    cause; came after a takeover and changed nothing); ``rejected`` (the dead letter's reason, then the cause);
-    ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator).
+    cause; came after a takeover and changed nothing); ``accepted_without_id`` (none); ``rejected`` (the dead letter's
+    reason, then the cause); ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator). ``evidence``: of
+    the gateway's response (`gateway.evidence`).
     """
 
     at: str
     what: str
     attempt: int
     words: str
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +115,22 @@ class LedgerRecord:
         """Return whether this owner has the claim, and so may send the message."""
         return self.state is State.SENDING and self.owner == owner
 
+    @property
+    def last_evidence(self) -> str:
+        """Return the evidence of the latest attempt that has any; empty if none has."""
+        return next((step.evidence for step in reversed(self.steps()) if step.evidence), "")
+
     def steps(self) -> list[HistoryLine]:
         """Return the lines of the history in time order."""
         found: list[HistoryLine] = []
         for line in sorted(self.history):
-            at, what, attempt, words = line.split(" ", 3)
+            step, _, evidence = line.partition(EVIDENCE_MARK)
+            at, what, attempt, words = step.split(" ", 3)
             # A claim is written before its number is known, so claims are counted here.
-            claims = sum(step.what == "claimed" for step in found) + 1
+            claims = sum(earlier.what == "claimed" for earlier in found) + 1
             # An outcome without a number is of a claim whose response was lost.
             number = claims if what == "claimed" else int(attempt) or (claims - 1 if what == "not_sent" else 0)
-            found.append(HistoryLine(at, what, number, words))
+            found.append(HistoryLine(at, what, number, words, evidence))
         return found
 
 

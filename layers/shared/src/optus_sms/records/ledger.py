@@ -29,7 +29,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.items import MESSAGE_PREFIX, REFERENCE_PREFIX, LedgerRecord, State
+from optus_sms.records.items import EVIDENCE_MARK, MESSAGE_PREFIX, REFERENCE_PREFIX, LedgerRecord, State
 from optus_sms.records.table import DueIndex, Item, Refused, Table, shard
 from optus_sms.records.updates import (
     NOTHING,
@@ -48,7 +48,8 @@ from optus_sms.records.updates import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Longer than a message can spend in the queues: queue 10 days, dead-letter queue 14, and both again after a redrive.
+# How long a `message_id`, the idempotency key, is remembered after its last claim or `scheduled`: longer than a message
+# can spend in the queues, which is 10 days in the queue, 14 in the dead-letter queue, and both again after a redrive.
 KEEP_SECONDS: Final = 60 * 86_400
 # When an undecided record is looked at again (docs/outages.md).
 LAPSE_SECONDS: Final = 15 * 60  # after its lease: long after the queue has delivered the message again
@@ -57,6 +58,7 @@ UNRESOLVED_SECONDS: Final = 8 * 86_400
 ABANDONED_SECONDS: Final = 11 * 86_400  # after the last attempt: the queue keeps a message for 10 days
 _REFRESH_SECONDS: Final = 86_400  # at most one write a day keeps a reference that many messages share
 UNDECIDED_INDEX: Final = "undecided-index"
+_ATTEMPTS_WITH_EVIDENCE: Final = 20
 _MOST_KEYS: Final = 2  # messages kept for a reference
 
 # Attributes kept only until the outcome is certain, and those that list a message as undecided.
@@ -171,8 +173,10 @@ class Ledger:
         ).add(history=_line(now, "rejected", words=f"{reason} retention_over"))
         return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
 
-    def accepted(self, claim: LedgerRecord, gateway_id: str | None, *, now: float) -> LedgerRecord | None:
-        """Mark a message as accepted: any state → ACCEPTED.
+    def accepted(
+        self, claim: LedgerRecord, gateway_id: str | None, *, evidence: str = "", now: float
+    ) -> LedgerRecord | None:
+        """Mark a message as accepted: any state → ACCEPTED. ``evidence``: for one without an ID.
 
         Refused only if another POST of the message was accepted; the record then keeps both IDs.
         """
@@ -182,7 +186,8 @@ class Ledger:
         if gateway_id is None:
             look_at = self._look_at(claim.message_id, State.ACCEPTED, claim.ttl - KEEP_SECONDS + UNRESOLVED_SECONDS)
             # If refused, a callback has brought the ID already, and the record is complete.
-            self._write(claim, update.set(**look_at).remove("lease_until").only_if(HAS_NO_GATEWAY_ID))
+            line = _line(now, "accepted_without_id", claim.attempts, evidence=evidence)
+            self._write(claim, update.set(**look_at).remove("lease_until").add(history=line).only_if(HAS_NO_GATEWAY_ID))
             return None
         update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(has_no_id_but(gateway_id))
         refused_by = self._write(claim, update)
@@ -190,20 +195,24 @@ class Ledger:
             self._write(claim, NOTHING.add(other_gateway_ids=frozenset({gateway_id})))
         return refused_by
 
-    def not_sent(self, claim: LedgerRecord, reason: str, *, counts: bool = True, now: float) -> LedgerRecord | None:
+    def not_sent(
+        self, claim: LedgerRecord, reason: str, *, counts: bool = True, evidence: str = "", now: float
+    ) -> LedgerRecord | None:
         """Mark an attempt as not sent: SENDING → RETRY. After a takeover this only adds a line to the history.
 
-        ``counts``: whether the attempt counts towards ``MAX_ATTEMPTS``.
+        ``counts``: whether the attempt counts towards ``MAX_ATTEMPTS``. ``evidence``: kept for the first attempts only,
+        so that a long outage does not fill the record.
         """
         update = NOTHING.set(
             reason=reason, **self._look_at(claim.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
         ).remove("lease_until")
-        line = _line(now, "not_sent", claim.attempts, reason)
+        kept = evidence if claim.attempts <= _ATTEMPTS_WITH_EVIDENCE else ""
+        line = _line(now, "not_sent", claim.attempts, reason, kept)
         uncounted = None if counts else 1
         refused_by = self._leave_sending(claim, State.RETRY, update.add(history=line, uncounted_attempts=uncounted))
         if refused_by is not None:
-            evidence = NOTHING.add(history=_line(now, "not_sent_late", claim.attempts, reason))
-            self._write(claim, evidence.only_if(IS_THERE))
+            late = NOTHING.add(history=_line(now, "not_sent_late", claim.attempts, reason, kept))
+            self._write(claim, late.only_if(IS_THERE))
         return refused_by
 
     def release(self, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
@@ -213,15 +222,17 @@ class Ledger:
         update = update.add(history=_line(now, "not_sent", words=reason), uncounted_attempts=1)
         return self._write(wanted, update.only_if(equals(state=State.SENDING, owner=wanted.owner)))
 
-    def rejected(self, claim: LedgerRecord, reason: str, detail: str, *, now: float) -> LedgerRecord | None:
+    def rejected(
+        self, claim: LedgerRecord, reason: str, detail: str, *, evidence: str = "", now: float
+    ) -> LedgerRecord | None:
         """Mark a message as rejected: SENDING → REJECTED; ``reason`` is the dead letter's."""
         update = NOTHING.set(reason=reason, detail=detail, rejected_at=format_rfc3339(now))
-        line = _line(now, "rejected", claim.attempts, f"{reason} {detail}")
+        line = _line(now, "rejected", claim.attempts, f"{reason} {detail}", evidence)
         return self._leave_sending(
             claim, State.REJECTED, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).add(history=line)
         )
 
-    def unknown(self, claim: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
+    def unknown(self, claim: LedgerRecord, reason: str, *, evidence: str = "", now: float) -> LedgerRecord | None:
         """Mark the outcome as unknown: SENDING → UNKNOWN. It is given up so long after the claim or `scheduled`."""
         look_at = (claim.ttl or int(now) + KEEP_SECONDS) - KEEP_SECONDS + UNRESOLVED_SECONDS
         update = NOTHING.set(
@@ -230,7 +241,7 @@ class Ledger:
             unknown_since=format_rfc3339(now),
             **self._look_at(claim.message_id, State.UNKNOWN, look_at),
         )
-        line = _line(now, "unknown", claim.attempts, reason)
+        line = _line(now, "unknown", claim.attempts, reason, evidence)
         return self._leave_sending(
             claim, State.UNKNOWN, update.remove("lease_until").add(unknown_outcomes=1, history=line)
         )
@@ -347,6 +358,7 @@ class Ledger:
         return {"undecided": shard(state, message_id), "look_at": at}
 
 
-def _line(now: float, what: str, attempt: int = 0, words: str = "") -> frozenset[str]:
+def _line(now: float, what: str, attempt: int = 0, words: str = "", evidence: str = "") -> frozenset[str]:
     """Return a line of the history as a set for ADD, so that a write that the SDK repeats adds no second line."""
-    return frozenset({f"{format_rfc3339(now)} {what} {attempt} {words}"})
+    line = f"{format_rfc3339(now)} {what} {attempt} {words}"
+    return frozenset({f"{line}{EVIDENCE_MARK}{evidence}" if evidence else line})

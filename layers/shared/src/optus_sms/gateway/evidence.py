@@ -1,0 +1,29 @@
+"""What the gateway's support needs to find an attempt: kept in the ledger and the dead letter, shown by `explain`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from optus_sms.model.redaction import printable, without_numbers, without_words
+
+if TYPE_CHECKING:
+    from optus_sms.gateway.transport import Exchange
+
+_MOST_BODY: Final = 300  # characters: the gateway's error bodies are shorter, and a proxy's page says enough in them
+_MOST_HEADER: Final = 100
+_MOST: Final = 700
+
+
+def evidence_of(exchange: Exchange, *, content: str) -> str:
+    """Return one line of the response's headers that identify it, and the start of its body.
+
+    ``content``: the message's text, whose words are removed from the line, as are phone numbers from the body: the
+    ledger holds neither. Empty if no response came.
+    """
+    facts = [f"{name}: {printable(value, _MOST_HEADER)}" for name, value in sorted(exchange.headers.items())]
+    body = (exchange.body or b"").decode("utf-8", "replace")
+    line = "; ".join(without_words(fact, content) for fact in facts if not fact.startswith("retry-after"))
+    start = without_numbers(without_words(" ".join(body.split()), content))
+    if start:
+        line = f"{line}; body: {printable(start, _MOST_BODY)}" if line else f"body: {printable(start, _MOST_BODY)}"
+    return line[:_MOST]
