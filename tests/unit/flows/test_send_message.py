@@ -767,12 +767,34 @@ class TestWritesThatFail:
         assert run.send(queue_record()).failures == ()
         assert reasons(run) == ["rejected"]
 
-    def test_acceptance_that_cannot_be_written_leads_to_unknown_and_not_to_a_second_post(self) -> None:
+    @pytest.mark.parametrize(
+        ("answer", "write", "state"),
+        [
+            (sent(), "accepted", State.ACCEPTED),
+            (unknown(), "unknown", State.UNKNOWN),
+            (send_failed(), "not_sent", State.RETRY),
+            (rejected(), "rejected", State.REJECTED),
+        ],
+    )
+    def test_outcome_that_cannot_be_written_is_written_by_the_redelivery(
+        self, answer: Any, write: str, state: State
+    ) -> None:
+        run = bench(answer)
+        run.hook(FailAt(f"ledger.{write}", times=ALWAYS))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert run.state() is State.SENDING
+        run.hook()
+        run.send(queue_record(receive_count=2))
+        assert (run.state(), run.gateway.posts_of("message-1")) == (state, 1)
+        assert run.record().reason != "owner_lost"
+
+    def test_acceptance_that_cannot_be_written_leads_to_unknown_in_another_execution_environment(self) -> None:
         run = bench()
         run.hook(FailAt("ledger.accepted", times=ALWAYS))
         assert run.send(queue_record()).failures == (sqs_id(),)
         assert run.time.now() <= NOW + 60
         run.hook()
+        run.sender.unwritten.clear()
         run.time.advance(100)
         assert run.send(queue_record(receive_count=2)).failures == ()
         assert (run.state(), reasons(run)) == (State.UNKNOWN, ["unknown_outcome"])

@@ -41,9 +41,10 @@ KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
 CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, the POST is not begun
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
-MOST_UNSENT_OWNERS: Final = 1000
+MOST_UNWRITTEN: Final = 1000
 EVIDENCE_SECONDS: Final = 3600.0  # how long an acceptance shows that the gateway takes messages
-NOT_ABOUT_THE_MESSAGE: Final = ("too_late", "reference_not_registered")
+CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
+NOT_ABOUT_THE_MESSAGE: Final = ("too_late", "reference_not_registered", CLAIM_RESPONSE_LOST)
 _FIRST_BACKOFF_SECONDS: Final = 5
 # OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff the receives last longer than the
 # retention, so that an outage never makes a dead letter.
@@ -147,7 +148,7 @@ class Sender:
     random: random.Random = field(default_factory=random.SystemRandom)
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
     workers: int = WORKERS
-    unsent_owners: dict[str, None] = field(default_factory=dict)  # under which no message was sent, oldest first
+    unwritten: dict[str, PostResult] = field(default_factory=dict)  # by owner, oldest first
 
     @property
     def now(self) -> float:
@@ -257,8 +258,8 @@ class Sender:
             claim = self.ledger.claim(order.wanted, now=self.now, after=after)
         except Exception:
             # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
-            with self._certainly_not_sent(order):
-                self._write(order, lambda: self.ledger.release(order.wanted, "claim_response_lost", now=self.now))
+            with self._remembered(order, PostResult(Outcome.NOT_SENT, CLAIM_RESPONSE_LOST)):
+                self._write(order, lambda: self.ledger.release(order.wanted, CLAIM_RESPONSE_LOST, now=self.now))
                 raise
         if claim.is_held_by(order.wanted.owner):
             return self._claimed(order, claim, credentials)
@@ -268,9 +269,8 @@ class Sender:
         self, order: _Order, record: LedgerRecord, credentials: GatewayCredentials | None = None
     ) -> Handled:
         """Do the next step for a message that another delivery has handled or is handling."""
-        if record.state is State.SENDING and record.owner in self.unsent_owners:
-            self.ledger.not_sent(record, "claim_response_lost", counts=False, now=self.now)
-            return _give_back(order, "certainly not sent before", 1)
+        if record.state is State.SENDING and record.owner in self.unwritten:
+            return self._end(order, record, self.unwritten[record.owner])
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
         is_too_late = order.is_expired(self.now) or order.record.seconds_to_last_call(self.now) <= 0
         step = next_step(record, order.wanted.payload_sha256, now=self.now, is_too_late=is_too_late)
@@ -305,18 +305,28 @@ class Sender:
     # With the claim
 
     def _claimed(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> Handled:
-        """Send a message that this delivery has claimed. A failure before the first byte is recorded as not sent."""
+        """Send a message that this delivery has claimed, and write the outcome."""
+        result = self._attempt(order, claim, credentials)
+        with self._remembered(order, result):
+            return self._end(order, claim, result)
+
+    def _attempt(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> PostResult:
+        """POST the message. A failure before the first byte is an outcome, too: not sent."""
         try:
             if order.message.reference is not None:
                 ttl = int(self.now) + KEEP_REFERENCE_SECONDS
                 self.ledger.register_reference(order.message.reference, claim.message_id, ttl=ttl)
         except Exception as error:  # noqa: BLE001
             logger().warning("reference not registered", extra={"message_id": claim.message_id, **error_fields(error)})
-            return self._not_sent(order, claim, PostResult(Outcome.NOT_SENT, "reference_not_registered"))
+            return PostResult(Outcome.NOT_SENT, "reference_not_registered")
         result = self._post(order, credentials)
         if result.stop is Stop.CREDENTIALS_REFUSED and (newer := self._newer_than(credentials)) is not None:
             result = self._post(order, newer)
         self.breaker.note(result, claim.message_id)
+        return result
+
+    def _end(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
+        """Write the outcome of a claim: of this delivery, or of an earlier one that could not write it."""
         match result.outcome:
             case Outcome.ACCEPTED:
                 return self._accepted(order, claim, result)
@@ -429,11 +439,10 @@ class Sender:
         if claim.unknown_outcomes:  # this attempt was not sent, but that one may have been
             detail += "; the outcome of an earlier attempt is unknown"
         # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
-        with self._certainly_not_sent(order):
-            refused_by = self._write(
-                order,
-                lambda: self.ledger.rejected(claim, reason.value, result.words, evidence=result.evidence, now=self.now),
-            )
+        refused_by = self._write(
+            order,
+            lambda: self.ledger.rejected(claim, reason.value, result.words, evidence=result.evidence, now=self.now),
+        )
         if refused_by is not None:
             return self._refused(order, refused_by)
         rejected = (Metric.MESSAGES_REJECTED, 1.0)
@@ -441,13 +450,10 @@ class Sender:
 
     def _not_sent(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         counts = self._counts(result)
-        with self._certainly_not_sent(order):
-            refused_by = self._write(
-                order,
-                lambda: self.ledger.not_sent(
-                    claim, result.words, counts=counts, evidence=result.evidence, now=self.now
-                ),
-            )
+        refused_by = self._write(
+            order,
+            lambda: self.ledger.not_sent(claim, result.words, counts=counts, evidence=result.evidence, now=self.now),
+        )
         if refused_by is not None:
             return self._refused(order, refused_by)
         if result.reason == "too_late":
@@ -500,14 +506,14 @@ class Sender:
                 pause = min(pause * 2, 1.0)
 
     @contextmanager
-    def _certainly_not_sent(self, order: _Order) -> Iterator[None]:
-        """If this can't be written, remember the owner, so that the next delivery doesn't record an unknown outcome."""
+    def _remembered(self, order: _Order, result: PostResult) -> Iterator[None]:
+        """If an outcome can't be written, remember it, so that the next delivery here doesn't find an unknown one."""
         try:
             yield
         except Exception:
-            while len(self.unsent_owners) >= MOST_UNSENT_OWNERS:
-                self.unsent_owners.pop(next(iter(self.unsent_owners)))
-            self.unsent_owners[order.wanted.owner] = None
+            while len(self.unwritten) >= MOST_UNWRITTEN:
+                self.unwritten.pop(next(iter(self.unwritten)))
+            self.unwritten[order.wanted.owner] = result
             raise
 
     def _backoff(self, record: QueueRecord, at_least: float = 0.0) -> int:
