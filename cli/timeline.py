@@ -80,6 +80,7 @@ _WORDS: Final = {
     "server_error": "the gateway returned an error",
     "contradictory": "the gateway's response contradicts itself",
     "body_too_large": "the response was too large",
+    "response_too_large": "the response was too large",
 }
 _BY_OPERATOR: Final = {
     "resolved_sent": "resolved that it was sent",

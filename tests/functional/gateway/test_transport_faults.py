@@ -226,7 +226,7 @@ INTERIM = [
     Case("100, then RST", after_request(head(100), Peer.reset), UNKNOWN, LOST),
     Case("103, then silence", after_request(head(103), silence), UNKNOWN, "timed_out", seconds=SHORT),
     Case("101: nobody asked for another protocol", after_request(head(101)), UNKNOWN, "not_http"),
-    Case("endless 100s", repeating(head(100)), UNKNOWN, "timed_out", seconds=SHORT),
+    Case("endless 100s", repeating(head(100)), UNKNOWN, ("timed_out", "response_too_large"), seconds=SHORT),
     Case("endless 103s, one at a time", repeating(head(103), pause=0.02), UNKNOWN, "timed_out", seconds=SHORT),
 ]  # fmt: skip
 
@@ -673,6 +673,26 @@ def test_a_server_that_wants_a_client_certificate_has_read_no_request(newest: ss
             assert (exchange.handed_over, outcome.reason) == (True, "client_certificate_required")
             assert outcome.stop is Stop.UNREACHABLE
         assert server.wait_until_closed()
+
+
+def test_a_server_that_sends_megabytes_of_headers_fills_no_memory() -> None:
+    cookies = b"\r\n".join(b"Set-Cookie: c%d=%s; Path=/" % (number, b"x" * 60_000) for number in range(95))
+    with FaultServer(after_request(answer(202, GOOD, cookies))) as server, transport() as client:
+        for _ in range(3):
+            exchange = post(client, server.url)
+            assert (exchange.status, exchange.body, exchange.failure) == (202, None, "response_too_large")
+            assert judge(exchange).outcome is SENT
+        assert not list(client._session.cookies)
+
+
+def test_no_cookie_is_kept_or_sent() -> None:
+    with (
+        FaultServer(after_request(answer(202, GOOD, b"Set-Cookie: own=1; Path=/\r\nConnection: close"))) as server,
+        transport() as client,
+    ):
+        assert [judge(post(client, server.url)).gateway_id for _ in range(2)] == ["g-1", "g-1"]
+        assert not list(client._session.cookies)
+        assert not any(b"cookie:" in bytes(each.received).lower() for each in server.connections)
 
 
 def test_what_support_needs_to_find_a_request_is_kept_and_the_text_is_not() -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from itertools import islice
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 MAX_BODY_BYTES: Final = 64 * 1024
+MAX_RESPONSE_BYTES: Final = 1024 * 1024  # with headers and chunk sizes; http.client alone reads 6 MB of headers
 CONNECT_SECONDS: Final = 3.0
 # Shorter than any common server's keep-alive. If the peer or a NAT has dropped the connection, as after a freeze of the
 # execution environment, a request ends in a reset or a timeout after it was written: a needless unknown outcome.
@@ -94,12 +96,17 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
+class _ResponseTooLargeError(http.client.HTTPException):
+    """More bytes than any response of the API has."""
+
+
 class _DeadlineFile(io.RawIOBase):
-    """The response's bytes; each read can wait only for the rest of the exchange's time."""
+    """The response's bytes, so many at most; each read can wait only for the rest of the exchange's time."""
 
     def __init__(self, sock: socket.socket, exchange: _InFlight) -> None:
         self._sock = sock
         self._exchange = exchange
+        self._bytes_left = MAX_RESPONSE_BYTES
         # Keeps the socket open until closed, as http.client expects.
         self._file: io.RawIOBase = sock.makefile("rb", buffering=0)
 
@@ -108,7 +115,11 @@ class _DeadlineFile(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int | None:
         self._sock.settimeout(self._exchange.remaining())
-        return self._file.readinto(buffer)
+        count = self._file.readinto(buffer)
+        self._bytes_left -= count or 0
+        if self._bytes_left < 0:
+            raise _ResponseTooLargeError
+        return count
 
     def close(self) -> None:
         self._file.close()
@@ -298,6 +309,7 @@ class Transport:
     def __post_init__(self) -> None:
         self._session = _Session()
         self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         adapter = _Adapter(self.tls, self.connections)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -399,6 +411,7 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (http.client.RemoteDisconnected, "closed_without_response"),
     (ConnectionError, "connection_lost"),
     (http.client.IncompleteRead, "cut_short"),
+    (_ResponseTooLargeError, "response_too_large"),
     (http.client.HTTPException, "not_http"),
     (OSError, "network_error"),
 )
