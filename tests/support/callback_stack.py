@@ -102,7 +102,7 @@ class CallbackStack:
         """The next callback meets a cold start."""
         os.environ.update(self._environment)
         forget_execution_environment()
-        clients._session().events.register("before-call", self._on_call)
+        clients._session().register("before-call", self._on_call)  # type: ignore[arg-type] # the stubs want **kwargs only
         self._app = load_app(HANDLER)
         self._app.Clock = lambda: self.clock.clock  # type: ignore[attr-defined]
         self._app.receiver()

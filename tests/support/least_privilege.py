@@ -119,7 +119,7 @@ class Account:
         forget_execution_environment()
         try:
             with enable_iam_authentication() if enforced else contextlib.nullcontext():
-                clients._session().events.register("after-call", self._on_answer)
+                clients._session().register("after-call", self._on_answer)  # type: ignore[arg-type] # the stubs want **kwargs only
                 yield Sandbox(self, logical_id, load_app(ROOT / resource.properties["Code"]["S3Key"] / "app.py"))
         finally:
             _restore_environment(before)
@@ -141,7 +141,7 @@ class Sandbox:
 
     def client(self, service: str) -> Any:
         """A client with the role's credentials, for what Lambda does around the function."""
-        return clients._session().client(service)  # type: ignore[call-overload] # the stubs know literal names only
+        return clients._session().create_client(service)
 
     def output(self, name: str) -> str:
         """The value of one of the stack's outputs."""
