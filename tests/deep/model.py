@@ -44,24 +44,34 @@ class Rules:
     ambiguous_reference_proves_nothing: bool = True
     one_id_for_a_record: bool = True  # a callback does not replace the gateway's id
     adoption_is_repeatable: bool = True  # by the callback that did it, if it crashed before the row
-    unknown_once_is_never_certain: bool = True  # REJECTED or EXPIRED after an unknown outcome can still be disproved
+    unknown_once_is_never_certain: bool = True  # what is certain after an unknown outcome can still be disproved
+    only_what_may_have_been_sent_is_proved: bool = True  # a callback can be about another system's message
+    certainly_not_sent_corrects_a_callback: bool = True  # that came while the claim was alive …
+    open_claim_is_waited_for: bool = True  # … so that no duplicate is acknowledged before
     rank_decides: bool = True  # not the order of callbacks
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the world may do. ``faults``: crashes, lost answers and stalls, in all. ``statuses``: told of each."""
+    """What the world may do. ``faults``: crashes, lost answers and stalls, in all. ``statuses``: told of each.
+
+    ``shared_reference``: with another message of ours; ``foreign_reference``: with another system's, unseen by us.
+    """
 
     on_unknown: str
     faults: int = 2
     redrives: int = 1
     may_expire: bool = False
     shared_reference: bool = False
+    foreign_reference: bool = False
     statuses: int = 1
 
 
 class Record(NamedTuple):
-    """The ledger's record. ``gateway_id`` is the number of the acceptance it names, 0 for none."""
+    """The ledger's record. ``gateway_id`` is the number of the acceptance it names, 0 for none.
+
+    ``open``: ACCEPTED by a callback while a claim was alive, whose owner may still know better.
+    """
 
     state: str = "absent"
     owner: int = NOBODY
@@ -70,6 +80,7 @@ class Record(NamedTuple):
     unknowns: int = 0
     waited: bool = False
     gateway_id: int = 0
+    open: bool = False
 
 
 class Worker(NamedTuple):
@@ -193,7 +204,7 @@ def trace(came_from: dict[World, tuple[World, str] | None], world: World) -> tup
 
 def broken_promise(before: World, world: World, setting: Setting) -> str | None:  # noqa: PLR0911
     """The first promise that this state, or the step to it, breaks: one line for each."""
-    record = world.record
+    record, was = world.record, before.record
     if world.accepted > 1 + (RESENDS if setting.on_unknown == "resend" else 0):
         return "the gateway accepts at most as often as allowed"
     posting = [worker for worker in world.workers if worker.at in ("post", "outcome") and not worker.late]
@@ -201,11 +212,17 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
         return "only one at a time may send"
     if any(w.at == "post" and not w.late and not _holds(w, record) and record.state != "ACCEPTED" for w in posting):
         return "who may send holds the record"
-    if record.state == "ACCEPTED" and (world.accepted == 0 or record.gateway_id == FOREIGN):
+    is_proved = world.accepted and record.gateway_id != FOREIGN
+    if record.state == "ACCEPTED" and not is_proved and not setting.foreign_reference:
         return "ACCEPTED is true"
+    if record.state == "ACCEPTED" and was.state in ("RETRY", "REJECTED", "EXPIRED") and not was.unknowns:
+        return "what was certainly not sent is not taken for sent"
+    if before.faults == world.faults and _certainly_not_sent(before) and not _certainly_not_sent(world):
+        if record.state == "ACCEPTED" and not record.unknowns:
+            return "what was certainly not sent does not stay ACCEPTED"
     if world.known and record.state != "ACCEPTED":
         return "a known acceptance is written"
-    if before.record.gateway_id not in (0, record.gateway_id):
+    if was.gateway_id not in (0, FOREIGN, record.gateway_id):
         return "the gateway's id, once known, stays"
     if record.state in ("REJECTED", "EXPIRED") and world.accepted and not record.unknowns:
         return "REJECTED and EXPIRED are true"
@@ -228,9 +245,21 @@ def is_at_rest(world: World) -> bool:
 def is_true(world: World, setting: Setting) -> bool:
     """What was accepted is known as accepted, with its row, as far as a callback can prove it; or a person has it."""
     record, provable = world.record, not setting.shared_reference
+    if record.gateway_id == FOREIGN:
+        return True
     if record.state == "ACCEPTED" and record.gateway_id:
         return world.rows[record.gateway_id - 1].linked or world.copied
     return record.state == "ACCEPTED" or world.accepted == 0 or not provable
+
+
+def _certainly_not_sent(world: World) -> bool:
+    """Whether a worker is about to write that the claim was not sent which a callback has resolved as sent."""
+    unsent = ("too late", "not sent", "rejected")
+    return any(w.at == "outcome" and w.outcome in unsent and _is_contradicted(w, world.record) for w in world.workers)
+
+
+def _is_contradicted(worker: Worker, record: Record) -> bool:
+    return record.open and not record.unknowns and _same(worker, record)
 
 
 def _holds(worker: Worker, record: Record) -> bool:
@@ -257,10 +286,10 @@ class Moves:
 
     def _time(self, world: World) -> Iterator[Step]:
         record = world.record
-        if record.state == "SENDING" and not record.lease_over:
-            over = world._replace(record=record._replace(lease_over=True))
+        if (record.state == "SENDING" and not record.lease_over) or record.open:
+            over = world._replace(record=record._replace(lease_over=True, open=False))
             owner = next(
-                (i for i, w in enumerate(world.workers) if w.at in ("post", "outcome") and _holds(w, record)), None
+                (i for i, w in enumerate(world.workers) if w.at in ("post", "outcome") and _same(w, record)), None
             )
             if owner is None:
                 yield Step("the lease of a lost owner ends", over)
@@ -292,7 +321,7 @@ class Moves:
                     stored = _with_row(world, number, row._replace(rank=rank, told=max(row.told, told)))
                     stored = stored if row.linked else stored._replace(callback=(number, "prove"))
                     yield Step(f"callback: {number} has status {told}", stored, callback=True)
-            if self.setting.shared_reference:
+            if self.setting.shared_reference or self.setting.foreign_reference:
                 yield Step(
                     "callback of somebody else's message",
                     world._replace(record=self._proved(world.record, FOREIGN)),
@@ -316,12 +345,15 @@ class Moves:
         if self.setting.shared_reference and self.rules.ambiguous_reference_proves_nothing:
             return record
         other_id = record.gateway_id not in (0, number) and self.rules.one_id_for_a_record
-        may_be_true = record.state in ("SENDING", "RETRY", "UNKNOWN", "ACCEPTED") or (
-            self.rules.unknown_once_is_never_certain and record.unknowns > 0
+        may_be_true = (
+            record.state in ("SENDING", "UNKNOWN", "ACCEPTED")
+            or (self.rules.unknown_once_is_never_certain and record.unknowns > 0)
+            or (not self.rules.only_what_may_have_been_sent_is_proved and record.state == "RETRY")
         )
         if other_id or not may_be_true:
             return record
-        return record._replace(state="ACCEPTED", gateway_id=number)
+        is_open = record.open or (record.state == "SENDING" and not record.lease_over)
+        return record._replace(state="ACCEPTED", gateway_id=number, open=is_open)
 
     # The workers
 
@@ -372,6 +404,8 @@ class Moves:
         """What is left to do of a message that somebody dealt, or deals, with."""
         record, worker, at = world.record, world.workers[index], "idle"
         match record.state:
+            case "ACCEPTED" if record.open and self.rules.open_claim_is_waited_for:
+                at = "idle"
             case "ACCEPTED":
                 at = "row" if record.gateway_id and self.rules.row_is_repaired else "ack"
                 worker = worker._replace(gateway_id=record.gateway_id)
@@ -442,7 +476,10 @@ class Moves:
         mine = (not self.rules.owner_is_checked or record.owner == worker.owner) and (
             not self.rules.attempt_is_checked or record.attempt == worker.attempt
         )
-        if record.state == "SENDING" and mine:
+        corrects = self.rules.certainly_not_sent_corrects_a_callback and to in ("RETRY", "REJECTED")
+        if corrects and _is_contradicted(worker, record):
+            world = world._replace(record=record._replace(state=to, gateway_id=0, open=False))
+        elif record.state == "SENDING" and mine:
             world = _unknown(world) if to == "UNKNOWN" else world._replace(record=record._replace(state=to))
         elif not (record.state == to and _same(worker, record)):
             return self._refused(world, index)
@@ -456,7 +493,7 @@ class Moves:
         if not self.rules.acceptance_wins and not _holds(worker, record):
             return self._refused(world, index)
         world = world._replace(
-            record=record._replace(state="ACCEPTED", gateway_id=record.gateway_id or worker.gateway_id)
+            record=record._replace(state="ACCEPTED", gateway_id=record.gateway_id or worker.gateway_id, open=False)
         )
         return _with_worker(world, index, worker._replace(at="row" if worker.gateway_id else "ack"))
 
@@ -525,6 +562,8 @@ def _with_row(world: World, number: int, row: Row) -> World:
 
 
 def _linked(world: World, number: int) -> World:
+    if number == FOREIGN:
+        return world
     row = world.rows[number - 1]
     return _with_row(world, number, row._replace(linked=True, rank=max(row.rank, ACCEPTED_RANK)))
 
@@ -540,12 +579,12 @@ def _new_owner(world: World) -> int:
 def _without_difference(world: World) -> World:
     """One state for all that differ only in what nobody can see any more: it keeps their number small."""
     record = world.record
-    if record.state in ("ACCEPTED", "EXPIRED"):
+    if record.state in ("ACCEPTED", "EXPIRED") and not record.open:
         record = Record(record.state, gateway_id=record.gateway_id, unknowns=record.unknowns)
     if record.lease_over and record.state != "SENDING":
         record = record._replace(lease_over=False)
     workers = tuple(sorted(_KEPT[worker.at](worker) for worker in world.workers))
-    accepted = record.state == "ACCEPTED"
+    accepted = record.state == "ACCEPTED" and not record.open
     return world._replace(
         record=record, workers=workers, excused=world.excused or accepted, known=world.known or accepted
     )

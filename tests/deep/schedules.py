@@ -69,7 +69,10 @@ class Stores(Protocol):
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a seed makes of the world. ``crowded``: messages are often delivered while somebody has them."""
+    """What a seed makes of the world. ``crowded``: messages are often delivered while somebody has them.
+
+    ``shared`` is the reference with another message of ours, ``foreign`` with one of another system, unseen by us.
+    """
 
     on_unknown: str
     faults: int
@@ -80,6 +83,7 @@ class Scenario:
     twin: bool
     crowded: bool
     redrives: int
+    foreign: bool
 
     @classmethod
     def of(cls, rng: random.Random) -> Scenario:
@@ -95,6 +99,7 @@ class Scenario:
             twin=rng.random() < 0.2,
             crowded=rng.random() < 0.3,
             redrives=rng.choice((0, 1, 1, 2)),
+            foreign=reference is None and rng.random() < 0.3,
         )
 
 
@@ -206,7 +211,7 @@ class World:
             choices.append((0.5, self._redrive))
         if self.late_writes:
             choices.append((1.0, self._late_write))
-        if self.scenario.callbacks and (self.acceptances or self.scenario.shared):
+        if self.scenario.callbacks and (self.acceptances or self.scenario.shared or self.scenario.foreign):
             choices.append((1.5, self._callback))
         weights = [weight for weight, _ in choices]
         self.rng.choices([action for _, action in choices], weights)[0]()
@@ -279,7 +284,8 @@ class World:
         self.late_writes.pop()()
 
     def _callback(self) -> None:
-        if self.scenario.shared and (not self.acceptances or self.rng.random() < 0.3):
+        others = self.scenario.shared or self.scenario.foreign
+        if others and (not self.acceptances or self.rng.random() < 0.3):
             self._post_callback(None, "received")
         else:
             self._post_callback(self.rng.choice(self.acceptances), self.rng.choice(STATUSES))
@@ -339,11 +345,13 @@ class World:
     def _check_record(self, record: LedgerRecord | None) -> None:
         if record is None:
             return
-        if self.known_id not in (None, record.gateway_id):
+        if self.known_id not in (None, FOREIGN_ID, record.gateway_id):
             raise BrokenPromiseError("the gateway's id has changed")
         self.known_id = record.gateway_id
         ours = {acceptance.gateway_id for acceptance in self.acceptances}
-        if record.state is State.ACCEPTED and (not ours or record.gateway_id not in ours | {None}):
+        taken_for_ours = self.scenario.foreign and record.gateway_id == FOREIGN_ID
+        is_proved = taken_for_ours or (ours and record.gateway_id in ours | {None})
+        if record.state is State.ACCEPTED and not is_proved:
             raise BrokenPromiseError("ACCEPTED, but the gateway never took it")
         if record.state in (State.REJECTED, State.EXPIRED) and ours and not record.unknown_outcomes:
             raise BrokenPromiseError(f"{record.state}, but the gateway took it")
@@ -370,6 +378,8 @@ class World:
     def _check_end(self) -> None:
         record = self.record()
         assert record is not None
+        if record.state is State.ACCEPTED and not self.acceptances and not self.excused:
+            raise BrokenPromiseError("certainly not sent, and taken for sent")
         if record.state in (State.SENDING, State.RETRY) and not self.dead_letters:
             raise BrokenPromiseError(f"ends as {record.state}")
         if record.state in (State.UNKNOWN, State.REJECTED) and not self.dead_letters:

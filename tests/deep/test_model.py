@@ -9,12 +9,14 @@ from tests.deep.model import Report, Rules, Setting, explore
 HOLD = Setting("hold", faults=1)
 RESEND = Setting("resend", faults=1, redrives=0)
 SHARED_REFERENCE = Setting("hold", faults=1, shared_reference=True)
+FOREIGN_REFERENCE = Setting("hold", faults=1, redrives=0, foreign_reference=True)
 EXPIRY = Setting("hold", faults=1, redrives=0, may_expire=True)
 STATUSES = Setting("hold", faults=1, redrives=0, statuses=2)
 SETTINGS = {
     "hold": HOLD,
     "resend": RESEND,
     "shared reference": SHARED_REFERENCE,
+    "foreign reference": FOREIGN_REFERENCE,
     "expiry": EXPIRY,
     "status order": STATUSES,
 }
@@ -37,6 +39,9 @@ SEEDED_BUGS = {
     "unknown_once_is_never_certain": RESEND,
     "row_is_repaired": SHARED_REFERENCE,
     "ambiguous_reference_proves_nothing": SHARED_REFERENCE,
+    "only_what_may_have_been_sent_is_proved": FOREIGN_REFERENCE,
+    "certainly_not_sent_corrects_a_callback": FOREIGN_REFERENCE,
+    "open_claim_is_waited_for": FOREIGN_REFERENCE,
     "rank_decides": STATUSES,
 }
 FENCE = {"owner_is_checked", "attempt_is_checked"}

@@ -27,7 +27,7 @@ from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.records.table import Item, Table
-from optus_sms.records.updates import Condition, Update, absent, equals, one_of
+from optus_sms.records.updates import Condition, absent, equals, exists, one_of
 from tests.deep.schedules import KEY, BrokenPromiseError, World
 from tests.support.aws import REGION, create_table
 from tests.support.fakes import MemoryLedger, MemoryMessages
@@ -159,10 +159,10 @@ def claim_again_without_what_was_read(record: LedgerRecord) -> Condition:
 def outcomes_without_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_sending = Ledger._leave_sending
 
-    def leave(self: Ledger, claim: LedgerRecord, to: State, update: Update) -> LedgerRecord | None:
+    def leave(self: Ledger, claim: LedgerRecord, *outcome: Any) -> LedgerRecord | None:
         old = self.read(claim.message_id)
         assert old is not None
-        return leave_sending(self, replace(claim, owner=old.owner, attempts=old.attempts), to, update)
+        return leave_sending(self, replace(claim, owner=old.owner, attempts=old.attempts), *outcome)
 
     monkeypatch.setattr(Ledger, "_leave_sending", leave)
 
@@ -217,6 +217,25 @@ def rejected_is_never_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryLedger, "resolve_by_callback", patched)
 
 
+def anything_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback proves what was certainly not sent."""
+    monkeypatch.setattr(ledger, "MAY_HAVE_BEEN_SENT", ledger.HAS_NO_GATEWAY_ID & exists("pk"))
+    monkeypatch.setattr(LedgerRecord, "may_have_been_sent", True)
+
+
+def never(claim: LedgerRecord, now: float) -> Condition:
+    return absent("pk")
+
+
+def open_claim_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = refused_claim.next_step
+
+    def patched(record: LedgerRecord, *args: Any, **kwargs: Any) -> NextStep:
+        return decide(replace(record, lease_until=0) if record.state is State.ACCEPTED else record, *args, **kwargs)
+
+    monkeypatch.setattr(sending, "next_step", patched)
+
+
 def first_status_wins(status: str) -> Condition:
     return absent("status_rank")
 
@@ -238,6 +257,9 @@ SEEDED_BUGS: dict[str, Patch] = {
     "a shared reference proves": constant(MemoryLedger, "with_reference", shared_reference_proves),
     "a callback replaces the id": constant(ledger, "MAY_HAVE_BEEN_SENT", ALWAYS),
     "REJECTED after an unknown outcome is final": rejected_is_never_corrected,
+    "a callback proves what was certainly not sent": anything_is_proved,
+    "a callback is not corrected": constant(ledger, "was_resolved_by_callback", never),
+    "a claim that a callback resolved is not waited for": open_claim_is_not_waited_for,
     "the first status wins": constant(messages, "ranks_below", first_status_wins),
     "a copy is not repaired": mistaken(NextStep.DONE, instead_of=NextStep.DEAD_LETTER),
     "a message is not repaired": mistaken(NextStep.DONE, instead_of=NextStep.REPAIR_MESSAGE),

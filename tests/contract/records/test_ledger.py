@@ -637,6 +637,30 @@ class TestReferences:
         assert found is not None
         assert found.message_id == "message-2"
 
+    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED])
+    def test_equal_to_the_key_of_a_message_that_was_certainly_not_sent_are_clear(
+        self, ledger: Ledger, state: State
+    ) -> None:
+        bring_to(ledger, state, wanted("message-1"))
+        found = ledger.with_reference("message-1")
+        assert found is not None
+        assert (found.message_id, found.may_have_been_sent) == ("message-1", False)
+        ledger.register_reference("message-1", "message-2", ttl=wanted().ttl)
+        claim(ledger, wanted("message-2", reference="message-1"))
+        found = ledger.with_reference("message-1")
+        assert found is not None
+        assert found.message_id == "message-2"
+
+    @pytest.mark.parametrize("end", ["expired", "too_old"])
+    def test_belong_to_a_message_that_was_never_claimed_too(self, subject: Subject, end: str) -> None:
+        of = wanted(reference="costs-42")
+        if end == "expired":
+            assert subject.ledger.expired(of, now=NOW) is None
+        else:
+            assert subject.ledger.too_old(of, "attempts_exhausted", now=NOW) is None
+        assert kept(subject).effective_reference == "costs-42"
+        assert subject.ledger.with_reference("message-1") is None
+
     def test_equal_to_the_own_key_are_clear(self, ledger: Ledger) -> None:
         ledger.register_reference("message-1", "message-1", ttl=wanted().ttl)
         claim(ledger, wanted("message-1", reference="message-1"))
@@ -651,7 +675,7 @@ class TestReferences:
 
 
 class TestAdopt:
-    @pytest.mark.parametrize("state", [State.SENDING, State.RETRY, State.UNKNOWN])
+    @pytest.mark.parametrize("state", [State.SENDING, State.UNKNOWN])
     def test_resolves_what_was_open_and_tells_what_it_was(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state, wanted(segments=2))
         before = subject.record("message-1")
@@ -673,14 +697,14 @@ class TestAdopt:
         assert after is not None
         assert (after.gateway_id, after.accepted_at) == ("gw-9", "2026-01-01T00:00:00.000Z")
 
-    @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED, State.ACCEPTED])
-    def test_comes_too_late_for_what_is_resolved(self, subject: Subject, state: State) -> None:
+    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED, State.ACCEPTED])
+    def test_changes_nothing_of_what_was_certainly_not_sent_or_has_an_id(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
         assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is None
         assert subject.record("message-1") == before
 
-    @pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED])
+    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED])
     def test_corrects_what_was_resolved_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
         """Only the last attempt was certainly not sent."""
         ledger, first = subject.ledger, wanted(on_unknown="resend")
@@ -692,6 +716,7 @@ class TestAdopt:
             ledger.rejected(again, "rejected", "rejected (status 400)", now=NOW + 122)
         else:
             ledger.not_sent(again, "unreachable", now=NOW + 122)
+        if state is State.EXPIRED:
             ledger.expired(first, now=NOW + 200)
         before = subject.record("message-1")
         assert before is not None
@@ -700,6 +725,34 @@ class TestAdopt:
         after = subject.record("message-1")
         assert after is not None
         assert (after.state, after.gateway_id) == (State.ACCEPTED, "gw-1")
+
+    @pytest.mark.parametrize("to", [State.RETRY, State.REJECTED])
+    def test_gives_way_to_the_proof_that_the_claim_was_not_sent(self, subject: Subject, to: State) -> None:
+        """The callback was about another system's message with the same reference."""
+        ledger, write = subject.ledger, OUTCOMES["not_sent" if to is State.RETRY else "rejected"][1]
+        mine = claim(ledger)
+        assert ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is not None
+        for _ in range(2):
+            assert write(ledger, mine) is None
+        record = kept(subject)
+        assert (record.state, record.gateway_id, record.resolved_by, record.accepted_at) == (to, None, None, None)
+        assert ledger.count_undecided(State.RETRY) == (to is State.RETRY)
+
+    def test_stays_if_the_lease_of_the_claim_that_was_not_sent_is_over(self, subject: Subject) -> None:
+        """A duplicate may have been acknowledged by then."""
+        mine = claim(subject.ledger)
+        assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is not None
+        assert subject.ledger.not_sent(mine, "throttled", now=LEASE) is not None
+        assert (state_of(subject), kept(subject).gateway_id) == (State.ACCEPTED, "gw-9")
+
+    def test_stays_if_an_earlier_outcome_of_the_claim_that_was_not_sent_is_unknown(self, subject: Subject) -> None:
+        ledger = subject.ledger
+        bring_to(ledger, State.UNKNOWN)
+        again = claim(ledger, owner="next", after=refused(ledger))
+        assert ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is not None
+        refused_by = ledger.not_sent(again, "throttled", now=NOW)
+        assert refused_by is not None
+        assert (state_of(subject), refused_by.gateway_id) == (State.ACCEPTED, "gw-9")
 
     def test_makes_no_record(self, subject: Subject) -> None:
         assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is None
@@ -815,7 +868,7 @@ class TestUndecided:
         assert ledger.expired(wanted(), now=NOW) is None
         assert ledger.count_undecided(State.RETRY) == 0
 
-    @pytest.mark.parametrize("state", sorted(DUE_AT))
+    @pytest.mark.parametrize("state", sorted(set(DUE_AT) - {State.RETRY}))
     def test_a_callbacks_proof_ends_it(self, ledger: Ledger, state: State) -> None:
         bring_to(ledger, state)
         assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None

@@ -11,8 +11,19 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.receive_callback import MAX_BODY_BYTES, CallbackRequest, CallbackResponse
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.bench import Bench, FailAt, totals
-from tests.support.builders import HANDSET, NOW, basic, reply_event, sent_message, status_event, wanted
-from tests.support.fakes import Moment
+from tests.support.builders import (
+    HANDSET,
+    NOW,
+    basic,
+    queue_record,
+    reply_event,
+    sent_message,
+    sqs_id,
+    status_event,
+    unreachable,
+    wanted,
+)
+from tests.support.fakes import Moment, ScriptedGateway, no_hook
 
 ALWAYS = -1
 
@@ -211,6 +222,32 @@ class TestProof:
         status(run, reference="message-1")
         assert run.state() is State.ACCEPTED
         assert run.ledger.accepted(mine, "gw-1", now=NOW) is None
+
+    def test_of_a_message_that_was_certainly_not_sent_is_a_contradiction(self, run: Bench) -> None:
+        """Another system on the same account uses the reference."""
+        run.ledger.not_sent(claim(run, reference="costs-42"), "connection_refused", now=NOW)
+        response = status(run, reference="costs-42")
+        assert (response.status, run.state()) == (200, State.RETRY)
+        assert totals(response.measurements)["CallbacksContradictory"] == 1
+        assert "message_id" not in run.messages.items["gw-1"]
+
+    @pytest.mark.parametrize("during", ["claim", "retry"])
+    def test_of_anothers_message_loses_no_message_that_the_gateway_never_got(self, during: str) -> None:
+        run = Bench(ScriptedGateway([unreachable()]))
+
+        def meanwhile(step: str, moment: Moment) -> None:
+            if (step, moment) == ("gateway.post_message", "after"):
+                run.hook()
+                status(run, reference="message-1")
+
+        run.hook(meanwhile if during == "claim" else no_hook)
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        if during == "retry":
+            status(run, reference="message-1")
+        assert run.state() is State.RETRY
+        run.time.advance(3600)
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert (run.state(), run.gateway.accepted) == (State.ACCEPTED, {"message-1": 1})
 
     def test_is_none_without_a_reference(self, run: Bench) -> None:
         claim(run)

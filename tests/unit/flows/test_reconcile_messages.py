@@ -226,6 +226,13 @@ class TestCallbacksWithoutAMessage:
         assert gauges(stack.pass_until(MATCH_SECONDS)) == {}
         assert "unresolved_at" in stack.row()
 
+    def test_of_a_message_that_was_certainly_not_sent_are_a_contradiction(self) -> None:
+        stack = Stack()
+        stack.ledger.not_sent(stack.claim(), "connection_refused", now=NOW)
+        self.callback(stack)
+        assert counted(stack.pass_until(MATCH_SECONDS)) == {"CallbacksContradictory": 1}
+        assert (stack.record().state, "unresolved_at" in stack.row()) == (State.RETRY, True)
+
     def test_an_ambiguous_reference_proves_nothing(self) -> None:
         stack = Stack()
         for key in ("one", "two"):

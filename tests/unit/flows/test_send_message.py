@@ -75,7 +75,7 @@ class TestNextStep:
 
     def decide(self, state: State, *, expired: bool = False, payload: str | None = PAYLOAD, **more: Any) -> NextStep:
         record = LedgerRecord("message-1", state, payload_sha256=payload, **more)
-        return next_step(record, self.PAYLOAD, now=NOW, is_too_late=expired)
+        return next_step(record, wanted(owner="another"), now=NOW, is_too_late=expired)
 
     @pytest.mark.parametrize("state", State)
     def test_another_payload_is_a_conflict(self, state: State) -> None:
@@ -105,6 +105,19 @@ class TestNextStep:
     )
     def test_sending_depends_on_the_lease(self, lease_until: int, step: NextStep) -> None:
         assert self.decide(State.SENDING, lease_until=int(lease_until)) is step
+
+    @pytest.mark.parametrize(
+        ("owner", "lease_until", "step"),
+        [
+            ("me", NOW + 1, NextStep.WAIT_FOR_LEASE),
+            ("me", NOW, NextStep.REPAIR_MESSAGE),
+            ("another", NOW + 1, NextStep.REPAIR_MESSAGE),
+        ],
+    )
+    def test_a_claim_that_a_callback_resolved_is_waited_for_by_all_but_its_owner(
+        self, owner: str, lease_until: int, step: NextStep
+    ) -> None:
+        assert self.decide(State.ACCEPTED, owner=owner, lease_until=int(lease_until)) is step
 
     @pytest.mark.parametrize(
         ("unknown", "expired", "step"),

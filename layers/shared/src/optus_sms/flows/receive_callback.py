@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
-from optus_sms.flows.resolving import resolve_by_reference
+from optus_sms.flows.resolving import Resolution, resolve_by_reference
 from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callback
 from optus_sms.model.errors import UnreadableCallbackError
@@ -140,24 +140,26 @@ class Receiver:
     def _store_status(self, callback: StatusCallback) -> CallbackResponse:
         now = self.clock.now()
         result = self.messages.record_status(callback, now=now)
-        resolved = self._resolve(callback, result.message, now)
+        match = self._match(callback, result.message, now)
         logger().info(
             "status",
             extra={
                 "gateway_id": _loggable(callback.gateway_id),
-                "message_id": result.message.message_id or resolved,
+                "message_id": result.message.message_id or (match.message_id if match and match.resolved else None),
                 "status": callback.status if callback.status in STATUS_RANK else None,
                 "applied": result.applied.value,
                 "contradictory": _is_contradiction(callback, result),
             },
         )
         measurements = _status_measurements(callback, result, now)
-        if resolved:
+        if match and match.resolved:
             measurements.append((Metric.OUTCOMES_RESOLVED, 1.0))
+        if match and match.is_contradiction:
+            measurements.append((Metric.CALLBACKS_CONTRADICTORY, 1.0))
         return CallbackResponse(200, "Stored", measurements=tuple(measurements))
 
-    def _resolve(self, callback: StatusCallback, message: MessageRecord, now: float) -> str | None:
-        """Match a callback to its message by reference, if the item has none yet; return the resolved `message_id`."""
+    def _match(self, callback: StatusCallback, message: MessageRecord, now: float) -> Resolution | None:
+        """Match a callback to its message by reference, if the item has none yet."""
         if message.message_id or not callback.reference:
             return None
         try:
@@ -169,17 +171,16 @@ class Receiver:
             with contextlib.suppress(Exception):
                 self.messages.await_message(callback.gateway_id, now=now)
             raise
-        if resolution is None or resolution.resolved is None:
-            return None
-        logger().info(
-            "outcome resolved by callback",
-            extra={
-                "message_id": resolution.message_id,
-                "gateway_id": _loggable(callback.gateway_id),
-                "was": resolution.resolved.value,
-            },
-        )
-        return resolution.message_id
+        if resolution is not None and resolution.resolved is not None:
+            logger().info(
+                "outcome resolved by callback",
+                extra={
+                    "message_id": resolution.message_id,
+                    "gateway_id": _loggable(callback.gateway_id),
+                    "was": resolution.resolved.value,
+                },
+            )
+        return resolution
 
     def _store_reply(self, reply: ReplyCallback) -> CallbackResponse:
         now = self.clock.now()

@@ -181,9 +181,11 @@ class _Run:
         """Match a callback to its message that could not be matched when the callback came."""
         now = self._clock.now()
         resolution = resolve_by_reference(self._ledger, self._messages, message.id, message.reference or "", now=now)
-        if resolution is None:
+        if resolution is None or resolution.is_contradiction:
             # A record and its reference are written before the POST, so none can appear later.
             self._messages.give_up(message.id, Awaiting.MESSAGE, now=now)
+            if resolution is not None:
+                self._counts[Metric.CALLBACKS_CONTRADICTORY] += 1
         elif resolution.resolved is not None:
             self._counts[Metric.OUTCOMES_RESOLVED] += 1
             resolved = {"message_id": resolution.message_id, "was": resolution.resolved.value}

@@ -28,11 +28,13 @@ class NextStep(Enum):
     TRY_AGAIN = auto()
 
 
-def next_step(record: LedgerRecord, payload_sha256: str | None, *, now: float, is_too_late: bool) -> NextStep:  # noqa: PLR0911
+def next_step(record: LedgerRecord, wanted: LedgerRecord, *, now: float, is_too_late: bool) -> NextStep:  # noqa: PLR0911
     """Decide by the state of the record; ``is_too_late``: for another attempt."""
-    if record.payload_sha256 not in (None, payload_sha256):
+    if record.payload_sha256 not in (None, wanted.payload_sha256):
         return NextStep.CONFLICT
     match record.state:
+        case State.ACCEPTED if now < record.lease_until and record.owner != wanted.owner:
+            return NextStep.WAIT_FOR_LEASE  # a callback resolved it; its owner may prove yet that it was not sent
         case State.ACCEPTED:
             return NextStep.REPAIR_MESSAGE
         case State.REJECTED:

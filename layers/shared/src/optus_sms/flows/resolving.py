@@ -2,17 +2,23 @@
 
 from dataclasses import dataclass
 
+from optus_sms.model.redaction import loggable_id
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.runtime.observability import logger
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The message of a callback. ``resolved``: the state that the callback ended, if it ended one."""
+    """The message of a callback. ``resolved``: the state that the callback ended, if it ended one.
+
+    ``is_contradiction``: the message was certainly not sent, so the callback is about another one.
+    """
 
     message_id: str
-    resolved: State | None
+    resolved: State | None = None
+    is_contradiction: bool = False
 
 
 def resolve_by_reference(
@@ -20,11 +26,18 @@ def resolve_by_reference(
 ) -> Resolution | None:
     """Match an item of `MessagesTable` to its message by reference; None if there is no certain match.
 
-    The match proves a send only if exactly one record has the reference, and that record has no other gateway ID.
+    The match proves a send only if exactly one record has the reference, may have been sent, and has no other gateway
+    ID.
     """
     record = ledger.with_reference(reference)
     if record is None:
         return None
+    if not record.may_have_been_sent:
+        logger().warning(
+            "callback for a message that was certainly not sent",
+            extra={"message_id": record.message_id, "gateway_id": loggable_id(gateway_id), "state": record.state.value},
+        )
+        return Resolution(record.message_id, is_contradiction=True)
     before = ledger.resolve_by_callback(record.message_id, gateway_id, now=now)
     if before is None and not _has_id(ledger, record, gateway_id):
         return None

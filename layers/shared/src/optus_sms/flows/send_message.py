@@ -273,7 +273,7 @@ class Sender:
             return self._end(order, record, self.unwritten[record.owner])
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
         is_too_late = order.is_expired(self.now) or order.record.seconds_to_last_call(self.now) <= 0
-        step = next_step(record, order.wanted.payload_sha256, now=self.now, is_too_late=is_too_late)
+        step = next_step(record, order.wanted, now=self.now, is_too_late=is_too_late)
         match step:
             case NextStep.CONFLICT:
                 detail = "message_id: was used before with other fields; use a new one for each message"

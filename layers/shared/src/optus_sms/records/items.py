@@ -40,6 +40,9 @@ class State(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+MAYBE_SENT: Final = (State.SENDING, State.UNKNOWN, State.ACCEPTED)
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
     """One line of a message's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for an operator's action.
@@ -110,6 +113,11 @@ class LedgerRecord:
     def effective_reference(self) -> str:
         """Return the reference sent to the gateway: the sender's, else the `message_id`."""
         return self.reference or self.message_id
+
+    @property
+    def may_have_been_sent(self) -> bool:
+        """Return whether any attempt, ended or not, may have been sent."""
+        return self.state in MAYBE_SENT or self.unknown_outcomes > 0
 
     def is_held_by(self, owner: str) -> bool:
         """Return whether this owner has the claim, and so may send the message."""

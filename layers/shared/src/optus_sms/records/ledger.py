@@ -29,7 +29,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.items import EVIDENCE_MARK, MESSAGE_PREFIX, REFERENCE_PREFIX, LedgerRecord, State
+from optus_sms.records.items import EVIDENCE_MARK, MAYBE_SENT, MESSAGE_PREFIX, REFERENCE_PREFIX, LedgerRecord, State
 from optus_sms.records.table import DueIndex, Item, Refused, Table, shard
 from optus_sms.records.updates import (
     NOTHING,
@@ -62,7 +62,7 @@ _ATTEMPTS_WITH_EVIDENCE: Final = 20
 _MOST_KEYS: Final = 2  # messages kept for a reference
 
 # Attributes kept only until the outcome is certain, and those that list a message as undecided.
-_UNTIL_CERTAIN: Final = ("destination", "segments", "has_sender_id", "scheduled_at", "lease_until")
+_UNTIL_CERTAIN: Final = ("destination", "segments", "has_sender_id", "scheduled_at")
 _UNTIL_DECIDED: Final = ("undecided", "look_at")
 
 # The conditions of the writes below.
@@ -71,9 +71,7 @@ IS_THERE: Final = exists("pk")
 HAS_NO_GATEWAY_ID: Final = absent("gateway_id")
 HAD_AN_UNKNOWN_OUTCOME: Final = greater(unknown_outcomes=0)
 NEVER_HAD_AN_UNKNOWN_OUTCOME: Final = absent("unknown_outcomes")
-MAY_HAVE_BEEN_SENT: Final = HAS_NO_GATEWAY_ID & (
-    one_of(state=(State.SENDING, State.RETRY, State.UNKNOWN, State.ACCEPTED)) | HAD_AN_UNKNOWN_OUTCOME
-)
+MAY_HAVE_BEEN_SENT: Final = HAS_NO_GATEWAY_ID & (one_of(state=MAYBE_SENT) | HAD_AN_UNKNOWN_OUTCOME)
 AWAITS_AN_OPERATOR: Final = HAS_NO_GATEWAY_ID & (
     equals(state=State.UNKNOWN) | (one_of(state=(State.REJECTED, State.EXPIRED)) & HAD_AN_UNKNOWN_OUTCOME)
 )
@@ -95,6 +93,15 @@ def is_still(record: LedgerRecord) -> Condition:
 def has_no_id_but(gateway_id: str) -> Condition:
     """Require that no other POST of the message was accepted."""
     return HAS_NO_GATEWAY_ID | equals(gateway_id=gateway_id)
+
+
+def was_resolved_by_callback(claim: LedgerRecord, now: float) -> Condition:
+    """Require that a callback resolved this claim as sent while its lease lasts, and no other attempt can be meant.
+
+    If its owner proves that it was not sent, the callback was about another system's message with the same reference.
+    """
+    resolved = equals(state=State.ACCEPTED, resolved_by="callback", owner=claim.owner, attempts=claim.attempts)
+    return resolved & greater(lease_until=int(now)) & NEVER_HAD_AN_UNKNOWN_OUTCOME
 
 
 class Ledger:
@@ -157,7 +164,11 @@ class Ledger:
     def expired(self, record: LedgerRecord, *, now: float) -> LedgerRecord | None:
         """Mark a message as expired: absent or RETRY with the same payload → EXPIRED."""
         update = NOTHING.set(
-            state=State.EXPIRED, payload_sha256=record.payload_sha256, expired_at=format_rfc3339(now), ttl=record.ttl
+            state=State.EXPIRED,
+            payload_sha256=record.payload_sha256,
+            reference=record.reference,
+            expired_at=format_rfc3339(now),
+            ttl=record.ttl,
         )
         return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
 
@@ -166,6 +177,7 @@ class Ledger:
         update = NOTHING.set(
             state=State.REJECTED,
             payload_sha256=record.payload_sha256,
+            reference=record.reference,
             reason=reason,
             detail="retention_over",
             rejected_at=format_rfc3339(now),
@@ -189,7 +201,7 @@ class Ledger:
             line = _line(now, "accepted_without_id", claim.attempts, evidence=evidence)
             self._write(claim, update.set(**look_at).remove("lease_until").add(history=line).only_if(HAS_NO_GATEWAY_ID))
             return None
-        update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(has_no_id_but(gateway_id))
+        update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED, "lease_until").only_if(has_no_id_but(gateway_id))
         refused_by = self._write(claim, update)
         if refused_by is not None:
             self._write(claim, NOTHING.add(other_gateway_ids=frozenset({gateway_id})))
@@ -201,7 +213,7 @@ class Ledger:
         """Mark an attempt as not sent: SENDING → RETRY. After a takeover this only adds a line to the history.
 
         ``counts``: whether the attempt counts towards ``MAX_ATTEMPTS``. ``evidence``: kept for the first attempts only,
-        so that a long outage does not fill the record.
+        so that a long outage does not fill the record. It replaces what a callback resolved meanwhile.
         """
         update = NOTHING.set(
             reason=reason, **self._look_at(claim.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
@@ -209,7 +221,9 @@ class Ledger:
         kept = evidence if claim.attempts <= _ATTEMPTS_WITH_EVIDENCE else ""
         line = _line(now, "not_sent", claim.attempts, reason, kept)
         uncounted = None if counts else 1
-        refused_by = self._leave_sending(claim, State.RETRY, update.add(history=line, uncounted_attempts=uncounted))
+        refused_by = self._certainly_not_sent(
+            claim, State.RETRY, update.add(history=line, uncounted_attempts=uncounted), now
+        )
         if refused_by is not None:
             late = NOTHING.add(history=_line(now, "not_sent_late", claim.attempts, reason, kept))
             self._write(claim, late.only_if(IS_THERE))
@@ -228,9 +242,8 @@ class Ledger:
         """Mark a message as rejected: SENDING → REJECTED; ``reason`` is the dead letter's."""
         update = NOTHING.set(reason=reason, detail=detail, rejected_at=format_rfc3339(now))
         line = _line(now, "rejected", claim.attempts, f"{reason} {detail}", evidence)
-        return self._leave_sending(
-            claim, State.REJECTED, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).add(history=line)
-        )
+        update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED, "lease_until").add(history=line)
+        return self._certainly_not_sent(claim, State.REJECTED, update, now)
 
     def unknown(self, claim: LedgerRecord, reason: str, *, evidence: str = "", now: float) -> LedgerRecord | None:
         """Mark the outcome as unknown: SENDING → UNKNOWN. It is given up so long after the claim or `scheduled`."""
@@ -261,14 +274,18 @@ class Ledger:
         return sorted(keys) if isinstance(keys, frozenset) else []
 
     def with_reference(self, reference: str) -> LedgerRecord | None:
-        """Return the only record with the reference of a callback; None if there is none or more than one."""
+        """Return the only record that the reference of a callback can mean; None if there is none or more than one.
+
+        A record that was certainly not sent counts only if no other may have been sent.
+        """
         registered = self.messages_under(reference)
         if len(registered) > 1:
             return None
         records = [record for message_id in {reference, *registered} if (record := self.read(message_id))]
         # A `message_id` is the reference only if the sender gave none.
         with_it = [record for record in records if record.effective_reference == reference]
-        return with_it[0] if len(with_it) == 1 else None
+        found = [record for record in with_it if record.may_have_been_sent] or with_it
+        return found[0] if len(found) == 1 else None
 
     def due(self, state: State, *, now: float, limit: int) -> Iterator[LedgerRecord]:
         """Return the undecided records of a state that are due, read consistently; at most ``limit``."""
@@ -293,10 +310,10 @@ class Ledger:
         return self._write(record, update.only_if(is_still(record) & IS_LISTED_AS_UNDECIDED)) is None
 
     def resolve_by_callback(self, message_id: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
-        """Resolve a message as sent by a callback: SENDING, RETRY, UNKNOWN, or ACCEPTED without an ID → ACCEPTED.
+        """Resolve a message as sent by a callback: SENDING, UNKNOWN, or ACCEPTED without an ID → ACCEPTED.
 
-        Also REJECTED and EXPIRED after an unknown outcome, because they are certain of the last attempt only. Return
-        the record as it was before the write, or None if the write was refused.
+        Also any state after an unknown outcome, because it is certain of the last attempt only. Return the record as it
+        was before the write, or None if the write was refused.
         """
         update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id, resolved_by="callback")
         before = self._table.update(
@@ -340,8 +357,15 @@ class Ledger:
         )
         return self._write(record, update.remove("lease_until").add(history=line).only_if(condition))
 
-    def _leave_sending(self, claim: LedgerRecord, to: State, update: Update) -> LedgerRecord | None:
-        refused_by = self._write(claim, update.set(state=to).only_if(is_still(replace(claim, state=State.SENDING))))
+    def _certainly_not_sent(self, claim: LedgerRecord, to: State, update: Update, now: float) -> LedgerRecord | None:
+        update = update.remove("gateway_id", "resolved_by", "accepted_at")
+        return self._leave_sending(claim, to, update, was_resolved_by_callback(claim, now))
+
+    def _leave_sending(
+        self, claim: LedgerRecord, to: State, update: Update, otherwise: Condition | None = None
+    ) -> LedgerRecord | None:
+        condition = is_still(replace(claim, state=State.SENDING))
+        refused_by = self._write(claim, update.set(state=to).only_if(condition | otherwise if otherwise else condition))
         if refused_by is None:
             return None
         already = (refused_by.state, refused_by.owner, refused_by.attempts) == (to, claim.owner, claim.attempts)

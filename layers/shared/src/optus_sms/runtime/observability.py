@@ -36,6 +36,7 @@ class Metric(StrEnum):
     STATUSES_APPLIED = "StatusesApplied"
     STATUSES_STALE = "StatusesStale"
     STATUSES_CONTRADICTORY = "StatusesContradictory"
+    CALLBACKS_CONTRADICTORY = "CallbacksContradictory"  # named a message that was certainly not sent
     OUTCOMES_RESOLVED = "OutcomesResolved"
     REPLIES_RECEIVED = "RepliesReceived"
     CALLBACKS_REFUSED = "CallbacksRefused"
