@@ -246,7 +246,7 @@ def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: 
         case State.SENDING:
             why = "its sender function died during the attempt; its outcome counts as unknown within half an hour"
             return DeadLetterKind.UNKNOWN, why
-        case State.REJECTED | State.EXPIRED if record.unknown_outcomes:
+        case State.RETRY | State.REJECTED | State.EXPIRED if record.has_open_outcome:
             why = "the outcome of an earlier attempt is unknown; resolve it with `resolve` first"
             return DeadLetterKind.UNKNOWN, why
         case State.EXPIRED:

@@ -141,7 +141,7 @@ def next_step(facts: Facts) -> str:
 
 def _next_of_rejected(facts: Facts) -> str:
     ledger = facts.ledger
-    if ledger and ledger.unknown_outcomes:
+    if ledger and ledger.has_open_outcome:
         return (
             "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "
             f"again: look it up in the gateway's portal, then `resolve {facts.message_id} --sent` or `--not-sent`."

@@ -19,54 +19,58 @@ class Resolved:
     result: str
 
 
-def unknown_between(target: Target, since: float, until: float) -> list[str]:
-    """Return the message_ids whose outcome became unknown from ``since`` until before ``until`` (epoch seconds)."""
+def unknown_between(target: Target, since: float, until: float) -> list[LedgerRecord]:
+    """Return the records whose outcome became unknown from ``since`` until before ``until`` (epoch seconds)."""
     start, end = format_rfc3339(since), format_rfc3339(until)
     undecided = target.ledger.undecided(State.UNKNOWN)
-    found = sorted((record.unknown_since or "", record.message_id) for record in undecided)
-    return [message_id for unknown_since, message_id in found if start <= unknown_since < end]
+    found = [record for record in undecided if start <= (record.unknown_since or "") < end]
+    return sorted(found, key=lambda record: (record.unknown_since or "", record.message_id))
 
 
-def resolve_sent(target: Target, message_id: str, gateway_id: str | None, *, by: str) -> Resolved:
-    """Resolve as sent: ACCEPTED, and with a gateway ID also in `MessagesTable`."""
-    record = target.ledger.read(message_id)
-    if record is None:
-        return _not_known(message_id)
+def resolve_sent(target: Target, record: LedgerRecord, gateway_id: str | None, *, by: str) -> Resolved:
+    """Resolve as sent: ACCEPTED, and with a gateway ID also in `MessagesTable`.
+
+    ``record``: what the operator's decision is about. It is refused if the record has changed since it was read.
+    """
+    message_id = record.message_id
     if gateway_id is not None and (other := _other_owner(target, message_id, gateway_id)):
         return Resolved(message_id, False, other)
     now = time.time()
     refused_by = target.ledger.resolve_sent(record, gateway_id, by=by, now=now)
     if refused_by is not None and not _is_repeated(refused_by, gateway_id):
-        return _refused(refused_by)
+        return _refused(record, refused_by)
     if gateway_id is not None:
         target.messages.record_sent(gateway_id, record, now=now)
     return Resolved(message_id, True, f"resolved as sent, by {by}")
 
 
-def resolve_not_sent(target: Target, message_ids: Sequence[str], *, by: str) -> list[Resolved]:
-    """Resolve as not sent: RETRY, and queued again from the dead letters, which alone have the texts."""
-    dead_letters: dict[str, list[ReceivedDeadLetter]] = {message_id: [] for message_id in message_ids}
+def resolve_not_sent(target: Target, records: Sequence[LedgerRecord], *, by: str) -> list[Resolved]:
+    """Resolve as not sent: RETRY, and queued again from the dead letters, which alone have the texts.
+
+    ``records``: what the operator's decision is about. One that has changed since it was read is refused.
+    """
+    dead_letters: dict[str, list[ReceivedDeadLetter]] = {record.message_id: [] for record in records}
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
         for dead_letter in queue.dead_letters():
             dead_letters.get(dead_letter.message_id, []).append(dead_letter)
-        return [_resolve_not_sent(target, queue, message_id, found, by) for message_id, found in dead_letters.items()]
+        return [_resolve_not_sent(target, queue, record, dead_letters[record.message_id], by) for record in records]
 
 
 def _resolve_not_sent(
-    target: Target, queue: DeadLetterQueue, message_id: str, dead_letters: list[ReceivedDeadLetter], by: str
+    target: Target, queue: DeadLetterQueue, record: LedgerRecord, dead_letters: list[ReceivedDeadLetter], by: str
 ) -> Resolved:
-    record = target.ledger.read(message_id)
-    if record is None:
-        return _not_known(message_id)
+    message_id = record.message_id
     copies = [
         dead_letter
         for dead_letter in dead_letters
         if dead_letter.message and dead_letter.message.payload_sha256 == record.payload_sha256
     ]
     refused_by = target.ledger.resolve_not_sent(record, by=by, now=time.time())
-    # RETRY is certainly not sent. With a dead letter, an earlier run was interrupted before it queued the copy.
-    if refused_by is not None and not (refused_by.state is State.RETRY and copies):
-        return _refused(refused_by)
+    # RETRY without an open outcome is certainly not sent. With a dead letter, an earlier run was interrupted before it
+    # queued the copy.
+    is_unsent = refused_by is not None and refused_by.state is State.RETRY and not refused_by.has_open_outcome
+    if refused_by is not None and not (is_unsent and copies):
+        return _refused(record, refused_by)
     if not copies:
         return Resolved(
             message_id,
@@ -93,9 +97,9 @@ def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
     return record.state is State.ACCEPTED and record.gateway_id == gateway_id
 
 
-def _refused(record: LedgerRecord) -> Resolved:
-    return Resolved(record.message_id, False, f"not resolved: it is {record.state}, and has no unknown outcome")
-
-
-def _not_known(message_id: str) -> Resolved:
-    return Resolved(message_id, False, "not resolved: the ledger has no record of it")
+def _refused(read: LedgerRecord, record: LedgerRecord) -> Resolved:
+    if record.has_open_outcome and record.gateway_id is None:
+        result = f"not resolved: it was {read.state}, and is {record.state} by now; look it up again"
+    else:
+        result = f"not resolved: it is {record.state}, and has no unknown outcome"
+    return Resolved(record.message_id, False, result)

@@ -12,6 +12,7 @@ from cli.message_lookup import find_messages
 from cli.output import counted, one_line
 from cli.parameters import Name, Since
 from cli.unknown_outcomes import Resolved, resolve_not_sent, resolve_sent, unknown_between
+from optus_sms.records.items import LedgerRecord
 
 
 @click.command()
@@ -48,38 +49,40 @@ def resolve(
     if until is not None and since is None:
         raise click.UsageError("--until goes with --since.")
     if id_ is not None:
-        message_ids = [_message_id(context, id_)]
+        records = [_record(context, id_)]
     else:
-        message_ids = unknown_between(context.target, since or 0.0, time.time() if until is None else until)
-    if not message_ids:
+        records = unknown_between(context.target, since or 0.0, time.time() if until is None else until)
+    if not records:
         context.out.document([])
         context.out.line("No outcome became unknown in that time.")
         return
     word = "sent" if sent else "not sent, and to be sent now"
     if id_ is None:
-        context.confirm(f"Resolve {counted(len(message_ids), 'message')} on {context.target.name} as {word}?", yes=yes)
+        context.confirm(f"Resolve {counted(len(records), 'message')} on {context.target.name} as {word}?", yes=yes)
     operator = by or context.target.operator
     if sent:
-        done = [resolve_sent(context.target, each, gateway_id, by=operator) for each in message_ids]
+        done = [resolve_sent(context.target, each, gateway_id, by=operator) for each in records]
     else:
         context.if_interrupted = (
             "What was done so far is kept; the same command continues. A message that was resolved and not yet queued "
             "again is `safe` in a `redrive --plan`."
         )
-        done = resolve_not_sent(context.target, message_ids, by=operator)
+        done = resolve_not_sent(context.target, records, by=operator)
     _report(context, done)
 
 
-def _message_id(context: CommandContext, id_: str) -> str:
-    """Return the message_id of the one message that an ID names. Two are an error: only one of them was looked up."""
+def _record(context: CommandContext, id_: str) -> LedgerRecord:
+    """Return the record of the one message that an ID names. Two are an error: only one of them was looked up."""
     facts = find_messages(context.target, id_)
     first = facts[0]
     by_reference = id_ not in (first.message_id, first.gateway_id)
-    if len(facts) > 1 or (by_reference and context.target.ledger.with_reference(id_) is None):
+    if by_reference and len(context.target.ledger.messages_under(id_)) > 1:
         message_ids = ", ".join(one.message_id for one in facts)
         problem = f"Several messages have, or had, this reference: {message_ids}, and perhaps others."
         raise CliError(problem, "Give a message_id.", Exit.USAGE)
-    return first.message_id
+    if first.ledger is None:
+        raise CliError(f"The ledger has no record of {first.message_id}.", "Nothing to resolve.", Exit.NOT_FOUND)
+    return first.ledger
 
 
 def _report(context: CommandContext, done: Sequence[Resolved]) -> None:

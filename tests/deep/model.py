@@ -215,11 +215,11 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
     is_proved = world.accepted and record.gateway_id != FOREIGN
     if record.state == "ACCEPTED" and not is_proved and not setting.foreign_reference:
         return "ACCEPTED is true"
-    if record.state == "ACCEPTED" and was.state in ("RETRY", "REJECTED", "EXPIRED") and not was.unknowns:
+    was_unsent = (was.state in ("RETRY", "REJECTED", "EXPIRED") and not was.unknowns) or (
+        before.faults == world.faults and _certainly_not_sent(before) and not _certainly_not_sent(world)
+    )
+    if record.state == "ACCEPTED" and was_unsent:
         return "what was certainly not sent is not taken for sent"
-    if before.faults == world.faults and _certainly_not_sent(before) and not _certainly_not_sent(world):
-        if record.state == "ACCEPTED" and not record.unknowns:
-            return "what was certainly not sent does not stay ACCEPTED"
     if world.known and record.state != "ACCEPTED":
         return "a known acceptance is written"
     if was.gateway_id not in (0, FOREIGN, record.gateway_id):

@@ -269,6 +269,9 @@ SEEDED_BUGS: dict[str, Patch] = {
 
 
 RARELY_FOUND = {  # after hundreds of schedules; the model finds the same at once
+    "a callback proves what was certainly not sent",
+    "a callback is not corrected",
+    "a claim that a callback resolved is not waited for",
     "outcomes are not fenced",
     "an own claim is not recognised",
     "only the owner may write an acceptance",

@@ -965,13 +965,17 @@ def test_read_gives_the_record_as_it_is(subject: Subject, state: State) -> None:
     assert subject.ledger.read("message-1") == subject.record("message-1")
 
 
-def after_an_unknown_outcome(ledger: Ledger) -> LedgerRecord:
-    """REJECTED, and whether the first try was sent is unknown."""
+def after_an_unknown_outcome(ledger: Ledger, state: State = State.REJECTED) -> None:
+    """RETRY, REJECTED or EXPIRED, and whether the first try was sent is unknown."""
     resend = wanted(on_unknown="resend")
     bring_to(ledger, State.UNKNOWN, resend)
     again = claim(ledger, resend, owner="next", after=refused(ledger, resend))
-    assert ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
-    return again
+    if state is State.REJECTED:
+        assert ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
+        return
+    assert ledger.not_sent(again, "throttled", now=NOW) is None
+    if state is State.EXPIRED:
+        assert ledger.expired(resend, now=NOW) is None
 
 
 class TestResolveByAPerson:
@@ -1002,10 +1006,37 @@ class TestResolveByAPerson:
         assert (got.attempts, got.uncounted_attempts) == (2, 1)
         assert claim(subject.ledger, owner="next") == got
 
-    def test_what_was_rejected_after_an_unknown_outcome(self, subject: Subject) -> None:
-        after_an_unknown_outcome(subject.ledger)
+    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED])
+    @pytest.mark.parametrize("as_sent", [True, False])
+    def test_what_came_after_an_unknown_outcome_once(self, subject: Subject, state: State, as_sent: bool) -> None:
+        after_an_unknown_outcome(subject.ledger, state)
+        read = kept(subject)
+        assert (read.state, read.has_open_outcome) == (state, True)
+
+        def resolve(record: LedgerRecord) -> LedgerRecord | None:
+            if as_sent:
+                return subject.ledger.resolve_sent(record, None, by="alex", now=NOW)
+            return subject.ledger.resolve_not_sent(record, by="alex", now=NOW)
+
+        assert resolve(replace(read, owner="somebody")) == read
+        assert resolve(read) is None
+        assert (state_of(subject) is State.RETRY, kept(subject).has_open_outcome) == (not as_sent, as_sent)
+        before = kept(subject)
+        assert resolve(before) == before
+
+    def test_again_after_another_unknown_outcome(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        for owner in ("next", "last"):
+            assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) is None
+            assert not kept(subject).has_open_outcome
+            assert subject.ledger.unknown(claim(subject.ledger, owner=owner), "timed_out", now=NOW) is None
+            assert kept(subject).has_open_outcome
+
+    def test_as_not_sent_can_still_be_disproved_by_a_callback(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
         assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) is None
-        assert state_of(subject) is State.RETRY
+        assert subject.ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
+        assert state_of(subject) is State.ACCEPTED
 
     @pytest.mark.parametrize("state", sorted(set(State) - {State.UNKNOWN}))
     def test_is_refused_of_any_other_state(self, subject: Subject, state: State) -> None:
@@ -1051,6 +1082,14 @@ class TestReopen:
         read = refused(subject.ledger)
         assert subject.ledger.reopen(read, by="alex", now=NOW) == read
         assert state_of(subject) is State.REJECTED
+
+    def test_once_an_operator_resolved_every_unknown_outcome_as_not_sent(self, subject: Subject) -> None:
+        after_an_unknown_outcome(subject.ledger)
+        assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) is None
+        again = claim(subject.ledger, owner="last")
+        assert subject.ledger.rejected(again, "rejected", "gateway: refused", now=NOW) is None
+        assert subject.ledger.reopen(kept(subject), by="alex", now=NOW) is None
+        assert state_of(subject) is State.RETRY
 
     def test_is_refused_if_it_was_rejected_anew(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.REJECTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -269,6 +270,29 @@ def test_resolve_as_not_sent_that_was_ended_before_it_queued_is_finished_by_the_
     assert optus_sms("resolve", "k", "--not-sent", *TARGET).exit_code == 0
     assert (stack.queued(), stack.dead()) == ([(body, "k")], 0)
     assert optus_sms("resolve", "k", "--not-sent", *TARGET).exit_code == 9
+
+
+@pytest.mark.parametrize("way", ["--sent", "--not-sent"])
+@pytest.mark.parametrize("which", [("k",), ("--since", "1h")])
+def test_resolve_decides_only_about_the_outcome_that_the_operator_saw(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, which: tuple[str, ...], way: str
+) -> None:
+    """Meanwhile it was sent once more (`resend`), and the outcome of that is unknown too."""
+    stack.letter(stack.bring(State.UNKNOWN, "k"), DeadLetterReason.UNKNOWN_OUTCOME, "k")
+    seen = stack.record("k")
+    assert seen is not None
+
+    def meanwhile(*_: object, **__: object) -> str:
+        again = stack.ledger.claim(replace(seen, owner="next"), now=time.time(), after=seen)
+        stack.ledger.unknown(again, "timed_out", now=time.time())
+        return "alex"
+
+    monkeypatch.setattr(Target, "operator", property(meanwhile))
+    ran = optus_sms("resolve", *which, way, "--yes", *TARGET)
+    assert (ran.exit_code, "look it up again" in ran.stdout) == (9, True)
+    record = stack.record("k")
+    assert record is not None
+    assert (record.state, record.unknown_outcomes, stack.queued()) == (State.UNKNOWN, 2, [])
 
 
 def test_resolve_as_not_sent_without_a_letter_says_who_has_the_text(stack: DeployedStack) -> None:

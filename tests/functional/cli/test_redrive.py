@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -254,6 +256,24 @@ def test_what_is_not_certainly_unsent_is_refused_whatever_the_plan_says(
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
+def test_a_retry_after_an_unknown_outcome_is_sent_only_after_an_operator_resolved_it(stack: DeployedStack) -> None:
+    """With `resend` an attempt that was not sent can follow one of which that is unknown."""
+    body = message_body(message_id="k", on_unknown="resend")
+    stack.letter(stack.bring(State.UNKNOWN, "k", body=body), DeadLetterReason.UNKNOWN_OUTCOME, "k")
+    unknown = stack.record("k")
+    assert unknown is not None
+    again = stack.ledger.claim(replace(unknown, owner="next"), now=time.time(), after=unknown)
+    assert stack.ledger.not_sent(again, "connection_refused", now=time.time()) is None
+
+    assert kinds() == {"k": ("unknown", "keep")}
+    ran = apply(everything_to("send"))
+    assert (results(ran), stack.queued()) == (["refused"], [])
+    assert optus_sms("resolve", "k", "--not-sent", *TARGET).exit_code == 0
+    assert stack.queued() == [(body, "k")]
+    stack.letter(body, DeadLetterReason.ATTEMPTS_EXHAUSTED, "k")
+    assert kinds() == {"k": ("safe", "send")}
+
+
 def test_a_plan_that_calls_an_unknown_outcome_safe_does_not_send_it(stack: DeployedStack) -> None:
     stack.letter(stack.bring(State.UNKNOWN, "k"), DeadLetterReason.UNKNOWN_OUTCOME, "k")
     plan = everything_to("send")
@@ -405,7 +425,7 @@ def test_applied_again_after_the_message_was_sent_only_the_letter_goes(stack: De
     make_plan()
     record = stack.record("k")
     assert record is not None
-    stack.ledger.resolve_by_callback("k", "gw-1", now=1_800_000_000)
+    stack.ledger.accepted(record, "gw-1", now=1_800_000_000)
 
     assert results(apply()) == ["sent meanwhile"]
     assert (stack.queued(), stack.dead()) == ([], 0)

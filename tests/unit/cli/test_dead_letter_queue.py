@@ -30,15 +30,31 @@ def letter(reason: str = "", body: str | None = None, **attributes: str) -> Rece
 
 
 @pytest.mark.parametrize(
-    ("state", "unknown_outcomes", "lease", "reason", "of"),
-    list(product(State, (0, 1), (-1, 1), ("attempts_exhausted", "rejected"), ("", *DeadLetterReason))),
+    ("state", "outcomes", "lease", "reason", "of"),
+    list(
+        product(
+            State,
+            ((0, 0), (1, 0), (1, 1), (2, 1), (2, 2)),
+            (-1, 1),
+            ("attempts_exhausted", "rejected"),
+            ("", *DeadLetterReason),
+        )
+    ),
 )
 def test_only_what_is_certainly_unsent_may_be_sent(
-    state: State, unknown_outcomes: int, lease: int, reason: str, of: str
+    state: State, outcomes: tuple[int, int], lease: int, reason: str, of: str
 ) -> None:
-    record = LedgerRecord("k", state, unknown_outcomes=unknown_outcomes, lease_until=int(NOW) + lease, reason=reason)
-    # RETRY: every attempt is known, or an operator has resolved those that were not.
-    certain = state is State.RETRY or (state is State.REJECTED and not unknown_outcomes)
+    """``outcomes``: how many were unknown, and how many of them an operator has resolved as not sent."""
+    unknown, resolved = outcomes
+    record = LedgerRecord(
+        "k",
+        state,
+        unknown_outcomes=unknown,
+        resolved_outcomes=resolved,
+        lease_until=int(NOW) + lease,
+        reason=reason,
+    )
+    certain = state in (State.RETRY, State.REJECTED) and unknown == resolved
     expected = certain and of != DeadLetterReason.UNREADABLE_CALLBACK
     assert (judge(letter(of), record, now=NOW)[0] in SENDABLE) == expected
 

@@ -436,7 +436,7 @@ class Sender:
     def _rejected(
         self, order: _Order, claim: LedgerRecord, result: PostResult, reason: DeadLetterReason, detail: str
     ) -> Handled:
-        if claim.unknown_outcomes:  # this attempt was not sent, but that one may have been
+        if claim.has_open_outcome:  # this attempt was not sent, but that one may have been
             detail += "; the outcome of an earlier attempt is unknown"
         # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
         refused_by = self._write(

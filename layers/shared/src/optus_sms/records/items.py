@@ -67,6 +67,7 @@ class LedgerRecord:
 
     ``attempts`` counts claims, and keeps a late writer from changing a newer claim. ``uncounted_attempts`` do not count
     towards ``MAX_ATTEMPTS``: what stopped them was no fault of the message, or an operator allowed it to be sent again.
+    ``resolved_outcomes``: how many of its ``unknown_outcomes`` there were when an operator resolved it as not sent.
     """
 
     message_id: str
@@ -78,6 +79,7 @@ class LedgerRecord:
     payload_sha256: str | None = None
     on_unknown: OnUnknown = "hold"
     unknown_outcomes: int = 0
+    resolved_outcomes: int = 0
     unknown_at: int = 0
     unknown_since: str | None = None
     gateway_id: str | None = None
@@ -118,6 +120,11 @@ class LedgerRecord:
     def may_have_been_sent(self) -> bool:
         """Return whether any attempt, ended or not, may have been sent."""
         return self.state in MAYBE_SENT or self.unknown_outcomes > 0
+
+    @property
+    def has_open_outcome(self) -> bool:
+        """Return whether it had an unknown outcome since an operator last resolved it as not sent."""
+        return self.unknown_outcomes > self.resolved_outcomes
 
     def is_held_by(self, owner: str) -> bool:
         """Return whether this owner has the claim, and so may send the message."""

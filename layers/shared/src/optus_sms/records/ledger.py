@@ -10,8 +10,8 @@
             │              └──────────────── claim again (`resend`, once) ┘
             └─ past expires_at ──► EXPIRED   (from RETRY too)
 
-An operator (command line) can resolve UNKNOWN as sent (ACCEPTED) or not sent (RETRY), and reopen a REJECTED message
-(RETRY). The record keeps the operator's name and the time.
+An operator (command line) can resolve UNKNOWN, and RETRY, REJECTED or EXPIRED after it, as sent (ACCEPTED) or not sent
+(RETRY), and reopen a REJECTED message (RETRY). The record keeps the operator's name and the time.
 
 The ledger stores no message text, and the destination only until the outcome is certain, so that a late callback can
 complete the conversation. ``history`` has a line for each claim, each outcome but acceptance, and each action of an
@@ -72,9 +72,6 @@ HAS_NO_GATEWAY_ID: Final = absent("gateway_id")
 HAD_AN_UNKNOWN_OUTCOME: Final = greater(unknown_outcomes=0)
 NEVER_HAD_AN_UNKNOWN_OUTCOME: Final = absent("unknown_outcomes")
 MAY_HAVE_BEEN_SENT: Final = HAS_NO_GATEWAY_ID & (one_of(state=MAYBE_SENT) | HAD_AN_UNKNOWN_OUTCOME)
-AWAITS_AN_OPERATOR: Final = HAS_NO_GATEWAY_ID & (
-    equals(state=State.UNKNOWN) | (one_of(state=(State.REJECTED, State.EXPIRED)) & HAD_AN_UNKNOWN_OUTCOME)
-)
 IS_LISTED_AS_UNDECIDED: Final = exists("undecided")
 
 
@@ -102,6 +99,20 @@ def was_resolved_by_callback(claim: LedgerRecord, now: float) -> Condition:
     """
     resolved = equals(state=State.ACCEPTED, resolved_by="callback", owner=claim.owner, attempts=claim.attempts)
     return resolved & greater(lease_until=int(now)) & NEVER_HAD_AN_UNKNOWN_OUTCOME
+
+
+def awaits_an_operator(record: LedgerRecord) -> Condition:
+    """Require that the record is as it was read, with an unknown outcome that neither a callback nor an operator ended.
+
+    Any state but SENDING and ACCEPTED can come after one, because it is certain of the last attempt only.
+    """
+    after_one = one_of(state=(State.RETRY, State.REJECTED, State.EXPIRED)) & HAD_AN_UNKNOWN_OUTCOME
+    return is_still(record) & HAS_NO_GATEWAY_ID & (equals(state=State.UNKNOWN) | (after_one & ~all_resolved(record)))
+
+
+def all_resolved(record: LedgerRecord) -> Condition:
+    """Require that an operator has resolved every unknown outcome of the record as not sent."""
+    return equals(resolved_outcomes=record.unknown_outcomes)
 
 
 class Ledger:
@@ -335,16 +346,17 @@ class Ledger:
         else:
             update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED)
         line = _line(now, "resolved_sent", words=by)
-        return self._write(record, update.add(history=line).only_if(AWAITS_AN_OPERATOR & is_still(record)))
+        return self._write(record, update.add(history=line).only_if(awaits_an_operator(record)))
 
     def resolve_not_sent(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
-        """Resolve as not sent, on an operator's word: UNKNOWN, or REJECTED or EXPIRED after one → RETRY."""
+        """Resolve as not sent, on an operator's word: UNKNOWN, or RETRY, REJECTED or EXPIRED after one → RETRY."""
         line = _line(now, "resolved_not_sent", words=by)
-        return self._try_anew(record, AWAITS_AN_OPERATOR & is_still(record), line, now)
+        return self._try_anew(record, awaits_an_operator(record), line, now)
 
     def reopen(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
-        """Allow the REJECTED message just read to be sent again → RETRY. Refused if an earlier outcome was unknown."""
-        is_the_same = is_still(replace(record, state=State.REJECTED)) & NEVER_HAD_AN_UNKNOWN_OUTCOME
+        """Allow the REJECTED message just read to be sent again → RETRY. Refused if an earlier outcome is unknown."""
+        is_certain = NEVER_HAD_AN_UNKNOWN_OUTCOME | all_resolved(record)
+        is_the_same = is_still(replace(record, state=State.REJECTED)) & is_certain
         return self._try_anew(record, is_the_same, _line(now, "reopened", words=by), now)
 
     def _try_anew(
@@ -353,6 +365,7 @@ class Ledger:
         update = NOTHING.set(
             state=State.RETRY,
             uncounted_attempts=record.attempts,
+            resolved_outcomes=record.unknown_outcomes or None,
             **self._look_at(record.message_id, State.RETRY, int(now) + ABANDONED_SECONDS),
         )
         return self._write(record, update.remove("lease_until").add(history=line).only_if(condition))
