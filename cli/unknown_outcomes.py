@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.target import Target
+from optus_sms.flows.resolving import complete
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, ReplyRecord, State
 
@@ -40,7 +41,7 @@ def resolve_sent(target: Target, record: LedgerRecord, gateway_id: str | None, *
     if refused_by is not None and not _is_repeated(refused_by, gateway_id):
         return _refused(record, refused_by)
     if gateway_id is not None:
-        target.messages.record_sent(gateway_id, record, now=now)
+        complete(target.ledger, target.messages, record, gateway_id, now=now)
     return Resolved(message_id, True, f"resolved as sent, by {by}")
 
 

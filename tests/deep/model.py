@@ -43,7 +43,7 @@ class Rules:
     outcome_is_written_before_ack: bool = True
     ambiguous_reference_proves_nothing: bool = True
     one_id_for_a_record: bool = True  # a callback does not replace the gateway's id
-    adoption_is_repeatable: bool = True  # by the callback that did it, if it crashed before the row
+    row_before_removal: bool = True  # of what the row is written from
     unknown_once_is_never_certain: bool = True  # what is certain after an unknown outcome can still be disproved
     only_what_may_have_been_sent_is_proved: bool = True  # a callback can be about another system's message
     certainly_not_sent_corrects_a_callback: bool = True  # that came while the claim was alive …
@@ -70,7 +70,8 @@ class Setting:
 class Record(NamedTuple):
     """The ledger's record. ``gateway_id`` is the number of the acceptance it names, 0 for none.
 
-    ``open``: ACCEPTED by a callback while a claim was alive, whose owner may still know better.
+    ``open``: ACCEPTED by a callback while a claim was alive, whose owner may still know better. ``kept``: it has what a
+    row is written from.
     """
 
     state: str = "absent"
@@ -81,6 +82,7 @@ class Record(NamedTuple):
     waited: bool = False
     gateway_id: int = 0
     open: bool = False
+    kept: bool = False
 
 
 class Worker(NamedTuple):
@@ -99,10 +101,14 @@ class Worker(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The message row of one acceptance. ``told`` is the best status any callback told, which nobody stores."""
+    """The message row of one acceptance. ``told`` is the best status any callback told, which nobody stores.
+
+    ``linked``: it names its message; ``whole``: it is in the conversation, too.
+    """
 
     rank: int = 0
     linked: bool = False
+    whole: bool = False
     told: int = 0
 
 
@@ -115,7 +121,7 @@ class World(NamedTuple):
     copied: bool = False
     accepted: int = 0
     rows: tuple[Row, ...] = ()
-    callback: tuple[int, str] | None = None
+    callback: tuple[int, str, bool] | None = None  # whose, its next step, and whether it knows what a row needs
     late_claim: int = NOBODY
     expired: bool = False
     faults: int = 0
@@ -248,7 +254,7 @@ def is_true(world: World, setting: Setting) -> bool:
     if record.gateway_id == FOREIGN:
         return True
     if record.state == "ACCEPTED" and record.gateway_id:
-        return world.rows[record.gateway_id - 1].linked or world.copied
+        return world.rows[record.gateway_id - 1].whole or world.copied
     return record.state == "ACCEPTED" or world.accepted == 0 or not provable
 
 
@@ -311,15 +317,19 @@ class Moves:
                 late = late._replace(record=_claimed(record, world.late_claim), excused=True)
             yield Step("a claim that was on its way arrives", late)
 
-    # Callbacks: status into the row, proof into the ledger, the sender's half into the row
+    # Callbacks: status into the row, proof into the ledger, the sender's half into the row, and out of the ledger
 
     def _callbacks(self, world: World) -> Iterator[Step]:
         if world.callback is None:
+            own = world.record.gateway_id not in (0, FOREIGN)
+            if world.record.state == "ACCEPTED" and own and world.record.kept:
+                completed = _linked(world, world.record.gateway_id, whole=True)
+                yield Step("reconciliation completes the row", _removed(completed, world.record.gateway_id))
             for number, row in enumerate(world.rows, start=1):
                 for told in (SENT_RANK, RECEIVED_RANK)[-self.setting.statuses :]:
                     rank = max(row.rank, told) if self.rules.rank_decides else row.rank or told
                     stored = _with_row(world, number, row._replace(rank=rank, told=max(row.told, told)))
-                    stored = stored if row.linked else stored._replace(callback=(number, "prove"))
+                    stored = stored if row.linked else stored._replace(callback=(number, "prove", False))
                     yield Step(f"callback: {number} has status {told}", stored, callback=True)
             if self.setting.shared_reference or self.setting.foreign_reference:
                 yield Step(
@@ -328,16 +338,19 @@ class Moves:
                     callback=True,
                 )
             return
-        number, part = world.callback
+        number, part, knows = world.callback
         done = world._replace(callback=None)
         if part == "prove":
             proved = self._proved(world.record, number)
-            again = self.rules.adoption_is_repeatable and world.record.gateway_id == number
+            again = world.record.gateway_id == number  # sooner than reconciliation does
             linking = proved != world.record or (again and not self.setting.shared_reference)
-            after = done._replace(record=proved, callback=(number, "link") if linking else None)
+            after = done._replace(record=proved, callback=(number, "link", world.record.kept) if linking else None)
             yield Step(f"callback: {number} is taken as proof", after)
+        elif part == "link":
+            linked = _linked(done, number, whole=knows)._replace(callback=(number, "remove", False))
+            yield Step(f"callback: {number} is joined with its message", linked)
         else:
-            yield Step(f"callback: {number} is joined with its message", _linked(done, number))
+            yield Step(f"callback: what the row of {number} was written from is removed", _removed(done, number))
         if world.faults:
             yield Step("the receiver crashes", _faulty(done), fault=True)
 
@@ -353,7 +366,8 @@ class Moves:
         if other_id or not may_be_true:
             return record
         is_open = record.open or (record.state == "SENDING" and not record.lease_over)
-        return record._replace(state="ACCEPTED", gateway_id=number, open=is_open)
+        kept = record.kept and self.rules.row_before_removal
+        return record._replace(state="ACCEPTED", gateway_id=number, open=is_open, kept=kept)
 
     # The workers
 
@@ -381,7 +395,7 @@ class Moves:
         record, worker = world.record, world.workers[index]
         if world.expired and not again:
             if record.state in ("absent", "RETRY"):
-                expired = record._replace(state="EXPIRED")
+                expired = record._replace(state="EXPIRED", kept=record.unknowns > 0)
                 return _with_worker(world._replace(record=expired), index, worker._replace(at="ack"))
             return self._refused(world, index)
         may_claim = self._may_claim_again(record, worker) if again else self._may_claim(record)
@@ -478,9 +492,10 @@ class Moves:
         )
         corrects = self.rules.certainly_not_sent_corrects_a_callback and to in ("RETRY", "REJECTED")
         if corrects and _is_contradicted(worker, record):
-            world = world._replace(record=record._replace(state=to, gateway_id=0, open=False))
+            world = world._replace(record=record._replace(state=to, gateway_id=0, open=False, kept=to == "RETRY"))
         elif record.state == "SENDING" and mine:
-            world = _unknown(world) if to == "UNKNOWN" else world._replace(record=record._replace(state=to))
+            is_certain = record._replace(state=to, kept=to == "RETRY" or record.unknowns > 0)
+            world = _unknown(world) if to == "UNKNOWN" else world._replace(record=is_certain)
         elif not (record.state == to and _same(worker, record)):
             return self._refused(world, index)
         if to == "UNKNOWN":
@@ -492,15 +507,16 @@ class Moves:
         world = world._replace(known=True)
         if not self.rules.acceptance_wins and not _holds(worker, record):
             return self._refused(world, index)
-        world = world._replace(
-            record=record._replace(state="ACCEPTED", gateway_id=record.gateway_id or worker.gateway_id, open=False)
-        )
+        if record.gateway_id in (0, worker.gateway_id):
+            kept = record.kept and not worker.gateway_id
+            record = record._replace(gateway_id=worker.gateway_id, open=False, kept=kept)
+        world = world._replace(record=record._replace(state="ACCEPTED"))
         return _with_worker(world, index, worker._replace(at="row" if worker.gateway_id else "ack"))
 
     def _row(self, world: World, index: int) -> Iterator[Step]:
         def write(at: World) -> World:
             worker = at.workers[index]
-            return _linked(_with_worker(at, index, worker._replace(at="ack")), worker.gateway_id)
+            return _linked(_with_worker(at, index, worker._replace(at="ack")), worker.gateway_id, whole=True)
 
         yield from self._write(world, index, "row", write)
 
@@ -541,7 +557,8 @@ class Moves:
 
 
 def _claimed(record: Record, owner: int) -> Record:
-    return record._replace(state="SENDING", owner=owner, attempt=record.attempt + 1, lease_over=False, waited=False)
+    attempt = record.attempt + 1
+    return record._replace(state="SENDING", owner=owner, attempt=attempt, lease_over=False, waited=False, kept=True)
 
 
 def _unknown(world: World) -> World:
@@ -561,11 +578,19 @@ def _with_row(world: World, number: int, row: Row) -> World:
     return world._replace(rows=(*world.rows[: number - 1], row, *world.rows[number:]))
 
 
-def _linked(world: World, number: int) -> World:
+def _linked(world: World, number: int, *, whole: bool) -> World:
     if number == FOREIGN:
         return world
     row = world.rows[number - 1]
-    return _with_row(world, number, row._replace(linked=True, rank=max(row.rank, ACCEPTED_RANK)))
+    row = row._replace(linked=True, whole=row.whole or whole, rank=max(row.rank, ACCEPTED_RANK))
+    return _with_row(world, number, row)
+
+
+def _removed(world: World, number: int) -> World:
+    record = world.record
+    if (record.state, record.gateway_id) != ("ACCEPTED", number):
+        return world
+    return world._replace(record=record._replace(kept=False))
 
 
 def _without_message(world: World, message: int) -> World:
@@ -580,7 +605,7 @@ def _without_difference(world: World) -> World:
     """One state for all that differ only in what nobody can see any more: it keeps their number small."""
     record = world.record
     if record.state in ("ACCEPTED", "EXPIRED") and not record.open:
-        record = Record(record.state, gateway_id=record.gateway_id, unknowns=record.unknowns)
+        record = Record(record.state, gateway_id=record.gateway_id, unknowns=record.unknowns, kept=record.kept)
     if record.lease_over and record.state != "SENDING":
         record = record._replace(lease_over=False)
     workers = tuple(sorted(_KEPT[worker.at](worker) for worker in world.workers))

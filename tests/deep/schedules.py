@@ -409,6 +409,8 @@ class World:
         row = self.stores.row(record.gateway_id or "") or {}
         if row.get("message_id") != KEY:
             raise BrokenPromiseError("the message row does not know its message")
+        if row.get("destination") != HANDSET and record.gateway_id != FOREIGN_ID:
+            raise BrokenPromiseError("the message is in no conversation")
 
 
 class Ports:

@@ -32,7 +32,7 @@ SEEDED_BUGS = {
     "copy_before_ack": HOLD,
     "copy_is_repaired": HOLD,
     "outcome_is_written_before_ack": HOLD,
-    "adoption_is_repeatable": HOLD,
+    "row_before_removal": HOLD,
     "resends_are_counted": RESEND,
     "resend_is_conditional": RESEND,
     "one_id_for_a_record": RESEND,

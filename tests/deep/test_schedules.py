@@ -223,6 +223,17 @@ def anything_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LedgerRecord, "may_have_been_sent", True)
 
 
+def removed_before_the_item_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = MemoryLedger.resolve_by_callback
+
+    def patched(self: MemoryLedger, key: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
+        before = resolve(self, key, gateway_id, now=now)
+        Ledger.completed(self, key, gateway_id)
+        return before
+
+    monkeypatch.setattr(MemoryLedger, "resolve_by_callback", patched)
+
+
 def never(claim: LedgerRecord, now: float) -> Condition:
     return absent("pk")
 
@@ -258,6 +269,7 @@ SEEDED_BUGS: dict[str, Patch] = {
     "a callback replaces the id": constant(ledger, "MAY_HAVE_BEEN_SENT", ALWAYS),
     "REJECTED after an unknown outcome is final": rejected_is_never_corrected,
     "a callback proves what was certainly not sent": anything_is_proved,
+    "the destination is removed before the item stands": removed_before_the_item_stands,
     "a callback is not corrected": constant(ledger, "was_resolved_by_callback", never),
     "a claim that a callback resolved is not waited for": open_claim_is_not_waited_for,
     "the first status wins": constant(messages, "ranks_below", first_status_wins),

@@ -18,7 +18,7 @@ from moto import mock_aws
 from optus_sms.aws import clients
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import HistoryLine, LedgerRecord, State
-from optus_sms.records.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS, Ledger
+from optus_sms.records.ledger import ABANDONED_SECONDS, COMPLETE_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS, Ledger
 from optus_sms.records.table import shard, unmarshal
 from tests.support.aws import REGION, create_table
 from tests.support.builders import NOW, wanted
@@ -684,7 +684,7 @@ class TestAdopt:
         assert (before.destination, before.segments) == (wanted().destination, 2)
         after = subject.record("message-1")
         assert after is not None
-        assert (after.state, after.gateway_id, after.destination) == (State.ACCEPTED, "gw-9", None)
+        assert (after.state, after.gateway_id, after.destination) == (State.ACCEPTED, "gw-9", wanted().destination)
         assert after.accepted_at == "2026-01-01T00:00:00.000Z"
 
     def test_completes_an_acceptance_without_an_id(self, subject: Subject) -> None:
@@ -720,7 +720,7 @@ class TestAdopt:
             ledger.expired(first, now=NOW + 200)
         before = subject.record("message-1")
         assert before is not None
-        assert before.state is state
+        assert (before.state, before.destination) == (state, wanted().destination)
         assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW + 300) == before
         after = subject.record("message-1")
         assert after is not None
@@ -773,6 +773,36 @@ class TestAdopt:
         assert refused_by is not None
         assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-9")
         assert ledger.accepted(mine, "gw-9", now=NOW) is None
+
+
+class TestCompleted:
+    def test_removes_what_the_item_was_written_from(self, subject: Subject) -> None:
+        ledger = subject.ledger
+        claim(ledger, wanted(segments=2, has_sender_id=True, scheduled_at=int(NOW) + 60))
+        assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
+        assert due(ledger, State.ACCEPTED, now=NOW + COMPLETE_SECONDS) == ["message-1"]
+        ledger.completed("message-1", "gw-1")
+        record = kept(subject)
+        assert (record.destination, record.segments, record.has_sender_id, record.scheduled_at) == (
+            None, None, False, None,
+        )  # fmt: skip
+        assert ledger.count_undecided(State.ACCEPTED) == 0
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.ACCEPTED}))
+    def test_changes_nothing_else(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = kept(subject)
+        subject.ledger.completed("message-1", "gw-1")
+        subject.ledger.completed("message-9", "gw-1")
+        assert kept(subject) == before
+        assert subject.record("message-9") is None
+
+    def test_of_another_id_changes_nothing(self, subject: Subject) -> None:
+        claim(subject.ledger)
+        subject.ledger.resolve_by_callback("message-1", "gw-1", now=NOW)
+        before = kept(subject)
+        subject.ledger.completed("message-1", "gw-2")
+        assert kept(subject) == before
 
 
 class LosesFirstAnswer:
@@ -879,11 +909,13 @@ class TestUndecided:
         assert ledger.accepted(mine, None, now=NOW) is None
         assert due(ledger, State.ACCEPTED, now=NOW + UNRESOLVED_SECONDS) == ["message-1"]
         assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
+        ledger.completed("message-1", "gw-1")
         assert ledger.count_undecided(State.ACCEPTED) == 0
 
     def test_accepted_without_an_id_after_a_callback_told_it_waits_for_nothing(self, ledger: Ledger) -> None:
         mine = claim(ledger)
         assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
+        ledger.completed("message-1", "gw-1")
         assert ledger.accepted(mine, None, now=NOW) is None
         assert ledger.count_undecided(State.ACCEPTED) == 0
 
@@ -984,9 +1016,9 @@ class TestResolveByAPerson:
         assert subject.ledger.resolve_sent(kept(subject), "gw-7", by="alex", now=NOW) is None
         record = subject.record("message-1")
         assert record is not None
-        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, "gw-7", None)
+        assert (record.state, record.gateway_id, record.destination) == (State.ACCEPTED, "gw-7", wanted().destination)
         assert "alex" in {step.words for step in history(subject)}
-        assert subject.ledger.count_undecided(State.ACCEPTED) == 0
+        assert due(subject.ledger, State.ACCEPTED, now=NOW + COMPLETE_SECONDS) == ["message-1"]
 
     def test_as_sent_without_an_id_still_waits_for_a_callback(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)

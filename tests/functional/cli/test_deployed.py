@@ -20,6 +20,7 @@ from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import Health, HealthRecord, State
+from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, sent_message, wanted
@@ -347,6 +348,25 @@ def test_resolve_as_sent_twice_is_the_same_and_keeps_the_conversation(stack: Dep
     rows = optus_sms("conversation", HANDSET, "--json", *TARGET).document
     assert [row["id"] for row in rows] == ["gw-9"]
     assert "alex" in optus_sms("explain", "k", *TARGET).stdout
+
+
+@pytest.mark.parametrize("step", ["record_sent", "completed"])
+def test_resolve_as_sent_that_was_ended_half_way_is_finished_by_the_same_command(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    command = ("resolve", "k", "--sent", "--gateway-id", "gw-9", *TARGET)
+    with monkeypatch.context() as patch:
+        patch.setattr(Messages if step == "record_sent" else Ledger, step, Mock(side_effect=KeyboardInterrupt))
+        assert optus_sms(*command).exit_code == 130
+    record = stack.record("k")
+    assert record is not None
+    assert record.destination == HANDSET
+    assert optus_sms(*command).exit_code == 0
+    record = stack.record("k")
+    assert record is not None
+    assert (record.destination, record.undecided) == (None, None)
+    assert [row["id"] for row in optus_sms("conversation", HANDSET, "--json", *TARGET).document] == ["gw-9"]
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.SENDING, State.EXPIRED])

@@ -21,6 +21,7 @@ from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.refused_claim import NextStep
+from optus_sms.flows.resolving import Resolution
 from optus_sms.flows.send_message import Handled, QueueRecord, Sender
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records import ledger
@@ -449,12 +450,12 @@ def several_keys_prove(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def joined_messages_are_not_spared(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve = Receiver._resolve
+    match = Receiver._match
 
-    def patched(self: Receiver, callback: Any, message: MessageRecord, now: float) -> str | None:
-        return resolve(self, callback, replace(message, message_id=None), now)
+    def patched(self: Receiver, callback: Any, message: MessageRecord, now: float) -> Resolution | None:
+        return match(self, callback, replace(message, message_id=None), now)
 
-    monkeypatch.setattr(Receiver, "_resolve", patched)
+    monkeypatch.setattr(Receiver, "_match", patched)
 
 
 ACCEPTED_AGAIN = redrive_after(sent(), state=State.ACCEPTED, reason=None)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.receive_callback import MAX_BODY_BYTES, CallbackRequest, CallbackResponse
+from optus_sms.flows.reconcile_messages import Reconciler
+from optus_sms.model.queue_message import parse_message
 from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import COMPLETE_SECONDS
 from tests.support.bench import Bench, FailAt, totals
 from tests.support.builders import (
     HANDSET,
     NOW,
     basic,
+    message_body,
     queue_record,
     reply_event,
     sent_message,
@@ -24,6 +28,9 @@ from tests.support.builders import (
     wanted,
 )
 from tests.support.fakes import Moment, ScriptedGateway, no_hook
+
+if TYPE_CHECKING:
+    from optus_sms.gateway.api import Gateway
 
 ALWAYS = -1
 
@@ -274,14 +281,15 @@ class TestProof:
         status(run, reference="message-1")
         assert run.state() is State.SENDING
 
-    @pytest.mark.parametrize(
-        ("step", "moment"),
-        [
-            ("ledger.resolve_by_callback", "before"),
-            ("ledger.resolve_by_callback", "after"),
-            ("messages.record_sent", "before"),
-        ],
+    FAILURES = (
+        ("ledger.resolve_by_callback", "before"),
+        ("ledger.resolve_by_callback", "after"),
+        ("messages.record_sent", "before"),
+        ("messages.record_sent", "after"),
+        ("ledger.completed", "before"),
     )
+
+    @pytest.mark.parametrize(("step", "moment"), FAILURES[:3])
     def test_that_failed_half_way_is_completed_when_it_is_delivered_again(
         self, run: Bench, step: str, moment: Moment
     ) -> None:
@@ -289,8 +297,58 @@ class TestProof:
         run.hook(FailAt(step, moment))
         assert status(run, reference="message-1").status == 503
         assert status(run, reference="message-1").status == 200
-        assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, "gw-1")
-        assert run.messages.items["gw-1"]["message_id"] == "message-1"
+        self.is_complete(run)
+
+    @pytest.mark.parametrize(("step", "moment"), FAILURES[1:])
+    def test_that_failed_half_way_is_completed_by_reconciliation(self, run: Bench, step: str, moment: Moment) -> None:
+        """The gateway gives up too early."""
+        run.ledger.unknown(claim(run), "timed_out", now=NOW)
+        run.hook(FailAt(step, moment))
+        assert status(run, reference="message-1").status == 503
+        self.reconcile(run)
+        self.is_complete(run)
+
+    @pytest.mark.parametrize(("step", "moment"), FAILURES[1:])
+    def test_that_failed_half_way_is_completed_by_the_next_delivery(
+        self, run: Bench, step: str, moment: Moment
+    ) -> None:
+        body = message_body()
+        run.ledger.unknown(claim(run, payload_sha256=parse_message(body, now=NOW).payload_sha256), "timed_out", now=NOW)
+        run.hook(FailAt(step, moment))
+        assert status(run, reference="message-1").status == 503
+        assert run.send(queue_record(body)).failures == ()
+        self.is_complete(run)
+
+    def reconcile(self, run: Bench) -> None:
+        run.time.advance(COMPLETE_SECONDS)
+        gateway = cast("Gateway", None)  # nothing is requested so soon
+        report = Reconciler(run.ledger, run.messages, gateway, run.secret, run.time.clock).run(deadline=NOW + 9999)
+        assert report.failed == ()
+
+    def is_complete(self, run: Bench) -> None:
+        assert (run.state(), run.record().gateway_id, run.record().destination) == (State.ACCEPTED, "gw-1", None)
+        assert run.ledger.count_undecided(State.ACCEPTED) == 0
+        row = run.messages.items["gw-1"]
+        assert (row["message_id"], row["handset"], row["segments"]) == ("message-1", HANDSET, 1)
+        assert "created_at" in row
+
+    def test_whose_message_is_completed_keeps_no_destination_in_the_ledger(self, run: Bench) -> None:
+        run.ledger.unknown(claim(run), "timed_out", now=NOW)
+        status(run, reference="message-1")
+        self.is_complete(run)
+
+    def test_by_an_id_that_another_message_takes_meanwhile_is_completed_once(self, run: Bench) -> None:
+        run.ledger.unknown(claim(run), "timed_out", now=NOW)
+
+        def meanwhile(step: str, moment: Moment) -> None:
+            if (step, moment) == ("messages.record_sent", "before"):
+                run.hook()
+                run.messages.record_sent(*sent_message(message_id="other"), now=NOW)
+
+        run.hook(meanwhile)
+        assert status(run, reference="message-1").status == 200
+        assert run.ledger.count_undecided(State.ACCEPTED) == 0
+        assert run.messages.items["gw-1"]["message_id"] == "other"
 
     def test_of_a_message_nobody_knows_is_stored(self, run: Bench) -> None:
         assert status(run, reference="nobody").status == 200

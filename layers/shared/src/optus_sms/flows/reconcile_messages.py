@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from optus_sms.flows.resolving import resolve_by_reference
+from optus_sms.flows.resolving import complete, resolve_by_reference
 from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
@@ -110,7 +110,7 @@ class _Run:
     def run(self) -> Report:
         self._each("leases", self._records(State.SENDING), self._end_lease)
         self._each("unknown outcomes", self._records(State.UNKNOWN), self._give_up_on_outcome)
-        self._each("missing ids", self._records(State.ACCEPTED), self._give_up_on_outcome)
+        self._each("missing ids", self._records(State.ACCEPTED), self._complete)
         self._each("retries", self._records(State.RETRY), self._report_abandoned)
         self._each("callbacks", self._waiting(Awaiting.MESSAGE, AT_ONCE), self._find_message)
         self._each("statuses", self._waiting(Awaiting.STATUS, ASKS_AT_ONCE), self._ask_for_status)
@@ -169,6 +169,13 @@ class _Run:
             self._counts[Metric.OUTCOMES_UNRESOLVED] += 1
             fields = {"message_id": record.message_id, "state": record.state.value}
             logger().warning("outcome stays unknown", extra=fields)
+
+    def _complete(self, record: LedgerRecord) -> None:
+        """Write the item of an accepted message if that failed before, or stop waiting for its ID."""
+        if record.gateway_id is None:
+            self._give_up_on_outcome(record)
+        else:
+            complete(self._ledger, self._messages, record, record.gateway_id, now=self._clock.now())
 
     def _report_abandoned(self, record: LedgerRecord) -> None:
         """Report a message that was not sent and is due for a retry, but is in no queue any more."""

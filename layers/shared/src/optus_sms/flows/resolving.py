@@ -41,9 +41,18 @@ def resolve_by_reference(
     before = ledger.resolve_by_callback(record.message_id, gateway_id, now=now)
     if before is None and not _has_id(ledger, record, gateway_id):
         return None
-    # Also if the ledger has this ID already: the write to `MessagesTable` after it may have failed.
-    messages.record_sent(gateway_id, before or LedgerRecord(record.message_id, reference=reference), now=now)
+    # Also if the ledger has this ID already: the write to `MessagesTable` after it may have failed. Reconciliation finds
+    # that too, but only minutes later.
+    complete(ledger, messages, before or record, gateway_id, now=now)
     return Resolution(record.message_id, before.state if before else None)
+
+
+def complete(ledger: Ledger, messages: Messages, record: LedgerRecord, gateway_id: str, *, now: float) -> None:
+    """Write the item of an accepted message, and only then remove from the ledger what the item was written from."""
+    if taken_by := messages.record_sent(gateway_id, record, now=now):
+        fields = {"message_id": record.message_id, "gateway_id": loggable_id(gateway_id)}
+        logger().error("gateway ID taken", extra=fields | {"taken_by": taken_by.message_id})
+    ledger.completed(record.message_id, gateway_id)
 
 
 def _has_id(ledger: Ledger, record: LedgerRecord, gateway_id: str) -> bool:

@@ -280,6 +280,8 @@ class Sender:
                 return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
             case NextStep.REPAIR_MESSAGE:
                 repaired = self._record_sent(order, record.gateway_id) if record.gateway_id else ()
+                if record.gateway_id and record.undecided:  # proved by a callback or an operator
+                    self.ledger.completed(order.message_id, record.gateway_id)
                 return _done(order, "duplicate of a sent message", duplicate, *repaired)
             case NextStep.DEAD_LETTER:
                 self.ledger.extend(order.message_id, ttl=order.wanted.ttl)

@@ -13,13 +13,13 @@
 An operator (command line) can resolve UNKNOWN, and RETRY, REJECTED or EXPIRED after it, as sent (ACCEPTED) or not sent
 (RETRY), and reopen a REJECTED message (RETRY). The record keeps the operator's name and the time.
 
-The ledger stores no message text, and the destination only until the outcome is certain, so that a late callback can
-complete the conversation. ``history`` has a line for each claim, each outcome but acceptance, and each action of an
-operator; it needs no write of its own. A reference that two messages share is ambiguous from then on; the item of a
-reference keeps two of its messages at most.
+The ledger stores no message text, and the destination only until the message is certainly not sent, or its item in
+`MessagesTable` stands, so that a late callback can complete the conversation. ``history`` has a line for each claim,
+each outcome but acceptance, and each action of an operator; it needs no write of its own. A reference that two messages
+share is ambiguous from then on; the item of a reference keeps two of its messages at most.
 
-While a message is undecided (SENDING, RETRY, UNKNOWN, or ACCEPTED without an ID), its record has ``undecided`` and
-``look_at``. The sparse index `undecided-index` lists it by both for `flows.reconcile_messages`.
+While a message is undecided (SENDING, RETRY, UNKNOWN, or ACCEPTED without an ID or item), its record has ``undecided``
+and ``look_at``. The sparse index `undecided-index` lists it by both for `flows.reconcile_messages`.
 """
 
 from __future__ import annotations
@@ -56,12 +56,14 @@ LAPSE_SECONDS: Final = 15 * 60  # after its lease: long after the queue has deli
 # After claim or `scheduled`: carriers try for 7 days (Optus, "SMS delivery retry process").
 UNRESOLVED_SECONDS: Final = 8 * 86_400
 ABANDONED_SECONDS: Final = 11 * 86_400  # after the last attempt: the queue keeps a message for 10 days
+COMPLETE_SECONDS: Final = 600  # after proof without the queue message: its item in `MessagesTable` stands by then
 _REFRESH_SECONDS: Final = 86_400  # at most one write a day keeps a reference that many messages share
 UNDECIDED_INDEX: Final = "undecided-index"
 _ATTEMPTS_WITH_EVIDENCE: Final = 20
 _MOST_KEYS: Final = 2  # messages kept for a reference
 
-# Attributes kept only until the outcome is certain, and those that list a message as undecided.
+# Attributes kept until the message's item in `MessagesTable` can stand without them, and those that list a message as
+# undecided (docs/decisions/ledger-keeps-destination-while-undecided.md).
 _UNTIL_CERTAIN: Final = ("destination", "segments", "has_sender_id", "scheduled_at")
 _UNTIL_DECIDED: Final = ("undecided", "look_at")
 
@@ -181,7 +183,7 @@ class Ledger:
             expired_at=format_rfc3339(now),
             ttl=record.ttl,
         )
-        return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
+        return self._end(record, update)
 
     def too_old(self, record: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
         """Mark a message as too old for its queue: absent or RETRY with the same payload → REJECTED."""
@@ -194,7 +196,7 @@ class Ledger:
             rejected_at=format_rfc3339(now),
             ttl=record.ttl,
         ).add(history=_line(now, "rejected", words=f"{reason} retention_over"))
-        return self._write(record, update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED).only_if(is_free_for(record)))
+        return self._end(record, update)
 
     def accepted(
         self, claim: LedgerRecord, gateway_id: str | None, *, evidence: str = "", now: float
@@ -253,7 +255,9 @@ class Ledger:
         """Mark a message as rejected: SENDING → REJECTED; ``reason`` is the dead letter's."""
         update = NOTHING.set(reason=reason, detail=detail, rejected_at=format_rfc3339(now))
         line = _line(now, "rejected", claim.attempts, f"{reason} {detail}", evidence)
-        update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED, "lease_until").add(history=line)
+        update = update.remove(*_UNTIL_DECIDED, "lease_until").add(history=line)
+        if not claim.unknown_outcomes:
+            update = update.remove(*_UNTIL_CERTAIN)
         return self._certainly_not_sent(claim, State.REJECTED, update, now)
 
     def unknown(self, claim: LedgerRecord, reason: str, *, evidence: str = "", now: float) -> LedgerRecord | None:
@@ -324,29 +328,37 @@ class Ledger:
         """Resolve a message as sent by a callback: SENDING, UNKNOWN, or ACCEPTED without an ID → ACCEPTED.
 
         Also any state after an unknown outcome, because it is certain of the last attempt only. Return the record as it
-        was before the write, or None if the write was refused.
+        was before the write, or None if the write was refused. `completed` must follow.
         """
-        update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id, resolved_by="callback")
-        before = self._table.update(
-            MESSAGE_PREFIX + message_id,
-            update.set_first(accepted_at=format_rfc3339(now))
-            .remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED)
-            .only_if(MAY_HAVE_BEEN_SENT),
+        update = NOTHING.set(
+            state=State.ACCEPTED,
+            gateway_id=gateway_id,
+            resolved_by="callback",
+            **self._look_at(message_id, State.ACCEPTED, int(now) + COMPLETE_SECONDS),
         )
+        update = update.set_first(accepted_at=format_rfc3339(now)).only_if(MAY_HAVE_BEEN_SENT)
+        before = self._table.update(MESSAGE_PREFIX + message_id, update)
         return None if isinstance(before, Refused) else LedgerRecord.from_item(before, message_id)
 
     def resolve_sent(self, record: LedgerRecord, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:
-        """An operator knows that the unknown outcome just read was a send → ACCEPTED. See `resolve_by_callback` too."""
-        update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id, resolved_by="operator").set_first(
-            accepted_at=format_rfc3339(now)
+        """Resolve the unknown outcome just read as sent, on an operator's word. With an ID `completed` must follow."""
+        look_at = int(now) + COMPLETE_SECONDS
+        if gateway_id is None:  # a late callback can still bring it
+            look_at = int(max(now, record.scheduled_at or 0)) + UNRESOLVED_SECONDS
+        update = NOTHING.set(
+            state=State.ACCEPTED,
+            gateway_id=gateway_id,
+            resolved_by="operator",
+            **self._look_at(record.message_id, State.ACCEPTED, look_at),
         )
-        if gateway_id is None:  # a late callback can still bring the ID
-            look_at = self._look_at(record.message_id, State.ACCEPTED, int(now) + UNRESOLVED_SECONDS)
-            update = update.set(**look_at).remove("lease_until")
-        else:
-            update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED)
-        line = _line(now, "resolved_sent", words=by)
-        return self._write(record, update.add(history=line).only_if(awaits_an_operator(record)))
+        update = update.set_first(accepted_at=format_rfc3339(now)).add(history=_line(now, "resolved_sent", words=by))
+        return self._write(record, update.only_if(awaits_an_operator(record)))
+
+    def completed(self, message_id: str, gateway_id: str) -> None:
+        """Remove what an ACCEPTED message needs no more, because its item in `MessagesTable` stands."""
+        update = NOTHING.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED)
+        update = update.only_if(equals(state=State.ACCEPTED, gateway_id=gateway_id))
+        self._table.update(MESSAGE_PREFIX + message_id, update)
 
     def resolve_not_sent(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
         """Resolve as not sent, on an operator's word: UNKNOWN, or RETRY, REJECTED or EXPIRED after one → RETRY."""
@@ -369,6 +381,15 @@ class Ledger:
             **self._look_at(record.message_id, State.RETRY, int(now) + ABANDONED_SECONDS),
         )
         return self._write(record, update.remove("lease_until").add(history=line).only_if(condition))
+
+    def _end(self, record: LedgerRecord, update: Update) -> LedgerRecord | None:
+        """End a message without another attempt. After an unknown outcome it keeps the destination for a callback."""
+        update = update.remove(*_UNTIL_DECIDED)
+        certain = update.remove(*_UNTIL_CERTAIN).only_if(is_free_for(record) & NEVER_HAD_AN_UNKNOWN_OUTCOME)
+        refused_by = self._write(record, certain)
+        if refused_by is not None and refused_by.state is State.RETRY and refused_by.unknown_outcomes:
+            refused_by = self._write(record, update.only_if(is_free_for(record)))
+        return refused_by
 
     def _certainly_not_sent(self, claim: LedgerRecord, to: State, update: Update, now: float) -> LedgerRecord | None:
         update = update.remove("gateway_id", "resolved_by", "accepted_at")
