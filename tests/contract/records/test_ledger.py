@@ -157,6 +157,11 @@ class TestClaim:
             ttl=wanted().ttl,
         )
 
+    def test_again_keeps_the_record_longer(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        claim(subject.ledger, wanted(ttl=wanted().ttl + 60), owner="next")
+        assert kept(subject).ttl == wanted().ttl + 60
+
     def test_keeps_when_the_message_was_first_queued(self, subject: Subject) -> None:
         first, again = (replace(wanted(), queued_at=format_rfc3339(at)) for at in (NOW - 9, NOW))
         bring_to(subject.ledger, State.RETRY, first)
@@ -1028,6 +1033,12 @@ class TestResolveByAPerson:
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id) == (State.ACCEPTED, "gw-7")
+
+    def test_as_sent_without_an_id_waits_from_the_schedule_on(self, subject: Subject) -> None:
+        scheduled = wanted(scheduled_at=int(NOW) + 45 * 86_400)
+        bring_to(subject.ledger, State.UNKNOWN, scheduled)
+        assert subject.ledger.resolve_sent(kept(subject), None, by="alex", now=NOW) is None
+        assert kept(subject).look_at == int(NOW) + 45 * 86_400 + UNRESOLVED_SECONDS
 
     def test_as_not_sent_can_be_claimed_with_all_its_tries(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.UNKNOWN)

@@ -13,7 +13,15 @@ import pytest
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.records.items import MessageRecord
-from optus_sms.records.messages import MATCH_SECONDS, MAX_REPEATS, Applied, Awaiting, IdTakenError, Messages
+from optus_sms.records.messages import (
+    LAST_LOOK_SECONDS,
+    MATCH_SECONDS,
+    MAX_REPEATS,
+    Applied,
+    Awaiting,
+    IdTakenError,
+    Messages,
+)
 from optus_sms.records.table import Item, Table, shard
 from tests.support.aws import create_table
 from tests.support.builders import HANDSET, NOW, sent_message
@@ -103,6 +111,25 @@ class TestRecordSent:
         subject.store.record_sent(*sent_message(), now=NOW + 60)
         later = {"ttl": int(NOW) + 60 + RETENTION_DAYS * DAY, "look_at": int(NOW) + 60 + DAY}
         assert subject.row("gw-1") == before | later
+
+    @pytest.mark.parametrize("days", [1, 7, 30, 90])
+    def test_of_a_scheduled_message_is_kept_from_its_schedule_and_outlasts_the_last_look(
+        self, subject: Subject, monkeypatch: pytest.MonkeyPatch, days: int
+    ) -> None:
+        store, at = subject.store, NOW + 45 * DAY
+        monkeypatch.setattr(store, "_keep_seconds", days * DAY)
+        least = int(at) + max(days * DAY, LAST_LOOK_SECONDS + DAY)
+        store.record_status(status("queued", reference="message-1"), now=NOW)
+        store.record_sent(*sent_message(scheduled_at=int(at)), now=NOW)
+        assert subject.row("gw-1")["ttl"] == least
+        for name in ("queued", "queued", "sent", "flying", None, "accepted"):
+            store.record_status(status(name, detail=name), now=NOW + 60)
+            store.record_sent(*sent_message(destination=None, segments=None), now=NOW + 60)
+            store.await_message("gw-1", now=NOW + 60)
+            store.look_again("gw-1", Awaiting.STATUS, at=at)
+        assert (subject.row("gw-1")["ttl"], subject.row("gw-1")["look_at"]) == (least, at)
+        store.record_sent(*sent_message(scheduled_at=int(at)), now=NOW + 50 * DAY)
+        assert subject.row("gw-1")["ttl"] == least + 5 * DAY
 
     def test_does_not_set_a_status_back(self, subject: Subject) -> None:
         subject.store.record_status(status("received", detail="on the handset"), now=NOW)

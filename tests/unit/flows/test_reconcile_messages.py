@@ -14,8 +14,9 @@ from botocore.exceptions import ClientError
 from optus_sms.flows.reconcile_messages import (
     ASK_SECONDS,
     ASKS_AT_ONCE,
+    IN_VAIN_IN_A_ROW,
     RUN_SECONDS,
-    WITHOUT_RESPONSE_IN_A_ROW,
+    UNANSWERED_SECONDS,
     Lookup,
     Reconciler,
     Report,
@@ -29,7 +30,7 @@ from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS
-from optus_sms.records.messages import FIRST_LOOK_SECONDS, MATCH_SECONDS, StatusResult
+from optus_sms.records.messages import FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, MATCH_SECONDS, StatusResult
 from optus_sms.records.table import SHARDS
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import CONTENT, HANDSET, NOW, sent_message, wanted
@@ -256,6 +257,8 @@ class TestJudgeLookup:
             (answer(200, [{"id": "gw-1"}]), Lookup.NOT_OFFERED),
             (answer(404, NO_MESSAGE), Lookup.RESPONDED),
             (answer(400, {"statusCode": 400, "error": "invalid_attrib", "message": "x"}), Lookup.RESPONDED),
+            (answer(410, NO_MESSAGE), Lookup.RESPONDED),
+            (answer(410, b"<html>"), Lookup.RESPONDED),
             (answer(404, NO_PATH), Lookup.NOT_OFFERED),
             (answer(404, b"<html>"), Lookup.NOT_OFFERED),
             (answer(401), Lookup.NOT_OFFERED),
@@ -294,6 +297,7 @@ class TestMissingStatuses:
         for hour in range(1, 24 * 20):
             stack.pass_until(hour * 3600)
         assert [round((at - NOW) / DAY, 1) for at, _ in stack.gateway.asked] == [1.0, 2.0, 4.0, 8.0]
+        assert stack.gateway.asked[-1][0] - NOW == LAST_LOOK_SECONDS
         assert stack.row()["status"] == "submitted"
         assert "unresolved_at" in stack.row()
         last = caplog.records[-1]
@@ -372,13 +376,52 @@ class TestMissingStatuses:
         stack.gateway.otherwise = answer(503)
         stack.pass_until(DAY)
         stack.pass_until(DAY + 300)
-        assert len(stack.asked) == 2 * WITHOUT_RESPONSE_IN_A_ROW
+        assert len(stack.asked) == 2 * IN_VAIN_IN_A_ROW
+        assert len(set(stack.asked)) == 5, "the second run begins with others"
         stack.gateway.otherwise = message("received")
         stack.pass_until(DAY + 600)
         assert {row["status"] for row in stack.messages.items.values()} == {"received"}
 
+    @pytest.mark.parametrize(
+        ("looked", "bad"),
+        [
+            (answer(500), ("gw-0", "gw-1", "gw-2")),
+            (answer(410), ("gw-0", "gw-1", "gw-2")),
+            (no_response("timed_out"), ("gw-0", "gw-1", "gw-2")),
+            (answer(403), ("gw-0", "gw-39")),
+            (answer(404, NO_PATH), ("gw-0", "gw-39")),
+        ],
+    )
+    def test_ids_that_are_always_answered_so_keep_no_other_from_its_status(
+        self, looked: Exchange, bad: tuple[str, ...]
+    ) -> None:
+        stack = Stack()
+        ids = [f"gw-{number}" for number in range(40)]
+        for gateway_id in ids:
+            stack.sent(gateway_id)
+            stack.gateway.answers[gateway_id] = looked if gateway_id in bad else message("received")
+            stack.messages.items[gateway_id]["look_at"] = int(NOW) + DAY - (gateway_id in bad)  # they lead
+        stack.pass_until(DAY)
+        stack.pass_until(DAY + 300)
+        others = [row for gateway_id, row in stack.messages.items.items() if gateway_id not in bad]
+        assert {row["status"] for row in others} == {"received"}
+        for day in range(2, 13):
+            stack.pass_until(day * DAY)
+        assert all("unresolved_at" in stack.row(gateway_id) for gateway_id in bad)
+        assert max(stack.asked.count(gateway_id) for gateway_id in bad) <= 13
+
+    def test_a_status_without_a_response_is_given_up_only_when_it_is_long_over(self) -> None:
+        """Nothing else shows whether the gateway is down."""
+        stack = Stack()
+        stack.sent(scheduled_at=int(NOW) + 30 * DAY)
+        stack.gateway.otherwise = no_response("timed_out")
+        assert counted(stack.pass_until(31 * DAY)) == {"StatusesAsked": 1}
+        assert counted(stack.pass_until(30 * DAY + UNANSWERED_SECONDS - 1)) == {"StatusesAsked": 1}
+        report = stack.pass_until(30 * DAY + UNANSWERED_SECONDS)
+        assert counted(report) == {"StatusesAsked": 1, "StatusesUnresolved": 1}
+
     @pytest.mark.parametrize("looked", [answer(404, NO_PATH), answer(405), answer(403)])
-    def test_a_gateway_that_does_not_offer_it_is_asked_once_a_run_and_every_message_ends(
+    def test_a_gateway_that_does_not_offer_it_is_asked_three_times_a_run_and_every_message_ends(
         self, looked: Exchange
     ) -> None:
         stack = Stack()
@@ -387,7 +430,7 @@ class TestMissingStatuses:
         stack.gateway.otherwise = looked
         for day in range(1, 12):
             stack.pass_until(day * DAY)
-        assert len(stack.asked) == 4
+        assert len(stack.asked) == 4 * IN_VAIN_IN_A_ROW
         assert all("unresolved_at" in row for row in stack.messages.items.values())
 
     def test_is_asked_politely(self) -> None:

@@ -17,7 +17,7 @@ from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
-from optus_sms.model.times import Clock
+from optus_sms.model.times import Clock, parse_rfc3339
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import LAPSE_SECONDS, Ledger
 from optus_sms.records.messages import Awaiting, IdTakenError, Messages
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 200  # items of each kind in one run
 ASKS_AT_ONCE: Final = 100  # requests to the gateway in one run
 ASK_SECONDS: Final = 0.5  # between two of them
-WITHOUT_RESPONSE_IN_A_ROW: Final = 3  # then the gateway is down, and the next run continues
+IN_VAIN_IN_A_ROW: Final = 3  # requests without a response, or that the gateway refuses; then the run makes no more
 RUN_SECONDS: Final = 60.0  # after which no new item is begun
 WRITE_SECONDS: Final = 10.0  # at the end of the invocation, for the writes of the last item
 # A missing status is requested a day after acceptance (`records.messages.FIRST_LOOK_SECONDS`), and then after each of
 # these times: the last request comes eight days after acceptance, a day longer than carriers try.
 LOOK_AGAIN_SECONDS: Final = (86_400, 2 * 86_400, 4 * 86_400)
+# After acceptance or `scheduled`, for a status that the gateway never answers for while it has no other to answer for.
+UNANSWERED_SECONDS: Final = 11 * 86_400
 
 
 class Lookup(Enum):
@@ -62,11 +64,14 @@ def judge_lookup(response: Exchange, gateway_id: str) -> Lookup:
     """Judge a response: HTTP 200 has a message (the OpenAPI file of the gateway's page, MessageDetails), 404 has none.
 
     The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API that has no such
-    path. HTTP 200 with another message, or with none, comes from a server that ignores the query.
+    path. HTTP 200 with another message, or with none, comes from a server that ignores the query. 410 says that there is
+    none any more, whoever says so.
     """
     if response.status == 200:
         is_the_one = str(json_object(response.body).get("id")).casefold() == gateway_id.casefold()
         return Lookup.RESPONDED if is_the_one else Lookup.NOT_OFFERED
+    if response.status == 410:
+        return Lookup.RESPONDED
     if response.status in (400, 404, 422):
         return Lookup.RESPONDED if is_from_api(response) else Lookup.NOT_OFFERED
     if response.status in (401, 403, 405, 501):
@@ -102,8 +107,8 @@ class _Run:
         self._counts: Counter[Metric] = Counter()
         self._gauges: dict[Metric, int] = {}
         self._failed: dict[str, None] = {}  # an ordered set
-        self._may_ask = True
         self._asked = False
+        self._refused_in_a_row = 0
         self._without_response: list[MessageRecord] = []
         self._current: GatewayCredentials | None = None
 
@@ -114,6 +119,7 @@ class _Run:
         self._each("retries", self._records(State.RETRY), self._report_abandoned)
         self._each("callbacks", self._waiting(Awaiting.MESSAGE, AT_ONCE), self._find_message)
         self._each("statuses", self._waiting(Awaiting.STATUS, ASKS_AT_ONCE), self._ask_for_status)
+        self._each("unanswered", iter(self._without_response), self._move_to_end)
         self._each("gauges", iter((None,)), lambda _: self._measure())
         every = {**self._counts, **self._gauges}
         return Report(
@@ -203,7 +209,7 @@ class _Run:
         if message.status in FINAL_STATUSES:
             self._messages.stop_waiting(message.id, Awaiting.STATUS)
             return True
-        if not self._may_ask:
+        if self._refused_in_a_row == IN_VAIN_IN_A_ROW:
             self._look_again(message)
             return True
         self._current = self._current or self._credentials()
@@ -232,14 +238,14 @@ class _Run:
             reason = response.failure or f"HTTP {response.status}"
             logger().warning("statuses not requested", extra={"reason": reason})
             self._without_response.append(message)
-            return len(self._without_response) < WITHOUT_RESPONSE_IN_A_ROW
+            return len(self._without_response) < IN_VAIN_IN_A_ROW
         while self._without_response:  # the gateway responds, so these failed alone and must not hold up the others
             self._look_again(self._without_response.pop())
+        self._refused_in_a_row = self._refused_in_a_row + 1 if lookup is Lookup.NOT_OFFERED else 0
         if lookup is Lookup.NOT_OFFERED:
-            self._may_ask = False
             if response.status in (401, 403):
                 self._secret.newer_than(credentials)  # so that the next run reads the secret again
-            logger().warning("the gateway refuses to look up messages", extra={"status": response.status})
+            logger().warning("the gateway refuses to look up a message", extra={"status": response.status})
         status = _status(response) if lookup is Lookup.RESPONDED else None
         if status is not None:
             try:
@@ -256,12 +262,24 @@ class _Run:
         self._look_again(message)
         return True
 
+    def _move_to_end(self, message: MessageRecord) -> None:
+        """Let the next run begin with others, because the gateway may be down, or have no response to this one only."""
+        now = self._clock.now()
+        if now < _sent_at(message) + UNANSWERED_SECONDS:
+            self._messages.look_again(message.id, Awaiting.STATUS, at=now, counts=False)
+        else:
+            self._give_up(message)
+
     def _look_again(self, message: MessageRecord) -> None:
-        """Set the time of the next request, or give up after the last one; a late callback still counts."""
+        """Set the time of the next request, or give up after the last one."""
         if message.looks < len(LOOK_AGAIN_SECONDS):
             at = (message.look_at or int(self._clock.now())) + LOOK_AGAIN_SECONDS[message.looks]
             self._messages.look_again(message.id, Awaiting.STATUS, at=at)
-            return
+        else:
+            self._give_up(message)
+
+    def _give_up(self, message: MessageRecord) -> None:
+        """Request its status no more; a late callback still counts."""
         self._messages.give_up(message.id, Awaiting.STATUS, now=self._clock.now())
         self._counts[Metric.STATUSES_UNRESOLVED] += 1
         fields = {"gateway_id": loggable_id(message.id), "message_id": message.message_id, "last": message.status}
@@ -275,6 +293,14 @@ class _Run:
         self._gauges[Metric.MESSAGES_AWAITING_ID] = self._ledger.count_undecided(State.ACCEPTED)
         self._gauges[Metric.MESSAGES_AWAITING_STATUS] = self._messages.count_awaiting(Awaiting.STATUS)
         self._gauges[Metric.CALLBACKS_AWAITING_MESSAGE] = self._messages.count_awaiting(Awaiting.MESSAGE)
+
+
+def _sent_at(message: MessageRecord) -> float:
+    """Return when the gateway sent it or will, epoch seconds; 0 if its times were edited by hand."""
+    try:
+        return parse_rfc3339(message.created_at or message.times.get("accepted", ""))
+    except ValueError:
+        return 0.0
 
 
 def _status(response: Exchange) -> str | None:

@@ -41,8 +41,8 @@ def resolve_by_reference(
     before = ledger.resolve_by_callback(record.message_id, gateway_id, now=now)
     if before is None and not _has_id(ledger, record, gateway_id):
         return None
-    # Also if the ledger has this ID already: the write to `MessagesTable` after it may have failed. Reconciliation finds
-    # that too, but only minutes later.
+    # Also if the ledger has this ID already: the write to `MessagesTable` after it may have failed. Reconciliation
+    # finds that too, but only minutes later.
     complete(ledger, messages, before or record, gateway_id, now=now)
     return Resolution(record.message_id, before.state if before else None)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HANDSET_INDEX: Final = "handset-index"
 AWAITING_INDEX: Final = "awaiting-index"
 FIRST_LOOK_SECONDS: Final = 86_400  # after acceptance: most final statuses come within minutes
+LAST_LOOK_SECONDS: Final = 8 * 86_400  # after acceptance, in `flows.reconcile_messages`
 MATCH_SECONDS: Final = 600  # until reconciliation searches the message of a callback again
 _MAX_UNKNOWN_STATUSES: Final = 20
 MAX_REPEATS: Final = 20  # at most, so that a gateway that repeats callbacks forever can't fill the item
@@ -89,7 +90,11 @@ class IdTakenError(Exception):
 
 
 class Messages:
-    """The records of messages and replies; they are kept for ``retention_days`` after their last write."""
+    """The records of messages and replies. They are kept for ``retention_days``.
+
+    Those of a message count from its acceptance or `scheduled`, and outlast the last look at its status. No later write
+    shortens that, because a callback's only write can't know of `scheduled`.
+    """
 
     def __init__(self, table: Table, *, retention_days: int) -> None:
         self._table = table
@@ -112,23 +117,28 @@ class Messages:
     ) -> MessageRecord | None:
         """Write what the ledger has of an accepted message; idempotent. None values of ``sent`` change nothing.
 
+        Without a destination, the ledger has removed it, and this only names the message of an item that has none yet.
+
         ``status`` and ``detail``: of the gateway's response; they go by rank, like a callback's. If the ID belongs to
         another message or to a reply, return that one, and write nothing.
         """
         update = self._sender_half(gateway_id, sent, now)
+        may_write = belongs_to(sent.message_id)
+        if sent.destination is None:
+            may_write &= HAS_NO_MESSAGE | IS_NEW
         known = normalised(status or "")
         try:
             written: MessageRecord | Refused = Refused({})
             if known != "accepted" and known in STATUS_RANK:
                 better = _with_status(update, known, detail, now)
-                may_replace = belongs_to(sent.message_id) & ranks_below(known)
-                written = self._update(gateway_id, better.only_if(may_replace), now)
+                written = self._update(gateway_id, better.only_if(may_write & ranks_below(known)), now)
             if isinstance(written, Refused):
-                written = self._update(gateway_id, _as_accepted(update).only_if(belongs_to(sent.message_id)), now)
+                written = self._update(gateway_id, _as_accepted(update).only_if(may_write), now)
         except IdTakenError:
             return MessageRecord(id=gateway_id)
         if isinstance(written, Refused):
-            return MessageRecord.from_item(written.item)
+            taken_by = MessageRecord.from_item(written.item)
+            return None if taken_by.message_id == sent.message_id else taken_by
         if written.status in FINAL_STATUSES:
             self.stop_waiting(gateway_id, Awaiting.STATUS)  # nothing better is expected
         return None
@@ -145,6 +155,7 @@ class Messages:
             has_sender_id=sent.has_sender_id if sent.destination else None,
             awaiting=shard(Awaiting.STATUS, gateway_id),
             look_at=int(at) + FIRST_LOOK_SECONDS,
+            ttl=int(at) + max(self._keep_seconds, LAST_LOOK_SECONDS + 86_400),
         ).set_first(
             accepted_at=format_rfc3339(now),
             # The place in the conversation: no reply to a scheduled message comes before the gateway sends it.
@@ -214,9 +225,9 @@ class Messages:
         """Count the items that wait for this."""
         return self._awaiting.count(awaiting)
 
-    def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float) -> None:
-        """Set the next ``look_at`` (epoch seconds) of an item that still waits for this, and count it in ``looks``."""
-        self._while_awaiting(gateway_id, awaiting, NOTHING.set(look_at=int(at)).add(looks=1))
+    def look_again(self, gateway_id: str, awaiting: Awaiting, *, at: float, counts: bool = True) -> None:
+        """Set the next ``look_at`` (epoch seconds) of an item that still waits for this; ``counts``: in ``looks``."""
+        self._while_awaiting(gateway_id, awaiting, NOTHING.set(look_at=int(at)).add(looks=1 if counts else None))
 
     def stop_waiting(self, gateway_id: str, awaiting: Awaiting) -> None:
         """Remove an item from the index, because it has what it waited for."""
@@ -300,7 +311,7 @@ class Messages:
         return written
 
     def _kept(self, update: Update, now: float) -> Update:
-        return update.set(ttl=int(now) + self._keep_seconds)
+        return update if "ttl" in update.values else update.set_first(ttl=int(now) + self._keep_seconds)
 
 
 def _with_status(update: Update, status: str, detail: str | None, now: float) -> Update:

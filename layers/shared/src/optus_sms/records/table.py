@@ -154,18 +154,21 @@ class DueIndex:
     attribute: str
 
     def due(self, kind: str, *, now: float, limit: int) -> Iterator[Item]:
-        """Return the due items of a kind, read whole and consistently; at most ``limit``, the oldest of a shard first.
+        """Return the due items of a kind, read whole and consistently; at most ``limit``, the longest due first.
 
         An item that changed its kind since it was listed is left out.
         """
+        due: list[tuple[float, Item, str]] = []
         for partition in self._listed_partitions(kind):
-            due = self.table.query(
+            listed = self.table.query(
                 self.name,
                 (self.attribute, partition),
                 between=("look_at", 0, int(now)),
                 limit=max(1, limit // SHARDS),
             )
-            yield from self._as_they_are(due, partition)
+            due += ((_number(entry.get("look_at")), entry, partition) for entry in listed)
+        for _, entry, partition in sorted(due, key=lambda found: found[0]):
+            yield from self._as_they_are(iter((entry,)), partition)
 
     def listed(self, kind: str) -> Iterator[Item]:
         """Return every item of a kind, due or not, read whole and consistently."""
@@ -190,6 +193,10 @@ class DueIndex:
         """Return the partitions of a kind; none if the whole index is empty, which saves their queries."""
         if not self.table.lists_nothing(self.name):
             yield from (f"{kind}.{number}" for number in range(SHARDS))
+
+
+def _number(value: Value | None) -> float:
+    return value if isinstance(value, int | float) else 0
 
 
 def shard(kind: str, key: str) -> str:
