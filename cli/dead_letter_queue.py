@@ -140,7 +140,10 @@ class DeadLetterQueue:
             self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
 
     def hidden(self) -> int:
-        """Return about how many dead letters other readers hold; call it when none is held here."""
+        """Return about how many dead letters other readers hold; call it before reading.
+
+        SQS's counts lag by up to a minute, so after a release they would still include what was held here.
+        """
         name = "ApproximateNumberOfMessagesNotVisible"
         response = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])  # type: ignore[list-item]
         return int(response["Attributes"][name])  # type: ignore[index]

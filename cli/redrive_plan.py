@@ -94,12 +94,11 @@ class PlanStep:
 
 
 def make_plan(target: Target) -> tuple[Plan, int]:
-    """Return a plan of every dead letter, sorted by kind, and how many dead letters other readers hold."""
+    """Return a plan of every dead letter, sorted by kind, and about how many other readers held before."""
     now = time.time()
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
-        items = list(_items(queue.dead_letters(), target.ledger, now))
-        queue.release()
         hidden = queue.hidden()
+        items = list(_items(queue.dead_letters(), target.ledger, now))
     items.sort(key=lambda item: (list(DeadLetterKind).index(item.kind), item.since))
     plan = Plan(stack=target.stack_id, made_at=format_rfc3339(now), made_by=target.operator, items=items)
     return plan, hidden
@@ -174,13 +173,8 @@ def apply_plan(plan: Plan, target: Target) -> Generator[PlanStep, None, None]:
                 yield _step(item, *_apply(item, dead_letter, queue, target, done))
             if not wanted:
                 break
-        queue.release()
-        hidden = bool(wanted) and queue.hidden() > 0
     for item in {id(item): item for item in wanted.values()}.values():
-        if hidden:
-            yield _step(item, "not seen", "another reader may hold it; apply again in five minutes")
-        else:
-            yield _step(item, "gone", "no longer in the queue: done before, or deleted")
+        yield _step(item, "not seen", "done before, deleted, or held by another reader: see a new plan in five minutes")
 
 
 def _step(item: PlanItem, result: str, why: str = "") -> PlanStep:

@@ -20,11 +20,10 @@ _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not 
 def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: bool) -> None:
     """List the dead letters by reason. Reading hides them from others for a moment and changes nothing."""
     with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
+        hidden = queue.hidden()
         dead_letters = [
             dead_letter for dead_letter in queue.dead_letters() if reason is None or dead_letter.reason == reason
         ]
-        queue.release()
-        hidden = queue.hidden()
     dead_letters.sort(key=lambda dead_letter: (dead_letter.reason, dead_letter.since))
     out = context.out
     found = [_as_json(dead_letter, show_numbers=show_numbers) for dead_letter in dead_letters]
@@ -56,6 +55,6 @@ def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str
 def note_hidden(context: CommandContext, hidden: int) -> None:
     if hidden:
         context.out.note(
-            f"About {hidden} more are hidden, because another reader holds them. Retry in five minutes.",
+            f"About {hidden} more may be hidden, because another reader held them a moment ago. Retry in five minutes.",
             "unsure",
         )

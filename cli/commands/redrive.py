@@ -62,7 +62,7 @@ def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
     results = Counter(step.result for step in steps)
     context.out.line(", ".join(f"{count} {result}" for result, count in sorted(results.items())))
     if not all(step.done for step in steps):
-        context.out.note("Refused items are still in the queue; a new plan shows them.", "unsure")
+        context.out.note("A new plan shows what is still in the queue.", "unsure")
         raise SystemExit(int(Exit.NOT_ALL))
 
 

@@ -182,6 +182,42 @@ def test_a_letter_that_somebody_else_holds_is_not_said_to_be_gone(stack: Deploye
     assert (ran.exit_code, results(ran)) == (9, ["not seen"])
 
 
+@pytest.fixture
+def lagging_counts(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQS still counts as in flight what was released or deleted less than a minute ago."""
+    receive, received = DeadLetterQueue._receive, set[str]()
+
+    def remembered(queue: DeadLetterQueue) -> list[Any]:
+        found = receive(queue)
+        received.update(message["MessageId"] for message in found)
+        return found
+
+    monkeypatch.setattr(DeadLetterQueue, "_receive", remembered)
+    monkeypatch.setattr(DeadLetterQueue, "hidden", lambda _: len(received))
+
+
+@pytest.mark.usefixtures("lagging_counts")
+@pytest.mark.parametrize("command", [("redrive", "--plan", PLAN), ("dead-letters",)])
+def test_what_was_just_released_is_not_said_to_be_held_by_others(
+    stack: DeployedStack, command: tuple[str | Path, ...]
+) -> None:
+    stack.moved_by_sqs(message_body(message_id="k"))
+    assert "hidden" not in optus_sms(*command, *TARGET).stderr
+
+
+@pytest.mark.usefixtures("lagging_counts")
+@pytest.mark.parametrize("held", [True, False])
+def test_whether_a_letter_that_is_not_seen_is_gone_is_not_guessed(stack: DeployedStack, held: bool) -> None:
+    stack.moved_by_sqs(message_body(message_id="k"))
+    make_plan()
+    url = stack.outputs["DeadLetterQueueUrl"]
+    (message,) = stack.sqs.receive_message(QueueUrl=url, VisibilityTimeout=60)["Messages"]
+    if not held:
+        stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    ran = apply()
+    assert (ran.exit_code, results(ran)) == (9, ["not seen"])
+
+
 def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
