@@ -145,7 +145,11 @@ def _health_check(target: Target) -> Check:
     if not found.checked_at:
         remedy = "Wait two minutes; then check CheckHealthFunction's log and its rule."
         return Check("failed", "the stack has never checked the gateway", remedy)
-    if time.time() - parse_rfc3339(found.checked_at) > _CHECKED_LATELY_SECONDS:
+    try:
+        checked_at = parse_rfc3339(found.checked_at)
+    except ValueError:  # edited by hand
+        checked_at = 0.0
+    if time.time() - checked_at > _CHECKED_LATELY_SECONDS:
         remedy = "Check CheckHealthFunction's log and its rule."
         return Check("failed", f"the last check was at {found.checked_at}", remedy)
     if found.credentials == "refused":

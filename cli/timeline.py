@@ -176,8 +176,10 @@ def _step(step: HistoryLine) -> Line:
             text = f"the outcome of attempt {step.attempt} is unknown: {words}. Why so: {because}"
         case "rejected":
             text = _rejected(step)
-        case by_operator:
+        case by_operator if by_operator in _BY_OPERATOR:
             text = f"{step.words} {_BY_OPERATOR[by_operator]}"
+        case _:
+            text, tone = f"a line of the history that was edited: {step.what} {step.words}", "dim"
     return Line(step.at, text, tone)
 
 
@@ -234,7 +236,7 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
 def _repeats(record: MessageRecord | ReplyRecord) -> Iterator[Line]:
     """Callbacks that came again; of very many the first ones."""
     for line in sorted(record.repeats):
-        at, what = line.split(" ", 1)
+        at, _, what = line.partition(" ")
         yield Line(at, f"callback: {what} again; ignored, because it was known already", "dim")
 
 

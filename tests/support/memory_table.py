@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 
-from optus_sms.records.table import Between, Item, Refused, Table, marshal, unmarshal
+from optus_sms.records.table import Between, EditedItemError, Item, Refused, Table, marshal, unmarshal
 from optus_sms.records.updates import Condition, Update, Value
 
 _MISSING = object()
@@ -16,12 +16,21 @@ _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "absent": lambda found, _: found is _MISSING,
     "exists": lambda found, _: found is not _MISSING,
     "=": lambda found, value: bool(found == value),
-    "<": lambda found, value: found is not _MISSING and found < value,
-    ">": lambda found, value: found is not _MISSING and found > value,
+    "<": lambda found, value: _is_like(found, value) and found < value,
+    ">": lambda found, value: _is_like(found, value) and found > value,
     "in": lambda found, values: found in values,
-    "size<": lambda found, size: found is not _MISSING and len(found) < size,
-    "contains": lambda found, member: found is not _MISSING and member in found,
+    "size<": lambda found, size: isinstance(found, str | frozenset) and len(found) < size,
+    "contains": lambda found, member: isinstance(found, str | frozenset) and member in found,
 }
+
+
+def _is_like(found: object, value: object) -> bool:
+    """Whether DynamoDB compares them: only values of one type."""
+    return _type(found) is _type(value)
+
+
+def _type(value: object) -> type:
+    return float if type(value) is int else type(value)
 
 
 def holds(condition: Condition, item: Item) -> bool:
@@ -45,10 +54,12 @@ def changed(item: Item, update: Update) -> Item:
 
 
 def _sum(before: Value | None, value: Value) -> Value:
+    if before is not None and not _is_like(before, value):
+        raise EditedItemError("an operand has an incorrect data type")
     if isinstance(value, frozenset):
         return value | before if isinstance(before, frozenset) else value
     assert isinstance(value, int)
-    return value + (before if isinstance(before, int) else 0)
+    return value + (before if isinstance(before, int | float) else 0)
 
 
 def _stored(item: Mapping[str, Value]) -> Item:

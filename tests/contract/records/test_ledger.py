@@ -19,7 +19,7 @@ from optus_sms.aws import clients
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import HistoryLine, LedgerRecord, State
 from optus_sms.records.ledger import ABANDONED_SECONDS, COMPLETE_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS, Ledger
-from optus_sms.records.table import shard, unmarshal
+from optus_sms.records.table import EditedItemError, shard, unmarshal
 from tests.support.aws import REGION, create_table
 from tests.support.builders import NOW, wanted
 from tests.support.fakes import MemoryLedger
@@ -778,6 +778,27 @@ class TestAdopt:
         assert refused_by is not None
         assert (refused_by.state, refused_by.gateway_id) == (State.ACCEPTED, "gw-9")
         assert ledger.accepted(mine, "gw-9", now=NOW) is None
+
+
+def test_an_attribute_of_a_wrong_type_is_told_from_a_failure(client: DynamoDBClient | None) -> None:
+    ledger: Ledger
+    if client:
+        name = create_table(client, "SendLedgerTable")
+        client.put_item(TableName=name, Item={"pk": {"S": "msg#message-1"}, "history": {"S": "edited"}})
+        client.update_item(
+            TableName=name,
+            Key={"pk": {"S": "msg#message-1"}},
+            UpdateExpression="SET #s = :s, payload_sha256 = :p",
+            ExpressionAttributeNames={"#s": "state"},
+            ExpressionAttributeValues={":s": {"S": "RETRY"}, ":p": {"S": "a" * 64}},
+        )
+        ledger = Ledger.connect(client, name)
+    else:
+        ledger = memory = MemoryLedger()
+        bring_to(ledger, State.RETRY)
+        memory.items["message-1"]["history"] = "edited"
+    with pytest.raises(EditedItemError):
+        ledger.claim(wanted(), now=NOW)
 
 
 class TestCompleted:

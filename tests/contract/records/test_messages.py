@@ -22,7 +22,8 @@ from optus_sms.records.messages import (
     IdTakenError,
     Messages,
 )
-from optus_sms.records.table import Item, Table, shard
+from optus_sms.records.table import Item, Refused, Table, shard
+from optus_sms.records.updates import Update
 from tests.support.aws import create_table
 from tests.support.builders import HANDSET, NOW, sent_message
 from tests.support.fakes import MemoryMessages
@@ -211,6 +212,24 @@ class TestRecordStatus:
         assert result.applied is Applied.DUPLICATE
         assert subject.row("gw-1")["detail"] == "c"
         assert subject.store.record_status(status("failed", detail="d"), now=NOW).message.detail == "d"
+
+    def test_a_greater_detail_of_a_status_that_another_replaced_meanwhile_is_dropped(
+        self, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = subject.store
+        store.record_status(status("failed", detail="a"), now=NOW)
+        update = store._update
+
+        def meanwhile(gateway_id: str, change: Update, now: float) -> MessageRecord | Refused:
+            if change.values.get("detail") == "z" and "status" not in change.values:
+                monkeypatch.setattr(store, "_update", update)
+                store.record_status(status("received", detail="on the handset"), now=NOW)
+            return update(gateway_id, change, now)
+
+        monkeypatch.setattr(store, "_update", meanwhile)
+        result = store.record_status(status("failed", detail="z"), now=NOW)
+        assert (result.message.status, result.message.detail) == ("received", "on the handset")
+        assert subject.row("gw-1")["detail"] == "on the handset"
 
     @pytest.mark.parametrize("first", ["sent", "received"])
     def test_again_changes_nothing_but_keeps_that_it_came(self, subject: Subject, first: str) -> None:

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import boto3
@@ -622,3 +623,43 @@ def test_the_password_before_the_last_two_ends_and_that_is_said(stack: DeployedS
     ran = optus_sms("rotate-callback-password", "--yes", "--json", *TARGET)
     assert ran.stderr
     assert re.fullmatch(r"https://gateway:[A-Za-z0-9]{40}@callbacks\.invalid/v1/callbacks/reply", ran.document["reply"])
+
+
+def test_items_that_a_person_has_edited_stop_no_command(stack: DeployedStack) -> None:
+    stack.letter(stack.bring(State.UNKNOWN, "k"), DeadLetterReason.UNKNOWN_OUTCOME, "k")
+    stack.bring(State.ACCEPTED, "m")
+    record_sent(stack, "m")
+    stack.bring(State.UNKNOWN, "good")
+    client = stack.session.client("dynamodb")
+    ledger, messages = stack.outputs["SendLedgerTableName"], stack.outputs["MessagesTableName"]
+    edits: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        (ledger, {"pk": {"S": "msg#k"}}, {"history": {"SS": ["edited"]}, "attempts": {"N": "1.5"}}),
+        (ledger, {"pk": {"S": "msg#m"}}, {"state": {"S": "FOO"}, "ttl": {"S": "tomorrow"}}),
+        (messages, {"id": {"S": "gw-m"}}, {"ttl": {"N": "1798284587.89"}, "repeats": {"SS": ["edited"]}}),
+        (messages, {"id": {"S": "gw-m"}}, {"accepted_at": {"S": "26.11.2026 09:00"}, "status": {"N": "7"}}),
+        (ledger, {"pk": {"S": "health#gateway"}}, {"state": {"S": "FOO"}, "checked_at": {"S": "26.11.2026"}}),
+        (ledger, {"pk": {"S": "health#gateway"}}, {"paused_by": {"S": "health"}, "pause_reason": {"S": "x"}}),
+    ]
+    for table, key, attributes in edits:
+        for name, value in attributes.items():
+            client.update_item(
+                TableName=table,
+                Key=key,
+                UpdateExpression="SET #n = :v",
+                ExpressionAttributeNames={"#n": name},
+                ExpressionAttributeValues={":v": value},
+            )
+    for command in (
+        ("status", "k"), ("status", "m"), ("explain", "k"), ("explain", "m"), ("conversation", HANDSET),
+        ("list", "--unknown"), ("list", "--unknown", "--scan"), ("list", "--undelivered"), ("list", "--since", "1h"),
+        ("dead-letters",), ("redrive", "--plan", "p"), ("resolve", "m", "--sent"), ("doctor",),
+    ):  # fmt: skip
+        ran = optus_sms(*command, *TARGET)
+        assert ran.exit_code != 1, command
+        if command[0] == "list" and "--unknown" in command:
+            assert "good" in ran.stdout
+        if command == ("doctor",):
+            assert "26.11.2026" in ran.stdout
+    for way in ("--sent", "--not-sent"):
+        assert optus_sms("resolve", "--since", "1h", way, "--yes", *TARGET).exit_code in (0, 9)
+    assert stack.ledger.read("good").state is State.ACCEPTED  # type: ignore[union-attr]

@@ -299,7 +299,7 @@ class TestProof:
         assert status(run, reference="message-1").status == 200
         self.is_complete(run)
 
-    @pytest.mark.parametrize(("step", "moment"), FAILURES[1:])
+    @pytest.mark.parametrize(("step", "moment"), [("ledger.with_reference", "before"), *FAILURES])
     def test_that_failed_half_way_is_completed_by_reconciliation(self, run: Bench, step: str, moment: Moment) -> None:
         """The gateway gives up too early."""
         run.ledger.unknown(claim(run), "timed_out", now=NOW)

@@ -24,7 +24,7 @@ from optus_sms.model.events import (
 )
 from optus_sms.model.redaction import loggable_id, without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES
-from optus_sms.model.times import Clock
+from optus_sms.model.times import Clock, parse_rfc3339
 from optus_sms.records.changes import Change, read_change, subject_of
 from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
@@ -55,18 +55,18 @@ def event_of(change: Change, *, reply_text: bool = True) -> Event | None:
 
 
 def _of_state(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Event | None:
-    """Return the event of a new state. ``at``: the stream's time, for an item edited by hand that lacks its own."""
+    """Return the event of a new state. ``at``: the stream's time, for an item edited by hand without its own."""
     if before and after.state is before.state:
         return None
     match after.state:
         case State.ACCEPTED:
-            return _accepted(before, after, after.accepted_at or at)
+            return _accepted(before, after, _time(after.accepted_at, at))
         case State.REJECTED:
-            return _rejected(after, after.rejected_at or at)
+            return _rejected(after, _time(after.rejected_at, at))
         case State.EXPIRED:
-            return _expired(after, after.expired_at or at)
+            return _expired(after, _time(after.expired_at, at))
         case State.UNKNOWN:
-            return _outcome_unknown(after, after.unknown_since or at)
+            return _outcome_unknown(after, _time(after.unknown_since, at))
         case State.SENDING | State.RETRY:
             return None
 
@@ -130,7 +130,7 @@ def _of_health(before: HealthRecord | None, after: HealthRecord, at: str) -> Eve
 
 
 def _of_reply(reply: ReplyRecord, at: str, *, with_text: bool) -> Event:
-    at = reply.received_at or at
+    at = _time(reply.received_at, at)
     return SmsReplyReceived(
         event_id=_id(SmsReplyReceived, reply.id, at),
         occurred_at=at,
@@ -154,7 +154,7 @@ def _of_status(before: MessageRecord | None, after: MessageRecord, at: str) -> E
     known_now = after.message_id is not None and (before is None or before.message_id is None)
     if status is None or status == "accepted" or (status == previous and not known_now):
         return None
-    at = after.times.get(status, at)
+    at = _time(after.times.get(status), at)
     return SmsStatusChanged(
         event_id=_id(SmsStatusChanged, after.id, status, at, after.message_id),
         occurred_at=at,
@@ -166,6 +166,15 @@ def _of_status(before: MessageRecord | None, after: MessageRecord, at: str) -> E
         final=status in FINAL_STATUSES,
         detail=after.detail and without_numbers(after.detail),
     )
+
+
+def _time(text: str | None, otherwise: str) -> str:
+    """Return the time of an item, or the stream's if the item has none or was edited by hand."""
+    try:
+        parse_rfc3339(text or "")
+    except ValueError:
+        return otherwise
+    return text or otherwise
 
 
 def _id(kind: type[Event], *fact: object) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -21,10 +20,11 @@ from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callb
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
-from optus_sms.model.times import Clock
+from optus_sms.model.times import Clock, parse_rfc3339
 from optus_sms.records.items import MessageRecord
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Applied, IdTakenError, Messages, StatusResult
+from optus_sms.records.table import EditedItemError
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -128,10 +128,14 @@ class Receiver:
             if isinstance(callback, ReplyCallback):
                 return self._store_reply(callback)
             return self._store_status(callback)
-        except (UnreadableCallbackError, IdTakenError) as error:
-            detail = (
-                error.detail if isinstance(error, UnreadableCallbackError) else "its ID belongs to the other direction"
-            )
+        except (UnreadableCallbackError, IdTakenError, EditedItemError) as error:
+            match error:
+                case UnreadableCallbackError():
+                    detail = error.detail
+                case IdTakenError():
+                    detail = "its ID belongs to the other direction"
+                case _:
+                    detail = "its item was edited by hand: an attribute has a wrong type"
             dead_letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
             self.queues.dead_letter(dead_letter, now=self.clock.now())
             logger().warning("callback unreadable", extra={"reason": detail})
@@ -203,8 +207,8 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
                 measurements.append((Metric.MESSAGES_DELIVERED, 1.0))
                 # A scheduled message is created in its conversation when it is due, not when it was accepted.
                 due_at = result.message.created_at or result.message.times.get("accepted")
-                if due_at is not None:
-                    seconds = now - datetime.fromisoformat(due_at).timestamp()
+                with contextlib.suppress(ValueError):  # absent, or edited by hand
+                    seconds = now - parse_rfc3339(due_at or "")
                     measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
             elif callback.status in FAILURE_STATUSES and not _had_ended(callback.status, result.message):
                 measurements.append((Metric.MESSAGES_UNDELIVERED, 1.0))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from optus_sms.flows.resolving import complete, resolve_by_reference
 from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.callbacks import StatusCallback
@@ -35,6 +37,7 @@ ASKS_AT_ONCE: Final = 100  # requests to the gateway in one run
 ASK_SECONDS: Final = 0.5  # between two of them
 IN_VAIN_IN_A_ROW: Final = 3  # requests without a response, or that the gateway refuses; then the run makes no more
 RUN_SECONDS: Final = 60.0  # after which no new item is begun
+SET_ASIDE_SECONDS: Final = 86_400
 WRITE_SECONDS: Final = 10.0  # at the end of the invocation, for the writes of the last item
 # A missing status is requested a day after acceptance (`records.messages.FIRST_LOOK_SECONDS`), and then after each of
 # these times: the last request comes eight days after acceptance, a day longer than carriers try.
@@ -144,12 +147,28 @@ class _Run:
             try:
                 if look_at(item) is False:
                     return
-            except Exception as error:  # noqa: BLE001
+            except (BotoCoreError, ClientError) as error:
                 self._note_failure(step, error)
+            except Exception as error:  # noqa: BLE001 - edited by hand: the next run would fail in the same way
+                self._note_failure(step, error)
+                self._set_aside(step, item)
 
     def _note_failure(self, step: str, error: Exception) -> None:
         self._failed[step] = None
         logger().error("not reconciled", extra={"step": step, **error_fields(error)})
+
+    def _set_aside(self, step: str, item: object) -> None:
+        """Set an item that can't be handled aside for a day, so that it keeps no other from its turn."""
+        at = self._clock.now() + SET_ASIDE_SECONDS
+        try:
+            if isinstance(item, LedgerRecord):
+                self._ledger.look_again(item, at=at)
+            elif isinstance(item, MessageRecord):
+                for awaiting in Awaiting:  # it waits for one of them
+                    self._messages.look_again(item.id, awaiting, at=at, counts=False)
+        except Exception as error:  # noqa: BLE001
+            self._note_failure(step, error)
+        self._counts[Metric.ITEMS_SET_ASIDE] += 1
 
     def _has_time(self, seconds: float = 0.0) -> bool:
         return self._clock.now() + seconds < self._end

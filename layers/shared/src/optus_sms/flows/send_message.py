@@ -25,6 +25,7 @@ from optus_sms.model.redaction import loggable_id
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
+from optus_sms.records.table import EditedItemError
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 if TYPE_CHECKING:
@@ -209,7 +210,14 @@ class Sender:
             message_id = record.message_id_attribute or record.sqs_message_id
             self._keep(record, DeadLetterReason.INVALID, error.detail, message_id)
             return Handled(True, "invalid", measurements=((Metric.MESSAGES_REJECTED, 1),))
-        return self._deliver(_Order(record, message, self._wanted(record, message, message_id, deadline), deadline))
+        order = _Order(record, message, self._wanted(record, message, message_id, deadline), deadline)
+        try:
+            return self._deliver(order)
+        except EditedItemError:
+            detail = "its item in the ledger was edited by hand: an attribute has a wrong type"
+            return self._to_dead_letters(
+                order, DeadLetterReason.UNKNOWN_OUTCOME, detail, (Metric.OUTCOMES_UNKNOWN, 1.0)
+            )
 
     def _wanted(self, record: QueueRecord, message: OutboundMessage, message_id: str, deadline: float) -> LedgerRecord:
         """Return the ledger record that this delivery wants to write."""
@@ -500,7 +508,7 @@ class Sender:
             try:
                 return write()
             except Exception as error:
-                if self.now + pause > order.deadline - 2:
+                if isinstance(error, EditedItemError) or self.now + pause > order.deadline - 2:
                     extra = {"message_id": order.message_id, **error_fields(error)}
                     logger().error("outcome not written", extra=extra)
                     raise

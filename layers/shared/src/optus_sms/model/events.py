@@ -30,7 +30,8 @@ class Event:
     def to_detail(self) -> dict[str, Any]:
         """Return the event's `detail`, without the fields that are None."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        whole = {name: int(value) for name, value in values.items() if isinstance(value, float)}  # edited by hand
+        return {name: value for name, value in (values | whole).items() if value is not None}
 
 
 _MESSAGE_ID: Final = _is("the sender's idempotency key; if the sender gave none, the SQS message ID")

@@ -36,9 +36,12 @@ def read_change(record: Mapping[str, Any]) -> Change | None:
     images = record["dynamodb"]
     if record["eventName"] == "REMOVE":
         return None
-    after = read_item(unmarshal(images["NewImage"]))
+    new = unmarshal(images["NewImage"])
+    after = read_item(new)
     if after is None:
         return None
+    if isinstance(after, LedgerRecord | HealthRecord) and after.state != new["state"]:
+        raise ValueError("state: is none")
     at = format_rfc3339(float(images["ApproximateCreationDateTime"]))
     return Change(read_item(unmarshal(images.get("OldImage", {}))), after, at)
 

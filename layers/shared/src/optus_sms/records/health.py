@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from optus_sms.records.items import HEALTH_KEY, PAUSED_BY_HEALTH_CHECK, HealthRecord
 from optus_sms.records.table import Table
-from optus_sms.records.updates import NOTHING, absent, equals, exists
+from optus_sms.records.updates import NOTHING, absent, equals, exists, greater
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -32,7 +32,7 @@ class HealthRecords:
 
     def write(self, record: HealthRecord, *, seen: HealthRecord) -> bool:
         """Replace the record that was read; False if another check has replaced it or the pause has changed since."""
-        same_checks = equals(checks=seen.checks) if seen.checks else absent("checks")
+        same_checks = equals(checks=seen.checks) if seen.checks else ~greater(checks=0)
         same_pause = IS_PAUSED_BY_HEALTH_CHECK if seen.pause else IS_NOT_PAUSED_BY_HEALTH_CHECK
         item = record.to_item()
         refused = self._table.put(item, only_if=same_checks & same_pause)

@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from optus_sms.model.statuses import STATUS_RANK, contradicts
 
 if TYPE_CHECKING:
     from optus_sms.records.table import Item
     from optus_sms.runtime.settings import OnUnknown
+
+_Kind = TypeVar("_Kind", bound=StrEnum)
 
 MESSAGE_PREFIX: Final = "msg#"
 REFERENCE_PREFIX: Final = "ref#"
@@ -49,8 +51,8 @@ class HistoryLine:
 
     ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (the cause); ``not_sent_late`` (the
     cause; came after a takeover and changed nothing); ``accepted_without_id`` (none); ``rejected`` (the dead letter's
-    reason, then the cause); ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator). ``evidence``: of
-    the gateway's response (`gateway.evidence`).
+    reason, then the cause); ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator); ``edited`` (a
+    line that is none). ``evidence``: of the gateway's response (`gateway.evidence`).
     """
 
     at: str
@@ -104,10 +106,10 @@ class LedgerRecord:
 
     @classmethod
     def from_item(cls, item: Item, message_id: str = "") -> Self:
-        """Read an item; ``message_id`` is for an absent one."""
+        """Read an item; ``message_id`` is for an absent one. A state that is none proves nothing, as `UNKNOWN`."""
         key = str(item.get("pk", "")).removeprefix(MESSAGE_PREFIX) or message_id
         values = _known(cls, item) | {"message_id": key}
-        values["state"] = State(cast("str", item.get("state", State.UNKNOWN)))
+        values["state"] = _member(State, item.get("state"), State.UNKNOWN)
         values["on_unknown"] = "resend" if values.get("on_unknown") == "resend" else "hold"
         return cls(**values)
 
@@ -140,6 +142,9 @@ class LedgerRecord:
         found: list[HistoryLine] = []
         for line in sorted(self.history):
             step, _, evidence = line.partition(EVIDENCE_MARK)
+            if not _LINE.fullmatch(step):
+                found.append(HistoryLine("", "edited", 0, step))
+                continue
             at, what, attempt, words = step.split(" ", 3)
             # A claim is written before its number is known, so claims are counted here.
             claims = sum(earlier.what == "claimed" for earlier in found) + 1
@@ -213,7 +218,10 @@ class ReplyRecord:
     @classmethod
     def from_item(cls, item: Item) -> Self:
         """Read an item of a reply."""
-        return cls(**_known(cls, item))
+        values = _known(cls, item)
+        if values.get("reply_match") not in (None, "exact", "inferred"):
+            del values["reply_match"]
+        return cls(**values | {"direction": "MO"})
 
 
 def read_message(item: Item) -> MessageRecord | ReplyRecord:
@@ -275,11 +283,11 @@ class HealthRecord:
     def from_item(cls, item: Item) -> Self:
         """Read the item; a new record if it is empty."""
         values = _known(cls, item)
-        values["state"] = Health(cast("str", item.get("state", Health.UNKNOWN)))
+        values["state"] = _member(Health, item.get("state"), Health.UNKNOWN)
         if item.get("paused_by") == PAUSED_BY_HEALTH_CHECK:
             values["pause"] = Pause(
                 at=str(item.get("paused_at", "")),
-                reason=PauseReason(str(item.get("pause_reason", PauseReason.OUTAGE))),
+                reason=_member(PauseReason, item.get("pause_reason"), PauseReason.OUTAGE),
                 confirmed=item.get("pause_confirmed") is True,
                 credentials_version=str(item.get("credentials_version", "")),
             )
@@ -315,16 +323,26 @@ def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dic
 
 
 _TIMES: Final = {f"{status}_at": status for status in STATUS_RANK}
-_KINDS: Final[Mapping[str, type]] = {"int": int, "bool": bool, "frozenset": frozenset}  # anything else is text
+_LINE: Final = re.compile(r"\S+ \w+ [0-9]+ .*", re.DOTALL)
+# Anything else is text.
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {"int": (int, float), "bool": (bool,), "frozenset": (frozenset,)}
 
 
 @cache
-def _kinds(record: Any) -> Mapping[str, type]:
+def _kinds(record: Any) -> Mapping[str, tuple[type, ...]]:
     """Return the attributes that a record has a field for, with the type of their values."""
-    return {each.name: _KINDS.get(re.split(r"\W", str(each.type))[0], str) for each in fields(record)}
+    return {each.name: _KINDS.get(re.split(r"\W", str(each.type))[0], (str,)) for each in fields(record)}
 
 
 def _known(record: Any, item: Item) -> dict[str, Any]:
     """Return the attributes that the record has a field for. One of another type, edited by hand, is left out."""
     kinds = _kinds(record)
-    return {name: value for name, value in item.items() if type(value) is kinds.get(name)}
+    return {name: value for name, value in item.items() if type(value) in kinds.get(name, ())}
+
+
+def _member(kind: type[_Kind], value: object, otherwise: _Kind) -> _Kind:
+    """Return the member with this value; another value, edited by hand, counts as ``otherwise``."""
+    try:
+        return kind(str(value))
+    except ValueError:
+        return otherwise

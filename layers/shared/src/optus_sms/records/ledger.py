@@ -171,8 +171,10 @@ class Ledger:
         has_room = absent("message_keys") | smaller_set(message_keys=_MOST_KEYS) | contains(message_keys=message_id)
         refused = self._table.update(REFERENCE_PREFIX + reference, update.only_if(has_room))
         # An ambiguous reference must not expire while it is in use, or it would look unique to the next message.
-        if isinstance(refused, Refused) and int(str(refused.item.get("ttl", 0))) < ttl - _REFRESH_SECONDS:
-            self._table.update(REFERENCE_PREFIX + reference, NOTHING.set(ttl=ttl).only_if(less(ttl=ttl)))
+        kept_until = refused.item.get("ttl") if isinstance(refused, Refused) else ttl
+        if not isinstance(kept_until, int | float) or kept_until < ttl - _REFRESH_SECONDS:
+            is_longer = ~greater(ttl=ttl)
+            self._table.update(REFERENCE_PREFIX + reference, NOTHING.set(ttl=ttl).only_if(is_longer))
 
     def expired(self, record: LedgerRecord, *, now: float) -> LedgerRecord | None:
         """Mark a message as expired: absent or RETRY with the same payload → EXPIRED."""
@@ -318,6 +320,10 @@ class Ledger:
         """Return every record, by reading the whole table."""
         messages = (item for item in self._table.scan() if str(item["pk"]).startswith(MESSAGE_PREFIX))
         return map(LedgerRecord.from_item, messages)
+
+    def look_again(self, record: LedgerRecord, *, at: float) -> None:
+        """Set the next ``look_at`` (epoch seconds) of a record that is still listed as undecided."""
+        self._write(record, NOTHING.set(look_at=int(at)).only_if(IS_LISTED_AS_UNDECIDED))
 
     def give_up(self, record: LedgerRecord, *, now: float) -> bool:
         """Stop reconciling a record if it is unchanged since it was read, and note when. A callback still counts."""

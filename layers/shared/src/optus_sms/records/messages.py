@@ -32,6 +32,7 @@ AWAITING_INDEX: Final = "awaiting-index"
 FIRST_LOOK_SECONDS: Final = 86_400  # after acceptance: most final statuses come within minutes
 LAST_LOOK_SECONDS: Final = 8 * 86_400  # after acceptance, in `flows.reconcile_messages`
 MATCH_SECONDS: Final = 600  # until reconciliation searches the message of a callback again
+_LATEST_SECONDS: Final = 366 * 86_400  # a `scheduled_at` after more than that was edited by hand
 _MAX_UNKNOWN_STATUSES: Final = 20
 MAX_REPEATS: Final = 20  # at most, so that a gateway that repeats callbacks forever can't fill the item
 _UNTIL_FINAL: Final = ("awaiting", "look_at")
@@ -144,7 +145,9 @@ class Messages:
         return None
 
     def _sender_half(self, gateway_id: str, sent: LedgerRecord, now: float) -> Update:
-        at = max(now, sent.scheduled_at or 0)
+        at: float = sent.scheduled_at or 0
+        if not now < at < now + _LATEST_SECONDS:
+            at = now
         return NOTHING.set(
             direction="MT",
             message_id=sent.message_id,

@@ -32,6 +32,10 @@ class Refused:
     item: Item
 
 
+class EditedItemError(Exception):
+    """An item that can't be changed as wanted, because an attribute was edited by hand and has a wrong type."""
+
+
 class Table:
     """A table with the partition key ``key``. It raises botocore's errors, except for a refused condition."""
 
@@ -136,7 +140,10 @@ class Table:
 
 def _refused(error: ClientError) -> Refused:
     """Return the item that refused a conditional write; raise any other error."""
-    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+    if code == "ValidationException" and "data type" in message:  # "An operand in the update expression has an …"
+        raise EditedItemError(message) from error
+    if code != "ConditionalCheckFailedException":
         raise error
     response: Mapping[str, Any] = error.response
     return Refused(unmarshal(response.get("Item", {})))
@@ -285,7 +292,7 @@ def _marshal(value: Value) -> AttributeValueTypeDef:
     match value:
         case bool():
             return {"BOOL": value}
-        case int():
+        case int() | float():
             return {"N": str(value)}
         case str():
             return {"S": value}
@@ -302,8 +309,12 @@ def _as_is(value: Value) -> Value:
     return value
 
 
-def _whole(number: str) -> int:
-    return int(number) if number.lstrip("-").isdigit() else int(float(number))  # edited by hand
+def _as_stored(number: str) -> int | float:
+    """Return a number as DynamoDB has it, so that a condition on what was read holds; a fraction was edited by hand."""
+    if number.lstrip("-").isdigit():
+        return int(number)
+    value = float(number)
+    return int(value) if value.is_integer() else value
 
 
-_READ: Final[Mapping[str, Callable[[Any], Value]]] = {"S": _as_is, "N": _whole, "BOOL": _as_is, "SS": frozenset}
+_READ: Final[Mapping[str, Callable[[Any], Value]]] = {"S": _as_is, "N": _as_stored, "BOOL": _as_is, "SS": frozenset}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-Value = str | int | bool | frozenset[str]
+Value = str | int | float | bool | frozenset[str]  # a fraction only if it was edited by hand
 Test = Literal["absent", "exists", "=", "<", ">", "in", "size<", "contains", "and", "or", "not"]
 
 

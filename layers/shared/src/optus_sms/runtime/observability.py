@@ -60,6 +60,7 @@ class Metric(StrEnum):
     CALLBACKS_AWAITING_MESSAGE = "CallbacksAwaitingMessage"
     MESSAGES_ABANDONED = "MessagesAbandoned"
     OUTCOMES_UNRESOLVED = "OutcomesUnresolved"
+    ITEMS_SET_ASIDE = "ItemsSetAside"  # by reconciliation, because they were edited by hand and can't be handled
     STATUSES_ASKED = "StatusesAsked"
     STATUSES_UNRESOLVED = "StatusesUnresolved"
 
