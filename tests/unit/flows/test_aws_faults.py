@@ -30,7 +30,7 @@ from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.records.table import Item
 from tests.support.bench import FaultError
-from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, unknown, unreachable
+from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown, unreachable
 from tests.support.fakes import (
     FakeClock,
     FixedCallbackSecret,
@@ -47,9 +47,11 @@ WAYS: Final[tuple[Way, ...]] = ("not done", "response lost", "repeated", "not do
 VISIBILITY_SECONDS: Final = 360
 LIVES: Final[Mapping[str, list[Any]]] = {
     "accepted": [],
+    "accepted without an ID": [sent(None)],
     "never connected at first": [unreachable()],
     "not queued at first": [send_failed()],
     "rejected": [rejected()],
+    "response lost, sent": [unknown(accepted=True)],
     "response lost, not sent": [unknown()],
 }
 
