@@ -67,8 +67,8 @@ def judge_lookup(response: Exchange, gateway_id: str) -> Lookup:
     """Judge a response: HTTP 200 has a message (the OpenAPI file of the gateway's page, MessageDetails), 404 has none.
 
     The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API that has no such
-    path. HTTP 200 with another message, or with none, comes from a server that ignores the query. 410 says that there is
-    none any more, whoever says so.
+    path. HTTP 200 with another message, or with none, comes from a server that ignores the query. 410 means that there
+    is none any more, whoever returns it.
     """
     if response.status == 200:
         is_the_one = str(json_object(response.body).get("id")).casefold() == gateway_id.casefold()
