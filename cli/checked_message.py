@@ -5,7 +5,7 @@ import time
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import OutboundMessage, parse_message
 
 _MOST_SHOWN: Final = 20
+_LONG_AGO: Final = 1.0  # epoch seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,15 @@ def new_message_id() -> str:
     return f"cli-{uuid.uuid4().hex}"
 
 
-def check(fields: Mapping[str, Any], message_id: str) -> CheckedMessage:
-    """Return the message with these fields, and this ``message_id`` if it has none; or raise `InvalidMessageError`."""
+def check(fields: Mapping[str, Any], message_id: str, *, queued: Collection[str] = ()) -> CheckedMessage:
+    """Return the message with these fields, and this ``message_id`` if it has none; or raise `InvalidMessageError`.
+
+    ``queued``: message_ids that are on the queue already, so that their schedule may have passed since.
+    """
     given = {name: value for name, value in fields.items() if value is not None}
     body = json.dumps({"message_id": message_id, **given})
-    message = parse_message(body, now=time.time())
+    is_queued = given.get("message_id", message_id) in queued
+    message = parse_message(body, now=time.time(), queued_at=_LONG_AGO if is_queued else None)
     return CheckedMessage(message.message_id or message_id, body, message)
 
 
@@ -58,10 +63,13 @@ def describe(message: OutboundMessage) -> dict[str, Any]:
     return described
 
 
-def read_lines(path: Path, message_id_of: Callable[[str, int], str]) -> tuple[list[CheckedMessage], dict[int, str]]:
+def read_lines(
+    path: Path, message_id_of: Callable[[str, int], str], queued: Collection[str] = ()
+) -> tuple[list[CheckedMessage], dict[int, str]]:
     """Return the messages of a file of JSON lines, and what is invalid, by line number.
 
     ``message_id_of`` makes the message_id of a line without one, from the line and how often that line came before.
+    ``queued``: as for `check`.
     """
     checked: dict[str, tuple[int, CheckedMessage]] = {}
     invalid: dict[int, str] = {}
@@ -69,7 +77,7 @@ def read_lines(path: Path, message_id_of: Callable[[str, int], str]) -> tuple[li
     for number, line in _numbered(path):
         seen[line] += 1
         try:
-            found = check(_object(line), message_id_of(line, seen[line]))
+            found = check(_object(line), message_id_of(line, seen[line]), queued=queued)
         except ValueError as error:
             invalid[number] = f"must be JSON; {error}"
             continue

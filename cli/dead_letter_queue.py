@@ -14,7 +14,7 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import KEY_PATTERN, OutboundMessage, choose_key, parse_message
 from optus_sms.model.redaction import without_numbers, without_text
-from optus_sms.model.times import format_rfc3339
+from optus_sms.model.times import format_rfc3339, time_or_none
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -28,7 +28,8 @@ _WAIT_SECONDS: Final = 1  # of a receive, unless the caller asks for another
 class ReceivedDeadLetter:
     """A dead letter as it was received. ``problem``: why it is no message, or empty; ``since``: RFC 3339.
 
-    ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason.
+    ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason. ``queued_at``: RFC 3339, when
+    it was queued first.
     """
 
     sqs_id: str
@@ -40,6 +41,7 @@ class ReceivedDeadLetter:
     message: OutboundMessage | None = field(repr=False)
     problem: str = ""
     evidence: str = ""
+    queued_at: str = ""
 
     @property
     def body_sha256(self) -> str:
@@ -65,12 +67,14 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
     is_ours = reason in set(DeadLetterReason)  # SQS moves a message with the attributes that its sender gave it
     if not re.fullmatch(KEY_PATTERN, message_id):
         message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
+    sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
+    queued_at = attributes.get("queued_at") or format_rfc3339(sent)  # SQS keeps it when it moves a message here
     message, problem = None, ""
     if "body_encoding" in attributes:
         problem = "its body could not be kept as it was"
     elif reason != DeadLetterReason.UNREADABLE_CALLBACK:
         try:
-            message = parse_message(raw["Body"], now=now)
+            message = parse_message(raw["Body"], now=now, queued_at=time_or_none(queued_at))
             message_id = choose_key(
                 message,
                 attribute=attributes.get("message_id") or None,
@@ -79,7 +83,6 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
             )
         except InvalidMessageError as error:
             message, problem = None, without_numbers(error.detail)  # it may quote the name of a field
-    sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
     return ReceivedDeadLetter(
         sqs_id=raw["MessageId"],
         body=raw["Body"],
@@ -90,6 +93,7 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
         message=message,
         problem=problem,
         evidence=attributes.get("evidence", "") if is_ours else "",
+        queued_at=queued_at,
     )
 
 
@@ -163,9 +167,10 @@ class DeadLetterQueue:
 
 
 def put_back(sqs: SQSClient, outbound_queue_url: str, dead_letter: ReceivedDeadLetter) -> None:
-    """Queue a copy of a dead letter with its message_id stamped on it, because SQS gives the copy a new ID."""
+    """Queue a copy of a dead letter with its message_id and first time stamped on it: SQS gives the copy new ones."""
+    stamps = {"message_id": dead_letter.message_id, "queued_at": dead_letter.queued_at}
     sqs.send_message(
         QueueUrl=outbound_queue_url,
         MessageBody=dead_letter.body,
-        MessageAttributes={"message_id": {"DataType": "String", "StringValue": dead_letter.message_id}},
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in stamps.items()},
     )

@@ -22,7 +22,7 @@ def send_file(
         _dry_run_file(context, path, skip_invalid)
         return
     with Journal(journal_path, context.target.stack_id) as journal:
-        checked, invalid = read_lines(path, journal.message_id_of)
+        checked, invalid = read_lines(path, journal.message_id_of, journal.queued)
         _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
         held = set() if queue_uncertain else _held(context, journal) & {message.message_id for message in checked}
         waiting = [message for message in checked if message.message_id not in journal.queued | held]

@@ -167,12 +167,13 @@ class PhonePage:
 def submission_of(record: Mapping[str, Any]) -> tuple[str, QueuedMessage] | None:
     """Message_id and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
     try:
-        message = parse_message(record["body"], now=time.time())
+        queued_at = int(record["attributes"]["SentTimestamp"]) / 1000
+        message = parse_message(record["body"], now=time.time(), queued_at=queued_at)
         attribute = record["messageAttributes"].get("message_id", {}).get("stringValue")
         message_id = choose_key(message, attribute=attribute, sqs_message_id=record["messageId"], required=False)
     except InvalidMessageError:
         return None
-    return message_id, QueuedMessage(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
+    return message_id, QueuedMessage(message, format_rfc3339(queued_at))
 
 
 def _meta(stack: LocalStack) -> dict[str, Any]:

@@ -85,11 +85,19 @@ class DeployedStack:
     def ledger(self) -> Ledger:
         return Ledger.connect(self.session.client("dynamodb"), self.outputs["SendLedgerTableName"])
 
-    def bring(self, state: State, key: str, *, body: str | None = None, reason: str = "rejected") -> str:
+    def bring(
+        self,
+        state: State,
+        key: str,
+        *,
+        body: str | None = None,
+        reason: str = "rejected",
+        queued_at: float | None = None,
+    ) -> str:
         """The ledger's record of a message in a state, as the sender would have written it; the message's body."""
         body = body or message_body(message_id=key)
         now = time.time()
-        of = wanted(key, payload_sha256=parse_message(body, now=now).payload_sha256)
+        of = wanted(key, payload_sha256=parse_message(body, now=now, queued_at=queued_at).payload_sha256)
         if state is State.EXPIRED:
             self.ledger.expired(of, now=now)
             return body
@@ -112,10 +120,12 @@ class DeployedStack:
         """What the ledger says of a message now."""
         return self.ledger.read(key)
 
-    def letter(self, body: str, reason: DeadLetterReason, key: str, detail: str = "why") -> None:
+    def letter(
+        self, body: str, reason: DeadLetterReason, key: str, detail: str = "why", queued_at: float | None = None
+    ) -> None:
         """A dead letter as the functions write it."""
         queues = Queues(self.sqs, dead_letter_queue_url=self.outputs["DeadLetterQueueUrl"])
-        queues.dead_letter(DeadLetter(body, reason, detail, key), now=time.time())
+        queues.dead_letter(DeadLetter(body, reason, detail, key, queued_at=queued_at), now=time.time())
 
     def moved_by_sqs(self, body: str) -> str:
         """A dead letter as SQS itself moves it: without a word; its SQS id."""
@@ -123,8 +133,15 @@ class DeployedStack:
 
     def queued(self) -> list[tuple[str, str]]:
         """Takes all messages out of the outbound queue: body and the attribute `message_id` (or empty)."""
+        return [(body, attributes.get("message_id", "")) for body, attributes in self.queued_with_attributes()]
+
+    def queued_with_attributes(self) -> list[tuple[str, dict[str, str]]]:
+        """Takes all messages out of the outbound queue: body and attributes."""
         return [
-            (message["Body"], message.get("MessageAttributes", {}).get("message_id", {}).get("StringValue", ""))
+            (
+                message["Body"],
+                {name: each["StringValue"] for name, each in message.get("MessageAttributes", {}).items()},
+            )
             for message in self._take("OutboundQueueUrl")
         ]
 

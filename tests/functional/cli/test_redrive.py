@@ -20,7 +20,7 @@ from cli.redrive_plan import DeadLetterKind, judge
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.aws import REGION
-from tests.support.builders import CONTENT, HANDSET, message_body
+from tests.support.builders import CONTENT, HANDSET, NOW, message_body
 from tests.support.cli import Ran, optus_sms
 from tests.support.deployed import STACK, DeployedStack
 
@@ -115,6 +115,17 @@ def test_making_a_plan_changes_nothing_and_shows_neither_text_nor_number(stack: 
     assert HANDSET not in PLAN.read_text()
     assert CONTENT not in PLAN.read_text()
     assert plan["items"][0]["destination"] == "…006"
+
+
+def test_a_redriven_message_keeps_the_time_when_it_was_queued_first(stack: DeployedStack) -> None:
+    """Its schedule passed while it waited, and not before it was queued."""
+    body = message_body(message_id="k", scheduled="2026-01-01T00:05:00Z")
+    stack.bring(State.REJECTED, "k", body=body, reason="attempts_exhausted", queued_at=NOW)
+    stack.letter(body, DeadLetterReason.ATTEMPTS_EXHAUSTED, "k", queued_at=NOW)
+    assert kinds() == {"k": ("safe", "send")}
+    assert results(apply()) == ["queued"]
+    ((_, attributes),) = stack.queued_with_attributes()
+    assert attributes == {"message_id": "k", "queued_at": "2026-01-01T00:00:00.000Z"}
 
 
 def test_a_plan_of_nothing_says_so(stack: DeployedStack) -> None:

@@ -20,6 +20,7 @@ from botocore.exceptions import ReadTimeoutError
 from cli import queueing
 from cli.checked_message import check
 from cli.commands import send as send_command
+from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, message_fields, wanted
@@ -203,6 +204,31 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
     assert ran.exit_code == 9
     assert ran.document["queued"] == 1
     assert JOURNAL.exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_schedule_that_is_past_is_refused_before_it_is_queued(stack: DeployedStack, options: tuple[str, ...]) -> None:
+    FILE.write_text(message_body(scheduled="2025-12-24T09:00:00+11:00"))
+    for ran in (
+        send_file(*options),
+        optus_sms("send", HANDSET, "Hello", "--scheduled", "2025-12-24T09:00:00+11:00", *options, *TARGET),
+    ):
+        assert (ran.exit_code, "scheduled: was past" in ran.stderr) == (5, True)
+    assert stack.queued() == []
+
+
+def test_a_file_can_be_resumed_after_the_schedule_of_what_is_queued_has_passed(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = format_rfc3339(time.time() + 600)
+    FILE.write_text(message_body(message_id=None, scheduled=soon))
+    assert send_file()["queued"] == 1
+    late = time.time() + 3600
+    monkeypatch.setattr("cli.checked_message.time.time", lambda: late)
+    FILE.write_text(FILE.read_text() + "\n" + message_body(message_id="new"))
+    assert send_file()["queued"] == 1
+    FILE.write_text(FILE.read_text() + "\n" + message_body(message_id="late", scheduled=soon))
+    assert "line 3: scheduled: was past" in send_file().stderr
 
 
 def test_a_dry_run_of_a_file_counts_and_leaves_no_journal(stack: DeployedStack) -> None:

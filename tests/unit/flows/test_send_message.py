@@ -191,11 +191,19 @@ class TestAccepted:
         run.send(queue_record(message_body(mask="Shop")))
         assert run.messages.items["gw-1"]["has_sender_id"] is True
 
-    @pytest.mark.parametrize(("ahead", "counted_from"), [(None, 0), (-100, 0), (50 * 86_400, 50 * 86_400)])
+    @pytest.mark.parametrize(("ahead", "counted_from"), [(None, 0), (-60, 0), (50 * 86_400, 50 * 86_400)])
     def test_ledger_remembers_60_days_from_now_or_from_the_schedule(self, ahead: int | None, counted_from: int) -> None:
         run = bench()
         run.send(queue_record(message_body(scheduled=None if ahead is None else at(ahead))))
         assert run.record().ttl == int(NOW) + counted_from + 60 * 86_400
+
+    def test_a_schedule_that_was_past_when_it_was_queued_is_refused_and_one_that_passed_since_is_sent(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(message_id="wrong-year", scheduled=at(-365 * 86_400)), name="1"))
+        run.send(queue_record(message_body(message_id="waited", scheduled=at(-600)), name="2", sent_at=NOW - 700))
+        assert [post.fields["reference"] for post in run.gateway.posts] == ["waited"]
+        ((_, reason, detail, _),) = [(d.body, d.reason, d.detail, d.message_id) for d in run.queues.dead_letters]
+        assert (reason, detail.partition(":")[0]) == ("invalid", "scheduled")
 
     def test_senders_own_reference_is_registered_before_the_post(self) -> None:
         run = bench()
@@ -923,7 +931,7 @@ class TestBatch:
 class TestQueueRecord:
     def test_of_a_real_event(self) -> None:
         event = sqs_record("body", receive_count=3, sent_at=NOW, message_id_attribute="mine")
-        assert QueueRecord.from_event(event) == QueueRecord(sqs_id(), receipt_handle(), "body", "mine", 3, NOW)
+        assert QueueRecord.from_event(event) == QueueRecord(sqs_id(), receipt_handle(), "body", "mine", 3, NOW, NOW)
 
     @pytest.mark.parametrize(
         "event",
@@ -938,6 +946,13 @@ class TestQueueRecord:
     def test_of_an_odd_event_is_as_good_as_absent(self, event: dict[str, Any]) -> None:
         record = QueueRecord.from_event(event)
         assert (record.receive_count, record.sent_at, record.message_id_attribute) == (1, None, None)
+
+    def test_a_redriven_dead_letter_was_queued_when_it_was_queued_first(self) -> None:
+        event = sqs_record("body", sent_at=NOW)
+        event["messageAttributes"]["queued_at"] = {"stringValue": at(-86_400), "dataType": "String"}
+        assert QueueRecord.from_event(event).queued_at == NOW - 86_400
+        event["messageAttributes"]["queued_at"] = {"stringValue": at(86_400), "dataType": "String"}
+        assert QueueRecord.from_event(event).queued_at == NOW
 
     def test_queue_delay_of_a_clock_that_runs_ahead_is_zero(self) -> None:
         run = bench()

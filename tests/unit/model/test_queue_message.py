@@ -56,7 +56,7 @@ VALID: dict[str, list[Any]] = {
     "mask": [None, "Optus", "A", "a-b", "My Shop", "a_b", "12345678901"[:10] + "a", "-a-"],
     "sms_class": [None, 0, 1, 2, 3],
     "reference": [None, "costs-42", "Grüße 😀", "x" * 50],
-    "scheduled": [None, at(60), at(60 * DAY), at(-DAY), "2026-01-01T11:00:00+11:00", "2026-01-01t00:00:00z"],
+    "scheduled": [None, at(60), at(60 * DAY), at(0), at(-60), "2026-01-01T11:00:00+11:00", "2026-01-01t00:00:00z"],
     "message_id": [None, "a", "A-Z_0.9:", "x" * 50],
     "expires_at": [None, at(1), at(-1), at(400 * DAY)],
     "on_unknown": [None, "hold", "resend"],
@@ -74,9 +74,10 @@ INVALID: dict[str, list[Any]] = {
     "mask": ["", "123456", "x" * 12, " Shop", "Shop ", "Shöp", "a.b", "a\nb", "_a", "€uro", 1],
     "sms_class": [-1, 4, 1.0, "1", True, None.__class__.__name__, [1]],
     "reference": ["", "x" * 51, 1, []],
-    "scheduled": ["", "tomorrow", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", at(60 * DAY + 1), 1],
+    "scheduled": ["", "tomorrow", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", at(60 * DAY + 1), at(-61),
+        "2025-12-24T09:00:00+11:00", "0001-01-01T00:00:00Z", 1],
     "message_id": ["", "x" * 51, "a b", "a/b", "ä", "a\n", 1, "#"],
-    "expires_at": ["", "never", "2026-01-01T00:00:00", 1767225600],
+    "expires_at": ["", "never", "2026-01-01T00:00:00", 1767225600, "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"],
     "on_unknown": ["", "HOLD", "drop", True],
 }  # fmt: skip
 
@@ -167,6 +168,10 @@ def test_a_hostile_body_is_refused(body: str) -> None:
         ({"content": "€" * 766}, "content", {"11", "10"}),
         ({"content": "я" * 671}, "content", {"11", "10"}),
         ({"scheduled": at(60 * DAY + 1)}, "scheduled", {"60"}),
+        ({"scheduled": at(-61)}, "scheduled", {"past", "queued"}),
+        ({"scheduled": "0001-01-01T00:00:00Z"}, "scheduled", {"Go", "NET", "leave"}),
+        ({"expires_at": "0001-01-01T00:00:00+00:00"}, "expires_at", {"Go", "NET", "leave"}),
+        ({"expires_at": "1970-01-01T00:00:00Z"}, "expires_at", {"2000", "leave"}),
         ({"scheduled": at(120), "expires_at": at(120)}, "expires_at", {"scheduled"}),
         ({"scheduled": at(120), "expires_at": at(60)}, "expires_at", {"scheduled"}),
     ],
@@ -175,6 +180,14 @@ def test_says_what_is_wrong(changes: dict[str, Any], field: str, facts: set[str]
     detail = refusal(message_body(**changes))
     assert first_word(detail) == field
     assert facts <= set(re.findall(r"\w+", detail))
+
+
+def test_a_schedule_may_pass_only_while_the_message_waits() -> None:
+    body = message_body(scheduled=at(-DAY))
+    assert parse_message(body, now=NOW, queued_at=NOW - DAY - 1).scheduled_epoch == NOW - DAY
+    assert parse_message(body, now=NOW, queued_at=NOW - DAY + 60).gateway_fields("key-1", NOW).get("scheduled") is None
+    with pytest.raises(InvalidMessageError, match=r"^scheduled: .*past"):
+        parse_message(body, now=NOW, queued_at=NOW - DAY + 61)
 
 
 def test_a_refusal_never_quotes_what_it_was_given() -> None:
@@ -276,7 +289,7 @@ class TestGatewayFields:
         assert fields["class"] == "bulk"
         assert not {"message_id", "expires_at", "on_unknown", "routing_class"} & fields.keys()
 
-    @pytest.mark.parametrize(("ahead", "kept"), [(-DAY, False), (0, False), (59, False), (60, True), (61, True)])
+    @pytest.mark.parametrize(("ahead", "kept"), [(-60, False), (0, False), (59, False), (60, True), (61, True)])
     def test_have_a_schedule_only_if_it_is_a_minute_ahead(self, ahead: int, kept: bool) -> None:
         message = parse(scheduled=at(ahead))
         assert message.gateway_fields("key-1", NOW).get("scheduled") == (at(ahead) if kept else None)

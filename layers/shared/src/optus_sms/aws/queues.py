@@ -41,6 +41,7 @@ class DeadLetter:
     """A message or callback that needs an operator. ``message_id``: `-` if there is none.
 
     ``evidence``: of the gateway's response to the last attempt, for its support; may be empty.
+    ``queued_at``: epoch seconds, when a message was queued first.
     """
 
     body: str | bytes
@@ -48,6 +49,7 @@ class DeadLetter:
     detail: str
     message_id: str
     evidence: str = ""
+    queued_at: float | None = None
 
 
 class Queues:
@@ -80,6 +82,8 @@ class Queues:
         }
         if dead_letter.evidence:
             attributes["evidence"] = dead_letter.evidence
+        if dead_letter.queued_at is not None:
+            attributes["queued_at"] = format_rfc3339(dead_letter.queued_at)
         if encoding:
             attributes["body_encoding"] = encoding
         self._client.send_message(

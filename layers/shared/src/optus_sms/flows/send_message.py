@@ -22,7 +22,7 @@ from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, parse_message
 from optus_sms.model.redaction import loggable_id
-from optus_sms.model.times import Clock, format_rfc3339
+from optus_sms.model.times import Clock, format_rfc3339, time_or_none
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
 from optus_sms.records.table import EditedItemError
@@ -60,7 +60,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """One record of an SQS event. ``sent_at``: epoch seconds, when it was queued."""
+    """One record of an SQS event. ``sent_at``: epoch seconds, when it was queued.
+
+    ``queued_at``: when it was queued first; a redriven dead letter brings it, because SQS gives the copy a new time.
+    """
 
     sqs_message_id: str
     receipt_handle: str
@@ -68,19 +71,24 @@ class QueueRecord:
     message_id_attribute: str | None
     receive_count: int
     sent_at: float | None
+    queued_at: float | None = None
 
     @classmethod
     def from_event(cls, record: Mapping[str, Any]) -> QueueRecord:
         """Read Lambda's SQS record; a malformed value counts as absent."""
         attributes = record.get("attributes") or {}
-        message_id = (record.get("messageAttributes") or {}).get("message_id") or {}
+        given = record.get("messageAttributes") or {}
+        message_id = given.get("message_id") or {}
+        sent_at = sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None
+        first = time_or_none((given.get("queued_at") or {}).get("stringValue"))
         return cls(
             sqs_message_id=str(record.get("messageId", "")),
             receipt_handle=str(record.get("receiptHandle", "")),
             body=str(record.get("body", "")),
             message_id_attribute=message_id.get("stringValue") or None,
             receive_count=_whole(attributes.get("ApproximateReceiveCount")) or 1,
-            sent_at=sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None,
+            sent_at=sent_at,
+            queued_at=min((at for at in (first, sent_at) if at is not None), default=None),
         )
 
     def seconds_to_last_call(self, now: float) -> float:
@@ -199,7 +207,7 @@ class Sender:
 
     def _send(self, record: QueueRecord, deadline: float) -> Handled:
         try:
-            message = parse_message(record.body, now=self.now)
+            message = parse_message(record.body, now=self.now, queued_at=record.queued_at)
             message_id = choose_key(
                 message,
                 attribute=record.message_id_attribute,
@@ -499,7 +507,8 @@ class Sender:
         self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str, evidence: str = ""
     ) -> None:
         """Put a copy on the dead-letter queue."""
-        self.queues.dead_letter(DeadLetter(record.body, reason, detail, message_id, evidence), now=self.now)
+        dead_letter = DeadLetter(record.body, reason, detail, message_id, evidence, record.queued_at)
+        self.queues.dead_letter(dead_letter, now=self.now)
 
     def _write(self, order: _Order, write: Callable[[], _T]) -> _T:
         """Write an outcome: retry until there is no time left, then raise."""

@@ -16,6 +16,9 @@ from optus_sms.model.times import parse_rfc3339
 KEY_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,50}$"
 MAX_SCHEDULE_DAYS: Final = 60  # gateway-rest-v2.txt, SingleMessage: "an upper limit of 60 days"
 SEND_NOW_SECONDS: Final = 60  # the gateway returns HTTP 422 for a time in the past, and a POST takes some seconds
+PAST_SECONDS: Final = 60  # for clocks that differ: a schedule no further back counts as now
+FIRST_YEAR: Final = "2000"
+"""Times before it were never set: Go and .NET write such a field as year 1, others as 1601, 1900 or 1970."""
 
 _KEY = re.compile(KEY_PATTERN.removesuffix("$").removeprefix("^"))
 _MASK = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-](?:[A-Za-z0-9 _-]{0,9}[A-Za-z0-9-])?")
@@ -48,6 +51,10 @@ def _check_mask(mask: str) -> str:
 
 def _check_time(text: str) -> str:
     parse_rfc3339(text)
+    if text < FIRST_YEAR:
+        raise _rule(
+            f"is before {FIRST_YEAR}: probably the zero time of Go or .NET, for a field that was not set; leave it out"
+        )
     return text
 
 
@@ -102,7 +109,9 @@ class OutboundMessage(BaseModel):
         description="must be text of 1 to 50 characters; default: the message_id",
     )
     scheduled: _Time | None = Field(
-        None, description="must be an RFC 3339 time with offset, like 2026-12-24T09:00:00+11:00, at most 60 days ahead"
+        None,
+        description="must be an RFC 3339 time with offset, like 2026-12-24T09:00:00+11:00, at most 60 days ahead and not "
+        "past when the message is queued",
     )
     message_id: str | None = Field(
         None, pattern=KEY_PATTERN, description="must be 1 to 50 of the characters A-Z a-z 0-9 . _ : -"
@@ -151,7 +160,8 @@ class OutboundMessage(BaseModel):
     def gateway_fields(self, message_id: str, now: float) -> dict[str, Any]:
         """Return the body of the POST, without absent fields; the reference defaults to the `message_id`.
 
-        A `scheduled` less than a minute ahead is left out, because the gateway returns HTTP 422 for a time in the past.
+        A `scheduled` less than a minute ahead, or past by now, is left out, because the gateway returns HTTP 422 for a
+        time in the past.
         """
         fields = self.model_dump(by_alias=True, exclude=set(_OURS), exclude_none=True)
         fields.setdefault("reference", message_id)
@@ -160,8 +170,12 @@ class OutboundMessage(BaseModel):
         return fields
 
 
-def parse_message(body: str, *, now: float) -> OutboundMessage:
-    """Parse the message in an SQS body; `InvalidMessageError` names every broken field and its rule."""
+def parse_message(body: str, *, now: float, queued_at: float | None = None) -> OutboundMessage:
+    """Parse the message in an SQS body; `InvalidMessageError` names every broken field and its rule.
+
+    ``queued_at``: epoch seconds; now, if it is not known. Only a schedule that passed since then is sent at once: one
+    that was past already is a mistake, such as a wrong year.
+    """
     try:
         # Not model_validate_json: it ignores a field's Python name where only the alias is allowed (pydantic 2.13).
         fields = from_json(body.encode(), allow_inf_nan=False)
@@ -173,6 +187,10 @@ def parse_message(body: str, *, now: float) -> OutboundMessage:
         raise InvalidMessageError(*_problems(error)) from None
     if message.scheduled_epoch is not None and message.scheduled_epoch > now + MAX_SCHEDULE_DAYS * 86_400:
         raise InvalidMessageError("scheduled: must be at most 60 days ahead")
+    if message.scheduled_epoch is not None and message.scheduled_epoch < (queued_at or now) - PAST_SECONDS:
+        raise InvalidMessageError(
+            "scheduled: was past when the message was queued; correct the time, or leave it out to send at once"
+        )
     return message
 
 

@@ -18,6 +18,14 @@ def parse_rfc3339(text: str) -> float:
     return datetime.fromisoformat(text.upper()).timestamp()
 
 
+def time_or_none(text: object) -> float | None:
+    """Return the epoch seconds of an RFC 3339 time from outside; None for anything else."""
+    try:
+        return parse_rfc3339(str(text))
+    except ValueError:
+        return None
+
+
 def format_rfc3339(epoch_seconds: float) -> str:
     """Return a time as RFC 3339 in UTC, with milliseconds and ``Z``; such texts sort in time order."""
     return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
