@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cli.errors import CliError, Exit
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_body import read_object
 from optus_sms.model.queue_message import OutboundMessage, parse_message
 
 _MOST_SHOWN: Final = 20
@@ -77,10 +78,7 @@ def read_lines(
     for number, line in _numbered(path):
         seen[line] += 1
         try:
-            found = check(_object(line), message_id_of(line, seen[line]), queued=queued)
-        except ValueError as error:
-            invalid[number] = f"must be JSON; {error}"
-            continue
+            found = check(read_object(line), message_id_of(line, seen[line]), queued=queued)
         except InvalidMessageError as error:
             invalid[number] = error.detail
             continue
@@ -88,16 +86,6 @@ def read_lines(
         if earlier[1].message.payload_sha256 != found.message.payload_sha256:
             invalid[number] = f"message_id: is used by line {earlier[0]} with other fields; give each message its own"
     return [found for _, found in checked.values()], invalid
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(line)
-    except RecursionError:
-        raise InvalidMessageError("body: must be JSON; nested too deeply") from None
-    if not isinstance(fields, dict):
-        raise InvalidMessageError("body: must be a JSON object")
-    return fields
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:

@@ -184,6 +184,7 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
         message_body(destination="1"),
         message_body(message_id="a", content="x"),
         "[" * 100_000,
+        f'{{"destination": "{HANDSET}", "content": "a", "destination": "+61491570156"}}',
     ]
     FILE.write_text("\n".join(lines))
 
@@ -192,10 +193,11 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
     assert ran.exit_code == 5
     problem = json.loads(ran.stderr)["error"]
     for words in (
-        "line 3: must be JSON",
+        "line 3: body: must be JSON",
         "line 4: destination:",
         "line 5: message_id: is used by line 1",
         "line 6: body: must be JSON; nested too deeply",
+        "line 7: 'destination': is given twice",
     ):
         assert words in problem
     assert stack.queued() == []

@@ -74,8 +74,8 @@ INVALID: dict[str, list[Any]] = {
     "mask": ["", "123456", "x" * 12, " Shop", "Shop ", "Shöp", "a.b", "a\nb", "_a", "€uro", 1],
     "sms_class": [-1, 4, 1.0, "1", True, None.__class__.__name__, [1]],
     "reference": ["", "x" * 51, 1, []],
-    "scheduled": ["", "tomorrow", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", at(60 * DAY + 1), at(-61),
-        "2025-12-24T09:00:00+11:00", "0001-01-01T00:00:00Z", 1],
+    "scheduled": ["", "tomorrow", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", at(60 * DAY + 1),
+        at(-61), "2025-12-24T09:00:00+11:00", "0001-01-01T00:00:00Z", 1],
     "message_id": ["", "x" * 51, "a b", "a/b", "ä", "a\n", 1, "#"],
     "expires_at": ["", "never", "2026-01-01T00:00:00", 1767225600, "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"],
     "on_unknown": ["", "HOLD", "drop", True],
@@ -149,7 +149,23 @@ def test_each_problem_stands_alone_whatever_its_rule_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", " ", "{", "null", "[]", '"text"', "1", "[{}]", "not json", "{'a': 1}", "{} {}", "NaN"]
+    "body",
+    [
+        "",
+        " ",
+        "{",
+        "null",
+        "[]",
+        '"text"',
+        "1",
+        "[{}]",
+        "not json",
+        "{'a': 1}",
+        "{} {}",
+        "NaN",
+        '{"a": -Infinity}',
+        f'{{"a": {"9" * 5000}}}',
+    ],
 )
 def test_a_body_that_is_no_json_object_is_refused(body: str) -> None:
     detail = refusal(body)
@@ -180,6 +196,28 @@ def test_says_what_is_wrong(changes: dict[str, Any], field: str, facts: set[str]
     detail = refusal(message_body(**changes))
     assert first_word(detail) == field
     assert facts <= set(re.findall(r"\w+", detail))
+
+
+OTHER = "+61491570156"
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (f'{{"destination": "{HANDSET}", "content": "a", "destination": "{OTHER}"}}', "destination"),
+        (f'{{"destination": "{HANDSET}", "content": "a", "destination": "{HANDSET}"}}', "destination"),
+        (f'{{"destination": "{HANDSET}", "content": "a", "\\u0064estination": "{OTHER}"}}', "destination"),
+        (f'{{"destination": "{HANDSET}", "content": "a", "conten\\u0074": null}}', "content"),
+        ('{"\\ud83d\\ude00": 1, "😀": 2}', "\\U0001f600"),
+        (f'{{"destination": "{HANDSET}", "content": {{"a": 1, "a": 1}}}}', "a"),
+        (f'{{"destination": "{HANDSET}", "content": [[{{"b": {{"c": 1, "c": 2}}}}]]}}', "c"),
+        ('[{"d": 1, "d": 2}]', "d"),
+    ],
+)
+def test_a_name_given_twice_is_refused(body: str, name: str) -> None:
+    detail = refusal(body)
+    assert detail.startswith(f"'{name}': is given twice")
+    assert OTHER not in detail
 
 
 def test_a_schedule_may_pass_only_while_the_message_waits() -> None:

@@ -58,7 +58,7 @@ def test_a_culprit_is_named_once_where_it_first_stands() -> None:
 
 def test_half_a_surrogate_pair_is_told_and_breaks_nothing() -> None:
     told = look({"destination": "+61491570006", "content": "half \ud83c"})
-    assert told["fields"].keys() == {"body"}
+    assert told["fields"].keys() == {"content"}
     assert told["encoding"] == "UCS-2"
 
 

@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import PydanticCustomError
 
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_body import read_object
 from optus_sms.model.segments import MAX_SEGMENTS, Segments, count_segments
 from optus_sms.model.times import parse_rfc3339
 
@@ -110,8 +111,8 @@ class OutboundMessage(BaseModel):
     )
     scheduled: _Time | None = Field(
         None,
-        description="must be an RFC 3339 time with offset, like 2026-12-24T09:00:00+11:00, at most 60 days ahead and not "
-        "past when the message is queued",
+        description="must be an RFC 3339 time with offset, like 2026-12-24T09:00:00+11:00, at most 60 days ahead and "
+        "not past when the message is queued",
     )
     message_id: str | None = Field(
         None, pattern=KEY_PATTERN, description="must be 1 to 50 of the characters A-Z a-z 0-9 . _ : -"
@@ -176,11 +177,9 @@ def parse_message(body: str, *, now: float, queued_at: float | None = None) -> O
     ``queued_at``: epoch seconds; now, if it is not known. Only a schedule that passed since then is sent at once: one
     that was past already is a mistake, such as a wrong year.
     """
-    try:
-        # Not model_validate_json: it ignores a field's Python name where only the alias is allowed (pydantic 2.13).
-        fields = from_json(body.encode(), allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidMessageError(f"body: must be JSON; {error}") from None
+    # Not model_validate_json: it takes a name given twice, and ignores a field's Python name where only the alias is
+    # allowed (pydantic 2.13).
+    fields = read_object(body)
     try:
         message = OutboundMessage.model_validate(fields)
     except ValidationError as error:
@@ -230,10 +229,8 @@ def _problems(error: ValidationError) -> list[str]:
                 unknown.append(ascii(field[:50]))
             case "rule":
                 problems.append(f"{field}: {problem['msg']}" if field else problem["msg"])
-            case _ if field:
-                problems.append(f"{field}: {_description(field)}")
             case _:
-                problems.append("body: must be a JSON object")
+                problems.append(f"{field}: {_description(field)}")
     if unknown:
         known = ", ".join(sorted({*_GATEWAY_FIELDS, *_OURS}))
         problems.append(f"{', '.join(unknown)}: unknown field; the fields are {known}")

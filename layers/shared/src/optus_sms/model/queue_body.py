@@ -1,0 +1,46 @@
+"""The JSON object in an SQS body, read so strictly that it has one meaning."""
+
+import json
+from collections import Counter
+from typing import Any, Final, NoReturn
+
+from optus_sms.model.errors import InvalidMessageError
+
+_SHOWN: Final = 50  # characters of a name from outside
+
+
+def read_object(body: str) -> dict[str, Any]:
+    """Return the JSON object in a body. `InvalidMessageError` if it is another value, or has a name twice.
+
+    With a name given twice the readers of JSON disagree about the value, so I-JSON forbids it (RFC 7493, 2.3): a
+    message could go to the other of two numbers.
+    """
+    try:
+        body.encode()  # a lone surrogate has no UTF-8
+        value = json.loads(body, object_pairs_hook=_names_once, parse_constant=_no_number)
+    except RecursionError:
+        raise InvalidMessageError("body: must be JSON; nested too deeply") from None
+    except ValueError as error:
+        raise InvalidMessageError(f"body: must be JSON; {_reason(error)}") from None
+    if not isinstance(value, dict):
+        raise InvalidMessageError("body: must be a JSON object")
+    return value
+
+
+def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Names are compared as they are read, so an escaped spelling is the same name."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+    raise InvalidMessageError(f"{twice[:_SHOWN]!a}: is given twice; JSON names must be unique, so remove one")
+
+
+def _no_number(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, UnicodeError):
+        return "not Unicode text"
+    return str(error) if isinstance(error, json.JSONDecodeError) else "a number that JSON lacks, or that is too long"
