@@ -198,6 +198,34 @@ def test_says_what_is_wrong(changes: dict[str, Any], field: str, facts: set[str]
     assert facts <= set(re.findall(r"\w+", detail))
 
 
+@pytest.mark.parametrize(
+    ("body", "facts"),
+    [
+        ({"Type": "Notification", "TopicArn": "arn", "Message": message_body()}, {"SNS", "RawMessageDelivery"}),
+        ({"Type": "SubscriptionConfirmation", "TopicArn": "arn", "Token": "x"}, {"SNS", "RawMessageDelivery"}),
+        (
+            {"version": "0", "detail-type": "t", "source": "s", "detail": message_fields()},
+            {"EventBridge", "InputPath", "detail"},
+        ),
+        ({"Records": [{"eventSource": "aws:s3", "s3": {}}]}, {"S3", "bucket"}),
+        ({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}, {"S3", "bucket"}),
+        ({"Records": [{"eventSource": "aws:sqs", "body": message_body()}]}, {"AWS", "itself"}),
+        (message_body(), {"string", "once"}),
+        ([message_fields()], {"array", "itself"}),
+    ],
+)  # fmt: skip
+def test_an_envelope_is_named_with_the_way_to_open_it(body: Any, facts: set[str]) -> None:
+    detail = refusal(json.dumps(body))
+    assert first_word(detail) == "body"
+    assert facts <= set(re.findall(r"\w+", detail))
+    assert "unknown" not in detail
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert parse_message("\ufeff" + message_body(), now=NOW) == parse()
+    assert first_word(refusal("\ufeff")) == "body"
+
+
 OTHER = "+61491570156"
 
 
