@@ -77,7 +77,7 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
             message = parse_message(raw["Body"], now=now, queued_at=time_or_none(queued_at))
             message_id = choose_key(
                 message,
-                attribute=attributes.get("message_id") or None,
+                attributes={name: value.get("StringValue") for name, value in given.items()},
                 sqs_message_id=raw["MessageId"],  # SQS keeps it when it moves a message here
                 required=False,
             )

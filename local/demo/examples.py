@@ -57,7 +57,7 @@ EXAMPLES = (
     Example("one_message", "a message with what it needs", (RECEIVED,)),
     Example("with_reply", "the handset replies", (REPLIED,), needs_simulator=True),
     Example("many_parts", "long text with emoji", (RECEIVED,)),
-    Example("every_field", "every field there is", (RECEIVED,)),
+    Example("every_field", "every field there is", (RECEIVED,), scheduled_in=timedelta(0)),
     Example("key_as_attribute", "its key as an SQS attribute", (RECEIVED,)),
     Example("scheduled", "for two days from now", (ACCEPTED,), scheduled_in=timedelta(days=2)),
     Example("expired", "too late to be useful", (EXPIRED,)),

@@ -29,8 +29,8 @@ from local.page.counts import QueueCounter
 from local.page.guard import refusal
 from local.simulator.config import LOOPBACK
 from local.simulator.scenarios import SCENARIOS
+from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.errors import InvalidMessageError
-from optus_sms.model.queue_message import choose_key, parse_message
 from optus_sms.model.times import format_rfc3339
 
 PORT: Final = "phone page"
@@ -167,13 +167,10 @@ class PhonePage:
 def submission_of(record: Mapping[str, Any]) -> tuple[str, QueuedMessage] | None:
     """Message_id and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
     try:
-        queued_at = int(record["attributes"]["SentTimestamp"]) / 1000
-        message = parse_message(record["body"], now=time.time(), queued_at=queued_at)
-        attribute = record["messageAttributes"].get("message_id", {}).get("stringValue")
-        message_id = choose_key(message, attribute=attribute, sqs_message_id=record["messageId"], required=False)
+        message, message_id = QueueRecord.from_event(record).read(now=time.time())
     except InvalidMessageError:
         return None
-    return message_id, QueuedMessage(message, format_rfc3339(queued_at))
+    return message_id, QueuedMessage(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
 
 
 def _meta(stack: LocalStack) -> dict[str, Any]:

@@ -235,7 +235,7 @@ class World:
         message.receives += 1
         message.receipt = self.new_name("receipt")
         message.visible_at = self.now + VISIBILITY_SECONDS
-        record = QueueRecord(message.name, message.receipt, message.body, None, message.receives, self.now)
+        record = QueueRecord(message.name, message.receipt, message.body, {}, message.receives, self.now)
         self.busy[sandbox] = deadline = self.now + FUNCTION_SECONDS
         self.tell(f"{message.name} is delivered to sandbox {sandbox}")
         self.baton.start(f"sandbox-{sandbox}", lambda: self._invoke(sandbox, message, record, deadline))

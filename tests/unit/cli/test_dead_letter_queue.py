@@ -120,7 +120,8 @@ def test_what_is_no_message_is_malformed_and_says_why(found: ReceivedDeadLetter)
 
 
 def test_the_key_is_the_messages_own_else_the_attribute_else_the_sqs_id() -> None:
-    assert letter(message_id="from-attribute").message_id == "k"
+    assert letter(message_id="k").message_id == "k"
+    assert letter(message_id="from-attribute").message is None, "they disagree"
     nameless = message_body(message_id=None)
     assert letter(body=nameless, message_id="from-attribute").message_id == "from-attribute"
     assert letter(body=nameless).message_id == "sqs-id"

@@ -26,7 +26,7 @@ from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.errors import CredentialsError
-from optus_sms.model.queue_message import parse_message
+from optus_sms.model.queue_message import UNREADABLE_KEY, parse_message
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.bench import Bench, FailAt, FaultError, totals
@@ -248,6 +248,21 @@ class TestInvalid:
     def test_message_keeps_the_key_of_its_attribute(self) -> None:
         run = bench()
         run.send(queue_record("{}", message_id_attribute="mine"))
+        assert run.queues.dead_letters[0].message_id == "mine"
+
+    def test_message_with_a_key_that_cannot_be_read_is_sent_under_no_other(self) -> None:
+        """Queued twice under one binary key it would be two SMS."""
+        run = bench()
+        event = sqs_record(message_body(message_id=None))
+        event["messageAttributes"]["message_id"] = {"dataType": "Binary", "binaryValue": "b3JkZXItMQ=="}
+        run.send(QueueRecord.from_event(event))
+        (letter,) = run.queues.dead_letters
+        assert (run.gateway.posts, letter.reason, letter.message_id) == ([], "invalid", UNREADABLE_KEY)
+        assert letter.detail.startswith("SQS attribute message_id: ")
+
+    def test_message_keeps_its_own_key(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(message_id="mine", sms_class=9)))
         assert run.queues.dead_letters[0].message_id == "mine"
 
     def test_message_holds_up_nobody_else(self) -> None:
@@ -931,7 +946,9 @@ class TestBatch:
 class TestQueueRecord:
     def test_of_a_real_event(self) -> None:
         event = sqs_record("body", receive_count=3, sent_at=NOW, message_id_attribute="mine")
-        assert QueueRecord.from_event(event) == QueueRecord(sqs_id(), receipt_handle(), "body", "mine", 3, NOW, NOW)
+        assert QueueRecord.from_event(event) == QueueRecord(
+            sqs_id(), receipt_handle(), "body", {"message_id": "mine"}, 3, NOW
+        )
 
     @pytest.mark.parametrize(
         "event",
@@ -939,13 +956,18 @@ class TestQueueRecord:
             {},
             {"messageId": None, "attributes": None, "messageAttributes": None},
             {"attributes": {"ApproximateReceiveCount": "many", "SentTimestamp": ""}, "messageAttributes": {}},
-            {"messageAttributes": {"message_id": {"dataType": "Binary", "binaryValue": "AA=="}}},
-            {"messageAttributes": {"message_id": None, "other": {"stringValue": "x"}}},
         ],
     )
     def test_of_an_odd_event_is_as_good_as_absent(self, event: dict[str, Any]) -> None:
         record = QueueRecord.from_event(event)
-        assert (record.receive_count, record.sent_at, record.message_id_attribute) == (1, None, None)
+        assert (record.receive_count, record.sent_at, record.attributes) == (1, None, {})
+
+    @pytest.mark.parametrize(
+        "attribute", [{"dataType": "Binary", "binaryValue": "AA=="}, None, {}, {"stringValue": 1}, []]
+    )
+    def test_an_attribute_that_is_no_text_is_not_absent(self, attribute: Any) -> None:
+        event = {"messageAttributes": {"message_id": attribute, "other": {"stringValue": "x"}}}
+        assert QueueRecord.from_event(event).attributes == {"message_id": None, "other": "x"}
 
     def test_a_redriven_dead_letter_was_queued_when_it_was_queued_first(self) -> None:
         event = sqs_record("body", sent_at=NOW)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optus_sms.model.errors import InvalidMessageError
-from optus_sms.model.queue_message import OutboundMessage, choose_key, parse_message
+from optus_sms.model.queue_message import UNREADABLE_KEY, OutboundMessage, choose_key, key_of_refused, parse_message
 from optus_sms.model.times import format_rfc3339
 from tests.support.builders import HANDSET, NOW, message_body, message_fields
 
@@ -368,25 +368,77 @@ class TestGatewayFields:
 
 class TestKey:
     @staticmethod
-    def key(message_id: str | None, attribute: str | None, *, required: bool = False) -> str:
-        return choose_key(parse(message_id=message_id), attribute=attribute, sqs_message_id="sqs-1", required=required)
+    def key(own: str | None, attributes: dict[str, str | None] | None = None, *, required: bool = False) -> str:
+        message = parse(message_id=own, expires_at=at(60))
+        return choose_key(message, attributes=attributes or {}, sqs_message_id="sqs-1", required=required)
 
-    def test_is_the_messages_own_first(self) -> None:
-        assert self.key("own", "attribute") == "own"
-        assert self.key("own", "not a valid one!") == "own"
-
-    def test_is_then_the_attribute(self) -> None:
-        assert self.key(None, "attribute") == "attribute"
-        assert self.key(None, "attribute", required=True) == "attribute"
+    def test_is_the_messages_own_or_the_attribute(self) -> None:
+        assert self.key("own") == "own"
+        assert self.key("own", {"message_id": "own"}) == "own"
+        assert self.key(None, {"message_id": "attribute"}) == "attribute"
+        assert self.key(None, {"message_id": "attribute"}, required=True) == "attribute"
 
     def test_is_last_the_sqs_message_id(self) -> None:
-        assert self.key(None, None) == "sqs-1"
+        assert self.key(None, {"trace_id": "x", "body": None}) == "sqs-1"
 
     def test_can_be_required(self) -> None:
         with pytest.raises(InvalidMessageError, match=r"message_id.*RequireMessageId"):
-            self.key(None, None, required=True)
+            self.key(None, required=True)
 
     @pytest.mark.parametrize("attribute", ["a b", "x" * 51, "ä", "a\n", "", " "])
     def test_in_an_attribute_has_the_same_rule(self, attribute: str) -> None:
         with pytest.raises(InvalidMessageError, match=r"attribute .?message_id.*\b50\b"):
-            self.key(None, attribute)
+            self.key(None, {"message_id": attribute})
+
+    @pytest.mark.parametrize("own", [None, "own"])
+    def test_that_cannot_be_read_is_not_an_absent_one(self, own: str | None) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^SQS attribute message_id: .*String"):
+            self.key(own, {"message_id": None})
+
+    @pytest.mark.parametrize("name", ["Message_Id", "messageId", "message-id", "MESSAGE_ID", "MessageID"])
+    @pytest.mark.parametrize("own", [None, "own"])
+    @pytest.mark.parametrize("value", ["attribute", None])
+    def test_in_an_attribute_of_nearly_that_name_is_refused(
+        self, name: str, own: str | None, value: str | None
+    ) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^SQS attribute .*: .*name it message_id"):
+            self.key(own, {name: value})
+        assert self.key("own", {name: "own"}) == "own"
+
+    def test_that_differs_in_body_and_attribute_is_refused(self) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^SQS attribute message_id: differs.*same"):
+            self.key("own", {"message_id": "attribute"})
+
+    @pytest.mark.parametrize("name", ["expires_at", "expiresAt", "on_unknown", "On-Unknown", "scheduled", "Scheduled"])
+    @pytest.mark.parametrize("value", [at(30), "hold", None])
+    def test_no_other_protection_can_be_an_attribute(self, name: str, value: str | None) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^SQS attribute .*: is not read; set \w+ in the body"):
+            self.key(None, {name: value})
+        assert self.key("own", {"expires_at": at(60)}) == "own"
+
+    @pytest.mark.parametrize(
+        ("body", "attributes", "key"),
+        [
+            ("{", {}, "sqs-1"),
+            ("{}", {"trace": None}, "sqs-1"),
+            ('{"message_id": "own"}', {}, "own"),
+            ('{"message_id": "+61 491"}', {}, "sqs-1"),
+            ('{"message_id": 1}', {}, "sqs-1"),
+            ("{", {"message_id": "attribute"}, "attribute"),
+            ('{"message_id": "own"}', {"message_id": "attribute"}, "attribute"),
+            ("{}", {"message_id": "a b"}, "a b"),
+            ("{}", {"message_id": None}, UNREADABLE_KEY),
+            ("{}", {"messageId": "attribute"}, UNREADABLE_KEY),
+            ('{"message_id": "own"}', {"messageId": "attribute"}, UNREADABLE_KEY),
+            ('{"message_id": "own"}', {"messageId": "own"}, "own"),
+        ],
+    )
+    def test_of_a_refused_message_for_its_dead_letter(
+        self, body: str, attributes: dict[str, str | None], key: str
+    ) -> None:
+        assert key_of_refused(body, attributes, "sqs-1") == key
+
+    @pytest.mark.parametrize("key", [UNREADABLE_KEY, "a b"])
+    def test_of_a_dead_letter_that_no_redrive_can_use(self, key: str) -> None:
+        with pytest.raises(InvalidMessageError, match="message_id"):
+            self.key(None, {"message_id": key})

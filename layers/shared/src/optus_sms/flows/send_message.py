@@ -20,7 +20,7 @@ from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
-from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, parse_message
+from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, key_of_refused, parse_message
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.times import Clock, format_rfc3339, time_or_none
 from optus_sms.records.items import LedgerRecord, State
@@ -60,36 +60,45 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """One record of an SQS event. ``sent_at``: epoch seconds, when it was queued.
+    """One record of an SQS event. ``attributes``: its message attributes; None for one that is not text.
 
-    ``queued_at``: when it was queued first; a redriven dead letter brings it, because SQS gives the copy a new time.
+    ``sent_at``: epoch seconds, when it was queued.
     """
 
     sqs_message_id: str
     receipt_handle: str
     body: str
-    message_id_attribute: str | None
+    attributes: Mapping[str, str | None]
     receive_count: int
     sent_at: float | None
-    queued_at: float | None = None
 
     @classmethod
     def from_event(cls, record: Mapping[str, Any]) -> QueueRecord:
-        """Read Lambda's SQS record; a malformed value counts as absent."""
+        """Read Lambda's SQS record; a malformed value counts as absent, but not a malformed message attribute."""
         attributes = record.get("attributes") or {}
         given = record.get("messageAttributes") or {}
-        message_id = given.get("message_id") or {}
-        sent_at = sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None
-        first = time_or_none((given.get("queued_at") or {}).get("stringValue"))
         return cls(
             sqs_message_id=str(record.get("messageId", "")),
             receipt_handle=str(record.get("receiptHandle", "")),
             body=str(record.get("body", "")),
-            message_id_attribute=message_id.get("stringValue") or None,
+            attributes={name: _text(attribute) for name, attribute in given.items()},
             receive_count=_whole(attributes.get("ApproximateReceiveCount")) or 1,
-            sent_at=sent_at,
-            queued_at=min((at for at in (first, sent_at) if at is not None), default=None),
+            sent_at=sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None,
         )
+
+    @property
+    def queued_at(self) -> float | None:
+        """Return when it was queued first. A redriven dead letter brings that time, because SQS gives it a new one."""
+        first = time_or_none(self.attributes.get("queued_at"))
+        return min((at for at in (first, self.sent_at) if at is not None), default=None)
+
+    def read(self, *, now: float, require_message_id: bool = False) -> tuple[OutboundMessage, str]:
+        """Return the message and its idempotency key, or raise `InvalidMessageError`."""
+        message = parse_message(self.body, now=now, queued_at=self.queued_at)
+        key = choose_key(
+            message, attributes=self.attributes, sqs_message_id=self.sqs_message_id, required=require_message_id
+        )
+        return message, key
 
     def seconds_to_last_call(self, now: float) -> float:
         """Return the time until it becomes a dead letter, because its retention ends soon; 0 or less: now.
@@ -207,15 +216,9 @@ class Sender:
 
     def _send(self, record: QueueRecord, deadline: float) -> Handled:
         try:
-            message = parse_message(record.body, now=self.now, queued_at=record.queued_at)
-            message_id = choose_key(
-                message,
-                attribute=record.message_id_attribute,
-                sqs_message_id=record.sqs_message_id,
-                required=self.require_message_id,
-            )
+            message, message_id = record.read(now=self.now, require_message_id=self.require_message_id)
         except InvalidMessageError as error:
-            message_id = record.message_id_attribute or record.sqs_message_id
+            message_id = key_of_refused(record.body, record.attributes, record.sqs_message_id)
             self._keep(record, DeadLetterReason.INVALID, error.detail, message_id)
             return Handled(True, "invalid", measurements=((Metric.MESSAGES_REJECTED, 1),))
         order = _Order(record, message, self._wanted(record, message, message_id, deadline), deadline)
@@ -573,6 +576,11 @@ def _dead_letter_reason(record: LedgerRecord) -> DeadLetterReason:
         return DeadLetterReason.UNKNOWN_OUTCOME
     exhausted = record.reason == DeadLetterReason.ATTEMPTS_EXHAUSTED
     return DeadLetterReason.ATTEMPTS_EXHAUSTED if exhausted else DeadLetterReason.REJECTED
+
+
+def _text(attribute: object) -> str | None:
+    text = attribute.get("stringValue") if isinstance(attribute, Mapping) else None
+    return text if isinstance(text, str) else None
 
 
 def _whole(text: object) -> int | None:

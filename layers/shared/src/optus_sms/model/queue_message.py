@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -27,6 +28,8 @@ _MASK = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-](?:[A-Za-z0-9 _-]{0,9}[A-Za-z0-9-
 _GATEWAY_FIELDS: Final = (
     "destination", "content", "source", "class", "integration_id", "mask", "sms_class", "reference", "scheduled",
 )  # fmt: skip
+_PROTECTIONS: Final = {name.replace("_", ""): name for name in ("message_id", "expires_at", "on_unknown", "scheduled")}
+UNREADABLE_KEY: Final = "unreadable message_id"  # breaks the rule of a key
 _OURS: Final = frozenset({"message_id", "expires_at", "on_unknown"})
 
 
@@ -193,22 +196,64 @@ def parse_message(body: str, *, now: float, queued_at: float | None = None) -> O
     return message
 
 
-def choose_key(message: OutboundMessage, *, attribute: str | None, sqs_message_id: str, required: bool) -> str:
+def choose_key(
+    message: OutboundMessage, *, attributes: Mapping[str, str | None], sqs_message_id: str, required: bool
+) -> str:
     """Return the idempotency key of a message: its `message_id`, else the SQS attribute, else the SQS message ID.
 
-    With ``required`` the SQS message ID is refused, because a redrive in the SQS console assigns a new one.
+    ``attributes``: the SQS message attributes; None for one that is not text. With ``required`` the SQS message ID is
+    refused, because a redrive in the SQS console assigns a new one.
     """
-    if message.message_id is not None:
-        return message.message_id
-    if attribute is not None:
-        if not _KEY.fullmatch(attribute):
-            raise InvalidMessageError(f"SQS attribute message_id: {_description('message_id')}")
-        return attribute
+    _check_attributes(message, attributes)
+    key = message.message_id or attributes.get("message_id")
+    if key is not None:
+        return key
     if required:
         raise InvalidMessageError(
             "message_id: is required by this stack (RequireMessageId=true); set it in the body or as an SQS attribute"
         )
     return sqs_message_id
+
+
+def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_id: str) -> str:
+    """Return the key that the dead letter of an invalid message gets, so that a redrive does not change it.
+
+    A key that can't be read stays one: under another key the message could be sent twice.
+    """
+    try:
+        own = read_object(body).get("message_id")
+    except InvalidMessageError:
+        own = None
+    own = own if isinstance(own, str) and _KEY.fullmatch(own) else None
+    given = {name: value for name, value in attributes.items() if _meant_by(name) == "message_id"}
+    if not given:
+        return own or sqs_message_id
+    return given.get("message_id") or (own if own and own in given.values() else UNREADABLE_KEY)
+
+
+def _check_attributes(message: OutboundMessage, attributes: Mapping[str, str | None]) -> None:
+    """Refuse a protection that the sender believes to have set: an attribute of another name or type is not read."""
+    for name, value in attributes.items():
+        field = _meant_by(name)
+        if field is None or (value is not None and value == getattr(message, field)):
+            continue
+        if field != "message_id":
+            raise InvalidMessageError(f"SQS attribute {name}: is not read; set {field} in the body")
+        if name != "message_id":
+            raise InvalidMessageError(f"SQS attribute {name}: is not read; name it message_id")
+        if value is None:
+            raise InvalidMessageError("SQS attribute message_id: must be of DataType String; this one can't be read")
+        if not _KEY.fullmatch(value):
+            raise InvalidMessageError(f"SQS attribute message_id: {_description('message_id')}")
+        if message.message_id is not None:
+            raise InvalidMessageError(
+                "SQS attribute message_id: differs from message_id in the body; set one of them, or both to the same"
+            )
+
+
+def _meant_by(attribute: str) -> str | None:
+    """Return the field that protects a message and that this attribute is named after, nearly or exactly."""
+    return _PROTECTIONS.get(re.sub(r"[^a-z0-9]", "", attribute.lower()))
 
 
 def _description(field: str) -> str:
