@@ -12,14 +12,16 @@ from pydantic import TypeAdapter
 
 from optus_sms.flows.publish_events import event_of
 from optus_sms.model.events import EVENT_TYPES, SOURCE, Event
-from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage
+from optus_sms.model.queue_message import FIRST_YEAR, MAX_SCHEDULE_DAYS, OutboundMessage
 from optus_sms.model.segments import GSM_BASIC, GSM_EXTENSION, MAX_SEGMENTS
+from optus_sms.model.times import RFC_3339
 from optus_sms.records.changes import read_change
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_RFC_3339 = r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})$"  # model.times, for ECMA
+_TIME = f"^(?=[{FIRST_YEAR[0]}-9]){RFC_3339}$"
 _MASK = r"^(?=.*[A-Za-z])[A-Za-z0-9-]([A-Za-z0-9 _-]{0,9}[A-Za-z0-9-])?$"  # model.queue_message, whose engine lacks (?=
+_END = r"$(?!\n)"  # in Python's engine `$` also stands before a line break at the end
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in r"\]^-["} | {"\n": r"\n", "\r": r"\r", "\f": r"\f"})
 """Within the brackets of ECMA's regular expressions."""
 _EVENTS = FOLDER.with_name("events")
@@ -59,7 +61,10 @@ def message_schema() -> dict[str, Any]:
     properties["content"] |= {"anyOf": _segments()}
     properties["mask"] |= {"pattern": _MASK}
     for name in ("scheduled", "expires_at"):
-        properties[name] |= {"format": "date-time", "pattern": _RFC_3339}
+        properties[name] |= {"format": "date-time", "pattern": _TIME}
+    for rule in properties.values():
+        if "pattern" in rule:
+            rule["pattern"] = rule["pattern"].removesuffix("$") + _END
     return {
         "$schema": DRAFT,
         "$id": "urn:optus-sms:queue-message",

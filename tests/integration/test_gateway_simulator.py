@@ -214,6 +214,7 @@ VALID = {"destination": HANDSET, "content": "Hello"}
         (VALID | {"scheduled": "tomorrow"}, 400, "Invalid scheduled timestamp must be RFC3339"),
         (VALID | {"scheduled": "2099-01-01T10:00:00"}, 400, "Invalid scheduled timestamp must be RFC3339"),
         (VALID | {"scheduled": "2099-02-30T10:00:00Z"}, 400, "Invalid scheduled timestamp must be RFC3339"),
+        (VALID | {"scheduled": "2099-02-03T10:00:00+10:75"}, 400, "Invalid scheduled timestamp must be RFC3339"),
         (VALID | {"scheduled": in_(minutes=-1)}, 422, "Invalid scheduled timestamp must not be in the past"),
         (
             VALID | {"scheduled": "1997-07-16T19:20:30+01:00"},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_message import UNREADABLE_KEY, OutboundMessage, choose_key, key_of_refused, parse_message
-from optus_sms.model.times import format_rfc3339
+from optus_sms.model.times import format_rfc3339, format_whole_seconds
 from tests.support.builders import HANDSET, NOW, message_body, message_fields
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -54,7 +54,7 @@ VALID: dict[str, list[Any]] = {
     "class_": [None, "bulk", "x" * 255],
     "integration_id": [None, UUID, UUID.upper()],
     "mask": [None, "Optus", "A", "a-b", "My Shop", "a_b", "12345678901"[:10] + "a", "-a-"],
-    "sms_class": [None, 0, 1, 2, 3],
+    "sms_class": [None, 0, 1, 2, 3, 1.0, -0.0],
     "reference": [None, "costs-42", "Grüße 😀", "x" * 50],
     "scheduled": [None, at(60), at(60 * DAY), at(0), at(-60), "2026-01-01T11:00:00+11:00", "2026-01-01t00:00:00z"],
     "message_id": [None, "a", "A-Z_0.9:", "x" * 50],
@@ -72,7 +72,7 @@ INVALID: dict[str, list[Any]] = {
     "class_": ["", "x" * 256, 1, []],
     "integration_id": ["", "no-uuid", UUID + "0", UUID.replace("-", ""), f"{{{UUID}}}", 7],
     "mask": ["", "123456", "x" * 12, " Shop", "Shop ", "Shöp", "a.b", "a\nb", "_a", "€uro", 1],
-    "sms_class": [-1, 4, 1.0, "1", True, None.__class__.__name__, [1]],
+    "sms_class": [-1, 4, 1.5, 4.0, 1e300, "1", True, None.__class__.__name__, [1]],
     "reference": ["", "x" * 51, 1, []],
     "scheduled": ["", "tomorrow", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", at(60 * DAY + 1),
         at(-61), "2025-12-24T09:00:00+11:00", "0001-01-01T00:00:00Z", 1],
@@ -328,6 +328,9 @@ class TestPayload:
     def test_has_every_field_of_the_gateway(self, changes: dict[str, Any]) -> None:
         assert parse(**changes).payload_sha256 != parse().payload_sha256
 
+    def test_takes_a_number_as_its_value(self) -> None:
+        assert parse(sms_class=1.0).payload_sha256 == parse(sms_class=1).payload_sha256
+
     def test_takes_a_time_as_the_sender_gave_it(self) -> None:
         one, other = "2026-01-02T00:00:00Z", "2026-01-02T11:00:00+11:00"
         assert parse(scheduled=one).payload_sha256 != parse(scheduled=other).payload_sha256
@@ -358,7 +361,21 @@ class TestGatewayFields:
     @pytest.mark.parametrize(("ahead", "kept"), [(-60, False), (0, False), (59, False), (60, True), (61, True)])
     def test_have_a_schedule_only_if_it_is_a_minute_ahead(self, ahead: int, kept: bool) -> None:
         message = parse(scheduled=at(ahead))
-        assert message.gateway_fields("key-1", NOW).get("scheduled") == (at(ahead) if kept else None)
+        assert message.gateway_fields("key-1", NOW).get("scheduled") == (
+            format_whole_seconds(NOW + ahead) if kept else None
+        )
+
+    @pytest.mark.parametrize(
+        "spelling",
+        [
+            "2026-01-02T11:00:00+11:00",
+            "2026-01-02t00:00:00z",
+            "2026-01-02T00:00:00.0000000001Z",
+            "2026-01-01T23:00:00-01:00",
+        ],
+    )
+    def test_have_a_schedule_in_one_form(self, spelling: str) -> None:
+        assert parse(scheduled=spelling).gateway_fields("key-1", NOW)["scheduled"] == "2026-01-02T00:00:00Z"
 
     def test_drop_a_schedule_whose_time_came_while_the_message_waited(self) -> None:
         message = parse(scheduled=at(600))

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_body import read_object
 from optus_sms.model.segments import MAX_SEGMENTS, Segments, count_segments
-from optus_sms.model.times import parse_rfc3339
+from optus_sms.model.times import format_whole_seconds, parse_rfc3339
 
 KEY_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,50}$"
 MAX_SCHEDULE_DAYS: Final = 60  # gateway-rest-v2.txt, SingleMessage: "an upper limit of 60 days"
@@ -62,6 +62,11 @@ def _check_time(text: str) -> str:
     return text
 
 
+def _whole(number: object) -> object:
+    """JSON has one type of number: 1.0 is 1, as in the JSON Schema."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 _Optional = Annotated[str | None, Field(min_length=1, max_length=255)]
 _Time = Annotated[str, AfterValidator(_check_time), Field(json_schema_extra={"format": "date-time"})]
 
@@ -105,7 +110,9 @@ class OutboundMessage(BaseModel):
         description="must be a registered sender ID of at most 11 letters, digits, hyphens, and inner spaces or "
         "underscores, with at least one letter; handsets can't reply to it",
     )
-    sms_class: int | None = Field(None, ge=0, le=3, description="must be a whole number from 0 to 3")
+    sms_class: Annotated[int | None, BeforeValidator(_whole)] = Field(
+        None, ge=0, le=3, description="must be a whole number from 0 to 3"
+    )
     reference: str | None = Field(
         None,
         min_length=1,
@@ -164,13 +171,17 @@ class OutboundMessage(BaseModel):
     def gateway_fields(self, message_id: str, now: float) -> dict[str, Any]:
         """Return the body of the POST, without absent fields; the reference defaults to the `message_id`.
 
+        A `scheduled` has one form, whatever the sender's was, because readers differ in the rarer forms of RFC 3339.
+
         A `scheduled` less than a minute ahead, or past by now, is left out, because the gateway returns HTTP 422 for a
         time in the past.
         """
         fields = self.model_dump(by_alias=True, exclude=set(_OURS), exclude_none=True)
         fields.setdefault("reference", message_id)
-        if self.scheduled_epoch is not None and self.scheduled_epoch < now + SEND_NOW_SECONDS:
-            del fields["scheduled"]
+        if self.scheduled_epoch is not None:
+            fields["scheduled"] = format_whole_seconds(self.scheduled_epoch)
+            if self.scheduled_epoch < now + SEND_NOW_SECONDS:
+                del fields["scheduled"]
         return fields
 
 

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-_RFC_3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+RFC_3339 = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
+"""RFC 3339, 5.6, but for leap seconds: none is announced. `datetime` alone takes an offset of +10:75 as +11:15."""
+_RFC_3339 = re.compile(RFC_3339)
 
 
 def parse_rfc3339(text: str) -> float:
@@ -16,6 +19,11 @@ def parse_rfc3339(text: str) -> float:
     if not _RFC_3339.fullmatch(text):
         raise ValueError("not RFC 3339 with an offset")
     return datetime.fromisoformat(text.upper()).timestamp()
+
+
+def format_whole_seconds(epoch_seconds: float) -> str:
+    """Return a time as RFC 3339 in UTC, without the fraction of its second: the form of the gateway's example."""
+    return datetime.fromtimestamp(int(epoch_seconds), UTC).isoformat().replace("+00:00", "Z")
 
 
 def time_or_none(text: object) -> float | None:
