@@ -100,6 +100,10 @@ layers/shared/requirements.txt: uv.lock $(READY)
 schemas: $(READY) ## write schemas/ from the code
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.schemas
 
+.PHONY: numbers
+numbers: $(READY) ## write the numbering plans from the locked `phonenumbers`
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.numbering_plans
+
 .PHONY: dashboard
 dashboard: pictures ## draw the dashboard from a run of the local stack: docs/images/dashboard.svg (two minutes)
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.dashboard

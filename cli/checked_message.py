@@ -13,7 +13,7 @@ from typing import Any, Final
 from cli.errors import CliError, Exit
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_body import read_object
-from optus_sms.model.queue_message import OutboundMessage, parse_message
+from optus_sms.model.queue_message import OutboundMessage, check_allowed, parse_message
 
 _MOST_SHOWN: Final = 20
 _LONG_AGO: Final = 1.0  # epoch seconds
@@ -33,16 +33,26 @@ def new_message_id() -> str:
     return f"cli-{uuid.uuid4().hex}"
 
 
-def check(fields: Mapping[str, Any], message_id: str, *, queued: Collection[str] = ()) -> CheckedMessage:
+def check(
+    fields: Mapping[str, Any], message_id: str, *, queued: Collection[str] = (), allowed: tuple[str, ...] = ()
+) -> CheckedMessage:
     """Return the message with these fields, and this ``message_id`` if it has none; or raise `InvalidMessageError`.
 
-    ``queued``: message_ids that are on the queue already, so that their schedule may have passed since.
+    ``queued``: message_ids that are on the queue already, so their schedule may have passed since. ``allowed``: the
+    stack's `allowed_destinations`.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     body = json.dumps({"message_id": message_id, **given})
     is_queued = given.get("message_id", message_id) in queued
     message = parse_message(body, now=time.time(), queued_at=_LONG_AGO if is_queued else None)
+    check_allowed(message, allowed)
     return CheckedMessage(message.message_id or message_id, body, message)
+
+
+def allowed_destinations(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the prefixes to which the stack with these settings sends; empty: any."""
+    text = settings.get("AllowedDestinations") or settings.get("ALLOWED_DESTINATIONS") or ""
+    return tuple(text.split(",")) if text else ()
 
 
 def describe(message: OutboundMessage) -> dict[str, Any]:
@@ -65,12 +75,16 @@ def describe(message: OutboundMessage) -> dict[str, Any]:
 
 
 def read_lines(
-    path: Path, message_id_of: Callable[[str, int], str], queued: Collection[str] = ()
+    path: Path,
+    message_id_of: Callable[[str, int], str],
+    *,
+    queued: Collection[str] = (),
+    allowed: tuple[str, ...] = (),
 ) -> tuple[list[CheckedMessage], dict[int, str]]:
     """Return the messages of a file of JSON lines, and what is invalid, by line number.
 
     ``message_id_of`` makes the message_id of a line without one, from the line and how often that line came before.
-    ``queued``: as for `check`.
+    ``queued`` and ``allowed``: as for `check`.
     """
     checked: dict[str, tuple[int, CheckedMessage]] = {}
     invalid: dict[int, str] = {}
@@ -78,7 +92,7 @@ def read_lines(
     for number, line in _numbered(path):
         seen[line] += 1
         try:
-            found = check(read_object(line), message_id_of(line, seen[line]), queued=queued)
+            found = check(read_object(line), message_id_of(line, seen[line]), queued=queued, allowed=allowed)
         except InvalidMessageError as error:
             invalid[number] = error.detail
             continue

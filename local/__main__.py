@@ -136,7 +136,7 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
   aws sqs send-message --endpoint-url "$AWS_ENDPOINT_URL" --queue-url "$OUTBOUND_QUEUE_URL" \\
       --message-body '{{"destination": "+61491570006", "content": "Hello"}}'
   .venv/bin/python -c 'import boto3, os; boto3.client("sqs").send_message(QueueUrl=os.environ["OUTBOUND_QUEUE_URL"],
-      MessageBody="{{\\"destination\\": \\"+61491570006801\\", \\"content\\": \\"Will you come?\\"}}")'
+      MessageBody="{{\\"destination\\": \\"+447700900801\\", \\"content\\": \\"Will you come?\\"}}")'
 
   # Call back as the gateway does
   curl -i -u "$CALLBACK_USERNAME:$CALLBACK_PASSWORD" -H 'Content-Type: application/json' "$STATUS_CALLBACK_URL" \\

@@ -70,9 +70,9 @@ def message_schema() -> dict[str, Any]:
         "$id": "urn:optus-sms:queue-message",
         "title": "Queue message",
         "description": "One SMS to one handset: the JSON body of a message on OutboundQueue. Checked, but not by this "
-        "schema: the exact number of segments (^ { } \\ [ ] ~ | and € count two, and no character is split), that a "
-        f"date exists, that scheduled is not past and at most {MAX_SCHEDULE_DAYS} days ahead, that expires_at is "
-        "later, that no JSON name is given twice.",
+        "schema: that the number is possible, the exact number of segments (^ { } \\ [ ] ~ | and € count two, and no "
+        f"character is split), that a date exists, that scheduled is not past and at most {MAX_SCHEDULE_DAYS} days "
+        "ahead, that expires_at is later, that no JSON name is given twice.",
         "type": "object",
         "properties": properties,
         "required": made["required"],

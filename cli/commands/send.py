@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from cli.checked_message import CheckedMessage, check, describe, new_message_id
+from cli.checked_message import CheckedMessage, allowed_destinations, check, describe, new_message_id
 from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
@@ -79,10 +79,12 @@ def send(
     if destination is None or text is None:
         raise click.UsageError("Give DESTINATION and TEXT, or --file.")
     content = _from_stdin() if text == "-" else text
-    checked = _checked({"destination": destination, "content": content, **fields})
+    message = {"destination": destination, "content": content, **fields}
+    checked = _checked(message)
     if dry_run:
         _show_dry_run(context, checked)
         return
+    checked = _checked(message, allowed=allowed_destinations(context.target.settings))
     _queue(context, checked, follow=follow, timeout=timeout)
 
 
@@ -110,9 +112,9 @@ def _queue(context: CommandContext, checked: CheckedMessage, *, follow: bool, ti
     context.out.document({"message_id": message_id, "queued_at": queued_at})
 
 
-def _checked(fields: dict[str, Any]) -> CheckedMessage:
+def _checked(fields: dict[str, Any], allowed: tuple[str, ...] = ()) -> CheckedMessage:
     try:
-        return check(fields, new_message_id())
+        return check(fields, new_message_id(), allowed=allowed)
     except InvalidMessageError as error:
         problems = _BETWEEN_PROBLEMS.sub("\n  ", error.detail)
         raise CliError(f"The message breaks a rule:\n  {problems}", "Nothing was queued.", Exit.INVALID) from None

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli.checked_message import CheckedMessage, invalid_lines, new_message_id, read_lines
+from cli.checked_message import CheckedMessage, allowed_destinations, invalid_lines, new_message_id, read_lines
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
 from cli.health import queue_counts
@@ -21,8 +21,9 @@ def send_file(
     if dry_run:
         _dry_run_file(context, path, skip_invalid)
         return
+    allowed = allowed_destinations(context.target.settings)
     with Journal(journal_path, context.target.stack_id) as journal:
-        checked, invalid = read_lines(path, journal.message_id_of, journal.queued)
+        checked, invalid = read_lines(path, journal.message_id_of, queued=journal.queued, allowed=allowed)
         _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
         held = set() if queue_uncertain else _held(context, journal) & {message.message_id for message in checked}
         waiting = [message for message in checked if message.message_id not in journal.queued | held]

@@ -42,6 +42,7 @@ def sender() -> Sender:
         clock=clock,
         on_unknown=settings.on_unknown_outcome,
         require_message_id=settings.require_message_id,
+        allowed_destinations=settings.allowed_destinations,
         max_attempts=settings.max_attempts,
     )
 

@@ -1,8 +1,7 @@
 """What the simulator can do, as one table: a magic destination number, and what happens to a message sent to it.
 
-Every other number behaves like `received`. Magic numbers are `+61491570006`, one of the numbers that the Australian
-regulator keeps for fiction, followed by three digits: too long to be anybody's number, should one ever reach a real
-gateway.
+Every other number behaves like `received`. Magic numbers are `+447700900` and three digits: the thousand mobile numbers
+that the British regulator (Ofcom) keeps for drama, so nobody's, should one ever reach a real gateway.
 """
 
 import base64
@@ -14,7 +13,8 @@ from random import Random
 from local.http_server import Ending
 from local.simulator.errors import error_body
 
-FICTITIOUS_NUMBER = "+61491570006"
+FICTITIOUS_NUMBER = "+61491570006"  # kept for fiction by the Australian regulator
+_MAGIC = "+447700900"
 # The documented happy path (the delivery receipts page).
 DELIVERED = ("queued", "sent", "submitted", "received")
 
@@ -74,7 +74,7 @@ class Scenario:
 
     @property
     def number(self) -> str:
-        return FICTITIOUS_NUMBER + self.digits
+        return _MAGIC + self.digits if self.digits else FICTITIOUS_NUMBER
 
 
 @dataclass(frozen=True)

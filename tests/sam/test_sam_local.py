@@ -296,7 +296,7 @@ def test_start_api_serves_both_callbacks_to_the_gateway(run: Run) -> None:
             assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="callbacks"')
         run.call_back(url)
         try:
-            fields = {"message_id": "by-sam", "destination": "+61491570006801", "content": "Will you come?"}
+            fields = {"message_id": "by-sam", "destination": "+447700900801", "content": "Will you come?"}
             queue = run.variables["OUTBOUND_QUEUE_URL"]
             run.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(fields))
             eventually(lambda: "gateway_id" in run.ledger("by-sam"), "it is sent")

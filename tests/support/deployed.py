@@ -55,6 +55,7 @@ def deploy(session: boto3.Session, name: str = STACK) -> DeployedStack:
         "Parameters": {
             "GatewayBaseUrl": {"Type": "String", "Default": "https://gateway.invalid/rest/sms/v2"},
             "RetentionDays": {"Type": "Number", "Default": 90},
+            "AllowedDestinations": {"Type": "String", "Default": "+614,+4477"},
         },
         "Resources": {
             "OutboundQueue": {"Type": "AWS::SQS::Queue"},

@@ -219,6 +219,14 @@ def test_a_schedule_that_is_past_is_refused_before_it_is_queued(stack: DeployedS
     assert stack.queued() == []
 
 
+def test_a_number_that_the_stack_does_not_allow_is_refused_before_it_is_queued(stack: DeployedStack) -> None:
+    FILE.write_text("\n".join([message_body(message_id="a"), message_body(destination="+8816123456789")]))
+    for ran in (send_file(), optus_sms("send", "+8816123456789", "Hello", *TARGET)):
+        assert (ran.exit_code, "AllowedDestinations" in ran.stderr) == (5, True)
+    assert stack.queued() == []
+    assert send_file("--skip-invalid").document["queued"] == 1
+
+
 def test_a_file_can_be_resumed_after_the_schedule_of_what_is_queued_has_passed(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

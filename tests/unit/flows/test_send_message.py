@@ -260,6 +260,14 @@ class TestInvalid:
         assert (run.gateway.posts, letter.reason, letter.message_id) == ([], "invalid", UNREADABLE_KEY)
         assert letter.detail.startswith("SQS attribute message_id: ")
 
+    def test_message_to_a_number_that_the_stack_does_not_allow_is_not_sent(self) -> None:
+        run = bench(options={"allowed_destinations": ("+614", "+64")})
+        satellite, premium = "+8816123456789", "+611900123456"
+        run.send(*(queue_record(message_body(destination=number)) for number in (satellite, premium)))
+        run.send(queue_record(message_body(message_id="good")))
+        assert run.gateway.accepted == {"good": 1}
+        assert [letter.detail.partition(":")[0] for letter in run.queues.dead_letters] == ["destination"] * 2
+
     def test_message_keeps_its_own_key(self) -> None:
         run = bench()
         run.send(queue_record(message_body(message_id="mine", sms_class=9)))

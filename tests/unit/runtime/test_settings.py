@@ -20,13 +20,14 @@ SEND = {
     "SENDER_CONCURRENCY": "2",
     "ON_UNKNOWN_OUTCOME": "hold",
     "REQUIRE_MESSAGE_ID": "false",
+    "ALLOWED_DESTINATIONS": "",
     "MAX_ATTEMPTS": "10",
     "GATEWAY_TIMEOUT_SECONDS": "10",
     "RETENTION_DAYS": "90",
 }
 
 
-MAY_BE_EMPTY = {"service_status_url"}
+MAY_BE_EMPTY = {"service_status_url", "allowed_destinations"}
 
 
 def problems(**changes: str) -> tuple[str, ...]:
@@ -47,6 +48,7 @@ def test_a_complete_environment_is_read() -> None:
         sender_concurrency=2,
         on_unknown_outcome="hold",
         require_message_id=False,
+        allowed_destinations=(),
         max_attempts=10,
         gateway_timeout_seconds=10.0,
         retention_days=90,
@@ -64,7 +66,7 @@ def test_an_empty_environment_names_every_variable(settings: Any) -> None:
     assert all(problem in str(caught.value) for problem in caught.value.problems)
 
 
-@pytest.mark.parametrize("name", SEND)
+@pytest.mark.parametrize("name", [name for name in SEND if name.lower() not in MAY_BE_EMPTY])
 @pytest.mark.parametrize("value", ["", "  "])
 def test_empty_is_not_set(name: str, value: str) -> None:
     assert problems(**{name: value}) == (f"{name} is not set",)
@@ -80,6 +82,7 @@ def test_empty_is_not_set(name: str, value: str) -> None:
         ("GATEWAY_TIMEOUT_SECONDS", ["0", "0.9", "30.1", "nan", "inf", "ten", "-1"]),
         ("ON_UNKNOWN_OUTCOME", ["drop", "holdresend"]),
         ("REQUIRE_MESSAGE_ID", ["yes", "1", "0"]),
+        ("ALLOWED_DESTINATIONS", ["61", "+", "+0", "+61,", "+61;+64", "*"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_rule(name: str, values: list[str]) -> None:
@@ -102,6 +105,11 @@ def test_all_problems_are_told_at_once() -> None:
 @pytest.mark.parametrize(("value", "expected"), [("true", True), ("FALSE", False), (" True ", True)])
 def test_flags_in_any_case(value: str, expected: bool) -> None:
     assert SendSettings.from_environment(SEND | {"REQUIRE_MESSAGE_ID": value}).require_message_id is expected
+
+
+def test_prefixes_are_read() -> None:
+    read = SendSettings.from_environment(SEND | {"ALLOWED_DESTINATIONS": "+614, +64"})
+    assert read.allowed_destinations == ("+614", "+64")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,14 @@ from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
-from optus_sms.model.queue_message import MAX_SCHEDULE_DAYS, OutboundMessage, choose_key, key_of_refused, parse_message
+from optus_sms.model.queue_message import (
+    MAX_SCHEDULE_DAYS,
+    OutboundMessage,
+    check_allowed,
+    choose_key,
+    key_of_refused,
+    parse_message,
+)
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.times import Clock, format_rfc3339, time_or_none
 from optus_sms.records.items import LedgerRecord, State
@@ -92,9 +99,12 @@ class QueueRecord:
         first = time_or_none(self.attributes.get("queued_at"))
         return min((at for at in (first, self.sent_at) if at is not None), default=None)
 
-    def read(self, *, now: float, require_message_id: bool = False) -> tuple[OutboundMessage, str]:
+    def read(
+        self, *, now: float, require_message_id: bool = False, allowed_destinations: tuple[str, ...] = ()
+    ) -> tuple[OutboundMessage, str]:
         """Return the message and its idempotency key, or raise `InvalidMessageError`."""
         message = parse_message(self.body, now=now, queued_at=self.queued_at)
+        check_allowed(message, allowed_destinations)
         key = choose_key(
             message, attributes=self.attributes, sqs_message_id=self.sqs_message_id, required=require_message_id
         )
@@ -162,6 +172,7 @@ class Sender:
     clock: Clock = field(default_factory=Clock)
     on_unknown: OnUnknown = "hold"
     require_message_id: bool = False
+    allowed_destinations: tuple[str, ...] = ()
     max_attempts: int = 10
     random: random.Random = field(default_factory=random.SystemRandom)
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
@@ -216,7 +227,11 @@ class Sender:
 
     def _send(self, record: QueueRecord, deadline: float) -> Handled:
         try:
-            message, message_id = record.read(now=self.now, require_message_id=self.require_message_id)
+            message, message_id = record.read(
+                now=self.now,
+                require_message_id=self.require_message_id,
+                allowed_destinations=self.allowed_destinations,
+            )
         except InvalidMessageError as error:
             message_id = key_of_refused(record.body, record.attributes, record.sqs_message_id)
             self._keep(record, DeadLetterReason.INVALID, error.detail, message_id)

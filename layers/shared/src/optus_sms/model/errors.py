@@ -15,6 +15,8 @@ No error message holds message text, a whole phone number or a credential.
 
 from collections.abc import Sequence
 
+from optus_sms.model.redaction import without_numbers
+
 
 class OptusSmsError(Exception):
     """Base of all errors of this package."""
@@ -36,13 +38,13 @@ class InvalidMessageError(OptusSmsError):
     """A queue message that breaks a rule.
 
     Each of ``problems`` is ``field: rule``; ``detail`` joins them. They never quote a value, but can quote the name of
-    an unknown field, so they go to the dead-letter queue and not into a log.
+    an unknown field and a mended number, so they go to the dead-letter queue and not into a log.
     """
 
     def __init__(self, *problems: str) -> None:
         self.problems = problems
         self.detail = "; ".join(problems)
-        super().__init__(self.detail)
+        super().__init__(without_numbers(self.detail))
 
 
 class UnreadableCallbackError(OptusSmsError):

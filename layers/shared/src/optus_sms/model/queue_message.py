@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.numbers import E164, did_you_mean, problem_of
 from optus_sms.model.queue_body import read_object
 from optus_sms.model.segments import MAX_SEGMENTS, Segments, count_segments
 from optus_sms.model.times import format_whole_seconds, parse_rfc3339
@@ -30,12 +31,22 @@ _GATEWAY_FIELDS: Final = (
 )  # fmt: skip
 _PROTECTIONS: Final = {name.replace("_", ""): name for name in ("message_id", "expires_at", "on_unknown", "scheduled")}
 UNREADABLE_KEY: Final = "unreadable message_id"  # breaks the rule of a key
+_DESTINATION: Final = "must be an E.164 number with a leading +, like +61491570006"
 _OURS: Final = frozenset({"message_id", "expires_at", "on_unknown"})
 
 
 def _rule(text: str) -> PydanticCustomError:
     """Return an error with its own text; any other error is reported with the field's description."""
     return PydanticCustomError("rule", "{text}", {"text": text})
+
+
+def _check_destination(text: str) -> str:
+    if not re.fullmatch(E164, text):
+        meant = did_you_mean(text)
+        raise _rule(f"{_DESTINATION}; did you mean {meant}?" if meant else _DESTINATION)
+    if problem := problem_of(text):
+        raise _rule(problem)
+    return text
 
 
 def _check_parts(content: str) -> str:
@@ -83,8 +94,8 @@ class OutboundMessage(BaseModel):
         ignored_types=(cached_property,),
     )
 
-    destination: str = Field(
-        pattern=r"^\+[1-9][0-9]{6,14}$", description="must be an E.164 number with a leading +, like +61491570006"
+    destination: Annotated[str, AfterValidator(_check_destination)] = Field(
+        description=_DESTINATION, json_schema_extra={"pattern": f"^{E164}$"}
     )
     content: Annotated[str, AfterValidator(_check_parts)] = Field(
         min_length=1,
@@ -205,6 +216,15 @@ def parse_message(body: str, *, now: float, queued_at: float | None = None) -> O
             "scheduled: was past when the message was queued; correct the time, or leave it out to send at once"
         )
     return message
+
+
+def check_allowed(message: OutboundMessage, allowed: tuple[str, ...]) -> None:
+    """Refuse a destination without one of these prefixes; any is allowed if there are none."""
+    if allowed and not message.destination.startswith(allowed):
+        raise InvalidMessageError(
+            f"destination: begins with no prefix that this stack allows ({', '.join(allowed)}); "
+            "add its prefix to the stack's AllowedDestinations"
+        )
 
 
 def choose_key(

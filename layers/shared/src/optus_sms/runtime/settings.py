@@ -6,6 +6,7 @@ a cold start more than these few rules are worth. No postponed annotations: the 
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Final, Literal, Self, get_args
@@ -77,6 +78,13 @@ def _optional_url(text: str, _: _Environment) -> str:
     return text
 
 
+def _prefixes(text: str, _: _Environment) -> tuple[str, ...]:
+    prefixes = tuple(part.strip() for part in text.split(",") if text)
+    if not all(re.fullmatch(r"\+[1-9][0-9]{0,14}", prefix) for prefix in prefixes):
+        raise ValueError
+    return prefixes
+
+
 _HTTPS_RULE: Final = "an https URL without user, query or fragment (http: loopback, or GATEWAY_ALLOW_HTTP=true)"
 
 _Text = Annotated[str, _Rule("text", lambda text, _: text)]
@@ -86,6 +94,7 @@ _Seconds = Annotated[float, _Rule("seconds from 1 to 30", _seconds)]
 _TrueFalse = Annotated[bool, _choice({"true": True, "false": False})]
 _HoldResend = Annotated[OnUnknown, _choice({"hold": "hold", "resend": "resend"})]
 _GatewayUrl = Annotated[str, _Rule(_HTTPS_RULE, _gateway_url)]
+_Prefixes = Annotated[tuple[str, ...], _Rule("empty or prefixes such as +61,+64", _prefixes, may_be_empty=True)]
 _OptionalUrl = Annotated[str, _Rule("empty or an http or https URL", _optional_url, may_be_empty=True)]
 
 
@@ -133,6 +142,7 @@ class SendSettings(GatewaySettings):
     sender_concurrency: _AtLeast1
     on_unknown_outcome: _HoldResend
     require_message_id: _TrueFalse
+    allowed_destinations: _Prefixes  # empty: all
     max_attempts: _AtLeast1
     retention_days: _AtLeast1
 

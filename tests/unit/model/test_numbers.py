@@ -1,0 +1,123 @@
+"""Numbers that no handset can have, compared with the library whose rules they are, and what people write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import phonenumbers
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from phonenumbers import PhoneMetadata, PhoneNumberFormat, PhoneNumberType, ValidationResult
+
+from local.simulator.scenarios import SCENARIOS
+from optus_sms.model.numbering_plans import PLANS
+from optus_sms.model.numbers import did_you_mean, problem_of
+from tools.numbering_plans import PATH, text
+
+
+def test_the_plans_are_up_to_date() -> None:
+    assert PATH.read_text(encoding="utf-8") == text(), "run: make numbers"
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+61491570006", "+61212345678", "+642712345678", "+12025550101", "+447700900603", "+8816123456789",
+        "+393212345678",        "+5491123456789", "+80012345678", *(row.number for row in SCENARIOS.values()),
+    ],
+)  # fmt: skip
+def test_what_may_be_a_handset(number: str) -> None:
+    assert problem_of(number) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "facts"),
+    [
+        ("+610491570006", "must be written +61491570006"),
+        ("+4407700900603", "must be written +447700900603"),
+        ("+6149157000", "+61 is followed by 9 digits"),
+        ("+614915700060", "+61 is followed by 9 digits"),
+        ("+61080012345", "+61 is followed by 9 digits"),
+        ("+49151234567", "+49 is followed by 10 or 11 digits"),
+        ("+9990000000", "no country code"),
+    ],
+)
+def test_what_can_be_none_says_why(number: str, facts: str) -> None:
+    assert facts in (problem_of(number) or "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("0491 570 006", "+61491570006"),
+        ("61491570006", "+61491570006"),
+        ("+61 491 570 006", "+61491570006"),
+        ("+61 (0) 491-570-006", "+61491570006"),
+        ("0011 61 491 570 006", "+61491570006"),
+        ("491570006", "+61491570006"),
+        ("+610491570006", "+61491570006"),
+        ("+61\u00a0491\u200b570\u2011006", "+61491570006"),
+        ("＋６１４９１５７０００６", "+61491570006"),
+        ("0044 7700 900603", "+447700900603"),
+        ("+1 (202) 555-0101", "+12025550101"),
+        ("+6149157000", None),
+        ("12", None),
+        ("", None),
+        ("+", None),
+        ("Alice", None),
+        ("0491 570 006 ext 4", None),
+        ("+61²", None),
+    ],
+)
+def test_what_a_text_probably_means(typed: str, meant: str | None) -> None:
+    assert did_you_mean(typed) == meant
+
+
+def metadata_of(code: int | None) -> Any:
+    """The metadata of the main country of a code."""
+    assert code is not None
+    return PhoneMetadata.metadata_for_region_or_calling_code(code, phonenumbers.region_code_for_country_code(code))
+
+
+def by_the_library(number: str) -> str | None:
+    """The number as `phonenumbers` writes it; None if no handset can have it."""
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return None
+    mobile = metadata_of(parsed.country_code).mobile
+    has_mobile = mobile is not None and max(mobile.possible_length) > 0
+    kind = PhoneNumberType.MOBILE if has_mobile else PhoneNumberType.UNKNOWN
+    if has_mobile:
+        result = phonenumbers.is_possible_number_for_type_with_reason(parsed, kind)
+    else:
+        result = phonenumbers.is_possible_number_with_reason(parsed)
+    is_possible = result == ValidationResult.IS_POSSIBLE
+    return phonenumbers.format_number(parsed, PhoneNumberFormat.E164) if is_possible else None
+
+
+_digits = st.text("0123456789", min_size=4, max_size=13)
+
+
+@st.composite
+def _near(draw: st.DrawFn, code: str) -> str:
+    """A number like the example of its plan, with and without the national prefix, whole or a digit short or long."""
+    metadata = metadata_of(int(code))
+    example: str = (metadata.mobile and metadata.mobile.example_number) or "12345678"
+    prefix: str = draw(st.sampled_from(["", metadata.national_prefix or "0"]))
+    return prefix + draw(st.sampled_from([example, example[:-1], example + "5", example[3:]]))
+
+
+@settings(max_examples=2000)
+@given(st.sampled_from(sorted(PLANS)).flatmap(lambda code: (_digits | _near(code)).map(lambda rest: f"+{code}{rest}")))
+def test_the_library_says_the_same(number: str) -> None:
+    if not 8 <= len(number) <= 16:
+        return
+    written = by_the_library(number)
+    problem = problem_of(number)
+    if written is None:
+        assert problem is not None
+        assert "written" not in problem
+    else:
+        assert problem == (None if written == number else f"must be written {written}")

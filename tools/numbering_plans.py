@@ -1,0 +1,70 @@
+"""Writes model/numbering_plans.py: the little of `phonenumbers` that tells a possible mobile number from another.
+
+python -m tools.numbering_plans     (`make numbers`; a test fails when it is not up to date)
+"""
+
+from pathlib import Path
+from typing import Any
+
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+
+PATH = Path(__file__).resolve().parents[1] / "layers/shared/src/optus_sms/model/numbering_plans.py"
+_HEAD = '''"""The numbering plan of each country code, from `phonenumbers`; tools/numbering_plans.py writes it.
+
+Lengths are those of the national number. Plans without a national prefix have only their first field.
+"""
+
+# fmt: off
+# ruff: noqa: E501
+from typing import Final, NamedTuple
+
+
+class NumberingPlan(NamedTuple):
+    """``lengths``: of mobile numbers, or of all if the plan has no mobile numbers. The other fields are for removing a
+    national prefix: its pattern, the rule by which some change the number, and the pattern and lengths of all numbers.
+    """
+
+    lengths: tuple[int, ...]
+    prefix: str = ""
+    rule: str = ""
+    pattern: str = ""
+    all_lengths: tuple[int, ...] = ()
+    local_lengths: tuple[int, ...] = ()
+
+
+PLANS: Final = {
+'''
+
+
+def text() -> str:
+    """Return the text of the module."""
+    lines = (f'    "{code}": NumberingPlan{_plan(code)!r},\n' for code in sorted(COUNTRY_CODE_TO_REGION_CODE, key=str))
+    return _HEAD + "".join(lines) + "}\n"
+
+
+def _plan(code: int) -> tuple[Any, ...]:
+    # Numbers of countries that share a code have the rules of its main country, as in `is_possible_number`.
+    metadata: Any = PhoneMetadata.metadata_for_region_or_calling_code(code, COUNTRY_CODE_TO_REGION_CODE[code][0])
+    everything, mobile = metadata.general_desc, metadata.mobile
+    lengths = tuple(length for length in (mobile.possible_length if mobile else ()) if length > 0)
+    lengths = lengths or tuple(everything.possible_length)
+    if not metadata.national_prefix_for_parsing:
+        return (lengths,)
+    return (
+        lengths,
+        metadata.national_prefix_for_parsing,
+        (metadata.national_prefix_transform_rule or ""),
+        everything.national_number_pattern,
+        tuple(everything.possible_length),
+        tuple(everything.possible_length_local_only),
+    )
+
+
+def main() -> None:
+    """Write the file."""
+    PATH.write_text(text(), encoding="utf-8")
+    print(PATH.name)
+
+
+if __name__ == "__main__":
+    main()
