@@ -176,6 +176,8 @@ def _step(step: HistoryLine) -> Line:
             text = f"the outcome of attempt {step.attempt} is unknown: {words}. Why so: {because}"
         case "rejected":
             text = _rejected(step)
+        case "replaced":
+            text = "queued again with other fields, after the message before it was refused"
         case by_operator if by_operator in _BY_OPERATOR:
             text = f"{step.words} {_BY_OPERATOR[by_operator]}"
         case _:

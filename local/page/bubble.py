@@ -124,6 +124,7 @@ def _step(step: HistoryLine) -> Iterator[tuple[str, str, Tone]]:
         "resolved_sent": ("resolved by hand: sent", "plain"),
         "resolved_not_sent": ("resolved by hand: not sent", "plain"),
         "reopened": ("let go again", "plain"),
+        "replaced": ("queued again with other fields", "plain"),
     }
     if step.what in words:
         yield step.at, *words[step.what]

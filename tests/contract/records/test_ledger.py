@@ -1123,6 +1123,55 @@ class TestResolveByAPerson:
         assert state_of(subject) is State.ACCEPTED
 
 
+class TestReplaceRefused:
+    MENDED = wanted(payload_sha256="b" * 64, on_unknown="hold", reference="new")
+
+    def test_the_mended_message_is_claimed_anew_with_all_its_attempts(self, subject: Subject) -> None:
+        """And with nothing of the refused one, whose loose `on_unknown` must not count for it."""
+        refused_one = wanted(on_unknown="resend", reference="old", queued_at="2026-01-01T00:00:00.000Z")
+        bring_to(subject.ledger, State.REJECTED, refused_one)
+        read = refused(subject.ledger, self.MENDED)
+        assert subject.ledger.replace_refused(read, self.MENDED, now=NOW) is None
+        assert subject.ledger.count_undecided(State.RETRY) == 1
+        got = claim(subject.ledger, self.MENDED, owner="next")
+        assert (got.payload_sha256, got.on_unknown, got.reference, got.queued_at) == ("b" * 64, "hold", "new", None)
+        assert (got.attempts, got.uncounted_attempts, got.refused_payloads) == (2, 1, frozenset({"a" * 64}))
+        assert (got.reason, got.detail, got.rejected_at) == ("", "", None)
+        assert {step.what for step in history(subject)} == {"claimed", "rejected", "replaced"}
+
+    def test_the_refused_one_is_refused_from_then_on(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.REJECTED)
+        read = refused(subject.ledger, self.MENDED)
+        subject.ledger.replace_refused(read, self.MENDED, now=NOW)
+        assert refused(subject.ledger).payload_sha256 == "b" * 64
+        assert subject.ledger.reopen(read, by="alex", now=NOW) is not None
+        assert subject.ledger.replace_refused(read, self.MENDED, now=NOW) is not None
+        subject.ledger.rejected(claim(subject.ledger, self.MENDED, owner="next"), "rejected", "refused", now=NOW)
+        assert subject.ledger.reopen(read, by="alex", now=NOW) is not None
+        assert kept(subject).state is State.REJECTED
+
+    def test_one_that_was_never_claimed_is_not_reopened_in_place_of_the_mended_one(self, subject: Subject) -> None:
+        """Neither record has an owner, so only the payload tells them apart."""
+        assert subject.ledger.too_old(wanted(), "attempts_exhausted", now=NOW) is None
+        read = kept(subject)
+        assert subject.ledger.replace_refused(read, self.MENDED, now=NOW) is None
+        assert subject.ledger.too_old(self.MENDED, "attempts_exhausted", now=NOW) is None
+        assert subject.ledger.reopen(read, by="alex", now=NOW) is not None
+        assert subject.ledger.reopen(kept(subject), by="alex", now=NOW) is None
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.REJECTED}))
+    def test_no_other_state_can_be_replaced(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = kept(subject)
+        assert subject.ledger.replace_refused(replace(before, state=State.REJECTED), self.MENDED, now=NOW) == before
+        assert subject.record("message-1") == before
+
+    def test_no_message_with_an_unknown_outcome_can_be_replaced(self, subject: Subject) -> None:
+        after_an_unknown_outcome(subject.ledger)
+        read = refused(subject.ledger)
+        assert subject.ledger.replace_refused(read, self.MENDED, now=NOW) == read
+
+
 class TestReopen:
     def test_a_rejected_message_can_be_claimed_again_with_all_its_tries(self, subject: Subject) -> None:
         bring_to(subject.ledger, State.REJECTED)

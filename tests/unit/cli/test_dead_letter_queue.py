@@ -73,6 +73,7 @@ def test_only_what_is_certainly_unsent_may_be_sent(
         (LedgerRecord("k", State.REJECTED, reason="attempts_exhausted"), DeadLetterKind.SAFE),
         (LedgerRecord("k", State.RETRY), DeadLetterKind.SAFE),
         (LedgerRecord("k", State.RETRY, payload_sha256="of other fields"), DeadLetterKind.CONFLICT),
+        (LedgerRecord("k", State.REJECTED, payload_sha256="of other fields"), DeadLetterKind.CONFLICT),
         (LedgerRecord("k", State.ACCEPTED, payload_sha256="of other fields"), DeadLetterKind.CONFLICT),
     ],
 )

@@ -78,8 +78,18 @@ class TestNextStep:
         return next_step(record, wanted(owner="another"), now=NOW, is_too_late=expired)
 
     @pytest.mark.parametrize("state", State)
-    def test_another_payload_is_a_conflict(self, state: State) -> None:
-        assert self.decide(state, payload="b" * 64) is NextStep.CONFLICT
+    def test_another_payload_is_a_conflict_but_after_a_certain_refusal(self, state: State) -> None:
+        expected = NextStep.REPLACE if state is State.REJECTED else NextStep.CONFLICT
+        assert self.decide(state, payload="b" * 64) is expected
+
+    @pytest.mark.parametrize(
+        "changes", [{"unknown_outcomes": 1}, {"gateway_id": "gw-1"}, {"refused_payloads": frozenset({"b" * 64})}]
+    )
+    def test_another_payload_is_a_conflict_if_the_refusal_is_not_certain_or_was_its_own(
+        self, changes: dict[str, Any]
+    ) -> None:
+        record = LedgerRecord("message-1", State.REJECTED, payload_sha256="a" * 64, **changes)
+        assert next_step(record, wanted(payload_sha256="b" * 64), now=NOW, is_too_late=False) is NextStep.CONFLICT
 
     @pytest.mark.parametrize(
         ("state", "step"),
@@ -522,6 +532,46 @@ class TestDuplicates:
         assert run.gateway.posts_of("message-1") == 1
         assert all(back.seconds >= 1 for back in run.queues.given_back)
         assert len(result.failures) == len(run.queues.given_back)
+
+    def test_a_refused_message_can_be_mended_under_its_key(self) -> None:
+        run = bench(rejected(), rejected(), sent())
+        first, second, third = (message_body(content=text) for text in ("first", "second", "third"))
+        run.send(queue_record(first, name="1"))
+        run.send(queue_record(second, name="2"))
+        assert (run.state(), reasons(run)) == (State.REJECTED, ["rejected", "rejected"])
+        # The dead letter of the first, redriven: it neither takes the place of the second nor is sent.
+        run.send(queue_record(first, name="3"))
+        assert (run.state(), reasons(run)[2:]) == (State.REJECTED, ["conflict"])
+        run.send(queue_record(third, name="4"))
+        assert (run.state(), run.gateway.accepted) == (State.ACCEPTED, {"message-1": 1})
+        for number, body in enumerate((first, second, third), start=5):
+            run.send(queue_record(body, name=str(number)))
+        assert [post.fields["content"] for post in run.gateway.posts] == ["first", "second", "third"]
+        assert reasons(run)[3:] == ["conflict", "conflict"]
+
+    def test_a_mended_message_has_all_its_attempts_and_its_own_choice_for_an_unknown_outcome(self) -> None:
+        run = bench(rejected(), send_failed(), unknown(), options={"max_attempts": 2})
+        run.send(queue_record(message_body(on_unknown="resend")))
+        mended = message_body(content="mended", on_unknown="hold")
+        run.send(queue_record(mended, name="2"))
+        assert run.state() is State.RETRY
+        run.send(queue_record(mended, name="2", receive_count=2))
+        assert (run.state(), reasons(run)) == (State.UNKNOWN, ["rejected", "unknown_outcome"])
+
+    def test_a_mended_message_that_comes_too_late_is_expired(self) -> None:
+        run = bench(rejected())
+        run.send(queue_record())
+        run.send(queue_record(message_body(content="mended", expires_at=at(-1)), name="2"))
+        assert (run.state(), len(run.gateway.posts)) == (State.EXPIRED, 1)
+
+    def test_after_an_unknown_outcome_another_message_is_a_conflict_even_if_a_resend_was_refused(self) -> None:
+        run = bench(unknown(), rejected())
+        run.send(queue_record(message_body(on_unknown="resend")))
+        run.time.advance(200)
+        run.send(queue_record(message_body(on_unknown="resend"), receive_count=2))
+        assert run.state() is State.REJECTED
+        run.send(queue_record(message_body(content="mended"), name="2"))
+        assert (reasons(run)[-1], len(run.gateway.posts)) == ("conflict", 2)
 
     def test_with_other_fields_are_a_conflict(self) -> None:
         run = bench()

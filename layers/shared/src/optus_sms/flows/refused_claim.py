@@ -18,6 +18,7 @@ class NextStep(Enum):
     """The next step, by the record that refused the claim."""
 
     CONFLICT = auto()
+    REPLACE = auto()
     REPAIR_MESSAGE = auto()
     DEAD_LETTER = auto()
     DONE = auto()
@@ -31,7 +32,7 @@ class NextStep(Enum):
 def next_step(record: LedgerRecord, wanted: LedgerRecord, *, now: float, is_too_late: bool) -> NextStep:  # noqa: PLR0911
     """Decide by the state of the record; ``is_too_late``: for another attempt."""
     if record.payload_sha256 not in (None, wanted.payload_sha256):
-        return NextStep.CONFLICT
+        return NextStep.REPLACE if may_replace(record, wanted) else NextStep.CONFLICT
     match record.state:
         case State.ACCEPTED if now < record.lease_until and record.owner != wanted.owner:
             return NextStep.WAIT_FOR_LEASE  # a callback resolved it; its owner may prove yet that it was not sent
@@ -49,6 +50,15 @@ def next_step(record: LedgerRecord, wanted: LedgerRecord, *, now: float, is_too_
             return NextStep.SEND_AGAIN if now >= record.unknown_at + RESEND_AFTER_SECONDS else NextStep.WAIT_TO_RESEND
         case State.RETRY:
             return NextStep.TRY_AGAIN  # it became RETRY between the write and now
+
+
+def may_replace(record: LedgerRecord, wanted: LedgerRecord) -> bool:
+    """Return whether a message with other fields is a mended one: all before it was refused with certainty.
+
+    One that was replaced itself never comes back, so that its dead letter is not sent in place of the mended message.
+    """
+    was_never_sent = record.state is State.REJECTED and not record.unknown_outcomes and record.gateway_id is None
+    return was_never_sent and wanted.payload_sha256 not in record.refused_payloads
 
 
 def may_resend(on_unknown: OnUnknown, unknown_outcomes: int) -> bool:

@@ -312,6 +312,9 @@ class Sender:
             case NextStep.CONFLICT:
                 detail = "message_id: was used before with other fields; use a new one for each message"
                 return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
+            case NextStep.REPLACE:
+                refused_by = self.ledger.replace_refused(record, order.wanted, now=self.now)
+                return self._refused(order, refused_by, credentials) if refused_by else self._deliver(order)
             case NextStep.REPAIR_MESSAGE:
                 repaired = self._record_sent(order, record.gateway_id) if record.gateway_id else ()
                 if record.gateway_id and record.undecided:  # proved by a callback or an operator

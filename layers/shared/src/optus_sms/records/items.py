@@ -51,8 +51,9 @@ class HistoryLine:
 
     ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (the cause); ``not_sent_late`` (the
     cause; came after a takeover and changed nothing); ``accepted_without_id`` (none); ``rejected`` (the dead letter's
-    reason, then the cause); ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator); ``edited`` (a
-    line that is none). ``evidence``: of the gateway's response (`gateway.evidence`).
+    reason, then the cause); ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator); ``replaced``
+    (none; the lines before it are about a refused message with other fields); ``edited`` (a line that is none).
+    ``evidence``: of the gateway's response (`gateway.evidence`).
     """
 
     at: str
@@ -79,6 +80,7 @@ class LedgerRecord:
     uncounted_attempts: int = 0
     lease_until: int = 0
     payload_sha256: str | None = None
+    refused_payloads: frozenset[str] = frozenset()  # hashes of messages that were replaced
     on_unknown: OnUnknown = "hold"
     unknown_outcomes: int = 0
     resolved_outcomes: int = 0

@@ -11,7 +11,9 @@
             └─ past expires_at ──► EXPIRED   (from RETRY too)
 
 An operator (command line) can resolve UNKNOWN, and RETRY, REJECTED or EXPIRED after it, as sent (ACCEPTED) or not sent
-(RETRY), and reopen a REJECTED message (RETRY). The record keeps the operator's name and the time.
+(RETRY), and reopen a REJECTED message (RETRY). The record keeps the operator's name and the time. A message with other
+fields may take the place of a REJECTED one without any unknown outcome (RETRY): its sender has mended it. The refused
+one can never take it back.
 
 The ledger stores no message text, and the destination only until the message is certainly not sent, or its item in
 `MessagesTable` stands, so that a late callback can complete the conversation. ``history`` has a line for each claim,
@@ -87,6 +89,12 @@ def is_still(record: LedgerRecord) -> Condition:
     if not record.owner:
         return equals(state=record.state) & absent("owner")
     return equals(state=record.state, owner=record.owner, attempts=record.attempts)
+
+
+def _is_refused(record: LedgerRecord) -> Condition:
+    """Require that the record still has the REJECTED message that was read."""
+    condition = is_still(replace(record, state=State.REJECTED))
+    return condition & equals(payload_sha256=record.payload_sha256) if record.payload_sha256 else condition
 
 
 def has_no_id_but(gateway_id: str) -> Condition:
@@ -371,10 +379,34 @@ class Ledger:
         line = _line(now, "resolved_not_sent", words=by)
         return self._try_anew(record, awaits_an_operator(record), line, now)
 
+    def replace_refused(self, refused: LedgerRecord, wanted: LedgerRecord, *, now: float) -> LedgerRecord | None:
+        """Give the key of the REJECTED message just read to the mended one that is wanted: REJECTED → RETRY.
+
+        Nothing of the refused message stays but its attempts, which don't count, its history and the hash by which it
+        is known.
+        """
+        new = {"reference": wanted.reference, "queued_at": wanted.queued_at}
+        update = NOTHING.set(
+            state=State.RETRY,
+            payload_sha256=wanted.payload_sha256,
+            on_unknown=wanted.on_unknown,
+            ttl=wanted.ttl,
+            uncounted_attempts=refused.attempts,
+            **new,
+            **self._look_at(wanted.message_id, State.RETRY, int(now) + ABANDONED_SECONDS),
+        ).remove("owner", "lease_until", "reason", "detail", "rejected_at")
+        update = update.remove(*(name for name, value in new.items() if value is None))
+        of_refused = None if refused.payload_sha256 is None else frozenset({refused.payload_sha256})
+        return self._write(
+            wanted,
+            update.add(history=_line(now, "replaced"), refused_payloads=of_refused).only_if(
+                _is_refused(refused) & HAS_NO_GATEWAY_ID & NEVER_HAD_AN_UNKNOWN_OUTCOME
+            ),
+        )
+
     def reopen(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
         """Allow the REJECTED message just read to be sent again → RETRY. Refused if an earlier outcome is unknown."""
-        is_certain = NEVER_HAD_AN_UNKNOWN_OUTCOME | all_resolved(record)
-        is_the_same = is_still(replace(record, state=State.REJECTED)) & is_certain
+        is_the_same = _is_refused(record) & (NEVER_HAD_AN_UNKNOWN_OUTCOME | all_resolved(record))
         return self._try_anew(record, is_the_same, _line(now, "reopened", words=by), now)
 
     def _try_anew(
