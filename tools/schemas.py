@@ -12,15 +12,14 @@ from pydantic import TypeAdapter
 
 from optus_sms.flows.publish_events import event_of
 from optus_sms.model.events import EVENT_TYPES, SOURCE, Event
-from optus_sms.model.queue_message import FIRST_YEAR, MAX_SCHEDULE_DAYS, OutboundMessage
-from optus_sms.model.segments import GSM_BASIC, GSM_EXTENSION, MAX_SEGMENTS
+from optus_sms.model.queue_message import FIRST_YEAR, MASK, MAX_SCHEDULE_DAYS, OutboundMessage
+from optus_sms.model.segments import CONTROLS, GSM_BASIC, GSM_EXTENSION, INVISIBLE, MAX_SEGMENTS
 from optus_sms.model.times import RFC_3339
 from optus_sms.records.changes import read_change
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TIME = f"^(?=[{FIRST_YEAR[0]}-9]){RFC_3339}$"
-_MASK = r"^(?=.*[A-Za-z])[A-Za-z0-9-]([A-Za-z0-9 _-]{0,9}[A-Za-z0-9-])?$"  # model.queue_message, whose engine lacks (?=
 _END = r"$(?!\n)"  # in Python's engine `$` also stands before a line break at the end
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in r"\]^-["} | {"\n": r"\n", "\r": r"\r", "\f": r"\f"})
 """Within the brackets of ECMA's regular expressions."""
@@ -58,13 +57,14 @@ def message_schema() -> dict[str, Any]:
     """Return the rules of the queue message as JSON Schema; its description lists those it cannot express."""
     made = OutboundMessage.model_json_schema(by_alias=True)
     properties = {name: _tidy(rule, nullable=True) for name, rule in made["properties"].items()}
-    properties["content"] |= {"anyOf": _segments()}
-    properties["mask"] |= {"pattern": _MASK}
+    properties["content"] |= {"pattern": f"[^{INVISIBLE}]", "anyOf": _segments()}
+    properties["mask"] |= {"pattern": f"^{MASK}$"}
     for name in ("scheduled", "expires_at"):
         properties[name] |= {"format": "date-time", "pattern": _TIME}
     for rule in properties.values():
-        if "pattern" in rule:
+        if rule.get("pattern", "").endswith("$"):
             rule["pattern"] = rule["pattern"].removesuffix("$") + _END
+    both = {name: {"type": "string"} for name in ("source", "class")}
     return {
         "$schema": DRAFT,
         "$id": "urn:optus-sms:queue-message",
@@ -72,10 +72,12 @@ def message_schema() -> dict[str, Any]:
         "description": "One SMS to one handset: the JSON body of a message on OutboundQueue. Checked, but not by this "
         "schema: that the number is possible, the exact number of segments (^ { } \\ [ ] ~ | and € count two, and no "
         f"character is split), that a date exists, that scheduled is not past and at most {MAX_SCHEDULE_DAYS} days "
-        "ahead, that expires_at is later, that no JSON name is given twice.",
+        "ahead, that expires_at is later, that no JSON name is given twice, that a character "
+        "beyond U+FFFF is visible.",
         "type": "object",
         "properties": properties,
         "required": made["required"],
+        "not": {"properties": both, "required": list(both)},
         "additionalProperties": False,
         "examples": MESSAGE_EXAMPLES,
     }
@@ -86,7 +88,7 @@ def _segments() -> list[dict[str, Any]]:
     gsm = "".join(sorted(GSM_BASIC | GSM_EXTENSION)).translate(_ESCAPES)
     return [
         {"pattern": f"^[{gsm}]*$", "maxLength": MAX_SEGMENTS * 153},
-        {"maxLength": MAX_SEGMENTS * 67},
+        {"pattern": f"^[^{CONTROLS}]*$", "maxLength": MAX_SEGMENTS * 67},
     ]
 
 

@@ -89,6 +89,12 @@ BAD: Final[list[dict[str, Any]]] = [
     {"content": "я" * 671},
     {"content": "€" * 1531},
     {"content": ["text"]},
+    {"content": " \u200b\n"},
+    {"content": "a\tb"},
+    {"content": "я\u001b"},
+    {"mask": "A"},
+    {"mask": "unverified"},
+    {"source": "1234", "class": "bulk"},
     {"mask": "TwelveLetters"},
     {"mask": "12345"},
     {"mask": " Clinic"},
@@ -191,7 +197,23 @@ _any_value = st.one_of(
 )  # fmt: skip
 _values = {
     "destination": _of("+ + + + _ ++ \x20+", "61 61 61 610 0 ６1 999", "491570006 491570156", "_ _ _ \n \x20 123456"),
-    "content": _text | st.sampled_from(["x" * 1530, "x" * 1531, "я" * 670, "я" * 671, "{}[]~|^\\€\n\r\f", "a\n", "\n"]),
+    "content": _text
+    | st.sampled_from(
+        [
+            "x" * 1530,
+            "x" * 1531,
+            "я" * 670,
+            "я" * 671,
+            "{}[]~|^\\€\n\r\f",
+            "a\n",
+            "\n",
+            "\u200b",
+            "\u00a0\u3164",
+            "a\t",
+            "\u001b",
+            "a\u0085b",
+        ]
+    ),
     "source": _text | st.sampled_from(["x" * 255, "x" * 256]),
     "class": _text,
     "integration_id": st.uuids().map(str)

@@ -60,20 +60,20 @@ def raises(error: BaseException) -> Callable[..., Any]:
 
 def test_every_field_goes_on_the_queue_as_it_was_given(stack: DeployedStack) -> None:
     ran = optus_sms(
-        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop", "--source", "1234",
+        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop",
         "--class", "bulk", "--sms-class", "0", "--integration-id", "0b9d4f1c-0000-4000-8000-000000000000",
         "--scheduled", "2099-01-01T00:00:00Z", "--on-unknown", "resend", "--json", *TARGET,
     )  # fmt: skip
     assert ran.exit_code == 5, "too far ahead"
     ran = optus_sms(
-        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop", "--source", "1234",
+        "send", HANDSET, "Hello", "--message-id", "k", "--reference", "r", "--mask", "Shop",
         "--class", "bulk", "--sms-class", "0", "--integration-id", "0b9d4f1c-0000-4000-8000-000000000000",
         "--expires-at", "2099-01-01T00:00:00Z", "--on-unknown", "resend", "--json", *TARGET,
     )  # fmt: skip
     assert ran.document["message_id"] == "k"
     ((body, _),) = stack.queued()
     assert json.loads(body) == message_fields(
-        message_id="k", content="Hello", reference="r", mask="Shop", source="1234", class_="bulk", sms_class=0,
+        message_id="k", content="Hello", reference="r", mask="Shop", class_="bulk", sms_class=0,
         integration_id="0b9d4f1c-0000-4000-8000-000000000000", expires_at="2099-01-01T00:00:00Z", on_unknown="resend",
     )  # fmt: skip
 

@@ -231,11 +231,11 @@ def test_of_very_many_a_new_page_gets_the_newest_and_numbers_of_all() -> None:
 
 def test_hostile_text_leaves_the_form_of_the_stream_alone() -> None:
     board = Board()
-    board.put("k0", submission("a\n\ndata: x\r\nevent: y\u2028 </script> \u0000"))
+    board.put("k0", submission("a\n\ndata: x\r\nevent: y\u2028 </script> \u202e"))
     _, text = board.changes(0)
     assert "\n" not in text
     assert "\r" not in text
-    assert json.loads(text)["messages"][0]["text"] == "a\n\ndata: x\r\nevent: y\u2028 </script> \u0000"
+    assert json.loads(text)["messages"][0]["text"] == "a\n\ndata: x\r\nevent: y\u2028 </script> \u202e"
 
 
 def test_whoever_waits_is_woken_by_a_change_and_by_the_end() -> None:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.numbers import E164, did_you_mean, problem_of
 from optus_sms.model.queue_body import read_object
-from optus_sms.model.segments import MAX_SEGMENTS, Segments, count_segments
+from optus_sms.model.segments import CONTROLS, INVISIBLE, INVISIBLE_BEYOND, MAX_SEGMENTS, Segments, count_segments
 from optus_sms.model.times import format_whole_seconds, parse_rfc3339
 
 KEY_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,50}$"
@@ -24,7 +24,12 @@ FIRST_YEAR: Final = "2000"
 """Times before it were never set: Go and .NET write such a field as year 1, others as 1601, 1900 or 1970."""
 
 _KEY = re.compile(KEY_PATTERN.removesuffix("$").removeprefix("^"))
-_MASK = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-](?:[A-Za-z0-9 _-]{0,9}[A-Za-z0-9-])?")
+# ACMA's register of sender IDs (2 to 11 characters, not digits only, no space or underscore at an end, no "Unverified"
+# in any case) and the gateway's page (no symbol but hyphen, space and underscore). The stricter one wins in each point,
+# because the gateway refuses the one and handsets show "Unverified" for the other.
+MASK: Final = r"(?=.*[^0-9])(?!.*[Uu][Nn][Vv][Ee][Rr][Ii][Ff][Ii][Ee][Dd])[A-Za-z0-9-][A-Za-z0-9 _-]{0,9}[A-Za-z0-9-]"
+_CONTROL = re.compile(f"[{CONTROLS}]")
+_VISIBLE = re.compile(f"[^{INVISIBLE}{INVISIBLE_BEYOND}]")
 # Fields of the gateway's SingleMessage (gateway-rest-v2.txt), plus `integration_id` of its OpenAPI file.
 _GATEWAY_FIELDS: Final = (
     "destination", "content", "source", "class", "integration_id", "mask", "sms_class", "reference", "scheduled",
@@ -49,7 +54,14 @@ def _check_destination(text: str) -> str:
     return text
 
 
-def _check_parts(content: str) -> str:
+def _check_content(content: str) -> str:
+    if control := _CONTROL.search(content):
+        raise _rule(
+            f"has the control character U+{ord(control[0]):04X} as character {control.start() + 1}, which no SMS can "
+            "carry; remove it, or use a space or a line break"
+        )
+    if not _VISIBLE.search(content):
+        raise _rule("has no visible character, so the handset would show nothing; set the text")
     segments = count_segments(content).count
     if segments > MAX_SEGMENTS:
         raise _rule(
@@ -59,7 +71,7 @@ def _check_parts(content: str) -> str:
 
 
 def _check_mask(mask: str) -> str:
-    if not _MASK.fullmatch(mask):
+    if not re.fullmatch(MASK, mask):
         raise ValueError
     return mask
 
@@ -97,17 +109,21 @@ class OutboundMessage(BaseModel):
     destination: Annotated[str, AfterValidator(_check_destination)] = Field(
         description=_DESTINATION, json_schema_extra={"pattern": f"^{E164}$"}
     )
-    content: Annotated[str, AfterValidator(_check_parts)] = Field(
+    content: Annotated[str, AfterValidator(_check_content)] = Field(
         min_length=1,
         max_length=MAX_SEGMENTS * 153,
         description="must be text of 1 to 10 segments: 160 GSM 03.38 characters (153 per segment if longer; "
-        "^ { } \\ [ ] ~ | and € count as two), or 70 (67 per segment) with any other character",
+        "^ { } \\ [ ] ~ | and € count as two), or 70 (67 per segment) with any other character. "
+        "One must be visible; control characters but line breaks and the page break are not allowed",
     )
     source: _Optional = Field(
-        None, description="must be text of 1 to 255 characters: a number or short code of your account"
+        None,
+        description="must be text of 1 to 255 characters: a number or short code of your account; not with `class`",
     )
     routing_class: _Optional = Field(
-        None, alias="class", description="must be text of 1 to 255 characters: a routing class of your account"
+        None,
+        alias="class",
+        description="must be text of 1 to 255 characters: a routing class of your account; not with `source`",
     )
     integration_id: str | None = Field(
         None,
@@ -116,10 +132,10 @@ class OutboundMessage(BaseModel):
     )
     mask: Annotated[str, AfterValidator(_check_mask)] | None = Field(
         None,
-        min_length=1,
+        min_length=2,
         max_length=11,
-        description="must be a registered sender ID of at most 11 letters, digits, hyphens, and inner spaces or "
-        "underscores, with at least one letter; handsets can't reply to it",
+        description="must be a registered sender ID of 2 to 11 letters, digits, hyphens, and inner spaces or "
+        "underscores, not digits only and without the word Unverified; handsets can't reply to it",
     )
     sms_class: Annotated[int | None, BeforeValidator(_whole)] = Field(
         None, ge=0, le=3, description="must be a whole number from 0 to 3"
@@ -142,6 +158,13 @@ class OutboundMessage(BaseModel):
         None, description="must be an RFC 3339 time with offset, later than `scheduled`; not sent at or after this time"
     )
     on_unknown: Literal["hold", "resend"] | None = Field(None, description="must be hold or resend")
+
+    @model_validator(mode="after")
+    def _source_or_class(self) -> Self:
+        # Version 1 of the gateway's page: "If the source parameter is used then class must not be included".
+        if self.source is not None and self.routing_class is not None:
+            raise _rule("class: can't go with source, which selects the route already; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _expires_after_schedule(self) -> Self:
