@@ -1,6 +1,7 @@
 """Check messages as the sender function does, one or a file of JSON lines, and describe their segments."""
 
 import json
+import shlex
 import time
 import unicodedata
 import uuid
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cli.errors import CliError, Exit
+from cli.errors import CliError, Exit, not_utf8
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_body import read_object
 from optus_sms.model.queue_message import OutboundMessage, check_allowed, parse_message
@@ -111,7 +112,10 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise CliError(f"{path} can't be read: {error.strerror}.", "Name another file.", Exit.USAGE) from None
     except UnicodeDecodeError:
-        raise CliError(f"{path} is not UTF-8.", "Convert it: iconv -t UTF-8.", Exit.INVALID) from None
+        with path.open("rb") as raw:
+            beginning = raw.read(2)
+        names = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
+        raise not_utf8(str(path), beginning, lambda iconv: f"{iconv} {names[0]} > {names[1]}") from None
 
 
 def invalid_lines(path: Path, invalid: Mapping[int, str]) -> str:

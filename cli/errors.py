@@ -1,5 +1,7 @@
 """Exit codes, and errors that name the next step."""
 
+import codecs
+from collections.abc import Callable
 from enum import IntEnum
 
 import click
@@ -41,6 +43,14 @@ class CliError(click.ClickException):
         super().__init__("\n".join(one_line(line) for line in lines))
         self.problem, self.next_step = problem, next_step
         self.exit_code = int(code)
+
+
+def not_utf8(name: str, beginning: bytes, convert: Callable[[str], str]) -> CliError:
+    """Return the error for a text that is not UTF-8. ``convert``: the whole command, from the part with iconv."""
+    is_utf16 = beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    probable = "UTF-16" if is_utf16 else "WINDOWS-1252"  # iconv needs a name: what Windows writes by itself
+    command = convert(f"iconv -f {probable} -t UTF-8")
+    return CliError(f"{name} is not UTF-8, but probably {probable}.", f"Convert it: {command}", Exit.INVALID)
 
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"})

@@ -6,6 +6,7 @@ from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
 from cli.output import one_line
 from cli.parameters import Name, Since
+from optus_sms.model.numbers import did_you_mean
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import ReplyRecord, attributes
 
@@ -19,9 +20,9 @@ def conversation(context: CommandContext, *, handset: str, since: float | None) 
     found = list(context.target.messages.conversation(handset, since=format_rfc3339(since or 0)))
     context.out.document([attributes(one) for one in found])
     if not found:
-        raise CliError(
-            f"No message or reply has the handset {handset}.", "Give the number as it was sent to: +61…", Exit.NOT_FOUND
-        )
+        meant = did_you_mean(handset)
+        hint = f"Did you mean {meant}?" if meant not in (None, handset) else "Give the number as it was sent to: +61…"
+        raise CliError(f"No message or reply has the handset {handset}.", hint, Exit.NOT_FOUND)
     for one in found:
         if isinstance(one, ReplyRecord):
             context.out.line(f"{one.received_at or ''}  ← {one_line(one.content or '')}", "good")

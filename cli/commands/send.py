@@ -13,7 +13,7 @@ import click
 from cli.checked_message import CheckedMessage, allowed_destinations, check, describe, new_message_id
 from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
-from cli.errors import CliError, Exit
+from cli.errors import CliError, Exit, not_utf8
 from cli.message_lookup import exit_code, facts_of
 from cli.output import counted, one_line
 from cli.parameters import FILE
@@ -89,10 +89,12 @@ def send(
 
 
 def _from_stdin() -> str:
+    """Return the text as `--file` reads its lines: without a byte order mark, and with line breaks of any system."""
+    given = sys.stdin.buffer.read()
     try:
-        return sys.stdin.buffer.read().decode().removesuffix("\n")
+        return given.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError:
-        raise CliError("stdin: is not UTF-8.", "Convert it with `iconv -t UTF-8`.", Exit.INVALID) from None
+        raise not_utf8("stdin", given, lambda iconv: f"… | {iconv} | optus-sms send …") from None
 
 
 def _queue(context: CommandContext, checked: CheckedMessage, *, follow: bool, timeout: int) -> None:

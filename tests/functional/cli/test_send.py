@@ -6,7 +6,9 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -85,9 +87,47 @@ def test_text_comes_from_stdin_and_a_key_is_made(stack: DeployedStack) -> None:
     assert json.loads(body)["message_id"] == ran.document["message_id"]
 
 
+@pytest.mark.parametrize(
+    ("stdin", "content"),
+    [
+        (b"Hello\r\n", "Hello"),
+        (b"\xef\xbb\xbfHello\n", "Hello"),
+        (b"\xef\xbb\xbfTwo\r\nlines\r\n", "Two\nlines"),
+        (b"Two\n\n", "Two\n"),
+        (b"Hello", "Hello"),
+    ],
+)
+def test_a_text_on_stdin_may_come_from_any_system(stack: DeployedStack, stdin: bytes, content: str) -> None:
+    assert optus_sms("send", HANDSET, "-", *TARGET, stdin=stdin).exit_code == 0
+    assert contents(stack) == {content: 1}
+
+
+@pytest.mark.parametrize("typed", ["0491 570 006", "61491570006", "+61 491 570 006", "+610491570006"])
+def test_a_number_as_people_write_it_gets_the_one_that_they_mean(stack: DeployedStack, typed: str) -> None:
+    FILE.write_text(message_body(destination=typed))
+    for ran in (optus_sms("send", typed, "Hello", *TARGET), send_file()):
+        assert (ran.exit_code, "+61491570006" in ran.stderr.replace("like +61491570006", "")) == (5, True)
+    ran = optus_sms("conversation", typed, *TARGET)
+    assert (ran.exit_code, "Did you mean +61491570006?" in ran.stderr) == (4, True)
+    assert stack.queued() == []
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="there is no iconv")
+@pytest.mark.parametrize("encoding", ["windows-1252", "utf-16"])
+def test_the_remedy_for_a_file_that_is_not_utf8_works(stack: DeployedStack, encoding: str) -> None:
+    file = Path("their file.jsonl")
+    file.write_bytes('{"destination": "+61491570006", "content": "Café – €5"}'.encode(encoding))
+    ran = optus_sms("send", "--file", file, "--json", *TARGET)
+    assert ran.exit_code == 5
+    remedy = json.loads(ran.stderr)["next"].removeprefix("Convert it: ")
+    subprocess.run(remedy, shell=True, check=True)
+    assert optus_sms("send", "--file", f"{file}.utf8", *TARGET).exit_code == 0
+    assert contents(stack) == {"Café – €5": 1}
+
+
 def test_a_text_on_stdin_that_is_not_utf8_is_refused_in_words(stack: DeployedStack) -> None:
     ran = optus_sms("send", HANDSET, "-", *TARGET, stdin=b"caf\xe9")
-    assert (ran.exit_code, "not UTF-8" in ran.stderr) == (5, True)
+    assert (ran.exit_code, "not UTF-8" in ran.stderr, "iconv -f WINDOWS-1252 -t UTF-8" in ran.stderr) == (5, True, True)
     assert stack.queued() == []
 
 
