@@ -299,7 +299,7 @@ class Sender:
             return self._claimed(order, claim, credentials)
         return self._refused(order, claim, credentials)
 
-    def _refused(  # noqa: PLR0911 - one case for each step
+    def _refused(  # noqa: PLR0911, PLR0912 - one case for each step
         self, order: _Order, record: LedgerRecord, credentials: GatewayCredentials | None = None
     ) -> Handled:
         """Do the next step for a message that another delivery has handled or is handling."""
