@@ -11,7 +11,8 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 PATH = Path(__file__).resolve().parents[1] / "layers/shared/src/optus_sms/model/numbering_plans.py"
 _HEAD = '''"""The numbering plan of each country code, from `phonenumbers`; tools/numbering_plans.py writes it.
 
-Lengths are those of the national number. Plans without a national prefix have only their first field.
+Lengths are those of the national number. Plans whose numbers have no other lengths than their mobile numbers, and no
+national prefix, have only their first field.
 """
 
 # fmt: off
@@ -20,8 +21,8 @@ from typing import Final, NamedTuple
 
 
 class NumberingPlan(NamedTuple):
-    """``lengths``: of mobile numbers, or of all if the plan has no mobile numbers. The other fields are for removing a
-    national prefix: its pattern, the rule by which some change the number, and the pattern and lengths of all numbers.
+    """``lengths``: of mobile numbers, or of all if the plan has no mobile numbers. ``prefix``: the pattern of the
+    national prefix, and ``rule``, by which some change the number. ``pattern`` and the other lengths: of all numbers.
     """
 
     lengths: tuple[int, ...]
@@ -48,11 +49,11 @@ def _plan(code: int) -> tuple[Any, ...]:
     everything, mobile = metadata.general_desc, metadata.mobile
     lengths = tuple(length for length in (mobile.possible_length if mobile else ()) if length > 0)
     lengths = lengths or tuple(everything.possible_length)
-    if not metadata.national_prefix_for_parsing:
+    if not metadata.national_prefix_for_parsing and lengths == tuple(everything.possible_length):
         return (lengths,)
     return (
         lengths,
-        metadata.national_prefix_for_parsing,
+        metadata.national_prefix_for_parsing or "",
         (metadata.national_prefix_transform_rule or ""),
         everything.national_number_pattern,
         tuple(everything.possible_length),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import phonenumbers
@@ -24,7 +25,8 @@ def test_the_plans_are_up_to_date() -> None:
     "number",
     [
         "+61491570006", "+61212345678", "+642712345678", "+12025550101", "+447700900603", "+8816123456789",
-        "+393212345678",        "+5491123456789", "+80012345678", *(row.number for row in SCENARIOS.values()),
+        "+393212345678", "+493012345678", "+3197012345678", "+611300123456", "+5491123456789", "+80012345678",
+        *(row.number for row in SCENARIOS.values()),
     ],
 )  # fmt: skip
 def test_what_may_be_a_handset(number: str) -> None:
@@ -39,7 +41,7 @@ def test_what_may_be_a_handset(number: str) -> None:
         ("+6149157000", "+61 is followed by 9 digits"),
         ("+614915700060", "+61 is followed by 9 digits"),
         ("+61080012345", "+61 is followed by 9 digits"),
-        ("+49151234567", "+49 is followed by 10 or 11 digits"),
+        ("+44770090060", "+44 is followed by 10 digits"),
         ("+9990000000", "no country code"),
     ],
 )
@@ -93,7 +95,9 @@ def by_the_library(number: str) -> str | None:
         result = phonenumbers.is_possible_number_for_type_with_reason(parsed, kind)
     else:
         result = phonenumbers.is_possible_number_with_reason(parsed)
-    is_possible = result == ValidationResult.IS_POSSIBLE
+    national = phonenumbers.national_significant_number(parsed)
+    pattern = metadata_of(parsed.country_code).general_desc.national_number_pattern
+    is_possible = result == ValidationResult.IS_POSSIBLE or re.fullmatch(pattern, national)
     return phonenumbers.format_number(parsed, PhoneNumberFormat.E164) if is_possible else None
 
 

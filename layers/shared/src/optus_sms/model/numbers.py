@@ -16,14 +16,18 @@ HOME_CODE: Final = "61"  # Optus's
 _BETWEEN_DIGITS: Final = re.compile(r"[\s().\-/\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\u2212]")
 
 
-def problem_of(number: str) -> str | None:
-    """Return why an E.164 number can't be a handset's, with the fix; None if it can."""
+def problem_of(number: str, *, mobile_only: bool = False) -> str | None:
+    """Return why an E.164 number can't be a handset's, with the fix; None if it can.
+
+    Numbers of machines and fixed lines can have lengths of their own; not with ``mobile_only``.
+    """
     code = _country_code(number[1:])
     if code is None:
         return "has no country code that exists; set an E.164 number such as +61491570006"
     plan, national = PLANS[code], number[1 + len(code) :]
     significant = _without_prefix(national, plan)
-    if len(significant) in plan.lengths:
+    is_another = not mobile_only and plan.pattern and re.fullmatch(plan.pattern, significant)
+    if len(significant) in plan.lengths or is_another:
         return None if significant == national else f"must be written +{code}{significant}"
     lengths = ", ".join(map(str, plan.lengths[:-1])) + " or " * (len(plan.lengths) > 1) + str(plan.lengths[-1])
     return f"is no possible number: +{code} is followed by {lengths} digits, without a national prefix such as 0"
@@ -43,7 +47,7 @@ def _mended(digits: str) -> str | None:
     number = "+" + digits
     if not re.fullmatch(E164, number):
         return None
-    problem = problem_of(number)
+    problem = problem_of(number, mobile_only=True)
     return number if problem is None else next(iter(re.findall(rf"written ({E164})", problem)), None)
 
 
