@@ -26,10 +26,10 @@ from optus_sms.records.ledger import UNRESOLVED_SECONDS
 from optus_sms.records.table import Item, marshal, unmarshal
 from tests.support.bench import Bench
 from tests.support.builders import HANDSET, NOW, message_body, queue_record, sent_message, status_event, wanted
-from tests.support.health import FakeSecret, answer
+from tests.support.health import FakeSecret
 from tests.unit.cli.test_dead_letter_queue import letter
 from tests.unit.flows.test_receive_callback import receive, reply
-from tests.unit.flows.test_reconcile_messages import AnsweringGateway
+from tests.unit.flows.test_reconcile_messages import AnsweringGateway, message
 
 DAY = 86_400
 HOSTILE: tuple[Any, ...] = (
@@ -129,7 +129,7 @@ def reconciled(run: Bench) -> None:
     unknown = run.ledger.claim(wanted("other"), now=run.time.now())
     run.ledger.unknown(unknown, "timed_out", now=run.time.now())
     run.messages.record_sent(*sent_message("gw-other", message_id="other"), now=run.time.now())
-    gateway = AnsweringGateway(run.time, otherwise=answer(200, {"direction": "MT", "status": "received"}))
+    gateway = AnsweringGateway(run.time, otherwise=message("received"))
     reconciler = Reconciler(run.ledger, run.messages, gateway, FakeSecret(), run.time.clock)
     for days in (2, 8):
         run.time.advance(days * DAY)

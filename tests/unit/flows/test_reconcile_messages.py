@@ -399,7 +399,7 @@ class TestMissingStatuses:
         ids = [f"gw-{number}" for number in range(40)]
         for gateway_id in ids:
             stack.sent(gateway_id)
-            stack.gateway.answers[gateway_id] = looked if gateway_id in bad else message("received")
+            stack.gateway.answers[gateway_id] = looked if gateway_id in bad else message("received", id=gateway_id)
             stack.messages.items[gateway_id]["look_at"] = int(NOW) + DAY - (gateway_id in bad)  # they lead
         stack.pass_until(DAY)
         stack.pass_until(DAY + 300)
