@@ -15,7 +15,11 @@ def health_of(target: Target) -> dict[str, Any]:
     """Return the whole report. ``sending``: on, paused or changing; ``paused_by``: an operator, or the health check."""
     record = target.health.read()
     is_on = target.switch.is_on()
-    by = f"the health check ({record.pause.reason.value}) at {record.pause.at}" if record.pause else "an operator"
+    by = "an operator"
+    if record.pause and record.pause.reason:
+        by = f"the health check ({record.pause.reason.value}) at {record.pause.at}"
+    elif record.pause:
+        by = f"an operator at {record.pause.at}"
     return {
         "state": record.state.value,
         "reason": record.reason,

@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -102,9 +103,14 @@ class Target:
         return QueueSwitch(self.client("lambda"), mapping)
 
     def pause_sending(self) -> None:
-        """Disable the event source mapping, as an operator's pause, which the health check never ends."""
+        """Pause as an operator, which no health check ends: it is recorded first, so that a check in flight sees it."""
+        self.health.pause_by_operator(now=time.time())
         self.switch.pause()
-        self.health.hand_pause_to_operator()
+
+    def resume_sending(self) -> None:
+        """Resume as an operator, whoever paused: it is recorded first, so that a check in flight sees it."""
+        self.health.resume_by_operator(now=time.time())
+        self.switch.resume()
 
     @cached_property
     def operator(self) -> str:

@@ -71,6 +71,7 @@ _WORDS: Final = {
     "owner_lost": "the sender function ended before it could record the outcome",
     "too_late": "too little time was left",
     "claim_response_lost": "the table did not confirm the claim",
+    "circuit_breaker_open": "the outcome of another message was unknown meanwhile",
     "reference_not_registered": "its reference could not be recorded first",
     "credentials_refused": "the gateway refused the credentials",
     "throttled": "the gateway reported too high a rate",
@@ -122,7 +123,7 @@ def _proof(reason: str, *, not_sent: bool) -> str:
     word = found["word"] if found else reason
     if word == "owner_lost":
         return "how far the attempt got is unknown"
-    if word == "reference_not_registered":
+    if word in ("reference_not_registered", "circuit_breaker_open"):
         return _NO_BYTE_LEFT
     return _WHY.get(word) or (_NO_BYTE_LEFT if not_sent else _NO_RESPONSE)
 

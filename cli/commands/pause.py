@@ -19,6 +19,6 @@ def pause(context: CommandContext) -> None:
 @with_context
 def resume(context: CommandContext) -> None:
     """Resume sending. Ends a pause by the health check too."""
-    context.target.switch.resume()
+    context.target.resume_sending()
     context.out.document({"paused": False})
     context.out.line("Resumed.", "good")

@@ -42,6 +42,7 @@ def checkers() -> tuple[HealthChecker, ContractChecker]:
             unknown_after=settings.unknown_after_checks,
         ),
         pause_on_outage=settings.pause_on_outage,
+        seconds_between_checks=settings.least_seconds_between_checks,
     )
     return health, ContractChecker(
         gateway, secret, ContractRecords.connect(dynamodb, settings.send_ledger_table_name), clock

@@ -9,10 +9,12 @@ from optus_sms.aws import clients
 from optus_sms.aws.queues import Queues
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.probing import Probing
 from optus_sms.flows.send_message import QueueRecord, Sender
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
 from optus_sms.model.times import Clock
+from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.runtime.observability import logger, publish
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 def sender() -> Sender:
     """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = SendSettings.from_environment(), Clock(), clients.dynamodb()
+    health = HealthRecords.connect(dynamodb, settings.send_ledger_table_name)
     return Sender(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
@@ -38,7 +41,7 @@ def sender() -> Sender:
         gateway=Gateway.connect(settings, now=clock.now),
         secret=GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id),
         pacer=Pacer(settings.seconds_between_posts, clock.monotonic, clock.sleep),
-        breaker=Breaker(clock.monotonic),
+        probing=Probing(Breaker(clock.monotonic), health, clock),
         clock=clock,
         on_unknown=settings.on_unknown_outcome,
         require_message_id=settings.require_message_id,

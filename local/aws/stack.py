@@ -273,6 +273,10 @@ class LocalStack:
             own["GATEWAY_BASE_URL"] = self.gateway_url
             if self.simulator is not None:
                 own["GATEWAY_ALLOW_HTTP"] = "true"
+        if "LEAST_SECONDS_BETWEEN_CHECKS" in own:  # as fast as the schedule
+            own["LEAST_SECONDS_BETWEEN_CHECKS"] = str(
+                int(int(own["LEAST_SECONDS_BETWEEN_CHECKS"]) / self.config.schedule_speed)
+            )
         if "SERVICE_STATUS_URL" in own:
             own["SERVICE_STATUS_URL"] = self._service_status_url()
         return {**own, **self.aws_environment(), **self.config.environment}

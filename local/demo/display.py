@@ -119,7 +119,7 @@ class Display:
         if after.state is not before.state:
             self._step("gateway", "", f"{after.state}: {after.reason}", _HEALTH_TONES[after.state])
         if after.pause and not before.pause:
-            words = after.pause.reason.replace("_", " ")
+            words = (after.pause.reason or "by hand").replace("_", " ")
             self._step("sending", "", f"paused ({words}): messages wait in the queue", "unsure")
         elif before.pause and not after.pause:
             by_hand = " by hand" if after.resumed_by_operator else ""

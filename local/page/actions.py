@@ -127,7 +127,7 @@ class Actions:
 
     def resume(self, _: Json) -> Json:
         """Messages go again."""
-        self._target.switch.resume()
+        self._target.resume_sending()
         return {}
 
     def _faults(self, faults: dict[str, Any]) -> Json:

@@ -666,6 +666,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
             for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
         ),
         ("SendMessageRole", "sqs:SendMessage", "DeadLetterQueue"),
+        ("SendMessageRole", "dynamodb:GetItem", f"SendLedgerTable where dynamodb:LeadingKeys is {HEALTH_KEY}"),
         ("SendMessageRole", "dynamodb:UpdateItem", "SendLedgerTable"),
         ("SendMessageRole", "dynamodb:UpdateItem", "MessagesTable"),
         ("SendMessageRole", "secretsmanager:GetSecretValue", secret),
@@ -971,7 +972,7 @@ def published() -> dict[str, set[str]]:
         code = "".join(
             (PACKAGE / f"{module.replace('.', '/')}.py").read_text()
             for module in modules
-            if module != "runtime.observability"
+            if module not in ("runtime.observability", "aws.traffic")  # which reads them
         )
         found[app.parent.name] = {Metric[name].value for name in re.findall(r"\bMetric\.([A-Z_]+)\b", code)}
     return found

@@ -20,6 +20,7 @@ from optus_sms.aws.queues import DeadLetter, Queues
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.send_message import QueueRecord, Sender
 from optus_sms.gateway.api import Gateway, Outcome, PostResult, Stop
@@ -33,6 +34,7 @@ from optus_sms.records.table import Item
 from tests.deep.baton import Actor, Baton, CrashError
 from tests.support.builders import HANDSET
 from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret
+from tests.support.health import MemoryHealthRecords
 
 KEY: Final = "message-1"
 SHARED_REFERENCE: Final = "costs-42"
@@ -129,6 +131,7 @@ class World:
         self.rng = random.Random(seed)
         self.scenario = Scenario.of(self.rng)
         self.stores = stores
+        self.health = MemoryHealthRecords()
         self.baton = Baton()
         self.time = FakeClock()
         self.calm = False
@@ -264,7 +267,7 @@ class World:
             gateway=CountingGateway(self),
             secret=FixedSecret(),
             pacer=Pacer(0.0, clock.monotonic, clock.sleep),
-            breaker=Breaker(clock.monotonic),
+            probing=Probing(Breaker(clock.monotonic), self.health, clock),
             clock=clock,
             on_unknown=cast("Any", self.scenario.on_unknown),
             max_attempts=MAX_ATTEMPTS,

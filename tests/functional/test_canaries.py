@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ParamValid
 
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.probing import Probing
 from optus_sms.flows.publish_events import event_of
 from optus_sms.flows.send_message import Sender
 from optus_sms.gateway.api import Outcome, PostResult, Stop
@@ -47,6 +48,7 @@ from tests.support.fakes import (
     RecordingQueues,
     ScriptedGateway,
 )
+from tests.support.health import MemoryHealthRecords
 
 NUMBER = "+61491570156"
 SPACED = "0491 570 156"
@@ -273,7 +275,7 @@ def run_sender(outcome: PostResult, body: str, failing: str | None = None, error
             gateway=ScriptedGateway([outcome] * 3, hook=hook),
             secret=FixedSecret(GatewayCredentials("app", PASSWORD), hook=hook),
             pacer=Pacer(0.0, clock.monotonic, clock.sleep),
-            breaker=Breaker(clock.monotonic),
+            probing=Probing(Breaker(clock.monotonic), MemoryHealthRecords(), clock.clock),
             clock=clock.clock,
             on_unknown="hold",
             require_message_id=False,

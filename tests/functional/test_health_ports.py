@@ -45,11 +45,15 @@ def test_traffic_is_the_sum_of_what_our_senders_measured_in_that_time(cloudwatch
     put(cloudwatch, "MessagesAccepted", 3)
     put(cloudwatch, "MessagesAccepted", 4, at=NOW + 200)
     put(cloudwatch, "CredentialsRefused", 2, at=NOW + 100)
+    put(cloudwatch, "OutcomesUnknown", 5)
+    put(cloudwatch, "GatewayErrors", 6, at=NOW + 100)
     put(cloudwatch, "MessagesAccepted", 50, at=NOW - 600)
     put(cloudwatch, "MessagesAccepted", 50, at=NOW + 500)
     put(cloudwatch, "MessagesAccepted", 50, stack="another")
     put(cloudwatch, "CredentialsRefused", 50, service="check_health")
-    assert SenderMetrics(cloudwatch, "ours").between(NOW - 60, NOW + 240) == Traffic(accepted=7, refused=2)
+    assert SenderMetrics(cloudwatch, "ours").between(NOW - 60, NOW + 240) == Traffic(
+        accepted=7, refused=2, unknown=5, failed=6
+    )
 
 
 def test_no_traffic_is_nothing_accepted(cloudwatch: Any) -> None:

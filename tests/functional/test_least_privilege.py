@@ -38,7 +38,7 @@ from tests.support.builders import (
     wanted,
 )
 from tests.support.fakes import FakeClock, ScriptedGateway
-from tests.support.health import FakeGateway, answer
+from tests.support.health import NO_PATH, FakeGateway, answer
 from tests.support.least_privilege import Account, Sandbox, allowed_actions
 
 _numbers = itertools.count(1)
@@ -55,6 +55,7 @@ def send_messages(sandbox: Sandbox) -> None:
     owner = sandbox.account.owner.client("sqs")
     sqs, queue = sandbox.client("sqs"), sandbox.output("OutboundQueueUrl")
     with as_owner():
+        forget(sandbox, HEALTH_KEY)  # a doubt would hold the messages
         while left := owner.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
             for forgotten in left:  # by a round that was not allowed to take them
                 owner.delete_message(QueueUrl=queue, ReceiptHandle=forgotten["ReceiptHandle"])
@@ -82,6 +83,13 @@ def send_messages(sandbox: Sandbox) -> None:
     for message in messages:
         with refused():
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+
+def forget(sandbox: Sandbox, *keys: str) -> None:
+    """Delete items of `SendLedgerTable`."""
+    table = sandbox.output("SendLedgerTableName")
+    for key in keys:
+        sandbox.account.owner.client("dynamodb").delete_item(TableName=table, Key={"pk": {"S": key}})
 
 
 def receive_callbacks(sandbox: Sandbox) -> None:
@@ -148,17 +156,24 @@ class IllThenWell(FakeGateway):
         return answer(200, b"openapi: 3.0.3")
 
 
+class WithoutLookups(IllThenWell):
+    """Nothing else shows whether its API responds."""
+
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
+        return answer(404, NO_PATH)
+
+
 def check_health(sandbox: Sandbox) -> None:
     """Ill until sending is paused, then well until it is resumed; and the first look at its contract."""
     owner = sandbox.account.owner
     with as_owner():
-        for key in (HEALTH_KEY, CONTRACT_KEY):
-            owner.client("dynamodb").delete_item(
-                TableName=sandbox.output("SendLedgerTableName"), Key={"pk": {"S": key}}
-            )
+        forget(sandbox, HEALTH_KEY, CONTRACT_KEY)
         owner.client("lambda").update_event_source_mapping(UUID=sandbox.account.mapping_id, Enabled=True)
-    give_gateway(sandbox.app, IllThenWell())
+    give_gateway(sandbox.app, WithoutLookups())
+    time = FakeClock()
+    sandbox.app.Clock = lambda: time.clock  # type: ignore[attr-defined] # checks at once would not count
     for _ in range(5):
+        time.advance(60)
         sandbox.invoke({"check": "health"})
     sandbox.invoke({"check": "contract"})
 

@@ -200,7 +200,7 @@ def test_what_an_operator_shut_stays_shut_through_an_outage(outages: Outages) ->
         eventually(lambda: outages.health["state"] == "healthy", "healthy", SLOW)
         outages.checked(3)
         assert outages.is_paused
-        assert "paused_by" not in outages.health
+        assert outages.health["paused_by"] == "operator"
     finally:
         outages.turn(enabled=True)
 

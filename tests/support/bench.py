@@ -10,8 +10,10 @@ from typing import Any
 
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import Receiver
 from optus_sms.flows.send_message import QueueRecord, SendBatchResult, Sender
+from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.runtime.observability import Measurement
 from tests.support.builders import basic
@@ -68,6 +70,7 @@ class Bench:
         self.messages = MemoryMessages()
         self.queues = RecordingQueues()
         self.breaker = Breaker(self.time.monotonic)
+        self.health = HealthRecords(self.ledger.table)
         owners = itertools.count(1)
         self.sender = Sender(
             ledger=self.ledger,
@@ -76,7 +79,7 @@ class Bench:
             gateway=self.gateway,
             secret=self.secret,
             pacer=Pacer(self.interval, self.time.monotonic, self.time.sleep),
-            breaker=self.breaker,
+            probing=Probing(self.breaker, self.health, self.time.clock),
             clock=self.time.clock,
             random=random.Random(1),
             new_owner=lambda: f"owner-{next(owners)}",

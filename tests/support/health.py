@@ -202,7 +202,7 @@ class World:
         return self
 
     def go_down(self) -> None:
-        self.gateway.health = no_response()
+        self.gateway.health = self.gateway.message = no_response()
 
     def come_back(self) -> None:
-        self.gateway.health = answer(200)
+        self.gateway.health, self.gateway.message = answer(200), answer(404, NO_MESSAGE)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
-from optus_sms.records.health import HealthRecords
-from optus_sms.records.items import HEALTH_KEY, Health, HealthRecord, Pause, PauseReason
+from optus_sms.records.health import FIRST_PROBE_SECONDS, SECOND_PROBE_SECONDS, HealthRecords
+from optus_sms.records.items import HEALTH_KEY, Doubt, Health, HealthRecord, Pause, PausedBy, PauseReason
 from tests.support.aws import create_table
+from tests.support.builders import NOW
 from tests.support.memory_table import MemoryTable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-AT = "2026-01-01T00:00:00.000Z"
+AT = "2026-01-01T00:00:00.000Z"  # NOW
 PAUSE = Pause(AT, PauseReason.CREDENTIALS_REFUSED, confirmed=True, credentials_version="v1")
 FULL = HealthRecord(
     state=Health.UNHEALTHY,
@@ -31,8 +32,12 @@ FULL = HealthRecord(
     credentials="refused",
     refused_checks=4,
     refused_since=1_767_225_540,
+    messages_decide_since=1_767_225_500,
     pause=PAUSE,
+    resuming=True,
     resumed_by_operator=False,
+    operator_commands=2,
+    doubt=Doubt(1_767_225_720, 1, 1_767_225_600),
 )
 
 
@@ -54,6 +59,8 @@ def test_there_is_a_record_before_the_first_check(store: HealthRecords) -> None:
         HealthRecord(state=Health.HEALTHY, reason="ok", since=AT, checked_at=AT, checks=1, good_checks=1),
         replace(FULL, pause=None, resumed_by_operator=True),
         replace(FULL, pause=Pause(AT, PauseReason.OUTAGE)),
+        replace(FULL, pause=Pause(AT, PauseReason.OUTCOMES_UNKNOWN, on_trial=True), doubt=None),
+        replace(FULL, pause=Pause(AT, None, confirmed=True, by=PausedBy.OPERATOR)),
     ],
 )
 def test_what_is_written_is_read(store: HealthRecords, record: HealthRecord) -> None:
@@ -76,11 +83,90 @@ def test_of_two_writers_one_wins(store: HealthRecords) -> None:
     assert store.read() == first
 
 
-def test_a_pause_that_somebody_took_over_meanwhile_is_not_written_back(store: HealthRecords) -> None:
-    store.write(FULL, seen=HealthRecord())
-    assert store.write(replace(FULL, pause=None), seen=FULL)  # the same check, as an operator's hand would leave it
-    assert not store.write(replace(FULL, checks=8), seen=FULL)
-    assert store.read().pause is None
+@pytest.mark.parametrize("seen", [HealthRecord(), FULL, replace(FULL, pause=None)])
+def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_fail(
+    store: HealthRecords, seen: HealthRecord
+) -> None:
+    if seen.checks:
+        assert store.write(seen, seen=HealthRecord())
+    store.pause_by_operator(now=NOW)
+    paused = store.read()
+    assert paused.pause == Pause(AT, None, by=PausedBy.OPERATOR)
+    assert (paused.resuming, paused.operator_commands) == (False, seen.operator_commands + 1)
+    assert not store.write(replace(seen, checks=8), seen=seen)
+    store.resume_by_operator(now=NOW)
+    resumed = store.read()
+    assert (resumed.pause, resumed.resuming, resumed.resumed_by_operator) == (None, True, True)
+    assert not store.write(replace(seen, checks=8), seen=seen)
+    assert not store.write(replace(paused, checks=8), seen=paused)
+    assert store.write(replace(resumed, checks=8), seen=resumed)
+
+
+class TestDoubt:
+    def test_there_is_none_at_first(self, store: HealthRecords) -> None:
+        assert store.read_doubt() is None
+
+    def test_the_first_to_begin_it_decides(self, store: HealthRecords) -> None:
+        doubt = store.begin_doubt(now=NOW)
+        assert doubt == Doubt(int(NOW) + FIRST_PROBE_SECONDS, 0, int(NOW))
+        assert store.begin_doubt(now=NOW + 30) == store.read_doubt() == store.read().doubt == doubt
+
+    def test_one_claims_each_probe(self, store: HealthRecords) -> None:
+        doubt = store.begin_doubt(now=NOW)
+        assert store.claim_probe(doubt, now=NOW) == (False, doubt), "not yet"
+        at = float(doubt.probe_after)
+        first, claimed = store.claim_probe(doubt, now=at)
+        assert (first, claimed) == (True, Doubt(int(at) + SECOND_PROBE_SECONDS, 1, int(NOW)))
+        assert store.claim_probe(doubt, now=at) == (False, claimed), "another one was faster"
+
+    def test_there_are_at_most_six_probes_in_any_hour(self, store: HealthRecords) -> None:
+        doubt, times = store.begin_doubt(now=NOW), []
+        for second in range(3 * 3600):
+            if second >= doubt.probe_after - NOW:
+                claimed, after = store.claim_probe(doubt, now=NOW + second)
+                assert claimed
+                assert after is not None
+                doubt = after
+                times.append(second)
+        assert max(sum(start <= time < start + 3600 for time in times) for start in times) == 6
+
+    def test_a_certain_outcome_ends_it_for_all(self, store: HealthRecords) -> None:
+        doubt = store.begin_doubt(now=NOW)
+        _, claimed = store.claim_probe(doubt, now=NOW + 2)
+        assert claimed is not None
+        store.end_doubt(claimed)
+        assert store.read_doubt() is None
+        assert store.claim_probe(doubt, now=NOW + 60) == (False, None)
+
+    def test_what_was_not_sent_costs_no_probe(self, store: HealthRecords) -> None:
+        doubt = store.begin_doubt(now=NOW)
+        _, claimed = store.claim_probe(doubt, now=NOW + 2)
+        assert claimed is not None
+        returned = store.return_probe(claimed, now=NOW + 3)
+        assert returned == store.read_doubt() == Doubt(int(NOW) + 3, 0, int(NOW))
+        assert store.claim_probe(returned, now=NOW + 3)[0]
+
+    def test_a_late_result_changes_no_newer_doubt(self, store: HealthRecords) -> None:
+        _, first = store.claim_probe(store.begin_doubt(now=NOW), now=NOW + 2)
+        assert first is not None
+        _, second = store.claim_probe(first, now=NOW + 100)
+        store.end_doubt(first)
+        store.return_probe(first, now=NOW + 100)
+        assert store.read_doubt() == second
+
+    def test_it_survives_a_check_and_a_check_that_missed_it_writes_nothing(self, store: HealthRecords) -> None:
+        seen = store.read()
+        store.begin_doubt(now=NOW)
+        assert not store.write(replace(seen, checks=1), seen=seen)
+        seen = store.read()
+        assert store.write(replace(seen, checks=1), seen=seen)
+        assert store.read_doubt() == seen.doubt
+
+    def test_an_operator_who_resumes_lets_a_probe_go_at_once(self, store: HealthRecords) -> None:
+        _, doubt = store.claim_probe(store.begin_doubt(now=NOW), now=NOW + 2)
+        assert doubt is not None
+        store.resume_by_operator(now=NOW + 5)
+        assert store.read_doubt() == replace(doubt, probe_after=int(NOW) + 5)
 
 
 class TestDynamoDb:
@@ -108,7 +194,8 @@ class TestDynamoDb:
             ExpressionAttributeValues={":me": {"S": "somebody"}},
         )
         seen = store.read()
-        assert seen.pause is None
+        assert seen.pause is not None
+        assert seen.pause.by is PausedBy.OPERATOR
         assert store.write(replace(seen, checks=8), seen=seen)
 
     def test_a_write_whose_answer_was_lost_was_done(

@@ -559,10 +559,11 @@ def test_pause_and_resume_turn_the_queues_mapping(
 
     assert optus_sms("resume", *TARGET).exit_code == 0
     assert lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Enabled"
-    assert "paused_by" in dynamodb.get_item(TableName=table, Key=key)["Item"], "the health check notices by itself"
+    resumed = dynamodb.get_item(TableName=table, Key=key)["Item"]
+    assert ("paused_by" in resumed, resumed["resuming"]) == (False, {"BOOL": True})
     assert optus_sms("pause", *TARGET).exit_code == 0
     assert lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
-    assert "paused_by" not in dynamodb.get_item(TableName=table, Key=key)["Item"], "now it is an operator's pause"
+    assert dynamodb.get_item(TableName=table, Key=key)["Item"]["paused_by"] == {"S": "operator"}
     assert set(asked) == {"SendMessageFunctionOutboundMessages"}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.probing import Probing
 from optus_sms.flows.send_message import Sender
 from optus_sms.gateway.api import PostResult
 from optus_sms.gateway.credentials import GatewayCredentials
@@ -27,6 +28,7 @@ from tests.support.fakes import (
     ScriptedGateway,
 )
 from tests.support.fakes import Post as SeenPost
+from tests.support.health import MemoryHealthRecords
 
 # Messages per second, sandboxes at a time, records in a batch.
 SETTINGS = [(1, 2, 1), (3, 2, 10), (5, 2, 10), (10, 5, 5), (10, 2, 1), (30, 3, 10), (50, 10, 10), (100, 7, 3)]
@@ -162,7 +164,7 @@ def _send(time_: FakeClock, answer: Callable[[SeenPost], PostResult], name: str)
         gateway=ScriptedGateway(answer),
         secret=FixedSecret(GatewayCredentials("app", "old"), GatewayCredentials("app", "new")),
         pacer=Pacer(2.0, clock.monotonic, clock.sleep),
-        breaker=Breaker(clock.monotonic),
+        probing=Probing(Breaker(clock.monotonic), MemoryHealthRecords(), clock),
         clock=clock,
     )
     return _Sent(not sender.send_batch([queue_record(name=name)], deadline=time_.now() + 60).failures)

@@ -19,6 +19,7 @@ from optus_sms.aws import clients
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.refused_claim import NextStep
 from optus_sms.flows.resolving import Resolution
@@ -33,6 +34,7 @@ from optus_sms.records.updates import NOTHING
 from tests.support.aws import REGION, create_table
 from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown, wanted
 from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, RecordingQueues, ScriptedGateway
+from tests.support.health import MemoryHealthRecords
 from tests.support.seeded_bugs import Patch, constant, mistaken, own_claim_not_recognised, same_state, without_condition
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class World:
             gateway=self.gateway,
             secret=FixedSecret(),
             pacer=Pacer(0.0, clock.monotonic, clock.sleep),
-            breaker=Breaker(clock.monotonic),
+            probing=Probing(Breaker(clock.monotonic), MemoryHealthRecords(), clock),
             clock=clock,
             max_attempts=3,
         )

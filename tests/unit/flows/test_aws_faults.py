@@ -19,12 +19,14 @@ import pytest
 
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
+from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.reconcile_messages import Reconciler
 from optus_sms.flows.send_message import Sender
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
+from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import MESSAGE_PREFIX, LedgerRecord
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
@@ -168,7 +170,7 @@ class Life:
             gateway=self.gateway,
             secret=FaultySecret(faults),
             pacer=Pacer(0.0, self.time.monotonic, self.time.sleep),
-            breaker=Breaker(self.time.monotonic),
+            probing=Probing(Breaker(self.time.monotonic), HealthRecords(self.ledger_table), self.time.clock),
             clock=self.time.clock,
             random=random.Random(1),
             new_owner=lambda: f"owner-{next(owners)}",

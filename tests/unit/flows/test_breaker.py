@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optus_sms.flows.breaker import REFUSED_IN_FRONT, UNKNOWN_IN_A_ROW, Breaker
+from optus_sms.flows.breaker import NOT_BEGUN, REFUSED_IN_FRONT, Breaker
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from tests.support.builders import (
     credentials_refused,
@@ -16,9 +16,7 @@ from tests.support.builders import (
     unknown,
     unreachable,
 )
-from tests.support.fakes import FakeClock
-
-TOO_LATE = PostResult(Outcome.NOT_SENT, "too_late")
+from tests.support.fakes import FakeClock, Step
 
 
 @pytest.fixture
@@ -66,13 +64,15 @@ def test_waits_as_long_as_the_gateway_asks(breaker: Breaker, time: FakeClock) ->
     assert breaker.blocked_seconds() == 45  # a later thread does not shorten it
 
 
-def test_opens_when_unknown_outcomes_come_in_a_row(breaker: Breaker) -> None:
-    for count in range(1, UNKNOWN_IN_A_ROW):
-        breaker.note(unknown().outcome, "message-1")
-        assert breaker.blocked_seconds() == 0
-        assert breaker.wants_probe(), f"after {count} the next goes alone already"
-    breaker.note(server_error().outcome, "message-1")
-    assert breaker.blocked_seconds() == 2
+@pytest.mark.parametrize("lost", [unknown(), server_error()], ids=lambda step: step.outcome.reason)
+def test_opens_at_the_first_unknown_outcome_and_is_in_doubt(breaker: Breaker, time: FakeClock, lost: Step) -> None:
+    breaker.note(lost.outcome, "message-1")
+    assert (breaker.blocked_seconds(), breaker.wants_probe(), breaker.in_doubt()) == (2, True, True)
+    time.advance(2)
+    breaker.note(unreachable(), "message-1")
+    assert breaker.in_doubt(), "what was not sent shows nothing of what is"
+    breaker.note(sent(), "message-1")
+    assert not breaker.in_doubt()
 
 
 @pytest.mark.parametrize("certain", [sent(), rejected(), send_failed()], ids=lambda o: o.reason)
@@ -86,17 +86,10 @@ def test_closes_at_the_first_certain_answer(breaker: Breaker, time: FakeClock, c
     assert breaker.blocked_seconds() == 2  # counted from the start again
 
 
-def test_unknown_outcomes_between_certain_ones_are_no_row(breaker: Breaker) -> None:
-    for _ in range(5):
-        breaker.note(unknown().outcome, "message-1")
-        breaker.note(unknown().outcome, "message-1")
-        breaker.note(sent(), "message-1")
-    assert breaker.blocked_seconds() == 0
-
-
 def test_a_post_that_was_never_begun_says_nothing(breaker: Breaker) -> None:
     breaker.note(unreachable(), "message-1")
-    breaker.note(TOO_LATE, "message-1")
+    for reason in NOT_BEGUN:
+        breaker.note(PostResult(Outcome.NOT_SENT, reason), "message-1")
     assert breaker.blocked_seconds() == 2
     assert breaker.wants_probe()
 
@@ -149,3 +142,16 @@ def test_an_acceptance_is_evidence_for_a_while(breaker: Breaker, time: FakeClock
     assert breaker.accepts_others(within_seconds=60)
     time.advance(61)
     assert not breaker.accepts_others(within_seconds=60)
+
+
+def test_doubt_of_others_lets_messages_go_alone_only(breaker: Breaker) -> None:
+    breaker.doubt()
+    assert (breaker.blocked_seconds(), breaker.wants_probe()) == (0, True)
+    breaker.close()
+    assert not breaker.wants_probe()
+
+
+@pytest.mark.parametrize(("asked", "held"), [(-5.0, 1), (30.0, 30), (720.0, 60)])
+def test_is_held_for_a_minute_at_most(breaker: Breaker, asked: float, held: float) -> None:
+    breaker.hold(asked)
+    assert breaker.blocked_seconds() == held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -19,9 +20,19 @@ from optus_sms.flows.check_health import (
     judge_service_status,
     note,
 )
-from optus_sms.flows.pausing import Action, Admission, Thresholds, Trial, decide
+from optus_sms.flows.pausing import (
+    DOUBT_SECONDS,
+    FAILED_PROBES,
+    TRIAL_SECONDS,
+    Action,
+    Admission,
+    Thresholds,
+    Trial,
+    decide,
+)
 from optus_sms.gateway.transport import Exchange
-from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import Doubt, Health, HealthRecord, Pause, PausedBy, PauseReason
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import NOW
 from tests.support.health import NO_MESSAGE, NO_PATH, World, answer, no_response, service_status
@@ -165,18 +176,29 @@ class TestHysteresis:
         assert note(record, seen, accepted, now=NOW, thresholds=Thresholds()).refused_checks == 0
 
 
+NOW_TEXT, LONG_AGO = format_rfc3339(NOW), format_rfc3339(NOW - TRIAL_SECONDS)
 PAUSES = [
-    None,
     *(
-        Pause("2026-01-01T00:00:00.000Z", reason, confirmed, "v1")
-        for reason, confirmed in product(PauseReason, (False, True))
+        Pause(at, reason, confirmed, "v1")
+        for at, reason, confirmed in product((NOW_TEXT, LONG_AGO), PauseReason, (False, True))
     ),
+    *(Pause(LONG_AGO, PauseReason.OUTCOMES_UNKNOWN, confirmed, on_trial=True) for confirmed in (False, True)),
+    *(Pause(LONG_AGO, None, confirmed, by=PausedBy.OPERATOR) for confirmed in (False, True)),
 ]
-TRIALS = [Trial(admission, version=version) for admission, version in product(Admission, ("", "v1", "v2"))]
-TRAFFIC = [None, Traffic(0, 0), Traffic(0, 3), Traffic(1, 0), Traffic(1, 3)]
+TRIALS = [
+    Trial(Admission.ACCEPTED, version="v1", responds=True),
+    Trial(Admission.REFUSED, version="v1", responds=True),
+    Trial(Admission.REFUSED, version="v2", responds=True),
+    Trial(Admission.REFUSED),  # the secret can't be read
+    Trial(Admission.UNKNOWN, version="v1", responds=False),
+    Trial(Admission.REFUSED_IN_FRONT, version="v1"),
+]
+TRAFFIC = [None, Traffic(0, 0), Traffic(0, 3), Traffic(0, 0, 2, 2), Traffic(1, 0), Traffic(1, 3, 2, 5)]
+LASTING = Doubt(int(NOW) - 1, FAILED_PROBES, int(NOW) - DOUBT_SECONDS)
+DOUBTS = [None, LASTING, replace(LASTING, probe_after=int(NOW) + 60), replace(LASTING, probes=FAILED_PROBES - 1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Case:
     record: HealthRecord
     trial: Trial
@@ -187,81 +209,134 @@ class Case:
     after: HealthRecord
 
 
+def records() -> Iterator[HealthRecord]:
+    for state, refused, doubt, since in product(Health, (0, 3), DOUBTS, (0, int(NOW) - 60)):
+        record = HealthRecord(
+            state=state, refused_checks=refused, doubt=doubt, messages_decide_since=since, checks=9, checked_at=NOW_TEXT
+        )
+        for resumed, resuming in product((False, True), repeat=2):
+            yield replace(record, resumed_by_operator=resumed, resuming=resuming)
+        for pause in PAUSES:
+            yield replace(record, pause=pause)
+
+
 @cache
 def cases() -> list[Case]:
     found = []
-    for state, pause, refused, resumed, trial, is_on, traffic, allowed in product(
-        Health, PAUSES, (0, 2, 3), (False, True), TRIALS, (True, False, None), TRAFFIC, (True, False)
+    for record, trial, is_on, traffic, allowed in product(
+        records(), TRIALS, (True, False, None), TRAFFIC, (True, False)
     ):
-        record = HealthRecord(state=state, pause=pause, refused_checks=refused, resumed_by_operator=resumed, checks=9)
         action, after = decide(
-            record, trial, is_on=is_on, traffic=traffic, pause_on_outage=allowed, thresholds=Thresholds()
+            record, trial, is_on=is_on, traffic=traffic, pause_on_outage=allowed, thresholds=Thresholds(), now=NOW
         )
         found.append(Case(record, trial, is_on, traffic, allowed, action, after))
     return found
+
+
+def is_ours(pause: Pause | None) -> bool:
+    return pause is not None and pause.by is PausedBy.HEALTH
 
 
 class TestDecide:
     """Every combination of what can be known: what must never happen, and what must."""
 
     def test_there_are_many(self) -> None:
-        assert len(cases()) == 3 * 5 * 3 * 2 * 12 * 3 * 5 * 2
+        assert len(cases()) == 3 * 2 * 4 * 2 * (4 + len(PAUSES)) * 6 * 3 * 6 * 2
 
     def test_what_an_operator_shut_stays_shut(self) -> None:
         for case in cases():
-            if case.record.pause is None and not case.is_on:
-                assert (case.action, case.after.pause) == (Action.LEAVE, None)
+            if case.is_on is False and not is_ours(case.record.pause) and not case.record.resuming:
+                assert case.action is Action.LEAVE
+                assert case.after.pause is not None
+                assert (case.after.pause.by, case.after.pause.confirmed) == (PausedBy.OPERATOR, True)
+
+    def test_what_an_operator_began_is_finished(self) -> None:
+        for case in cases():
+            if case.record.resuming and case.is_on is False:
+                assert (case.action, case.after.pause) == (Action.RESUME, None)
+            if case.record.pause == Pause(LONG_AGO, None, by=PausedBy.OPERATOR) and case.is_on:
+                assert (case.action, case.after.pause) == (Action.PAUSE, case.record.pause)
 
     def test_what_cannot_be_seen_is_left_alone(self) -> None:
         for case in cases():
             if case.is_on is None:
                 assert (case.action, case.after) == (Action.LEAVE, case.record)
 
-    def test_a_new_pause_needs_a_reason_and_nothing_accepted(self) -> None:
-        paused = 0
+    def test_a_pause_is_new_exactly_if_there_is_a_reason_and_nothing_accepted(self) -> None:
+        seen = set()
         for case in cases():
-            if case.record.pause is None and case.action is Action.PAUSE:
-                paused += 1
-                assert case.is_on
-                assert case.allowed
-                assert not case.record.resumed_by_operator
-                assert case.traffic is not None
-                assert case.traffic.accepted == 0
-                refused = case.record.refused_checks >= 3 and case.traffic.refused > 0
-                assert case.record.state is Health.UNHEALTHY or refused
-                assert case.after.pause is not None
-                assert not case.after.pause.confirmed
-        assert paused > 50
-
-    def test_what_gets_through_or_is_not_known_is_never_paused(self) -> None:
-        for case in cases():
-            if case.record.pause is None and case.is_on and case.allowed and not case.record.resumed_by_operator:
-                down = case.record.state is Health.UNHEALTHY
-                silent = case.traffic is not None and case.traffic.accepted == 0
-                refused = case.record.refused_checks >= 3 and case.traffic is not None and case.traffic.refused > 0
-                assert (case.action is Action.PAUSE) == (silent and (down or refused))
-
-    def test_only_our_own_pause_is_ended_and_only_when_it_is_over(self) -> None:
-        for case in cases():
-            if case.record.pause is None or case.is_on is None:
-                assert case.action is not Action.RESUME
+            record, traffic = case.record, case.traffic
+            if record.pause or not case.is_on:
                 continue
-            over = {
-                PauseReason.OUTAGE: case.record.state is not Health.UNHEALTHY,
-                PauseReason.CREDENTIALS_REFUSED: case.trial.admission is Admission.ACCEPTED
-                or case.trial.version == "v2",
-            }[case.record.pause.reason]
-            if case.is_on is False:
-                assert (case.action is Action.RESUME) == (over or not case.allowed)
-                assert (case.after.pause is None) == (over or not case.allowed)
+            fails = traffic is not None and (traffic.failed > 0 or traffic.refused > 0)
+            reasons = {
+                PauseReason.OUTAGE: record.state is Health.UNHEALTHY and (fails or not record.messages_decide_since),
+                PauseReason.CREDENTIALS_REFUSED: record.refused_checks >= 3 and traffic and traffic.refused > 0,
+                PauseReason.OUTCOMES_UNKNOWN: record.doubt
+                and record.doubt.probes >= FAILED_PROBES
+                and traffic
+                and traffic.unknown > 0,
+            }
+            may = case.allowed and not record.resumed_by_operator and traffic is not None and traffic.accepted == 0
+            assert (case.action is Action.PAUSE) == (may and any(reasons.values()))
+            if case.action is Action.PAUSE:
+                assert case.after.pause is not None
+                assert case.after.pause.reason is not None
+                assert reasons[case.after.pause.reason]
+                assert not case.after.pause.confirmed
+                seen.add(case.after.pause.reason)
+        assert seen == set(PauseReason)
+
+    def test_only_our_own_pause_is_ended_and_only_when_it_is_over_or_on_trial(self) -> None:
+        for case in cases():
+            pause = case.record.pause
+            if not is_ours(pause) or case.is_on is None:
+                assert case.action is not Action.RESUME or (case.record.resuming and case.is_on is False)
+                continue
+            assert pause is not None
+            over = (
+                not case.allowed
+                or {
+                    PauseReason.OUTAGE: case.record.state is not Health.UNHEALTHY,
+                    PauseReason.CREDENTIALS_REFUSED: case.trial.admission is Admission.ACCEPTED
+                    or case.trial.version == "v2",
+                    PauseReason.OUTCOMES_UNKNOWN: case.record.doubt is None,
+                    None: False,
+                }[pause.reason]
+            )
+            if over:
+                assert (case.after.pause, case.action) == (None, Action.LEAVE if case.is_on else Action.RESUME)
+            elif case.action is Action.RESUME:
+                assert pause.reason is not PauseReason.CREDENTIALS_REFUSED
+                assert pause.at == LONG_AGO
+                assert pause.on_trial or case.trial.responds is not False or case.record.state is not Health.UNHEALTHY
+
+    def test_after_our_pause_a_probe_goes_first(self) -> None:
+        for case in cases():
+            if is_ours(case.record.pause) and case.action is Action.RESUME:
+                assert case.after.doubt is not None
+
+    def test_a_pause_for_unknown_outcomes_ends_by_nothing_but_a_certain_outcome(self) -> None:
+        for case in cases():
+            pause = case.record.pause
+            if pause and pause.reason is PauseReason.OUTCOMES_UNKNOWN and case.record.doubt and case.allowed:
+                if case.action is Action.RESUME:
+                    assert case.after.pause is not None
+                    assert case.after.pause.on_trial
+                if not case.is_on and not (pause.on_trial and pause.confirmed):
+                    assert is_ours(case.after.pause)
 
     def test_what_an_operator_opened_stays_open_until_all_is_well(self) -> None:
         for case in cases():
             if case.record.pause is None and case.record.resumed_by_operator and case.is_on:
                 assert case.action is Action.LEAVE
-                is_well = case.record.state is Health.HEALTHY and case.record.refused_checks == 0
+                doubt = case.record.doubt
+                is_well = case.record.refused_checks == 0 and (doubt is None or doubt.probes < FAILED_PROBES)
+                is_well &= case.record.state is Health.HEALTHY or (
+                    case.record.state is Health.UNKNOWN and case.trial.responds is True
+                )
                 assert case.after.resumed_by_operator is not is_well
-            if case.record.pause and case.record.pause.confirmed and case.is_on:
+            if case.record.pause and case.record.pause.confirmed and not case.record.pause.on_trial and case.is_on:
                 assert case.action is Action.LEAVE
                 assert case.after.pause is None
 
@@ -348,6 +423,7 @@ class TestOutage:
     def test_a_monitor_that_fails_during_an_outage_holds_nothing_back_for_ever(self) -> None:
         world = World().healthy()
         world.gateway.health, world.gateway.service = answer(404), service_status("unavailable")
+        world.gateway.message = answer(404, NO_PATH)
         world.minutes(3)
         assert world.switch.calls == ["pause"]
         world.gateway.service = answer(503)
@@ -372,7 +448,10 @@ class TestOperators:
         world.minutes(10)
         assert world.switch.calls == []
         assert world.metrics[-1][Metric.SENDING_PAUSED] == 1.0
-        assert world.record.pause is None
+        assert world.record.pause is not None
+        assert world.record.pause.by is PausedBy.OPERATOR
+        world.switch.on = True
+        assert world.minutes(1).pause is None
 
     def test_who_resumes_during_an_outage_is_not_overruled_in_it(self) -> None:
         world = World().healthy()
@@ -388,14 +467,15 @@ class TestOperators:
         assert world.switch.on is False, "the next outage is another one"
 
     def test_a_pause_that_was_made_theirs_outlasts_the_outage(self) -> None:
-        """docs/runbook.md: an operator removes `paused_by`."""
         world = World().healthy()
         world.go_down()
         world.minutes(5)
-        world.store.record = replace(world.store.record, pause=None)
+        world.store.pause_by_operator(now=world.clock.now())
+        world.switch.pause()
+        world.switch.calls.clear()
         world.come_back()
         world.minutes(10)
-        assert world.switch.calls == ["pause"]
+        assert world.switch.calls == []
 
 
 class TestCrashes:
@@ -403,6 +483,8 @@ class TestCrashes:
         world = World().healthy()
         world.go_down()
         world.minutes(3)
+        assert world.record.pause is not None
+        world.store.record = replace(world.record, pause=replace(world.record.pause, confirmed=False))
         world.switch.on = True  # as if the call had never been made
         world.minutes(1)
         assert world.switch.calls == ["pause", "pause"]
@@ -434,9 +516,9 @@ class TestCrashes:
         world.minutes(1)
         world.switch.change_failure = THROTTLED
         record = world.minutes(1)
-        assert record.pause is not None
+        assert (record.pause, record.resuming) == (None, True)
         world.switch.change_failure = None
-        assert world.minutes(1).pause is None
+        assert not world.minutes(1).resuming
         assert world.switch.calls == ["pause", "resume"]
 
     def test_a_mapping_that_cannot_be_read_is_left_alone(self) -> None:
@@ -541,12 +623,152 @@ class TestCredentials:
         world.minutes(3)
         assert world.switch.calls == ["pause", "resume"]
 
-    def test_are_not_tried_at_a_gateway_that_is_down(self) -> None:
+    def test_are_tried_while_healthz_fails_too(self) -> None:
+        world = World().healthy()
+        world.gateway.health = answer(503)
+        record = world.minutes(5)
+        assert len(world.gateway.tried) == 7
+        assert (record.state, record.credentials) == (Health.UNKNOWN, "accepted")
+        assert "but the API responds" in record.reason
+
+
+class TestHealthzAlone:
+    """A broken `/healthz` must not stop a gateway that sends."""
+
+    def world(self, message: Exchange) -> World:
+        world = World().healthy()
+        world.gateway.health, world.gateway.message = answer(503), message
+        return world
+
+    def test_what_responds_in_the_words_of_the_api_is_not_down(self) -> None:
+        for message in (answer(404, NO_MESSAGE), answer(401, {"message": "Unauthorized"})):
+            world = self.world(message)
+            world.minutes(240)
+            assert world.switch.calls == []
+
+    @pytest.mark.parametrize("message", [answer(404, NO_PATH), answer(403, b"<html>"), answer(429), answer(405)])
+    def test_a_pause_that_nothing_else_upholds_ends_by_itself_and_begins_again_if_messages_fail(
+        self, message: Exchange
+    ) -> None:
+        world = self.world(message)
+        world.minutes(3)
+        assert world.switch.calls == ["pause"]
+        world.minutes(9)
+        assert world.switch.calls == ["pause"]
+        world.minutes(1)
+        assert world.switch.calls == ["pause", "resume"]
+        assert world.record.doubt is not None, "one message goes first"
+        world.minutes(240)
+        assert world.switch.calls == ["pause", "resume"], "no message fails"
+        world.sender_metrics.traffic = Traffic(0, 0, failed=1)
+        world.minutes(1)
+        assert world.switch.calls == ["pause", "resume", "pause"]
+
+    @pytest.mark.parametrize("message", [no_response("timed_out"), answer(503), answer(500, NO_MESSAGE)])
+    def test_a_pause_that_another_request_upholds_lasts(self, message: Exchange) -> None:
+        world = self.world(message)
+        world.minutes(240)
+        assert world.switch.calls == ["pause"]
+
+    def test_recovery_begins_anew(self) -> None:
+        world = self.world(answer(404, NO_PATH))
+        world.minutes(13)
+        world.come_back()
+        assert world.minutes(3).messages_decide_since == 0
+
+
+class TestUnknownOutcomes:
+    """POSTs that leave nothing but unknown outcomes, while everything else is well."""
+
+    def doubted(self) -> World:
+        world = World().healthy()
+        world.sender_metrics.traffic = Traffic(0, 0, 3, 3)
+        doubt = world.store.begin_doubt(now=world.clock.now())
+        for _ in range(FAILED_PROBES):
+            world.clock.advance(max(0.0, doubt.probe_after - world.clock.now()))
+            claimed, after = world.store.claim_probe(doubt, now=world.clock.now())
+            assert claimed
+            assert after is not None
+            doubt = after
+        return world
+
+    def probe(self, world: World, *, certain: bool) -> None:
+        before = world.store.read_doubt()
+        assert before is not None
+        _, claimed = world.store.claim_probe(before, now=world.clock.now())
+        assert claimed is not None
+        if certain:
+            world.store.end_doubt(claimed)
+
+    def test_pause_after_some_minutes_and_are_tried_rarely(self) -> None:
+        world = self.doubted()
+        world.minutes(2)
+        assert world.switch.calls == []
+        record = world.minutes(1)
+        assert (record.state, record.pause and record.pause.reason) == (Health.HEALTHY, PauseReason.OUTCOMES_UNKNOWN)
+        world.minutes(9)
+        assert world.switch.calls == ["pause"], "`GET /messages` shows nothing of POSTs"
+        world.minutes(5)
+        assert world.switch.calls == ["pause", "resume"]
+        assert world.metrics[-1][Metric.SENDING_PAUSED] == 1.0, "on for a probe is not resumed"
+        self.probe(world, certain=False)
+        world.minutes(1)
+        assert world.switch.calls == ["pause", "resume", "pause"]
+        assert world.record.pause is not None
+
+    def test_end_with_the_first_certain_outcome(self) -> None:
+        world = self.doubted()
+        world.minutes(20)
+        self.probe(world, certain=True)
+        record = world.minutes(1)
+        assert (record.pause, world.switch.on) == (None, True)
+        assert world.metrics[-1][Metric.SENDING_PAUSED] == 0.0
+
+    def test_without_a_message_sending_stays_on_for_the_first_one(self) -> None:
+        world = self.doubted()
+        world.minutes(120)
+        assert world.switch.calls == ["pause", "resume"]
+        assert world.record.pause is not None
+
+    def test_an_operator_who_pauses_by_hand_during_a_trial_is_not_overruled(self) -> None:
+        world = self.doubted()
+        world.minutes(20)
+        world.switch.on = False
+        world.minutes(30)
+        assert world.switch.calls == ["pause", "resume"]
+        assert world.record.pause is not None
+        assert world.record.pause.by is PausedBy.OPERATOR
+
+    def test_accepted_messages_or_no_figures_pause_nothing(self) -> None:
+        for traffic in (Traffic(1, 0, 3, 3), Traffic(0, 0, 0, 0), THROTTLED):
+            world = self.doubted()
+            world.sender_metrics.traffic = traffic
+            world.minutes(30)
+            assert world.switch.calls == []
+
+    def test_no_trial_while_the_gateway_is_down(self) -> None:
+        world = self.doubted()
+        world.minutes(4)
+        world.go_down()
+        world.minutes(60)
+        assert world.switch.calls == ["pause"]
+
+
+class TestTimeBetweenChecks:
+    def test_checks_at_once_count_as_one(self) -> None:
         world = World().healthy()
         world.go_down()
-        tried = len(world.gateway.tried)
-        world.minutes(5)
-        assert len(world.gateway.tried) == tried
+        for _ in range(10):
+            world.minutes(1)
+            world.clock.advance(-59.9)
+        assert world.record.bad_checks == 1
+        assert world.switch.calls == []
+        assert world.results[-1]["skipped"]
+
+    def test_a_clock_that_was_set_back_stops_no_check(self) -> None:
+        world = World().healthy()
+        world.clock.advance(-3600)
+        assert world.minutes(1).checks == 3
 
 
 class TestWhatIsTold:

@@ -751,14 +751,24 @@ class TestStopsEverybody:
         assert run.send(*(queue_record(name=str(n)) for n in range(1, 4))).failures == ()
         assert len(run.gateway.posts) == 5
 
-    def test_unknown_outcomes_in_a_row_cost_at_most_three_messages(self) -> None:
+    def test_after_an_unknown_outcome_the_next_message_goes_as_the_only_probe(self) -> None:
         """An outage must not turn a whole queue into held messages."""
         run = bench(*[unknown()] * 50)
         run.send(queue_record(name="0"))
-        result = run.send(*(queue_record(name=str(n)) for n in range(1, 11)))
-        assert reasons(run) == ["unknown_outcome"] * 3
-        assert len(result.failures) == 8
-        assert len(run.ledger.records) == 3
+        batch = [queue_record(name=str(n)) for n in range(1, 11)]
+        assert len(run.send(*batch).failures) == 10
+        run.time.advance(3)
+        assert len(run.send(*batch).failures) == 9
+        assert reasons(run) == ["unknown_outcome"] * 2
+        assert len(run.ledger.records) == 2
+
+    def test_an_unknown_outcome_holds_what_waits_for_its_slot(self) -> None:
+        run = bench(*[unknown()] * 50, interval=3.0)
+        result = run.send(*(queue_record(name=str(n)) for n in range(10)))
+        assert (len(run.gateway.posts), reasons(run)) == (1, ["unknown_outcome"])
+        assert len(result.failures) == 9
+        held = [record for record in run.ledger.records.values() if record.state is State.RETRY]
+        assert all(record.attempts == record.uncounted_attempts for record in held)
 
     def test_too_late_alone_does_not_keep_the_rest_waiting_for_a_probe(self) -> None:
         run = bench(unreachable())
@@ -878,6 +888,7 @@ class TestWritesThatFail:
         assert run.send(queue_record()).failures == (sqs_id(),)
         assert run.state() is State.SENDING
         run.hook()
+        run.time.advance(3)
         run.send(queue_record(receive_count=2))
         assert (run.state(), run.gateway.posts_of("message-1")) == (state, 1)
         assert run.record().reason != "owner_lost"
@@ -908,6 +919,7 @@ class TestWritesThatFail:
         run.hook(FailAt("queues.dead_letter", times=ALWAYS))
         assert run.send(queue_record()).failures == (sqs_id(),)
         run.hook()
+        run.time.advance(3)
         assert run.send(queue_record(receive_count=2)).failures == ()
         assert reasons(run) == ["unknown_outcome"]
 
@@ -1132,6 +1144,16 @@ class TestAttemptsThatConcernNoMessageInParticular:
             run.time.advance(4000)
         assert (run.state(), reasons(run)) == (State.RETRY, [])
         assert run.record().attempts > 3
+
+    def test_an_acceptance_from_before_its_first_refusal_uses_up_nothing(self) -> None:
+        """A new rule of a firewall stops every message, whatever was accepted within the last hour."""
+        options = {"max_attempts": 3}
+        run = Bench(gateway=ScriptedGateway(by_reference={"message-1": [IN_FRONT] * 9}), options=options)
+        run.send(queue_record(name="0"))
+        for _ in range(9):
+            run.time.advance(60)
+            assert run.send(queue_record()).failures == (sqs_id(),)
+        assert (run.state(), reasons(run)) == (State.RETRY, [])
 
     def test_a_text_that_a_firewall_dislikes_ends_as_a_dead_letter_while_others_are_accepted(self) -> None:
         options = {"max_attempts": 3}

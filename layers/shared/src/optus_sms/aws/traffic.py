@@ -17,10 +17,14 @@ SENDER: Final = "send_message"  # POWERTOOLS_SERVICE_NAME of SendMessageFunction
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The number of messages that the gateway accepted, and of requests whose credentials it refused."""
+    """The numbers of messages that the gateway accepted, of requests whose credentials it refused, of unknown outcomes,
+    and of requests that failed in any way.
+    """
 
     accepted: int
     refused: int
+    unknown: int = 0
+    failed: int = 0
 
 
 class TrafficUnknownError(Exception):
@@ -46,13 +50,15 @@ class SenderMetrics:
             MetricDataQueries=[
                 self._sum("accepted", Metric.MESSAGES_ACCEPTED),
                 self._sum("refused", Metric.CREDENTIALS_REFUSED),
+                self._sum("unknown", Metric.OUTCOMES_UNKNOWN),
+                self._sum("failed", Metric.GATEWAY_ERRORS),
             ],
         )
         results = response["MetricDataResults"]
         if any(result["StatusCode"] != "Complete" for result in results):
             raise TrafficUnknownError
         sums = {result["Id"]: round(sum(result["Values"])) for result in results}
-        return Traffic(sums["accepted"], sums["refused"])
+        return Traffic(**sums)
 
     def _sum(self, name: str, metric: Metric) -> MetricDataQueryTypeDef:
         return {

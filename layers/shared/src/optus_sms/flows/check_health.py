@@ -1,8 +1,8 @@
 """Check the gateway and its credentials every minute, and pause or resume sending (docs/outages.md).
 
 A check makes its requests, `note` and `decide` judge the results (both pure), one write stores the record, and then
-sending is paused or resumed. A result that proves nothing is unknown, and unknown is never down: it neither makes the
-gateway unhealthy nor pauses sending.
+sending is paused or resumed, which another write records as done. A result that proves nothing is unknown, and unknown
+is never down: it neither makes the gateway unhealthy nor pauses sending.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from optus_sms.flows.pausing import Action, Admission, Thresholds, Trial, decide, failing_since
 from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.errors import CredentialsError
-from optus_sms.model.times import Clock, format_rfc3339
+from optus_sms.model.times import Clock, format_rfc3339, time_or_none
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import Health, HealthRecord
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
@@ -87,6 +87,26 @@ def judge_credentials(response: Exchange) -> Admission:
     return Admission.REFUSED_IN_FRONT if response.status in (400, 401, 403, 413, 422) else Admission.UNKNOWN
 
 
+def judge_response(response: Exchange) -> bool | None:
+    """Judge whether the API itself responds: False for HTTP 5xx or no response, None if that is not known."""
+    if response.status is None or response.status >= 500:
+        return False
+    return True if judge_credentials(response) in (Admission.ACCEPTED, Admission.REFUSED) else None
+
+
+def weigh(own: Observation | None, seen: Observation, trial: Trial) -> Observation:
+    """Weigh what the monitors report against the response to `GET /messages?id=`.
+
+    ``own``: by `GET /healthz`; ``seen``: by it or the status API. A gateway whose API responds is not down. If neither
+    request got through to the API, no message does: an outage, whatever the status API reports.
+    """
+    if seen.health is Health.UNHEALTHY and trial.responds:
+        return Observation(Health.UNKNOWN, f"{seen.reason}, but the API responds")
+    if own is None and trial.admission is Admission.REFUSED_IN_FRONT:
+        return Observation(Health.UNHEALTHY, f"refused in front of the API: {trial.reason}")
+    return seen
+
+
 def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, thresholds: Thresholds) -> HealthRecord:
     """Return the record after one check. The state changes only after several checks in a row.
 
@@ -141,36 +161,34 @@ class HealthChecker:
     clock: Clock = field(default_factory=Clock)
     thresholds: Thresholds = field(default_factory=Thresholds)
     pause_on_outage: bool = True
+    seconds_between_checks: int = 30  # a check sooner after the last one does not count
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
     def check(self) -> tuple[Mapping[str, Any], tuple[Measurement, ...]]:
         """Request, judge, store, act and log; return the result for the caller and the metrics to publish."""
         response = self.gateway.get_health()
-        own = judge_health(response)
-        seen = own or judge_service_status(self.gateway.get_service_status())
-        trial = Trial(Admission.UNKNOWN) if seen.health is Health.UNHEALTHY else self._try_credentials()
-        if own is None and trial.admission is Admission.REFUSED_IN_FRONT:
-            # Neither request got through to the API, so no message does: an outage, whoever else is well.
-            seen = Observation(Health.UNHEALTHY, f"refused in front of the API: status {response.status}")
-        is_on = self._is_on()
-        before = self.store.read()
-        noted = note(before, seen, trial, now=self.clock.now(), thresholds=self.thresholds)
+        own, trial = judge_health(response), self._try_credentials()
+        seen = weigh(own, own or judge_service_status(self.gateway.get_service_status()), trial)
+        is_on = self._is_on()  # before the record: a change that it does not show yet was recorded first
+        before, now = self.store.read(), self.clock.now()
+        if self._is_too_soon(before, now):
+            return {"state": before.state.value, "skipped": True}, ()
+        noted = note(before, seen, trial, now=now, thresholds=self.thresholds)
         action, after = decide(
             noted,
             trial,
             is_on=is_on,
-            traffic=self._traffic(noted, is_on=is_on),
+            traffic=self._traffic(noted, now, is_on=is_on),
             pause_on_outage=self.pause_on_outage,
             thresholds=self.thresholds,
+            now=now,
         )
-        # In this order a crash in between leaves a pause that is recorded as the health check's. The other order could
-        # leave one that looks like an operator's and would never end.
-        if action is Action.RESUME and not self._done(self.switch.resume, "sending not resumed"):
-            action, after = Action.LEAVE, noted
+        # What is to be is recorded before it is done: after a crash in between, the next check finishes it. And if an
+        # operator's command came first, nothing is done.
         if not self.store.write(after, seen=before):
-            logger().warning("lost the race to another health check")
+            logger().warning("lost the race to another health check or an operator")
             return {"state": before.state.value, "skipped": True}, ()
-        if action is Action.PAUSE and not self._done(self.switch.pause, "sending not paused"):
+        if action is not Action.LEAVE and not self._change(action, after):
             action = Action.LEAVE
         self._log(before, after, trial, action)
         is_on = {Action.PAUSE: False, Action.RESUME: True}.get(action, is_on)
@@ -181,7 +199,7 @@ class HealthChecker:
             "seen_reason": seen.reason,
             "credentials": trial.admission.value,
             "paused": None if is_on is None else not is_on,
-            "paused_by": "health" if after.pause else None,
+            "paused_by": after.pause.by.value if after.pause else None,
             "milliseconds": round(response.seconds * 1000),
         }
         return result, _measurements(response, after, trial, is_on=is_on)
@@ -191,16 +209,45 @@ class HealthChecker:
         try:
             self.secret.forget_refused()
             credentials = self.secret.current()
-            admission = judge_credentials(self.gateway.get_message(self.new_id(), credentials))
-            if admission is Admission.REFUSED and (newer := self.secret.newer_than(credentials)) is not None:
+            response = self.gateway.get_message(self.new_id(), credentials)
+            is_refused = judge_credentials(response) is Admission.REFUSED
+            if is_refused and (newer := self.secret.newer_than(credentials)) is not None:
                 credentials = newer
-                admission = judge_credentials(self.gateway.get_message(self.new_id(), credentials))
+                response = self.gateway.get_message(self.new_id(), credentials)
         except Exception as error:  # noqa: BLE001 - without a usable secret no message can be sent
             logger().warning("credentials not usable", extra=error_fields(error))
             is_unusable = isinstance(error, CredentialsError)
             return Trial(Admission.REFUSED, str(error) if is_unusable else "GatewaySecret can't be read")
-        reason = "the gateway refused them" if admission is Admission.REFUSED else ""
-        return Trial(admission, reason, credentials.version)
+        admission = judge_credentials(response)
+        reason = "the gateway refused them" if admission is Admission.REFUSED else f"status {response.status}"
+        return Trial(admission, reason, credentials.version, judge_response(response))
+
+    def _is_too_soon(self, before: HealthRecord, now: float) -> bool:
+        """Return whether the last check was just now: checks in a row show something only if time passes between."""
+        checked_at = time_or_none(before.checked_at)
+        return checked_at is not None and 0 <= now - checked_at < self.seconds_between_checks
+
+    def _change(self, action: Action, recorded: HealthRecord) -> bool:
+        """Pause or resume, and record that as done; return whether it was done.
+
+        If that record is refused, an operator's command came in between, perhaps before this change. It is done again,
+        so that it has the last word.
+        """
+        act, failure = {
+            Action.PAUSE: (self.switch.pause, "sending not paused"),
+            Action.RESUME: (self.switch.resume, "sending not resumed"),
+        }[action]
+        if not self._done(act, failure):
+            return False
+        pause = recorded.pause and replace(recorded.pause, confirmed=True)
+        if self.store.write(replace(recorded, pause=pause, resuming=False), seen=recorded):
+            return True
+        found = self.store.read()
+        is_to_be_on = found.pause is None or found.pause.on_trial
+        if is_to_be_on is (action is Action.RESUME):
+            return True
+        self._done(self.switch.resume if is_to_be_on else self.switch.pause, "an operator's command not done again")
+        return False
 
     def _is_on(self) -> bool | None:
         try:
@@ -209,12 +256,11 @@ class HealthChecker:
             logger().warning("event source mapping not read", extra=error_fields(error))
             return None
 
-    def _traffic(self, record: HealthRecord, *, is_on: bool | None) -> Traffic | None:
+    def _traffic(self, record: HealthRecord, now: float, *, is_on: bool | None) -> Traffic | None:
         """Return the traffic since the failures began; None if no pause depends on it or it is unknown."""
-        start = failing_since(record, self.thresholds)
+        start = failing_since(record, self.thresholds, now)
         if not start or not is_on or record.pause or record.resumed_by_operator or not self.pause_on_outage:
             return None
-        now = self.clock.now()
         try:
             return self.sender_metrics.between(max(start, now - QUIET_SECONDS), now)
         except Exception as error:  # noqa: BLE001 - unknown traffic is no reason to pause
@@ -238,9 +284,11 @@ class HealthChecker:
         if trial.admission is Admission.REFUSED:
             logger().error("credentials refused", extra={"reason": trial.reason})
         if action is Action.PAUSE and after.pause:
-            logger().warning("sending paused", extra={"reason": after.pause.reason.value})
-        if action is Action.RESUME and before.pause:
-            logger().warning("sending resumed", extra={"paused_at": before.pause.at})
+            logger().warning("sending paused", extra={"reason": after.pause.reason or after.pause.by})
+        if action is Action.RESUME:
+            on_trial = after.pause is not None
+            paused_at = before.pause.at if before.pause else ""
+            logger().warning("sending resumed", extra={"paused_at": paused_at, "on_trial": on_trial})
         if after.resumed_by_operator and not before.resumed_by_operator:
             logger().warning("an operator resumed sending; no pause until the gateway has recovered")
 
@@ -254,7 +302,8 @@ def _measurements(
     if response.status is not None:
         measurements.append((Metric.GATEWAY_LATENCY, response.seconds * 1000))
     if is_on is not None:
-        measurements.append((Metric.SENDING_PAUSED, 0.0 if is_on else 1.0))
+        is_flowing = is_on and not (record.pause and record.pause.on_trial)
+        measurements.append((Metric.SENDING_PAUSED, 0.0 if is_flowing else 1.0))
     if trial.admission is Admission.REFUSED:
         measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))
     return tuple(measurements)

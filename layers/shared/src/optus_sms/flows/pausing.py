@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
+from optus_sms.model.times import time_or_none
+from optus_sms.records.items import Doubt, Health, HealthRecord, Pause, PausedBy, PauseReason
 
 if TYPE_CHECKING:
     from optus_sms.aws.traffic import Traffic
+
+TRIAL_SECONDS: Final = 600  # so old, a pause is put on trial if no request but `GET /healthz` fails
+DOUBT_SECONDS: Final = 180  # nothing but unknown outcomes for so long, with so many failed probes: a reason to pause
+FAILED_PROBES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,16 @@ class Admission(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial of the credentials. ``version``: the secret's version ID; empty if they are unusable."""
+    """One trial of the credentials. ``version``: the secret's version ID; empty if they are unusable.
+
+    ``responds``: True if the API itself responded, so the gateway is not down; False for HTTP 5xx or no response; None
+    if that is not known.
+    """
 
     admission: Admission
     reason: str = ""
     version: str = ""
+    responds: bool | None = None
 
 
 class Action(StrEnum):
@@ -47,11 +57,13 @@ class Action(StrEnum):
     RESUME = auto()
 
 
-def failing_since(record: HealthRecord, thresholds: Thresholds) -> int:
+def failing_since(record: HealthRecord, thresholds: Thresholds, now: float) -> int:
     """Return since when there is a reason to pause, in epoch seconds; 0 if there is none."""
     if record.state is Health.UNHEALTHY:
-        return record.failing_since
-    return record.refused_since if record.refused_checks >= thresholds.unhealthy_after else 0
+        return max(record.failing_since, record.messages_decide_since)
+    if record.refused_checks >= thresholds.unhealthy_after:
+        return record.refused_since
+    return record.doubt.since if record.doubt and _is_lasting(record.doubt, now) else 0
 
 
 def decide(
@@ -62,40 +74,86 @@ def decide(
     traffic: Traffic | None,
     pause_on_outage: bool,
     thresholds: Thresholds,
+    now: float,
 ) -> tuple[Action, HealthRecord]:
     """Decide whether to pause or resume sending, and return the record with that decision.
 
-    The health check ends only its own pause; any other pause is an operator's. If sending is on during the health
-    check's pause, an operator resumed it, and the health check does not pause again until the gateway has recovered.
+    The record has what is to be, and is written before sending is changed. So a check first finishes what it finds
+    recorded and not done. It ends only the health check's own pause; any other pause is an operator's. If sending is on
+    during a pause that was seen, an operator resumed it by hand, and the health check does not pause again until the
+    gateway has recovered.
     """
     if is_on is None:
         return Action.LEAVE, record
+    if record.state is not Health.UNHEALTHY:
+        record = replace(record, messages_decide_since=0)
+    if record.pause is None and is_on:
+        traffic = traffic if pause_on_outage else None
+        return _decide_to_pause(replace(record, resuming=False), trial, traffic, thresholds, now)
     if record.pause is None:
-        return _decide_to_pause(record, trial, is_on, traffic if pause_on_outage else None, thresholds)
-    if not pause_on_outage or _is_over(record.pause, record, trial):
-        return Action.LEAVE if is_on else Action.RESUME, replace(record, pause=None)
+        return (Action.RESUME, record) if record.resuming else (Action.LEAVE, _paused_by_hand(record))
+    if record.pause.by is PausedBy.HEALTH:
+        if not pause_on_outage or _is_over(record.pause, record, trial):
+            return _resume(record, is_on, now)
+        if record.pause.on_trial or (not is_on and _may_be_tried(record.pause, record, trial, now)):
+            return _decide_on_trial(record, record.pause, trial, is_on, now)
+    return _keep(record, record.pause, trial, is_on, now)
+
+
+def _paused_by_hand(record: HealthRecord) -> HealthRecord:
+    return replace(record, pause=Pause(record.checked_at, None, confirmed=True, by=PausedBy.OPERATOR))
+
+
+def _keep(record: HealthRecord, pause: Pause, trial: Trial, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
     if not is_on:
-        return Action.LEAVE, replace(record, pause=replace(record.pause, confirmed=True))
-    if record.pause.confirmed:
-        return Action.LEAVE, replace(record, pause=None, resumed_by_operator=True)
-    return Action.PAUSE, record  # the last check stored the pause, but did not make it
+        return Action.LEAVE, replace(record, pause=replace(pause, confirmed=True))
+    if pause.confirmed:
+        return Action.LEAVE, replace(record, pause=None, resumed_by_operator=not _is_calm(record, trial, now))
+    return Action.PAUSE, record  # the pause was recorded, but not made
+
+
+def _resume(record: HealthRecord, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
+    """Resume sending. One message goes first, as a probe: messages may fail whatever the checks show."""
+    if is_on:
+        return Action.LEAVE, replace(record, pause=None)
+    doubt = record.doubt or Doubt(int(now), 0, int(now))
+    return Action.RESUME, replace(record, pause=None, resuming=True, doubt=doubt)
 
 
 def _decide_to_pause(
-    record: HealthRecord, trial: Trial, is_on: bool, traffic: Traffic | None, thresholds: Thresholds
+    record: HealthRecord, trial: Trial, traffic: Traffic | None, thresholds: Thresholds, now: float
 ) -> tuple[Action, HealthRecord]:
     if record.resumed_by_operator:
-        is_calm = record.state is Health.HEALTHY and record.refused_checks == 0
-        return Action.LEAVE, replace(record, resumed_by_operator=not is_calm)
-    if not is_on or traffic is None or traffic.accepted > 0:
+        return Action.LEAVE, replace(record, resumed_by_operator=not _is_calm(record, trial, now))
+    if traffic is None or traffic.accepted > 0:
         return Action.LEAVE, record
-    if record.state is Health.UNHEALTHY:
-        reason = PauseReason.OUTAGE
-    elif record.refused_checks >= thresholds.unhealthy_after and traffic.refused > 0:
-        reason = PauseReason.CREDENTIALS_REFUSED
-    else:
+    reason = _reason_to_pause(record, traffic, thresholds, now)
+    if reason is None:
         return Action.LEAVE, record
     return Action.PAUSE, replace(record, pause=Pause(record.checked_at, reason, False, trial.version))
+
+
+def _is_calm(record: HealthRecord, trial: Trial, now: float) -> bool:
+    """Return whether the gateway has recovered, so that an operator who resumed sending would not be overruled."""
+    is_well = record.state is Health.HEALTHY or (record.state is Health.UNKNOWN and trial.responds is True)
+    is_doubted = record.doubt is not None and _is_lasting(record.doubt, now)
+    return is_well and record.refused_checks == 0 and not is_doubted
+
+
+def _reason_to_pause(record: HealthRecord, traffic: Traffic, thresholds: Thresholds, now: float) -> PauseReason | None:
+    """Return why to pause, if the gateway accepts nothing."""
+    messages_fail = traffic.failed > 0 or traffic.refused > 0
+    if record.state is Health.UNHEALTHY and (messages_fail or not record.messages_decide_since):
+        return PauseReason.OUTAGE
+    if record.refused_checks >= thresholds.unhealthy_after and traffic.refused > 0:
+        return PauseReason.CREDENTIALS_REFUSED
+    if record.doubt and _is_lasting(record.doubt, now) and traffic.unknown > 0:
+        return PauseReason.OUTCOMES_UNKNOWN
+    return None
+
+
+def _is_lasting(doubt: Doubt, now: float) -> bool:
+    return doubt.probes >= FAILED_PROBES and now - doubt.since >= DOUBT_SECONDS
 
 
 def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
@@ -103,9 +161,45 @@ def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
 
     An outage is over when the state is no longer unhealthy; an unknown state is no reason to hold messages. Refused
     credentials are over when the gateway accepts them, or when the secret has new ones. The next message tries those,
-    because the gateway may allow the credentials to send and not to read.
+    because the gateway may allow the credentials to send and not to read. Unknown outcomes are over when the outcome of
+    a message was certain: other requests don't show it.
+    """
+    match pause.reason:
+        case PauseReason.OUTAGE | None:
+            return record.state is not Health.UNHEALTHY
+        case PauseReason.CREDENTIALS_REFUSED:
+            return trial.admission is Admission.ACCEPTED or trial.version not in ("", pause.credentials_version)
+        case PauseReason.OUTCOMES_UNKNOWN:
+            return record.doubt is None
+
+
+def _may_be_tried(pause: Pause, record: HealthRecord, trial: Trial, now: float) -> bool:
+    """Return whether a message may show that the reason of a pause is over: not while the gateway is down for sure."""
+    if now - (time_or_none(pause.at) or 0.0) < TRIAL_SECONDS:
+        return False
+    match pause.reason:
+        case PauseReason.OUTAGE:
+            return trial.responds is None
+        case PauseReason.OUTCOMES_UNKNOWN:
+            is_down = record.state is Health.UNHEALTHY and trial.responds is False
+            return not is_down and (record.doubt is None or record.doubt.probe_after <= now)
+    return False
+
+
+def _decide_on_trial(
+    record: HealthRecord, pause: Pause, trial: Trial, is_on: bool, now: float
+) -> tuple[Action, HealthRecord]:
+    """Try what only a message can show.
+
+    A pause for an outage that only `/healthz` upholds ends, and messages decide about the next one. A pause for unknown
+    outcomes stays recorded while sending is on for one probe.
     """
     if pause.reason is PauseReason.OUTAGE:
-        return record.state is not Health.UNHEALTHY
-    is_new = trial.version not in ("", pause.credentials_version)
-    return trial.admission is Admission.ACCEPTED or is_new
+        return _resume(replace(record, messages_decide_since=int(now)), is_on, now)
+    if not is_on:
+        if pause.on_trial and pause.confirmed:
+            return Action.LEAVE, _paused_by_hand(record)
+        return Action.RESUME, replace(record, pause=replace(pause, on_trial=True, confirmed=False))
+    if _may_be_tried(pause, record, trial, now):
+        return Action.LEAVE, replace(record, pause=replace(pause, confirmed=True))  # no message came yet
+    return Action.PAUSE, replace(record, pause=replace(pause, on_trial=False, confirmed=False))

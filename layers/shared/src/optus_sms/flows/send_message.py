@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
+from optus_sms.flows.breaker import NOT_BEGUN
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
@@ -38,6 +40,7 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 if TYPE_CHECKING:
     from optus_sms.flows.breaker import Breaker
     from optus_sms.flows.pacing import Pacer
+    from optus_sms.flows.probing import Probing
     from optus_sms.gateway.api import Gateway
     from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
     from optus_sms.records.messages import Messages
@@ -52,7 +55,7 @@ WORKERS: Final = 32
 MOST_UNWRITTEN: Final = 1000
 EVIDENCE_SECONDS: Final = 3600.0  # how long an acceptance shows that the gateway takes messages
 CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
-NOT_ABOUT_THE_MESSAGE: Final = ("too_late", "reference_not_registered", CLAIM_RESPONSE_LOST)
+NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered", CLAIM_RESPONSE_LOST)
 _FIRST_BACKOFF_SECONDS: Final = 5
 # OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff the receives last longer than the
 # retention, so that an outage never makes a dead letter.
@@ -168,7 +171,7 @@ class Sender:
     gateway: Gateway
     secret: GatewaySecret
     pacer: Pacer
-    breaker: Breaker
+    probing: Probing
     clock: Clock = field(default_factory=Clock)
     on_unknown: OnUnknown = "hold"
     require_message_id: bool = False
@@ -184,21 +187,29 @@ class Sender:
         """Epoch seconds."""
         return self.clock.now()
 
+    @property
+    def breaker(self) -> Breaker:
+        """The circuit breaker of this execution environment."""
+        return self.probing.breaker
+
     # A batch, and each of its records
 
     def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> SendBatchResult:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
         self.secret.forget_refused()
+        self.probing.before_batch()
         while len(handled) < len(records) and self.breaker.wants_probe():
             # A probe goes alone. If it fails as the last messages did, the others return to the queue unclaimed.
-            handled.append(self._handle(records[len(handled)], deadline))
+            record = records[len(handled)]
+            handled.append(self.probing.send_alone(partial(self._handle, record, deadline)))
         rest = records[len(handled) :]
         if len(rest) == 1:
             handled.append(self._handle(rest[0], deadline))
         elif rest:
             with ThreadPoolExecutor(max_workers=min(len(rest), self.workers)) as pool:
                 handled += pool.map(lambda record: self._handle(record, deadline), rest)
+        self.probing.after_batch()
         self.pacer.hold()
         return SendBatchResult(
             failures=tuple(r.sqs_message_id for r, h in zip(records, handled, strict=True) if not h.acknowledged),
@@ -374,7 +385,7 @@ class Sender:
             case Outcome.REJECTED:
                 detail = f"the gateway refused it with HTTP {result.status}: {result.detail or 'no reason given'}"
                 return self._rejected(order, claim, result, DeadLetterReason.REJECTED, detail)
-            case Outcome.NOT_SENT if self._counts(result) and self._is_last(claim):
+            case Outcome.NOT_SENT if self._counts(claim, result) and self._is_last(claim):
                 last = f"{result.words} {result.detail}".strip()
                 detail = f"not sent after {claim.attempts} attempts; last error: {last}"
                 if result.stop is Stop.REFUSED_IN_FRONT:
@@ -386,14 +397,17 @@ class Sender:
     def _is_last(self, claim: LedgerRecord) -> bool:
         return claim.attempts - claim.uncounted_attempts >= self.max_attempts
 
-    def _counts(self, result: PostResult) -> bool:
+    def _counts(self, claim: LedgerRecord, result: PostResult) -> bool:
         """Whether an attempt that was not sent counts towards ``MAX_ATTEMPTS``.
 
         A fault that concerns every message doesn't. A refusal in front of the API does if the API has accepted other
-        messages meanwhile.
+        messages meanwhile, which is after the first refusal of this one.
         """
         if result.stop is Stop.REFUSED_IN_FRONT:
-            return self.breaker.accepts_others(within_seconds=EVIDENCE_SECONDS)
+            first = next((step.at for step in claim.steps() if step.what == "not_sent"), None)
+            refused_at = time_or_none(first) if first else None
+            seconds = -1.0 if refused_at is None else self.now - refused_at
+            return self.breaker.accepts_others(within_seconds=min(seconds, EVIDENCE_SECONDS))
         return result.stop is None and result.reason not in NOT_ABOUT_THE_MESSAGE
 
     def _newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
@@ -412,6 +426,8 @@ class Sender:
             latest = min(latest, order.message.expires_epoch)
         if self.now >= latest:
             return PostResult(Outcome.NOT_SENT, "too_late")
+        if self.breaker.blocked_seconds() > 0:  # it opened while this message waited for its slot
+            return PostResult(Outcome.NOT_SENT, "circuit_breaker_open")
         fields = order.message.gateway_fields(order.message_id, self.now)
         return self.gateway.post_message(fields, credentials, start_within=latest - self.now)
 
@@ -488,15 +504,17 @@ class Sender:
         return self._to_dead_letters(order, reason, detail, rejected, evidence=result.evidence, result=result)
 
     def _not_sent(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
-        counts = self._counts(result)
+        counts = self._counts(claim, result)
         refused_by = self._write(
             order,
             lambda: self.ledger.not_sent(claim, result.words, counts=counts, evidence=result.evidence, now=self.now),
         )
         if refused_by is not None:
             return self._refused(order, refused_by)
-        if result.reason == "too_late":
-            return _give_back(order, "not sent", 1, result=result)
+        if result.reason in NOT_BEGUN:
+            blocked = self.breaker.blocked_seconds()
+            seconds = self._backoff(order.record, blocked) if blocked else 1
+            return _give_back(order, "not sent", seconds, result=result)
         measurements = [(Metric.GATEWAY_ERRORS, 1.0)]
         if result.stop is Stop.CREDENTIALS_REFUSED:
             measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))

@@ -1,18 +1,31 @@
-"""The item `health#gateway` of `SendLedgerTable`: the gateway's health and the pause, kept from check to check."""
+"""The item `health#gateway` of `SendLedgerTable`: the gateway's health and the pause, kept from check to check.
+
+Three write it. The health check replaces the whole item, if nobody else wrote since it was read. An operator's command
+always writes. The sender function writes the doubt, after unknown outcomes only.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from optus_sms.records.items import HEALTH_KEY, PAUSED_BY_HEALTH_CHECK, HealthRecord
-from optus_sms.records.table import Table
-from optus_sms.records.updates import NOTHING, absent, equals, exists, greater
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import HEALTH_KEY, Doubt, HealthRecord, PausedBy, doubt_attributes, read_doubt
+from optus_sms.records.table import Refused, Table
+from optus_sms.records.updates import NOTHING, Condition, absent, equals, greater
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-IS_PAUSED_BY_HEALTH_CHECK: Final = equals(paused_by=PAUSED_BY_HEALTH_CHECK)
+# After an unknown outcome the stack sends one probe soon, another after a minute, and then five an hour. So in no hour
+# are there more than six.
+FIRST_PROBE_SECONDS: Final = 2
+SECOND_PROBE_SECONDS: Final = 60
+PROBE_SECONDS: Final = 720
+
+IS_PAUSED_BY_HEALTH_CHECK: Final = equals(paused_by=PausedBy.HEALTH)
 IS_NOT_PAUSED_BY_HEALTH_CHECK: Final = absent("paused_by") | ~IS_PAUSED_BY_HEALTH_CHECK
+_PAUSE: Final = ("pause_reason", "pause_on_trial", "credentials_version")
+_DOUBT: Final = ("probe_after", "probes", "doubted_since")
 
 
 class HealthRecords:
@@ -31,14 +44,74 @@ class HealthRecords:
         return HealthRecord.from_item(self._table.get(HEALTH_KEY))
 
     def write(self, record: HealthRecord, *, seen: HealthRecord) -> bool:
-        """Replace the record that was read; False if another check has replaced it or the pause has changed since."""
-        same_checks = equals(checks=seen.checks) if seen.checks else ~greater(checks=0)
-        same_pause = IS_PAUSED_BY_HEALTH_CHECK if seen.pause else IS_NOT_PAUSED_BY_HEALTH_CHECK
+        """Replace the record that was read; False if a check, an operator or a probe has written since."""
+        is_ours = seen.pause is not None and seen.pause.by is PausedBy.HEALTH
         item = record.to_item()
-        refused = self._table.put(item, only_if=same_checks & same_pause)
+        refused = self._table.put(
+            item,
+            only_if=_still("checks", seen.checks)
+            & _still("operator_commands", seen.operator_commands)
+            & (IS_PAUSED_BY_HEALTH_CHECK if is_ours else IS_NOT_PAUSED_BY_HEALTH_CHECK)
+            & _same(seen.doubt),
+        )
         # If the SDK repeated a write whose response was lost, the refusing item is the one just written.
         return refused is None or refused.item == item
 
-    def hand_pause_to_operator(self) -> None:
-        """Turn the health check's pause into an operator's, which no health check ends."""
-        self._table.update(HEALTH_KEY, NOTHING.remove("paused_by").only_if(exists("paused_by")))
+    # An operator's commands. Each write is unconditional, and makes the write of a check in flight fail.
+
+    def pause_by_operator(self, *, now: float) -> None:
+        """Record an operator's pause, which no health check ends. To be written before sending is paused."""
+        pause = NOTHING.set(paused_by=PausedBy.OPERATOR, paused_at=format_rfc3339(now), pause_confirmed=False)
+        self._table.update(HEALTH_KEY, pause.set(resuming=False).remove(*_PAUSE).add(operator_commands=1))
+
+    def resume_by_operator(self, *, now: float) -> None:
+        """Record that an operator resumes. To be written before sending is resumed; a probe may go at once."""
+        resume = NOTHING.set(resuming=True, resumed_by_operator=True).add(operator_commands=1)
+        if self.read().doubt:
+            resume = resume.set(probe_after=int(now))
+        self._table.update(HEALTH_KEY, resume.remove("paused_by", "paused_at", "pause_confirmed", *_PAUSE))
+
+    # The sender function's doubt
+
+    def read_doubt(self) -> Doubt | None:
+        """Return the doubt that an execution environment of the stack has recorded."""
+        return read_doubt(self._table.get(HEALTH_KEY))
+
+    def begin_doubt(self, *, now: float) -> Doubt:
+        """Record that an outcome was unknown, unless that is recorded already; return the doubt."""
+        doubt = Doubt(int(now) + FIRST_PROBE_SECONDS, 0, int(now))
+        update = NOTHING.set(**doubt_attributes(doubt)).only_if(_same(None))
+        found = self._table.update(HEALTH_KEY, update)
+        return (read_doubt(found.item) if isinstance(found, Refused) else None) or doubt
+
+    def claim_probe(self, doubt: Doubt, *, now: float) -> tuple[bool, Doubt | None]:
+        """Claim the stack's next probe; return whether that succeeded, and the doubt as it is then.
+
+        None: the doubt is over, because the outcome of a probe was certain.
+        """
+        if now < doubt.probe_after:
+            return False, self.read_doubt()
+        wait = PROBE_SECONDS if doubt.probes else SECOND_PROBE_SECONDS
+        claimed = Doubt(int(now) + wait, doubt.probes + 1, doubt.since)
+        found = self._table.update(HEALTH_KEY, NOTHING.set(**doubt_attributes(claimed)).only_if(_same(doubt)))
+        return (False, read_doubt(found.item)) if isinstance(found, Refused) else (True, claimed)
+
+    def return_probe(self, claimed: Doubt, *, now: float) -> Doubt:
+        """Return a claim that was not used, or whose message was certainly not sent; return the doubt after that."""
+        returned = Doubt(int(now), claimed.probes - 1, claimed.since)
+        self._table.update(HEALTH_KEY, NOTHING.set(**doubt_attributes(returned)).only_if(_same(claimed)))
+        return returned
+
+    def end_doubt(self, claimed: Doubt) -> None:
+        """Record that the outcome of the claimed probe was certain."""
+        self._table.update(HEALTH_KEY, NOTHING.remove(*_DOUBT).only_if(_same(claimed)))
+
+
+def _still(name: str, number: int) -> Condition:
+    return equals(**{name: number}) if number else ~greater(**{name: 0})
+
+
+def _same(doubt: Doubt | None) -> Condition:
+    if doubt is None:
+        return ~greater(probe_after=0)
+    return equals(probe_after=doubt.probe_after, probes=doubt.probes)

@@ -27,7 +27,6 @@ MESSAGE_PREFIX: Final = "msg#"
 REFERENCE_PREFIX: Final = "ref#"
 HEALTH_KEY: Final = "health#gateway"
 CONTRACT_KEY: Final = "contract#gateway"
-PAUSED_BY_HEALTH_CHECK: Final = "health"
 EVIDENCE_MARK: Final = "\t"  # in a line of a history, before the evidence
 
 
@@ -244,26 +243,53 @@ class PauseReason(StrEnum):
 
     OUTAGE = "outage"
     CREDENTIALS_REFUSED = "credentials_refused"
+    OUTCOMES_UNKNOWN = "outcomes_unknown"
+
+
+class PausedBy(StrEnum):
+    """Who paused sending. Only the health check's own pauses end by themselves."""
+
+    HEALTH = "health"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A pause by the health check. ``at``: RFC 3339. ``confirmed``: a later check found sending paused.
+    """A pause. ``at``: RFC 3339. ``reason``: the health check's; an operator's pause has none.
 
-    ``credentials_version``: the secret's version at that time; a new one ends a pause for refused credentials.
+    ``confirmed``: sending was seen paused, so if it is on now, an operator resumed it. ``on_trial``: sending is on, for
+    one probe to show whether the reason still holds. ``credentials_version``: the secret's version at that time; a new
+    one ends a pause for refused credentials.
     """
 
     at: str
-    reason: PauseReason
+    reason: PauseReason | None
     confirmed: bool = False
     credentials_version: str = ""
+    by: PausedBy = PausedBy.HEALTH
+    on_trial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An outcome was unknown, and none was certain since: messages go one at a time in the whole stack, as probes.
+
+    ``probe_after``: no other probe may go before. ``probes``: the number begun. Both times: epoch seconds.
+    """
+
+    probe_after: int
+    probes: int
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
 class HealthRecord:
     """The gateway's health. ``since`` and ``checked_at``: RFC 3339. ``…_since``: epoch seconds, 0 if it does not apply.
 
-    ``…_checks``: checks in a row with that result. ``checks``: all checks; also the version of the record.
+    ``…_checks``: checks in a row with that result. ``checks``: all checks; also the version of the record, with
+    ``operator_commands``. ``resuming``: sending is to be on, and was not seen on yet. ``messages_decide_since``: when a
+    pause that only `/healthz` upheld ended by itself; another one needs messages that fail. ``doubt``: written by the
+    sender function as well.
     """
 
     state: Health = Health.UNKNOWN
@@ -278,36 +304,65 @@ class HealthRecord:
     credentials: str = "unknown"
     refused_checks: int = 0
     refused_since: int = 0
+    messages_decide_since: int = 0
     pause: Pause | None = None
+    resuming: bool = False
     resumed_by_operator: bool = False
+    operator_commands: int = 0
+    doubt: Doubt | None = None
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
         """Read the item; a new record if it is empty."""
         values = _known(cls, item)
         values["state"] = _member(Health, item.get("state"), Health.UNKNOWN)
-        if item.get("paused_by") == PAUSED_BY_HEALTH_CHECK:
-            values["pause"] = Pause(
-                at=str(item.get("paused_at", "")),
-                reason=_member(PauseReason, item.get("pause_reason"), PauseReason.OUTAGE),
-                confirmed=item.get("pause_confirmed") is True,
-                credentials_version=str(item.get("credentials_version", "")),
-            )
+        values["pause"] = _read_pause(item)
+        values["doubt"] = read_doubt(item)
         return cls(**values)
 
     def to_item(self) -> Item:
         """Return the item to store."""
-        own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "pause"}
+        nested = ("pause", "doubt")
+        own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in nested}
         pause: Item = {}
         if self.pause:
             pause = {
-                "paused_by": PAUSED_BY_HEALTH_CHECK,
+                "paused_by": self.pause.by,
                 "paused_at": self.pause.at,
-                "pause_reason": self.pause.reason,
+                **({"pause_reason": self.pause.reason} if self.pause.reason else {}),
                 "pause_confirmed": self.pause.confirmed,
+                "pause_on_trial": self.pause.on_trial,
                 "credentials_version": self.pause.credentials_version,
             }
-        return {"pk": HEALTH_KEY, **own, **pause}
+        return {"pk": HEALTH_KEY, **own, **pause, **(doubt_attributes(self.doubt) if self.doubt else {})}
+
+
+def _read_pause(item: Item) -> Pause | None:
+    """Read the pause. Any name but the health check's is an operator's, written by hand."""
+    by = item.get("paused_by")
+    if by is None:
+        return None
+    is_ours = by == PausedBy.HEALTH
+    return Pause(
+        at=str(item.get("paused_at", "")),
+        reason=_member(PauseReason, item.get("pause_reason"), PauseReason.OUTAGE) if is_ours else None,
+        confirmed=item.get("pause_confirmed") is True,
+        credentials_version=str(item.get("credentials_version", "")),
+        by=PausedBy.HEALTH if is_ours else PausedBy.OPERATOR,
+        on_trial=is_ours and item.get("pause_on_trial") is True,
+    )
+
+
+def read_doubt(item: Item) -> Doubt | None:
+    """Read the doubt about outcomes; None if there is none."""
+    values = (item.get(name) for name in ("probe_after", "probes", "doubted_since"))
+    numbers = [value if type(value) is int else 0 for value in values]
+    return Doubt(*numbers) if numbers[0] else None
+
+
+def doubt_attributes(doubt: Doubt) -> dict[str, int]:
+    """Return the attributes of a doubt."""
+    return {"probe_after": doubt.probe_after, "probes": doubt.probes, "doubted_since": doubt.since}
 
 
 def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dict[str, Any]:

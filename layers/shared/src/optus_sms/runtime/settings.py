@@ -176,6 +176,7 @@ class HealthSettings(GatewaySettings):
     unhealthy_after_checks: _AtLeast1
     healthy_after_checks: _AtLeast1
     unknown_after_checks: _AtLeast1
+    least_seconds_between_checks: _AtLeast0
 
 
 @dataclass(frozen=True, slots=True)
