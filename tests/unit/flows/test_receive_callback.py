@@ -148,6 +148,45 @@ class TestBody:
         response = receive(run, status_event("not json"))
         assert (response.status, totals(response.measurements)) == (503, {"CallbacksNotStored": 1})
 
+    def test_charset_of_the_content_type_is_honored(self, run: Bench) -> None:
+        event = reply_event('{"id": "mo-1", "content": "Café ä£"}'.encode("latin-1"))
+        event["headers"]["Content-Type"] = 'application/json; Charset="ISO-8859-1"'
+        assert receive(run, event).message == "Stored"
+        assert run.messages.items["mo-1"]["content"] == "Café ä£"
+
+
+class TestArray:
+    def test_each_has_its_own_fate(self, run: Bench) -> None:
+        event = status_event(
+            '[{"id": "gw-1", "status": "sent"}, {"status": "sent"}, {"id": "mo-1", "content": "Yes"}, 1]'
+        )
+        response = receive(run, event)
+        assert (response.status, response.message) == (200, "Kept for an operator")
+        assert set(run.messages.items) == {"gw-1", "mo-1"}
+        (letter,) = run.queues.dead_letters
+        assert letter.body == event["body"].encode()
+        assert "item 2: " in letter.detail
+        assert "item 4: " in letter.detail
+        assert totals(response.measurements) == {"StatusesApplied": 1, "RepliesReceived": 1, "CallbacksUnreadable": 2}
+
+    def test_all_are_kept(self, run: Bench) -> None:
+        response = receive(run, status_event('[{"id": "gw-1", "status": "sent"}, {"id": "gw-2", "status": "sent"}]'))
+        assert (response.status, response.message) == (200, "Stored")
+        assert run.queues.dead_letters == []
+
+    @pytest.mark.parametrize("skip", [0, 1, 2])
+    def test_one_that_cannot_be_stored_asks_for_all_again_and_stops_no_other(self, run: Bench, skip: int) -> None:
+        event = status_event(json.dumps([{"id": f"gw-{number}", "status": "sent"} for number in range(3)]))
+        run.hook(FailAt("messages.record_status", skip=skip))
+        assert receive(run, event).status == 503
+        assert set(run.messages.items) == {"gw-0", "gw-1", "gw-2"} - {f"gw-{skip}"}
+        assert receive(run, event).status == 200
+        assert set(run.messages.items) == {"gw-0", "gw-1", "gw-2"}
+
+    def test_of_many_problems_the_log_has_a_few(self, run: Bench) -> None:
+        receive(run, status_event("[" + "1," * 20_000 + "1]"))
+        assert len(run.queues.dead_letters[0].detail) < 1000
+
 
 class TestStatus:
     def test_is_stored_before_it_is_answered(self, run: Bench) -> None:
@@ -356,7 +395,31 @@ class TestProof:
         assert run.ledger.records == {}
 
 
+class TestWithoutAnId:
+    def test_goes_to_the_only_message_with_the_reference(self, run: Bench) -> None:
+        run.ledger.accepted(claim(run, reference="order-1"), "gw-1", now=NOW)
+        assert status(run, message_id=None, status="received", reference="order-1").message == "Stored"
+        assert run.messages.items["gw-1"]["status"] == "received"
+
+    @pytest.mark.parametrize("reference", ["message-1", "order-1", "another", None])
+    def test_is_kept_raw_if_that_proves_no_message_with_an_id(self, run: Bench, reference: str | None) -> None:
+        claim(run)  # not accepted yet
+        for number in (2, 3):
+            mine = claim(run, message_id=f"message-{number}", reference="order-1")
+            run.ledger.accepted(mine, f"gw-{number}", now=NOW)
+        assert status(run, message_id=None, reference=reference).message == "Kept for an operator"
+        assert run.messages.items == {}
+        assert len(run.queues.dead_letters) == 1
+
+
 class TestReply:
+    @pytest.mark.parametrize("source", ["0491570006", "+61 491 570 006", "0061491570006"])
+    def test_in_another_form_of_the_number_is_in_the_conversation(self, run: Bench, source: str) -> None:
+        run.messages.record_sent(*sent_message("gw-1"), now=NOW)
+        reply(run, source=source, reply_to=0)
+        row = run.messages.items["mo-1"]
+        assert (row["handset"], row["source"], row["in_reply_to"]) == (HANDSET, source, "gw-1")
+
     def test_with_reply_to_is_an_exact_match(self, run: Bench) -> None:
         response = reply(run, reply_to="gw-7")
         row = run.messages.items["mo-1"]
@@ -382,7 +445,7 @@ class TestReply:
         reply(run)
         assert ("in_reply_to" in run.messages.items["mo-1"]) is found
 
-    @pytest.mark.parametrize("source", [None, "", "0491570006"])
+    @pytest.mark.parametrize("source", [None, "", "0491570007"])
     def test_without_a_match_is_stored_too(self, run: Bench, source: str | None) -> None:
         run.messages.record_sent(*sent_message("gw-1"), now=NOW)
         reply(run, source=source)

@@ -1,22 +1,23 @@
 """Store every status callback and reply callback of the gateway, and refuse all other requests (docs/guarantees.md).
 
 HTTP 200 means stored. HTTP 503 makes the gateway deliver again. An authenticated callback that can't be parsed becomes
-a dead letter, its body unchanged.
+a dead letter, its body unchanged. In an array each callback is stored by itself; the dead letter has the whole array.
 """
 
 import base64
 import binascii
 import contextlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.resolving import Resolution, resolve_by_reference
 from optus_sms.gateway.credentials import CallbackSecret
-from optus_sms.model.callbacks import ReplyCallback, StatusCallback, parse_callback
+from optus_sms.model.callbacks import Callback, ReplyCallback, StatusCallback, parse_callbacks
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
@@ -29,6 +30,8 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 
 MAX_BODY_BYTES: Final = 64 * 1024
 _DAY_SECONDS: Final = 86_400
+_MOST_PROBLEMS: Final = 10
+_CHARSET: Final = re.compile(r'; *charset *= *"?([^\s";]+)', re.IGNORECASE)
 
 
 class CallbackRoute(StrEnum):
@@ -40,24 +43,27 @@ class CallbackRoute(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallbackRequest:
-    """The parts of an API Gateway proxy event that matter. ``body``: the posted bytes."""
+    """The parts of an API Gateway proxy event that matter. ``body``: the posted bytes. ``charset``: as declared."""
 
     method: str
     path: str
     authorization: str | None
     body: bytes
+    charset: str = ""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Self:
         """Read a REST API's proxy event; a malformed value counts as absent."""
         headers = event.get("headers")
-        given = headers.items() if isinstance(headers, Mapping) else ()
-        authorization = next((v for k, v in given if str(k).lower() == "authorization" and isinstance(v, str)), None)
+        items = headers.items() if isinstance(headers, Mapping) else ()
+        given = {str(name).lower(): value for name, value in items if isinstance(value, str)}
+        charset = _CHARSET.search(given.get("content-type", ""))
         return cls(
             method=str(event.get("httpMethod", "")),
             path=str(event.get("path", "")),
-            authorization=authorization,
+            authorization=given.get("authorization"),
             body=_body(event.get("body"), encoded=event.get("isBase64Encoded") is True),
+            charset=charset[1] if charset else "",
         )
 
 
@@ -117,31 +123,64 @@ class Receiver:
             logger().warning("callback too large", extra={"bytes": len(request.body)})
             return CallbackResponse(413, "Too large", measurements=((Metric.CALLBACKS_REFUSED, 1.0),))
         try:
-            return self._store(request.body, expect_reply=route is CallbackRoute.REPLY)
+            return self._store(request, expect_reply=route is CallbackRoute.REPLY)
         except Exception as error:  # noqa: BLE001 - not stored, so the gateway must deliver it again
             logger().error("callback not stored", extra=error_fields(error))
             return _not_stored()
 
-    def _store(self, body: bytes, *, expect_reply: bool) -> CallbackResponse:
+    def _store(self, request: CallbackRequest, *, expect_reply: bool) -> CallbackResponse:
         try:
-            callback = parse_callback(body, expect_reply=expect_reply)
+            callbacks = parse_callbacks(request.body, charset=request.charset, expect_reply=expect_reply)
+        except UnreadableCallbackError as error:
+            callbacks = (error,)
+        measurements: list[Measurement] = []
+        problems: list[str] = []
+        failed = False
+        for number, callback in enumerate(callbacks, 1):
+            try:
+                measurements += self._store_one(callback)
+            except UnreadableCallbackError as error:
+                problems.append(error.detail if len(callbacks) == 1 else f"item {number}: {error.detail}")
+            except Exception as error:  # noqa: BLE001 - the others are stored, and all are delivered again
+                logger().error("callback not stored", extra=error_fields(error))
+                failed = True
+        if problems:
+            self._keep(request.body, problems)
+            measurements.append((Metric.CALLBACKS_UNREADABLE, float(len(problems))))
+        response = CallbackResponse(200, "Kept for an operator" if problems else "Stored")
+        if failed:
+            response = _not_stored()
+        return replace(response, measurements=(*measurements, *response.measurements))
+
+    def _store_one(self, callback: Callback | UnreadableCallbackError) -> list[Measurement]:
+        """Store a callback, and return what to measure; raise `UnreadableCallbackError` if an operator must read it."""
+        if isinstance(callback, UnreadableCallbackError):
+            raise callback
+        try:
             if isinstance(callback, ReplyCallback):
                 return self._store_reply(callback)
-            return self._store_status(callback)
-        except (UnreadableCallbackError, IdTakenError, EditedItemError) as error:
-            match error:
-                case UnreadableCallbackError():
-                    detail = error.detail
-                case IdTakenError():
-                    detail = "its ID belongs to the other direction"
-                case _:
-                    detail = "its item was edited by hand: an attribute has a wrong type"
-            dead_letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
-            self.queues.dead_letter(dead_letter, now=self.clock.now())
-            logger().warning("callback unreadable", extra={"reason": detail})
-            return CallbackResponse(200, "Kept for an operator", measurements=((Metric.CALLBACKS_UNREADABLE, 1.0),))
+            return self._store_status(callback if callback.gateway_id else self._identified(callback))
+        except IdTakenError:
+            raise UnreadableCallbackError("its ID belongs to the other direction") from None
+        except EditedItemError:
+            raise UnreadableCallbackError("its item was edited by hand: an attribute has a wrong type") from None
 
-    def _store_status(self, callback: StatusCallback) -> CallbackResponse:
+    def _keep(self, body: bytes, problems: list[str]) -> None:
+        detail = "; ".join(problems[:_MOST_PROBLEMS])
+        dead_letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
+        self.queues.dead_letter(dead_letter, now=self.clock.now())
+        logger().warning("callback unreadable", extra={"reason": detail})
+
+    def _identified(self, callback: StatusCallback) -> StatusCallback:
+        """Return a status callback without an ID with that of the only message that has its reference."""
+        record = self.ledger.with_reference(callback.reference or "")
+        if record is None or record.gateway_id is None or record.other_gateway_ids:
+            raise UnreadableCallbackError(
+                "no usable message_id or id, and its reference is not of exactly one known ID"
+            )
+        return replace(callback, gateway_id=record.gateway_id)
+
+    def _store_status(self, callback: StatusCallback) -> list[Measurement]:
         now = self.clock.now()
         result = self.messages.record_status(callback, now=now)
         match = self._match(callback, result.message, now)
@@ -160,7 +199,7 @@ class Receiver:
             measurements.append((Metric.OUTCOMES_RESOLVED, 1.0))
         if match and match.is_contradiction:
             measurements.append((Metric.CALLBACKS_CONTRADICTORY, 1.0))
-        return CallbackResponse(200, "Stored", measurements=tuple(measurements))
+        return measurements
 
     def _match(self, callback: StatusCallback, message: MessageRecord, now: float) -> Resolution | None:
         """Match a callback to its message by reference, if the item has none yet."""
@@ -186,7 +225,7 @@ class Receiver:
             )
         return resolution
 
-    def _store_reply(self, reply: ReplyCallback) -> CallbackResponse:
+    def _store_reply(self, reply: ReplyCallback) -> list[Measurement]:
         now = self.clock.now()
         in_reply_to, exact = reply.reply_to, reply.reply_to is not None
         if in_reply_to is None and reply.handset and self.reply_match_days:
@@ -195,7 +234,7 @@ class Receiver:
         new = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
         fields = {"gateway_id": _loggable(reply.gateway_id), "in_reply_to": _loggable(in_reply_to), "new": new}
         logger().info("reply", extra=fields)
-        return CallbackResponse(200, "Stored", measurements=((Metric.REPLIES_RECEIVED, 1.0),) if new else ())
+        return [(Metric.REPLIES_RECEIVED, 1.0)] if new else []
 
 
 def _status_measurements(callback: StatusCallback, result: StatusResult, now: float) -> list[Measurement]:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from optus_sms.gateway.evidence import evidence_of
 from optus_sms.gateway.transport import Transport
+from optus_sms.model.gateway_ids import canonical_id
 from optus_sms.model.redaction import printable, without_numbers
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ def _gateway_id(value: object) -> str | None:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not text.isprintable() or text.strip() != text:
         return None
-    return text if 0 < len(text) <= _MAX_ID else None
+    return canonical_id(text) if 0 < len(text) <= _MAX_ID else None
 
 
 def _text(value: object) -> str | None:

@@ -1,5 +1,8 @@
 """Status callbacks and reply callbacks, in every shape that the gateway's documents show.
 
+Only the fields of the dataclasses below are read. What no table can hold, in these fields or in others, costs no
+callback: it is replaced, and the rest is stored. A body that may have lost a character of a stored field is unreadable.
+
 Parsed without pydantic, whose import would slow down the receiving function's cold start
 (docs/decisions/callbacks-without-pydantic.md). Facts: gateway-rest-v2.txt, StatusCallback and ReplyCallback; the prose
 page of the same API names the ID `message_id` and adds `reference`, `reply_to` and `encoding`.
@@ -7,22 +10,31 @@ page of the same API names the ID `message_id` and adds `reference`, `reply_to` 
 
 import base64
 import binascii
+import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from optus_sms.model.errors import UnreadableCallbackError
+from optus_sms.model.gateway_ids import MAX_ID, usable_id
+from optus_sms.model.handsets import e164
 from optus_sms.model.statuses import normalised
 
-_MAX_ID: Final = 255
+_MAX_TEXT: Final = 255
 _MAX_DETAIL: Final = 1000
-_INTERNATIONAL = re.compile(r"\+?[1-9][0-9]{9,14}")
+_MAX_DEPTH: Final = 32
+REPLACEMENT: Final = "\ufffd"
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which UTF-8 can't spell
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class StatusCallback:
-    """A new status of a message. ``status``: lower case; can be undocumented, or absent."""
+    """A new status of a message. ``status``: lower case; can be undocumented, or absent.
+
+    ``gateway_id``: empty if there is only a ``reference``.
+    """
 
     gateway_id: str
     status: str | None = None
@@ -50,78 +62,118 @@ class ReplyCallback:
     @property
     def handset(self) -> str | None:
         """Return `source` in the form of a destination, so that both sides of a conversation have one handset."""
-        number = (self.source or "").strip()
-        if _INTERNATIONAL.fullmatch(number):
-            return "+" + number.removeprefix("+")
-        return number or None
+        return e164(self.source or "") or None
 
 
-def parse_callback(body: bytes, *, expect_reply: bool) -> StatusCallback | ReplyCallback:
-    """Parse either callback from a request body; raise `UnreadableCallbackError` if it can't be parsed.
+Callback = StatusCallback | ReplyCallback
+
+
+def parse_callbacks(
+    body: bytes, *, charset: str = "", expect_reply: bool
+) -> tuple[Callback | UnreadableCallbackError, ...]:
+    """Parse a request body: a callback, or an array of them, in which each is read by itself.
+
+    ``charset``: of the Content-Type. Raise `UnreadableCallbackError` if the body is no JSON.
+    """
+    document, is_exact = _document(body, charset)
+    elements = document if isinstance(document, list) and document else [document]
+    return tuple(_parsed(element, expect_reply=expect_reply, is_exact=is_exact) for element in elements)
+
+
+def _parsed(element: object, *, expect_reply: bool, is_exact: bool) -> Callback | UnreadableCallbackError:
+    try:
+        callback = _callback(element, expect_reply=expect_reply)
+    except UnreadableCallbackError as error:
+        return error
+    texts = (getattr(callback, each.name) for each in fields(callback))
+    if not is_exact and any(REPLACEMENT in text for text in texts if isinstance(text, str)):
+        return UnreadableCallbackError("bytes that are not UTF-8 in a field that is stored")
+    return callback
+
+
+def _callback(element: object, *, expect_reply: bool) -> Callback:
+    """Return either callback.
 
     Each kind has its own URL, but an operator may enter one URL for both. So the fields decide before the URL does:
     `content` without `status` is a reply, `status` without `content` is a status.
     """
-    fields = _json_object(body)
-    has_status, has_content = (fields.get(name) is not None for name in ("status", "content"))
+    if not isinstance(element, dict):
+        raise UnreadableCallbackError("not a JSON object")
+    has_status, has_content = (element.get(name) is not None for name in ("status", "content"))
     is_reply = expect_reply if has_status == has_content else has_content
-    return _reply(fields) if is_reply else _status(fields)
+    return _reply(element) if is_reply else _status(element)
 
 
 def _status(fields: dict[str, Any]) -> StatusCallback:
-    status = _text(fields, "status", _MAX_ID)
+    gateway_id = usable_id(fields.get("message_id")) or usable_id(fields.get("id"))
+    status, reference = _text(fields, "status"), _text(fields, "reference")
+    if not gateway_id and not reference:
+        raise UnreadableCallbackError("no usable message_id, id or reference")
     return StatusCallback(
-        gateway_id=_gateway_id(fields, "message_id", "id"),
+        gateway_id=gateway_id or "",
         status=normalised(status) or None if status else None,
         detail=_text(fields, "detail", _MAX_DETAIL),
-        reference=_text(fields, "reference", _MAX_ID),
+        reference=reference,
     )
 
 
 def _reply(fields: dict[str, Any]) -> ReplyCallback:
-    content, encoding = _text(fields, "content"), _text(fields, "encoding", _MAX_ID)
+    gateway_id = usable_id(fields.get("id")) or usable_id(fields.get("message_id"))
+    if not gateway_id:
+        raise UnreadableCallbackError("no usable id or message_id")
+    content, encoding = _text(fields, "content", None), _text(fields, "encoding")
     text = _decoded(content) if content and encoding and encoding.lower() == "base64" else None
     return ReplyCallback(
-        gateway_id=_gateway_id(fields, "id", "message_id"),
-        source=_text(fields, "source", _MAX_ID),
-        destination=_text(fields, "destination", _MAX_ID),
+        gateway_id=gateway_id,
+        source=_text(fields, "source"),
+        destination=_text(fields, "destination"),
         content=content if text is None else text,
-        operator=_text(fields, "operator", _MAX_ID),
-        reply_to=_text(fields, "reply_to", _MAX_ID),
-        reference=_text(fields, "reference", _MAX_ID),
+        operator=_text(fields, "operator"),
+        reply_to=usable_id(fields.get("reply_to")),
+        reference=_text(fields, "reference"),
         encoding=encoding,
         decoded=text is not None,
     )
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(body)
-        json.dumps(fields, ensure_ascii=False).encode()  # a lone surrogate parses, but no table can store it
-    except (ValueError, RecursionError) as error:
-        raise UnreadableCallbackError(f"not JSON in UTF-8 ({type(error).__name__})") from None
-    if not isinstance(fields, dict):
-        raise UnreadableCallbackError("not a JSON object")
-    return fields
+def _document(body: bytes, charset: str) -> tuple[Any, bool]:
+    """Return what the JSON holds, and whether every byte could be decoded."""
+    for encoding, errors in ((charset, "strict"), (json.detect_encoding(body), "strict"), ("utf-8", "surrogateescape")):
+        with contextlib.suppress(LookupError, ValueError):
+            text = body.decode(encoding, errors).removeprefix("\ufeff")
+            return json.loads(_flattened(text), parse_int=_whole_number), errors == "strict"
+    raise UnreadableCallbackError("not JSON in UTF-8 or in the charset of its Content-Type")
 
 
-def _gateway_id(fields: dict[str, Any], *names: str) -> str:
-    for name in names:
-        value = fields.get(name)
-        # Version 1 of the API has whole numbers as IDs; an ID is opaque text here.
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if isinstance(text, str) and text.strip() and len(text) <= _MAX_ID:
-            return text.strip()
-    raise UnreadableCallbackError(f"no usable {' or '.join(names)}")
+def _flattened(text: str) -> str:
+    """Return JSON with null for what is nested deeper than in any callback; the parser would refuse the whole text."""
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return text
+    kept, end, depth = "", 0, 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        if found[0] in "[{":
+            depth += 1
+            if depth == _MAX_DEPTH + 1:
+                kept += text[end : found.start()] + "null"
+        elif found[0] in "]}":
+            depth -= 1
+            if depth == _MAX_DEPTH:
+                end = found.end()
+    return kept + text[end:] if depth <= _MAX_DEPTH else text[:end]
 
 
-def _text(fields: dict[str, Any], name: str, limit: int | None = None) -> str | None:
+def _whole_number(digits: str) -> int | str:
+    """Return a number, or its digits if it is longer than any ID: Python refuses to convert thousands of them."""
+    return int(digits) if len(digits) <= MAX_ID else digits
+
+
+def _text(fields: dict[str, Any], name: str, limit: int | None = _MAX_TEXT) -> str | None:
     """Return the field as text; a value of another type becomes its JSON, and is not refused."""
     value = fields.get(name)
     if value is None or value == "":
         return None
     text = value if isinstance(value, str) else json.dumps(value)
-    return text[:limit]
+    return _HALF_CHARACTER.sub(REPLACEMENT, text[:limit])
 
 
 def _decoded(content: str) -> str | None:
