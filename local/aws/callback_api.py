@@ -49,6 +49,8 @@ class ApiConfig:
     """By method and path."""
     gateway_responses: Mapping[str, Mapping[str, Any]]
     """The `x-amazon-apigateway-gateway-responses` of the body, by kind."""
+    passes_bytes: bool = False
+    """Whether every media type is binary, so that the function gets each body in base64."""
 
 
 # Status and message of the gateway responses that a template has not changed; template.yaml makes 401 of the first.
@@ -62,14 +64,15 @@ _DEFAULT_RESPONSES = {
 
 def api_config(api_id: str, stage: str, body: Mapping[str, Any]) -> ApiConfig:
     """From the resolved OpenAPI `Body` of the API. Raises ValueError for what the local API does not serve."""
-    if "x-amazon-apigateway-binary-media-types" in body:
-        raise ValueError("the local API does not know binary media types")
+    binary = body.get("x-amazon-apigateway-binary-media-types", [])
+    if binary not in ([], ["*/*"]):
+        raise ValueError(f"the local API knows no binary media types but */*, not {', '.join(binary)}")
     routes = {
         (method.upper(), path): _route(path, method.upper(), operation, body)
         for path, methods in body["paths"].items()
         for method, operation in methods.items()
     }
-    return ApiConfig(api_id, stage, routes, body.get("x-amazon-apigateway-gateway-responses", {}))
+    return ApiConfig(api_id, stage, routes, body.get("x-amazon-apigateway-gateway-responses", {}), bool(binary))
 
 
 def _route(path: str, method: str, operation: Mapping[str, Any], body: Mapping[str, Any]) -> ApiRoute:
@@ -176,10 +179,14 @@ def proxy_event(config: ApiConfig, route: ApiRoute, request: HttpRequest, port: 
             "resourcePath": route.resource,
             "stage": config.stage,
         },
-        # Without binary media types, API Gateway mangles what is not UTF-8.
-        "body": request.body.decode("utf-8", "replace") or None,
-        "isBase64Encoded": False,
+        "body": _body(request.body, config.passes_bytes) or None,
+        "isBase64Encoded": config.passes_bytes and bool(request.body),
     }
+
+
+def _body(body: bytes, passes_bytes: bool) -> str:
+    """Without binary media types, API Gateway mangles what is not UTF-8."""
+    return base64.b64encode(body).decode() if passes_bytes else body.decode("utf-8", "replace")
 
 
 def _added_headers(client: str, port: int, now: float) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import http.client
 import json
 import re
@@ -34,6 +36,15 @@ def test_api_gateway_itself_insists_on_the_header_and_on_nothing_else(path: str)
     assert validator == {"validateRequestBody": False, "validateRequestParameters": True}
     required = [(each["in"], each["name"]) for each in operation["parameters"] if each.get("required")]
     assert required == [("header", "Authorization")]
+
+
+def test_bodies_come_as_bytes_and_nothing_needs_them_as_text() -> None:
+    """A mock integration or the validation of a body would fail on binary media types."""
+    assert API["x-amazon-apigateway-binary-media-types"] == ["*/*"]
+    integrations = [
+        method["x-amazon-apigateway-integration"] for path in API["paths"].values() for method in path.values()
+    ]
+    assert {each["type"] for each in integrations} == {"aws_proxy"}
 
 
 def test_there_are_two_routes_and_no_catch_all() -> None:
@@ -189,6 +200,31 @@ def test_a_client_that_waits_for_the_challenge_gets_through(api: Api, shared_sta
 def test_any_content_type_gets_through(api: Api, content_type: str | None) -> None:
     headers = {"Authorization": basic()} | ({"Content-Type": content_type} if content_type else {})
     assert api.request("POST", "/v1/callbacks/status", headers).status == 200
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding", "is_stored"),
+    [
+        ("application/json", "utf-8", True),
+        ("application/json; charset=ISO-8859-1", "iso-8859-1", True),
+        ("application/json", "utf-16", True),
+        ("application/json", "iso-8859-1", False),
+        ("application/json", "gzip", False),
+    ],
+)
+def test_a_body_comes_through_byte_for_byte(
+    api: Api, shared_stack: CallbackStack, content_type: str, encoding: str, is_stored: bool
+) -> None:
+    text = '{"id": "mo-1", "content": "Café ä£"}'
+    body = gzip.compress(text.encode()) if encoding == "gzip" else text.encode(encoding)
+    headers = {"Authorization": basic(), "Content-Type": content_type}
+    assert api.request("POST", "/v1/callbacks/reply", headers, body).status == 200
+    if is_stored:
+        assert shared_stack.row("mo-1")["content"] == "Café ä£"
+    else:
+        [letter] = shared_stack.dead_letters()
+        assert (letter["reason"], letter["body_encoding"]) == ("unreadable_callback", "base64")
+        assert base64.b64decode(letter["body"]) == body
 
 
 def test_wrong_credentials_are_refused_by_the_function(api: Api) -> None:

@@ -18,6 +18,7 @@ from tests.support.builders import NOW
 NO_BODIES = (None, b"", b"{}", b"null", b"[]", b"<html>", b'{"id": 1', b'"send_failed"', b"\xff")
 WITH_ID = b'{"id": "gw-1", "status": "accepted"}'
 REJECTED_WORDS = ("invalid_json", "missing_attrib", "invalid_attrib")
+UUID = "497f6eca-6276-4993-bfeb-53cbbbba6f08"
 WORDS = (None, "send_failed", *REJECTED_WORDS, "something_else")
 # docs/guarantees.md, Sending; gateway-rest-v2.txt, POST /messages; RFC 9110, 15.4, for the redirects.
 NOT_SENT = {429: "throttled"} | dict.fromkeys([404, 405, 415, 301, 307, 308], "misconfigured")
@@ -174,7 +175,9 @@ def test_rejected_wins_if_a_body_has_both_words() -> None:
     assert answered(500, body).outcome is Outcome.REJECTED
 
 
-@pytest.mark.parametrize(("given_id", "kept"), [("gw-1", "gw-1"), (77, "77"), (0, "0"), ("x" * 255, "x" * 255)])
+@pytest.mark.parametrize(
+    ("given_id", "kept"), [("gw-1", "gw-1"), (UUID.upper(), UUID), (77, "77"), (0, "0"), ("x" * 255, "x" * 255)]
+)
 def test_ids(given_id: Any, kept: str) -> None:
     assert answered(202, json.dumps({"id": given_id}).encode()).gateway_id == kept
 
