@@ -42,12 +42,12 @@ class Check(NamedTuple):
 
 def examine(target: Target) -> Iterator[tuple[str, Check]]:
     """Yield each check with its name; one that can't be made has failed, and stops none of the others."""
-    with closing(Transport()) as transport:
+    with closing(Transport()) as transport, closing(Transport(authority=_gateway_secret(target))) as to_gateway:
         checks: dict[str, Callable[[], Check]] = {
             "gateway secret": lambda: _secret(target),
             "callback secret": lambda: _callback_secret(target),
-            "gateway": lambda: _gateway(target, transport),
-            "credentials": lambda: _credentials(target, transport),
+            "gateway": lambda: _gateway(target, to_gateway),
+            "credentials": lambda: _credentials(target, to_gateway),
             "status callbacks": lambda: _callbacks(target, transport, "StatusCallbackUrl"),
             "reply callbacks": lambda: _callbacks(target, transport, "ReplyCallbackUrl"),
             "health check": lambda: _health_check(target),
@@ -70,8 +70,12 @@ def _tried(check: Callable[[], Check], *, local: bool) -> Check:
         return Check("failed", found.problem, found.next_step)
 
 
+def _gateway_secret(target: Target) -> GatewaySecret:
+    return GatewaySecret(target.secrets, target.outputs["GatewaySecretArn"])
+
+
 def _read_secret(target: Target) -> GatewayCredentials:
-    return GatewaySecret(target.secrets, target.outputs["GatewaySecretArn"]).current()
+    return _gateway_secret(target).current()
 
 
 def _secret(target: Target) -> Check:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def checkers() -> tuple[HealthChecker, ContractChecker]:
     """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = HealthSettings.from_environment(), Clock(), clients.dynamodb()
-    gateway = Gateway.connect(settings, now=clock.now, service_status_url=settings.service_status_url)
     secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
+    gateway = Gateway.connect(settings, secret=secret, now=clock.now, service_status_url=settings.service_status_url)
     health = HealthChecker(
         gateway=gateway,
         secret=secret,

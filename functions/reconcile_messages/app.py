@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 def reconciler() -> Reconciler:
     """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = ReconcileSettings.from_environment(), Clock(), clients.dynamodb()
+    secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
     return Reconciler(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
-        gateway=Gateway.connect(settings, now=clock.now),
-        secret=GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id),
+        gateway=Gateway.connect(settings, secret=secret, now=clock.now),
+        secret=secret,
         clock=clock,
     )
 

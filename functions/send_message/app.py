@@ -30,6 +30,7 @@ def sender() -> Sender:
     """Return the objects of this execution environment, made at its first invocation."""
     settings, clock, dynamodb = SendSettings.from_environment(), Clock(), clients.dynamodb()
     health = HealthRecords.connect(dynamodb, settings.send_ledger_table_name)
+    secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
     return Sender(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
@@ -38,8 +39,8 @@ def sender() -> Sender:
             dead_letter_queue_url=settings.dead_letter_queue_url,
             outbound_queue_url=settings.outbound_queue_url,
         ),
-        gateway=Gateway.connect(settings, now=clock.now),
-        secret=GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id),
+        gateway=Gateway.connect(settings, secret=secret, now=clock.now),
+        secret=secret,
         pacer=Pacer(settings.seconds_between_posts, clock.monotonic, clock.sleep),
         probing=Probing(Breaker(clock.monotonic), health, clock),
         clock=clock,

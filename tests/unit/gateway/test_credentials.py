@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
+import trustme
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,6 +135,47 @@ class TestGatewaySecret:
         with pytest.raises(CredentialsError) as caught:
             secret.current()
         assert all(fact in str(caught.value) for fact in ("GatewaySecret", '"application"', '"password"'))
+
+    def test_names_a_private_authority(self) -> None:
+        pem = trustme.CA().cert_pem.bytes().decode() + trustme.CA().cert_pem.bytes().decode()
+        credentials = self.secret(FakeSecretsManager(app("one") | {"ca_certificate": pem})).current()
+        assert credentials.ca_certificate == pem
+        assert credentials == GatewayCredentials("app", "one")  # no other credentials, so a refusal stays one
+
+    @pytest.mark.parametrize("none", [None, ""])
+    def test_names_no_authority(self, none: Any) -> None:
+        secret = self.secret(FakeSecretsManager(app("one") | {"ca_certificate": none}))
+        assert secret.ca_certificate() == ""
+
+    @pytest.mark.parametrize(
+        "pem",
+        [
+            "c4n4ry", " ", ["c4n4ry"], {"a": 1}, 7, "Zürich", "\0",
+            "-----BEGIN CERTIFICATE-----\nc4n4ry\n-----END CERTIFICATE-----",
+            trustme.CA().cert_pem.bytes().decode().replace("\n", " "), trustme.CA().cert_pem.bytes().decode()[:300],
+            trustme.CA().private_key_pem.bytes().decode(),
+        ],
+        ids=range(11),
+    )  # fmt: skip
+    def test_with_an_authority_that_is_none_names_field_and_fix(self, pem: Any) -> None:
+        secret = self.secret(FakeSecretsManager(app("one") | {"ca_certificate": pem}))
+        with pytest.raises(CredentialsError) as caught:
+            secret.current()
+        assert all(
+            fact in str(caught.value) for fact in ("GatewaySecret", "ca_certificate", "BEGIN CERTIFICATE", "remove")
+        )
+        assert "c4n4ry" not in str(caught.value)
+        assert secret.ca_certificate() is None
+
+    def test_is_read_again_after_a_certificate_that_was_not_trusted(self) -> None:
+        client = FakeSecretsManager(app("one"))
+        secret = self.secret(client)
+        secret.current()
+        secret.certificate_refused()
+        assert len(client.reads) == 1
+        secret.forget_refused()
+        secret.current()
+        assert len(client.reads) == 2
 
     def test_that_was_unusable_is_read_again(self) -> None:
         client = FakeSecretsManager(app("REPLACE_ME"))

@@ -21,7 +21,7 @@ from optus_sms.model.gateway_ids import canonical_id
 from optus_sms.model.redaction import printable, without_numbers
 
 if TYPE_CHECKING:
-    from optus_sms.gateway.credentials import GatewayCredentials
+    from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
     from optus_sms.gateway.transport import Exchange
     from optus_sms.runtime.settings import GatewaySettings
 
@@ -241,10 +241,20 @@ class Gateway:
         self._now = now
 
     @classmethod
-    def connect(cls, settings: GatewaySettings, *, now: Callable[[], float], service_status_url: str = "") -> Gateway:
-        """Return the gateway that a function's settings name, with its own transport."""
+    def connect(
+        cls,
+        settings: GatewaySettings,
+        *,
+        secret: GatewaySecret,
+        now: Callable[[], float],
+        service_status_url: str = "",
+    ) -> Gateway:
+        """Return the gateway that a function's settings name, with its own transport.
+
+        ``secret``: names the private certificate authority to trust, if any.
+        """
         return cls(
-            Transport(),
+            Transport(authority=secret),
             settings.gateway_base_url,
             timeout_seconds=settings.gateway_timeout_seconds,
             now=now,

@@ -7,10 +7,11 @@ import binascii
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from optus_sms.model.errors import CredentialsError
 
@@ -22,11 +23,15 @@ PLACEHOLDER: Final = "REPLACE_ME"
 
 @dataclass(frozen=True, slots=True)
 class GatewayCredentials:
-    """Application name and password from the gateway's portal (page api_config/restv2)."""
+    """Application name and password from the gateway's portal (page api_config/restv2).
+
+    ``ca_certificate``: of a private certificate authority to trust, in PEM; empty for none.
+    """
 
     application: str = field(repr=False)
     password: str = field(repr=False)
     version: str = field(default="", compare=False)  # the secret's version ID in Secrets Manager
+    ca_certificate: str = field(default="", compare=False, repr=False)
 
     @property
     def authorization(self) -> str:
@@ -35,7 +40,7 @@ class GatewayCredentials:
 
 
 class GatewaySecret:
-    """`GatewaySecret`, read once per execution environment and again only when the gateway refuses it."""
+    """`GatewaySecret`, read once per execution environment; again only if the gateway refuses it or isn't trusted."""
 
     def __init__(self, client: SecretsManagerClient, secret_id: str) -> None:
         self._client = client
@@ -66,9 +71,24 @@ class GatewaySecret:
                 self._current = None
             self._refused = None
 
+    def ca_certificate(self) -> str | None:
+        """Return the PEM of the authority to trust, empty for none; None while the secret is unusable.
+
+        That is reported where its credentials are needed: the gateway's health can be checked without.
+        """
+        try:
+            return self.current().ca_certificate
+        except Exception:  # noqa: BLE001 - any error
+            return None
+
+    def certificate_refused(self) -> None:
+        """Read the secret again in the next batch, because it may name another authority by then."""
+        with self._lock:
+            self._refused = self._current
+
     def _read(self) -> GatewayCredentials:
         fields, version = _read_json(self._client, self._secret_id, "AWSCURRENT") or ({}, "")
-        application, password = fields.get("application", ""), fields.get("password", "")
+        application, password = _text(fields, "application"), _text(fields, "password")
         hint = (
             'put {"application": "…", "password": "…"} from the portal (API configuration, REST v2) into GatewaySecret'
         )
@@ -78,7 +98,7 @@ class GatewaySecret:
             raise CredentialsError(f"GatewaySecret still holds the placeholder; {hint}")
         if ":" in application:
             raise CredentialsError(f"GatewaySecret: an application name can't hold a colon (RFC 7617); {hint}")
-        return GatewayCredentials(application, password, version)
+        return GatewayCredentials(application, password, version, _authority(fields.get("ca_certificate")))
 
 
 class CallbackSecret:
@@ -137,7 +157,7 @@ class CallbackSecret:
 
     def _read(self) -> tuple[bytes, ...]:
         versions = (_read_json(self._client, self._secret_id, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS"))
-        pairs = [(found[0].get("username", ""), found[0].get("password", "")) for found in versions if found]
+        pairs = [(_text(found[0], "username"), _text(found[0], "password")) for found in versions if found]
         digests = tuple(
             _digest(f"{username}:{password}".encode()) for username, password in pairs if username and password
         )
@@ -148,8 +168,8 @@ class CallbackSecret:
         return digests
 
 
-def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, str], str] | None:
-    """Return the string fields of a secret's version, and its ID; None if there is no such version."""
+def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, Any], str] | None:
+    """Return the fields of a secret's version, and its ID; None if there is no such version."""
     try:
         response = client.get_secret_value(SecretId=secret_id, VersionStage=stage)
     except client.exceptions.ResourceNotFoundException:
@@ -158,8 +178,26 @@ def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tupl
         fields = json.loads(response.get("SecretString", ""))
     except ValueError:
         fields = None
-    texts = {k: v for k, v in fields.items() if isinstance(v, str)} if isinstance(fields, dict) else {}
-    return texts, response["VersionId"]
+    return fields if isinstance(fields, dict) else {}, response["VersionId"]
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _authority(pem: object) -> str:
+    """Return the certificates of a private authority, if there are any and they can be loaded."""
+    if not pem:
+        return ""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=str(pem))
+    except (TypeError, ValueError, ssl.SSLError):
+        raise CredentialsError(
+            "GatewaySecret: ca_certificate is no certificate in PEM (-----BEGIN CERTIFICATE-----, line by line); "
+            "put that of your certificate authority there, or remove the field (docs/deploy.md)"
+        ) from None
+    return str(pem)
 
 
 def _basic_digest(authorization: str) -> bytes:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import certifi
 import requests
@@ -292,10 +292,28 @@ class _Session(requests.Session):
         """Follow no redirect: `Session.send` would read and decompress its body without a limit."""
 
 
-def new_tls_context() -> ssl.SSLContext:
-    """Return a context for TLS 1.2 or newer that checks certificate and name against certifi's roots only."""
+class Authority(Protocol):
+    """The private certificate authority to trust besides the public ones, which can change meanwhile."""
+
+    def ca_certificate(self) -> str | None:
+        """Return its certificates in PEM, empty for none; None leaves what is trusted as it is."""
+
+    def certificate_refused(self) -> None:
+        """Hear that a server's certificate was not trusted."""
+
+
+def new_tls_context(ca_certificate: str = "") -> ssl.SSLContext:
+    """Return a context for TLS 1.2 or newer that checks certificate and name against certifi's roots.
+
+    ``ca_certificate``: of one more authority. The public ones stay, so that the gateway is reached with and without the
+    proxy that the authority belongs to.
+    """
     context = ssl.create_default_context(cafile=certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_certificate:
+        context.load_verify_locations(cadata=ca_certificate)
+        # Python 3.13 refuses authorities that lack a few extensions, as those of TLS-inspecting proxies do.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
@@ -305,14 +323,12 @@ class Transport:
 
     tls: ssl.SSLContext = field(default_factory=new_tls_context)
     connections: int = 32
+    authority: Authority | None = None
 
     def __post_init__(self) -> None:
-        self._session = _Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        adapter = _Adapter(self.tls, self.connections)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._trusted = ""
+        self._trusting = threading.Lock()
+        self._session = self._new_session()
 
     def exchange(
         self,
@@ -328,6 +344,7 @@ class Transport:
 
         No byte is handed over later than ``start_within`` seconds from now.
         """
+        self._trust()
         started = time.monotonic()
         exchange = _InFlight(deadline=started + seconds, start_by=started + min(seconds, start_within))
         _thread.exchange = exchange
@@ -335,7 +352,10 @@ class Transport:
             request = requests.Request(method, url, headers=_headers(headers, body), data=body).prepare()
             response = self._session.send(request, stream=True, allow_redirects=False, timeout=CONNECT_SECONDS)
         except Exception as error:  # noqa: BLE001 - any error; only what was handed over and read counts
-            return _exchange(exchange, started, failure=failure_code(error))
+            failure = failure_code(error)
+            if self.authority and failure.startswith("certificate_"):
+                self.authority.certificate_refused()
+            return _exchange(exchange, started, failure=failure)
         with _closing(response):
             try:
                 content = _read_body(response)
@@ -348,6 +368,25 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
+
+    def _new_session(self) -> _Session:
+        session = _Session()
+        session.trust_env = False
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        adapter = _Adapter(self.tls, self.connections)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+    def _trust(self) -> None:
+        """Make a new TLS context if the authority to trust has changed since the last exchange."""
+        pem = self.authority.ca_certificate() if self.authority else None
+        with self._trusting:
+            if pem is None or pem == self._trusted:
+                return
+            self.tls, self._trusted = new_tls_context(pem), pem
+            before, self._session = self._session, self._new_session()
+        before.close()
 
 
 def _headers(headers: Mapping[str, str] | None, body: bytes | None) -> dict[str, str]:
