@@ -5,6 +5,7 @@ Serves the gateway simulator, its control endpoint, the phone page and the callb
 
 import contextlib
 import json
+import re
 import socket
 import sys
 import threading
@@ -16,12 +17,17 @@ from enum import Enum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 IDLE_CONNECTION_SECONDS = 75.0
 # How soon `close` is noticed; ten looks a second cost no CPU worth naming.
 POLL_SECONDS = 0.1
 BACKLOG = 128
+_LINGER_SECONDS = 0.5
+_LINGER_READS = 1000
+_LENGTH_DIGITS = 18
+_MAX_TRAILERS = 100
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 
 
 class Ending(Enum):
@@ -91,7 +97,6 @@ class HttpRules:
     """How one port treats request bodies, and at its end responses under way."""
 
     max_body_bytes: int = 1024 * 1024
-    takes_chunks: bool = False
     finishes_responses: bool = False
     """`close` waits for them instead of ending their connections."""
     refusal: Callable[[HTTPStatus], HttpResponse] = refusal
@@ -198,48 +203,76 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any, **kwargs: Any) -> None:
         """Silent: a request line can hold a message ID."""
 
+    # The base class responds to `Expect: 100-continue` before it calls this, also for a body that will be refused: the
+    # client of Java 17 waits forever for the 100, whatever comes instead.
     def _serve(self) -> None:
         try:
+            url = self._url()
             body = self._read_chunks() if "Transfer-Encoding" in self.headers else self._read_body()
-        except _RefusedBodyError as refused:
+        except _RefusedError as refused:
             self.close_connection = True
             self._write(self.server.rules.refusal(refused.status))
+            if refused.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                self._linger()
             return
-        url = urlsplit(self.path)
         query = parse_qs(url.query, keep_blank_values=True)
         request = HttpRequest(self.command, url.path, query, self.headers, body, self.client_address[0])
         self._write(self.server.application(request))
 
+    def _url(self) -> SplitResult:
+        try:
+            return urlsplit(self.path)
+        except ValueError:
+            raise _RefusedError(HTTPStatus.BAD_REQUEST) from None
+
     def _read_body(self) -> bytes:
-        length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise _RefusedBodyError(HTTPStatus.BAD_REQUEST)
-        return self._read(int(length), self.server.rules.max_body_bytes)
+        lengths = {length.strip() for length in self.headers.get_all("Content-Length", ["0"])}
+        length = lengths.pop()
+        if lengths or not (length.isascii() and length.isdigit()):
+            raise _RefusedError(HTTPStatus.BAD_REQUEST)
+        size = int(length[:_LENGTH_DIGITS])  # more digits are a larger number, and too many
+        self._check_room(size, self.server.rules.max_body_bytes)
+        return self._read(size)
 
     def _read_chunks(self) -> bytes:
-        if not self.server.rules.takes_chunks:
-            raise _RefusedBodyError(HTTPStatus.LENGTH_REQUIRED)
+        if self.headers["Transfer-Encoding"].strip().lower() != "chunked":
+            raise _RefusedError(HTTPStatus.NOT_IMPLEMENTED)
+        if "Content-Length" in self.headers:  # which of the two is meant decides where the next request begins
+            raise _RefusedError(HTTPStatus.BAD_REQUEST)
         body = b""
         while size := self._chunk_size():
-            body += self._read(size, self.server.rules.max_body_bytes - len(body))
-            self.rfile.readline(3)
-        while self.rfile.readline(65537).strip():
-            pass  # trailers
-        return body
+            self._check_room(size, self.server.rules.max_body_bytes - len(body))
+            body += self._read(size)
+            if self.rfile.readline(3) not in (b"\r\n", b"\n"):
+                raise _RefusedError(HTTPStatus.BAD_REQUEST)
+        for _ in range(_MAX_TRAILERS):
+            if not self.rfile.readline(65537).strip():
+                return body
+        raise _RefusedError(HTTPStatus.BAD_REQUEST)
 
     def _chunk_size(self) -> int:
-        try:
-            return int(self.rfile.readline(1024).split(b";")[0], 16)
-        except ValueError:
-            raise _RefusedBodyError(HTTPStatus.BAD_REQUEST) from None
+        size = _CHUNK_SIZE.fullmatch(self.rfile.readline(1024))
+        if size is None:
+            raise _RefusedError(HTTPStatus.BAD_REQUEST)
+        return int(size[1], 16)
 
-    def _read(self, length: int, room: int) -> bytes:
-        if not 0 <= length <= room:
-            raise _RefusedBodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    def _check_room(self, length: int, room: int) -> None:
+        if length > room:
+            raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def _read(self, length: int) -> bytes:
         body = self.rfile.read(length)
         if len(body) < length:
             raise ConnectionAbortedError("the request ended early")
         return body
+
+    def _linger(self) -> None:
+        """Read what still comes: closing at once would reset the connection, and lose the response."""
+        with contextlib.suppress(OSError):
+            self.connection.settimeout(_LINGER_SECONDS)
+            for _ in range(_LINGER_READS):
+                if not self.rfile.read(65536):
+                    return
 
     def _write(self, response: HttpResponse) -> None:
         if response.delay_seconds > 0:
@@ -286,8 +319,8 @@ class _Handler(BaseHTTPRequestHandler):
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-class _RefusedBodyError(Exception):
-    """A body that the port's rules refuse; the connection ends with the response, since the body is still in it."""
+class _RefusedError(Exception):
+    """A request that can't be read; the connection ends with the response, since the rest may still be in it."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)

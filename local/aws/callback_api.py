@@ -105,7 +105,7 @@ class CallbackApi:
     def __init__(self, config: ApiConfig, listener: socket.socket, functions: Mapping[str, Invoke]) -> None:
         self._config = config
         self._functions = functions
-        rules = HttpRules(BODY_LIMIT_BYTES, takes_chunks=True, finishes_responses=True, refusal=self._refusal)
+        rules = HttpRules(BODY_LIMIT_BYTES, finishes_responses=True, refusal=self._refusal)
         self._listener = HttpListener(self._serve, listener, rules)
 
     def start(self) -> None:
@@ -119,7 +119,8 @@ class CallbackApi:
     def _serve(self, request: HttpRequest) -> HttpResponse:
         request_id = str(uuid.uuid4())
         path = unquote(request.path).removeprefix(f"/{self._config.stage}")
-        route = self._config.routes.get((request.method, path))
+        # A slash at the end is the same resource; the event's path keeps it (seen on AWS, in no document of it).
+        route = self._config.routes.get((request.method, path.removesuffix("/")))
         if route is None or not request.path.startswith(f"/{self._config.stage}/"):
             return self._gateway_response("MISSING_AUTHENTICATION_TOKEN", request_id)
         if not all(name in request.headers for name in route.required_headers):
@@ -151,11 +152,12 @@ class CallbackApi:
 def proxy_event(config: ApiConfig, route: ApiRoute, request: HttpRequest, port: int, request_id: str) -> dict[str, Any]:
     """A request as the event of a REST API's Lambda proxy integration. `port`: where the API is served."""
     now = time.time()
+    path = route.resource + ("/" if request.path.endswith("/") else "")
     headers = [*request.headers.items(), *_added_headers(request.client, port, now)]
     single_headers = dict(headers)
     return {
         "resource": route.resource,
-        "path": route.resource,
+        "path": path,
         "httpMethod": route.method,
         "headers": single_headers,
         "multiValueHeaders": {name: [value for other, value in headers if other == name] for name in single_headers},
@@ -170,7 +172,7 @@ def proxy_event(config: ApiConfig, route: ApiRoute, request: HttpRequest, port: 
             "extendedRequestId": request_id,
             "httpMethod": route.method,
             "identity": {"sourceIp": request.client, "userAgent": single_headers.get("User-Agent")},
-            "path": f"/{config.stage}{route.resource}",
+            "path": f"/{config.stage}{path}",
             "protocol": "HTTP/1.1",
             "requestId": request_id,
             "requestTime": datetime.fromtimestamp(now, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000"),

@@ -152,7 +152,8 @@ class Engine:
         return self.config.response_delay_seconds if delay_seconds is None else delay_seconds
 
     def _authenticate(self, request: HttpRequest) -> None:
-        given = request.headers.get("Authorization", "").encode("latin-1", "replace")
+        scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+        given = f"{scheme.capitalize()} {token.strip()}".encode("latin-1", "replace")
         refused = self.switches.current.credentials_refused
         if refused or not hmac.compare_digest(given, self._authorization):
             raise RefusedError(401, "Unauthorized", headers=(("WWW-Authenticate", 'Basic realm="gateway"'),))

@@ -5,6 +5,7 @@ that the British regulator (Ofcom) keeps for drama, so nobody's, should one ever
 """
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -178,8 +179,9 @@ _BY_NUMBER = {row.number: row for row in _ROWS}
 
 
 def scenario_for(destination: str) -> Scenario:
-    """The row of this number; `received` for numbers that are in no row."""
-    return _BY_NUMBER.get(destination, SCENARIOS["received"])
+    """The row of this number; for one in no row `received`, or `rejected` if it is not in E.164."""
+    is_number = re.fullmatch(r"\+[0-9]+", destination, re.ASCII) is not None
+    return _BY_NUMBER.get(destination, SCENARIOS["received" if is_number else "rejected"])
 
 
 def steps_for(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> tuple[StatusStep, ...]:

@@ -1,7 +1,7 @@
 """Read a `POST /messages` body as the gateway would: strict where the documentation is, lenient everywhere else.
 
-Rules: gateway-rest-v2.txt, SingleMessage, and the errors of the REST v2 page. Unknown fields are ignored, numbers may
-have any length, and the longest of the published limits counts.
+Rules: gateway-rest-v2.txt, SingleMessage, and the errors of the REST v2 page. Unknown fields are ignored, a
+destination is any text, and the longest of the published limits counts.
 """
 
 import re
@@ -15,7 +15,7 @@ from local.simulator.errors import RefusedError
 
 SCHEDULE_LIMIT = timedelta(days=60)
 _TEXTS = {
-    "destination": r"\+[0-9]{1,254}",
+    "destination": r".{1,255}",
     "content": r".{1,5000}",
     "source": r".{0,255}",
     "reference": r".{0,255}",
@@ -61,7 +61,7 @@ def read_submission(request: HttpRequest, now: datetime) -> Submission:
 
 def _valid(name: str, value: object) -> bool:
     if name == "sms_class":
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0  # 1.0 is an integer
     return isinstance(value, str) and re.fullmatch(_TEXTS[name], value, re.DOTALL) is not None
 
 

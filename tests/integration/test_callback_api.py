@@ -1,5 +1,6 @@
 """What API Gateway does around a function, over real HTTP, with a function that tells what it got."""
 
+import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -116,12 +117,29 @@ def test_a_body_over_the_limit_gets_a_gateway_response(
     assert requests.post(f"{url}/things", data=iter([b"123", b"456"]), timeout=10).text == "done"
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
-        (b"Transfer-Encoding: chunked\r\n\r\n-5\r\n", 413),
+        (CHUNKED + b"\r\nzz\r\n", 400),
+        (CHUNKED + b"\r\n-5\r\nhello\r\n0\r\n\r\n", 400),
+        (CHUNKED + b"\r\n0x5\r\nhello\r\n0\r\n\r\n", 400),
+        (CHUNKED + b"\r\n5_0\r\n", 400),
+        (CHUNKED + b"\r\n5\r\nhello, and more\r\n0\r\n\r\n", 400),
+        (CHUNKED + b"\r\n" + b"f" * 2000 + b"\r\n", 400),
+        (CHUNKED + b"\r\n0\r\n" + b"A: b\r\n" * 200 + b"\r\n", 400),
+        (CHUNKED + b"\r\nfffffffffff\r\n", 413),
+        (CHUNKED + b"Content-Length: 5\r\n\r\n0\r\n\r\n", 400),
+        (b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", 501),
         (b"Content-Length: many\r\n\r\n", 400),
+        (b"Content-Length: -5\r\n\r\n", 400),
+        (b"Content-Length: +5\r\n\r\nhello", 400),
+        (b"Content-Length:\r\n\r\n", 400),
+        (b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", 400),
+        (b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused_and_the_connection_ends(
@@ -134,6 +152,51 @@ def test_a_body_that_cannot_be_read_is_refused_and_the_connection_ends(
 
     assert response.startswith(f"HTTP/1.1 {status} ".encode())
     assert receiver.events == []
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 5\r\n\r\n", b"hello"),
+        (CHUNKED + b"\r\n", b"5;name=value\r\nhello\r\n0\r\nTrailer: x\r\n\r\n"),
+    ],
+)
+def test_a_client_that_expects_it_is_asked_for_the_body(
+    serve: Callable[..., str], receiver: Receiver, head: bytes, body: bytes
+) -> None:
+    port = urlsplit(serve()).port
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: test\r\nExpect: 100-Continue\r\n" + head)
+            assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(body)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert [event["body"] for event in receiver.events] == ["hello", "hello"]
+
+
+def test_the_response_to_a_large_body_arrives_although_the_client_is_still_sending(serve: Callable[..., str]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(serve()).port or 0, timeout=10)
+    for body in (bytes(30_000_000), iter([bytes(1_000_000)] * 30)):
+        connection.request("POST", "/v1/things", body, encode_chunked=not isinstance(body, bytes))
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (413, b'{"message":"Request Too Long"}')
+        connection.close()
+
+
+def test_a_target_that_is_none_is_refused(serve: Callable[..., str]) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(serve()).port), timeout=10) as connection:
+        connection.sendall(b"POST http://test:80[/v1/things HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/things", 200), ("/things/", 200), ("/things//", 403), ("/", 403)])
+def test_a_slash_at_the_end_is_the_same_resource(
+    serve: Callable[..., str], receiver: Receiver, path: str, status: int
+) -> None:
+    assert requests.post(f"{serve()}{path}", timeout=10).status_code == status
+    assert [(event["resource"], event["path"], event["requestContext"]["path"]) for event in receiver.events] == [
+        ("/things", path, f"/v1{path}")
+    ] * (status == 200)
 
 
 def test_a_body_that_ends_early_does_not_reach_the_function(serve: Callable[..., str], receiver: Receiver) -> None:
