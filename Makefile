@@ -28,7 +28,7 @@ $(READY): pyproject.toml uv.lock
 	@touch $(READY)
 
 .PHONY: run
-run: $(READY) ## the whole bundle on this machine: examples go through, then it stays up (ONCE=1 NO_EXAMPLES=1 MESSAGES=… SCHEDULE_SPEED=… PORT=… BIND=… GATEWAY_BASE_URL=…)
+run: $(READY) ## the whole bundle on this machine: examples go through, then it stays up (ONCE=1 NO_EXAMPLES=1 MESSAGES=… SCHEDULE_SPEED=… TLS=1 PORT=… BIND=… GATEWAY_BASE_URL=…)
 	@$(BIN)/python -m local
 
 .PHONY: sms

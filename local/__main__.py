@@ -26,6 +26,7 @@ from local.simulator.config import LOOPBACK
 from local.template import TemplateError
 
 LOG_PATH = endpoints.PATH.with_name("functions.log")
+AUTHORITY_PATH = endpoints.PATH.with_name("simulator-ca.pem")
 
 
 def main() -> int:
@@ -69,6 +70,7 @@ def _run(options: Options, display: Display) -> int:
             bind=options.bind,
             port=options.port,
             gateway=options.gateway,
+            tls=options.tls,
             schedule_speed=float(options.schedule_speed),
             log=log,
             progress=lambda step: display.progress(f"{step} …"),
@@ -77,6 +79,9 @@ def _run(options: Options, display: Display) -> int:
         watcher = Watcher(stack, display)
         page = exit_stack.enter_context(PhonePage(stack, watcher, display.quietly))
         values = endpoints.variables(stack) | {"PAGE_URL": page.url}
+        if stack.simulator is not None and stack.simulator.ca_certificate:
+            values["SIMULATOR_CA_CERTIFICATE"] = str(AUTHORITY_PATH.absolute())
+            exit_stack.enter_context(private_file.present(AUTHORITY_PATH, stack.simulator.ca_certificate))
         exit_stack.enter_context(private_file.present(endpoints.PATH, endpoints.as_text(values)))
         sam_template = sam_local.as_text(sam_local.template(stack))
         exit_stack.enter_context(private_file.present(sam_local.PATH, sam_template))

@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -100,6 +101,7 @@ class HttpRules:
     finishes_responses: bool = False
     """`close` waits for them instead of ending their connections."""
     refusal: Callable[[HTTPStatus], HttpResponse] = refusal
+    tls: ssl.SSLContext | None = None
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -166,12 +168,23 @@ class _Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._connections: set[socket.socket] = set()
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """A connection; its TLS handshake is made by the first read, in the thread of the connection."""
+        connection, address = super().get_request()
+        if self.rules.tls is not None:
+            connection = self.rules.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         self._connections.discard(request)
+        if isinstance(request, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):
+                request.settimeout(0)
+                request.unwrap()  # says goodbye, and waits for no response
         super().shutdown_request(request)
 
     def end_connections(self) -> None:

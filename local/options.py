@@ -26,6 +26,8 @@ class Options:
     port: int = DEFAULT_PORT
     bind: str = LOOPBACK
     gateway: ExternalGateway | None = None
+    tls: bool = False
+    """Whether the simulator speaks TLS."""
     schedule_speed: int = 1
     """How many times faster than their rate the schedules fire."""
 
@@ -45,6 +47,7 @@ def read_options(environment: Mapping[str, str] = os.environ) -> Options:
         port=_number(given, "PORT", DEFAULT_PORT, 1024, 65_535 - max(PORT_OF.values())),
         bind=given.get("BIND", LOOPBACK),
         gateway=_gateway(given),
+        tls=_flag(given, "TLS"),
         schedule_speed=_number(given, "SCHEDULE_SPEED", 1, 1, 600),
     )
 

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from local.aws.stack import LocalStack
+from local.aws.stack import CONTAINER_HOST, LocalStack
 from local.template import read_template
 
 PATH = Path(".local/sam-template.json")
 """In the folder in which `make run` was called; samconfig.toml names it."""
 BUILD_FOLDER: Final = Path(".aws-sam/build")
 """Beside template.yaml: what `sam build` made."""
-HOST: Final = "host.docker.internal"
-"""What a container calls this machine: Docker Desktop by itself, Linux through samconfig.toml's `add_host`."""
 
 
 def template(stack: LocalStack, machine: str | None = None) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def template(stack: LocalStack, machine: str | None = None) -> dict[str, Any]:
 
 
 def _as_seen_from_a_container(environment: Mapping[str, str], host: str) -> dict[str, str]:
-    return {name: value.replace(f"http://{host}:", f"http://{HOST}:") for name, value in environment.items()}
+    return {name: value.replace(f"//{host}:", f"//{CONTAINER_HOST}:") for name, value in environment.items()}
 
 
 def as_text(document: Mapping[str, Any]) -> str:

@@ -37,6 +37,8 @@ FUNCTION_CONCURRENCY = 4
 PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
 """What `StackConfig.port` is counted from."""
 LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
+CONTAINER_HOST = "host.docker.internal"
+"""What a container calls this machine: Docker Desktop by itself, Linux through samconfig.toml's `add_host`."""
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 
 
@@ -72,6 +74,8 @@ class StackConfig:
     gateway: ExternalGateway | None = None
     simulator: GatewayConfig = field(default_factory=GatewayConfig)
     """Settings of the simulator; addresses, ports and callback URLs are filled in."""
+    tls: bool = False
+    """Whether the simulator speaks TLS; the functions trust its authority as they would a company's own."""
     schedule_speed: float = 1.0
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of every function, on top of the template's."""
@@ -194,6 +198,8 @@ class LocalStack:
     def _creator(self) -> Creator:
         gateway = self.config.gateway or self.config.simulator
         credentials = {"application": gateway.application, "password": gateway.password}
+        if self.simulator is not None and self.simulator.ca_certificate:
+            credentials["ca_certificate"] = self.simulator.ca_certificate
         return Creator(
             self.endpoint_url,
             secret_values={"GatewaySecret": json.dumps(credentials)},
@@ -216,6 +222,7 @@ class LocalStack:
                 bind=self.config.bind,
                 port=self.port("gateway simulator"),
                 control_port=self.port("simulator control"),
+                tls_hosts=(self.host, LOOPBACK, "localhost", CONTAINER_HOST) if self.config.tls else (),
             )
         )
         self._exit.callback(self.simulator.stop)
@@ -271,7 +278,7 @@ class LocalStack:
         own = {name: self._local_addresses(value) for name, value in variables.items()}
         if "GATEWAY_BASE_URL" in own:
             own["GATEWAY_BASE_URL"] = self.gateway_url
-            if self.simulator is not None:
+            if self.simulator is not None and not self.config.tls:
                 own["GATEWAY_ALLOW_HTTP"] = "true"
         if "LEAST_SECONDS_BETWEEN_CHECKS" in own:  # as fast as the schedule
             own["LEAST_SECONDS_BETWEEN_CHECKS"] = str(

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 
 from local.simulator.config import GatewayConfig
 from local.simulator.scenarios import numbers_table
@@ -19,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.pop("numbers"):
         print(numbers_table())
         return 0
+    authority = options.pop("tls")
+    if authority:
+        options["tls_hosts"] = (options["bind"], "localhost")
     config = GatewayConfig(**options)
     try:
         simulator = GatewaySimulator(config)
@@ -29,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
+    if authority:
+        authority.write_text(simulator.ca_certificate, encoding="ascii")
     _serve(simulator)
     return 0
 
@@ -56,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--bind", help="address of the gateway; the control endpoint stays on loopback")
     add("--port", type=int, help="port of the gateway; 0 takes a free one")
     add("--control-port", type=int, help="port of the control endpoint; 0 as above")
+    tls = "speak TLS; the certificate of its authority is written to FILE (needs the package cryptography)"
+    add("--tls", type=Path, metavar="FILE", help=tls)
     add("--application", help="application name, the user of Basic authentication")
     add("--password", help="its password")
     add("--status-url", dest="status_callback_url", help="status callback URL; may hold user:password@, URL-encoded")

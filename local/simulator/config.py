@@ -12,6 +12,7 @@ class GatewayConfig:
 
     `seed=None` takes a random one (`GatewaySimulator.seed`). Port 0 takes a free port. Callback URLs may hold
     `user:password@`, URL-encoded, as in the platform's own portal; None sends no callbacks of that kind.
+    `tls_hosts`: speak TLS, with a certificate for these names and addresses, of an authority made at the start.
     The platform itself retries a callback every 60 s, up to 50 times (the carrier retry page).
     """
 
@@ -20,6 +21,7 @@ class GatewayConfig:
     bind: str = LOOPBACK
     port: int = 0
     control_port: int = 0
+    tls_hosts: tuple[str, ...] = ()
     status_callback_url: str | None = None
     reply_callback_url: str | None = None
     callback_auth: Literal["preemptive", "challenge"] = "preemptive"

@@ -8,7 +8,7 @@ with GatewaySimulator(GatewayConfig(seed=1)) as gateway:
 import threading
 from typing import Any, Self
 
-from local.http_server import HttpListener, bound_socket
+from local.http_server import HttpListener, HttpRules, bound_socket
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.control import CONTROL_PATH, Control
 from local.simulator.engine import BASE_PATH, SERVICES_PATH, Engine
@@ -19,12 +19,18 @@ __all__ = ["GatewayConfig", "GatewaySimulator"]
 class GatewaySimulator(Engine):
     """A gateway on its own port and its control endpoint on another, both bound at once, served from `start` to `stop`.
 
-    Raises OSError if a port is taken. Can be started once.
+    `ca_certificate`: of the authority to trust (PEM), if it speaks TLS. Raises OSError if a port is taken. Starts once.
     """
 
     def __init__(self, config: GatewayConfig | None = None) -> None:
         super().__init__(config or GatewayConfig())
-        self._gateway = HttpListener(self.handle, bound_socket(self.config.bind, self.config.port))
+        tls, self.ca_certificate = None, ""
+        if self.config.tls_hosts:
+            from local.simulator.certificates import server_context  # noqa: PLC0415 - without TLS Python alone is enough
+
+            tls, self.ca_certificate = server_context(self.config.tls_hosts)
+        gateway_socket = bound_socket(self.config.bind, self.config.port)
+        self._gateway = HttpListener(self.handle, gateway_socket, HttpRules(tls=tls))
         try:
             self._control = HttpListener(Control(self).handle, bound_socket(LOOPBACK, self.config.control_port))
         except OSError:
@@ -48,7 +54,8 @@ class GatewaySimulator(Engine):
 
     @property
     def _origin(self) -> str:
-        return f"http://{self.config.bind}:{self._gateway.port}"
+        scheme = "https" if self.config.tls_hosts else "http"
+        return f"{scheme}://{self.config.bind}:{self._gateway.port}"
 
     def start(self) -> Self:
         self.deliveries.start()

@@ -33,6 +33,7 @@ from local.simulator.__main__ import main
 from local.simulator.scenarios import SCENARIOS, numbers_table
 from local.simulator.server import GatewayConfig, GatewaySimulator
 from local.simulator.submissions import read_submission
+from optus_sms.gateway.transport import Transport, new_tls_context
 
 ROOT = Path(__file__).parents[2]
 OPENAPI: dict[str, Any] = yaml.safe_load((ROOT / "local/simulator/openapi.yaml").read_text(encoding="utf-8"))
@@ -1126,6 +1127,47 @@ def test_program_serves_until_it_is_told_to_end_and_needs_nothing_but_python() -
         assert requests.get(lines[1][1], timeout=WAIT_SECONDS).json()["seed"] == 7
         program.send_signal(signal.SIGTERM)
         assert program.wait(WAIT_SECONDS) == 0
+
+
+def test_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    with GatewaySimulator(replace(QUICK, tls_hosts=("127.0.0.1", "localhost"))) as gateway:
+        authority.write_text(gateway.ca_certificate)
+        with requests.Session() as session:
+            session.verify = str(authority)
+            for host in ("127.0.0.1", "localhost"):
+                url = gateway.url.replace("127.0.0.1", host)
+                assert session.get(f"{url}/healthz", timeout=WAIT_SECONDS).status_code == 200
+            gateway.set_faults(down="refused")
+            with pytest.raises(requests.ConnectionError):
+                requests.get(f"{gateway.url}/healthz", verify=str(authority), timeout=WAIT_SECONDS)
+            gateway.clear_faults()
+            assert session.get(f"{gateway.url}/healthz", timeout=WAIT_SECONDS).status_code == 200
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(f"{gateway.url}/healthz", timeout=WAIT_SECONDS)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(gateway.url.replace("https", "http"), timeout=WAIT_SECONDS)
+
+
+def test_program_writes_the_authority_to_trust(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    command = [sys.executable, "-m", "local.simulator", "--port", "0", "--control-port", "0", "--tls", str(authority)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        url = program.stdout.readline().split()[1]
+        assert requests.get(f"{url}/healthz", verify=str(authority), timeout=WAIT_SECONDS).status_code == 200
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(WAIT_SECONDS) == 0
+
+
+def test_tls_makes_no_response_look_like_an_error_of_tls() -> None:
+    """A server that closes says so, and the client can tell a lost response from a broken connection."""
+    with GatewaySimulator(replace(QUICK, tls_hosts=("127.0.0.1",))) as gateway:
+        gateway.set_faults(down="closed")
+        client = Transport(tls=new_tls_context(gateway.ca_certificate))
+        exchange = client.exchange("GET", f"{gateway.url}/healthz", seconds=WAIT_SECONDS)
+        client.close()
+    assert (exchange.handed_over, exchange.failure) == (True, "closed_without_response")
 
 
 def test_program_prints_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
+import pytest
+import requests
 
 from local.aws.stack import PORT_OF, StackError, listen
 from local.demo.examples import example_messages
@@ -68,12 +70,13 @@ def sourced(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in output.stdout.split("\0") if line)
 
 
-def test_once_sends_the_examples_and_more_and_tells_by_its_exit_status(tmp_path: Path) -> None:
-    run = subprocess.run(**arguments(tmp_path, ONCE="1", MESSAGES="5"), timeout=100, check=False)  # type: ignore[call-overload]
+@pytest.mark.parametrize("tls", ["0", "1"])
+def test_once_sends_the_examples_and_more_and_tells_by_its_exit_status(tmp_path: Path, tls: str) -> None:
+    run = subprocess.run(**arguments(tmp_path, ONCE="1", MESSAGES="5", TLS=tls), timeout=100, check=False)  # type: ignore[call-overload]
 
     assert run.returncode == 0, run.stdout
     assert re.search(rf"\b{len(list(example_messages(with_simulator=True)))} examples\b", run.stdout)
-    assert "http://127.0.0.1:" in run.stdout
+    assert re.search(f"gateway +http{'s' if tls == '1' else ''}://127.0.0.1:", run.stdout)
     assert re.search("5 queued.*5 accepted.*5 received", run.stdout)
     assert "\x1b" not in run.stdout  # no colours where there is no terminal
     assert {line for line in run.stdout.splitlines() if "+61491570006" in line and "E.164" not in line} == set()
@@ -88,7 +91,13 @@ def test_what_it_writes_and_prints_leads_to_everything_until_ctrl_c_ends_it(tmp_
 
 
 def test_sigterm_ends_it_too(tmp_path: Path) -> None:
-    with running(tmp_path, NO_EXAMPLES="1") as process:
+    with running(tmp_path, NO_EXAMPLES="1", TLS="1") as process:
+        variables = sourced(tmp_path)
+        health = f"{variables['SIMULATOR_URL']}/healthz"
+        assert requests.get(health, verify=variables["SIMULATOR_CA_CERTIFICATE"], timeout=30).status_code == 200
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(health, timeout=30)
+        assert "GATEWAY_ALLOW_HTTP" not in variables
         check_that_a_signal_ends_it(process, signal.SIGTERM, tmp_path)
 
 
@@ -140,7 +149,7 @@ def check_that_a_signal_ends_it(process: subprocess.Popen[str], number: signal.S
     assert "Traceback" not in output
     assert started
     eventually(lambda: not alive(started), "every process has ended")
-    assert not (folder / ".local/endpoints.env").exists()
+    assert {path.name for path in (folder / ".local").iterdir()} == {"functions.log"}
 
 
 def test_nothing_outlives_it_even_when_it_is_killed(tmp_path: Path) -> None:

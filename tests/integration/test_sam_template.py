@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from local import private_file, sam_local
-from local.aws.stack import LocalStack
+from local.aws.stack import CONTAINER_HOST, LocalStack
 from local.template import TEMPLATE_PATH, load_template
 
 
@@ -58,4 +58,4 @@ def test_samconfig_leads_sam_to_it(command: str) -> None:
     parameters = settings["default"][command]["parameters"]
 
     assert parameters["template_file"] == str(sam_local.PATH)
-    assert json.dumps(parameters["add_host"]) == f'["{sam_local.HOST}:host-gateway"]'
+    assert json.dumps(parameters["add_host"]) == f'["{CONTAINER_HOST}:host-gateway"]'
