@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from cli.errors import CliError, Exit
 from cli.stage import Facts, Stage, stage_of
 from cli.target import Target
+from optus_sms.model.gateway_ids import canonical_id
 from optus_sms.model.redaction import partly_hidden, without_numbers
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, attributes
 
@@ -39,7 +40,7 @@ def facts_of(target: Target, message_id: str) -> Facts:
 def _found(target: Target, id_: str) -> list[Facts]:
     if (facts := facts_of(target, id_)).ledger:
         return [facts]
-    match target.messages.read(id_):
+    match target.messages.read(canonical_id(id_)):
         case ReplyRecord() as reply:
             return [Facts(reply.id, reply=reply)]
         case MessageRecord(message_id=None) as message:

@@ -12,6 +12,7 @@ from cli.message_lookup import find_messages
 from cli.output import counted, one_line
 from cli.parameters import Name, Since
 from cli.unknown_outcomes import Resolved, resolve_not_sent, resolve_sent, unknown_between
+from optus_sms.model.gateway_ids import canonical_id
 from optus_sms.records.items import LedgerRecord
 
 
@@ -61,6 +62,7 @@ def resolve(
         context.confirm(f"Resolve {counted(len(records), 'message')} on {context.target.name} as {word}?", yes=yes)
     operator = by or context.target.operator
     if sent:
+        gateway_id = gateway_id and canonical_id(gateway_id)
         done = [resolve_sent(context.target, each, gateway_id, by=operator) for each in records]
     else:
         context.if_interrupted = (
@@ -75,7 +77,7 @@ def _record(context: CommandContext, id_: str) -> LedgerRecord:
     """Return the record of the one message that an ID names. Two are an error: only one of them was looked up."""
     facts = find_messages(context.target, id_)
     first = facts[0]
-    by_reference = id_ not in (first.message_id, first.gateway_id)
+    by_reference = first.message_id != id_ and first.gateway_id != canonical_id(id_)
     if by_reference and len(context.target.ledger.messages_under(id_)) > 1:
         message_ids = ", ".join(one.message_id for one in facts)
         problem = f"Several messages have, or had, this reference: {message_ids}, and perhaps others."

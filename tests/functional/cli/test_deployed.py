@@ -370,6 +370,15 @@ def test_resolve_as_sent_that_was_ended_half_way_is_finished_by_the_same_command
     assert [row["id"] for row in optus_sms("conversation", HANDSET, "--json", *TARGET).document] == ["gw-9"]
 
 
+def test_a_uuid_in_upper_case_is_the_same_id(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, "k")
+    gateway_id = "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+    assert optus_sms("resolve", "k", "--sent", "--gateway-id", gateway_id.upper(), *TARGET).exit_code == 0
+    rows = optus_sms("conversation", HANDSET, "--json", *TARGET).document
+    assert [row["id"] for row in rows] == [gateway_id]
+    assert "k" in optus_sms("status", gateway_id.upper(), *TARGET).stdout
+
+
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.SENDING, State.EXPIRED])
 def test_what_is_certain_is_not_resolved(stack: DeployedStack, state: State) -> None:
     stack.bring(state, "k")

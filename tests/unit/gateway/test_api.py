@@ -175,6 +175,14 @@ def test_rejected_wins_if_a_body_has_both_words() -> None:
     assert answered(500, body).outcome is Outcome.REJECTED
 
 
+@pytest.mark.parametrize("value", [r'"\ud83d"', "1" * 4400, "[" * 5000 + "]" * 5000], ids=range(3))
+@pytest.mark.parametrize("name", ["ignored", "status", "detail"])
+def test_what_no_table_can_hold_costs_no_id(name: str, value: str) -> None:
+    outcome = answered(202, f'{{"{name}": {value}, "id": "gw-1"}}'.encode())
+    assert (outcome.outcome, outcome.gateway_id) == (Outcome.ACCEPTED, "gw-1")
+    assert f"{outcome.message_status}{outcome.message_detail}".encode()
+
+
 @pytest.mark.parametrize(
     ("given_id", "kept"), [("gw-1", "gw-1"), (UUID.upper(), UUID), (77, "77"), (0, "0"), ("x" * 255, "x" * 255)]
 )

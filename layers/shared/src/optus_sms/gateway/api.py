@@ -18,6 +18,7 @@ from urllib.parse import quote
 from optus_sms.gateway.evidence import evidence_of
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.gateway_ids import canonical_id
+from optus_sms.model.lenient_json import parse_json, storable
 from optus_sms.model.redaction import printable, without_numbers
 
 if TYPE_CHECKING:
@@ -318,8 +319,8 @@ def json_object(body: bytes | None) -> dict[str, Any]:
 
 def _json(body: bytes | None) -> Any:
     try:
-        return json.loads(body or b"")
-    except (ValueError, RecursionError):
+        return parse_json((body or b"").decode(json.detect_encoding(body or b"")))
+    except ValueError:
         return None
 
 
@@ -337,7 +338,7 @@ def _gateway_id(value: object) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
+    return storable(value) if isinstance(value, str) and value.strip() else None
 
 
 def _words(fields: dict[str, Any]) -> frozenset[str]:

@@ -12,21 +12,17 @@ import base64
 import binascii
 import contextlib
 import json
-import re
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from optus_sms.model.errors import UnreadableCallbackError
-from optus_sms.model.gateway_ids import MAX_ID, usable_id
+from optus_sms.model.gateway_ids import usable_id
 from optus_sms.model.handsets import e164
+from optus_sms.model.lenient_json import REPLACEMENT, parse_json, storable
 from optus_sms.model.statuses import normalised
 
 _MAX_TEXT: Final = 255
 _MAX_DETAIL: Final = 1000
-_MAX_DEPTH: Final = 32
-REPLACEMENT: Final = "\ufffd"
-_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which UTF-8 can't spell
-_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,30 +137,8 @@ def _document(body: bytes, charset: str) -> tuple[Any, bool]:
     for encoding, errors in ((charset, "strict"), (json.detect_encoding(body), "strict"), ("utf-8", "surrogateescape")):
         with contextlib.suppress(LookupError, ValueError):
             text = body.decode(encoding, errors).removeprefix("\ufeff")
-            return json.loads(_flattened(text), parse_int=_whole_number), errors == "strict"
+            return parse_json(text), errors == "strict"
     raise UnreadableCallbackError("not JSON in UTF-8 or in the charset of its Content-Type")
-
-
-def _flattened(text: str) -> str:
-    """Return JSON with null for what is nested deeper than in any callback; the parser would refuse the whole text."""
-    if text.count("[") + text.count("{") <= _MAX_DEPTH:
-        return text
-    kept, end, depth = "", 0, 0
-    for found in _STRING_OR_BRACKET.finditer(text):
-        if found[0] in "[{":
-            depth += 1
-            if depth == _MAX_DEPTH + 1:
-                kept += text[end : found.start()] + "null"
-        elif found[0] in "]}":
-            depth -= 1
-            if depth == _MAX_DEPTH:
-                end = found.end()
-    return kept + text[end:] if depth <= _MAX_DEPTH else text[:end]
-
-
-def _whole_number(digits: str) -> int | str:
-    """Return a number, or its digits if it is longer than any ID: Python refuses to convert thousands of them."""
-    return int(digits) if len(digits) <= MAX_ID else digits
 
 
 def _text(fields: dict[str, Any], name: str, limit: int | None = _MAX_TEXT) -> str | None:
@@ -173,7 +147,7 @@ def _text(fields: dict[str, Any], name: str, limit: int | None = _MAX_TEXT) -> s
     if value is None or value == "":
         return None
     text = value if isinstance(value, str) else json.dumps(value)
-    return _HALF_CHARACTER.sub(REPLACEMENT, text[:limit])
+    return storable(text[:limit])
 
 
 def _decoded(content: str) -> str | None:
