@@ -41,7 +41,7 @@ def test_bytecode_is_for_the_runtime(path: Path) -> None:
 def test_layer_describes_just_the_operations_that_are_called() -> None:
     """By name: whatever any of the services calls so, and each operation that is kept."""
     sources = [path.read_text(encoding="utf-8") for path in (LAYER / "src").rglob("*.py")]
-    services = {name for source in sources for name in re.findall(r"""\.client\(\s*["']([a-z0-9-]+)["']""", source)}
+    services = {name for source in sources for name in re.findall(r"""_client\(\s*["']([a-z0-9-]+)["']""", source)}
     nodes = (node for source in sources for node in ast.walk(ast.parse(source)))
     called = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     offered = {
