@@ -24,7 +24,16 @@ _END = r"$(?!\n)"  # in Python's engine `$` also stands before a line break at t
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in r"\]^-["} | {"\n": r"\n", "\r": r"\r", "\f": r"\f"})
 """Within the brackets of ECMA's regular expressions."""
 _EVENTS = FOLDER.with_name("events")
-_STREAM_FILES = ("accepted", "status_received", "reply", "rejected", "expired", "outcome_unknown", "health_changed")
+_STREAM_FILES = (
+    "accepted",
+    "status_received",
+    "reply",
+    "rejected",
+    "refused",
+    "expired",
+    "outcome_unknown",
+    "health_changed",
+)
 
 
 def _records(file: str) -> list[dict[str, Any]]:

@@ -166,4 +166,6 @@ def _rule_matches(rule: Any, value: Any) -> bool:
             return bool(value == rule)
         case {"anything-but": list(others), **rest} if not rest:
             return value is not None and value not in others
+        case {"prefix": str(prefix), **rest} if not rest:
+            return isinstance(value, str) and value.startswith(prefix)
     raise ValueError(f"the local stream source does not know the filter rule {rule}")

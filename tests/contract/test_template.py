@@ -27,7 +27,7 @@ from local.template import (
 )
 from optus_sms.flows.send_message import QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS
 from optus_sms.model.errors import SettingsError
-from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, State
+from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, REFUSED_PREFIX, State
 from optus_sms.records.ledger import KEEP_SECONDS
 from optus_sms.runtime.observability import NAMESPACE, Metric
 from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
@@ -1215,6 +1215,7 @@ def events_miss_nothing_and_nothing_blocks_them(stack: Template) -> Problems:
         for name, number, pattern in (
             ("LedgerChanges", 0, {"dynamodb": {"NewImage": {"state": {"S": ["ACCEPTED", "REJECTED", "UNKNOWN"]}}}}),
             ("LedgerChanges", 1, {"dynamodb": {"Keys": {"pk": {"S": ["gateway#health"]}}}}),
+            ("LedgerChanges", 2, {"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "refused"}]}}}}),
             ("MessageChanges", 1, {"dynamodb": {"NewImage": {"direction": {"S": ["MT"]}}}}),
         )
     ),
@@ -1227,6 +1228,7 @@ def streams_pass_each_change_that_can_make_an_event(stack: Template) -> Problems
         "SendLedgerTable": [
             written | {"dynamodb": {"NewImage": {"state": {"S": states}}}},
             written | {"dynamodb": {"Keys": {"pk": {"S": [HEALTH_KEY]}}}},
+            {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": REFUSED_PREFIX}]}}}},
         ],
         "MessagesTable": [
             written | {"dynamodb": {"NewImage": {"status": {"S": [{"anything-but": ["accepted"]}]}}}},

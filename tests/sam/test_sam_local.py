@@ -48,6 +48,7 @@ PUBLISHED: Final = {
     "health_changed": ["Gateway Health Changed"],
     "outcome_resolved_later": ["SMS Accepted"],
     "outcome_unknown": ["SMS Outcome Unknown"],
+    "refused": ["SMS Refused"],
     "rejected": ["SMS Rejected"],
     "reply": ["SMS Reply Received"],
     "status_before_our_own_write": ["SMS Status Changed", "SMS Status Changed"],

@@ -83,6 +83,16 @@ def message(state: str | None, **more: Any) -> Item:
             },
         ),
         (
+            "refused",
+            {
+                "name": "SMS Refused",
+                "message_id": "appointment-4715",
+                "reason": "invalid",
+                "detail": "destination: is missing; must be an E.164 number with a leading +, like …",
+                "occurred_at": "2026-01-01T00:00:01.000Z",
+            },
+        ),
+        (
             "expired",
             {
                 "name": "SMS Expired",
@@ -286,7 +296,9 @@ _names = st.sampled_from(
     ]
 )
 _attributes = st.dictionaries(_names, _values, max_size=8)
-_keys = st.sampled_from([{"pk": "msg#message-1"}, {"pk": "health#gateway"}, {"pk": "ref#order-1"}, {"id": "gw-1"}])
+_keys = st.sampled_from(
+    [{"pk": "msg#message-1"}, {"pk": "health#gateway"}, {"pk": "ref#order-1"}, {"pk": "refused#1"}, {"id": "gw-1"}]
+)
 
 
 @st.composite

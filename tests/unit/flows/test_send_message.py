@@ -255,6 +255,24 @@ class TestInvalid:
         assert totals(result.measurements) == {"MessagesRejected": 1}
         assert run.ledger.records == {}
 
+    def test_message_is_told_to_its_sender_without_what_it_says(self) -> None:
+        run = bench()
+        body = json.dumps({"destination": "0491 570 006", "Dear Ann: 4711": 1, "message_id": "m"})
+        for count in (1, 2):
+            run.send(queue_record(body, receive_count=count))
+        (item,) = run.ledger.table.items.values()
+        assert (item["pk"], item["message_id"], item["reason"]) == (f"refused#{sqs_id()}", "m", "invalid")
+        for field in ("destination", "content", "a field: unknown field"):
+            assert field in str(item["detail"])
+        assert not any(canary in str(item) for canary in ("Ann", "4711", "0491", "491570006"))
+
+    @pytest.mark.parametrize("key", ["+61491570006 Ann", "x" * 51])
+    def test_message_whose_key_is_none_is_told_by_its_sqs_id(self, key: str) -> None:
+        run = bench()
+        run.send(queue_record(message_body(message_id=None), message_id_attribute=key))
+        (item,) = run.ledger.table.items.values()
+        assert item["message_id"] == sqs_id()
+
     def test_message_keeps_the_key_of_its_attribute(self) -> None:
         run = bench()
         run.send(queue_record("{}", message_id_attribute="mine"))

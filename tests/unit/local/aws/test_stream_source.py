@@ -56,6 +56,9 @@ def test_what_comes_again(invocation: Invocation, first: int) -> None:
         ({"dynamodb": {"NewImage": {"state": {"S": ["ACCEPTED"]}}}}, True),
         ({"dynamodb": {"NewImage": {"state": {"S": [{"anything-but": ["ACCEPTED"]}]}}}}, False),
         ({"dynamodb": {"NewImage": {"status": {"S": [{"anything-but": ["x"]}]}}}}, False),
+        ({"dynamodb": {"NewImage": {"state": {"S": [{"prefix": "ACC"}]}}}}, True),
+        ({"dynamodb": {"NewImage": {"state": {"S": [{"prefix": "REJ"}]}}}}, False),
+        ({"dynamodb": {"NewImage": {"status": {"S": [{"prefix": ""}]}}}}, False),
         ({"eventName": ["INSERT"], "dynamodb": {"NewImage": {"state": {"S": ["REJECTED"]}}}}, False),
     ],
 )
@@ -66,8 +69,8 @@ def test_filters(pattern: dict[str, Any], wanted: bool) -> None:
 
 
 def test_an_unknown_filter_rule_is_an_error() -> None:
-    with pytest.raises(ValueError, match="prefix"):
-        wants([{"eventName": [{"prefix": "IN"}]}], {"eventName": "INSERT"})
+    with pytest.raises(ValueError, match="suffix"):
+        wants([{"eventName": [{"suffix": "IN"}]}], {"eventName": "INSERT"})
 
 
 def test_an_unknown_property_is_an_error() -> None:

@@ -18,6 +18,7 @@ from optus_sms.model.events import (
     SmsAccepted,
     SmsExpired,
     SmsOutcomeUnknown,
+    SmsRefused,
     SmsRejected,
     SmsReplyReceived,
     SmsStatusChanged,
@@ -26,7 +27,7 @@ from optus_sms.model.redaction import loggable_id, without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES
 from optus_sms.model.times import Clock, parse_rfc3339
 from optus_sms.records.changes import Change, read_change, subject_of
-from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State
+from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, RefusedRecord, ReplyRecord, State
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 
@@ -38,11 +39,13 @@ class PublishBatchResult:
     measurements: tuple[Measurement, ...]
 
 
-def event_of(change: Change, *, reply_text: bool = True) -> Event | None:
+def event_of(change: Change, *, reply_text: bool = True) -> Event | None:  # noqa: PLR0911 - one line for each record
     """Return the event of a change, if it has one; without ``reply_text`` a reply's content is left out."""
     match change.before, change.after:
         case LedgerRecord() | None as before, LedgerRecord() as after:
             return _of_state(before, after, change.at)
+        case None, RefusedRecord() as after:
+            return _of_refused(after, change.at)
         case HealthRecord() | None as before, HealthRecord() as after:
             return _of_health(before, after, change.at)
         case MessageRecord() | None as before, MessageRecord() as after:
@@ -100,6 +103,17 @@ def _rejected(after: LedgerRecord, at: str) -> Event:
 def _expired(after: LedgerRecord, at: str) -> Event:
     event_id = _id(SmsExpired, after.message_id, at)
     return SmsExpired(event_id=event_id, occurred_at=at, message_id=after.message_id, attempts=after.attempts)
+
+
+def _of_refused(refused: RefusedRecord, at: str) -> Event:
+    at = _time(refused.refused_at, at)
+    return SmsRefused(
+        event_id=_id(SmsRefused, refused.message_id, at, refused.detail),
+        occurred_at=at,
+        message_id=refused.message_id,
+        reason=refused.reason,
+        detail=without_numbers(refused.detail),
+    )
 
 
 def _outcome_unknown(after: LedgerRecord, at: str) -> Event:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_re
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import (
+    KEY_PATTERN,
     MAX_SCHEDULE_DAYS,
     OutboundMessage,
     check_allowed,
@@ -245,6 +247,7 @@ class Sender:
             )
         except InvalidMessageError as error:
             message_id = key_of_refused(record.body, record.attributes, record.sqs_message_id)
+            self._record_refused(record, message_id, DeadLetterReason.INVALID, error.public)
             self._keep(record, DeadLetterReason.INVALID, error.detail, message_id)
             return Handled(True, "invalid", measurements=((Metric.MESSAGES_REJECTED, 1),))
         order = _Order(record, message, self._wanted(record, message, message_id, deadline), deadline)
@@ -322,6 +325,7 @@ class Sender:
         match step:
             case NextStep.CONFLICT:
                 detail = "message_id: was used before with other fields; use a new one for each message"
+                self._record_refused(order.record, order.message_id, DeadLetterReason.CONFLICT, detail)
                 return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
             case NextStep.REPLACE:
                 refused_by = self.ledger.replace_refused(record, order.wanted, now=self.now)
@@ -541,6 +545,11 @@ class Sender:
     ) -> Handled:
         self._write(order, lambda: self._keep(order.record, reason, detail, order.message_id, evidence))
         return _done(order, reason.value, *measurements, result=result)
+
+    def _record_refused(self, record: QueueRecord, message_id: str, reason: DeadLetterReason, detail: str) -> None:
+        """Record a message that its sender must correct, for the event `SMS Refused`."""
+        known = message_id if re.fullmatch(KEY_PATTERN, message_id) else record.sqs_message_id
+        self.ledger.refused(record.sqs_message_id, known, reason.value, detail, now=self.now)
 
     def _keep(
         self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str, evidence: str = ""

@@ -13,9 +13,13 @@ A response of the gateway is not an error but an `optus_sms.gateway.api.Outcome`
 No error message holds message text, a whole phone number or a credential.
 """
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from optus_sms.model.redaction import without_numbers
+
+_QUOTED_NAME: Final = re.compile(r"""^(['"]).*\1(?=: )""", re.DOTALL)
 
 
 class OptusSmsError(Exception):
@@ -45,6 +49,11 @@ class InvalidMessageError(OptusSmsError):
         self.problems = problems
         self.detail = "; ".join(problems)
         super().__init__(without_numbers(self.detail))
+
+    @property
+    def public(self) -> str:
+        """Return the detail as an event may have it: without names of unknown fields, and without numbers."""
+        return without_numbers("; ".join(_QUOTED_NAME.sub("a field", problem) for problem in self.problems))
 
 
 class UnreadableCallbackError(OptusSmsError):

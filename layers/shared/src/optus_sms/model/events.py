@@ -109,6 +109,19 @@ class SmsRejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SmsRefused(Event):
+    """A message was not sent, because it broke a rule or its `message_id` was used for another one. Its sender must
+    correct it; a dead letter has it.
+    """
+
+    detail_type = "SMS Refused"
+
+    message_id: str = field(metadata=_is("idempotency key of the message, or its SQS message ID if it has none"))
+    reason: str = field(metadata=_is("`invalid` or `conflict`, as in the dead letter"))
+    detail: str = field(metadata=_is("each broken field with its rule and the fix; never a value"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SmsExpired(Event):
     """A message was not sent, because it could not be sent before `expires_at`."""
 
@@ -150,6 +163,7 @@ EVENT_TYPES: Final[tuple[type[Event], ...]] = (
     SmsStatusChanged,
     SmsReplyReceived,
     SmsRejected,
+    SmsRefused,
     SmsExpired,
     SmsOutcomeUnknown,
     GatewayHealthChanged,

@@ -8,15 +8,17 @@ from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import (
     HEALTH_KEY,
     MESSAGE_PREFIX,
+    REFUSED_PREFIX,
     HealthRecord,
     LedgerRecord,
     MessageRecord,
+    RefusedRecord,
     ReplyRecord,
     read_message,
 )
 from optus_sms.records.table import Item, unmarshal
 
-Record = LedgerRecord | HealthRecord | MessageRecord | ReplyRecord
+Record = LedgerRecord | RefusedRecord | HealthRecord | MessageRecord | ReplyRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ def read_item(item: Item) -> Record | None:
     key = str(item.get("pk", ""))
     if key.startswith(MESSAGE_PREFIX):
         return LedgerRecord.from_item(item) if "state" in item else None
+    if key.startswith(REFUSED_PREFIX):
+        return RefusedRecord.from_item(item)
     if key == HEALTH_KEY:
         return HealthRecord.from_item(item) if "state" in item else None
     return read_message(item) if "id" in item else None

@@ -25,6 +25,7 @@ _Kind = TypeVar("_Kind", bound=StrEnum)
 
 MESSAGE_PREFIX: Final = "msg#"
 REFERENCE_PREFIX: Final = "ref#"
+REFUSED_PREFIX: Final = "refused#"  # then the SQS message ID
 HEALTH_KEY: Final = "health#gateway"
 CONTRACT_KEY: Final = "contract#gateway"
 EVIDENCE_MARK: Final = "\t"  # in a line of a history, before the evidence
@@ -153,6 +154,24 @@ class LedgerRecord:
             number = claims if what == "claimed" else int(attempt) or (claims - 1 if what == "not_sent" else 0)
             found.append(HistoryLine(at, what, number, words, evidence))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRecord:
+    """A message that was refused before it was claimed. ``reason``: `invalid` or `conflict`, as in the dead letter.
+
+    ``refused_at``: RFC 3339.
+    """
+
+    message_id: str = ""
+    reason: str = "invalid"
+    detail: str = ""
+    refused_at: str = ""
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Read an item."""
+        return cls(**_known(cls, item))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ one can never take it back.
 The ledger stores no message text, and the destination only until the message is certainly not sent, or its item in
 `MessagesTable` stands, so that a late callback can complete the conversation. ``history`` has a line for each claim,
 each outcome but acceptance, and each action of an operator; it needs no write of its own. A reference that two messages
-share is ambiguous from then on; the item of a reference keeps two of its messages at most.
+share is ambiguous from then on; the item of a reference keeps two of its messages at most. A message that is refused
+before it is claimed has an item of its own, for its event only.
 
 While a message is undecided (SENDING, RETRY, UNKNOWN, or ACCEPTED without an ID or item), its record has ``undecided``
 and ``look_at``. The sparse index `undecided-index` lists it by both for `flows.reconcile_messages`.
@@ -31,7 +32,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.items import EVIDENCE_MARK, MAYBE_SENT, MESSAGE_PREFIX, REFERENCE_PREFIX, LedgerRecord, State
+from optus_sms.records.items import (
+    EVIDENCE_MARK,
+    MAYBE_SENT,
+    MESSAGE_PREFIX,
+    REFERENCE_PREFIX,
+    REFUSED_PREFIX,
+    LedgerRecord,
+    State,
+)
 from optus_sms.records.table import DueIndex, Item, Refused, Table, shard
 from optus_sms.records.updates import (
     NOTHING,
@@ -60,6 +69,7 @@ UNRESOLVED_SECONDS: Final = 8 * 86_400
 ABANDONED_SECONDS: Final = 11 * 86_400  # after the last attempt: the queue keeps a message for 10 days
 COMPLETE_SECONDS: Final = 600  # after proof without the queue message: its item in `MessagesTable` stands by then
 _REFRESH_SECONDS: Final = 86_400  # at most one write a day keeps a reference that many messages share
+KEEP_REFUSED_SECONDS: Final = 14 * 86_400  # as long as its dead letter
 UNDECIDED_INDEX: Final = "undecided-index"
 _ATTEMPTS_WITH_EVIDENCE: Final = 20
 _MOST_KEYS: Final = 2  # messages kept for a reference
@@ -283,6 +293,17 @@ class Ledger:
         return self._leave_sending(
             claim, State.UNKNOWN, update.remove("lease_until").add(unknown_outcomes=1, history=line)
         )
+
+    def refused(self, sqs_message_id: str, message_id: str, reason: str, detail: str, *, now: float) -> None:
+        """Record a message that was refused before it was claimed, for its event; once for each SQS message."""
+        update = NOTHING.set(
+            message_id=message_id,
+            reason=reason,
+            detail=detail,
+            refused_at=format_rfc3339(now),
+            ttl=int(now) + KEEP_REFUSED_SECONDS,
+        )
+        self._table.update(REFUSED_PREFIX + sqs_message_id, update.only_if(IS_NEW))
 
     def extend(self, message_id: str, *, ttl: int) -> None:
         """Keep a record longer, because its message was delivered again."""
