@@ -1,5 +1,6 @@
 """The journal beside a file of messages: it notes which are on the queue, so that `send --file` can be resumed."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -8,12 +9,14 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
 from cli.errors import CliError, Exit
+from cli.private_file import append_to, create
 
+_LONGEST_HEAD: Final = 4096
 _ENTRY: Final = TypeAdapter(dict[Literal["queueing", "queued", "found"], frozenset[str]])
 """A line of a journal after the first."""
 
@@ -31,41 +34,60 @@ class Journal:
         self.idle_seconds = 0.0
         """Since the last write of an earlier run."""
         self._began = False
+        self._is_new = False
         self.queued: set[str] = set()
         self.uncertain: set[str] = set()
 
     def __enter__(self) -> Self:
+        self._file = self._opened()
         try:
-            self._file = self.path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise CliError(
-                f"{self.path} can't be written: {error.strerror}.", "Name another with --journal.", Exit.USAGE
-            ) from None
-        if not self._is_ours():
-            self._file.close()
-            raise CliError(
-                f"Another process is queueing this file ({self.path} is locked).", "Wait for its end.", Exit.USAGE
-            )
-        try:
-            self.idle_seconds = time.time() - self.path.stat().st_mtime
+            self._lock()
+            self.idle_seconds = time.time() - os.fstat(self._file.fileno()).st_mtime
             self._load()
         except BaseException:
-            self._file.close()
+            self._close(remove=self._is_new)
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._began:  # a file that was refused leaves nothing behind
+        self._close(remove=not self._began)  # a file that was refused leaves nothing behind
+
+    def _close(self, *, remove: bool) -> None:
+        """``remove``: the file too. Only of a file that this run has made, or that begins as a journal."""
+        if remove and self._is_in_place():
             self.path.unlink(missing_ok=True)
         self._file.close()
 
-    def _is_ours(self) -> bool:
-        """Lock the file; False if another process has it, or has removed it meanwhile, so that no run would find it."""
+    def _opened(self) -> TextIO:
+        """Make the journal, or open it. An empty one is of the run that has just made it: no other writes to it."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            try:
+                descriptor = create(self.path)
+                self._is_new = True
+            except FileExistsError:
+                descriptor = append_to(self.path)
+        except OSError as error:
+            raise CliError(
+                f"{self.path} can't be written: {error.strerror}.", "Name another with --journal.", Exit.USAGE
+            ) from None
+        return os.fdopen(descriptor, "a+", encoding="utf-8")
+
+    def _lock(self) -> None:
+        """Lock the file; `CliError` if another process has it, or has removed it, so that no run would find it."""
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._file, fcntl.LOCK_EX if self._is_new else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(self._file.fileno()).st_nlink > 0:
+                return
+        raise CliError(
+            f"Another process is queueing this file ({self.path} is locked).", "Wait for its end.", Exit.USAGE
+        )
+
+    def _is_in_place(self) -> bool:
+        """Whether the path still leads to the open file, and not to one that replaced it."""
+        try:
+            return os.path.samestat(self.path.lstat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
             return False
-        return os.fstat(self._file.fileno()).st_nlink > 0
 
     def message_id_of(self, line: str, occurrence: int) -> str:
         """Return the message_id of a line without one: the same whenever this journal is continued."""
@@ -92,17 +114,19 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def _load(self) -> None:
-        self._file.seek(0)
-        try:
-            text = self._file.read()
-        except UnicodeDecodeError:
-            raise self._is_none() from None
-        head, *lines = text.splitlines() or [""]
-        if not head.strip():
+        if self._is_new:
             self.run = f"file-{uuid.uuid4().hex[:10]}"
             self._append({"journal": 1, "stack": self._stack_id, "run": self.run})
             return
-        self.run, self._began = self._run_of(head), bool(lines)
+        self._file.seek(0)
+        try:
+            head = self._file.readline(_LONGEST_HEAD)
+            self.run = self._run_of(head)  # the rest is read only of a journal
+            text = self._file.read()
+        except UnicodeDecodeError:
+            raise self._is_none() from None
+        lines = text.splitlines()
+        self._began = bool(lines)
         pending: frozenset[str] = frozenset()
         for what, message_ids in self._entries(lines):
             # A batch ends with its line "queued"; one without it is of a process that was killed.
@@ -113,7 +137,7 @@ class Journal:
                 self.queued |= message_ids
                 pending = frozenset() if what == "queued" else pending
         self.uncertain = (self.uncertain | pending) - self.queued
-        if not text.endswith("\n"):
+        if not (head + text).endswith("\n"):
             self._file.write("\n")
 
     def _entries(self, lines: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
@@ -128,7 +152,11 @@ class Journal:
                 raise self._is_none() from None
 
     def _is_none(self) -> CliError:
-        return CliError(f"{self.path} is not a journal of this command.", "Name another with --journal.", Exit.INVALID)
+        return CliError(
+            f"{self.path} is not a journal of this command; it was left as it is.",
+            "Name another with --journal.",
+            Exit.INVALID,
+        )
 
     def _run_of(self, head: str) -> str:
         try:

@@ -346,6 +346,63 @@ def test_a_journal_of_something_else_is_refused(stack: DeployedStack, text: str)
     assert stack.queued() == []
 
 
+@pytest.mark.parametrize("notes", ["\n\nBuy milk.\n", "Buy milk.\n", " \n", "", '{"journal": 1, "stack": "x"}\n' * 9])
+@pytest.mark.parametrize("valid", [True, False], ids=["valid file", "invalid file"])
+def test_a_file_that_is_no_journal_is_neither_removed_nor_written_to(
+    stack: DeployedStack, notes: str, valid: bool
+) -> None:
+    FILE.write_text(message_body() if valid else "{")
+    Path("notes.txt").write_text(notes)
+    ran = send_file("--journal", "notes.txt")
+    assert (ran.exit_code, "not a journal" in ran.stderr, Path("notes.txt").read_text()) == (5, True, notes)
+    assert stack.queued() == []
+
+
+@pytest.mark.parametrize("to", ["a journal", "notes", "nothing"])
+def test_a_link_is_no_journal_and_is_not_followed(stack: DeployedStack, to: str) -> None:
+    write_file(1)
+    linked = Path("linked")
+    if to == "a journal":
+        send_file("--journal", "linked")
+        stack.queued()
+    elif to == "notes":
+        linked.write_text("\n")
+    before = linked.read_text() if linked.exists() else None
+    JOURNAL.symlink_to(linked)
+    ran = send_file()
+    assert (ran.exit_code, "symbolic link" in ran.stderr, JOURNAL.is_symlink()) == (2, True, True)
+    assert (linked.read_text() if linked.exists() else None) == before
+    assert stack.queued() == []
+
+
+def test_a_pipe_is_no_journal(stack: DeployedStack) -> None:
+    write_file(1)
+    os.mkfifo(JOURNAL)
+    assert (send_file().exit_code, JOURNAL.is_fifo(), stack.queued()) == (2, True, [])
+
+
+def test_only_its_user_can_read_a_journal(stack: DeployedStack) -> None:
+    write_file(1)
+    before = os.umask(0)
+    try:
+        send_file()
+    finally:
+        os.umask(before)
+    assert JOURNAL.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_replaced_the_journal_meanwhile_is_not_removed(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced(*_: object) -> Any:
+        Path("other").write_text("notes")
+        Path("other").rename(JOURNAL)
+        return [], {1: "invalid"}
+
+    monkeypatch.setattr("cli.commands.send_file.read_lines", replaced)
+    assert (send_file().exit_code, JOURNAL.read_text()) == (5, "notes")
+
+
 @pytest.mark.parametrize(
     "line",
     [b"5", b"[]", b'"x"', b'{"queued": 5}', b'{"queued": [["k"]]}', b'{"queued": null}', b'{"queueing": {"k": 1}}',

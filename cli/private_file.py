@@ -1,0 +1,25 @@
+"""Files that the command line makes for its user only, and files that it reads without trusting them."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+_CAREFULLY: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def create(path: Path) -> int:
+    """Make a file that only its user can read, and return its descriptor; FileExistsError for whatever is there."""
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _CAREFULLY, 0o600)
+
+
+def append_to(path: Path) -> int:
+    """Open a regular file to read it and to add to it; OSError for a link, a device, a pipe."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link")
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _CAREFULLY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return descriptor
