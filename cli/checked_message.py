@@ -18,6 +18,8 @@ from optus_sms.model.queue_message import OutboundMessage, check_allowed, parse_
 
 _MOST_SHOWN: Final = 20
 _LONG_AGO: Final = 1.0  # epoch seconds
+MOST_CHARACTERS: Final = 1_048_576
+"""Of a line or a text that is read: as many as SQS takes bytes of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,14 @@ def read_lines(
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
+            lines = iter(lambda: file.readline(MOST_CHARACTERS + 1), "")
+            for number, line in enumerate(lines, start=1):
+                if len(line) > MOST_CHARACTERS:
+                    raise CliError(
+                        f"{path}, line {number}: has more than {MOST_CHARACTERS} characters, which SQS does not take.",
+                        "Each line must be one JSON object.",
+                        Exit.INVALID,
+                    )
                 if line.strip():
                     yield number, line.strip()
     except OSError as error:

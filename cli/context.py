@@ -1,7 +1,6 @@
 """What every command has: which stack, how to print, and errors that end in an exit code."""
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from click.core import ParameterSource
 
 from cli import target as targets
 from cli.errors import CliError, Exit, from_aws
-from cli.output import Output
+from cli.output import Output, json_text
 from cli.parameters import Name
 from cli.target import Target
 
@@ -87,7 +86,7 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
             return _translated(context, command, options)
         except CliError as error:
             if as_json:
-                click.echo(json.dumps({"error": error.problem, "next": error.next_step}), err=True)
+                click.echo(json_text({"error": error.problem, "next": error.next_step}, ascii_only=True), err=True)
                 current.exit(error.exit_code)
             raise
 

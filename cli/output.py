@@ -20,8 +20,11 @@ _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
     "dim": {"dim": True},
     "plain": {},
 }
-# Everything that a terminal would act on, for texts that strangers wrote; right-to-left overrides among them.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# What a terminal or an editor acts on: DEL and C1, and what changes the direction of text (UAX #9) or ends a line.
+_ACTS: Final = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f"
+_CONTROL: Final = re.compile(f"[\x00-\x1f{_ACTS}]")
+_RAW_IN_JSON: Final = re.compile(f"[{_ACTS}\ud800-\udfff]")
+"""What `json` leaves as it is in a string, besides what UTF-8 has no bytes for."""
 _SHOWN: Final = 60
 """Characters of a text in a table; `--json` has all of it."""
 
@@ -35,25 +38,25 @@ class Output:
     def line(self, text: str = "", tone: Tone = "plain") -> None:
         """Write a line for people; nothing with --json."""
         if not self.as_json:
-            click.secho(text, **_COLOURS[tone])
+            click.secho(_harmless(text), **_COLOURS[tone])
 
     def note(self, text: str, tone: Tone = "dim") -> None:
         """Write a note to stderr, for people and with --json alike."""
-        click.secho(text, err=True, **_COLOURS[tone])
+        click.secho(_harmless(text), err=True, **_COLOURS[tone])
 
     def document(self, value: object) -> None:
         """Write the whole result, with --json."""
         if self.as_json:
-            click.echo(_json(value, indent=2))
+            click.echo(json_text(value, indent=2, ascii_only=_is_stdout_ascii()))
 
     def entry(self, value: object) -> None:
         """Write one result of several on its own line, with --json."""
         if self.as_json:
-            click.echo(_json(value))
+            click.echo(json_text(value, ascii_only=_is_stdout_ascii()))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Write aligned columns, for people."""
-        cells = [[one_line(str(cell)) for cell in row] for row in rows]
+        cells = [[shortened(one_line(str(cell))) for cell in row] for row in rows]
         widths = [max(len(line[column]) for line in [list(headers), *cells]) for column in range(len(headers))]
         self.line(_columns(headers, widths), "dim")
         for row in cells:
@@ -69,8 +72,13 @@ def one_line(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " ⏎ "))
 
 
+def _harmless(text: str) -> str:
+    """Return lines that have untrusted texts in them without control characters."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def shortened(text: str) -> str:
-    """Return the beginning of a text for a table's last column, with a mark where some is left out."""
+    """Return the beginning of a text, with a mark where some is left out."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -86,10 +94,15 @@ def number_in_list(number: str | None, *, show: bool = False) -> str:
     return one_line(number) if show else partly_hidden(number)
 
 
-def _json(value: object, *, indent: int | None = None) -> str:
-    """Readable where it can be; escaped, and as true, where the character set is not UTF-8."""
-    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
-    return json.dumps(value, indent=indent, ensure_ascii=not is_utf8, default=_jsonable)
+def json_text(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """Return JSON that reads well and drives no terminal: what a terminal would act on is escaped, so still true."""
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=_jsonable)
+    return _RAW_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _is_stdout_ascii() -> bool:
+    """Whether other characters must be escaped, because the character set may lack them."""
+    return codecs.lookup(sys.stdout.encoding).name != "utf-8"
 
 
 def _jsonable(value: object) -> object:

@@ -5,6 +5,7 @@ and the ledger, and is refused unless it was certainly not sent. Each is copied,
 between the two, both copies have the same message_id, so the ledger lets only one through.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -17,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.errors import CliError, Exit
-from cli.output import number_in_list, one_line
+from cli.output import json_text, number_in_list, one_line
+from cli.private_file import create
 from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.times import format_rfc3339
@@ -132,10 +134,10 @@ def _items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, now: floa
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a new file, never over another: a plan may hold an operator's changes."""
+    """Write a new file for its user only, never over another: a plan may hold an operator's changes."""
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(plan.model_dump_json(indent=2) + "\n")
+        with os.fdopen(create(path), "w", encoding="utf-8") as file:
+            file.write(json_text(plan.model_dump(mode="json"), indent=2) + "\n")
     except FileExistsError:
         raise CliError(f"{path} exists already.", "Name another file, or remove it.", Exit.USAGE) from None
     except OSError as error:
@@ -146,9 +148,11 @@ def read_plan(path: Path, target: Target) -> Plan:
     """Return a plan that was made for this stack; raise `CliError` for anything else, before anything is done."""
     remedy = "Make a new one with `redrive --plan FILE`; change only its actions."
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
             raise CliError(f"{path} is far too large to be a plan.", remedy, Exit.INVALID)
-        plan = Plan.model_validate_json(path.read_bytes())
+        plan = Plan.model_validate_json(text)
     except OSError as error:
         raise CliError(f"{path} can't be read: {error.strerror}.", "Name another file.", Exit.USAGE) from None
     except ValidationError as error:

@@ -7,7 +7,7 @@ import click
 
 from cli.context import CommandContext, with_context
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
-from cli.output import number_in_list, shortened
+from cli.output import number_in_list
 from optus_sms.aws.queues import DeadLetterReason
 
 _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not DeadLetterReason.UNPUBLISHED_EVENT]
@@ -33,7 +33,7 @@ def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: b
     if found:
         out.line()
         columns = ("reason", "since", "message_id", "destination", "detail")
-        out.table(columns, [[each[name] for name in columns[:-1]] + [shortened(each["detail"])] for each in found])
+        out.table(columns, [[each[name] for name in columns] for each in found])
         out.note("`--json` shows each detail whole; `redrive --plan FILE` lists which of them may be sent again.")
     else:
         out.line("none", "good")

@@ -10,7 +10,14 @@ from typing import Any, Final
 
 import click
 
-from cli.checked_message import CheckedMessage, allowed_destinations, check, describe, new_message_id
+from cli.checked_message import (
+    MOST_CHARACTERS,
+    CheckedMessage,
+    allowed_destinations,
+    check,
+    describe,
+    new_message_id,
+)
 from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit, not_utf8
@@ -90,7 +97,9 @@ def send(
 
 def _from_stdin() -> str:
     """Return the text as `--file` reads its lines: without a byte order mark, and with line breaks of any system."""
-    given = sys.stdin.buffer.read()
+    given = sys.stdin.buffer.read(MOST_CHARACTERS + 1)
+    if len(given) > MOST_CHARACTERS:
+        raise CliError(f"stdin: has more than {MOST_CHARACTERS} bytes.", "Shorten the text.", Exit.INVALID)
     try:
         return given.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError:

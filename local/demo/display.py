@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
 from cli.dead_letter_queue import ReceivedDeadLetter
-from cli.output import Tone, shortened
+from cli.output import Tone, one_line, shortened
 from cli.timeline import status_tone
 from local.demo.watcher import Event
 from optus_sms.model.redaction import partly_hidden
@@ -139,4 +139,5 @@ class Display:
     def _step(self, id_: str, number: str, what: str, tone: Tone = "plain") -> None:
         if not self._quiet:
             now, shown = time.strftime("%H:%M:%S"), partly_hidden(number) if number else ""
-            self.line(f"{self.coloured(now, 'dim')}  {id_[:28]:<28}  {shown:<12}  {self.coloured(what, tone)}")
+            words = self.coloured(one_line(what), tone)
+            self.line(f"{self.coloured(now, 'dim')}  {one_line(id_[:28]):<28}  {shown:<12}  {words}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -250,12 +251,54 @@ def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
+def with_attributes(stack: DeployedStack, **attributes: str) -> None:
+    """A dead letter with attributes as no function writes them."""
+    attributes = {"reason": "rejected", "detail": "why", "time": "then", "message_id": "k"} | attributes
+    stack.sqs.send_message(
+        QueueUrl=stack.outputs["DeadLetterQueueUrl"],
+        MessageBody=message_body(message_id=None),
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    )
+
+
 def test_a_file_far_too_large_to_be_a_plan_is_not_read(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.moved_by_sqs(message_body(message_id="k"))
     make_plan()
     monkeypatch.setattr(redrive_plan, "_MAX_BYTES", 10)
     assert apply().exit_code == 5
     assert (stack.queued(), stack.dead()) == ([], 1)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_no_plan_and_is_not_read_to_an_end_that_it_has_not(stack: DeployedStack, path: str) -> None:
+    assert optus_sms("redrive", "--apply", path, "--yes", *TARGET).exit_code == 5
+
+
+def test_only_its_user_can_read_a_plan(stack: DeployedStack) -> None:
+    before = os.umask(0)
+    try:
+        make_plan()
+    finally:
+        os.umask(before)
+    assert PLAN.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_drives_a_terminal_is_escaped_in_json_and_in_a_plan_and_is_still_true(stack: DeployedStack) -> None:
+    hostile = "\x9b2J \x7f \u202e \u2066 \u061c \u2028 👍🏽 é"
+    with_attributes(stack, detail=hostile, time=hostile)
+    plan = make_plan()
+    ran = optus_sms("dead-letters", "--json", *TARGET)
+    for shown in (PLAN.read_text(), ran.stdout):
+        assert "👍🏽 é" in shown
+        assert not set(shown) & set("\x9b\x7f\u202e\u2066\u061c\u2028")
+    assert (ran.document[0]["detail"], plan["items"][0]["since"]) == (hostile, hostile)
+
+
+@pytest.mark.parametrize("name", ["detail", "time", "message_id"])
+def test_a_long_attribute_does_not_make_long_lines(stack: DeployedStack, name: str) -> None:
+    with_attributes(stack, **{name: "x" * 1000})
+    listed = optus_sms("dead-letters", *TARGET).stdout
+    assert max(map(len, listed.splitlines())) < 200
 
 
 def test_a_rejected_message_is_let_go_again_when_a_person_changes_the_plan(stack: DeployedStack) -> None:
@@ -491,6 +534,18 @@ def test_what_the_gateway_quotes_of_a_message_is_not_shown_in_lists(stack: Deplo
         assert CONTENT[:20] not in shown
     asked = optus_sms("dead-letters", "--json", "--show-numbers", *TARGET).stdout
     assert (f"to {HANDSET} " in asked, CONTENT[:20] in asked) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "number", ["+61 491 570 006", "0491 570 006", "(04) 91-57 00 06", "+61 4\u20099\u200b1 570006"]
+)
+def test_a_number_with_spaces_in_the_gateways_words_is_not_shown_in_lists(stack: DeployedStack, number: str) -> None:
+    detail = f"the gateway refused it with status 400: {number} is bad"
+    stack.letter(stack.bring(State.REJECTED, "one"), DeadLetterReason.REJECTED, "one", detail)
+    make_plan()
+    for command in ("dead-letters",), ("dead-letters", "--json"):
+        assert "status 400: … is bad" in optus_sms(*command, *TARGET).stdout.replace("(…", "…")
+    assert "status 400: … is bad" in PLAN.read_text().replace("(…", "…")
 
 
 def test_what_the_gateway_quotes_only_in_part_is_not_shown_in_lists(stack: DeployedStack) -> None:

@@ -131,6 +131,13 @@ def test_a_text_on_stdin_that_is_not_utf8_is_refused_in_words(stack: DeployedSta
     assert stack.queued() == []
 
 
+def test_what_has_no_end_is_not_read_to_its_end(stack: DeployedStack) -> None:
+    ran = optus_sms("send", HANDSET, "-", *TARGET, stdin=b"x" * 1_048_577)
+    assert (ran.exit_code, "stdin: has more than 1048576 bytes" in ran.stderr) == (5, True)
+    ran = optus_sms("send", "--file", "/dev/zero", "--journal", JOURNAL, *TARGET)
+    assert (ran.exit_code, "line 1: has more than" in ran.stderr, JOURNAL.exists()) == (5, True, False)
+
+
 def test_a_dry_run_shows_what_made_it_ucs2_and_queues_nothing(stack: DeployedStack) -> None:
     ran = optus_sms("send", HANDSET, "It’s here", "--dry-run", *TARGET)
     assert ran.exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from cli.doctor import _alarm_names
 from cli.errors import CliError, Exit, from_aws
-from cli.output import number_in_list, one_line
+from cli.output import Output, json_text, number_in_list, one_line
 from cli.parameters import Name, Since
 from cli.target import choose, local_stack, parse_endpoints
 
@@ -27,10 +28,23 @@ def test_a_number_is_whole_when_asked_for() -> None:
     assert number_in_list("+61491570006", show=True) == "+61491570006"
 
 
-@pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\u202egnp", "\x9b31m", "\u2066x", "\x00"])
-def test_nothing_that_a_terminal_would_act_on_is_printed(text: str) -> None:
-    assert "\N{REPLACEMENT CHARACTER}" in one_line(text)
-    assert not set(one_line(text)) & set("\x1b\r\u202e\x9b\u2066\x00")
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\u202egnp", "\x9b31m", "\u2066x", "\x00", "\x7f", "\u061c"])
+def test_nothing_that_a_terminal_would_act_on_is_printed(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Output().line(text)
+    Output().note(f"first\n{text}")
+    captured = capsys.readouterr()
+    for shown in (one_line(text), captured.out, captured.err):
+        assert "\N{REPLACEMENT CHARACTER}" in shown
+        assert not set(shown) & set("\x1b\r\u202e\x9b\u2066\x00\x7f\u061c")
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_json_escapes_what_a_terminal_would_act_on_and_means_the_same(ascii_only: bool) -> None:
+    value = {"\x9b": ["".join(map(chr, range(0x20A0))), "\ud800", "👍🏽"]}
+    text = json_text(value, ascii_only=ascii_only)
+    assert not set(text) & set("\x00\x1b\x7f\x85\x9b\u061c\u200e\u202e\u2028\u2066\u206f\ud800")
+    assert json.loads(text) == value
+    assert ("👍🏽" in text) is not ascii_only
 
 
 def test_lines_stay_on_one_line_and_emoji_stay_whole() -> None:
