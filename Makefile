@@ -18,13 +18,14 @@ help: ## list these commands
 .PHONY: setup
 setup: $(READY) ## install the locked tools into .venv (every other command does this first)
 
-# The interpreter is checked first, because what pip and uv say of an old one does not name the fix.
+# The interpreter is checked first, because what pip and uv say of an old one does not name the fix. Nothing unpinned runs:
+# pip checks uv by the lock's hashes and uv checks the rest; this project alone is built, by the locked hatchling.
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; about a minute) …"
 	@$(PYTHON) -m venv $(VENV) || { echo "This Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$($(PYTHON) -c 'import tomllib; print(next(p["version"] for p in tomllib.load(open("uv.lock", "rb"))["package"] if p["name"] == "uv"))')"
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --python $(BIN)/python
+	@$(PYTHON) tools/locked_uv.py | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --no-deps --requirement=/dev/stdin
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python
 	@touch $(READY)
 
 .PHONY: run
@@ -47,7 +48,7 @@ test-deep: $(READY) ## the long suites: model, schedules, kill tests (several mi
 # Synced each time, because a plain `uv sync` removes what only this group has.
 .PHONY: browser
 browser: $(READY)
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --group browser --python $(BIN)/python
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --group browser --python $(BIN)/python
 
 .PHONY: test-browser
 test-browser: browser ## the phone page in a real browser, if Chromium or Chrome is installed
@@ -64,7 +65,7 @@ test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (
 # Synced each time, as above.
 .PHONY: pictures
 pictures: $(READY)
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --group pictures --python $(BIN)/python
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --group pictures --python $(BIN)/python
 
 .PHONY: bench
 bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, against their limits and the baseline (ten minutes; QUICK=1: three; SAVE=1: new baseline)
