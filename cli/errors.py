@@ -63,7 +63,7 @@ def from_aws(error: BotoCoreError | ClientError, *, local: bool) -> CliError:  #
     """Return the error in words that name the next step. AWS's own texts hold neither message texts nor numbers."""
     if local and isinstance(error, EndpointConnectionError | ConnectTimeoutError):
         return CliError(
-            "The local stack is not running; .local/endpoints.env is from an earlier run.",
+            "The local stack does not respond.",
             "Start it with `make run` in another terminal, or name a deployed stack with --stack.",
             Exit.NO_TARGET,
         )

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Self, TextIO
 from pydantic import TypeAdapter, ValidationError
 
 from cli.errors import CliError, Exit
-from cli.private_file import append_to, create
+from cli.private_file import create, open_regular
 
 _LONGEST_HEAD: Final = 4096
 _ENTRY: Final = TypeAdapter(dict[Literal["queueing", "queued", "found"], frozenset[str]])
@@ -65,7 +65,7 @@ class Journal:
                 descriptor = create(self.path)
                 self._is_new = True
             except FileExistsError:
-                descriptor = append_to(self.path)
+                descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND)
         except OSError as error:
             raise CliError(
                 f"{self.path} can't be written: {error.strerror}.", "Name another with --journal.", Exit.USAGE

@@ -14,11 +14,11 @@ def create(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _CAREFULLY, 0o600)
 
 
-def append_to(path: Path) -> int:
-    """Open a regular file to read it and to add to it; OSError for a link, a device, a pipe."""
+def open_regular(path: Path, flags: int) -> int:
+    """Open a regular file and return its descriptor; OSError for a link, a device, a pipe."""
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a symbolic link")
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _CAREFULLY)
+    descriptor = os.open(path, flags | _CAREFULLY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file")

@@ -10,13 +10,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from cli.endpoints_file import ENDPOINTS, read_endpoints
 from cli.errors import CliError, Exit
 from optus_sms.aws.queue_switch import QueueSwitch
 from optus_sms.records.health import HealthRecords
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
-ENDPOINTS: Final = Path(".local/endpoints.env")
 _MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the queue's event of SendMessageFunction
 # SendMessage is among the calls: a retry after a lost response is the same message_id twice, hence one SMS.
 _CONFIG: Final = Config(
@@ -150,26 +149,13 @@ def choose(*, stack: str | None, local: bool, region: str | None, profile: str |
     if stack:
         return deployed(stack, region=region, profile=profile)
     if local or ENDPOINTS.exists():
-        return local_stack(ENDPOINTS)
+        return local_target(parse_endpoints(read_endpoints()))
     raise CliError(
         "Which stack?",
         "Name a deployed one with --stack NAME (or OPTUS_SMS_STACK), or start the local one with `make run` and call\n"
         "this from the same folder.",
         Exit.NO_TARGET,
     )
-
-
-def local_stack(endpoints: Path) -> Target:
-    """The running local stack, as `make run` has written it down."""
-    try:
-        values = parse_endpoints(endpoints.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CliError(
-            "The local stack is not running: there is no .local/endpoints.env in this folder.",
-            "Start it with `make run` in another terminal, and call this from the repository's folder.",
-            Exit.NO_TARGET,
-        ) from None
-    return local_target(values)
 
 
 def local_target(values: Mapping[str, str]) -> Target:

@@ -36,6 +36,7 @@ def _in_the_folder_of_make_run(
     local_stack: LocalStack, session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.endpoints_file.CHECKOUT", tmp_path)
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
     monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
     with private_file.present(endpoints.PATH, endpoints.as_text(endpoints.variables(local_stack))):
@@ -182,7 +183,8 @@ def test_a_process_killed_half_way_through_a_file_is_resumed(local_stack: LocalS
     lines = [json.dumps({"destination": SCENARIOS["received"].number, "content": f"Message {n}"}) for n in range(200)]
     Path("messages.jsonl").write_text("\n".join(lines))
     journal = Path("messages.jsonl.journal")
-    command = [sys.executable, "-c", "from cli.main import main; main()", "send", "--file", "messages.jsonl"]
+    here = "from pathlib import Path; from cli import endpoints_file, main; endpoints_file.CHECKOUT = Path.cwd()"
+    command = [sys.executable, "-c", f"{here}; main.main()", "send", "--file", "messages.jsonl"]
     with nobody_takes_messages(local_stack):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             eventually(lambda: journal.exists() and journal.read_text().count("queued") >= 2, "a few batches")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from click.testing import CliRunner
 
 from cli.main import main
 from cli.target import Target
+from local import private_file
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.times import format_rfc3339
@@ -84,14 +88,77 @@ def test_without_credentials_or_region_it_says_how_to_log_in(tmp_path: Path, mon
     assert "list-profiles" in optus_sms("health", "--stack", STACK, "--profile", "nobody").stderr
 
 
-def test_a_local_stack_that_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+ENDPOINTS = Path(".local/endpoints.env")
+GONE = "export AWS_ENDPOINT_URL=http://127.0.0.1:9\nexport SEND_LEDGER_TABLE_NAME=l\nexport MESSAGES_TABLE_NAME=m\n"
+HOSTILE = "export AWS_ENDPOINT_URL=http://127.0.0.1:9\nexport OUTBOUND_QUEUE_URL=http://127.0.0.1:9/q\n"
+
+
+def test_a_local_stack_that_does_not_respond_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path(".local").mkdir()
-    Path(".local/endpoints.env").write_text(
-        "export AWS_ENDPOINT_URL=http://127.0.0.1:9\nexport SEND_LEDGER_TABLE_NAME=l\nexport MESSAGES_TABLE_NAME=m\n"
-    )
-    ran = optus_sms("status", "k")
-    assert (ran.exit_code, "local stack" in ran.stderr) == (3, True)
+    monkeypatch.setattr("cli.endpoints_file.CHECKOUT", tmp_path)
+    with private_file.present(ENDPOINTS, GONE):
+        ran = optus_sms("status", "k")
+    assert (ran.exit_code, "local stack does not respond" in ran.stderr) == (3, True)
+
+
+def of_another_checkout(_patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    with private_file.present(folder / ENDPOINTS, HOSTILE):
+        yield
+
+
+def of_an_earlier_run(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    patch.setattr("cli.endpoints_file.CHECKOUT", folder)
+    (folder / ".local").mkdir()
+    (folder / ENDPOINTS).write_text(HOSTILE)
+    yield
+
+
+def of_another_user(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    patch.setattr("cli.endpoints_file.CHECKOUT", folder)
+    patch.setattr("cli.endpoints_file.os.geteuid", lambda: os.getuid() + 1)
+    with private_file.present(folder / ENDPOINTS, HOSTILE):
+        yield
+
+
+def that_others_can_write_to(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    patch.setattr("cli.endpoints_file.CHECKOUT", folder)
+    with private_file.present(folder / ENDPOINTS, HOSTILE):
+        (folder / ENDPOINTS).chmod(0o662)
+        yield
+
+
+def that_is_a_link(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    patch.setattr("cli.endpoints_file.CHECKOUT", folder)
+    with private_file.present(folder / "elsewhere", HOSTILE):
+        (folder / ".local").mkdir()
+        (folder / ENDPOINTS).symlink_to(folder / "elsewhere")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (of_another_checkout, "another checkout"),
+        (of_an_earlier_run, "earlier run"),
+        (of_another_user, "another user"),
+        (that_others_can_write_to, "other users"),
+        (that_is_a_link, "symbolic link"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--local",)], ids=["no option", "--local"])
+def test_nothing_is_sent_by_an_endpoints_file(
+    file: Callable[[pytest.MonkeyPatch, Path], Iterator[None]],
+    says: str,
+    options: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = Mock(side_effect=AssertionError("it connected"))
+    monkeypatch.setattr("cli.target.boto3.Session", connect)
+    monkeypatch.chdir(tmp_path)
+    with contextmanager(file)(monkeypatch, tmp_path):
+        ran = optus_sms("send", HANDSET, "Hello", *options)
+    assert (ran.exit_code, says in ran.stderr) == (3, True)
 
 
 def test_status_and_explain_find_nothing_under_a_name_that_nobody_has(stack: DeployedStack) -> None:
@@ -589,11 +656,11 @@ def test_local_goes_before_a_stack_of_the_environment(stack: DeployedStack, monk
 
 @pytest.mark.parametrize("option", ["--stack", "--region", "--profile"])
 def test_an_option_that_a_shell_left_empty_is_not_taken_for_one_that_is_not_there(
-    stack: DeployedStack, tmp_path: Path, option: str
+    stack: DeployedStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local/endpoints.env").write_text("export OUTBOUND_QUEUE_URL=q\n")
-    ran = optus_sms("send", HANDSET, "Hello", option, "")
+    monkeypatch.setattr("cli.endpoints_file.CHECKOUT", tmp_path)
+    with private_file.present(ENDPOINTS, "export OUTBOUND_QUEUE_URL=q\n"):
+        ran = optus_sms("send", HANDSET, "Hello", option, "")
     assert (ran.exit_code, "255" in ran.stderr) == (2, True)
 
 

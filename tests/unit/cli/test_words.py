@@ -16,7 +16,7 @@ from cli.doctor import _alarm_names
 from cli.errors import CliError, Exit, from_aws
 from cli.output import Output, json_text, number_in_list, one_line
 from cli.parameters import Name, Since
-from cli.target import choose, local_stack, parse_endpoints
+from cli.target import choose, local_target, parse_endpoints
 
 
 @pytest.mark.parametrize(("number", "expected"), [("+61491570006", "…006"), ("12345", "…"), ("", "-"), (None, "-")])
@@ -56,10 +56,8 @@ def test_endpoints_are_read_as_a_shell_would() -> None:
     assert parse_endpoints(text) == {"A": "1", "B": "two words", "C": "it's"}
 
 
-def test_the_local_stack_has_the_templates_outputs(tmp_path: Path) -> None:
-    path = tmp_path / "endpoints.env"
-    path.write_text("export AWS_ENDPOINT_URL=http://127.0.0.1:4566\nexport OUTBOUND_QUEUE_URL=q\n")
-    target = local_stack(path)
+def test_the_local_stack_has_the_templates_outputs() -> None:
+    target = local_target({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "OUTBOUND_QUEUE_URL": "q"})
     assert (target.local, target.endpoint_url, target.outputs["OutboundQueueUrl"]) == (
         True,
         "http://127.0.0.1:4566",
