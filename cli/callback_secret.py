@@ -49,7 +49,8 @@ def callback_secret(target: Target) -> dict[str, str]:
     if not all(isinstance(text, str) and text for text in found.values()):
         raise CliError(
             "CallbackSecret has no username or no password.",
-            'Put {"username": "…", "password": "…"} into it (aws secretsmanager put-secret-value), then the URLs of\n'
+            'Put {"username": "…", "password": "…"} into it, by stdin\n'
+            "(aws secretsmanager put-secret-value --secret-string file:///dev/stdin …), then the URLs of\n"
             "`callback-urls` into the portal.",
         )
     return cast("dict[str, str]", found)

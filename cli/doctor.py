@@ -82,7 +82,7 @@ def _secret(target: Target) -> Check:
     try:
         _read_secret(target)
     except CredentialsError as error:
-        return Check("failed", str(error), "aws secretsmanager put-secret-value, as in README, Deploy")
+        return Check("failed", str(error), "optus-sms set-gateway-credentials")
     return Check("ok", "has an application and a password")
 
 

@@ -42,7 +42,7 @@ def read_endpoints() -> str:
 
 def _not_trusted(why: str) -> CliError:
     return CliError(
-        f"{ENDPOINTS} of this folder is not trusted: {why}. Nothing was sent.",
+        f"{ENDPOINTS} of this folder is not trusted: {why}. Nothing was done.",
         "Call this from the folder of the checkout whose `make run` is running, or name a deployed stack with --stack.",
         Exit.NO_TARGET,
     )

@@ -18,6 +18,7 @@ from cli.commands.redrive import redrive
 from cli.commands.resolve import resolve
 from cli.commands.rotate_callback_password import rotate_callback_password
 from cli.commands.send import send
+from cli.commands.set_gateway_credentials import set_gateway_credentials
 from cli.commands.status import status
 
 
@@ -44,6 +45,6 @@ def main() -> None:
 
 for command in (
     send, status, explain, conversation, list_, dead_letters, redrive, resolve,
-    pause, resume, health, callback_urls_, rotate_callback_password, doctor,
+    pause, resume, health, set_gateway_credentials, callback_urls_, rotate_callback_password, doctor,
 ):  # fmt: skip
     main.add_command(command)

@@ -144,9 +144,10 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
       MessageBody="{{\\"destination\\": \\"+447700900801\\", \\"content\\": \\"Will you come?\\"}}")'
 
   # Call back as the gateway does
-  curl -i -u "$CALLBACK_USERNAME:$CALLBACK_PASSWORD" -H 'Content-Type: application/json' "$STATUS_CALLBACK_URL" \\
-      -d '{{"message_id": "497f6eca-6276-4993-bfeb-53cbbbba6f08", "status": "received"}}'
-  curl -i -u "$CALLBACK_USERNAME:$CALLBACK_PASSWORD" -H 'Content-Type: application/json' "$REPLY_CALLBACK_URL" \\
+  post() {{ printf 'user = "%s:%s"\\n' "$CALLBACK_USERNAME" "$CALLBACK_PASSWORD" |
+      curl -K - -i -H 'Content-Type: application/json' "$@"; }}
+  post "$STATUS_CALLBACK_URL" -d '{{"message_id": "497f6eca-6276-4993-bfeb-53cbbbba6f08", "status": "received"}}'
+  post "$REPLY_CALLBACK_URL" \\
       -d '{{"id": "7d3a1c62-0f0e-4a25-9a8c-1f8b7a6f5e21", "source": "+61491570006", "content": "Yes please"}}'
 
   # Read what became of it: what we did, what the gateway reports, what needs an operator

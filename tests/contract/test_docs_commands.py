@@ -87,3 +87,32 @@ def test_links_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{target}#{anchor}"
+
+
+def commands_with_a_secret(text: str) -> list[str]:
+    """Lines that put a password or a secret's value among a command's arguments, for histories and `ps` to show."""
+    among = re.compile(r"--secret-string(?! file:///dev/stdin)|\bcurl\b.*(?: -u\b| --user\b|PASSWORD)")
+    return [line for line in text.splitlines() if among.search(line)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md")), *sorted(DOCS.parent.glob("local/*.py")),
+     *sorted(DOCS.parent.glob("cli/**/*.py"))],
+    ids=lambda path: path.stem,
+)  # fmt: skip
+def test_no_command_has_a_secret_among_its_arguments(path: Path) -> None:
+    text = re.sub(r"\\+\n\s*", "", path.read_text())
+    assert commands_with_a_secret(text) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        """aws secretsmanager put-secret-value --secret-id x --secret-string '{"password": "p"}'""",
+        'curl -i -u gateway:PASSWORD "$URL"',
+        'curl "https://u:$CALLBACK_PASSWORD@host/"',
+    ],
+)
+def test_such_a_command_would_be_found(line: str) -> None:
+    assert commands_with_a_secret(line) == [line]

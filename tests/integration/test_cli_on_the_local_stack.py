@@ -260,7 +260,7 @@ def test_the_doctor_names_the_remedy_for_an_empty_secret(local_stack: LocalStack
 
     assert examined.exit_code == 9
     assert re.search("failed.*gateway secret.*placeholder", examined.stdout)
-    assert "put-secret-value" in examined.stdout
+    assert "set-gateway-credentials" in examined.stdout
 
 
 def test_the_callback_password_is_rotated_and_the_new_urls_are_let_in(local_stack: LocalStack) -> None:

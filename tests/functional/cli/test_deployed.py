@@ -47,7 +47,7 @@ def record_sent(stack: DeployedStack, key: str) -> None:
 COMMANDS = [
     ("send", HANDSET, "Hello"), ("status", "k"), ("explain", "k"), ("conversation", HANDSET), ("list", "--unknown"),
     ("dead-letters",), ("redrive", "--plan", "p"), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
-    ("callback-urls",), ("rotate-callback-password", "--yes"), ("doctor",),
+    ("callback-urls",), ("rotate-callback-password", "--yes"), ("doctor",), ("set-gateway-credentials",),
 ]  # fmt: skip
 
 

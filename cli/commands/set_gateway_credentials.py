@@ -1,0 +1,34 @@
+"""`set-gateway-credentials`: application name and password for the gateway."""
+
+import sys
+
+import click
+
+from cli.context import CommandContext, with_context
+from cli.errors import CliError, Exit
+from cli.gateway_secret import NAMES, read_credentials, store
+
+
+@click.command("set-gateway-credentials")
+@with_context
+def set_gateway_credentials(context: CommandContext) -> None:
+    """Store the gateway's credentials. Asks for application name and password, or reads them from stdin.
+
+    On stdin: the name and the password as two lines, or JSON {"application": "…", "password": "…"}. Other fields of
+    the secret stay as they are.
+    """
+    name = context.target.name  # an error of the stack comes before any question
+    store(context.target, _asked(name) if sys.stdin.isatty() else read_credentials(sys.stdin.buffer))
+    context.out.document({"stored": True})
+    context.out.line(f"GatewaySecret of {name} has the credentials.", "good")
+    context.out.line("`doctor` shows whether the gateway accepts them. Messages that it refused are retried.")
+
+
+def _asked(name: str) -> dict[str, str]:
+    click.echo(f"The gateway's credentials for {name}, from the portal (API configuration, REST v2).", err=True)
+    try:
+        application = click.prompt("Application name", err=True)
+        password = click.prompt("Password (not shown)", hide_input=True, err=True)
+    except click.Abort:
+        raise CliError("Nothing was stored.", code=Exit.INTERRUPTED) from None
+    return dict(zip(NAMES, (application, password), strict=True))

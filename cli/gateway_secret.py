@@ -1,0 +1,89 @@
+"""The gateway's credentials: read without showing them, checked by the functions' own rules, and stored."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Final, cast
+
+from botocore.exceptions import ClientError
+
+from cli.errors import CliError, Exit
+from cli.target import Target
+from optus_sms.gateway.credentials import GatewaySecret
+from optus_sms.model.errors import CredentialsError
+
+NAMES: Final = ("application", "password")
+_MOST_BYTES: Final = 65_536  # of a secret, in Secrets Manager
+_FORMS: Final = (
+    "Give the application name and the password as two lines, or as JSON:\n"
+    '{"application": "…", "password": "…"}. Nothing was stored.'
+)
+
+
+def read_credentials(stdin: BinaryIO) -> dict[str, str]:
+    """Return the credentials on stdin: two lines, or a JSON object. No error quotes any of it."""
+    given = stdin.read(_MOST_BYTES + 1)
+    if len(given) > _MOST_BYTES:
+        raise _wrong(f"has more than {_MOST_BYTES} bytes")
+    try:
+        text = given.decode()
+    except UnicodeDecodeError:
+        raise _wrong("is not UTF-8") from None
+    if text.lstrip().startswith("{"):
+        return _from_json(text)
+    lines = text.removesuffix("\n").split("\n")
+    if len(lines) != len(NAMES):
+        raise _wrong(f"must have two lines, and has {len(lines)}")
+    return dict(zip(NAMES, (line.removesuffix("\r") for line in lines), strict=True))
+
+
+def _from_json(text: str) -> dict[str, str]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _wrong("is not JSON") from None
+    if set(fields) != set(NAMES) or not all(isinstance(value, str) for value in fields.values()):
+        raise _wrong("must have the fields application and password, both texts, and no others")
+    return cast("dict[str, str]", fields)
+
+
+def _wrong(problem: str) -> CliError:
+    return CliError(f"stdin: {problem}.", _FORMS, Exit.INVALID)
+
+
+def store(target: Target, credentials: Mapping[str, str]) -> None:
+    """Write the credentials into the secret, whose other fields stay; `CliError` if the functions would refuse them."""
+    arn = target.outputs["GatewaySecretArn"]
+    text = json.dumps({**_present(target, arn), **credentials})
+    try:
+        GatewaySecret(cast("Any", _Proposed(text)), arn).current().authorization.encode()
+    except CredentialsError as error:
+        raise CliError(str(error), "Nothing was stored.", Exit.INVALID) from None
+    except UnicodeEncodeError:
+        raise _wrong("must be Unicode") from None
+    target.secrets.put_secret_value(SecretId=arn, SecretString=text)
+
+
+def _present(target: Target, arn: str) -> dict[str, Any]:
+    """Return the fields that the secret has now; none if it has no value, or one that is not a JSON object."""
+    try:
+        fields = json.loads(target.secrets.get_secret_value(SecretId=arn).get("SecretString", ""))
+    except ValueError:
+        return {}
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+class _Proposed:
+    """The subset of a Secrets Manager client that `GatewaySecret` reads, with a value that is not stored yet."""
+
+    class exceptions:  # noqa: N801 - as boto3 names it
+        ResourceNotFoundException = KeyError
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_secret_value(self, **_: str) -> dict[str, str]:
+        return {"SecretString": self._text, "VersionId": ""}
