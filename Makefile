@@ -76,10 +76,11 @@ build: $(READY) ## what `sam deploy` ships, into .aws-sam/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
 
 .PHONY: check
-check: $(READY) ## lint, format, types, template
+check: $(READY) ## lint, format, types, secrets, template
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m tools.secret_scan
 	@$(BIN)/sam validate --lint
 	@$(BIN)/uv lock --check --quiet
 
