@@ -123,7 +123,7 @@ def test_a_terminal_shows_the_name_and_not_the_password() -> None:
         os.write(ours, b"app-name\n")
         shown += read_until(ours, b"(not shown): ")  # the space comes once the terminal echoes no more
         os.write(ours, b"s3cret\n")
-        shown += read_until(ours, b"got 6")
+        shown += read_until(ours, b"got 6\r\n")
         os.close(ours)
     assert process.returncode == 0
     assert (b"app-name" in shown, b"s3cret" in shown) == (True, False)

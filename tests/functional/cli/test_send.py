@@ -401,7 +401,7 @@ def test_only_its_user_can_read_a_journal(stack: DeployedStack) -> None:
 def test_a_file_that_replaced_the_journal_meanwhile_is_not_removed(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def replaced(*_: object) -> Any:
+    def replaced(*_: object, **__: object) -> Any:
         Path("other").write_text("notes")
         Path("other").rename(JOURNAL)
         return [], {1: "invalid"}
