@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from botocore.exceptions import ClientError
@@ -44,6 +45,15 @@ def _from_json(text: str) -> dict[str, str]:
     if set(fields) != set(NAMES) or not all(isinstance(value, str) for value in fields.values()):
         raise _wrong("must have the fields application and password, both texts, and no others")
     return cast("dict[str, str]", fields)
+
+
+def read_certificate(path: Path) -> str:
+    """Return the text of a PEM file; the functions' own rules judge it."""
+    try:
+        with path.open(encoding="ascii", errors="replace") as file:
+            return file.read(_MOST_BYTES)
+    except OSError as error:
+        raise CliError(f"{path} can't be read: {error.strerror}.", "Name another file.", Exit.USAGE) from None
 
 
 def _wrong(problem: str) -> CliError:

@@ -7,11 +7,13 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import click
 import pytest
+import trustme
 
 from optus_sms.gateway.credentials import GatewaySecret
 from tests.support.aws import REGION
@@ -95,6 +97,19 @@ def test_other_fields_of_the_secret_stay(stack: DeployedStack) -> None:
     put(stack, json.dumps({"application": "old", "password": "old", "note": {"of": "ours"}, "region": "AU"}))
     assert set_credentials("app\nnew").exit_code == 0
     assert secret_of(stack) == {"application": "app", "password": "new", "note": {"of": "ours"}, "region": "AU"}
+
+
+def test_a_certificate_authority_is_stored_if_it_is_one_and_stays(stack: DeployedStack, tmp_path: Path) -> None:
+    pem, other = tmp_path / "ca.pem", tmp_path / "notes.txt"
+    trustme.CA().cert_pem.write_to_path(str(pem))
+    other.write_text("Buy milk.")
+    before = secret_of(stack)
+    for path, code in ((other, 5), (tmp_path / "nowhere", 2)):
+        assert set_credentials("app\nnew", "--ca-certificate", str(path)).exit_code == code
+    assert secret_of(stack) == before
+    assert set_credentials("app\nnew", "--ca-certificate", str(pem)).exit_code == 0
+    assert set_credentials("app\nnewer").exit_code == 0
+    assert secret_of(stack) == {"application": "app", "password": "newer", "ca_certificate": pem.read_text()}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', "5"])
