@@ -112,7 +112,7 @@ def _send(stack: LocalStack, watcher: Watcher, options: Options, display: Displa
 
 def _tell_where(stack: LocalStack, options: Options, display: Display) -> None:
     if options.bind != LOOPBACK:
-        display.line(f"BIND: whatever can reach {options.bind} on this machine can use all of it, without a password.")
+        display.line(_what_bind_exposes(options))
     rows = [
         ("AWS (SQS, DynamoDB, …)", stack.endpoint_url),
         ("callback API", stack.api_url),
@@ -125,6 +125,15 @@ def _tell_where(stack: LocalStack, options: Options, display: Display) -> None:
         rows.insert(3, ("its control endpoint", f"{stack.simulator.control_url} (seed {stack.simulator.seed})"))
     for name, value in rows:
         display.line(f"  {name:<25} {value}")
+
+
+def _what_bind_exposes(options: Options) -> str:
+    password = "your gateway's real password" if options.gateway_is_far else "the gateway's password"
+    cost = ", which may cost money" if options.gateway_is_far else ""
+    return (
+        f"BIND={options.bind}: every program that reaches this address can, without a password, read {password}, "
+        f"read the messages' texts and numbers, and send messages{cost}. The phone page stays on loopback."
+    )
 
 
 def _tell_what_next(stack: LocalStack, display: Display) -> None:

@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from local.guard import Header, refusal_of_request
+
 IDLE_CONNECTION_SECONDS = 75.0
 # How soon `close` is noticed; ten looks a second cost no CPU worth naming.
 POLL_SECONDS = 0.1
@@ -50,6 +52,11 @@ class HttpRequest:
     headers: Message
     body: bytes
     client: str = ""
+
+    def header(self, name: str) -> str | None:
+        """As `local.guard.Header`."""
+        values = self.headers.get_all(name)
+        return None if values is None else ",".join(values)
 
     def json_object(self) -> dict[str, Any]:
         """The body. ValueError if it is no JSON object."""
@@ -88,9 +95,9 @@ def json_response(value: object, status: int = 200) -> HttpResponse:
     return HttpResponse(status, json.dumps(value).encode())
 
 
-def refusal(status: HTTPStatus) -> HttpResponse:
+def refusal(status: HTTPStatus, why: str = "") -> HttpResponse:
     """The response to a request that no application gets to see."""
-    return json_response({"message": status.phrase}, status)
+    return json_response({"message": why or status.phrase}, status)
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,8 @@ class HttpRules:
     """`close` waits for them instead of ending their connections."""
     refusal: Callable[[HTTPStatus], HttpResponse] = refusal
     tls: ssl.SSLContext | None = None
+    guard: Callable[[Header, str], str | None] | None = refusal_of_request
+    """Takes the address of the port too, and returns why a request is refused. None: the application has its own."""
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -230,7 +239,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         query = parse_qs(url.query, keep_blank_values=True)
         request = HttpRequest(self.command, url.path, query, self.headers, body, self.client_address[0])
-        self._write(self.server.application(request))
+        refuses, address = self.server.rules.guard, str(self.server.server_address[0])
+        why = refuses and refuses(request.header, address)
+        self._write(refusal(HTTPStatus.FORBIDDEN, why) if why else self.server.application(request))
 
     def _url(self) -> SplitResult:
         try:

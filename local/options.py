@@ -1,5 +1,6 @@
 """The options of `make run`, from environment variables; an empty one counts as not set."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def read_options(environment: Mapping[str, str] = os.environ) -> Options:
         no_examples=_flag(given, "NO_EXAMPLES"),
         messages=_number(given, "MESSAGES", 0, 0, 100_000),
         port=_number(given, "PORT", DEFAULT_PORT, 1024, 65_535 - max(PORT_OF.values())),
-        bind=given.get("BIND", LOOPBACK),
+        bind=_address(given),
         gateway=_gateway(given),
         tls=_flag(given, "TLS"),
         schedule_speed=_number(given, "SCHEDULE_SPEED", 1, 1, 600),
@@ -64,6 +65,14 @@ def _number(given: Mapping[str, str], name: str, default: int, low: int, high: i
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise OptionError(f"{name}={text} is no whole number from {low} to {high}")
     return int(text)
+
+
+def _address(given: Mapping[str, str]) -> str:
+    bind = given.get("BIND", LOOPBACK)
+    try:
+        return str(ipaddress.IPv4Address(bind))
+    except ValueError:
+        raise OptionError(f"BIND={bind} is no IPv4 address of this machine, such as {LOOPBACK} or 172.17.0.1") from None
 
 
 def _gateway(given: Mapping[str, str]) -> ExternalGateway | None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from local.aws.stack import CONTAINER_HOST, LocalStack
+from local.aws.stack import LocalStack
+from local.guard import CONTAINER_HOST
 from local.template import read_template
 
 PATH = Path(".local/sam-template.json")

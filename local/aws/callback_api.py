@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from local.aws.function import Invocation
+from local.guard import Header, refusal_of_page
 from local.http_server import HttpListener, HttpRequest, HttpResponse, HttpRules, refusal
 from local.template import ACCOUNT_ID
 
@@ -95,6 +96,11 @@ def _required_headers(operation: Mapping[str, Any], body: Mapping[str, Any]) -> 
     return tuple(parameter["name"] for parameter in required)
 
 
+def _no_page(header: Header, _address: str) -> str | None:
+    """Any Host will do: a tunnel from the gateway brings its own."""
+    return refusal_of_page(header)
+
+
 def _response(status: int, headers: list[tuple[str, str]], body: bytes, request_id: str) -> HttpResponse:
     return HttpResponse(status, body, content_type="", headers=(*headers, ("x-amzn-RequestId", request_id)))
 
@@ -105,7 +111,7 @@ class CallbackApi:
     def __init__(self, config: ApiConfig, listener: socket.socket, functions: Mapping[str, Invoke]) -> None:
         self._config = config
         self._functions = functions
-        rules = HttpRules(BODY_LIMIT_BYTES, finishes_responses=True, refusal=self._refusal)
+        rules = HttpRules(BODY_LIMIT_BYTES, finishes_responses=True, refusal=self._refusal, guard=_no_page)
         self._listener = HttpListener(self._serve, listener, rules)
 
     def start(self) -> None:

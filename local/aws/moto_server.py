@@ -8,6 +8,7 @@ ends.
     python -m local.aws.moto_server <file descriptor of the listening socket>
 """
 
+import json
 import logging
 import os
 import signal
@@ -21,9 +22,12 @@ from typing import Any
 
 import jsonpath_ng.ext
 from moto.dynamodb.models.table import Table
+from moto.moto_server import werkzeug_app
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sqs.models import Queue
 from werkzeug.serving import make_server
+
+from local.guard import refusal_of_request
 
 
 def serve(listening_fd: int) -> None:
@@ -35,6 +39,7 @@ def serve(listening_fd: int) -> None:
     for source in (Queue, Table):
         # The runner feeds the functions; moto would itself, in Docker, as soon as a mapping is enabled.
         source.lambda_event_source_mappings = property(lambda _: {}, lambda _self, _mappings: None)
+    werkzeug_app.DISABLE_GLOBAL_CORS = True  # or every page in a browser on this machine could read the secrets
     os.environ["MOTO_PORT"] = str(port)  # moto writes it into some of the addresses it hands out
     dispatcher = DomainDispatcherApplication(create_backend_app)
     # It lists moto's own folder to find out which service a host is, for every request: a fifth of moto's time.
@@ -44,6 +49,9 @@ def serve(listening_fd: int) -> None:
     one_at_a_time = threading.Lock()
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if refused := _refusal(environ, host):
+            start_response("403 Forbidden", [("Content-Type", "application/json")])
+            return [json.dumps(refused).encode()]
         # A conditional write is one step in DynamoDB. In moto it is several, and another thread can see the item half
         # made: the second of two equal messages would find a record without a state.
         is_dynamodb = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
@@ -54,6 +62,15 @@ def serve(listening_fd: int) -> None:
     server = make_server(host, port, application, threaded=True, request_handler=MotoRequestHandler, fd=listening_fd)
     threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
     server.serve_forever()
+
+
+def _refusal(environ: dict[str, Any], address: str) -> dict[str, str] | None:
+    """As AWS words one. It requires a signature too, and no page can send that header to another site by itself."""
+    if why := refusal_of_request(lambda name: environ.get(f"HTTP_{name.upper().replace('-', '_')}"), address):
+        return {"__type": "AccessDenied", "message": why}
+    if not environ.get("HTTP_AUTHORIZATION"):
+        return {"__type": "MissingAuthenticationToken", "message": "Authorization: is missing. Sign the request."}
+    return None
 
 
 def _stop_when_parent_is_gone() -> None:

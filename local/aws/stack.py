@@ -26,6 +26,7 @@ from local.aws.metrics import MetricRecorder
 from local.aws.resources import Attributes, Creator, create_resources, local_client
 from local.aws.schedules import Schedule, seconds_between
 from local.aws.stream_source import StreamSource, StreamSourceConfig
+from local.guard import CONTAINER_HOST
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.server import GatewaySimulator
 from local.template import REGION, TEMPLATE_PATH, Resource, Template, load_template
@@ -37,8 +38,6 @@ FUNCTION_CONCURRENCY = 4
 PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
 """What `StackConfig.port` is counted from."""
 LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
-CONTAINER_HOST = "host.docker.internal"
-"""What a container calls this machine: Docker Desktop by itself, Linux through samconfig.toml's `add_host`."""
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 
 

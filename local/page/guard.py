@@ -1,32 +1,28 @@
-"""Who may ask the page's server for what: this machine's browser on the page itself, and nobody's other page. Pure."""
+"""What the page's own browser may ask its server for, beyond the guard of every listener (`local.guard`). Pure."""
 
 import hmac
 from typing import Final
 
+from local.guard import refusal_of_host, refusal_of_page
 from local.http_server import HttpRequest
+from local.simulator.config import LOOPBACK
 
 MAX_BODY_BYTES: Final = 64 * 1024
 TOKEN_HEADER: Final = "X-Page-Token"
 _READING: Final = ("GET", "HEAD")
 
 
-def refusal(request: HttpRequest, *, port: int, token: str) -> tuple[int, str] | None:
+def refusal(request: HttpRequest, *, token: str) -> tuple[int, str] | None:
     """HTTP status and why; None if the request is allowed.
 
-    A name that somebody points at loopback is another ``Host``; another site's page has another ``Origin`` or says so
-    in ``Sec-Fetch-Site``, cannot read the token, and cannot send the header it belongs in. A link to the page from
+    Another site's page cannot read the token, and cannot send the header it belongs in. A link to the page from
     elsewhere is welcome: it only opens it.
     """
-    hosts = [host.lower() for host in request.headers.get_all("Host", [])]
-    own = (f"127.0.0.1:{port}", f"localhost:{port}")
-    if len(hosts) != 1 or hosts[0] not in own:
-        return 403, f"The page is only for this machine: open http://{own[0]}/."
-    is_link = request.method in _READING and request.path == "/"
-    if request.headers.get("Origin", f"http://{hosts[0]}") != f"http://{hosts[0]}":
-        return 403, "Another site's page may not ask for this."
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not is_link:
-        return 403, "Another site's page may not ask for this."
-    return None if request.method in _READING else _refusal_of_change(request, token)
+    is_reading = request.method in _READING
+    is_link = is_reading and request.path == "/"
+    if why := refusal_of_host(request.header, LOOPBACK) or refusal_of_page(request.header, own=True, link=is_link):
+        return 403, why
+    return None if is_reading else _refusal_of_change(request, token)
 
 
 def _refusal_of_change(request: HttpRequest, token: str) -> tuple[int, str] | None:

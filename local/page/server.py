@@ -21,7 +21,7 @@ from cli.target import local_target
 from local import endpoints
 from local.aws.stack import LocalStack, listen
 from local.demo.watcher import Watcher
-from local.http_server import HttpListener, HttpRequest, HttpResponse, json_response
+from local.http_server import HttpListener, HttpRequest, HttpResponse, HttpRules, json_response
 from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
@@ -79,7 +79,7 @@ class PhonePage:
         self._actions = Actions(stack, watcher, target, self.board, quietly)
         self._token = secrets.token_urlsafe(32)
         self._routes = _routes(self._actions)
-        self._listener = HttpListener(self._respond, listen(LOOPBACK, stack.port(PORT), PORT))
+        self._listener = HttpListener(self._respond, listen(LOOPBACK, stack.port(PORT), PORT), HttpRules(guard=None))
 
     @property
     def url(self) -> str:
@@ -116,7 +116,7 @@ class PhonePage:
         return replace(response, headers=(*response.headers, *_HEADERS))
 
     def _respond_or_refuse(self, request: HttpRequest) -> HttpResponse:
-        if refused := refusal(request, port=self._listener.port, token=self._token):
+        if refused := refusal(request, token=self._token):
             return _error(*refused)
         methods = self._routes.get(request.path) or self._reading(request.path)
         if methods is None:

@@ -20,7 +20,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip(browser_here.MISSING)
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: make test-browser installs it")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=list(browser_here.FLAGS))
+        # Another site's name that leads to this machine, as one that somebody has pointed here.
+        names = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+        started = driver.chromium.launch(executable_path=path, args=[*browser_here.FLAGS, names])
         yield started
         started.close()
 

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from local import private_file, sam_local
-from local.aws.stack import CONTAINER_HOST, LocalStack
+from local.aws.stack import LocalStack
+from local.guard import CONTAINER_HOST
 from local.template import TEMPLATE_PATH, load_template
 
 

@@ -29,6 +29,7 @@ def test_each_option_counts() -> None:
         ({"PORT": "65535"}, "PORT=65535 is no whole number"),
         ({"MESSAGES": "-1"}, "MESSAGES=-1 is no whole number"),
         ({"SCHEDULE_SPEED": "0"}, "SCHEDULE_SPEED=0 is no whole number from 1 to 600"),
+        ({"BIND": "myhost"}, "BIND=myhost is no IPv4 address"),
         ({"ONCE": "maybe"}, "ONCE=maybe is neither 1 nor 0"),
         ({"GATEWAY_BASE_URL": "gateway.example"}, "is no address"),
         ({"GATEWAY_BASE_URL": "https://gateway.example/v2"}, "set GATEWAY_APPLICATION and GATEWAY_PASSWORD"),

@@ -1,0 +1,52 @@
+"""Who may use a listener of this machine: programs, and no web page but the listener's own. Pure.
+
+Another site's page sends its ``Origin``, or the browser reports it in ``Sec-Fetch-Site``. A name that somebody points
+at this machine is another ``Host``. An address in ``Host`` can't be pointed anywhere, because no name is resolved.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Final
+
+Header = Callable[[str], str | None]
+"""A header's value, or None; if a request repeats it, its values with a comma between them."""
+
+CONTAINER_HOST: Final = "host.docker.internal"
+"""What a container calls this machine: Docker Desktop by itself, Linux through samconfig.toml's `add_host`."""
+_NAMES: Final = ("localhost", CONTAINER_HOST)
+_HOST: Final = re.compile(r"(\[[0-9a-f:]+\]|[0-9a-z.-]+)(:[0-9]{1,5})?")
+
+
+def refusal_of_request(header: Header, address: str) -> str | None:
+    """Return why a listener on ``address`` without a page of its own refuses a request, or None."""
+    return refusal_of_host(header, address) or refusal_of_page(header)
+
+
+def refusal_of_host(header: Header, address: str) -> str | None:
+    """Return why the name under which a listener was reached isn't one of this machine, or None."""
+    found = _HOST.fullmatch((header("Host") or "").lower())
+    if found and (found[1] in _NAMES or _is_own(found[1].strip("[]"), address)):
+        return None
+    own = "this machine's address" if ipaddress.ip_address(address).is_unspecified else address
+    return f"Host: must name this machine. Use localhost or {own} in the URL."
+
+
+def refusal_of_page(header: Header, *, own: bool = False, link: bool = False) -> str | None:
+    """Return why the page that a request comes from may not send it, or None. ``own``: the listener's page may.
+
+    ``link``: another site's page may lead to it, if nothing but the browser's window shows the response.
+    """
+    origins = (None, f"http://{header('Host')}".lower()) if own else (None,)
+    sites = (None, "none", "same-origin") if own else (None, "none")
+    if header("Origin") in origins and (link or header("Sec-Fetch-Site") in sites):
+        return None
+    return "Origin: must not be another site's page. Use a program on this machine instead."
+
+
+def _is_own(host: str, address: str) -> bool:
+    try:
+        named, bound = ipaddress.ip_address(host), ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return named.is_loopback or (not named.is_unspecified and (named == bound or bound.is_unspecified))
