@@ -241,7 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
         request = HttpRequest(self.command, url.path, query, self.headers, body, self.client_address[0])
         refuses, address = self.server.rules.guard, str(self.server.server_address[0])
         why = refuses and refuses(request.header, address)
-        self._write(refusal(HTTPStatus.FORBIDDEN, why) if why else self.server.application(request))
+        response = refusal(HTTPStatus.FORBIDDEN, why) if why else self.server.application(request)
+        with contextlib.closing(response.stream) if response.stream else contextlib.nullcontext():
+            self._write(response)
 
     def _url(self) -> SplitResult:
         try:
@@ -316,12 +318,8 @@ class _Handler(BaseHTTPRequestHandler):
                 # One write: head and body in two packets wait for each other's acknowledgement.
                 self.wfile.write(head + body)
                 if response.stream is not None and self.command != "HEAD":
-                    self._send_as_it_comes(response.stream)
-
-    def _send_as_it_comes(self, stream: Generator[bytes]) -> None:
-        with contextlib.closing(stream):
-            for piece in stream:
-                self.wfile.write(piece)
+                    for piece in response.stream:
+                        self.wfile.write(piece)
 
     def _drip(self, data: bytes, interval_seconds: float) -> None:
         for position in range(len(data)):

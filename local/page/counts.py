@@ -14,7 +14,13 @@ from local.page import switches
 from local.page.board import Board
 
 LOOK_EVERY_SECONDS = 1.0
+MOST_PAGES = 32
+"""Each costs a thread, and for a moment all that the page shows."""
 SENDER = "SendMessageFunction"
+
+
+class TooManyPagesError(Exception):
+    """`MOST_PAGES` are open."""
 
 
 class QueueCounter(BackgroundThread):
@@ -36,8 +42,10 @@ class QueueCounter(BackgroundThread):
 
     @contextlib.contextmanager
     def page_open(self) -> Iterator[None]:
-        """While a page is open."""
+        """While a page is open. Raises TooManyPagesError."""
         with self._lock:
+            if self.pages >= MOST_PAGES:
+                raise TooManyPagesError
             self.pages += 1
         self._now.set()
         try:

@@ -25,7 +25,7 @@ from local.http_server import HttpListener, HttpRequest, HttpResponse, HttpRules
 from local.page.actions import ActionRefusedError, Actions, Json
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
-from local.page.counts import QueueCounter
+from local.page.counts import MOST_PAGES, QueueCounter, TooManyPagesError
 from local.page.guard import refusal
 from local.simulator.config import LOOPBACK
 from local.simulator.scenarios import SCENARIOS
@@ -129,7 +129,7 @@ class PhonePage:
     def _reading(self, path: str) -> Mapping[str, Callable[[HttpRequest], HttpResponse]] | None:
         """What can only be read."""
         if path == _STREAM:
-            return {"GET": lambda _: HttpResponse(200, content_type="text/event-stream", stream=self._stream())}
+            return {"GET": lambda _: self._open_stream()}
         if path.startswith(_MESSAGES):
             return {"GET": lambda _: self._life(unquote(path.removeprefix(_MESSAGES)))}
         files = {f"/static/{file.name}": file for file in _STATIC.iterdir()} | {"/": _STATIC / "index.html"}
@@ -147,9 +147,18 @@ class PhonePage:
             return _error(404, "Nothing is known of this message; was make run started anew?")
         return json_response(life)
 
+    def _open_stream(self) -> HttpResponse:
+        stream = self._stream()
+        try:
+            next(stream)
+        except TooManyPagesError:
+            return _error(503, f"{MOST_PAGES} windows have this page open, which is the limit. Close one of them.")
+        return HttpResponse(200, content_type="text/event-stream", stream=stream)
+
     def _stream(self) -> Generator[bytes]:
-        """A snapshot, then what changes, for as long as the browser listens."""
+        """Nothing, once it has its place; a snapshot, then what changes, for as long as the browser listens."""
         with self._counter.page_open():
+            yield b""
             revision, told = self.board.changes(0)
             yield b"retry: 1000\n" + _event("snapshot", told)
             while True:
@@ -176,6 +185,7 @@ def submission_of(record: Mapping[str, Any]) -> tuple[str, QueuedMessage] | None
 def _meta(stack: LocalStack) -> dict[str, Any]:
     simulator, gateway = stack.simulator, stack.config.gateway
     return {
+        "start": secrets.token_hex(8),
         "simulator": simulator is not None,
         "seed": simulator.seed if simulator else None,
         "far": gateway is not None and gateway.is_far,

@@ -115,6 +115,63 @@ def test_a_lost_stream_is_said_and_found_again(page: Page, canned: CannedPage) -
     page.wait_for_selector("#banner", state="hidden")
 
 
+def test_while_make_run_is_gone_nothing_claims_to_be_healthy(page: Page, canned: CannedPage) -> None:
+    _open(page, canned)
+    page.context.set_offline(True)
+    canned.drop_streams()
+    page.wait_for_selector("#banner:not([hidden])")
+    assert page.locator("#state .good").count() == 0
+    assert "healthy" not in (page.text_content("#state") or "")
+    assert page.get_by_role("button", name="Pause").is_disabled()
+
+
+def test_a_new_start_is_told_once_and_nothing_of_the_earlier_one_stays(page: Page, canned: CannedPage) -> None:
+    load = {"total": 5, "queued": 5, "accepted": 5, "finished": 4, "done": False}
+    faults = {"active": ["slow"], "response_delay_seconds": 2}
+    canned.first = {**snapshot(message("a", "Hello")), "load": load, "faults": faults}
+    canned.first["meta"]["start"] = "first"
+    canned.answers["POST", "/api/send"] = (200, {"message_id": "b"})
+    _open(page, canned)
+    page.context.set_offline(True)
+    canned.drop_streams()
+    page.wait_for_selector("#banner:not([hidden])")
+    page.fill("#field-content", "Hello")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.wait_for_function("() => document.getElementById('compose-says').textContent.includes('make run')")
+
+    canned.first = snapshot()
+    canned.first["meta"]["start"] = "second"
+    del canned.first["faults"]
+    page.context.set_offline(False)
+    page.locator("#banner", has_text="started again").wait_for()
+    page.wait_for_selector("#health.good")
+    assert page.locator(".banner:visible, .notice:visible").count() == 1
+    assert page.text_content("#compose-says") == page.text_content("#load-says") == ""
+    assert page.locator("#load-bar:visible, #load-stop:visible, #faults-on:visible, .phone").count() == 0
+    assert "Clear the search" not in (page.text_content("#no-phones") or "")
+    page.get_by_role("button", name="Dismiss").click()
+    page.wait_for_selector("#banner", state="hidden")
+
+
+def test_one_window_too_many_says_what_to_do(page: Page, canned: CannedPage) -> None:
+    canned.is_full = True
+    page.goto(canned.url)
+    page.locator("#banner", has_text="Close one").wait_for()
+    canned.is_full = False
+    page.wait_for_selector("#health.good")
+    page.wait_for_selector("#banner", state="hidden")
+
+
+def test_a_page_opened_out_of_sight_takes_no_stream(page: Page, canned: CannedPage) -> None:
+    page.add_init_script("Object.defineProperty(document, 'hidden', { configurable: true, get: () => true })")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(canned.url, wait_until="networkidle")
+    assert not [url for url in asked if url.endswith("/api/stream")]
+    page.evaluate("() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }")
+    page.wait_for_selector("#health.good")
+
+
 def test_an_older_page_fetches_the_token_of_the_new_start(page: Page, canned: CannedPage) -> None:
     canned.answers["DELETE", "/api/faults"] = (200, {"active": [], "response_delay_seconds": None})
     _open(page, canned)

@@ -21,6 +21,7 @@ from cli.timeline import timeline
 from local import endpoints
 from local.aws.stack import ExternalGateway, LocalStack, StackConfig, StackError, listen
 from local.demo.watcher import Watcher
+from local.page.counts import MOST_PAGES
 from local.page.server import PhonePage
 from local.simulator.scenarios import SCENARIOS
 from tests.support.phone_page import PageClient, connected, served
@@ -437,6 +438,26 @@ def test_a_browser_that_goes_leaves_nothing(site: Served) -> None:
             pages.enter_context(PageClient(site.page.url))
         assert site.page.pages_open == 5
     eventually(lambda: something_happens() and site.page.pages_open == 0, "nobody looks any more")
+
+
+def test_one_page_too_many_is_told_so_and_gets_its_place_when_another_goes(site: Served) -> None:
+    def answer() -> requests.Response:
+        site.page.board.event({"detail-type": "something", "time": "", "detail": {}})  # a write shows who has gone
+        return requests.get(f"{site.page.url}api/stream", timeout=30, stream=True)
+
+    def status() -> int:
+        with answer() as answered:
+            return answered.status_code
+
+    eventually(lambda: status() == 200 and site.page.pages_open < 5, "the pages of other tests are gone")
+    with contextlib.ExitStack() as pages:
+        eventually(lambda: pages.enter_context(answer()).status_code == 503, "there is a limit")
+        with answer() as refused:
+            assert (refused.status_code, str(MOST_PAGES) in refused.json()["error"]) == (503, True)
+        assert requests.head(f"{site.page.url}api/stream", timeout=30).status_code == 503
+        assert site.page.pages_open == MOST_PAGES
+        assert requests.get(site.page.url, timeout=30).status_code == 200  # the page itself still says why
+    eventually(lambda: status() == 200, "there is a place again")
 
 
 def test_the_end_ends_open_streams_those_that_are_read_and_those_that_are_not() -> None:

@@ -59,6 +59,7 @@ class CannedPage:
     def __init__(self, first: dict[str, Any]) -> None:
         self.first = first
         self.token = "first"
+        self.is_full = False
         self.answers: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         self.calls: list[tuple[str, str, str, Any]] = []
         self._streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
@@ -70,6 +71,9 @@ class CannedPage:
 
             def do_GET(self) -> None:
                 page.get(self)
+
+            def do_HEAD(self) -> None:
+                _reply(self, 503 if page.is_full else 200, b"", "application/json")
 
             def do_POST(self) -> None:
                 page.change(self)
@@ -99,7 +103,9 @@ class CannedPage:
 
     def get(self, request: BaseHTTPRequestHandler) -> None:
         file = STATIC / Path(request.path).name
-        if request.path == "/api/stream":
+        if request.path == "/api/stream" and self.is_full:
+            _reply(request, 503, b'{"error": "Too many."}', "application/json")
+        elif request.path == "/api/stream":
             self._stream(request)
         elif request.path == "/":
             _reply(request, 200, self._index().encode(), _TYPES[".html"])

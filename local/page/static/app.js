@@ -1,12 +1,12 @@
 // Starts the page: the stream comes in, and what it changed is drawn once per frame.
 
-import { byId, count, say } from "./text.js";
-import { follow } from "./server.js";
+import { byId, count, make, say } from "./text.js";
+import { follow, NO_RESPONSE } from "./server.js";
 import { store, take } from "./store.js";
 import { drawGateway, drawLoad, startCompose } from "./compose.js";
 import { drawFaults, startFaults } from "./faults.js";
 import { bringForward, drawPhones, forgetPhones, startPhones } from "./phones.js";
-import { drawEvents, drawList, forgetEvents, refreshTimeline, showGroup, showTimeline, startSide } from "./side.js";
+import { drawEvents, drawList, forgetEvents, forgetTimeline, refreshTimeline, showGroup, showTimeline, startSide } from "./side.js";
 import { drawStrip, startStrip } from "./strip.js";
 
 const SPEAK_EVERY = 3000;
@@ -17,6 +17,7 @@ let frame = 0;
 let awaited = null;
 let news = { delivered: 0, failed: 0, unknown: 0, replies: 0 };
 let speaking = 0;
+let start;
 
 function onData(kind, data) {
   const { names, fresh } = take(kind, data);
@@ -28,6 +29,9 @@ function onData(kind, data) {
   if (kind === "snapshot") {
     forgetPhones();
     forgetEvents();
+    forgetTimeline();
+    if (start !== undefined && store.meta.start !== start) onRestart();
+    start = store.meta.start;
   } else if (data.replies) {
     news.replies += data.replies.length;
     speakSoon();
@@ -84,12 +88,29 @@ function speakSoon() {
   }, SPEAK_EVERY);
 }
 
-function onState(open) {
-  document.body.classList.toggle("lost", !open);
+// One banner says how this page and `make run` stand; `problem`: null while they are connected.
+function onState(problem) {
+  store.isConnected = problem === null;
+  document.body.classList.toggle("lost", !store.isConnected);
   const banner = byId("banner");
-  banner.hidden = open;
-  if (open) byId("notice").hidden = true;
-  if (!open) say(banner, "No connection: make run has ended or is starting. What you see is the last known state. Start make run again; this page reconnects by itself.");
+  banner.hidden = store.isConnected;
+  if (store.isConnected) forgetSilence();
+  else say(banner, problem);
+  drawStrip();
+}
+
+function onRestart() {
+  const banner = byId("banner");
+  say(byId("compose-says"), "");
+  banner.replaceChildren("make run was started again. What the earlier one showed is gone. ",
+    make("button", { type: "button", class: "quiet", onclick: () => { banner.hidden = true; } }, "Dismiss"));
+  banner.hidden = false;
+}
+
+// What was said while nothing responded is no longer true, wherever it was said.
+function forgetSilence() {
+  byId("notice").hidden = true;
+  for (const line of document.querySelectorAll("[role=status], [role=alert], .error")) if (line.textContent === NO_RESPONSE) say(line, "");
 }
 
 startStrip(showGroup);

@@ -79,7 +79,7 @@ export function drawPhones() {
   say(byId("older"), `Show more (${count(hidden.length, "handset")} not shown)`);
   const none = byId("no-phones");
   none.hidden = shown.length > 0 && all.length > 0;
-  if (store.threads.size > 0) say(none, "No handset matches. Clear the search to see all of them.");
+  say(none, store.threads.size > 0 ? "No handset matches. Clear the search to see all of them." : "No message yet. Write one under Compose and press Send: its handset appears here.");
 }
 
 function newPhone(number) {

@@ -3,6 +3,9 @@
 const tokenOf = (page) => page.querySelector('meta[name="page-token"]')?.content ?? "";
 const TRY_AGAIN_AFTER = 2000;
 const LEAVE_AFTER = 30_000;
+const LOST = "No connection: make run has ended or is starting. What you see is the last known state. Start make run again; this page reconnects by itself.";
+const FULL = "Too many windows have this page open. Close one of them; this page then connects by itself.";
+export const NO_RESPONSE = "make run does not respond. Start it again in its terminal: make run.";
 let token = tokenOf(document);
 
 /** What went wrong, in the server's sentence; `fields` says it per field of the queue message. */
@@ -32,7 +35,7 @@ async function ask(method, path, body) {
   try {
     return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new Refused("make run does not respond. Start it again in its terminal: make run.");
+    throw new Refused(NO_RESPONSE);
   }
 }
 
@@ -42,25 +45,41 @@ async function renewToken() {
   token = tokenOf(new DOMParser().parseFromString(page, "text/html"));
 }
 
-/** Follows the stream while the page is in sight; `onData(kind, data)`, `onState(open)`. */
+/** Follows the stream while the page is in sight; `onData(kind, data)`, `onState(problem)`: null while it is connected. */
 export function follow(onData, onState) {
   let stream = null;
   let leaving = 0;
+  let again = 0;
   function open() {
-    stream = new EventSource("/api/stream");
-    for (const kind of ["snapshot", "update"]) stream.addEventListener(kind, (event) => onData(kind, JSON.parse(event.data)));
-    stream.addEventListener("open", () => onState(true));
-    stream.addEventListener("error", () => {
-      onState(false);
+    leave();
+    const mine = stream = new EventSource("/api/stream");
+    for (const kind of ["snapshot", "update"]) mine.addEventListener(kind, (event) => onData(kind, JSON.parse(event.data)));
+    mine.addEventListener("open", () => onState(null));
+    mine.addEventListener("error", async () => {
+      if (mine !== stream) return;
+      onState(LOST);
+      if (mine.readyState !== EventSource.CLOSED) return;
       // The browser gives up for good after a refusal; a restart of `make run` must still be found.
-      if (stream?.readyState === EventSource.CLOSED) setTimeout(open, TRY_AGAIN_AFTER);
+      again = setTimeout(open, TRY_AGAIN_AFTER);
+      if (await isFull() && mine === stream) onState(FULL);
     });
+  }
+  function leave() {
+    clearTimeout(again);
+    stream?.close();
+    stream = null;
   }
   // A browser has six connections to a server, so forgotten tabs would keep this one from sending anything.
   document.addEventListener("visibilitychange", () => {
     clearTimeout(leaving);
-    if (document.hidden) leaving = setTimeout(() => { stream?.close(); stream = null; }, LEAVE_AFTER);
+    if (document.hidden) leaving = setTimeout(leave, LEAVE_AFTER);
     else if (!stream) open();
   });
-  open();
+  if (!document.hidden) open();
+}
+
+// An event source does not say why it was refused.
+async function isFull() {
+  const response = await fetch("/api/stream", { method: "HEAD" }).catch(() => null);
+  return response?.status === 503;
 }

@@ -131,6 +131,11 @@ export function refreshTimeline(messageIds) {
   again = setTimeout(() => { again = 0; readTimeline(); }, 300);
 }
 
+/** After a snapshot: the message may be gone. */
+export function forgetTimeline() {
+  if (open !== null) readTimeline();
+}
+
 async function readTimeline() {
   const mine = ++asked;
   const box = byId("timeline");

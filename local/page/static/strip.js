@@ -50,13 +50,14 @@ export function drawStrip() {
     button.classList.toggle("some", value > 0);
   }
   const health = byId("health");
-  const word = strip.health ?? "unknown";
+  const word = (store.isConnected && strip.health) || "unknown";
   health.className = `pill ${{ healthy: "good", unhealthy: "bad" }[word] ?? "plain"}`;
-  say(health, word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
-  health.title = strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "";
+  say(health, !store.isConnected ? "gateway: no connection" : word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
+  health.title = store.isConnected && strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "";
   const paused = byId("paused");
-  paused.className = `pill ${strip.paused ? "unsure" : "plain"}`;
+  paused.className = `pill ${strip.paused && store.isConnected ? "unsure" : "plain"}`;
   const why = strip.pause_reason ? strip.pause_reason.replaceAll("_", " ") : "by hand";
-  say(paused, strip.paused ? `paused: ${why}` : "sending");
+  say(paused, !store.isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : "sending");
   say(byId("pause"), strip.paused ? "Resume" : "Pause");
+  byId("pause").disabled = !store.isConnected;
 }
