@@ -18,14 +18,17 @@ help: ## list these commands
 .PHONY: setup
 setup: $(READY) ## install the locked tools into .venv (every other command does this first)
 
+# uv, and an older pip, trust certificates of their own instead of the system's, which a proxy that inspects TLS is in.
+SETUP_FAILED := { echo "The set-up could not get its packages. If a proxy here inspects TLS, name the system's certificates: PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt make setup" >&2; exit 1; }
+
 # The interpreter is checked first, because what pip and uv say of an old one does not name the fix. Nothing unpinned runs:
 # pip checks uv by the lock's hashes and uv checks the rest; this project alone is built, by the locked hatchling.
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; about a minute) …"
 	@$(PYTHON) -m venv $(VENV) || { echo "This Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(PYTHON) tools/locked_uv.py | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --no-deps --requirement=/dev/stdin
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python
+	@$(PYTHON) tools/locked_uv.py | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --no-deps --requirement=/dev/stdin || $(SETUP_FAILED)
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python || $(SETUP_FAILED)
 	@touch $(READY)
 
 .PHONY: run

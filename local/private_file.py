@@ -9,6 +9,32 @@ from pathlib import Path
 from cli import private_file
 
 
+class FolderInUseError(Exception):
+    """Another run works in the folder; the text says what to do."""
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder, by a lock that ends with the process. Raises FolderInUseError."""
+    folder.mkdir(exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(lock, folder)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fix = "end that one with Ctrl-C, or run this one in another checkout with a PORT=… of its own"
+        raise FolderInUseError(f"another one runs in this folder ({folder.resolve().parent}): {fix}") from None
+    except OSError:
+        return  # a file system without locks
+
+
 def create(path: Path) -> None:
     """Make an empty file, in place of one that is there."""
     path.parent.mkdir(exist_ok=True)
@@ -22,13 +48,13 @@ def present(path: Path, text: str) -> Iterator[None]:
 
     Locked until then: the command line takes an unlocked one for that of an earlier run.
     """
-    create(path)
-    with path.open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(text)
-        file.flush()
-        try:
+    try:
+        create(path)
+        with path.open("w", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(text)
+            file.flush()
             yield
-        finally:
-            if path.exists() and path.read_text(encoding="utf-8") == text:
-                path.unlink()
+    finally:
+        if path.exists() and text.startswith(path.read_text(encoding="utf-8")):  # less of it, if that was interrupted
+            path.unlink()

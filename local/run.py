@@ -4,6 +4,7 @@ Options are environment variables (local/options.py); docs/local-stack.md explai
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -31,15 +32,18 @@ AUTHORITY_PATH = endpoints.PATH.with_name("simulator-ca.pem")
 
 def main() -> int:
     """The exit status: 0, or 1 when an example did not reach its end, or 2 when the stack cannot start."""
-    display = Display()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal in Latin-1 shows a question mark
+    display = Display(on_lost=_end_without_reader)
     _forget_aws_settings()
     try:
         options = read_options()
         _end_by_signals()
         return _run(options, display)
     except KeyboardInterrupt:
+        display.line("make run: has ended.")
         return 0
-    except (OptionError, StackError, ResourceError, TemplateError) as error:
+    except (OptionError, StackError, ResourceError, TemplateError, private_file.FolderInUseError) as error:
         display.line(f"make run: {error}")
         return 2
 
@@ -52,20 +56,30 @@ def _forget_aws_settings() -> None:
 
 
 def _end_by_signals() -> None:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, once: what cleans up afterwards is not interrupted again."""
+    """A signal to end raises KeyboardInterrupt, once: what cleans up afterwards is not interrupted again."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ending:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    candidates = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ending = [number for number in candidates if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in ending:
         signal.signal(number, stop)
+
+
+def _end_without_reader() -> None:
+    """Nothing reads the output any more, as behind `| head`. May be called in any thread."""
+    with contextlib.suppress(OSError):
+        print("make run: has ended, because nothing reads its output any more.", file=sys.stderr, flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter still flushes at its end
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _run(options: Options, display: Display) -> int:
     started = time.monotonic()
-    with _function_log() as log, contextlib.ExitStack() as exit_stack:
+    with private_file.only_run(endpoints.PATH.parent), _function_log() as log, contextlib.ExitStack() as exit_stack:
         config = StackConfig(
             bind=options.bind,
             port=options.port,
@@ -86,13 +100,15 @@ def _run(options: Options, display: Display) -> int:
         sam_template = sam_local.as_text(sam_local.template(stack))
         exit_stack.enter_context(private_file.present(sam_local.PATH, sam_template))
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
-        display.line(f"\n  {display.coloured(f'See it at work in a browser: {page.url}', 'good')}\n")
+        at_work = display.coloured(f"See it at work in a browser: {page.url}", "good")
+        display.line(f"\n  {at_work}\n")
         _tell_where(stack, options, display)
         exit_stack.enter_context(watcher)
         all_reached = _send(stack, watcher, options, display)
         if options.once:
             return 0 if all_reached else 1
         _tell_what_next(stack, display)
+        display.line(_next_steps(at_work))
         threading.Event().wait()
     return 0
 
@@ -138,15 +154,11 @@ def _what_bind_exposes(options: Options) -> str:
 
 def _tell_what_next(stack: LocalStack, display: Display) -> None:
     display.line(f"""
-It stays up until Ctrl-C; what happens to further messages shows below. In another terminal:
+To try by hand, in another terminal:
 
   source {endpoints.PATH}
 
-  # Put a message on the queue and follow it; then its life in words, what needs an operator, and more (docs/cli.md)
-  .venv/bin/optus-sms send +61491570006 "Hello" --follow
-  .venv/bin/optus-sms dead-letters
-
-  # The same as another system does it, with the AWS CLI or with Python
+  # Put a message on the queue as another system does, with the AWS CLI or with Python
   aws sqs send-message --endpoint-url "$AWS_ENDPOINT_URL" --queue-url "$OUTBOUND_QUEUE_URL" \\
       --message-body '{{"destination": "+61491570006", "content": "Hello"}}'
   .venv/bin/python -c 'import boto3, os; boto3.client("sqs").send_message(QueueUrl=os.environ["OUTBOUND_QUEUE_URL"],
@@ -169,8 +181,18 @@ It stays up until Ctrl-C; what happens to further messages shows below. In anoth
   # Numbers that make the gateway behave badly, and a switch for all numbers (docs/gateway-simulator.md)
   .venv/bin/python -m local.simulator --numbers
   curl "$SIMULATOR_CONTROL_URL/faults" -d '{"scenario": "unavailable"}'
-  curl "$SIMULATOR_CONTROL_URL/faults" -X DELETE
-""")
+  curl "$SIMULATOR_CONTROL_URL/faults" -X DELETE""")
+
+
+def _next_steps(at_work: str) -> str:
+    """The last lines, which a person sees without scrolling."""
+    return f"""
+It stays up until Ctrl-C; what happens to messages shows below. Next, in another terminal (docs/cli.md):
+
+  As a sender, queue a message and follow it:   .venv/bin/optus-sms send +61491570006 "Hello" --follow
+  As an operator, see what needs you, and why:  .venv/bin/optus-sms dead-letters
+  {at_work}
+"""
 
 
 @contextlib.contextmanager
@@ -186,7 +208,3 @@ def _function_log() -> Iterator[LogSink]:
                     file.write(f"{function_name} {line}\n")
 
         yield write
-
-
-if __name__ == "__main__":
-    sys.exit(main())

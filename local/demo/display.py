@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from cli.dead_letter_queue import ReceivedDeadLetter
@@ -28,10 +28,17 @@ _LINES_EVERY_SECONDS = 5.0
 
 
 class Display:
-    """Writes lines to a stream; colours and a moving progress line only on a terminal."""
+    """Writes lines to a stream; colours and a moving progress line only on a terminal.
 
-    def __init__(self, stream: TextIO = sys.stdout, *, quiet: bool = False) -> None:
+    ``on_lost`` is called once, when the stream takes no more; from then on nothing is written.
+    """
+
+    def __init__(
+        self, stream: TextIO = sys.stdout, *, quiet: bool = False, on_lost: Callable[[], None] = lambda: None
+    ) -> None:
         self._stream = stream
+        self._on_lost = on_lost
+        self._is_lost = False
         self._is_terminal = stream.isatty()
         self._lock = threading.Lock()
         self._progress_shown = ""
@@ -53,9 +60,9 @@ class Display:
         """A line of its own."""
         with self._lock:
             if self._progress_shown:
-                print("\r\x1b[K", end="", file=self._stream)
+                self._write("\r\x1b[K")
                 self._progress_shown = ""
-            print(text, file=self._stream, flush=True)
+            self._write(f"{text}\n")
 
     def progress(self, text: str, *, final: bool = False) -> None:
         """The state of many messages: on a terminal one line that changes, elsewhere a line every few seconds."""
@@ -63,10 +70,10 @@ class Display:
             now = time.monotonic()
             if self._is_terminal:
                 end = "\n" if final else ""
-                print(f"\r\x1b[K{text}", end=end, file=self._stream, flush=True)
+                self._write(f"\r\x1b[K{text}{end}")
                 self._progress_shown = "" if final else text
             elif final or now - self._progress_at >= _LINES_EVERY_SECONDS:
-                print(text, file=self._stream, flush=True)
+                self._write(f"{text}\n")
                 self._progress_at = now
 
     def queued(self, message_id: str, number: str, what: str) -> None:
@@ -102,6 +109,16 @@ class Display:
     def coloured(self, text: str, tone: Tone) -> str:
         """The text, in color where there is color."""
         return f"\x1b[{_COLORS[tone]}m{text}\x1b[0m" if tone in _COLORS and self._is_terminal else text
+
+    def _write(self, text: str) -> None:
+        if self._is_lost:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:  # a closed pipe, or a terminal that is gone
+            self._is_lost = True
+            self._on_lost()
 
     def _ledger_change(self, before: LedgerRecord | None, after: LedgerRecord) -> None:
         if (before and after.state is before.state) or after.state not in _STATES:

@@ -83,7 +83,8 @@ class Watcher(BackgroundThread):
         self._activity = threading.Event()
         tables = (stack.outputs["SendLedgerTableName"], stack.outputs["MessagesTableName"])
         self._streams = [_stream(stack.endpoint_url, table) for table in tables]
-        self._dead_letters = _DeadLetterQueue(stack.endpoint_url, stack.outputs["DeadLetterQueueUrl"])
+        url = stack.outputs["DeadLetterQueueUrl"]
+        self._dead_letters = _DeadLetterQueue(stack.endpoint_url, url, self._stopping.is_set)
         self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"], self._activity.set)
         stack.on_activity = self._hear
 
@@ -185,9 +186,10 @@ def _stream(endpoint_url: str, table_name: str) -> TableStream:
 class _DeadLetterQueue:
     """What is in the dead-letter queue. Looking hides its messages for a moment and counts as a receive."""
 
-    def __init__(self, endpoint_url: str, queue_url: str) -> None:
+    def __init__(self, endpoint_url: str, queue_url: str, is_ending: Callable[[], bool] = lambda: False) -> None:
         self._sqs = local_client("sqs", endpoint_url)
         self._queue_url = queue_url
+        self._is_ending = is_ending
         self._known: set[str] = set()
         self._not_before = 0.0
         self.look_again_in: float | None = None
@@ -204,7 +206,12 @@ class _DeadLetterQueue:
             self.look_again_in = self._not_before - started
             return [], []
         with DeadLetterQueue(self._sqs, self._queue_url, wait_seconds=0) as queue:
-            dead_letters = {dead_letter.sqs_id: dead_letter for dead_letter in queue.dead_letters()}
+            dead_letters = {}
+            for dead_letter in queue.dead_letters():
+                if self._is_ending():  # reading a thousand takes half a minute, and the queue ends with the stack
+                    queue.held.clear()
+                    return [], []
+                dead_letters[dead_letter.sqs_id] = dead_letter
         self._not_before = time.monotonic() + PAUSE_FOR_DEAD_LETTERS * (time.monotonic() - started)
         new = [dead_letter for sqs_id, dead_letter in dead_letters.items() if sqs_id not in self._known]
         # What somebody else is looking at is hidden from us, and not gone.

@@ -118,6 +118,13 @@ def test_of_very_many_letters_reading_takes_a_tenth_of_the_time_and_none_is_lost
     assert look(queue) == (["late"], [])
 
 
+def test_at_the_end_of_the_stack_very_many_letters_are_not_read_to_their_end(sqs: FakeQueue) -> None:
+    queue = _DeadLetterQueue("", "", is_ending=lambda: sqs.receives > 1)
+    sqs.letters = [f"l{n}" for n in range(1000)]
+    assert look(queue) == ([], [])
+    assert sqs.receives == 2
+
+
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -1,0 +1,28 @@
+"""`make run` as a program: how it ends before it has begun. The rest is `local.run`, whose imports take a second."""
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def main() -> int:
+    """Return the exit status of `local.run.main`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup make run` outlives its terminal
+            signal.signal(number, _end_at_once)
+    run: int = importlib.import_module("local.run").main()
+    return run
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """Nothing is started yet. An exception amid the imports could be lost there, or leave a traceback."""
+    with contextlib.suppress(OSError):
+        os.write(1, b"make run: has ended, before it had started anything.\n")
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
