@@ -6,6 +6,7 @@ Serves the gateway simulator, its control endpoint, the phone page and the callb
 import contextlib
 import json
 import re
+import select
 import socket
 import ssl
 import sys
@@ -74,7 +75,8 @@ class HttpResponse:
     """`delay_seconds` pass before the first byte; `drip_seconds` between two bytes of a dripped response.
 
     `stream`, instead of a body: its pieces are sent as they come, and the connection ends with it. It is closed when
-    the client goes away, or has not read for `IDLE_CONNECTION_SECONDS`. With no `content_type`, `headers` name it.
+    the client has gone by its next piece (an empty one is enough), or has not read for `IDLE_CONNECTION_SECONDS`. With
+    no `content_type`, `headers` name it.
     """
 
     status: int
@@ -319,7 +321,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(head + body)
                 if response.stream is not None and self.command != "HEAD":
                     for piece in response.stream:
+                        if self._client_has_gone():
+                            return
                         self.wfile.write(piece)
+
+    def _client_has_gone(self) -> bool:
+        """A write would not tell: the first one after the end still succeeds."""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLIN)
+        return bool(poll.poll(0)) and self.connection.recv(1, socket.MSG_PEEK) == b""
 
     def _drip(self, data: bytes, interval_seconds: float) -> None:
         for position in range(len(data)):

@@ -36,8 +36,8 @@ from optus_sms.model.times import format_rfc3339
 PORT: Final = "phone page"
 UPDATE_EVERY_SECONDS: Final = 0.1
 """What changes meanwhile goes out as one update."""
-SIGN_OF_LIFE_SECONDS: Final = 15.0
-"""Between two comments on a quiet stream; writing one tells that the browser has gone."""
+LOOK_EVERY_SECONDS: Final = 1.0
+"""How soon a quiet stream notices that its browser has gone, and gives up its place."""
 
 _STATIC: Final = Path(__file__).with_name("static")
 _TYPES: Final = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
@@ -162,11 +162,11 @@ class PhonePage:
             revision, told = self.board.changes(0)
             yield b"retry: 1000\n" + _event("snapshot", told)
             while True:
-                changed = self.board.wait_for_change(revision, SIGN_OF_LIFE_SECONDS)
+                changed = self.board.wait_for_change(revision, LOOK_EVERY_SECONDS)
                 if self.board.is_closed:
                     return
                 if not changed:
-                    yield b": quiet\n\n"
+                    yield b""
                     continue
                 revision, told = self.board.changes(revision)
                 yield _event("update", told)

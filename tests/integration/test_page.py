@@ -442,7 +442,6 @@ def test_a_browser_that_goes_leaves_nothing(site: Served) -> None:
 
 def test_one_page_too_many_is_told_so_and_gets_its_place_when_another_goes(site: Served) -> None:
     def answer() -> requests.Response:
-        site.page.board.event({"detail-type": "something", "time": "", "detail": {}})  # a write shows who has gone
         return requests.get(f"{site.page.url}api/stream", timeout=30, stream=True)
 
     def status() -> int:
