@@ -75,7 +75,7 @@ class TestNextStep:
 
     def decide(self, state: State, *, expired: bool = False, payload: str | None = PAYLOAD, **more: Any) -> NextStep:
         record = LedgerRecord("message-1", state, payload_sha256=payload, **more)
-        return next_step(record, wanted(owner="another"), now=NOW, is_too_late=expired)
+        return next_step(record, wanted(owner="another"), now=NOW, is_expired=expired, is_too_late=expired)
 
     @pytest.mark.parametrize("state", State)
     def test_another_payload_is_a_conflict_but_after_a_certain_refusal(self, state: State) -> None:
@@ -89,14 +89,15 @@ class TestNextStep:
         self, changes: dict[str, Any]
     ) -> None:
         record = LedgerRecord("message-1", State.REJECTED, payload_sha256="a" * 64, **changes)
-        assert next_step(record, wanted(payload_sha256="b" * 64), now=NOW, is_too_late=False) is NextStep.CONFLICT
+        other = wanted(payload_sha256="b" * 64)
+        assert next_step(record, other, now=NOW, is_expired=False, is_too_late=False) is NextStep.CONFLICT
 
     @pytest.mark.parametrize(
         ("state", "step"),
         [
             (State.ACCEPTED, NextStep.REPAIR_MESSAGE),
             (State.REJECTED, NextStep.DEAD_LETTER),
-            (State.EXPIRED, NextStep.DONE),
+            (State.EXPIRED, NextStep.CONFLICT),
             (State.RETRY, NextStep.TRY_AGAIN),
         ],
     )
@@ -644,6 +645,16 @@ class TestDuplicates:
         run.send(queue_record(body))
         assert run.send(queue_record(body, receive_count=2)).failures == ()
         assert run.gateway.posts == []
+
+    def test_of_a_message_that_expired_earlier_under_its_key_are_kept_for_a_person(self) -> None:
+        run = bench()
+        run.send(queue_record(message_body(expires_at=at(-1))))
+        result = run.send(
+            queue_record(message_body(), name="1"), queue_record(message_body(expires_at=at(60)), name="2")
+        )
+        assert (result.failures, run.gateway.posts, reasons(run)) == ((), [], ["conflict", "conflict"])
+        assert all("expires_at" in letter.detail for letter in run.queues.dead_letters)
+        assert len(run.ledger.table.items) == 3  # the record, and two refused ones for their events
 
     def test_of_a_retry_that_changed_meanwhile_come_back_soon(self) -> None:
         run = bench(send_failed())

@@ -34,6 +34,7 @@ class FakeSecretsManager:
     def __init__(self, current: Any = None, previous: Any = None) -> None:
         self.reads: list[str] = []
         self.failure: Exception | None = None
+        self.failures: dict[str, Exception] = {}
         self.rotate(current, previous)
 
     def rotate(self, current: Any, previous: Any = None) -> None:
@@ -42,8 +43,8 @@ class FakeSecretsManager:
 
     def get_secret_value(self, *, SecretId: str, VersionStage: str) -> dict[str, str]:  # noqa: N803 - boto3's names
         self.reads.append(VersionStage)
-        if self.failure is not None:
-            raise self.failure
+        if failure := self.failure or self.failures.get(VersionStage):
+            raise failure
         if VersionStage not in self.stages:
             raise NoSuchVersionError
         text = self.stages[VersionStage]
@@ -304,6 +305,49 @@ class TestCallbackSecret:
         client.failure = None
         time.advance(5)
         assert secret.admits(basic("gateway", "two"))
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            NoSuchVersionError(),
+            *(
+                ClientError({"Error": {"Code": code}}, "GetSecretValue")
+                for code in ("AccessDeniedException", "InvalidRequestException", "DecryptionFailure")
+            ),
+        ],
+    )
+    def test_known_password_dies_within_five_minutes_after_the_secret(
+        self, client: FakeSecretsManager, secret: CallbackSecret, time: FakeClock, failure: Exception
+    ) -> None:
+        client.rotate(user("two"), user("one"))
+        assert secret.admits(basic("gateway", "one"))
+        client.failure = failure
+        time.advance(300)
+        for password in ("one", "two"):
+            with pytest.raises((ClientError, CredentialsError)):
+                secret.admits(basic("gateway", password))
+
+    @pytest.mark.parametrize("content", ["{,}", {"username": "gateway"}])
+    def test_unusable_current_version_refuses_nobody(
+        self, client: FakeSecretsManager, secret: CallbackSecret, content: Any
+    ) -> None:
+        client.rotate(content, user("one"))
+        assert secret.admits(basic("gateway", "one"))
+        with pytest.raises(CredentialsError):
+            secret.admits(basic("gateway", "two"))
+
+    @pytest.mark.parametrize("code", ["ThrottlingException", "DecryptionFailure"])
+    def test_unreadable_previous_version_does_not_refuse_the_current_one(
+        self, client: FakeSecretsManager, secret: CallbackSecret, code: str
+    ) -> None:
+        client.rotate(user("two"), user("one"))
+        client.failures["AWSPREVIOUS"] = ClientError({"Error": {"Code": code}}, "GetSecretValue")
+        assert secret.admits(basic("gateway", "two"))
+        if code == "ThrottlingException":  # it may be the previous one
+            with pytest.raises(ClientError):
+                secret.admits(basic("gateway", "one"))
+        else:
+            assert not secret.admits(basic("gateway", "one"))
 
     @pytest.mark.parametrize(
         "content", [None, "", "[]", {}, {"username": "gateway"}, user(""), {"username": 1, "password": 2}]

@@ -29,8 +29,10 @@ class NextStep(Enum):
     TRY_AGAIN = auto()
 
 
-def next_step(record: LedgerRecord, wanted: LedgerRecord, *, now: float, is_too_late: bool) -> NextStep:  # noqa: PLR0911
-    """Decide by the state of the record; ``is_too_late``: for another attempt."""
+def next_step(  # noqa: PLR0911
+    record: LedgerRecord, wanted: LedgerRecord, *, now: float, is_expired: bool, is_too_late: bool
+) -> NextStep:
+    """Decide by the state of the record; ``is_too_late``: for another attempt, because it ``is_expired`` or too old."""
     if record.payload_sha256 not in (None, wanted.payload_sha256):
         return NextStep.REPLACE if may_replace(record, wanted) else NextStep.CONFLICT
     match record.state:
@@ -40,8 +42,8 @@ def next_step(record: LedgerRecord, wanted: LedgerRecord, *, now: float, is_too_
             return NextStep.REPAIR_MESSAGE
         case State.REJECTED:
             return NextStep.DEAD_LETTER
-        case State.EXPIRED:
-            return NextStep.DONE
+        case State.EXPIRED:  # by another `expires_at`, if this one is not over: then it is not the same message
+            return NextStep.DONE if is_expired else NextStep.CONFLICT
         case State.SENDING:
             return NextStep.WAIT_FOR_LEASE if now < record.lease_until else NextStep.TAKE_OVER
         case State.UNKNOWN:

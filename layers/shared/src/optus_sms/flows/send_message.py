@@ -320,11 +320,14 @@ class Sender:
         if record.state is State.SENDING and record.owner in self.unwritten:
             return self._end(order, record, self.unwritten[record.owner])
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
-        is_too_late = order.is_expired(self.now) or order.record.seconds_to_last_call(self.now) <= 0
-        step = next_step(record, order.wanted, now=self.now, is_too_late=is_too_late)
+        is_expired = order.is_expired(self.now)
+        is_too_late = is_expired or order.record.seconds_to_last_call(self.now) <= 0
+        step = next_step(record, order.wanted, now=self.now, is_expired=is_expired, is_too_late=is_too_late)
         match step:
             case NextStep.CONFLICT:
                 detail = "message_id: was used before with other fields; use a new one for each message"
+                if record.state is State.EXPIRED and record.payload_sha256 == order.wanted.payload_sha256:
+                    detail = "message_id: was used before with an earlier expires_at, which has passed; use a new one"
                 self._record_refused(order.record, order.message_id, DeadLetterReason.CONFLICT, detail)
                 return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
             case NextStep.REPLACE:

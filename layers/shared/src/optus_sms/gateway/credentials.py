@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 PLACEHOLDER: Final = "REPLACE_ME"
+_CURRENT, _PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
+# GetSecretValue's errors that don't pass by themselves.
+_REVOKED: Final = (
+    "ResourceNotFoundException", "InvalidRequestException", "AccessDeniedException", "DecryptionFailure",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +124,16 @@ class CallbackSecret:
         self._client = client
         self._secret_id = secret_id
         self._monotonic = monotonic
-        self._digests: tuple[bytes, ...] = ()
+        self._digests: dict[str, bytes] = {}  # by version stage
         self._asked_at: float | None = None
         self._failure: Exception | None = None
 
     def admits(self, authorization: str) -> bool:
         """Return whether a Basic header has valid credentials; takes the same time for any wrong ones.
 
-        While the secret can't be read, the versions read before stay valid. Any other password may be a new one, so it
-        is not refused but raises the cause: `CredentialsError` for an unusable secret, or botocore's error.
+        While the secret can't be read, the versions read before stay valid, unless it is deleted or access is denied:
+        then they are revoked. Any other password may be a new one, so it is not refused but raises the cause:
+        `CredentialsError` for an unusable secret, or botocore's error.
         """
         given = _basic_digest(authorization)
         self._refresh_if_older_than(self.KEEP_SECONDS)
@@ -142,7 +148,7 @@ class CallbackSecret:
 
     def _matches(self, given: bytes) -> bool:
         # No early exit: the time must not depend on the version that matches.
-        return any([hmac.compare_digest(given, digest) for digest in self._digests])  # noqa: C419
+        return any([hmac.compare_digest(given, digest) for digest in self._digests.values()])  # noqa: C419
 
     def _refresh_if_older_than(self, seconds: float) -> None:
         now = self._monotonic()
@@ -150,22 +156,39 @@ class CallbackSecret:
         if self._asked_at is not None and now - self._asked_at < wait:
             return
         self._asked_at = now
-        try:
-            self._digests, self._failure = self._read(), None
-        except Exception as error:  # noqa: BLE001 - kept, and raised for callers that can't be judged without the secret
-            self._failure = error
+        failure = self._read(_CURRENT)
+        if failure is None or isinstance(failure, CredentialsError):
+            failure = self._read(_PREVIOUS) or failure
+        self._failure = failure  # raised for callers that can't be judged without the secret
 
-    def _read(self) -> tuple[bytes, ...]:
-        versions = (_read_json(self._client, self._secret_id, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS"))
-        pairs = [(_text(found[0], "username"), _text(found[0], "password")) for found in versions if found]
-        digests = tuple(
-            _digest(f"{username}:{password}".encode()) for username, password in pairs if username and password
+    def _read(self, stage: str) -> Exception | None:
+        """Read one version, and return what prevented it. A previous one that is absent, unusable or denied is none."""
+        try:
+            found = _read_json(self._client, self._secret_id, stage)
+        except Exception as error:  # noqa: BLE001 - kept in `_failure`
+            if _code(error) not in _REVOKED:
+                return error  # it passes; what was read before stays valid
+            return self._forget(stage, error)
+        fields = found[0] if found else {}
+        username, password = _text(fields, "username"), _text(fields, "password")
+        if username and password:
+            self._digests[stage] = _digest(f"{username}:{password}".encode())
+            return None
+        unusable = CredentialsError(
+            'CallbackSecret has no username or no password; put {"username": "…", "password": "…"} into it'
         )
-        if not digests:
-            raise CredentialsError(
-                'CallbackSecret has no username or no password; put {"username": "…", "password": "…"} into it'
-            )
-        return digests
+        if found:
+            self._digests.pop(stage, None)
+            return unusable if stage == _CURRENT else None
+        return self._forget(stage, unusable)
+
+    def _forget(self, stage: str, why: Exception) -> Exception | None:
+        """Admit no version that is deleted or denied. Without a current one the whole secret is."""
+        if stage == _PREVIOUS:
+            self._digests.pop(stage, None)
+            return None
+        self._digests.clear()
+        return why
 
 
 def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, Any], str] | None:
@@ -179,6 +202,10 @@ def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tupl
     except ValueError:
         fields = None
     return fields if isinstance(fields, dict) else {}, response["VersionId"]
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
