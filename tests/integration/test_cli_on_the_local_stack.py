@@ -158,7 +158,7 @@ def test_what_ran_out_of_tries_is_safe_and_arrives_once_after_the_outage(local_s
     assert optus_sms("redrive", "--apply", path, "--yes").exit_code == 0
     eventually(lambda: stage(key) == "received", "received")
     again = optus_sms("redrive", "--apply", path, "--yes", "--json")
-    assert [step["result"] for step in again.document["steps"]] == ["gone"]
+    assert [step["result"] for step in again.document["steps"]] == ["not seen"]
     assert gateway_took(local_stack, key) == 1
 
 
@@ -228,7 +228,8 @@ def test_pause_keeps_messages_in_the_queue_until_resume(local_stack: LocalStack)
         eventually(lambda: local_stack.event_sources["SendMessageFunction"].is_idle, "nobody takes messages")
         optus_sms("send", SCENARIOS["received"].number, "Hello", "--message-id", key)
         seen = optus_sms("health", "--json").document
-        assert (seen["sending"], seen["paused_by"]) == ("paused", "an operator")
+        assert seen["sending"] == "paused"
+        assert seen["paused_by"].startswith("an operator")
         assert optus_sms("status", key).exit_code == 4
     finally:
         assert optus_sms("resume").exit_code == 0

@@ -34,7 +34,7 @@ from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.times import Clock
-from optus_sms.records.health import FIRST_PROBE_SECONDS, PROBE_SECONDS, SECOND_PROBE_SECONDS, HealthRecords
+from optus_sms.records.health import PROBE_SECONDS, PROBES_AFTER_SECONDS, HealthRecords
 from optus_sms.records.items import PauseReason
 from optus_sms.runtime.observability import Measurement, Metric, logger
 from tests.deep.baton import Actor, Baton
@@ -520,7 +520,5 @@ class World:
 
 def probes_in(seconds: float) -> int:
     """The number of probes that the stack may send in so much time after an unknown outcome."""
-    times = itertools.accumulate(
-        itertools.chain([FIRST_PROBE_SECONDS, SECOND_PROBE_SECONDS], itertools.repeat(PROBE_SECONDS))
-    )
+    times = itertools.accumulate(itertools.chain(PROBES_AFTER_SECONDS, itertools.repeat(PROBE_SECONDS)))
     return sum(1 for _ in itertools.takewhile(lambda at: at < seconds, times))

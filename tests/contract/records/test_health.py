@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
-from optus_sms.records.health import FIRST_PROBE_SECONDS, SECOND_PROBE_SECONDS, HealthRecords
+from optus_sms.records.health import PROBES_AFTER_SECONDS, HealthRecords
 from optus_sms.records.items import HEALTH_KEY, Doubt, Health, HealthRecord, Pause, PausedBy, PauseReason
 from tests.support.aws import create_table
 from tests.support.builders import NOW
@@ -108,7 +108,7 @@ class TestDoubt:
 
     def test_the_first_to_begin_it_decides(self, store: HealthRecords) -> None:
         doubt = store.begin_doubt(now=NOW)
-        assert doubt == Doubt(int(NOW) + FIRST_PROBE_SECONDS, 0, int(NOW))
+        assert doubt == Doubt(int(NOW) + PROBES_AFTER_SECONDS[0], 0, int(NOW))
         assert store.begin_doubt(now=NOW + 30) == store.read_doubt() == store.read().doubt == doubt
 
     def test_one_claims_each_probe(self, store: HealthRecords) -> None:
@@ -116,7 +116,7 @@ class TestDoubt:
         assert store.claim_probe(doubt, now=NOW) == (False, doubt), "not yet"
         at = float(doubt.probe_after)
         first, claimed = store.claim_probe(doubt, now=at)
-        assert (first, claimed) == (True, Doubt(int(at) + SECOND_PROBE_SECONDS, 1, int(NOW)))
+        assert (first, claimed) == (True, Doubt(int(at) + PROBES_AFTER_SECONDS[1], 1, int(NOW)))
         assert store.claim_probe(doubt, now=at) == (False, claimed), "another one was faster"
 
     def test_there_are_at_most_six_probes_in_any_hour(self, store: HealthRecords) -> None:

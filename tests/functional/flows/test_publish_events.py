@@ -84,6 +84,7 @@ def records(name: str) -> list[dict[str, Any]]:
         ("status_before_our_own_write", ["SMS Status Changed", "SMS Status Changed"]),
         ("status_undelivered", ["SMS Status Changed"]),
         ("reply", ["SMS Reply Received"]),
+        ("refused", ["SMS Refused"]),
         ("deleted_by_ttl", []),
         ("unreadable_record", ["SMS Rejected", "SMS Expired"]),
     ],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from pathlib import Path
 
 from optus_sms.flows.receive_callback import MAX_BODY_BYTES
@@ -12,13 +10,6 @@ from optus_sms.gateway.credentials import CallbackSecret
 from tests.support.aws import default_template
 
 PAGE = (Path(__file__).parents[3] / "docs" / "callbacks.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.strip().splitlines()]
-
-
-def test_a_new_secret_is_stored_in_the_form_that_is_read() -> None:
-    [command] = [line for line in COMMANDS if "get-random-password" in line]
-    text = shlex.split(re.sub(r"\$\(.*?\)", "Abc123", command))[-1]
-    assert json.loads(text) == {"username": "gateway", "password": "Abc123"}
 
 
 def test_the_page_tells_the_numbers_that_the_code_has() -> None:

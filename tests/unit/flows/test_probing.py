@@ -133,7 +133,7 @@ def test_a_table_that_fails_stops_no_batch_and_lets_no_message_through_unclaimed
         stack.time.advance(61)
     assert (stack.posts <= len(stack.all)) == (failing in ("begin_doubt", "claim_probe"))
     stack.records.failing = frozenset()
-    stack.time.advance(720)
+    stack.time.advance(900)
     for environment in stack.all * 2:
         stack.batch(environment, sent())
         stack.time.advance(61)

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 # After an unknown outcome the stack sends one probe soon, another after a minute, and then five an hour. So in no hour
 # are there more than six.
-FIRST_PROBE_SECONDS: Final = 2
-SECOND_PROBE_SECONDS: Final = 60
-PROBE_SECONDS: Final = 720
+PROBES_AFTER_SECONDS: Final = (2, 15, 60)  # the first ones after an unknown outcome, each after the one before
+PROBE_SECONDS: Final = 900  # every later one: with the first ones at most six in any hour
 
 IS_PAUSED_BY_HEALTH_CHECK: Final = equals(paused_by=PausedBy.HEALTH)
 IS_NOT_PAUSED_BY_HEALTH_CHECK: Final = absent("paused_by") | ~IS_PAUSED_BY_HEALTH_CHECK
@@ -79,7 +78,7 @@ class HealthRecords:
 
     def begin_doubt(self, *, now: float) -> Doubt:
         """Record that an outcome was unknown, unless that is recorded already; return the doubt."""
-        doubt = Doubt(int(now) + FIRST_PROBE_SECONDS, 0, int(now))
+        doubt = Doubt(int(now) + PROBES_AFTER_SECONDS[0], 0, int(now))
         update = NOTHING.set(**doubt_attributes(doubt)).only_if(_same(None))
         found = self._table.update(HEALTH_KEY, update)
         return (read_doubt(found.item) if isinstance(found, Refused) else None) or doubt
@@ -91,7 +90,7 @@ class HealthRecords:
         """
         if now < doubt.probe_after:
             return False, self.read_doubt()
-        wait = PROBE_SECONDS if doubt.probes else SECOND_PROBE_SECONDS
+        wait = dict(enumerate(PROBES_AFTER_SECONDS)).get(doubt.probes + 1, PROBE_SECONDS)
         claimed = Doubt(int(now) + wait, doubt.probes + 1, doubt.since)
         found = self._table.update(HEALTH_KEY, NOTHING.set(**doubt_attributes(claimed)).only_if(_same(doubt)))
         return (False, read_doubt(found.item)) if isinstance(found, Refused) else (True, claimed)
