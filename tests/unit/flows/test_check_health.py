@@ -702,7 +702,7 @@ class TestUnknownOutcomes:
 
     def test_pause_after_some_minutes_and_are_tried_rarely(self) -> None:
         world = self.doubted()
-        world.minutes(2)
+        world.minutes(3)
         assert world.switch.calls == []
         record = world.minutes(1)
         assert (record.state, record.pause and record.pause.reason) == (Health.HEALTHY, PauseReason.OUTCOMES_UNKNOWN)
