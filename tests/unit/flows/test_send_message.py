@@ -14,20 +14,21 @@ import pytest
 
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.receive_callback import CallbackRequest
-from optus_sms.flows.refused_claim import NextStep, next_step
+from optus_sms.flows.refused_claim import CORRECTION_SECONDS, NextStep, next_step
 from optus_sms.flows.send_message import (
     LAST_CALL_SECONDS,
     LEASE_MARGIN_SECONDS,
     QUEUE_RECEIVES,
     QUEUE_RETENTION_SECONDS,
     QueueRecord,
+    SendBatchResult,
 )
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.queue_message import UNREADABLE_KEY, parse_message
-from optus_sms.model.times import format_rfc3339
+from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.bench import Bench, FailAt, FaultError, totals
 from tests.support.builders import (
@@ -120,9 +121,11 @@ class TestNextStep:
     @pytest.mark.parametrize(
         ("owner", "lease_until", "step"),
         [
-            ("me", NOW + 1, NextStep.WAIT_FOR_LEASE),
-            ("me", NOW, NextStep.REPAIR_MESSAGE),
+            ("a", NOW + 1 - CORRECTION_SECONDS, NextStep.WAIT_FOR_LEASE),
+            ("z", NOW + 1 - CORRECTION_SECONDS, NextStep.WAIT_FOR_LEASE),
+            ("a", NOW - CORRECTION_SECONDS, NextStep.REPAIR_MESSAGE),
             ("another", NOW + 1, NextStep.REPAIR_MESSAGE),
+            ("a", 0, NextStep.REPAIR_MESSAGE),
         ],
     )
     def test_a_claim_that_a_callback_resolved_is_waited_for_by_all_but_its_owner(
@@ -142,12 +145,37 @@ class TestNextStep:
             ),
             ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": 0}, True, NextStep.DEAD_LETTER),
             ({"on_unknown": "resend", "unknown_outcomes": 2, "unknown_at": 0}, False, NextStep.DEAD_LETTER),
+            # A state that is none counts as UNKNOWN, without any outcome.
+            ({"on_unknown": "resend", "unknown_at": 0}, False, NextStep.SEND_AGAIN),
+            ({"on_unknown": "hold", "unknown_at": 0}, False, NextStep.DEAD_LETTER),
         ],
     )
     def test_unknown_is_sent_again_once_if_allowed(
         self, unknown: dict[str, Any], expired: bool, step: NextStep
     ) -> None:
         assert self.decide(State.UNKNOWN, expired=expired, **unknown) is step
+
+
+class TestClocks:
+    def test_a_clock_that_is_ahead_does_not_acknowledge_what_the_owner_may_still_correct(self) -> None:
+        """The callback of another system has the message's reference, and its own POST is certainly not sent."""
+        run = bench(send_failed())
+        ahead = Clock(now=lambda: run.time.now() + 150, monotonic=run.time.monotonic, sleep=run.time.sleep)
+        another = replace(run.sender, clock=ahead, new_owner=lambda: "another", unwritten={})
+        delivered_twice: list[SendBatchResult] = []
+
+        def meanwhile(step: str, moment: Moment) -> None:
+            if (step, moment) == ("gateway.post_message", "before"):
+                run.hook()
+                body = json.dumps({"id": "gw-of-others", "status": "received", "reference": "message-1"})
+                run.receiver.receive(CallbackRequest("POST", "/callbacks/status", basic(), body.encode()))
+                delivered_twice.append(another.send_batch([queue_record(receive_count=2)], deadline=NOW + 210))
+
+        run.hook(meanwhile)
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        assert run.state() is State.RETRY
+        assert [result.failures for result in delivered_twice] == [(sqs_id(),)], "the queue has lost it"
+        assert run.queues.given_back[0].seconds > 60
 
 
 class TestAccepted:
@@ -636,7 +664,10 @@ class TestDuplicates:
                 run.ledger.resolve_by_callback("message-1", "gw-9", now=run.time.now())
 
         run.hook(late)
-        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert run.send(queue_record(receive_count=2)).failures == (sqs_id(),)
+        run.hook()
+        run.time.advance(run.queues.given_back[-1].seconds)
+        assert run.send(queue_record(receive_count=3)).failures == ()
         assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
 
     def test_of_an_expired_message_are_acknowledged(self) -> None:

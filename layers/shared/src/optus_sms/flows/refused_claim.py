@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 RESEND_AFTER_SECONDS: Final = 120  # time for a status callback to prove the first attempt
 RESENDS: Final = 1
+# After the lease, until a claim that a callback resolved needs no correction by its owner any more: the clocks of two
+# execution environments can differ by minutes, and a write can be stored a minute late.
+CORRECTION_SECONDS: Final = 360
 
 
 class NextStep(Enum):
@@ -36,7 +39,7 @@ def next_step(  # noqa: PLR0911
     if record.payload_sha256 not in (None, wanted.payload_sha256):
         return NextStep.REPLACE if may_replace(record, wanted) else NextStep.CONFLICT
     match record.state:
-        case State.ACCEPTED if now < record.lease_until and record.owner != wanted.owner:
+        case State.ACCEPTED if now < waits_until(record) and record.owner != wanted.owner:
             return NextStep.WAIT_FOR_LEASE  # a callback resolved it; its owner may prove yet that it was not sent
         case State.ACCEPTED:
             return NextStep.REPAIR_MESSAGE
@@ -52,6 +55,11 @@ def next_step(  # noqa: PLR0911
             return NextStep.SEND_AGAIN if now >= record.unknown_at + RESEND_AFTER_SECONDS else NextStep.WAIT_TO_RESEND
         case State.RETRY:
             return NextStep.TRY_AGAIN  # it became RETRY between the write and now
+
+
+def waits_until(record: LedgerRecord) -> int:
+    """Return when the claim of another delivery is over, epoch seconds; 0 or so if it has ended it."""
+    return record.lease_until + (CORRECTION_SECONDS if record.state is State.ACCEPTED else 0)
 
 
 def may_replace(record: LedgerRecord, wanted: LedgerRecord) -> bool:

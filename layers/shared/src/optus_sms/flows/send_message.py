@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
-from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step
+from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step, waits_until
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import (
@@ -345,7 +345,7 @@ class Sender:
             case NextStep.DONE:
                 return _done(order, "duplicate of an expired message", duplicate)
             case NextStep.WAIT_FOR_LEASE:
-                return _give_back(order, "another delivery is sending it", int(record.lease_until - self.now) + 1)
+                return _give_back(order, "another delivery is sending it", int(waits_until(record) - self.now) + 1)
             case NextStep.TAKE_OVER:
                 refused_by = self.ledger.unknown(record, "owner_lost", now=self.now)
                 if refused_by is not None:
