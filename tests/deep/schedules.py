@@ -1,40 +1,53 @@
-"""The real sender and receiver in a world where a seed decides who goes next and what goes wrong.
+"""The real functions and command line in a world where a seed decides who goes next and what goes wrong.
 
-Every call to a table, a queue or the gateway is a step: before and after it anybody else may go on, time may pass
-(beyond leases too), the process may crash, the write may fail, be repeated by the SDK, arrive late, or be done with its
-answer lost. Messages are delivered again, twice at a time, redriven from the dead letters, and callbacks come in any
-order. First there is a time of chaos, then nothing fails any more, and then the promises are checked.
+Sender, receiver, reconciler, publisher and operators (`resolve`, `redrive`) work at the same time on one message. Every
+call to a table, a queue, the bus or the gateway is a step: before and after it anybody else may go on, time may pass
+(beyond leases too), the process may crash, the call may fail, be repeated by the SDK after others, arrive up to a
+minute late, or be done with its response lost. The clocks of execution environments differ. Messages are delivered
+again, twice at a time, moved to the dead letters by SQS, redriven from there, and callbacks come in any order, again or
+not at all. First there is a time of chaos, then nothing fails any more, then twenty days pass, and then the promises
+are checked.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
+from botocore.exceptions import BotoCoreError
+
+from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetter, Queues
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.probing import Probing
+from optus_sms.flows.publish_events import Publisher, event_of
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
+from optus_sms.flows.reconcile_messages import Reconciler
 from optus_sms.flows.send_message import QueueRecord, Sender
 from optus_sms.gateway.api import Gateway, Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.gateway.transport import Exchange
+from optus_sms.model.events import Event
 from optus_sms.model.statuses import STATUS_RANK
-from optus_sms.model.times import format_rfc3339
+from optus_sms.model.times import Clock, format_rfc3339
+from optus_sms.records.changes import read_change
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
 from optus_sms.records.messages import Messages
-from optus_sms.records.table import Item
+from optus_sms.records.table import Item, Refused, Table, marshal
 from tests.deep.baton import Actor, Baton, CrashError
+from tests.deep.operators import Letter, Operator
 from tests.support.builders import HANDSET
 from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret
-from tests.support.health import MemoryHealthRecords
+from tests.support.health import NO_MESSAGE, MemoryHealthRecords, answer
 
 KEY: Final = "message-1"
 SHARED_REFERENCE: Final = "costs-42"
@@ -45,6 +58,11 @@ VISIBILITY_SECONDS: Final = 120
 POST_SECONDS: Final = 10.0
 MAX_ATTEMPTS: Final = 4
 STATUSES: Final = ("queued", "sent", "submitted", "received")
+DAY_SECONDS: Final = 86_400
+LATE_SECONDS: Final = 60.0  # at most, until a write is stored whose caller has an error
+SKEW_SECONDS: Final = 150.0  # at most, of the clock of an execution environment
+DAYS_OF_CHAOS: Final = 9  # less than the queue keeps a message
+DAYS_TO_DECIDE: Final = 20
 AUTHORIZATION: Final = "Basic " + base64.b64encode(b"gateway:example").decode()
 
 
@@ -56,11 +74,17 @@ class StoreFailedError(BaseException):
     """A table failed by itself: a mistake in the test, which must not pass for a promise broken by the code."""
 
 
+class LostError(BotoCoreError):
+    """A call to AWS without a response."""
+
+    fmt = "no response"
+
+
 class Stores(Protocol):
     """The two tables, empty, and a look into them."""
 
-    ledger: Ledger
-    messages: Messages
+    ledger_table: Table
+    messages_table: Table
 
     def record(self, key: str) -> LedgerRecord | None:
         """The ledger's record."""
@@ -74,6 +98,9 @@ class Scenario:
     """What a seed makes of the world. ``crowded``: messages are often delivered while somebody has them.
 
     ``shared`` is the reference with another message of ours, ``foreign`` with one of another system, unseen by us.
+    ``lossy``: some callbacks never come. ``most_receives``: then SQS moves the message to the dead letters. ``skews``:
+    of the clocks of the sender's execution environments, the receiver and the reconciler. ``in_attribute``: the
+    ``message_id`` is no field but an SQS attribute. ``victim``: how the names of those begin to whom faults happen.
     """
 
     on_unknown: str
@@ -86,14 +113,21 @@ class Scenario:
     crowded: bool
     redrives: int
     foreign: bool
+    lossy: bool
+    operators: bool
+    most_receives: int
+    skews: tuple[float, ...]
+    in_attribute: bool
+    victim: str
 
     @classmethod
     def of(cls, rng: random.Random) -> Scenario:
         """One of many."""
         reference = rng.choice((None, None, "order-1", SHARED_REFERENCE))
+        skew = rng.choice((0.0, 0.0, SKEW_SECONDS))
         return cls(
             on_unknown=rng.choice(("hold", "resend")),
-            faults=rng.choice((0, 1, 1, 2, 2, 3, 4)),
+            faults=rng.choice((0, 1, 1, 2, 2, 3, 4, 6)),
             callbacks=rng.random() < 0.7,
             reference=reference,
             shared=reference == SHARED_REFERENCE,
@@ -102,6 +136,12 @@ class Scenario:
             crowded=rng.random() < 0.3,
             redrives=rng.choice((0, 1, 1, 2)),
             foreign=reference is None and rng.random() < 0.3,
+            lossy=rng.random() < 0.3,
+            operators=rng.random() < 0.5,
+            most_receives=rng.choice((3, 6, 1000, 1000)),
+            skews=tuple(rng.uniform(-skew, skew) for _ in range(5)),
+            in_attribute=rng.random() < 0.2,
+            victim=rng.choice(("", "", "", "sandbox", "callback", "operator", "reconciler", "publisher")),
         )
 
 
@@ -112,6 +152,8 @@ class Queued:
     name: str
     body: str
     visible_at: float
+    sent_at: float
+    attributes: Mapping[str, str]
     receives: int = 0
     receipt: str = ""
 
@@ -122,6 +164,7 @@ class Acceptance:
 
     gateway_id: str
     told: set[str] = field(default_factory=set)
+    owed: set[str] = field(default_factory=set)  # begun, and to be sent again until they are answered 200
 
 
 class World:
@@ -137,12 +180,12 @@ class World:
         self.calm = False
         self.faults = self.scenario.faults
         self.redrives = self.scenario.redrives
-        self.excused = False  # UNKNOWN has a cause
+        self.excused = any(self.scenario.skews)  # UNKNOWN has a cause
         self.queue: dict[str, Queued] = {}
-        self.dead_letters: list[DeadLetter] = []
+        self.dead_letters: list[Letter] = []
         self.acceptances: list[Acceptance] = []
         self.posting: dict[object, float] = {}  # exchanges that are not over, and when they will be
-        self.late_writes: list[Callable[[], object]] = []
+        self.late_writes: list[tuple[float, Callable[[], object]]] = []  # with the time at which they are stored
         self.deaf: dict[object, bool] = {}  # actors none of whose writes succeeds; True: done, but without an answer
         self.names = 0
         self.story: list[str] = []
@@ -154,6 +197,12 @@ class World:
         self.paces: dict[Actor, float] = {}
         self.busy: dict[int, float] = {}  # sandboxes at work, and when Lambda should end them
         self.ports = Ports(self)
+        self.crashed: set[Actor] = set()
+        self.ends: dict[Actor, float] = {}  # when Lambda ends an invocation of the sender
+        self.stream: list[dict[str, Any]] = []
+        self.unpublished_from = 0
+        self.published: dict[str, Event] = {}
+        self.working: set[str] = set()  # of whom only one works at a time
         self.expires_at = None if self.scenario.expires_in is None else self.now + self.scenario.expires_in
 
     @property
@@ -183,6 +232,12 @@ class World:
                 self._do_something()
                 self.check_always()
             self._calm_down()
+            self._check_settled()
+            if self.rng.random() < 0.3:
+                self._live_on()  # and the callbacks come only after that
+            if self.scenario.callbacks:
+                self._end_callbacks()
+            self._live_on()
             self._check_end()
         finally:
             self.baton.end_all()
@@ -191,17 +246,31 @@ class World:
         fields: dict[str, Any] = {"destination": HANDSET, "content": "A parcel.", "message_id": KEY}
         if self.scenario.reference:
             fields["reference"] = self.scenario.reference
+        attributes = {"message_id": fields.pop("message_id")} if self.scenario.in_attribute else {}
         if self.scenario.shared:
             ttl = int(self.now) + KEEP_SECONDS
-            self.stores.ledger.register_reference(SHARED_REFERENCE, "message-of-others", ttl=ttl)
+            Ledger(self.stores.ledger_table).register_reference(SHARED_REFERENCE, "message-of-others", ttl=ttl)
         if self.expires_at is not None:
             fields["expires_at"] = format_rfc3339(self.expires_at)
         for _ in range(2 if self.scenario.twin else 1):
-            self.enqueue(json.dumps(fields))
+            self.enqueue(json.dumps(fields), attributes)
 
-    def enqueue(self, body: str) -> None:
+    def enqueue(self, body: str, attributes: Mapping[str, str]) -> None:
         name = self.new_name("sqs")
-        self.queue[name] = Queued(name, body, self.now)
+        self.queue[name] = Queued(name, body, self.now, self.now, attributes)
+
+    def ledger(self) -> Ledger:
+        """The ledger as an execution environment has it: each call is a step."""
+        return Ledger(SteppedTable(self.stores.ledger_table, "ledger", self.ports))
+
+    def messages(self) -> Messages:
+        """The messages as an execution environment has them."""
+        return Messages(SteppedTable(self.stores.messages_table, "messages", self.ports), retention_days=90)
+
+    def clock(self, environment: int) -> Clock:
+        """The clock of an execution environment; intervals are right, the time of day may be not."""
+        skew = self.scenario.skews[environment]
+        return Clock(now=lambda: self.now + skew, monotonic=self.time.monotonic, sleep=self.time.sleep)
 
     def _do_something(self) -> None:
         choices: list[tuple[float, Callable[[], None]]] = [(1.0, self._let_time_pass)]
@@ -212,6 +281,11 @@ class World:
                 choices.append((3.0 if visible else 0.3, partial(self._deliver, message)))
         if self.dead_letters and self.redrives:
             choices.append((0.5, self._redrive))
+        if self.scenario.operators and (self.dead_letters or self.acceptances):
+            choices += [(0.6, partial(self._alone, f"operator-{number}", self._operate)) for number in (1, 2)]
+        choices.append((0.3, partial(self._alone, "reconciler", self._reconcile)))
+        if self.unpublished_from < len(self.stream):
+            choices.append((0.3, partial(self._alone, "publisher", self._publish)))
         if self.late_writes:
             choices.append((1.0, self._late_write))
         if self.scenario.callbacks and (self.acceptances or self.scenario.shared or self.scenario.foreign):
@@ -227,26 +301,69 @@ class World:
         record = self.record()
         turns = [message.visible_at for message in self.queue.values()]
         turns += [record.lease_until, record.unknown_at + refused_claim.RESEND_AFTER_SECONDS] if record else []
-        seconds = self.rng.choice([0.5, 15.0, 95.0] + [turn - self.now for turn in turns if turn > self.now])
+        turns += [record.look_at or 0] if record else []
+        last = self.time.epoch + DAYS_OF_CHAOS * DAY_SECONDS
+        steps = [0.5, 15.0, 95.0, 700.0] + [turn - self.now for turn in turns if self.now < turn < last]
+        if self.busy and self.rng.random() < 0.8:  # most invocations end before Lambda ends them
+            steps = [0.5, 15.0, 40.0]
+        seconds = self.rng.choice(steps)
         self.tell(f"{seconds} seconds pass")
-        self.time.advance(seconds)
+        self._advance(seconds)
         if any(self.now >= deadline - WRITE_MARGIN_SECONDS for deadline in self.busy.values()):
             self.excused = True  # somebody stalls for so long that it cannot write its outcome any more
 
+    def _advance(self, seconds: float) -> None:
+        """Let time pass; what is on its way is stored in time."""
+        until = self.now + seconds
+        while (arriving := min(self.late_writes, key=lambda late: late[0], default=None)) and arriving[0] <= until:
+            self.time.advance(max(0.0, arriving[0] - self.now))
+            self._store_late(arriving)
+        self.time.advance(max(0.0, until - self.now))
+
+    def _store_late(self, arriving: tuple[float, Callable[[], object]]) -> None:
+        self.tell("a write that was on its way is stored")
+        self.late_writes.remove(arriving)
+        self.excused = True
+        arriving[1]()
+
+    def _alone(self, name: str, run: Callable[[], None]) -> None:
+        """Start someone of whom only one works at a time."""
+        if name in self.working:
+            return
+        self.working.add(name)
+        self.tell(f"{name} begins")
+
+        def work() -> None:
+            try:
+                run()
+            finally:
+                self.working.discard(name)
+
+        self.baton.start(name, work)
+
     def _deliver(self, message: Queued) -> None:
+        if message.receives >= self.scenario.most_receives:
+            self.tell(f"{message.name} is moved to the dead letters by SQS")
+            del self.queue[message.name]
+            self.dead_letters.append(Letter(message.name, message.body, message.attributes))
+            return
         sandbox = next(i for i in range(len(self.sandboxes)) if i not in self.busy)
         message.receives += 1
         message.receipt = self.new_name("receipt")
         message.visible_at = self.now + VISIBILITY_SECONDS
-        record = QueueRecord(message.name, message.receipt, message.body, {}, message.receives, self.now)
-        self.busy[sandbox] = deadline = self.now + FUNCTION_SECONDS
+        record = QueueRecord(
+            message.name, message.receipt, message.body, dict(message.attributes), message.receives, message.sent_at
+        )
+        self.busy[sandbox] = self.now + FUNCTION_SECONDS
+        deadline = self.clock(sandbox).now() + FUNCTION_SECONDS
         self.tell(f"{message.name} is delivered to sandbox {sandbox}")
-        self.baton.start(f"sandbox-{sandbox}", lambda: self._invoke(sandbox, message, record, deadline))
+        actor = self.baton.start(f"sandbox-{sandbox}", lambda: self._invoke(sandbox, message, record, deadline))
+        self.ends[actor] = self.busy[sandbox]
 
     def _invoke(self, sandbox: int, message: Queued, record: QueueRecord, deadline: float) -> None:
         """One invocation, and then what Lambda does with its answer."""
         try:
-            sender = self.sandboxes[sandbox] or self._new_sender()
+            sender = self.sandboxes[sandbox] or self._new_sender(sandbox)
             self.sandboxes[sandbox] = None  # a crash loses it
             result = sender.send_batch([record], deadline=deadline)
             self.sandboxes[sandbox] = sender
@@ -258,12 +375,12 @@ class World:
         finally:
             del self.busy[sandbox]
 
-    def _new_sender(self) -> Sender:
-        clock = self.time.clock
+    def _new_sender(self, sandbox: int) -> Sender:
+        clock = self.clock(sandbox)
         return Sender(
-            ledger=cast("Ledger", Port(self.stores.ledger, "ledger", self.ports)),
-            messages=cast("Messages", Port(self.stores.messages, "messages", self.ports)),
-            queues=cast("Any", Port(OutboundQueues(self), "queues", self.ports)),
+            ledger=self.ledger(),
+            messages=self.messages(),
+            queues=cast("Any", Port(WorldQueues(self), "queues", self.ports)),
             gateway=CountingGateway(self),
             secret=FixedSecret(),
             pacer=Pacer(0.0, clock.monotonic, clock.sleep),
@@ -279,12 +396,27 @@ class World:
         letter = self.dead_letters.pop(self.rng.randrange(len(self.dead_letters)))
         self.redrives -= 1
         self.tell("a dead letter is redriven")
-        self.enqueue(str(letter.body))
+        self.enqueue(letter.body, letter.attributes)
 
     def _late_write(self) -> None:
-        self.tell("a write that was on its way arrives")
-        self.excused = self.written = True
-        self.late_writes.pop()()
+        self._store_late(self.rng.choice(self.late_writes))
+
+    def _operate(self) -> None:
+        """An operator, who sees in the gateway's portal what was accepted."""
+        Operator(self, self.ledger(), self.messages(), KEY).work()
+
+    def _reconcile(self) -> None:
+        clock = self.clock(4)
+        gateway = CountingGateway(self)
+        Reconciler(self.ledger(), self.messages(), gateway, FixedSecret(), clock).run(deadline=clock.now() + 120)
+
+    def _publish(self) -> None:
+        """One batch of the stream; Lambda delivers it again from where it failed."""
+        bus = cast("Any", Port(WorldBus(self), "bus", self.ports))
+        records = self.stream[self.unpublished_from :][:5]
+        publisher = Publisher(bus, cast("Any", Port(WorldQueues(self), "queues", self.ports)), self.time.clock)
+        failed_from = publisher.publish_batch(records).failed_from
+        self.unpublished_from = int(failed_from) if failed_from else self.unpublished_from + len(records)
 
     def _callback(self) -> None:
         others = self.scenario.shared or self.scenario.foreign
@@ -298,17 +430,20 @@ class World:
         fields = {"message_id": gateway_id, "status": status, "reference": self.scenario.reference or KEY}
         self.tell(f"callback: {gateway_id} is {status}")
         receiver = Receiver(
-            ledger=cast("Ledger", Port(self.stores.ledger, "ledger", self.ports)),
-            messages=cast("Messages", Port(self.stores.messages, "messages", self.ports)),
-            queues=cast("Any", OutboundQueues(self)),
+            ledger=self.ledger(),
+            messages=self.messages(),
+            queues=WorldQueues(self),
             secret=FixedCallbackSecret(AUTHORIZATION),
-            clock=self.time.clock,
+            clock=self.clock(3),
         )
         request = CallbackRequest("POST", "/callbacks/status", AUTHORIZATION, json.dumps(fields).encode())
+        if acceptance is not None:
+            acceptance.owed.add(status)
 
         def receive() -> None:
             if receiver.receive(request).status == 200 and acceptance is not None:
                 acceptance.told.add(status)
+                acceptance.owed.discard(status)
 
         self.baton.start(f"callback of {gateway_id}", receive)
 
@@ -318,17 +453,52 @@ class World:
         self.calm = True
         self.deaf.clear()
         for _ in range(60):
-            while self.baton.actors:
-                self.baton.go_on(self.rng.choice(self.baton.actors))
-                self.check_always()
-            while self.late_writes:
-                self._late_write()
+            self._finish()
             if not self.queue:
                 return
             message = min(self.queue.values(), key=lambda message: message.visible_at)
             self.time.advance(max(0.0, message.visible_at - self.now))
             self._deliver(message)
         raise BrokenPromiseError("it never ends")
+
+    def _finish(self) -> None:
+        """Let everyone who is at work come to an end."""
+        while self.baton.actors:
+            self.baton.go_on(self.rng.choice(self.baton.actors))
+            self.check_always()
+        while self.late_writes:
+            self._late_write()
+
+    def _end_callbacks(self) -> None:
+        """The gateway repeats a callback until it is stored; if none is lost, all statuses come."""
+        for acceptance in self.acceptances:
+            statuses = sorted(acceptance.owed) if self.scenario.lossy else list(STATUSES)
+            for status in self.rng.sample(statuses, len(statuses)):
+                self._post_callback(acceptance, status)
+                self._finish()
+
+    def _live_on(self) -> None:
+        """Let twenty days pass, with a run of the reconciler whenever it has something to do."""
+        self.tell("twenty days pass")
+        until = self.now + DAYS_TO_DECIDE * DAY_SECONDS
+        while due := self._undecided():
+            at = max(self.now + 300, min(due))
+            if at > until:
+                break
+            # Not every five minutes, though, for what the gateway does not answer.
+            self.time.advance(max(at - self.now, DAY_SECONDS / 4 if at == self.now + 300 else 0))
+            self._alone("reconciler", self._reconcile)
+            self._finish()
+        self.time.advance(max(0.0, until - self.now))
+        while self.unpublished_from < len(self.stream):
+            self._alone("publisher", self._publish)
+            self._finish()
+
+    def _undecided(self) -> list[float]:
+        """When each item is due that still waits for something."""
+        items = [*self.stores.ledger_table.scan(), *self.stores.messages_table.scan()]
+        waiting = [item for item in items if "undecided" in item or "awaiting" in item]
+        return [float(cast("int", item.get("look_at", 0))) for item in waiting]
 
     # What is promised
 
@@ -364,10 +534,14 @@ class World:
     def check_may_post(self) -> None:
         """When a first byte is handed over."""
         record = self.record()
+        if self.expires_at is not None and self.now + min(self.scenario.skews) >= self.expires_at:
+            raise BrokenPromiseError("sent after it expired")
+        if self.now + POST_SECONDS > self.ends[self.baton.current]:
+            raise BrokenPromiseError("begun when it could not end any more")
+        if any(self.scenario.skews):
+            return  # by another clock its lease may be over, which makes its outcome unknown
         if any(over_at > self.now for over_at in self.posting.values()):
             raise BrokenPromiseError("two POSTs at a time")
-        if self.expires_at is not None and self.now >= self.expires_at:
-            raise BrokenPromiseError("sent after it expired")
         held = record is not None and record.state is State.SENDING and self.now < record.lease_until
         if not held and not (record is not None and record.state is State.ACCEPTED and self.scenario.callbacks):
             raise BrokenPromiseError(f"sent without holding the record: {record and record.state}")
@@ -378,35 +552,51 @@ class World:
         if self.baton.current in self.heard and acknowledged and (record is None or record.state is not State.ACCEPTED):
             raise BrokenPromiseError(f"accepted, and the ledger says {record and record.state}")
 
-    def _check_end(self) -> None:
+    def _check_settled(self) -> None:
+        """When the queue is empty."""
         record = self.record()
-        assert record is not None
+        assert record is not None or self.dead_letters
+        if record is None:
+            return
         if record.state is State.ACCEPTED and not self.acceptances and not self.excused:
             raise BrokenPromiseError("certainly not sent, and taken for sent")
-        if record.state in (State.SENDING, State.RETRY) and not self.dead_letters:
-            raise BrokenPromiseError(f"ends as {record.state}")
-        if record.state in (State.UNKNOWN, State.REJECTED) and not self.dead_letters:
+        if record.state is not State.ACCEPTED and record.state is not State.EXPIRED and not self.dead_letters:
             raise BrokenPromiseError(f"{record.state} without a dead letter")
         if record.gateway_id and not self.dead_letters and not self.scenario.callbacks:
             self._check_joined(record)
-        if not self.scenario.callbacks:
-            return
-        for acceptance in self.acceptances:
-            for status in self.rng.sample(STATUSES, len(STATUSES)):
-                self._post_callback(acceptance, status)
-                while self.baton.actors:
-                    self.baton.go_on(self.baton.actors[0])
-            row = self.stores.row(acceptance.gateway_id) or {}
-            best = max(acceptance.told, key=lambda status: STATUS_RANK[status])
-            if row.get("status") != best:
-                raise BrokenPromiseError(f"status {row.get('status')} instead of {best}")
+
+    def _check_end(self) -> None:
+        """Twenty days later."""
         self.check_always()
+        if self._undecided():
+            raise BrokenPromiseError("undecided after twenty days")
+        self._check_published()
         record = self.record()
-        assert record is not None
-        if self.acceptances and not self.scenario.shared:
+        if record is None:
+            return
+        if record.state is State.SENDING:
+            raise BrokenPromiseError("ends as SENDING")
+        for acceptance in self.acceptances:
+            row = self.stores.row(acceptance.gateway_id) or {}
+            best = max(acceptance.told, key=lambda status: STATUS_RANK[status], default=None)
+            if best and row.get("status") != best:
+                raise BrokenPromiseError(f"status {row.get('status')} instead of {best}")
+        named = self.stores.row(record.gateway_id) if record.gateway_id else None
+        # A dead letter that is redriven links the row, if SQS took the message before its second write was repeated.
+        if named and not self.dead_letters and named.get("message_id") != KEY:
+            raise BrokenPromiseError("the message row does not know its message")
+        if any(acceptance.told for acceptance in self.acceptances) and not self.scenario.shared:
             if record.state is not State.ACCEPTED:
                 raise BrokenPromiseError(f"callbacks prove that it was sent, and the ledger says {record.state}")
-            self._check_joined(record)
+            if not self.dead_letters:
+                self._check_joined(record)
+
+    def _check_published(self) -> None:
+        for record in self.stream:
+            change = read_change(record)
+            event = event_of(change) if change else None
+            if event is not None and event.event_id not in self.published:
+                raise BrokenPromiseError(f"{event.detail_type} was never published")
 
     def _check_joined(self, record: LedgerRecord) -> None:
         row = self.stores.row(record.gateway_id or "") or {}
@@ -419,77 +609,133 @@ class World:
 class Ports:
     """Decides at each step whether something goes wrong there."""
 
-    READS: Final = frozenset({"with_reference", "latest_sent_to"})
-
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def moment(self, step: str, when: str) -> None:
+    def moment(self, step: str, when: str, *, chance: float = 0.04) -> None:
         """Others may go first; and this may be the end."""
         world = self.world
-        world.baton.pause()
-        if self._fault(0.04):
-            world.tell(f"{world.baton.current.name} crashes {when} {step}")
-            world.excused = True
-            raise CrashError
-
-    def call(self, name: str, operation: Callable[[], Any]) -> Any:
-        """One call to a table or a queue."""
-        world = self.world
-        self.moment(name, "before")
-        world.written = True
         actor = world.baton.current
+        if actor not in world.crashed:
+            world.baton.pause()
+            is_over = world.now >= world.ends.get(actor, math.inf)
+            if not is_over and not self._fault(chance):
+                return
+            world.tell(f"{actor.name} {'is ended by Lambda' if is_over else 'crashes'} {when} {step}")
+            world.excused = True
+            world.crashed.add(actor)
+        raise CrashError
+
+    def read(self, name: str, operation: Callable[[], Any]) -> Any:
+        """One call that changes nothing."""
+        self.moment(name, "before", chance=0.01)
+        if self._fault(0.03):
+            self.world.tell(f"{self.world.baton.current.name}: {name} (fails)")
+            raise LostError
+        return operation()
+
+    def write(self, name: str, operation: Callable[[], Any]) -> Any:
+        """One call to a table, a queue or the bus that changes something."""
+        world = self.world
+        actor = world.baton.current
+        if actor not in world.deaf:
+            self.moment(name, "before")
         if (deaf := world.deaf.get(actor)) is not None:
             if deaf:
                 operation()
-            raise ConnectionError(f"{name}: no answer")
-        fault = self._which(name)
+            raise LostError
+        rarely_called = name.startswith(("queues", "sqs", "bus"))
+        fault = world.rng.choice(FAULTS) if self._fault(0.3 if rarely_called else 0.12) else None
         world.tell(f"{actor.name}: {name}" + (f" ({fault})" if fault else ""))
         match fault:
             case "fails":
-                raise ConnectionError(f"{name}: not done")
+                raise LostError
             case "fails from now on" | "is never answered from now on":
                 world.deaf[actor] = fault.startswith("is")
                 world.excused = True
                 if world.deaf[actor]:
                     operation()
-                raise ConnectionError(f"{name}: no answer")
-            case "is late":
-                world.late_writes.append(operation)
-                raise ConnectionError(f"{name}: on its way")
+                raise LostError
+            case "is late" | "is stored now and later":
+                world.late_writes.append((world.now + world.rng.uniform(0.0, LATE_SECONDS), operation))
+                world.excused = True
+                if fault == "is late":
+                    raise LostError
         result = operation()
         if fault == "is repeated by the SDK":
+            self.moment(name, "between two requests of")
             result = operation()
-        if fault == "is done, its answer lost":
+        if fault == "is done, its response lost":
             world.excused = True
-            raise ConnectionError(f"{name}: done")
-        if fault == "is repeated later":
-            world.late_writes.append(operation)
+            raise LostError
         self.moment(name, "after")
         return result
 
-    def _which(self, name: str) -> str | None:
-        if not self._fault(0.12):
-            return None
-        kinds = ["fails"]
-        if name.split(".")[1] not in self.READS:
-            kinds += ["fails from now on", "is never answered from now on", "is done, its answer lost"]
-        if name.startswith("ledger.") and name.split(".")[1] not in self.READS:
-            kinds += ["is repeated by the SDK"] * 2
-        if name == "ledger.claim":
-            kinds += ["is repeated by the SDK"] * 4 + ["is late", "is repeated later"]
-        return self.world.rng.choice(kinds)
-
     def _fault(self, chance: float) -> bool:
-        world = self.world
-        if world.calm or not world.faults or world.rng.random() >= chance:
+        world, victim = self.world, self.world.scenario.victim
+        if world.calm or not world.faults or not world.baton.current.name.startswith(victim):
+            return False
+        if world.rng.random() >= (chance * 2 if victim else chance):
             return False
         world.faults -= 1
         return True
 
 
+FAULTS: Final = (
+    "fails",
+    "fails from now on",
+    "is never answered from now on",
+    "is done, its response lost",
+    "is repeated by the SDK",
+    "is repeated by the SDK",
+    "is late",
+    "is stored now and later",
+)
+
+
+class SteppedTable(Table):
+    """A table as the code sees it: each call goes through `Ports`. What it changes goes into the stream."""
+
+    def __init__(self, table: Table, name: str, ports: Ports) -> None:
+        self.key = table.key
+        self._table = table
+        self._name = name
+        self._ports = ports
+
+    def get(self, key: str) -> Item:
+        return cast("Item", self._ports.read(f"{self._name}.get", partial(_done, self._table.get, key)))
+
+    def update(self, key: str, *args: Any, **more: Any) -> Item | Refused:
+        store = partial(_done, self._store, key, *args, **more)
+        return cast("Item | Refused", self._ports.write(f"{self._name}.update {key}", store))
+
+    def _store(self, key: str, *args: Any, **more: Any) -> Item | Refused:
+        world = self._ports.world
+        world.written = True
+        before = self._table.get(key)
+        result = self._table.update(key, *args, **more)
+        after = self._table.get(key)
+        if after != before:
+            images = {"NewImage": marshal(after), **({"OldImage": marshal(before)} if before else {})}
+            numbered = {"SequenceNumber": str(len(world.stream)), "ApproximateCreationDateTime": world.now}
+            keys = {"Keys": marshal({self.key: key})}
+            world.stream.append({"eventName": "MODIFY", "dynamodb": images | numbered | keys})
+        return result
+
+    def query(self, *args: Any, **more: Any) -> Iterator[Item]:
+        found = _done(lambda: list(self._table.query(*args, **more)))
+        # An empty partition is read a hundred times a run, which is no step.
+        return iter(self._ports.read(f"{self._name}.query", lambda: found) if found else ())
+
+    def count(self, *args: Any, **more: Any) -> int:
+        return 0
+
+    def lists_nothing(self, index: str) -> bool:
+        return False
+
+
 class Port:
-    """A table or a queue as the code sees it: each call goes through `Ports`."""
+    """A queue or the bus as the code sees it: each call goes through `Ports`."""
 
     def __init__(self, target: object, name: str, ports: Ports) -> None:
         self._target = target
@@ -500,7 +746,7 @@ class Port:
         operation = getattr(self._target, method)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._ports.call(f"{self._name}.{method}", lambda: _done(operation, *args, **kwargs))
+            return self._ports.write(f"{self._name}.{method}", partial(_done, operation, *args, **kwargs))
 
         return call
 
@@ -512,7 +758,7 @@ def _done(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise StoreFailedError(repr(error)) from error
 
 
-class OutboundQueues(Queues):
+class WorldQueues(Queues):
     """The world's queues; an old receipt still works, as it may in SQS."""
 
     def __init__(self, world: World) -> None:
@@ -524,8 +770,24 @@ class OutboundQueues(Queues):
                 message.visible_at = self._world.now + seconds
 
     def dead_letter(self, letter: DeadLetter, *, now: float) -> None:
-        self._world.tell(f"dead letter: {letter.reason}")
-        self._world.dead_letters.append(letter)
+        world = self._world
+        world.tell(f"dead letter: {letter.reason}")
+        attributes = {"reason": letter.reason.value, "detail": letter.detail, "message_id": letter.message_id}
+        attributes["time"] = format_rfc3339(now)
+        if letter.queued_at is not None:
+            attributes["queued_at"] = format_rfc3339(letter.queued_at)
+        world.dead_letters.append(Letter(world.new_name("dead"), str(letter.body), attributes))
+
+
+class WorldBus(EventBus):
+    """The bus; it keeps what it was given."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def put(self, events: Sequence[Event]) -> list[Put]:
+        self._world.published |= {event.event_id: event for event in events}
+        return [Put.TAKEN] * len(events)
 
 
 class CountingGateway(Gateway):
@@ -562,6 +824,16 @@ class CountingGateway(Gateway):
         if outcome.outcome is Outcome.ACCEPTED:
             world.heard.add(world.baton.current)
         return outcome
+
+    def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
+        """It answers for a message only when nothing fails any more."""
+        world = self._world
+        taken = [acceptance for acceptance in world.acceptances if acceptance.gateway_id == gateway_id]
+        if not world.calm or not taken or world.rng.random() < 0.5:
+            return answer(404, NO_MESSAGE)
+        status = world.rng.choice(STATUSES)
+        taken[0].told.add(status)
+        return answer(200, {"id": gateway_id, "direction": "MT", "status": status})
 
     def _answer(self) -> PostResult:
         world = self._world
