@@ -70,6 +70,12 @@ test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (
 pictures: $(READY)
 	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --group pictures --python $(BIN)/python
 
+# Synced each time, as above.
+.PHONY: mutants
+mutants: $(READY) ## change `records/` and `flows/` a line at a time, and list the changes that no test notices (hours; MODULES="flows/breaker …")
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --group mutants --python $(BIN)/python
+	@$(BIN)/python -m tools.mutants $(MODULES)
+
 .PHONY: bench
 bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, against their limits and the baseline (ten minutes; QUICK=1: three; SAVE=1: new baseline)
 	@BOTO_DISABLE_CRT=true PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks

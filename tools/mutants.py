@@ -1,0 +1,88 @@
+"""Change `records/` and `flows/` a line at a time, and list the changes that no test notices: `make mutants`.
+
+The work is done on a copy in `.local/mutants`, so that an interrupted run leaves no changed line behind. A run can be
+interrupted and continued: the session files there keep what is done.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+WORK: Final = ROOT / ".local" / "mutants"
+PACKAGE: Final = Path("layers/shared/src/optus_sms")
+# The fastest tests that notice most, and then those of its level above; the first failure ends a run.
+TESTS: Final = {
+    "flows/breaker": "tests/unit/flows/test_breaker.py",
+    "flows/pausing": "tests/unit/flows/test_check_health.py",
+    "flows/publish_events": "tests/unit/flows/test_publish_events.py",
+    "flows/receive_callback": "tests/unit/flows/test_receive_callback.py tests/functional/flows",
+    "flows/reconcile_messages": "tests/unit/flows/test_reconcile_messages.py",
+    "flows/refused_claim": "tests/unit/flows/test_send_message.py tests/functional/flows/test_send_protocol.py",
+    "flows/resolving": "tests/unit/flows/test_resolving.py tests/unit/flows/test_receive_callback.py",
+    "flows/send_message": "tests/unit/flows/test_send_message.py tests/unit/flows/test_aws_faults.py",
+    "records/ledger": "tests/contract/records/test_ledger.py tests/unit/flows/test_aws_faults.py",
+    "records/messages": "tests/contract/records/test_messages.py tests/unit/flows/test_reconcile_messages.py",
+    "records/table": "tests/unit/records/test_table.py tests/contract/records",
+}
+CONFIG: Final = """
+[cosmic-ray]
+module-path = "{module}"
+timeout = 120.0
+excluded-modules = []
+test-command = "{python} -m pytest -x -q -m 'not deep' -p no:cacheprovider {tests}"
+[cosmic-ray.distributor]
+name = "local"
+[cosmic-ray.filters.operators-filter]
+# Types are not read at run time, and `is` and `==` are the same for members of an enum, None and small numbers.
+exclude-operators = [
+    "core/ReplaceBinaryOperator_BitOr_.*",
+    "core/ReplaceComparisonOperator_.*_Is",
+    "core/ReplaceComparisonOperator_.*_IsNot",
+    "core/ReplaceComparisonOperator_Is_Eq",
+    "core/ReplaceComparisonOperator_IsNot_NotEq",
+]
+"""
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the modules of that name, such as `flows/breaker`; all of the table without one."""
+    unknown = [name for name in names if name not in TESTS]
+    if unknown:
+        print(f"{', '.join(unknown)}: no such module. Give some of: {', '.join(TESTS)}", file=sys.stderr)
+        return 2
+    tool = Path(sys.executable).parent
+    for name in names or TESTS:
+        copy = WORK / name.replace("/", "-")
+        session, config = f"{copy}.sqlite", Path(f"{copy}.toml")
+        config.parent.mkdir(parents=True, exist_ok=True)
+        _copy_to(copy)
+        config.write_text(
+            CONFIG.format(module=PACKAGE / f"{name}.py", python=sys.executable, tests=TESTS[name]), encoding="utf-8"
+        )
+        if not Path(session).exists():
+            subprocess.run([tool / "cosmic-ray", "init", config, session], cwd=copy, check=True)
+            subprocess.run([tool / "cr-filter-operators", session, config], cwd=copy, check=True)
+        subprocess.run([tool / "cosmic-ray", "exec", config, session], cwd=copy, check=True)
+        print(f"{name}:", flush=True)
+        subprocess.run([tool / "cr-report", "--surviving-only", "--show-diff", session], cwd=copy, check=True)
+    return 0
+
+
+def _copy_to(folder: Path) -> None:
+    """Copy what git tracks, as it is now."""
+    shutil.rmtree(folder, ignore_errors=True)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
