@@ -312,10 +312,6 @@ def never_registered(self: Ledger, reference: str, message_id: str, *, ttl: int)
     """A reference that the ledger does not keep."""
 
 
-def whatever_an_operator_read(record: LedgerRecord) -> Condition:
-    return exists("pk")
-
-
 SEEDED_BUGS: dict[str, Patch] = {
     "a claim has no condition": without_condition("is_free_for"),
     "an expired lease is a free claim": without_condition("is_free_for", claim_expired_lease),
@@ -351,9 +347,7 @@ SEEDED_BUGS: dict[str, Patch] = {
     ),
     "the reconciler ends no lease": constant(reconcile_messages._Run, "_end_lease", nothing_of_a_lease),
     "the reconciler asks for ever": constant(reconcile_messages, "LOOK_AGAIN_SECONDS", (86_400,) * 99),
-    "the reconciler completes nothing": constant(reconcile_messages, "complete", lambda *_, **__: None),
     "an event that failed is skipped": failed_events_are_skipped,
-    "an operator overwrites what changed meanwhile": constant(ledger, "awaits_an_operator", whatever_an_operator_read),
     "a dead letter is deleted before its copy is queued": deleted_before_it_is_queued,
     "a redriven copy loses its message_id": queued_without_its_key,
 }
@@ -364,9 +358,7 @@ RARELY_FOUND = {  # after hundreds of schedules, some after thousands; the model
     "the destination is removed before the item stands",
     "a lost claim releases another's",
     "a callback that is not stored is answered 200",
-    "the reconciler completes nothing",
     "an event that failed is skipped",
-    "an operator overwrites what changed meanwhile",
     "a redriven copy loses its message_id",
     "a callback proves what was certainly not sent",
     "a callback is not corrected",
