@@ -56,12 +56,24 @@ def _forget_aws_settings() -> None:
 
 
 def _end_by_signals() -> None:
-    """A signal to end raises KeyboardInterrupt, once: what cleans up afterwards is not interrupted again."""
+    """A signal to end raises KeyboardInterrupt, once: what cleans up afterwards is not interrupted again.
+
+    Where it is raised amid a destructor or a weak reference's callback, Python drops it; then it is raised again.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in ending:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
+
+    def raise_again(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(dropped)
+            return
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    sys.unraisablehook = raise_again
 
     candidates = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     ending = [number for number in candidates if signal.getsignal(number) is not signal.SIG_IGN]
