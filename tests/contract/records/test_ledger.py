@@ -798,7 +798,7 @@ def test_an_attribute_of_a_wrong_type_is_told_from_a_failure(client: DynamoDBCli
         bring_to(ledger, State.RETRY)
         memory.items["message-1"]["history"] = "edited"
     with pytest.raises(EditedItemError):
-        ledger.claim(wanted(), now=NOW)
+        ledger.claim(wanted(owner="another"), now=NOW)
 
 
 class TestCompleted:
@@ -988,7 +988,7 @@ class TestGiveUp:
         record = subject.record("message-1")
         assert record is not None
         assert subject.ledger.give_up(record, now=NOW)
-        claim(subject.ledger)
+        claim(subject.ledger, owner="another")
         assert subject.ledger.count_undecided(State.SENDING) == 1
 
     def test_of_an_acceptance_whose_claim_vanished(self, subject: Subject) -> None:

@@ -86,7 +86,8 @@ class Stack:
 
     def claim(self, key: str = "message-1", **changes: Any) -> LedgerRecord:
         lease = int(self.clock.now()) + 90
-        claim = self.ledger.claim(wanted(key, **changes, owner="me", lease_until=lease), now=self.clock.now())
+        owner = f"owner at {self.clock.now()}"
+        claim = self.ledger.claim(wanted(key, **changes, owner=owner, lease_until=lease), now=self.clock.now())
         assert claim.state is State.SENDING
         return claim
 

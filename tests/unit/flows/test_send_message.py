@@ -161,7 +161,7 @@ class TestClocks:
         """The callback of another system has the message's reference, and its own POST is certainly not sent."""
         run = bench(send_failed())
         ahead = Clock(now=lambda: run.time.now() + 150, monotonic=run.time.monotonic, sleep=run.time.sleep)
-        another = replace(run.sender, clock=ahead, new_owner=lambda: "another", unwritten={})
+        another = replace(run.sender, clock=ahead, new_owner=lambda: "another")
         delivered_twice: list[SendBatchResult] = []
 
         def meanwhile(step: str, moment: Moment) -> None:
@@ -932,16 +932,16 @@ class TestWritesThatFail:
         assert reasons(run) == ["rejected"]
 
     @pytest.mark.parametrize(
-        ("answer", "write", "state"),
+        ("answer", "write", "state", "posts"),
         [
-            (sent(), "accepted", State.ACCEPTED),
-            (unknown(), "unknown", State.UNKNOWN),
-            (send_failed(), "not_sent", State.RETRY),
-            (rejected(), "rejected", State.REJECTED),
+            (sent(), "accepted", State.ACCEPTED, 1),
+            (unknown(), "unknown", State.UNKNOWN, 1),
+            (send_failed(), "not_sent", State.ACCEPTED, 2),
+            (rejected(), "rejected", State.REJECTED, 1),
         ],
     )
-    def test_outcome_that_cannot_be_written_is_written_by_the_redelivery(
-        self, answer: Any, write: str, state: State
+    def test_outcome_that_cannot_be_written_is_written_with_the_next_batch(
+        self, answer: Any, write: str, state: State, posts: int
     ) -> None:
         run = bench(answer)
         run.hook(FailAt(f"ledger.{write}", times=ALWAYS))
@@ -950,8 +950,61 @@ class TestWritesThatFail:
         run.hook()
         run.time.advance(3)
         run.send(queue_record(receive_count=2))
-        assert (run.state(), run.gateway.posts_of("message-1")) == (state, 1)
+        assert (run.state(), run.gateway.posts_of("message-1")) == (state, posts)
         assert run.record().reason != "owner_lost"
+
+    def test_outcome_that_is_written_late_is_not_that_of_another_message_under_the_key(self) -> None:
+        run = bench()
+        run.hook(FailAt("ledger.accepted", times=ALWAYS))
+        run.send(queue_record())
+        run.hook()
+        run.time.advance(3)
+        other = message_body(message_id="message-1", destination="+61491570157")
+        assert run.send(queue_record(other, name="2")).failures == ()
+        assert (reasons(run), run.gateway.posts_of("message-1")) == (["conflict"], 1)
+        assert run.send(queue_record(receive_count=2)).failures == ()
+        assert run.messages.items["gw-1"]["destination"] == HANDSET
+
+    @pytest.mark.parametrize("claim_is_lost", [True, False])
+    def test_outcome_that_is_written_late_wins_over_another_systems_callback(self, claim_is_lost: bool) -> None:
+        run = bench(*([] if claim_is_lost else [unreachable()]))
+        lost = {("ledger.claim", "after"), ("ledger.release", "before"), ("ledger.not_sent", "before")}
+
+        def fail(step: str, moment: Moment) -> None:
+            if (step, moment) in lost - (set() if claim_is_lost else {("ledger.claim", "after")}):
+                raise FaultError
+
+        run.hook(fail)
+        run.send(queue_record())
+        run.hook()
+        assert run.ledger.resolve_by_callback("message-1", "gw-foreign", now=run.time.now()) is not None
+        run.time.advance(3)
+        run.send(queue_record(receive_count=2))
+        assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, f"gw-{len(run.gateway.posts)}")
+        assert run.gateway.accepted == {"message-1": 1}
+
+    def test_claim_that_is_stored_late_is_given_back_with_the_next_batch_of_any_message(self) -> None:
+        run = bench()
+        claims: list[LedgerRecord] = []
+        claim = run.sender.ledger.claim
+
+        def lost(wanted: LedgerRecord, **_: Any) -> LedgerRecord:
+            claims.append(wanted)
+            raise ConnectionError
+
+        run.sender.ledger.claim = lost  # type: ignore[method-assign]
+        run.send(queue_record())
+        run.sender.ledger.claim = claim  # type: ignore[method-assign]
+        claim(claims[0], now=run.time.now())
+        run.time.advance(3)
+        run.send(queue_record(name="2"))
+        assert run.state() is State.RETRY
+
+    def test_copy_of_a_claim_that_comes_after_its_outcome_claims_nothing(self) -> None:
+        run = bench(send_failed())
+        run.send(queue_record())
+        again = replace(run.record(), state=State.SENDING, payload_sha256=run_payload())
+        assert run.ledger.claim(again, now=run.time.now()).state is State.RETRY
 
     def test_acceptance_that_cannot_be_written_leads_to_unknown_in_another_execution_environment(self) -> None:
         run = bench()
@@ -959,7 +1012,7 @@ class TestWritesThatFail:
         assert run.send(queue_record()).failures == (sqs_id(),)
         assert run.time.now() <= NOW + 60
         run.hook()
-        run.sender.unwritten.clear()
+        run.sender.unwritten._outcomes.clear()
         run.time.advance(100)
         assert run.send(queue_record(receive_count=2)).failures == ()
         assert (run.state(), reasons(run)) == (State.UNKNOWN, ["unknown_outcome"])
@@ -1163,8 +1216,6 @@ class TestBeforeTheFirstByte:
         run.hook()
         run.time.advance(200)  # the lease is over, and still it is not unknown
         run.send(queue_record(receive_count=2))
-        assert (run.state(), reasons(run)) == (State.RETRY, [])
-        run.send(queue_record(receive_count=3))
         assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
 
     def test_another_owner_is_never_released(self) -> None:

@@ -89,8 +89,8 @@ def judge_credentials(response: Exchange) -> Admission:
 
 def judge_response(response: Exchange) -> bool | None:
     """Judge whether the API itself responds: False for HTTP 5xx or no response, None if that is not known."""
-    if response.status is None or response.status >= 500:
-        return False
+    if response.status is None or (response.status >= 500 and response.status != 501):
+        return False  # 501: look-ups are not offered, which says nothing of POSTs
     return True if judge_credentials(response) in (Admission.ACCEPTED, Admission.REFUSED) else None
 
 

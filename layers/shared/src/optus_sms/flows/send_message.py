@@ -11,9 +11,8 @@ import math
 import random
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step, waits_until
+from optus_sms.flows.unwritten import CLAIM_RESPONSE_LOST, UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import (
@@ -54,9 +54,7 @@ KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
 CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, the POST is not begun
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
-MOST_UNWRITTEN: Final = 1000
 EVIDENCE_SECONDS: Final = 3600.0  # how long an acceptance shows that the gateway takes messages
-CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
 NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered", CLAIM_RESPONSE_LOST)
 _FIRST_BACKOFF_SECONDS: Final = 5
 # OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff the receives last longer than the
@@ -182,7 +180,10 @@ class Sender:
     random: random.Random = field(default_factory=random.SystemRandom)
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
     workers: int = WORKERS
-    unwritten: dict[str, PostResult] = field(default_factory=dict)  # by owner, oldest first
+    unwritten: UnwrittenOutcomes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unwritten", UnwrittenOutcomes(self.ledger, self.clock))
 
     @property
     def now(self) -> float:
@@ -199,6 +200,7 @@ class Sender:
     def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> SendBatchResult:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
+        written_late = self.unwritten.write(until=min(deadline - OUTCOME_SECONDS, self.now + OUTCOME_SECONDS))
         self.secret.forget_refused()
         self.probing.before_batch()
         while len(handled) < len(records) and self.breaker.wants_probe():
@@ -215,7 +217,7 @@ class Sender:
         self.pacer.hold()
         return SendBatchResult(
             failures=tuple(r.sqs_message_id for r, h in zip(records, handled, strict=True) if not h.acknowledged),
-            measurements=tuple(measurement for h in handled for measurement in h.measurements),
+            measurements=(*written_late, *(measurement for h in handled for measurement in h.measurements)),
         )
 
     def _handle(self, record: QueueRecord, deadline: float) -> Handled:
@@ -306,7 +308,7 @@ class Sender:
             claim = self.ledger.claim(order.wanted, now=self.now, after=after)
         except Exception:
             # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
-            with self._remembered(order, PostResult(Outcome.NOT_SENT, CLAIM_RESPONSE_LOST)):
+            with self.unwritten.remembered(order.wanted, PostResult(Outcome.NOT_SENT, CLAIM_RESPONSE_LOST)):
                 self._write(order, lambda: self.ledger.release(order.wanted, CLAIM_RESPONSE_LOST, now=self.now))
                 raise
         if claim.is_held_by(order.wanted.owner):
@@ -317,8 +319,6 @@ class Sender:
         self, order: _Order, record: LedgerRecord, credentials: GatewayCredentials | None = None
     ) -> Handled:
         """Do the next step for a message that another delivery has handled or is handling."""
-        if record.state is State.SENDING and record.owner in self.unwritten:
-            return self._end(order, record, self.unwritten[record.owner])
         duplicate = (Metric.DUPLICATES_SUPPRESSED, 1)
         is_expired = order.is_expired(self.now)
         is_too_late = is_expired or order.record.seconds_to_last_call(self.now) <= 0
@@ -346,6 +346,8 @@ class Sender:
                 return _done(order, "duplicate of an expired message", duplicate)
             case NextStep.WAIT_FOR_LEASE:
                 return _give_back(order, "another delivery is sending it", int(waits_until(record) - self.now) + 1)
+            case NextStep.TAKE_OVER if record.owner in self.unwritten:
+                return _give_back(order, "its outcome is known here, and not written yet", 1)
             case NextStep.TAKE_OVER:
                 refused_by = self.ledger.unknown(record, "owner_lost", now=self.now)
                 if refused_by is not None:
@@ -364,7 +366,7 @@ class Sender:
     def _claimed(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> Handled:
         """Send a message that this delivery has claimed, and write the outcome."""
         result = self._attempt(order, claim, credentials)
-        with self._remembered(order, result):
+        with self.unwritten.remembered(claim, result):
             return self._end(order, claim, result)
 
     def _attempt(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> PostResult:
@@ -383,7 +385,7 @@ class Sender:
         return result
 
     def _end(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
-        """Write the outcome of a claim: of this delivery, or of an earlier one that could not write it."""
+        """Write the outcome of a claim."""
         match result.outcome:
             case Outcome.ACCEPTED:
                 return self._accepted(order, claim, result)
@@ -574,17 +576,6 @@ class Sender:
                     raise
                 self.clock.sleep(pause)
                 pause = min(pause * 2, 1.0)
-
-    @contextmanager
-    def _remembered(self, order: _Order, result: PostResult) -> Iterator[None]:
-        """If an outcome can't be written, remember it, so that the next delivery here doesn't find an unknown one."""
-        try:
-            yield
-        except Exception:
-            while len(self.unwritten) >= MOST_UNWRITTEN:
-                self.unwritten.pop(next(iter(self.unwritten)))
-            self.unwritten[order.wanted.owner] = result
-            raise
 
     def _backoff(self, record: QueueRecord, at_least: float = 0.0) -> int:
         """Return the seconds until the next delivery: doubled with each receive, with jitter, above ``at_least``."""

@@ -139,7 +139,8 @@ CLASSIFICATION: Final = (
         "no request byte was handed to the socket", Stop.UNREACHABLE,
     ),
     Rule(
-        "client_certificate_required", lambda e: e.exchange.failure == "client_certificate_required", Outcome.NOT_SENT,
+        "client_certificate_required",
+        lambda e: e.status is None and e.exchange.failure == "client_certificate_required", Outcome.NOT_SENT,
         "the server ended the TLS handshake for want of a client certificate, and read no request", Stop.UNREACHABLE,
     ),
     Rule(

@@ -169,7 +169,8 @@ class Ledger:
             reference=wanted.reference,
             **self._look_at(wanted.message_id, State.SENDING, wanted.lease_until + LAPSE_SECONDS),
         )
-        condition = is_free_for(wanted)
+        # RETRY of the same owner: its claim is over, and this is a copy of it that the SDK sent and that comes late.
+        condition = is_free_for(wanted) & ~equals(owner=wanted.owner)
         if after is not None:
             same_payload = equals(payload_sha256=wanted.payload_sha256 or "")
             condition = is_still(replace(after, state=State.UNKNOWN)) & same_payload
@@ -263,11 +264,17 @@ class Ledger:
         return refused_by
 
     def release(self, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
-        """Give back a claim whose response was lost, before any byte left: SENDING of this owner → RETRY."""
+        """Give back a claim whose response was lost, before any byte left: SENDING of this owner → RETRY.
+
+        Also if a callback has resolved it meanwhile, which was then about another system's message.
+        """
         look_at = self._look_at(wanted.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
         update = NOTHING.set(state=State.RETRY, reason=reason, **look_at).remove("lease_until")
         update = update.add(history=_line(now, "not_sent", words=reason), uncounted_attempts=1)
-        return self._write(wanted, update.only_if(equals(state=State.SENDING, owner=wanted.owner)))
+        resolved = equals(state=State.ACCEPTED, resolved_by="callback", owner=wanted.owner)
+        is_contradicted = resolved & greater(lease_until=int(now)) & NEVER_HAD_AN_UNKNOWN_OUTCOME
+        condition = equals(state=State.SENDING, owner=wanted.owner) | is_contradicted
+        return self._write(wanted, update.remove("gateway_id", "resolved_by", "accepted_at").only_if(condition))
 
     def rejected(
         self, claim: LedgerRecord, reason: str, detail: str, *, evidence: str = "", now: float
