@@ -36,6 +36,8 @@ class MappingSwitch(BackgroundThread):
                 if not self._stopping.is_set():  # moto's server ends before this thread does
                     log.warning("the event source mapping cannot be read: %s", error)
                 continue
+            if "State" not in mapping:  # moto's server is ending
+                continue
             enabled = mapping["State"] == "Enabled"
             if enabled != self._last:
                 self._last = self._source.enabled = enabled

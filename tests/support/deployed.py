@@ -102,7 +102,7 @@ class DeployedStack:
         if state is State.EXPIRED:
             self.ledger.expired(of, now=now)
             return body
-        claim = self.ledger.claim(replace(of, owner="sender", lease_until=int(now) + 90), now=now)
+        claim = self.ledger.claim(replace(of, owner=f"sender at {now}", lease_until=int(now) + 90), now=now)
         assert claim.state is State.SENDING
         match state:
             case State.RETRY:
