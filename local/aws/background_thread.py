@@ -9,7 +9,8 @@ class BackgroundThread(ABC):
 
     def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name)
+        # Daemon: a signal between its start and the `with` that joins it must not leave it behind.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
