@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Final
 
 from local import endpoints, private_file, sam_local
 from local.aws.function import LogSink
@@ -55,13 +56,25 @@ def _forget_aws_settings() -> None:
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
+_signals: Final[list[int]] = []
+"""Those that have come."""
+
+
+def _wait_for_a_signal() -> None:
+    while not _signals:
+        time.sleep(1)
+    raise KeyboardInterrupt
+
+
 def _end_by_signals() -> None:
     """A signal to end raises KeyboardInterrupt, once: what cleans up afterwards is not interrupted again.
 
-    Where it is raised amid a destructor or a weak reference's callback, Python drops it; then it is raised again.
+    Where it is raised amid a destructor or a weak reference's callback, Python drops it; then it is raised again. What
+    a library drops, `_wait_for_a_signal` finds.
     """
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(came: int, _frame: FrameType | None) -> None:
+        _signals.append(came)
         for number in ending:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -121,7 +134,7 @@ def _run(options: Options, display: Display) -> int:
             return 0 if all_reached else 1
         _tell_what_next(stack, display)
         display.line(_next_steps(at_work))
-        threading.Event().wait()
+        _wait_for_a_signal()
     return 0
 
 
