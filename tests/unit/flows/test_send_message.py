@@ -23,6 +23,7 @@ from optus_sms.flows.send_message import (
     QueueRecord,
     SendBatchResult,
 )
+from optus_sms.flows.unwritten import UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
@@ -161,7 +162,7 @@ class TestClocks:
         """The callback of another system has the message's reference, and its own POST is certainly not sent."""
         run = bench(send_failed())
         ahead = Clock(now=lambda: run.time.now() + 150, monotonic=run.time.monotonic, sleep=run.time.sleep)
-        another = replace(run.sender, clock=ahead, new_owner=lambda: "another")
+        another = replace(run.sender, clock=ahead, new_owner=lambda: "another", unwritten=UnwrittenOutcomes())
         delivered_twice: list[SendBatchResult] = []
 
         def meanwhile(step: str, moment: Moment) -> None:

@@ -180,10 +180,7 @@ class Sender:
     random: random.Random = field(default_factory=random.SystemRandom)
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
     workers: int = WORKERS
-    unwritten: UnwrittenOutcomes = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "unwritten", UnwrittenOutcomes(self.ledger, self.clock))
+    unwritten: UnwrittenOutcomes = field(default_factory=UnwrittenOutcomes)
 
     @property
     def now(self) -> float:
@@ -200,7 +197,8 @@ class Sender:
     def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> SendBatchResult:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
-        written_late = self.unwritten.write(until=min(deadline - OUTCOME_SECONDS, self.now + OUTCOME_SECONDS))
+        until = min(deadline, self.now + 2 * OUTCOME_SECONDS) - OUTCOME_SECONDS
+        written_late = self.unwritten.write(self.ledger, self.clock, until=until)
         self.secret.forget_refused()
         self.probing.before_batch()
         while len(handled) < len(records) and self.breaker.wants_probe():
@@ -308,7 +306,8 @@ class Sender:
             claim = self.ledger.claim(order.wanted, now=self.now, after=after)
         except Exception:
             # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
-            with self.unwritten.remembered(order.wanted, PostResult(Outcome.NOT_SENT, CLAIM_RESPONSE_LOST)):
+            lost = PostResult(Outcome.NOT_SENT, CLAIM_RESPONSE_LOST)
+            with self.unwritten.remembered(order.wanted, lost, now=self.now):
                 self._write(order, lambda: self.ledger.release(order.wanted, CLAIM_RESPONSE_LOST, now=self.now))
                 raise
         if claim.is_held_by(order.wanted.owner):
@@ -366,7 +365,7 @@ class Sender:
     def _claimed(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> Handled:
         """Send a message that this delivery has claimed, and write the outcome."""
         result = self._attempt(order, claim, credentials)
-        with self.unwritten.remembered(claim, result):
+        with self.unwritten.remembered(claim, result, now=self.now):
             return self._end(order, claim, result)
 
     def _attempt(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> PostResult:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.gateway.api import Outcome, PostResult
-from optus_sms.model.times import Clock
+from optus_sms.records.table import EditedItemError
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 if TYPE_CHECKING:
+    from optus_sms.model.times import Clock
     from optus_sms.records.items import LedgerRecord
     from optus_sms.records.ledger import Ledger
 
@@ -37,13 +38,28 @@ class _Unwritten:
     def is_lost_claim(self) -> bool:
         return self.result.reason == CLAIM_RESPONSE_LOST
 
+    def write(self, ledger: Ledger, *, now: float) -> bool:
+        """Write it, and return whether nothing is left to write."""
+        claim, result = self.claim, self.result
+        if self.is_lost_claim:
+            return ledger.release(claim, result.reason, now=now) is None or now - self.at > LATE_SECONDS
+        match result.outcome:
+            case Outcome.ACCEPTED:
+                ledger.accepted(claim, result.gateway_id, evidence=result.evidence, now=now)
+            case Outcome.UNKNOWN:
+                ledger.unknown(claim, result.words, evidence=result.evidence, now=now)
+            case Outcome.REJECTED:
+                reason = DeadLetterReason.REJECTED.value
+                ledger.rejected(claim, reason, result.words, evidence=result.evidence, now=now)
+            case Outcome.NOT_SENT:
+                ledger.not_sent(claim, result.words, counts=False, evidence=result.evidence, now=now)
+        return True
+
 
 @dataclass
 class UnwrittenOutcomes:
     """One per execution environment, shared by its threads. In it: the owners of the claims."""
 
-    ledger: Ledger
-    clock: Clock = field(default_factory=Clock)
     _outcomes: dict[str, _Unwritten] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -51,55 +67,39 @@ class UnwrittenOutcomes:
         return owner in self._outcomes
 
     @contextmanager
-    def remembered(self, claim: LedgerRecord, result: PostResult) -> Iterator[None]:
+    def remembered(self, claim: LedgerRecord, result: PostResult, *, now: float) -> Iterator[None]:
         """Remember an outcome if the block that writes it raises."""
         try:
             yield
+        except EditedItemError:
+            raise  # never to be written; the message becomes a dead letter
         except Exception:
             with self._lock:
                 if len(self._outcomes) >= MOST:
-                    self._forget_one()
-                self._outcomes[claim.owner] = _Unwritten(claim, result, self.clock.now())
+                    # The oldest lost claim, else the oldest outcome.
+                    del self._outcomes[min(self._outcomes, key=lambda owner: not self._outcomes[owner].is_lost_claim)]
+                self._outcomes[claim.owner] = _Unwritten(claim, result, now)
             raise
 
-    def write(self, *, until: float) -> tuple[Measurement, ...]:
+    def write(self, ledger: Ledger, clock: Clock, *, until: float) -> tuple[Measurement, ...]:
         """Write what is remembered, before ``until`` (epoch seconds); return the metrics. Never raises.
 
         Only the ledger: the message is delivered again, and finds there what is left to do.
         """
         measurements: list[Measurement] = []
         for owner, outcome in list(self._outcomes.items()):
-            if self.clock.now() >= until:
+            if clock.now() >= until:
                 break
+            del self._outcomes[owner]
             try:
-                is_done = self._write(outcome)
-            except Exception as error:  # noqa: BLE001 - the next batch tries again
+                is_done = outcome.write(ledger, now=clock.now())
+            except EditedItemError:
+                is_done = True
+            except Exception as error:  # noqa: BLE001 - the next batch tries again, the others first
                 logger().warning("outcome still not written", extra=error_fields(error))
-                break
-            if is_done:
-                del self._outcomes[owner]
-                if outcome.result.outcome is Outcome.ACCEPTED:
-                    measurements.append((Metric.MESSAGES_ACCEPTED, 1.0))
+                is_done = False
+            if not is_done:
+                self._outcomes[owner] = outcome
+            elif outcome.result.outcome is Outcome.ACCEPTED:
+                measurements.append((Metric.MESSAGES_ACCEPTED, 1.0))
         return tuple(measurements)
-
-    def _write(self, outcome: _Unwritten) -> bool:
-        """Return whether nothing is left to write."""
-        claim, result, now = outcome.claim, outcome.result, self.clock.now()
-        if outcome.is_lost_claim:
-            return self.ledger.release(claim, result.reason, now=now) is None or now - outcome.at > LATE_SECONDS
-        match result.outcome:
-            case Outcome.ACCEPTED:
-                self.ledger.accepted(claim, result.gateway_id, evidence=result.evidence, now=now)
-            case Outcome.UNKNOWN:
-                self.ledger.unknown(claim, result.words, evidence=result.evidence, now=now)
-            case Outcome.REJECTED:
-                reason = DeadLetterReason.REJECTED.value
-                self.ledger.rejected(claim, reason, result.words, evidence=result.evidence, now=now)
-            case Outcome.NOT_SENT:
-                self.ledger.not_sent(claim, result.words, counts=False, evidence=result.evidence, now=now)
-        return True
-
-    def _forget_one(self) -> None:
-        """The oldest lost claim, else the oldest outcome."""
-        owners = sorted(self._outcomes, key=lambda owner: not self._outcomes[owner].is_lost_claim)
-        del self._outcomes[owners[0]]

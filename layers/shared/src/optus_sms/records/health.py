@@ -16,10 +16,10 @@ from optus_sms.records.updates import NOTHING, Condition, absent, equals, greate
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# After an unknown outcome the stack sends one probe soon, another after a minute, and then five an hour. So in no hour
-# are there more than six.
-PROBES_AFTER_SECONDS: Final = (2, 15, 60)  # the first ones after an unknown outcome, each after the one before
-PROBE_SECONDS: Final = 900  # every later one: with the first ones at most six in any hour
+# The first probes after an unknown outcome, each so long after the one before, and every later one: with these numbers
+# there are at most six in any hour.
+PROBES_AFTER_SECONDS: Final = (2, 15, 60)
+PROBE_SECONDS: Final = 900
 
 IS_PAUSED_BY_HEALTH_CHECK: Final = equals(paused_by=PausedBy.HEALTH)
 IS_NOT_PAUSED_BY_HEALTH_CHECK: Final = absent("paused_by") | ~IS_PAUSED_BY_HEALTH_CHECK
@@ -90,8 +90,9 @@ class HealthRecords:
         """
         if now < doubt.probe_after:
             return False, self.read_doubt()
-        wait = dict(enumerate(PROBES_AFTER_SECONDS)).get(doubt.probes + 1, PROBE_SECONDS)
-        claimed = Doubt(int(now) + wait, doubt.probes + 1, doubt.since)
+        probes = doubt.probes + 1
+        wait = PROBES_AFTER_SECONDS[probes] if probes < len(PROBES_AFTER_SECONDS) else PROBE_SECONDS
+        claimed = Doubt(int(now) + wait, probes, doubt.since)
         found = self._table.update(HEALTH_KEY, NOTHING.set(**doubt_attributes(claimed)).only_if(_same(doubt)))
         return (False, read_doubt(found.item)) if isinstance(found, Refused) else (True, claimed)
 

@@ -78,6 +78,7 @@ _MOST_KEYS: Final = 2  # messages kept for a reference
 # undecided (docs/decisions/ledger-keeps-destination-while-undecided.md).
 _UNTIL_CERTAIN: Final = ("destination", "segments", "has_sender_id", "scheduled_at")
 _UNTIL_DECIDED: Final = ("undecided", "look_at")
+_BY_CALLBACK: Final = ("gateway_id", "resolved_by", "accepted_at")
 
 # The conditions of the writes below.
 IS_NEW: Final = absent("pk")
@@ -116,8 +117,9 @@ def was_resolved_by_callback(claim: LedgerRecord, now: float) -> Condition:
     """Require that a callback resolved this claim as sent while its lease lasts, and no other attempt can be meant.
 
     If its owner proves that it was not sent, the callback was about another system's message with the same reference.
+    An owner has one claim, so its attempt number need not be known.
     """
-    resolved = equals(state=State.ACCEPTED, resolved_by="callback", owner=claim.owner, attempts=claim.attempts)
+    resolved = equals(state=State.ACCEPTED, resolved_by="callback", owner=claim.owner)
     return resolved & greater(lease_until=int(now)) & NEVER_HAD_AN_UNKNOWN_OUTCOME
 
 
@@ -271,10 +273,9 @@ class Ledger:
         look_at = self._look_at(wanted.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
         update = NOTHING.set(state=State.RETRY, reason=reason, **look_at).remove("lease_until")
         update = update.add(history=_line(now, "not_sent", words=reason), uncounted_attempts=1)
-        resolved = equals(state=State.ACCEPTED, resolved_by="callback", owner=wanted.owner)
-        is_contradicted = resolved & greater(lease_until=int(now)) & NEVER_HAD_AN_UNKNOWN_OUTCOME
-        condition = equals(state=State.SENDING, owner=wanted.owner) | is_contradicted
-        return self._write(wanted, update.remove("gateway_id", "resolved_by", "accepted_at").only_if(condition))
+        update = update.remove(*_BY_CALLBACK)
+        is_claimed = equals(state=State.SENDING, owner=wanted.owner)
+        return self._write(wanted, update.only_if(is_claimed | was_resolved_by_callback(wanted, now)))
 
     def rejected(
         self, claim: LedgerRecord, reason: str, detail: str, *, evidence: str = "", now: float
@@ -458,7 +459,7 @@ class Ledger:
         return refused_by
 
     def _certainly_not_sent(self, claim: LedgerRecord, to: State, update: Update, now: float) -> LedgerRecord | None:
-        update = update.remove("gateway_id", "resolved_by", "accepted_at")
+        update = update.remove(*_BY_CALLBACK)
         return self._leave_sending(claim, to, update, was_resolved_by_callback(claim, now))
 
     def _leave_sending(
