@@ -9,41 +9,27 @@ from typing import Any
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 PATH = Path(__file__).resolve().parents[1] / "layers/shared/src/optus_sms/model/numbering_plans.py"
-_HEAD = '''"""The numbering plan of each country code, from `phonenumbers`; tools/numbering_plans.py writes it.
+_HEAD = '''"""The numbering plans, from `phonenumbers`: the fields of `model.numbers.NumberingPlan`, by country code.
 
-Lengths are those of the national number. Plans whose numbers have no other lengths than their mobile numbers, and no
-national prefix, have only their first field.
+tools/numbering_plans.py writes them.
 """
 
 # fmt: off
 # ruff: noqa: E501
-from typing import Final, NamedTuple
+from typing import Any, Final
 
-
-class NumberingPlan(NamedTuple):
-    """``lengths``: of mobile numbers, or of all if the plan has no mobile numbers. ``prefix``: the pattern of the
-    national prefix, and ``rule``, by which some change the number. ``pattern`` and the other lengths: of all numbers.
-    """
-
-    lengths: tuple[int, ...]
-    prefix: str = ""
-    rule: str = ""
-    pattern: str = ""
-    all_lengths: tuple[int, ...] = ()
-    local_lengths: tuple[int, ...] = ()
-
-
-PLANS: Final = {
+PLANS: Final[dict[str, tuple[Any, ...]]] = {
 '''
 
 
 def text() -> str:
     """Return the text of the module."""
-    lines = (f'    "{code}": NumberingPlan{_plan(code)!r},\n' for code in sorted(COUNTRY_CODE_TO_REGION_CODE, key=str))
+    lines = (f'    "{code}": {_plan(code)!r},\n' for code in sorted(COUNTRY_CODE_TO_REGION_CODE, key=str))
     return _HEAD + "".join(lines) + "}\n"
 
 
 def _plan(code: int) -> tuple[Any, ...]:
+    """Return the fields of a `NumberingPlan`; of most plans the first says all."""
     # Numbers of countries that share a code have the rules of its main country, as in `is_possible_number`.
     metadata: Any = PhoneMetadata.metadata_for_region_or_calling_code(code, COUNTRY_CODE_TO_REGION_CODE[code][0])
     everything, mobile = metadata.general_desc, metadata.mobile
@@ -54,7 +40,7 @@ def _plan(code: int) -> tuple[Any, ...]:
     return (
         lengths,
         metadata.national_prefix_for_parsing or "",
-        (metadata.national_prefix_transform_rule or ""),
+        metadata.national_prefix_transform_rule or "",
         everything.national_number_pattern,
         tuple(everything.possible_length),
         tuple(everything.possible_length_local_only),

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.gateway_ids import usable_id
-from optus_sms.model.handsets import e164
 from optus_sms.model.lenient_json import REPLACEMENT, parse_json, storable
+from optus_sms.model.numbers import e164
 from optus_sms.model.statuses import normalised
 
 _MAX_TEXT: Final = 255

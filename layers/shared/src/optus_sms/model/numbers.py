@@ -6,14 +6,30 @@ compares both. A number that no operator has assigned is possible, and the gatew
 
 import re
 import unicodedata
-from typing import Final
+from typing import Final, NamedTuple
 
-from optus_sms.model.numbering_plans import PLANS, NumberingPlan
+from optus_sms.model.numbering_plans import PLANS
 
 E164: Final = r"\+[1-9][0-9]{6,14}"
 HOME_CODE: Final = "61"  # Optus's
 
 _BETWEEN_DIGITS: Final = re.compile(r"[\s().\-/\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\u2212]")
+
+
+class NumberingPlan(NamedTuple):
+    """Of one country code. ``lengths``: of mobile numbers, or of all if the plan has no mobile numbers.
+
+    ``prefix``: the pattern of the national prefix, and ``rule``, by which some change the number. ``pattern`` and the
+    other lengths: of all numbers; empty if mobile numbers have all lengths and there is no prefix. Lengths are those of
+    the national number.
+    """
+
+    lengths: tuple[int, ...]
+    prefix: str = ""
+    rule: str = ""
+    pattern: str = ""
+    all_lengths: tuple[int, ...] = ()
+    local_lengths: tuple[int, ...] = ()
 
 
 def problem_of(number: str, *, mobile_only: bool = False) -> str | None:
@@ -24,7 +40,7 @@ def problem_of(number: str, *, mobile_only: bool = False) -> str | None:
     code = _country_code(number[1:])
     if code is None:
         return "has no country code that exists; set an E.164 number such as +61491570006"
-    plan, national = PLANS[code], number[1 + len(code) :]
+    plan, national = NumberingPlan(*PLANS[code]), number[1 + len(code) :]
     significant = _without_prefix(national, plan)
     is_another = not mobile_only and plan.pattern and re.fullmatch(plan.pattern, significant)
     if len(significant) in plan.lengths or is_another:
@@ -40,6 +56,14 @@ def did_you_mean(text: str) -> str | None:
         return None
     abroad = re.sub(r"^(0011|00)", "", digits)
     return next(filter(None, map(_mended, (abroad, HOME_CODE + digits))), None)
+
+
+def e164(number: str) -> str:
+    """Return a handset's number in E.164; a short code, a name or anything else as it is, without spaces around it.
+
+    National numbers are Australian, because the gateway's are.
+    """
+    return did_you_mean(number) or number.strip()
 
 
 def _mended(digits: str) -> str | None:
