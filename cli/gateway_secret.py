@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from cli.errors import CliError, Exit
 from cli.target import Target
-from optus_sms.gateway.credentials import GatewaySecret
+from optus_sms.gateway.credentials import credentials_in
 from optus_sms.model.errors import CredentialsError
 
 NAMES: Final = ("application", "password")
@@ -63,14 +63,14 @@ def _wrong(problem: str) -> CliError:
 def store(target: Target, credentials: Mapping[str, str]) -> None:
     """Write the credentials into the secret, whose other fields stay; `CliError` if the functions would refuse them."""
     arn = target.outputs["GatewaySecretArn"]
-    text = json.dumps({**_present(target, arn), **credentials})
+    fields = {**_present(target, arn), **credentials}
     try:
-        GatewaySecret(cast("Any", _Proposed(text)), arn).current().authorization.encode()
+        credentials_in(fields).authorization.encode()
     except CredentialsError as error:
         raise CliError(str(error), "Nothing was stored.", Exit.INVALID) from None
     except UnicodeEncodeError:
         raise _wrong("must be Unicode") from None
-    target.secrets.put_secret_value(SecretId=arn, SecretString=text)
+    target.secrets.put_secret_value(SecretId=arn, SecretString=json.dumps(fields))
 
 
 def _present(target: Target, arn: str) -> dict[str, Any]:
@@ -84,16 +84,3 @@ def _present(target: Target, arn: str) -> dict[str, Any]:
             raise
         return {}
     return fields if isinstance(fields, dict) else {}
-
-
-class _Proposed:
-    """The subset of a Secrets Manager client that `GatewaySecret` reads, with a value that is not stored yet."""
-
-    class exceptions:  # noqa: N801 - as boto3 names it
-        ResourceNotFoundException = KeyError
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def get_secret_value(self, **_: str) -> dict[str, str]:
-        return {"SecretString": self._text, "VersionId": ""}

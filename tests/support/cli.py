@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,3 +40,13 @@ def optus_sms(*arguments: object, stdin: str | bytes | None = None) -> Ran:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+@contextmanager
+def umask_of_anybody() -> Iterator[None]:
+    """The process makes files as open as the code asks for."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)

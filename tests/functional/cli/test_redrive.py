@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +21,7 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.aws import REGION
 from tests.support.builders import CONTENT, HANDSET, NOW, message_body
-from tests.support.cli import Ran, optus_sms
+from tests.support.cli import Ran, optus_sms, umask_of_anybody
 from tests.support.deployed import STACK, DeployedStack
 
 TARGET = ("--stack", STACK, "--region", REGION)
@@ -275,11 +274,8 @@ def test_a_device_is_no_plan_and_is_not_read_to_an_end_that_it_has_not(stack: De
 
 
 def test_only_its_user_can_read_a_plan(stack: DeployedStack) -> None:
-    before = os.umask(0)
-    try:
+    with umask_of_anybody():
         make_plan()
-    finally:
-        os.umask(before)
     assert PLAN.stat().st_mode & 0o777 == 0o600
 
 

@@ -26,7 +26,7 @@ from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import State
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, message_fields, wanted
-from tests.support.cli import optus_sms
+from tests.support.cli import optus_sms, umask_of_anybody
 from tests.support.deployed import STACK, DeployedStack
 
 TARGET = ("--stack", STACK, "--region", REGION)
@@ -390,11 +390,8 @@ def test_a_pipe_is_no_journal(stack: DeployedStack) -> None:
 
 def test_only_its_user_can_read_a_journal(stack: DeployedStack) -> None:
     write_file(1)
-    before = os.umask(0)
-    try:
+    with umask_of_anybody():
         send_file()
-    finally:
-        os.umask(before)
     assert JOURNAL.stat().st_mode & 0o777 == 0o600
 
 

@@ -68,6 +68,21 @@ def bench(*script: Any, **more: Any) -> Bench:
     return Bench(gateway=ScriptedGateway(script), options=options, **more)
 
 
+def claim_stored_late(run: Bench) -> None:
+    """A delivery whose claim fails, and is stored only after that delivery has ended."""
+    claims: list[LedgerRecord] = []
+    claim = run.ledger.claim
+
+    def lost(wanted: LedgerRecord, **_: Any) -> LedgerRecord:
+        claims.append(wanted)
+        raise ConnectionError
+
+    run.ledger.claim = lost  # type: ignore[method-assign]
+    run.send(queue_record())
+    run.ledger.claim = claim  # type: ignore[method-assign]
+    claim(claims[0], now=run.time.now())
+
+
 def reasons(bench: Bench) -> list[str]:
     return [letter.reason.value for letter in bench.queues.dead_letters]
 
@@ -986,17 +1001,7 @@ class TestWritesThatFail:
 
     def test_claim_that_is_stored_late_is_given_back_with_the_next_batch_of_any_message(self) -> None:
         run = bench()
-        claims: list[LedgerRecord] = []
-        claim = run.sender.ledger.claim
-
-        def lost(wanted: LedgerRecord, **_: Any) -> LedgerRecord:
-            claims.append(wanted)
-            raise ConnectionError
-
-        run.sender.ledger.claim = lost  # type: ignore[method-assign]
-        run.send(queue_record())
-        run.sender.ledger.claim = claim  # type: ignore[method-assign]
-        claim(claims[0], now=run.time.now())
+        claim_stored_late(run)
         run.time.advance(3)
         run.send(queue_record(name="2"))
         assert run.state() is State.RETRY
@@ -1177,17 +1182,7 @@ class TestBeforeTheFirstByte:
 
     def test_a_claim_that_is_stored_after_its_release_is_not_sent_either(self) -> None:
         run = bench()
-        claim = run.sender.ledger.claim
-        late: list[LedgerRecord] = []
-
-        def lost(wanted: LedgerRecord, **_: Any) -> LedgerRecord:
-            late.append(wanted)
-            raise ConnectionError
-
-        run.sender.ledger.claim = lost  # type: ignore[method-assign]
-        run.send(queue_record())
-        run.sender.ledger.claim = claim  # type: ignore[method-assign]
-        claim(late[0], now=run.time.now())
+        claim_stored_late(run)
         run.send(queue_record(receive_count=2))
         run.send(queue_record(receive_count=3))
         assert (run.state(), run.gateway.posts_of("message-1"), reasons(run)) == (State.ACCEPTED, 1, [])

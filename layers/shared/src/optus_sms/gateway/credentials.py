@@ -9,7 +9,7 @@ import hmac
 import json
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,18 +92,20 @@ class GatewaySecret:
             self._refused = self._current
 
     def _read(self) -> GatewayCredentials:
-        fields, version = _read_json(self._client, self._secret_id, "AWSCURRENT") or ({}, "")
-        application, password = _text(fields, "application"), _text(fields, "password")
-        hint = (
-            'put {"application": "…", "password": "…"} from the portal (API configuration, REST v2) into GatewaySecret'
-        )
-        if not application or not password:
-            raise CredentialsError(f"GatewaySecret has no application or no password; {hint}")
-        if PLACEHOLDER in (application, password):
-            raise CredentialsError(f"GatewaySecret still holds the placeholder; {hint}")
-        if ":" in application:
-            raise CredentialsError(f"GatewaySecret: an application name can't hold a colon (RFC 7617); {hint}")
-        return GatewayCredentials(application, password, version, _authority(fields.get("ca_certificate")))
+        return credentials_in(*_read_json(self._client, self._secret_id, _CURRENT) or ({}, ""))
+
+
+def credentials_in(fields: Mapping[str, Any], version: str = "") -> GatewayCredentials:
+    """Return the credentials in the fields of `GatewaySecret`; `CredentialsError` names the field and the fix."""
+    application, password = _text(fields, "application"), _text(fields, "password")
+    hint = 'put {"application": "…", "password": "…"} from the portal (API configuration, REST v2) into GatewaySecret'
+    if not application or not password:
+        raise CredentialsError(f"GatewaySecret has no application or no password; {hint}")
+    if PLACEHOLDER in (application, password):
+        raise CredentialsError(f"GatewaySecret still holds the placeholder; {hint}")
+    if ":" in application:
+        raise CredentialsError(f"GatewaySecret: an application name can't hold a colon (RFC 7617); {hint}")
+    return GatewayCredentials(application, password, version, _authority(fields.get("ca_certificate")))
 
 
 class CallbackSecret:
@@ -208,7 +210,7 @@ def _code(error: Exception) -> str:
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
+def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return value if isinstance(value, str) else ""
 
