@@ -7,12 +7,13 @@ import signal
 import sys
 from types import FrameType
 
+from local.signals import ending_signals
+
 
 def main() -> int:
     """Return the exit status of `local.run.main`."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup make run` outlives its terminal
-            signal.signal(number, _end_at_once)
+    for number in ending_signals():
+        signal.signal(number, _end_at_once)
     run: int = importlib.import_module("local.run").main()
     return run
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Final
 
 from local import endpoints, private_file, sam_local
 from local.aws.function import LogSink
@@ -24,6 +23,7 @@ from local.demo.load import run_many
 from local.demo.watcher import Watcher
 from local.options import OptionError, Options, read_options
 from local.page.server import PhonePage
+from local.signals import ending_signals
 from local.simulator.config import LOOPBACK
 from local.template import TemplateError
 
@@ -56,25 +56,14 @@ def _forget_aws_settings() -> None:
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
-_signals: Final[list[int]] = []
-"""Those that have come."""
-
-
-def _wait_for_a_signal() -> None:
-    while not _signals:
-        time.sleep(1)
-    raise KeyboardInterrupt
-
-
 def _end_by_signals() -> None:
     """A signal to end raises KeyboardInterrupt, once: what cleans up afterwards is not interrupted again.
 
-    Where it is raised amid a destructor or a weak reference's callback, Python drops it; then it is raised again. What
-    a library drops, `_wait_for_a_signal` finds.
+    Where it is raised amid a destructor or a weak reference's callback, Python drops it; then it is raised again.
     """
+    ending = ending_signals()
 
-    def stop(came: int, _frame: FrameType | None) -> None:
-        _signals.append(came)
+    def stop(_number: int, _frame: FrameType | None) -> None:
         for number in ending:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -87,9 +76,6 @@ def _end_by_signals() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.01)
 
     sys.unraisablehook = raise_again
-
-    candidates = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    ending = [number for number in candidates if signal.getsignal(number) is not signal.SIG_IGN]
     for number in ending:
         signal.signal(number, stop)
 
@@ -134,7 +120,7 @@ def _run(options: Options, display: Display) -> int:
             return 0 if all_reached else 1
         _tell_what_next(stack, display)
         display.line(_next_steps(at_work))
-        _wait_for_a_signal()
+        threading.Event().wait()
     return 0
 
 

@@ -46,7 +46,13 @@ def arguments(folder: Path, **options: str) -> dict[str, object]:
         "text": True,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
+        "preexec_fn": hear_a_hangup,
     }
+
+
+def hear_a_hangup() -> None:
+    """As from a terminal, also if the tests run under `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextmanager
