@@ -17,6 +17,7 @@ from optus_sms.flows.check_health import (
     Observation,
     judge_credentials,
     judge_health,
+    judge_response,
     judge_service_status,
     note,
 )
@@ -107,6 +108,28 @@ class TestOneLook:
     )
     def test_credentials(self, looked: Exchange, admission: Admission) -> None:
         assert judge_credentials(looked) is admission
+
+
+class TestJudgeResponse:
+    @pytest.mark.parametrize(
+        ("looked", "responds"),
+        [
+            (answer(404, NO_MESSAGE), True),
+            (answer(200, {"id": "gw-1"}), True),
+            (answer(401, {"message": "Unauthorized"}), True),
+            (answer(404, NO_PATH), None),
+            (answer(403, b"<html>"), None),
+            (answer(429), None),
+            (answer(501), None),
+            (answer(500), False),
+            (answer(503, b"<html>"), False),
+            (no_response("timed_out"), False),
+        ],
+    )
+    def test_only_the_api_shows_that_it_responds_and_501_only_that_it_offers_no_look_up(
+        self, looked: Exchange, responds: bool | None
+    ) -> None:
+        assert judge_response(looked) is responds
 
 
 def expected_state(history: tuple[Health, ...]) -> Health:

@@ -412,10 +412,10 @@ class Sender:
         messages meanwhile, which is after the first refusal of this one.
         """
         if result.stop is Stop.REFUSED_IN_FRONT:
-            first = next((step.at for step in claim.steps() if step.what == "not_sent"), None)
-            refused_at = time_or_none(first) if first else None
-            seconds = -1.0 if refused_at is None else self.now - refused_at
-            return self.breaker.accepts_others(within_seconds=min(seconds, EVIDENCE_SECONDS))
+            first = next((time_or_none(step.at) for step in claim.steps() if step.what == "not_sent"), None)
+            if first is None:
+                return False
+            return self.breaker.accepts_others(within_seconds=min(self.now - first, EVIDENCE_SECONDS))
         return result.stop is None and result.reason not in NOT_ABOUT_THE_MESSAGE
 
     def _newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
