@@ -18,7 +18,7 @@ help: ## list these commands
 .PHONY: setup
 setup: $(READY) ## install the locked tools into .venv (every other command does this first)
 
-# uv, and an older pip, trust certificates of their own instead of the system's, which a proxy that inspects TLS is in.
+# uv and older pip bring their own certificates. They do not trust a TLS-inspecting proxy that the system trusts.
 SETUP_FAILED := { echo "The set-up could not get its packages. If a proxy here inspects TLS, name the system's certificates: PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt make setup" >&2; exit 1; }
 
 # The interpreter is checked first, because what pip and uv say of an old one does not name the fix. Nothing unpinned runs:

@@ -46,7 +46,8 @@ def check(
     """
     given = {name: value for name, value in fields.items() if value is not None}
     body = json.dumps({"message_id": message_id, **given})
-    is_queued = given.get("message_id", message_id) in queued
+    key = given.get("message_id", message_id)
+    is_queued = isinstance(key, str) and key in queued
     message = parse_message(body, now=time.time(), queued_at=_LONG_AGO if is_queued else None)
     check_allowed(message, allowed)
     return CheckedMessage(message.message_id or message_id, body, message)

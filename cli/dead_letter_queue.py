@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from cli.queueing import BATCH, in_batches
 from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.errors import InvalidMessageError
-from optus_sms.model.queue_message import KEY_PATTERN, OutboundMessage, choose_key, parse_message
+from optus_sms.model.queue_message import KEY_PATTERN, OutboundMessage
 from optus_sms.model.redaction import without_numbers, without_text
-from optus_sms.model.times import format_rfc3339, time_or_none
+from optus_sms.model.times import format_rfc3339
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -67,20 +68,15 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
     is_ours = reason in set(DeadLetterReason)  # SQS moves a message with the attributes that its sender gave it
     if not re.fullmatch(KEY_PATTERN, message_id):
         message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
-    sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
-    queued_at = attributes.get("queued_at") or format_rfc3339(sent)  # SQS keeps it when it moves a message here
+    sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000  # SQS keeps it when it moves a message here
+    texts = {name: value.get("StringValue") for name, value in given.items()}
+    record = QueueRecord(raw["MessageId"], "", raw["Body"], texts, receive_count=1, sent_at=sent)
     message, problem = None, ""
     if "body_encoding" in attributes:
         problem = "its body could not be kept as it was"
     elif reason != DeadLetterReason.UNREADABLE_CALLBACK:
         try:
-            message = parse_message(raw["Body"], now=now, queued_at=time_or_none(queued_at))
-            message_id = choose_key(
-                message,
-                attributes={name: value.get("StringValue") for name, value in given.items()},
-                sqs_message_id=raw["MessageId"],  # SQS keeps it when it moves a message here
-                required=False,
-            )
+            message, message_id = record.read(now=now)
         except InvalidMessageError as error:
             message, problem = None, without_numbers(error.detail)  # it may quote the name of a field
     return ReceivedDeadLetter(
@@ -93,7 +89,7 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
         message=message,
         problem=problem,
         evidence=attributes.get("evidence", "") if is_ours else "",
-        queued_at=queued_at,
+        queued_at=format_rfc3339(record.queued_at or sent),
     )
 
 

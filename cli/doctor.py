@@ -7,7 +7,7 @@ import base64
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Final, Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,7 +23,7 @@ from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.errors import CredentialsError
-from optus_sms.model.times import parse_rfc3339
+from optus_sms.model.times import time_or_none
 from optus_sms.records.items import Health, State
 
 Result = Literal["ok", "warning", "failed", "skipped"]
@@ -42,12 +42,12 @@ class Check(NamedTuple):
 
 def examine(target: Target) -> Iterator[tuple[str, Check]]:
     """Yield each check with its name; one that can't be made has failed, and stops none of the others."""
-    with closing(Transport()) as transport, closing(Transport(authority=_gateway_secret(target))) as to_gateway:
+    with closing(Transport()) as transport:
         checks: dict[str, Callable[[], Check]] = {
             "gateway secret": lambda: _secret(target),
             "callback secret": lambda: _callback_secret(target),
-            "gateway": lambda: _gateway(target, to_gateway),
-            "credentials": lambda: _credentials(target, to_gateway),
+            "gateway": lambda: _gateway(target),
+            "credentials": lambda: _credentials(target),
             "status callbacks": lambda: _callbacks(target, transport, "StatusCallbackUrl"),
             "reply callbacks": lambda: _callbacks(target, transport, "ReplyCallbackUrl"),
             "health check": lambda: _health_check(target),
@@ -91,13 +91,16 @@ def _callback_secret(target: Target) -> Check:
     return Check("ok", "has a user name and a password")
 
 
-def _gateway_of(target: Target, transport: Transport) -> Gateway:
+@contextmanager
+def _gateway_of(target: Target) -> Iterator[Gateway]:
     url = target.settings.get("GatewayBaseUrl") or target.settings.get("GATEWAY_BASE_URL") or ""
-    return Gateway(transport, url.rstrip("/"), timeout_seconds=_SECONDS, now=time.time)
+    with closing(Transport(authority=_gateway_secret(target))) as transport:
+        yield Gateway(transport, url.rstrip("/"), timeout_seconds=_SECONDS, now=time.time)
 
 
-def _gateway(target: Target, transport: Transport) -> Check:
-    response = _gateway_of(target, transport).get_health()
+def _gateway(target: Target) -> Check:
+    with _gateway_of(target) as gateway:
+        response = gateway.get_health()
     if response.status == 200:
         return Check("ok", "responds to GET /healthz from here")
     if response.status == 404:
@@ -107,12 +110,13 @@ def _gateway(target: Target, transport: Transport) -> Check:
     return Check("failed", finding, remedy)
 
 
-def _credentials(target: Target, transport: Transport) -> Check:
+def _credentials(target: Target) -> Check:
     try:
         credentials = _read_secret(target)
     except CredentialsError:
         return Check("skipped", "the secret has no credentials")
-    response = _gateway_of(target, transport).get_message(str(uuid.uuid4()), credentials)
+    with _gateway_of(target) as gateway:
+        response = gateway.get_message(str(uuid.uuid4()), credentials)
     match judge_credentials(response):
         case Admission.ACCEPTED:
             return Check("ok", "the gateway accepts them (GET of a message that does not exist)")
@@ -149,15 +153,11 @@ def _health_check(target: Target) -> Check:
     if not found.checked_at:
         remedy = "Wait two minutes; then check CheckHealthFunction's log and its rule."
         return Check("failed", "the stack has never checked the gateway", remedy)
-    try:
-        checked_at = parse_rfc3339(found.checked_at)
-    except ValueError:  # edited by hand
-        checked_at = 0.0
-    if time.time() - checked_at > _CHECKED_LATELY_SECONDS:
+    if time.time() - (time_or_none(found.checked_at) or 0.0) > _CHECKED_LATELY_SECONDS:
         remedy = "Check CheckHealthFunction's log and its rule."
         return Check("failed", f"the last check was at {found.checked_at}", remedy)
     if found.credentials == "refused":
-        remedy = "Put the right credentials into GatewaySecret; the stack checks them within a minute."
+        remedy = "optus-sms set-gateway-credentials; the stack checks them within a minute."
         return Check("failed", "the gateway refuses the stack's credentials", remedy)
     finding = f"the stack finds the gateway {found.state} ({found.reason})"
     if found.state is Health.HEALTHY:

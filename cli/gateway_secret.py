@@ -3,13 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
-
-from botocore.exceptions import ClientError
+from typing import BinaryIO, Final, cast
 
 from cli.errors import CliError, Exit
 from cli.target import Target
-from optus_sms.gateway.credentials import credentials_in
+from optus_sms.gateway.credentials import credentials_in, read_json
 from optus_sms.model.errors import CredentialsError
 
 NAMES: Final = ("application", "password")
@@ -26,7 +24,7 @@ def read_credentials(stdin: BinaryIO) -> dict[str, str]:
     if len(given) > _MOST_BYTES:
         raise _wrong(f"has more than {_MOST_BYTES} bytes")
     try:
-        text = given.decode()
+        text = given.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _wrong("is not UTF-8") from None
     if text.lstrip().startswith("{"):
@@ -63,24 +61,12 @@ def _wrong(problem: str) -> CliError:
 def store(target: Target, credentials: Mapping[str, str]) -> None:
     """Write the credentials into the secret, whose other fields stay; `CliError` if the functions would refuse them."""
     arn = target.outputs["GatewaySecretArn"]
-    fields = {**_present(target, arn), **credentials}
+    present, _ = read_json(target.secrets, arn, "AWSCURRENT") or ({}, "")
+    fields = {**present, **credentials}
     try:
         credentials_in(fields).authorization.encode()
     except CredentialsError as error:
         raise CliError(str(error), "Nothing was stored.", Exit.INVALID) from None
     except UnicodeEncodeError:
-        raise _wrong("must be Unicode") from None
+        raise CliError("The credentials are no Unicode text.", "Nothing was stored.", Exit.INVALID) from None
     target.secrets.put_secret_value(SecretId=arn, SecretString=json.dumps(fields))
-
-
-def _present(target: Target, arn: str) -> dict[str, Any]:
-    """Return the fields that the secret has now; none if it has no value, or one that is not a JSON object."""
-    try:
-        fields = json.loads(target.secrets.get_secret_value(SecretId=arn).get("SecretString", ""))
-    except ValueError:
-        return {}
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        return {}
-    return fields if isinstance(fields, dict) else {}

@@ -16,7 +16,7 @@ class Facts:
     """The records of one message and of its replies, or of one reply, whose ID then stands for the message_id.
 
     ``queued_at``: RFC 3339, if the caller knows it better than the ledger, which learns it with the first claim.
-    ``id_taken_by``: the message that has the ID which the gateway gave to this one, too.
+    ``id_taken_by``: the message, or `a reply`, that had this message's gateway ID first.
     """
 
     message_id: str
@@ -37,10 +37,9 @@ class Facts:
         queued_at: str | None = None,
     ) -> Self:
         """Return the facts of a message; ``found``: what `MessagesTable` has under its gateway ID."""
-        if isinstance(found, MessageRecord) and found.message_id in (None, message_id):
-            return cls(message_id, ledger, found, replies=replies, queued_at=queued_at)
-        taken_by = (found.message_id if isinstance(found, MessageRecord) else "a reply") if found else ""
-        return cls(message_id, ledger, queued_at=queued_at, id_taken_by=taken_by or "")
+        own = found if isinstance(found, MessageRecord) and found.message_id in (None, message_id) else None
+        taken_by = "" if own or found is None else getattr(found, "message_id", None) or "a reply"
+        return cls(message_id, ledger, own, None, () if taken_by else replies, queued_at, taken_by)
 
     @property
     def status(self) -> str | None:

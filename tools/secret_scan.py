@@ -38,9 +38,9 @@ class Finding(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A pattern of texts that are no secrets in files whose path begins with ``where``."""
+    """A pattern of texts that are no secrets in files whose path begins with one of ``where``."""
 
-    where: str
+    where: tuple[str, ...]
     pattern: str
 
     def covers(self, finding: Finding) -> bool:
@@ -52,8 +52,8 @@ def read_accepted(text: str) -> list[Accepted]:
     """Return each pattern of each entry; an entry without a reason is an error."""
     entries: list[dict[str, Any]] = tomllib.loads(text)["accepted"]
     if reasonless := [entry["where"] for entry in entries if not entry.get("reason")]:
-        raise ValueError(f"an entry of {ACCEPTED.name} has no reason: {reasonless[0]}")
-    return [Accepted(entry["where"], each) for entry in entries for each in entry["texts"]]
+        raise ValueError(f"an entry of {ACCEPTED.name} has no reason: {', '.join(reasonless[0])}")
+    return [Accepted(tuple(entry["where"]), each) for entry in entries for each in entry["texts"]]
 
 
 def scan(folder: Path, paths: Iterable[str]) -> list[Finding]:
@@ -72,7 +72,7 @@ def problems(findings: Iterable[Finding], accepted: Iterable[Accepted]) -> Itera
             yield f"{finding.path}:{finding.line}: {finding.kind}: remove it, or accept it in {ACCEPTED.name}"
     for each in accepted:
         if not any(map(each.covers, findings)):
-            yield f"{ACCEPTED.name}: {each.pattern!r} is not found below {each.where!r} any more: remove it"
+            yield f"{ACCEPTED.name}: {each.pattern!r} is not found below {', '.join(each.where)} any more: remove it"
 
 
 def main() -> int:

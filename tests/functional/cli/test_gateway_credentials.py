@@ -47,7 +47,9 @@ def put(stack: DeployedStack, text: str) -> None:
         f"app\n{PASSWORD}",
         f"app\n{PASSWORD}\n",
         f"app\r\n{PASSWORD}\r\n",
+        f"\ufeffapp\r\n{PASSWORD}\r\n",
         json.dumps({"application": "app", "password": PASSWORD}),
+        "\ufeff" + json.dumps({"application": "app", "password": PASSWORD}),
         "\n " + json.dumps({"password": PASSWORD, "application": "app"}, indent=1) + "\n",
     ],
 )

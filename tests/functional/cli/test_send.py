@@ -232,6 +232,7 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
         message_body(message_id="a", content="x"),
         "[" * 100_000,
         f'{{"destination": "{HANDSET}", "content": "a", "destination": "+61491570156"}}',
+        json.dumps({"message_id": ["x"], "destination": HANDSET, "content": "a"}),
     ]
     FILE.write_text("\n".join(lines))
 
@@ -245,6 +246,7 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
         "line 5: message_id: is used by line 1",
         "line 6: body: must be JSON; nested too deeply",
         "line 7: 'destination': is given twice",
+        "line 8: message_id:",
     ):
         assert words in problem
     assert stack.queued() == []

@@ -35,8 +35,8 @@ FINDING = Finding("tests/a.py", 1, "Secret Keyword", "made-up")
 
 
 def test_what_is_accepted_is_so_by_its_whole_text_and_place() -> None:
-    assert list(problems([FINDING], [Accepted("tests/", "[a-z-]+")])) == []
-    for accepted in (Accepted("docs/", "[a-z-]+"), Accepted("tests/", "made"), Accepted("tests/", "MADE-UP")):
+    assert list(problems([FINDING], [Accepted(("tests/",), "[a-z-]+")])) == []
+    for accepted in (Accepted(("docs/",), "[a-z-]+"), Accepted(("tests/",), "made"), Accepted(("tests/",), "MADE-UP")):
         assert len(list(problems([FINDING], [accepted]))) == 2, "not accepted, and accepted in vain"
 
 
@@ -44,4 +44,4 @@ def test_each_entry_has_its_reason() -> None:
     assert read_accepted(ACCEPTED.read_text())
     assert all(len(entry["reason"]) > 20 for entry in tomllib.loads(ACCEPTED.read_text())["accepted"])
     with pytest.raises(ValueError, match="no reason"):
-        read_accepted('[[accepted]]\nwhere = "x"\ntexts = ["y"]\n')
+        read_accepted('[[accepted]]\nwhere = ["x"]\ntexts = ["y"]\n')

@@ -92,7 +92,7 @@ class GatewaySecret:
             self._refused = self._current
 
     def _read(self) -> GatewayCredentials:
-        return credentials_in(*_read_json(self._client, self._secret_id, _CURRENT) or ({}, ""))
+        return credentials_in(*read_json(self._client, self._secret_id, _CURRENT) or ({}, ""))
 
 
 def credentials_in(fields: Mapping[str, Any], version: str = "") -> GatewayCredentials:
@@ -166,7 +166,7 @@ class CallbackSecret:
     def _read(self, stage: str) -> Exception | None:
         """Read one version, and return what prevented it. A previous one that is absent, unusable or denied is none."""
         try:
-            found = _read_json(self._client, self._secret_id, stage)
+            found = read_json(self._client, self._secret_id, stage)
         except Exception as error:  # noqa: BLE001 - kept in `_failure`
             if _code(error) not in _REVOKED:
                 return error  # it passes; what was read before stays valid
@@ -193,7 +193,7 @@ class CallbackSecret:
         return why
 
 
-def _read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, Any], str] | None:
+def read_json(client: SecretsManagerClient, secret_id: str, stage: str) -> tuple[dict[str, Any], str] | None:
     """Return the fields of a secret's version, and its ID; None if there is no such version."""
     try:
         response = client.get_secret_value(SecretId=secret_id, VersionStage=stage)
