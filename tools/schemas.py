@@ -18,6 +18,8 @@ from optus_sms.model.times import RFC_3339
 from optus_sms.records.changes import read_change
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"
+QUEUE_MESSAGE_VERSION = "1"
+"""A new one for each change that senders can notice; a stack shows its own in Parameter Store as `SchemaVersion`."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TIME = f"^(?=[{FIRST_YEAR[0]}-9]){RFC_3339}$"
 _END = r"$(?!\n)"  # in Python's engine `$` also stands before a line break at the end
@@ -76,7 +78,7 @@ def message_schema() -> dict[str, Any]:
     both = {name: {"type": "string"} for name in ("source", "class")}
     return {
         "$schema": DRAFT,
-        "$id": "urn:optus-sms:queue-message",
+        "$id": f"urn:optus-sms:queue-message:{QUEUE_MESSAGE_VERSION}",
         "title": "Queue message",
         "description": "One SMS to one handset: the JSON body of a message on OutboundQueue. Checked, but not by this "
         "schema: that the number is possible, the exact number of segments (^ { } \\ [ ] ~ | and € count two, and no "

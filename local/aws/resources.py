@@ -37,6 +37,7 @@ LEFT_OUT = {
     "AWS::CloudWatch::Alarm": "nothing evaluates alarms here; metrics are lines in the functions' log",
     "AWS::CloudWatch::Dashboard": "tools/dashboard.py draws it",
     "AWS::Events::EventBusPolicy": "access is not checked here; tests on the template check the policies",
+    "AWS::IAM::ManagedPolicy": "access is not checked here; tests on the template check the policies",
     "AWS::IAM::Role": "access is not checked here; tests on the template check the policies",
     "AWS::Lambda::EventInvokeConfig": "asynchronous invocations are not repeated here",
     "AWS::Lambda::Permission": "access is not checked here",
@@ -44,6 +45,7 @@ LEFT_OUT = {
     "AWS::Logs::QueryDefinition": "the functions' log is a file",
     "AWS::SNS::TopicPolicy": "access is not checked here",
     "AWS::SQS::QueuePolicy": "access is not checked here; tests on the template check the policies",
+    "AWS::SSM::Parameter": "they repeat the outputs, which .local/endpoints.env has",
     "AWS::SecretsManager::ResourcePolicy": "access is not checked here",
 }
 

@@ -33,6 +33,7 @@ from optus_sms.runtime.observability import NAMESPACE, Metric
 from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
 from tests.support.aws import template_source
 from tests.support.broken_templates import Mistake, with_mistake
+from tools.schemas import QUEUE_MESSAGE_VERSION
 
 ROOT: Final = TEMPLATE_PATH.parent
 PACKAGE: Final = ROOT / "layers" / "shared" / "src" / "optus_sms"
@@ -49,6 +50,9 @@ ALL_CHOSEN: Final = {
     "PauseOnOutage": "false",
     "MaxMessagesPerSecond": "40",
     "SenderConcurrency": "100",
+    "SenderPrincipals": "210987654321,arn:aws:iam::210987654322:role/reminders/sender",
+    "SenderOrganizationId": "o-a1b2c3d4e5",
+    "SenderSourceArns": "arn:aws:sns:ap-southeast-2:210987654321:codes,arn:aws:events:ap-southeast-2:123456789012:rule/*",
     "RetentionDays": "7",
     "LogRetentionDays": "365",
     "ReplyTextInEvents": "false",
@@ -248,6 +252,77 @@ def _denies_plain_http(policy: Mapping[str, Any], actions: str) -> bool:
     return any(wanted.items() <= statement.items() for statement in policy["Statement"])
 
 
+# Senders
+
+
+@invariant(
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/1/Fn::If/1/Action", "sqs:*"),
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/1/Fn::If/1/Principal", "*"),
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/2/Fn::If/1/Condition"),
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/3/Fn::If/1/Condition"),
+    resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/3/Fn::If/1/Principal", "*"),
+    resource_mistake("DeadLetterQueuePolicy/PolicyDocument/Statement/0/Effect", "Allow"),
+    parameters=ALL_CHOSEN,
+)
+def only_the_invited_may_queue(stack: Template) -> Problems:
+    """Exactly SendMessage and GetQueueUrl, for those that the parameters name; no other policy allows anything."""
+    queue = {"Resource": {"Fn::GetAtt": ["OutboundQueue", "Arn"]}, "Effect": "Allow"}
+    may_queue = queue | {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"]}
+    principals, organization, sources = (
+        stack.parameters[name].value for name in ("SenderPrincipals", "SenderOrganizationId", "SenderSourceArns")
+    )
+    wanted = []
+    if principals:
+        wanted.append(may_queue | {"Sid": "LetPrincipalsQueue", "Principal": {"AWS": principals.split(",")}})
+    if organization:
+        condition = {"StringEquals": {"aws:PrincipalOrgID": organization}}
+        wanted.append(may_queue | {"Sid": "LetTheOrganizationQueue", "Principal": "*", "Condition": condition})
+    if sources:
+        services = {"Service": ["sns.amazonaws.com", "events.amazonaws.com"]}
+        condition = {"ArnLike": {"aws:SourceArn": sources.split(",")}}
+        statement = {"Sid": "LetTopicsAndRulesQueue", "Principal": services, "Condition": condition}
+        wanted.append(queue | {"Action": "sqs:SendMessage"} | statement)
+    allowed = [
+        statement
+        for policy in stack.of_type("AWS::SQS::QueuePolicy")
+        for statement in policy.properties["PolicyDocument"]["Statement"]
+        if statement["Effect"] != "Deny"
+    ]
+    if allowed != wanted:
+        yield str(allowed)
+
+
+@invariant(
+    resource_mistake("SenderPolicy/PolicyDocument/Statement/0/Action", "sqs:*"),
+    resource_mistake("SenderPolicy/PolicyDocument/Statement/0/Resource", "*"),
+)
+def the_senders_policy_lets_a_role_queue_and_nothing_else(stack: Template) -> Problems:
+    (policy,) = stack.of_type("AWS::IAM::ManagedPolicy")
+    (statement,) = policy.properties["PolicyDocument"]["Statement"]
+    allowed = {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": {"Fn::GetAtt": ["OutboundQueue", "Arn"]}}
+    if statement != {"Sid": "QueueMessages", "Effect": "Allow"} | allowed:
+        yield str(statement)
+
+
+@invariant(
+    Mistake("Resources/EventBusArnParameter"),
+    resource_mistake("OutboundQueueUrlParameter/Value", "elsewhere"),
+    resource_mistake("OutboundQueueUrlParameter/Name", {"Fn::Sub": "/optus-sms/OutboundQueueUrl"}),
+    resource_mistake("SchemaVersionParameter/Value", "2"),
+    Mistake("Outputs/OutboundQueueUrl/Export", {"Name": "queue"}),
+)
+def each_output_is_in_parameter_store_and_none_is_exported(stack: Template) -> Problems:
+    """Another stack that imports an export keeps this one from changing or deleting it."""
+    values = {name: output["Value"] for name, output in stack.outputs.items()}
+    wanted = values | {"SchemaVersion": QUEUE_MESSAGE_VERSION}
+    found = {
+        resource.properties["Name"].removeprefix(f"/optus-sms/{STACK_NAME}/"): resource.properties["Value"]
+        for resource in stack.of_type("AWS::SSM::Parameter")
+    }
+    yield from (name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    yield from (name for name, output in stack.outputs.items() if "Export" in output)
+
+
 # Tables
 
 
@@ -355,6 +430,7 @@ def public_names_are_there(stack: Template) -> Problems:
         "PublishEventsFunction": "AWS::Lambda::Function",
         "SmsEventBus": "AWS::Events::EventBus",
         "UnpublishedEventsQueue": "AWS::SQS::Queue",
+        "SenderPolicy": "AWS::IAM::ManagedPolicy",
     }
     if not stack.parameters["GatewaySecretArn"].value:
         resources["GatewaySecret"] = "AWS::SecretsManager::Secret"
@@ -362,7 +438,7 @@ def public_names_are_there(stack: Template) -> Problems:
     outputs = {
         *("OutboundQueueUrl", "OutboundQueueArn", "DeadLetterQueueUrl", "StatusCallbackUrl", "ReplyCallbackUrl"),
         *("GatewaySecretArn", "CallbackSecretArn", "MessagesTableName", "SendLedgerTableName"),
-        *("EventBusName", "UnpublishedEventsQueueUrl", "DashboardUrl"),
+        *("EventBusName", "EventBusArn", "UnpublishedEventsQueueUrl", "DashboardUrl", "SenderPolicyArn"),
     }
     types = {name: resource.type for name, resource in stack.resources.items()}
     yield from (name for name, kind in resources.items() if types.get(name) != kind)
@@ -1335,6 +1411,16 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"MaxMessagesPerSecond": "-1"}, "a whole number"),
         ({"SenderConcurrency": "1"}, "from 2 to 100"),
         ({"SenderConcurrency": "many"}, "from 2 to 100"),
+        ({"SenderPrincipals": "12345678901"}, "account IDs and ARNs"),
+        ({"SenderPrincipals": "*"}, "account IDs and ARNs"),
+        ({"SenderPrincipals": "210987654321, 210987654322"}, "no spaces"),
+        ({"SenderPrincipals": "arn:aws:iam::210987654321:role/*"}, "account IDs and ARNs"),
+        ({"SenderPrincipals": "arn:aws:iam::*:role/sender"}, "account IDs and ARNs"),
+        ({"SenderOrganizationId": "*"}, "the ID of an organization"),
+        ({"SenderSourceArns": "*"}, "account number included"),
+        ({"SenderSourceArns": "arn:aws:sns:ap-southeast-2:*:codes"}, "account number included"),
+        ({"SenderSourceArns": "arn:aws:events:ap-southeast-2:123456789012:event-bus/own"}, "EventBridge rules"),
+        ({"SenderSourceArns": "arn:aws:s3:::bucket"}, "EventBridge rules"),
         ({"RetentionDays": "0"}, "from 1 to 3650"),
         ({"LogRetentionDays": "31"}, "periods that CloudWatch Logs knows"),
         ({"AlarmEmail": "somebody"}, "an e-mail address"),
