@@ -29,6 +29,12 @@ class CheckedMessage:
     message_id: str
     body: str = field(repr=False)
     message: OutboundMessage = field(repr=False)
+    group: str | None = None
+
+    @property
+    def request(self) -> Any:
+        """What SQS gets; with the group as MessageGroupId, for its fair queues."""
+        return {"MessageBody": self.body, **({"MessageGroupId": self.group} if self.group else {})}
 
 
 def new_message_id() -> str:

@@ -32,6 +32,18 @@ class Name(click.ParamType):
         return text
 
 
+class Group(click.ParamType):
+    """A MessageGroupId of SQS: the team or system that a message is from."""
+
+    name = "team"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As click wants it."""
+        if not re.fullmatch(r"[!-~]{1,128}", str(value)):
+            self.fail("must be 1 to 128 letters, digits and punctuation marks of ASCII", param, ctx)
+        return str(value)
+
+
 class Since(click.ParamType):
     """A time, as RFC 3339 with offset or as an age: 90s, 15m, 2h, 7d. Gives epoch seconds."""
 

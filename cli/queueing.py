@@ -25,7 +25,7 @@ _ATTEMPTS: Final = 5  # of what SQS did not take from a batch through no fault o
 
 def queue_one(sqs: SQSClient, url: str, checked: CheckedMessage) -> None:
     """Queue one message."""
-    sqs.send_message(QueueUrl=url, MessageBody=checked.body)
+    sqs.send_message(QueueUrl=url, **checked.request)
 
 
 @contextlib.contextmanager
@@ -77,7 +77,7 @@ def _queue_batch(sqs: SQSClient, url: str, batch: Sequence[CheckedMessage]) -> l
     left = {str(number): checked for number, checked in enumerate(batch)}
     taken: list[str] = []
     for again in range(_ATTEMPTS):
-        entries: Any = [{"Id": number, "MessageBody": checked.body} for number, checked in left.items()]
+        entries: Any = [{"Id": number, **checked.request} for number, checked in left.items()]
         response = sqs.send_message_batch(QueueUrl=url, Entries=entries)
         taken += [left.pop(entry["Id"]).message_id for entry in response.get("Successful", [])]
         if not any(not failed.get("SenderFault", False) for failed in response.get("Failed", [])):

@@ -23,7 +23,7 @@ from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit, not_utf8
 from cli.message_lookup import exit_code, facts_of
 from cli.output import counted, one_line
-from cli.parameters import FILE
+from cli.parameters import FILE, Group
 from cli.queueing import queue_one
 from cli.stage import TONES, Facts, next_step, stage_of
 from cli.timeline import timeline
@@ -46,6 +46,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--dry-run", is_flag=True, help="Only check, and show segments, encoding and what would be queued.")
 @click.option("--follow", is_flag=True, help="Show each step until the final status.")
 @click.option("--timeout", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds to --follow.")
+@click.option("--group", type=Group(), help="Your team or system: SQS lets quiet groups overtake busy ones.")
 @click.option("--message-id", metavar="ID", help="Idempotency key: sent once. [default: a new one]")
 @click.option("--reference", help="Returned with each status. [default: the message_id]")
 @click.option("--mask", help="Registered sender ID, at most 11 characters; handsets cannot reply.")
@@ -69,6 +70,7 @@ def send(
     dry_run: bool,
     follow: bool,
     timeout: int,
+    group: str | None,
     **fields: Any,
 ) -> None:
     """Queue the message TEXT to DESTINATION (+61…). TEXT - reads it from stdin."""
@@ -79,7 +81,9 @@ def send(
         if destination is not None or given or follow:
             raise click.UsageError("--file reads all fields from its lines, and can't be followed.")
         journal = journal or path.with_name(path.name + ".journal")
-        send_file(context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain)
+        send_file(
+            context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain, group=group
+        )
         return
     if journal is not None or skip_invalid or queue_uncertain:
         raise click.UsageError("--journal, --skip-invalid and --queue-uncertain go with --file.")
@@ -92,7 +96,7 @@ def send(
         _show_dry_run(context, checked)
         return
     checked = _checked(message, allowed=allowed_destinations(context.target.settings))
-    _queue(context, checked, follow=follow, timeout=timeout)
+    _queue(context, replace(checked, group=group), follow=follow, timeout=timeout)
 
 
 def _from_stdin() -> str:

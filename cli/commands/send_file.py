@@ -1,6 +1,7 @@
 """`send --file`: a file of messages, resumable."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from cli.queueing import SQS_COUNTS_AFTER_SECONDS, queue_all, stopping_between_b
 
 
 def send_file(
-    context: CommandContext, path: Path, journal_path: Path, dry_run: bool, *, skip_invalid: bool, queue_uncertain: bool
+    context: CommandContext,
+    path: Path,
+    journal_path: Path,
+    dry_run: bool,
+    *,
+    skip_invalid: bool,
+    queue_uncertain: bool,
+    group: str | None,
 ) -> None:
     if dry_run:
         _dry_run_file(context, path, skip_invalid)
@@ -26,7 +34,8 @@ def send_file(
         checked, invalid = read_lines(path, journal.message_id_of, queued=journal.queued, allowed=allowed)
         _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
         held = set() if queue_uncertain else _held(context, journal) & {message.message_id for message in checked}
-        waiting = [message for message in checked if message.message_id not in journal.queued | held]
+        left = [message for message in checked if message.message_id not in journal.queued | held]
+        waiting = [replace(message, group=group) for message in left]
         earlier = sum(message.message_id in journal.queued for message in checked)
         if earlier:
             context.out.note(f"{earlier} of {len(checked)} were queued before, by {journal.path}.")

@@ -27,6 +27,7 @@ from local.page.board import Board
 from local.page.bubble import QueuedMessage
 from local.page.counts import MOST_PAGES, QueueCounter, TooManyPagesError
 from local.page.guard import refusal
+from local.page.handsets import handset_in, received_messages
 from local.simulator.config import LOOPBACK
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.flows.send_message import QueueRecord
@@ -55,6 +56,7 @@ _HEADERS: Final = (
 )
 _MESSAGES: Final = "/api/messages/"
 _STREAM: Final = "/api/stream"
+_READY: Final = "/api/ready"
 
 
 class PhonePage:
@@ -130,6 +132,10 @@ class PhonePage:
         """What can only be read."""
         if path == _STREAM:
             return {"GET": lambda _: self._open_stream()}
+        if path == _READY:
+            return {"GET": lambda _: json_response({"ready": True})}
+        if (handset := handset_in(path)) is not None:
+            return {"GET": lambda request: received_messages(self._stack.simulator, unquote(handset), request.query)}
         if path.startswith(_MESSAGES):
             return {"GET": lambda _: self._life(unquote(path.removeprefix(_MESSAGES)))}
         files = {f"/static/{file.name}": file for file in _STATIC.iterdir()} | {"/": _STATIC / "index.html"}

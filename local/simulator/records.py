@@ -81,7 +81,7 @@ class MessageRecords:
     def __init__(self, keep: int, seed: int) -> None:
         self._keep = keep
         self._seed = seed
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._messages: OrderedDict[str, SimulatedMessage] = OrderedDict()
         self._numbers: Counter[str] = Counter()
         self._revision = 0
@@ -143,6 +143,14 @@ class MessageRecords:
             revision = self._revision if complete else chosen[-1].revision if chosen else since
             return revision, [message.as_dict() for message in chosen]
 
+    def wait_for(self, wanted: Mapping[str, str], timeout_seconds: float) -> list[dict[str, Any]]:
+        """Messages as `find` selects them, as soon as there is one; none when the time is over."""
+        with self._lock:
+            self._lock.wait_for(
+                lambda: any(_matches(each, wanted) for each in self._messages.values()), timeout_seconds
+            )
+            return [message.as_dict() for message in self._messages.values() if _matches(message, wanted)]
+
     def clear(self) -> None:
         with self._lock:
             self._messages.clear()
@@ -153,6 +161,7 @@ class MessageRecords:
             self._revision += 1
             message.revision = self._revision
             self._messages.move_to_end(message.id)
+            self._lock.notify_all()
 
     def _newer_than(self, since: int) -> list[SimulatedMessage]:
         newer = []

@@ -52,7 +52,7 @@ ALL_CHOSEN: Final = {
     "SenderConcurrency": "100",
     "SenderPrincipals": "210987654321,arn:aws:iam::210987654322:role/reminders/sender",
     "SenderOrganizationId": "o-a1b2c3d4e5",
-    "SenderSourceArns": "arn:aws:sns:ap-southeast-2:210987654321:codes,arn:aws:events:ap-southeast-2:123456789012:rule/*",
+    "SenderSourceArns": "arn:aws:sns:ap-southeast-2:210987654321:codes,arn:aws:events:us-east-1:123456789012:rule/*",
     "RetentionDays": "7",
     "LogRetentionDays": "365",
     "ReplyTextInEvents": "false",
@@ -271,7 +271,7 @@ def only_the_invited_may_queue(stack: Template) -> Problems:
     principals, organization, sources = (
         stack.parameters[name].value for name in ("SenderPrincipals", "SenderOrganizationId", "SenderSourceArns")
     )
-    wanted = []
+    wanted: list[dict[str, Any]] = []
     if principals:
         wanted.append(may_queue | {"Sid": "LetPrincipalsQueue", "Principal": {"AWS": principals.split(",")}})
     if organization:
@@ -279,8 +279,8 @@ def only_the_invited_may_queue(stack: Template) -> Problems:
         wanted.append(may_queue | {"Sid": "LetTheOrganizationQueue", "Principal": "*", "Condition": condition})
     if sources:
         services = {"Service": ["sns.amazonaws.com", "events.amazonaws.com"]}
-        condition = {"ArnLike": {"aws:SourceArn": sources.split(",")}}
-        statement = {"Sid": "LetTopicsAndRulesQueue", "Principal": services, "Condition": condition}
+        named = {"ArnLike": {"aws:SourceArn": sources.split(",")}}
+        statement = {"Sid": "LetTopicsAndRulesQueue", "Principal": services, "Condition": named}
         wanted.append(queue | {"Action": "sqs:SendMessage"} | statement)
     allowed = [
         statement

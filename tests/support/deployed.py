@@ -143,7 +143,7 @@ class DeployedStack:
                 message["Body"],
                 {name: each["StringValue"] for name, each in message.get("MessageAttributes", {}).items()},
             )
-            for message in self._take("OutboundQueueUrl")
+            for message in self.received("OutboundQueueUrl")
         ]
 
     def dead(self) -> int:
@@ -153,11 +153,16 @@ class DeployedStack:
         )
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
-    def _take(self, output: str) -> list[Any]:
+    def received(self, output: str) -> list[Any]:
+        """Takes all messages out of that queue."""
         taken: list[Any] = []
         url = self.outputs[output]
         while batch := self.sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0, MessageAttributeNames=["All"]
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=0,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
         ).get("Messages", []):
             taken += batch
             for message in batch:

@@ -80,6 +80,20 @@ def test_every_field_goes_on_the_queue_as_it_was_given(stack: DeployedStack) -> 
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("from_file", [False, True])
+def test_a_group_goes_with_each_message_for_fair_queues(stack: DeployedStack, from_file: bool) -> None:
+    FILE.write_text(message_body())
+    arguments = ("--file", FILE) if from_file else (HANDSET, "Hello")
+    assert optus_sms("send", *arguments, "--group", "bookings", *TARGET).exit_code == 0
+    assert [message["Attributes"]["MessageGroupId"] for message in stack.received("OutboundQueueUrl")] == ["bookings"]
+
+
+@pytest.mark.parametrize("group", ["", "two words", "ä", "x" * 129])
+def test_a_group_that_sqs_would_refuse_is_refused_before(stack: DeployedStack, group: str) -> None:
+    ran = optus_sms("send", HANDSET, "Hello", "--group", group, *TARGET)
+    assert (ran.exit_code, "--group" in ran.stderr, stack.queued()) == (2, True, [])
+
+
 def test_text_comes_from_stdin_and_a_key_is_made(stack: DeployedStack) -> None:
     ran = optus_sms("send", HANDSET, "-", "--json", *TARGET, stdin="Two\nlines\n")
     ((body, _),) = stack.queued()
