@@ -108,8 +108,9 @@ layers/shared/requirements.txt: uv.lock $(READY)
 	@$(BIN)/uv export --quiet --locked --no-default-groups --no-emit-project --format requirements-txt --output-file $@
 
 .PHONY: schemas
-schemas: $(READY) ## write schemas/ from the code
+schemas: $(READY) ## write schemas/ and docs/settings.md from the code and the template
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.schemas
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.settings_page
 
 .PHONY: numbers
 numbers: $(READY) ## write the numbering plans from the locked `phonenumbers`
