@@ -1214,6 +1214,59 @@ class TestBeforeTheFirstByte:
         run.send(queue_record(receive_count=2))
         assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
 
+    @pytest.mark.parametrize(
+        ("result", "step", "state", "counted"),
+        [
+            (sent(), "ledger.accepted", State.ACCEPTED, {"MessagesAccepted", "SegmentsSent"}),
+            (unknown(), "ledger.unknown", State.UNKNOWN, {"OutcomesUnknown"}),
+            (rejected(), "ledger.rejected", State.REJECTED, {"MessagesRejected"}),
+            (send_failed(), "ledger.rejected", State.REJECTED, {"MessagesRejected"}),
+        ],
+        ids=["accepted", "unknown", "rejected", "the last attempt"],
+    )
+    @pytest.mark.parametrize("moment", MOMENTS)
+    def test_an_outcome_that_is_written_late_is_the_same_and_counts_once(
+        self, result: PostResult, step: str, state: State, counted: set[str], moment: Moment
+    ) -> None:
+        run = bench(result, options={"max_attempts": 1})
+        run.hook(FailAt(step, moment, times=ALWAYS))
+        assert run.send(queue_record()).failures == (sqs_id(),)
+        run.hook()
+        run.time.advance(200)
+        late = run.send(queue_record(receive_count=2))
+        assert (late.failures, run.state(), len(run.gateway.posts)) == ((), state, 1)
+        assert {name: totals(late.measurements).get(name) for name in counted} == dict.fromkeys(counted, 1.0)
+
+    def test_the_last_attempt_of_a_message_is_the_last_also_if_it_is_written_late(self) -> None:
+        run = bench(send_failed(), options={"max_attempts": 1})
+        run.hook(FailAt("ledger.rejected", times=ALWAYS))
+        run.send(queue_record())
+        run.hook()
+        run.time.advance(200)
+        run.send(queue_record(receive_count=2))
+        assert (run.record().reason, reasons(run)) == ("attempts_exhausted", ["attempts_exhausted"])
+
+    def test_an_attempt_counts_also_if_it_is_written_late(self) -> None:
+        run = bench(send_failed(), options={"max_attempts": 2})
+        run.hook(FailAt("ledger.not_sent", times=ALWAYS))
+        run.send(queue_record())
+        run.hook()
+        run.time.advance(200)
+        run.send()
+        assert (run.state(), run.record().attempts, run.record().uncounted_attempts) == (State.RETRY, 1, 0)
+
+    def test_two_acceptances_are_reported_also_if_the_second_is_written_late(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = bench(sent("gw-1"))
+        run.hook(FailAt("ledger.accepted", times=ALWAYS))
+        run.send(queue_record())
+        run.hook()
+        run.ledger.accepted(run.record(), "gw-2", now=run.time.now())
+        assert totals(run.send().measurements)["MessagesAccepted"] == 1
+        assert "accepted twice" in capsys.readouterr().out
+        assert run.record().other_gateway_ids == {"gw-1"}
+
     def test_another_owner_is_never_released(self) -> None:
         run = bench()
         other = wanted(owner="other", payload_sha256=run_payload())

@@ -11,8 +11,9 @@ import math
 import random
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step, waits_until
-from optus_sms.flows.unwritten import CLAIM_RESPONSE_LOST, UnwrittenOutcomes
+from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import (
@@ -55,7 +56,9 @@ CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, 
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
 EVIDENCE_SECONDS: Final = 3600.0  # how long an acceptance shows that the gateway takes messages
-NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered", CLAIM_RESPONSE_LOST)
+NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered")
+CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
+LATE_SECONDS: Final = 900.0  # until then a claim whose response was lost can still be stored
 _FIRST_BACKOFF_SECONDS: Final = 5
 # OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff the receives last longer than the
 # retention, so that an outage never makes a dead letter.
@@ -198,7 +201,7 @@ class Sender:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
         until = min(deadline, self.now + 2 * OUTCOME_SECONDS) - OUTCOME_SECONDS
-        written_late = self.unwritten.write(self.ledger, self.clock, until=until)
+        written_late = self.unwritten.write(self.clock, until=until)
         self.secret.forget_refused()
         self.probing.before_batch()
         while len(handled) < len(records) and self.breaker.wants_probe():
@@ -306,9 +309,8 @@ class Sender:
             claim = self.ledger.claim(order.wanted, now=self.now, after=after)
         except Exception:
             # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
-            lost = PostResult(Outcome.NOT_SENT, CLAIM_RESPONSE_LOST)
-            with self.unwritten.remembered(order.wanted, lost, now=self.now):
-                self._write(order, lambda: self.ledger.release(order.wanted, CLAIM_RESPONSE_LOST, now=self.now))
+            release = partial(self.ledger.release, order.wanted, CLAIM_RESPONSE_LOST)
+            with self._written(order, order.wanted, release, repeat_until=self.now + LATE_SECONDS):
                 raise
         if claim.is_held_by(order.wanted.owner):
             return self._claimed(order, claim, credentials)
@@ -364,9 +366,7 @@ class Sender:
 
     def _claimed(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> Handled:
         """Send a message that this delivery has claimed, and write the outcome."""
-        result = self._attempt(order, claim, credentials)
-        with self.unwritten.remembered(claim, result, now=self.now):
-            return self._end(order, claim, result)
+        return self._end(order, claim, self._attempt(order, claim, credentials))
 
     def _attempt(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> PostResult:
         """POST the message. A failure before the first byte is an outcome, too: not sent."""
@@ -445,15 +445,7 @@ class Sender:
         gateway_id = result.gateway_id
         if gateway_id is None:
             logger().warning("accepted without an ID; a callback can bring it", extra={"message_id": claim.message_id})
-        refused_by = self._write(
-            order, lambda: self.ledger.accepted(claim, gateway_id, evidence=result.evidence, now=self.now)
-        )
-        if refused_by is not None:
-            ids = {"gateway_id": gateway_id, "first": refused_by.gateway_id}
-            loggable = {name: loggable_id(id_) for name, id_ in ids.items() if id_}
-            logger().error("accepted twice", extra={"message_id": claim.message_id, **loggable})
-        measurements = [
-            *(self._record_sent(order, gateway_id, result.message_status, result.message_detail) if gateway_id else ()),
+        measurements: list[Measurement] = [
             (Metric.MESSAGES_ACCEPTED, 1.0),
             (Metric.SEGMENTS_SENT, float(order.message.segments.count)),
             (Metric.GATEWAY_LATENCY, result.seconds * 1000),
@@ -462,7 +454,18 @@ class Sender:
             measurements.append((Metric.MESSAGES_DUE, 1.0))
         if order.record.sent_at is not None:
             measurements.append((Metric.QUEUE_DELAY, max(0.0, self.now - order.record.sent_at) * 1000))
-        return _done(order, "accepted", *measurements, result=result)
+        with self._written(order, claim, partial(self._write_accepted, claim, result), *measurements):
+            if gateway_id is not None:
+                measurements += self._record_sent(order, gateway_id, result.message_status, result.message_detail)
+            return _done(order, "accepted", *measurements, result=result)
+
+    def _write_accepted(self, claim: LedgerRecord, result: PostResult, *, now: float) -> None:
+        """Write the proof of acceptance to the ledger. It stands also if another POST of the message was accepted."""
+        refused_by = self.ledger.accepted(claim, result.gateway_id, evidence=result.evidence, now=now)
+        if refused_by is not None:
+            ids = {"gateway_id": result.gateway_id, "first": refused_by.gateway_id}
+            loggable = {name: loggable_id(id_) for name, id_ in ids.items() if id_}
+            logger().error("accepted twice", extra={"message_id": claim.message_id, **loggable})
 
     def _record_sent(
         self, order: _Order, gateway_id: str, status: str | None = None, detail: str | None = None
@@ -479,13 +482,12 @@ class Sender:
         return ((Metric.GATEWAY_IDS_TAKEN, 1.0),)
 
     def _unknown(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
-        refused_by = self._write(
-            order, lambda: self.ledger.unknown(claim, result.words, evidence=result.evidence, now=self.now)
-        )
-        if refused_by is not None:
-            handled = self._refused(order, refused_by)  # a callback resolved it, or another delivery took over
-        else:
-            handled = self._became_unknown(order, claim, result.words, result.evidence)
+        write = partial(self.ledger.unknown, claim, result.words, evidence=result.evidence)
+        with self._written(order, claim, write, (Metric.OUTCOMES_UNKNOWN, 1.0)) as refused_by:
+            if refused_by is not None:
+                handled = self._refused(order, refused_by)  # a callback resolved it, or another delivery took over
+            else:
+                handled = self._became_unknown(order, claim, result.words, result.evidence)
         return replace(handled, measurements=(*handled.measurements, (Metric.GATEWAY_ERRORS, 1.0)))
 
     def _became_unknown(self, order: _Order, record: LedgerRecord, reason: str, evidence: str = "") -> Handled:
@@ -502,23 +504,19 @@ class Sender:
         if claim.has_open_outcome:  # this attempt was not sent, but that one may have been
             detail += "; the outcome of an earlier attempt is unknown"
         # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
-        refused_by = self._write(
-            order,
-            lambda: self.ledger.rejected(claim, reason.value, result.words, evidence=result.evidence, now=self.now),
-        )
-        if refused_by is not None:
-            return self._refused(order, refused_by)
+        write = partial(self.ledger.rejected, claim, reason.value, result.words, evidence=result.evidence)
         rejected = (Metric.MESSAGES_REJECTED, 1.0)
-        return self._to_dead_letters(order, reason, detail, rejected, evidence=result.evidence, result=result)
+        with self._written(order, claim, write, rejected) as refused_by:
+            if refused_by is not None:
+                return self._refused(order, refused_by)
+            return self._to_dead_letters(order, reason, detail, rejected, evidence=result.evidence, result=result)
 
     def _not_sent(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         counts = self._counts(claim, result)
-        refused_by = self._write(
-            order,
-            lambda: self.ledger.not_sent(claim, result.words, counts=counts, evidence=result.evidence, now=self.now),
-        )
-        if refused_by is not None:
-            return self._refused(order, refused_by)
+        write = partial(self.ledger.not_sent, claim, result.words, counts=counts, evidence=result.evidence)
+        with self._written(order, claim, write) as refused_by:
+            if refused_by is not None:
+                return self._refused(order, refused_by)
         if result.reason in NOT_BEGUN:
             blocked = self.breaker.blocked_seconds()
             seconds = self._backoff(order.record, blocked) if blocked else 1
@@ -561,6 +559,22 @@ class Sender:
         """Put a copy on the dead-letter queue."""
         dead_letter = DeadLetter(record.body, reason, detail, message_id, evidence, record.queued_at)
         self.queues.dead_letter(dead_letter, now=self.now)
+
+    @contextmanager
+    def _written(
+        self,
+        order: _Order,
+        claim: LedgerRecord,
+        write: LedgerWrite,
+        *measurements: Measurement,
+        repeat_until: float = 0.0,
+    ) -> Iterator[LedgerRecord | None]:
+        """Write the outcome of a claim, for a block that does the rest; the record that refused it, if one did.
+
+        If either fails, the next batch writes it, and counts ``measurements``.
+        """
+        with self.unwritten.remembered(claim.owner, write, *measurements, repeat_until=repeat_until):
+            yield self._write(order, lambda: write(now=self.now))
 
     def _write(self, order: _Order, write: Callable[[], _T]) -> _T:
         """Write an outcome: retry until there is no time left, then raise."""

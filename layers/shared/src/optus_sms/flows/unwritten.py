@@ -9,51 +9,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from optus_sms.aws.queues import DeadLetterReason
-from optus_sms.gateway.api import Outcome, PostResult
 from optus_sms.records.table import EditedItemError
-from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
+from optus_sms.runtime.observability import Measurement, error_fields, logger
 
 if TYPE_CHECKING:
     from optus_sms.model.times import Clock
     from optus_sms.records.items import LedgerRecord
-    from optus_sms.records.ledger import Ledger
 
-CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
 MOST: Final = 1000
-LATE_SECONDS: Final = 900.0  # until then a claim whose response was lost can still be stored
+
+
+class LedgerWrite(Protocol):
+    """The write of an outcome; returns None if it was done, else the record that refused it."""
+
+    def __call__(self, *, now: float) -> LedgerRecord | None:
+        """Write the outcome; ``now``: epoch seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Unwritten:
-    """The outcome of a claim. ``at``: epoch seconds."""
+    """``measurements``: what to count once it is written. ``repeat_until``: as in `UnwrittenOutcomes.remembered`."""
 
-    claim: LedgerRecord
-    result: PostResult
-    at: float
-
-    @property
-    def is_lost_claim(self) -> bool:
-        return self.result.reason == CLAIM_RESPONSE_LOST
-
-    def write(self, ledger: Ledger, *, now: float) -> bool:
-        """Write it, and return whether nothing is left to write."""
-        claim, result = self.claim, self.result
-        if self.is_lost_claim:
-            return ledger.release(claim, result.reason, now=now) is None or now - self.at > LATE_SECONDS
-        match result.outcome:
-            case Outcome.ACCEPTED:
-                ledger.accepted(claim, result.gateway_id, evidence=result.evidence, now=now)
-            case Outcome.UNKNOWN:
-                ledger.unknown(claim, result.words, evidence=result.evidence, now=now)
-            case Outcome.REJECTED:
-                reason = DeadLetterReason.REJECTED.value
-                ledger.rejected(claim, reason, result.words, evidence=result.evidence, now=now)
-            case Outcome.NOT_SENT:
-                ledger.not_sent(claim, result.words, counts=False, evidence=result.evidence, now=now)
-        return True
+    write: LedgerWrite
+    measurements: tuple[Measurement, ...]
+    repeat_until: float
 
 
 @dataclass
@@ -67,8 +48,14 @@ class UnwrittenOutcomes:
         return owner in self._outcomes
 
     @contextmanager
-    def remembered(self, claim: LedgerRecord, result: PostResult, *, now: float) -> Iterator[None]:
-        """Remember an outcome if the block that writes it raises."""
+    def remembered(
+        self, owner: str, write: LedgerWrite, *measurements: Measurement, repeat_until: float = 0.0
+    ) -> Iterator[None]:
+        """Remember the write of an outcome if the block raises.
+
+        ``measurements``: what to count when it is written late. ``repeat_until``: epoch seconds, for a claim whose
+        response was lost: until then a refused write is repeated, because the claim can still be stored.
+        """
         try:
             yield
         except EditedItemError:
@@ -77,11 +64,11 @@ class UnwrittenOutcomes:
             with self._lock:
                 if len(self._outcomes) >= MOST:
                     # The oldest lost claim, else the oldest outcome.
-                    del self._outcomes[min(self._outcomes, key=lambda owner: not self._outcomes[owner].is_lost_claim)]
-                self._outcomes[claim.owner] = _Unwritten(claim, result, now)
+                    del self._outcomes[min(self._outcomes, key=lambda owner: not self._outcomes[owner].repeat_until)]
+                self._outcomes[owner] = _Unwritten(write, measurements, repeat_until)
             raise
 
-    def write(self, ledger: Ledger, clock: Clock, *, until: float) -> tuple[Measurement, ...]:
+    def write(self, clock: Clock, *, until: float) -> tuple[Measurement, ...]:
         """Write what is remembered, before ``until`` (epoch seconds); return the metrics. Never raises.
 
         Only the ledger: the message is delivered again, and finds there what is left to do.
@@ -92,14 +79,15 @@ class UnwrittenOutcomes:
                 break
             del self._outcomes[owner]
             try:
-                is_done = outcome.write(ledger, now=clock.now())
+                is_written = outcome.write(now=clock.now()) is None
             except EditedItemError:
-                is_done = True
+                continue
             except Exception as error:  # noqa: BLE001 - the next batch tries again, the others first
                 logger().warning("outcome still not written", extra=error_fields(error))
-                is_done = False
-            if not is_done:
                 self._outcomes[owner] = outcome
-            elif outcome.result.outcome is Outcome.ACCEPTED:
-                measurements.append((Metric.MESSAGES_ACCEPTED, 1.0))
+                continue
+            if is_written:
+                measurements += outcome.measurements
+            elif clock.now() < outcome.repeat_until:
+                self._outcomes[owner] = outcome
         return tuple(measurements)
