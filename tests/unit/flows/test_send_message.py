@@ -1315,6 +1315,21 @@ class TestAttemptsThatConcernNoMessageInParticular:
             assert run.send(queue_record()).failures == (sqs_id(),)
         assert (run.state(), reasons(run)) == (State.RETRY, [])
 
+    @pytest.mark.parametrize("earlier", [unreachable(), throttled(), send_failed()])
+    def test_another_failure_is_no_refusal_before_the_acceptance(self, earlier: PostResult) -> None:
+        options = {"max_attempts": 2}
+        run = Bench(gateway=ScriptedGateway(by_reference={"message-1": [earlier, *[IN_FRONT] * 2]}), options=options)
+        run.send(queue_record())
+        run.time.advance(60)
+        run.send(queue_record(message_body(message_id="other"), name="other"))
+        assert run.state("other") is State.ACCEPTED
+        counted = run.record().uncounted_attempts
+        for receive_count in (2, 3):
+            run.time.advance(60)
+            run.send(queue_record(receive_count=receive_count))
+        assert (run.state(), reasons(run)) == (State.RETRY, [])
+        assert run.record().uncounted_attempts == counted + 2
+
     def test_a_text_that_a_firewall_dislikes_ends_as_a_dead_letter_while_others_are_accepted(self) -> None:
         options = {"max_attempts": 3}
         run = Bench(gateway=ScriptedGateway(by_reference={"message-1": [IN_FRONT] * 9}), options=options)

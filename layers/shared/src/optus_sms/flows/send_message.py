@@ -412,7 +412,8 @@ class Sender:
         messages meanwhile, which is after the first refusal of this one.
         """
         if result.stop is Stop.REFUSED_IN_FRONT:
-            first = next((time_or_none(step.at) for step in claim.steps() if step.what == "not_sent"), None)
+            refusals = (step for step in claim.steps() if step.words.startswith(Stop.REFUSED_IN_FRONT))
+            first = next((time_or_none(step.at) for step in refusals if step.what == "not_sent"), None)
             if first is None:
                 return False
             return self.breaker.accepts_others(within_seconds=min(self.now - first, EVIDENCE_SECONDS))
