@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from optus_sms.gateway.evidence import evidence_of
 from optus_sms.gateway.transport import Transport
-from optus_sms.model.gateway_ids import canonical_id
+from optus_sms.model.gateway_ids import usable_id
 from optus_sms.model.lenient_json import parse_json, storable
 from optus_sms.model.redaction import printable, without_numbers
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from optus_sms.gateway.transport import Exchange
     from optus_sms.runtime.settings import GatewaySettings
 
-_MAX_ID: Final = 255
 _MAX_ERROR_TEXT: Final = 600
 # The error codes of the gateway's prose page for REST v2, and the sentences beside them, which are in use as well. The
 # page doesn't say which field carries them.
@@ -193,7 +192,7 @@ def classify(exchange: Exchange, *, now: float, content: str = "") -> PostResult
     ``content``: the message's text, to keep it out of the evidence.
     """
     fields = json_object(exchange.body)
-    gateway_id = _gateway_id(fields.get("id")) or (_first_of_list(exchange.body) if exchange.status == 201 else None)
+    gateway_id = usable_id(fields.get("id")) or (_first_of_list(exchange.body) if exchange.status == 201 else None)
     evidence = _Evidence(exchange, exchange.status, gateway_id, _words(fields), is_from_api(exchange))
     rule = next(rule for rule in CLASSIFICATION if rule.applies(evidence))
     accepted = rule.outcome is Outcome.ACCEPTED
@@ -328,14 +327,7 @@ def _json(body: bytes | None) -> Any:
 def _first_of_list(body: bytes | None) -> str | None:
     """The ID in version 1's success, a list of one."""
     ids = _json(body)
-    return _gateway_id(ids[0]) if isinstance(ids, list) and len(ids) == 1 else None
-
-
-def _gateway_id(value: object) -> str | None:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not text.isprintable() or text.strip() != text:
-        return None
-    return canonical_id(text) if 0 < len(text) <= _MAX_ID else None
+    return usable_id(ids[0]) if isinstance(ids, list) and len(ids) == 1 else None
 
 
 def _text(value: object) -> str | None:
