@@ -20,9 +20,10 @@ def evidence_of(exchange: Exchange, *, content: str) -> str:
     ``content``: the message's text, whose words are removed from the line, as are phone numbers from the body: the
     ledger holds neither. Empty if no response came.
     """
-    facts = [f"{name}: {printable(value, _MOST_HEADER)}" for name, value in sorted(exchange.headers.items())]
+    headers = sorted(exchange.headers.items())
+    facts = {name: without_words(printable(value, _MOST_HEADER), content) for name, value in headers}
     body = (exchange.body or b"").decode("utf-8", "replace")
-    line = "; ".join(without_words(fact, content) for fact in facts if not fact.startswith("retry-after"))
+    line = "; ".join(f"{name}: {fact}" for name, fact in facts.items() if name != "retry-after")
     start = without_numbers(without_words(" ".join(body.split()), content))
     if start:
         line = f"{line}; body: {printable(start, _MOST_BODY)}" if line else f"body: {printable(start, _MOST_BODY)}"
