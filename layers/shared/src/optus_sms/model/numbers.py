@@ -32,21 +32,16 @@ class NumberingPlan(NamedTuple):
     local_lengths: tuple[int, ...] = ()
 
 
-def problem_of(number: str, *, mobile_only: bool = False) -> str | None:
-    """Return why an E.164 number can't be a handset's, with the fix; None if it can.
-
-    Numbers of machines and fixed lines can have lengths of their own; not with ``mobile_only``.
-    """
+def problem_of(number: str) -> str | None:
+    """Return why an E.164 number can't be a handset's, with the fix; None if it can."""
     code = _country_code(number[1:])
     if code is None:
         return "has no country code that exists; set an E.164 number such as +61491570006"
-    plan, national = NumberingPlan(*PLANS[code]), number[1 + len(code) :]
-    significant = _without_prefix(national, plan)
-    is_another = not mobile_only and plan.pattern and re.fullmatch(plan.pattern, significant)
-    if len(significant) in plan.lengths or is_another:
-        return None if significant == national else f"must be written +{code}{significant}"
-    lengths = ", ".join(map(str, plan.lengths[:-1])) + " or " * (len(plan.lengths) > 1) + str(plan.lengths[-1])
-    return f"is no possible number: +{code} is followed by {lengths} digits, without a national prefix such as 0"
+    if canonical := _canonical(number):
+        return None if canonical == number else f"must be written {canonical}"
+    lengths = NumberingPlan(*PLANS[code]).lengths
+    digits = ", ".join(map(str, lengths[:-1])) + " or " * (len(lengths) > 1) + str(lengths[-1])
+    return f"is no possible number: +{code} is followed by {digits} digits, without a national prefix such as 0"
 
 
 def did_you_mean(text: str) -> str | None:
@@ -55,7 +50,7 @@ def did_you_mean(text: str) -> str | None:
     if not digits.isascii() or not digits.isdigit():
         return None
     abroad = re.sub(r"^(0011|00)", "", digits)
-    return next(filter(None, map(_mended, (abroad, HOME_CODE + digits))), None)
+    return next(filter(None, map(_meant, (abroad, HOME_CODE + digits))), None)
 
 
 def e164(number: str) -> str:
@@ -66,13 +61,24 @@ def e164(number: str) -> str:
     return did_you_mean(number) or number.strip()
 
 
-def _mended(digits: str) -> str | None:
-    """Return a number with these digits, without a national prefix; None if it is not possible."""
+def _meant(digits: str) -> str | None:
+    """Return the possible number with these digits, without a national prefix; None if there is none."""
     number = "+" + digits
-    if not re.fullmatch(E164, number):
+    return _canonical(number, mobile_only=True) if re.fullmatch(E164, number) else None
+
+
+def _canonical(number: str, *, mobile_only: bool = False) -> str | None:
+    """Return an E.164 number without a national prefix; None if no handset can have it.
+
+    Numbers of machines and fixed lines can have lengths of their own; not with ``mobile_only``.
+    """
+    code = _country_code(number[1:])
+    if code is None:
         return None
-    problem = problem_of(number, mobile_only=True)
-    return number if problem is None else next(iter(re.findall(rf"written ({E164})", problem)), None)
+    plan = NumberingPlan(*PLANS[code])
+    significant = _without_prefix(number[1 + len(code) :], plan)
+    is_other_kind = not mobile_only and plan.pattern and re.fullmatch(plan.pattern, significant)
+    return f"+{code}{significant}" if len(significant) in plan.lengths or is_other_kind else None
 
 
 def _country_code(digits: str) -> str | None:
