@@ -14,9 +14,9 @@ from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.records.items import MessageRecord
 from optus_sms.records.messages import (
-    LAST_LOOK_SECONDS,
     MATCH_SECONDS,
     MAX_REPEATS,
+    UNANSWERED_SECONDS,
     Applied,
     Awaiting,
     IdTakenError,
@@ -114,12 +114,12 @@ class TestRecordSent:
         assert subject.row("gw-1") == before | later
 
     @pytest.mark.parametrize("days", [1, 7, 30, 90])
-    def test_of_a_scheduled_message_is_kept_from_its_schedule_and_outlasts_the_last_look(
+    def test_of_a_scheduled_message_is_kept_from_its_schedule_and_outlasts_the_last_request(
         self, subject: Subject, monkeypatch: pytest.MonkeyPatch, days: int
     ) -> None:
         store, at = subject.store, NOW + 45 * DAY
         monkeypatch.setattr(store, "_keep_seconds", days * DAY)
-        least = int(at) + max(days * DAY, LAST_LOOK_SECONDS + DAY)
+        least = int(at) + max(days * DAY, UNANSWERED_SECONDS + DAY)
         store.record_status(status("queued", reference="message-1"), now=NOW)
         store.record_sent(*sent_message(scheduled_at=int(at)), now=NOW)
         assert subject.row("gw-1")["ttl"] == least

@@ -16,7 +16,6 @@ from optus_sms.flows.reconcile_messages import (
     ASKS_AT_ONCE,
     IN_VAIN_IN_A_ROW,
     RUN_SECONDS,
-    UNANSWERED_SECONDS,
     Lookup,
     Reconciler,
     Report,
@@ -30,7 +29,7 @@ from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS
-from optus_sms.records.messages import FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, MATCH_SECONDS, StatusResult
+from optus_sms.records.messages import FIRST_LOOK_SECONDS, MATCH_SECONDS, UNANSWERED_SECONDS, StatusResult
 from optus_sms.records.table import SHARDS
 from optus_sms.runtime.observability import Metric
 from tests.support.builders import CONTENT, HANDSET, NOW, sent_message, wanted
@@ -298,7 +297,7 @@ class TestMissingStatuses:
         for hour in range(1, 24 * 20):
             stack.pass_until(hour * 3600)
         assert [round((at - NOW) / DAY, 1) for at, _ in stack.gateway.asked] == [1.0, 2.0, 4.0, 8.0]
-        assert stack.gateway.asked[-1][0] - NOW == LAST_LOOK_SECONDS
+        assert stack.gateway.asked[-1][0] - NOW == 8 * DAY
         assert stack.row()["status"] == "submitted"
         assert "unresolved_at" in stack.row()
         last = caplog.records[-1]
@@ -414,7 +413,9 @@ class TestMissingStatuses:
     def test_a_status_without_a_response_is_given_up_only_when_it_is_long_over(self) -> None:
         """Nothing else shows whether the gateway is down."""
         stack = Stack()
+        stack.messages._keep_seconds = DAY
         stack.sent(scheduled_at=int(NOW) + 30 * DAY)
+        assert stack.row()["ttl"] > NOW + 30 * DAY + UNANSWERED_SECONDS
         stack.gateway.otherwise = no_response("timed_out")
         assert counted(stack.pass_until(31 * DAY)) == {"StatusesAsked": 1}
         assert counted(stack.pass_until(30 * DAY + UNANSWERED_SECONDS - 1)) == {"StatusesAsked": 1}

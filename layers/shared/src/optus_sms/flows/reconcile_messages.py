@@ -22,7 +22,7 @@ from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
 from optus_sms.model.times import Clock, parse_rfc3339
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import LAPSE_SECONDS, Ledger
-from optus_sms.records.messages import Awaiting, IdTakenError, Messages
+from optus_sms.records.messages import UNANSWERED_SECONDS, Awaiting, IdTakenError, Messages
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 _T = TypeVar("_T")
@@ -42,8 +42,6 @@ WRITE_SECONDS: Final = 10.0  # at the end of the invocation, for the writes of t
 # A missing status is requested a day after acceptance (`records.messages.FIRST_LOOK_SECONDS`), and then after each of
 # these times: the last request comes eight days after acceptance, a day longer than carriers try.
 LOOK_AGAIN_SECONDS: Final = (86_400, 2 * 86_400, 4 * 86_400)
-# After acceptance or `scheduled`, for a status that the gateway never answers for while it has no other to answer for.
-UNANSWERED_SECONDS: Final = 11 * 86_400
 
 
 class Lookup(Enum):

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 HANDSET_INDEX: Final = "handset-index"
 AWAITING_INDEX: Final = "awaiting-index"
 FIRST_LOOK_SECONDS: Final = 86_400  # after acceptance: most final statuses come within minutes
-LAST_LOOK_SECONDS: Final = 8 * 86_400  # after acceptance, in `flows.reconcile_messages`
+# After acceptance or `scheduled`: then `flows.reconcile_messages` gives up a message the gateway never responds about.
+UNANSWERED_SECONDS: Final = 11 * 86_400
 MATCH_SECONDS: Final = 600  # until reconciliation searches the message of a callback again
 _LATEST_SECONDS: Final = 366 * 86_400  # a `scheduled_at` after more than that was edited by hand
 _MAX_UNKNOWN_STATUSES: Final = 20
@@ -93,8 +94,8 @@ class IdTakenError(Exception):
 class Messages:
     """The records of messages and replies. They are kept for ``retention_days``.
 
-    Those of a message count from its acceptance or `scheduled`, and outlast the last look at its status. No later write
-    shortens that, because a callback's only write can't know of `scheduled`.
+    Those of a message count from its acceptance or `scheduled`, and outlast the last request for its status. No later
+    write shortens that, because a callback's only write can't know of `scheduled`.
     """
 
     def __init__(self, table: Table, *, retention_days: int) -> None:
@@ -158,7 +159,7 @@ class Messages:
             has_sender_id=sent.has_sender_id if sent.destination else None,
             awaiting=shard(Awaiting.STATUS, gateway_id),
             look_at=int(at) + FIRST_LOOK_SECONDS,
-            ttl=int(at) + max(self._keep_seconds, LAST_LOOK_SECONDS + 86_400),
+            ttl=int(at) + max(self._keep_seconds, UNANSWERED_SECONDS + 86_400),
         ).set_first(
             accepted_at=format_rfc3339(now),
             # The place in the conversation: no reply to a scheduled message comes before the gateway sends it.
