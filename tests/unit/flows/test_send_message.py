@@ -114,7 +114,7 @@ class TestNextStep:
         [
             (State.ACCEPTED, NextStep.REPAIR_MESSAGE),
             (State.REJECTED, NextStep.DEAD_LETTER),
-            (State.EXPIRED, NextStep.CONFLICT),
+            (State.EXPIRED, NextStep.EXPIRED_BEFORE),
             (State.RETRY, NextStep.TRY_AGAIN),
         ],
     )

@@ -21,6 +21,7 @@ class NextStep(Enum):
     """The next step, by the record that refused the claim."""
 
     CONFLICT = auto()
+    EXPIRED_BEFORE = auto()
     REPLACE = auto()
     REPAIR_MESSAGE = auto()
     DEAD_LETTER = auto()
@@ -46,7 +47,7 @@ def next_step(  # noqa: PLR0911
         case State.REJECTED:
             return NextStep.DEAD_LETTER
         case State.EXPIRED:  # by another `expires_at`, if this one is not over: then it is not the same message
-            return NextStep.DONE if is_expired else NextStep.CONFLICT
+            return NextStep.DONE if is_expired else NextStep.EXPIRED_BEFORE
         case State.SENDING:
             return NextStep.WAIT_FOR_LEASE if now < record.lease_until else NextStep.TAKE_OVER
         case State.UNKNOWN:

@@ -326,11 +326,9 @@ class Sender:
         step = next_step(record, order.wanted, now=self.now, is_expired=is_expired, is_too_late=is_too_late)
         match step:
             case NextStep.CONFLICT:
-                detail = "message_id: was used before with other fields; use a new one for each message"
-                if record.state is State.EXPIRED and record.payload_sha256 == order.wanted.payload_sha256:
-                    detail = "message_id: was used before with an earlier expires_at, which has passed; use a new one"
-                self._record_refused(order.record, order.message_id, DeadLetterReason.CONFLICT, detail)
-                return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
+                return self._conflict(order, "with other fields; use a new one for each message")
+            case NextStep.EXPIRED_BEFORE:
+                return self._conflict(order, "with an earlier expires_at, which has passed; use a new one")
             case NextStep.REPLACE:
                 refused_by = self.ledger.replace_refused(record, order.wanted, now=self.now)
                 return self._refused(order, refused_by, credentials) if refused_by else self._deliver(order)
@@ -361,6 +359,11 @@ class Sender:
                 return self._claim(order, credentials, after=record)
             case NextStep.SEND_AGAIN | NextStep.TRY_AGAIN:
                 return _give_back(order, "changed meanwhile", 1)
+
+    def _conflict(self, order: _Order, with_what: str) -> Handled:
+        detail = f"message_id: was used before {with_what}"
+        self._record_refused(order.record, order.message_id, DeadLetterReason.CONFLICT, detail)
+        return self._to_dead_letters(order, DeadLetterReason.CONFLICT, detail, (Metric.MESSAGES_REJECTED, 1))
 
     # With the claim
 
