@@ -376,6 +376,17 @@ class TestProof:
         status(run, reference="message-1")
         self.is_complete(run)
 
+    def test_by_an_id_that_is_taken_meanwhile_is_counted(self, run: Bench) -> None:
+        run.ledger.unknown(claim(run), "timed_out", now=NOW)
+
+        def take(step: str, moment: Moment) -> None:
+            if (step, moment) == ("messages.record_sent", "before"):
+                run.messages.items["gw-1"]["message_id"] = "other"
+
+        run.hook(take)
+        assert totals(status(run, reference="message-1").measurements)["GatewayIdsTaken"] == 1
+        assert run.messages.items["gw-1"]["message_id"] == "other"
+
     def test_by_an_id_that_another_message_takes_meanwhile_is_completed_once(self, run: Bench) -> None:
         run.ledger.unknown(claim(run), "timed_out", now=NOW)
 

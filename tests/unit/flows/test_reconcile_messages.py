@@ -28,7 +28,7 @@ from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
-from optus_sms.records.ledger import ABANDONED_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS
+from optus_sms.records.ledger import ABANDONED_SECONDS, COMPLETE_SECONDS, LAPSE_SECONDS, UNRESOLVED_SECONDS
 from optus_sms.records.messages import FIRST_LOOK_SECONDS, MATCH_SECONDS, UNANSWERED_SECONDS, StatusResult
 from optus_sms.records.table import SHARDS
 from optus_sms.runtime.observability import Metric
@@ -194,6 +194,15 @@ class TestAbandonedRetries:
         assert stack.claim().attempts == 2
 
 
+def test_an_interrupted_resolution_by_an_id_that_is_anothers_is_counted() -> None:
+    stack = Stack()
+    stack.ledger.unknown(stack.claim(), "timed_out", now=NOW)
+    stack.ledger.resolve_by_callback("message-1", "gw-1", now=NOW)
+    stack.messages.record_sent("gw-1", wanted("other"), now=NOW)
+    assert counted(stack.pass_until(COMPLETE_SECONDS)) == {"GatewayIdsTaken": 1}
+    assert stack.row()["message_id"] == "other"
+
+
 class TestCallbacksWithoutAMessage:
     def callback(self, stack: Stack, status: str = "received") -> None:
         """Stored, but its message could not be written down."""
@@ -219,6 +228,19 @@ class TestCallbacksWithoutAMessage:
         assert counted(report) == {}
         assert gauges(report) == {"MessagesAwaitingStatus": 1}
         assert stack.row()["message_id"] == "message-1"
+
+    def test_with_an_id_that_is_anothers_are_counted(self) -> None:
+        stack = Stack()
+        stack.ledger.unknown(stack.claim(), "timed_out", now=NOW)
+        self.callback(stack)
+
+        def take(step: str, moment: Moment) -> None:
+            if (step, moment) == ("messages.record_sent", "before"):
+                stack.messages.items["gw-1"]["message_id"] = "other"
+
+        stack.messages.hook = take
+        assert counted(stack.pass_until(MATCH_SECONDS)) == {"OutcomesResolved": 1, "GatewayIdsTaken": 1}
+        assert stack.row()["message_id"] == "other"
 
     def test_of_nobody_are_looked_at_once(self) -> None:
         stack = Stack()

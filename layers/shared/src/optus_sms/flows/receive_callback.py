@@ -199,6 +199,8 @@ class Receiver:
             measurements.append((Metric.OUTCOMES_RESOLVED, 1.0))
         if match and match.is_contradiction:
             measurements.append((Metric.CALLBACKS_CONTRADICTORY, 1.0))
+        if match and match.id_is_taken:
+            measurements.append((Metric.GATEWAY_IDS_TAKEN, 1.0))
         return measurements
 
     def _match(self, callback: StatusCallback, message: MessageRecord, now: float) -> Resolution | None:

@@ -198,7 +198,9 @@ class _Run:
         if record.gateway_id is None:
             self._give_up_on_outcome(record)
         else:
-            complete(self._ledger, self._messages, record, record.gateway_id, now=self._clock.now())
+            now = self._clock.now()
+            if complete(self._ledger, self._messages, record, record.gateway_id, now=now) is not None:
+                self._counts[Metric.GATEWAY_IDS_TAKEN] += 1
 
     def _report_abandoned(self, record: LedgerRecord) -> None:
         """Report a message that was not sent and is due for a retry, but is in no queue any more."""
@@ -220,6 +222,8 @@ class _Run:
             self._counts[Metric.OUTCOMES_RESOLVED] += 1
             resolved = {"message_id": resolution.message_id, "was": resolution.resolved.value}
             logger().info("outcome resolved by an earlier callback", extra=resolved)
+        if resolution is not None and resolution.id_is_taken:
+            self._counts[Metric.GATEWAY_IDS_TAKEN] += 1
 
     def _ask_for_status(self, message: MessageRecord) -> bool:
         """Request a missing final status; return False if the rest of the run would be in vain."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from optus_sms.model.redaction import loggable_id
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.runtime.observability import logger
@@ -14,11 +14,13 @@ class Resolution:
     """The message of a callback. ``resolved``: the state that the callback ended, if it ended one.
 
     ``is_contradiction``: the message was certainly not sent, so the callback is about another one.
+    ``id_is_taken``: the callback's ID is another message's meanwhile.
     """
 
     message_id: str
     resolved: State | None = None
     is_contradiction: bool = False
+    id_is_taken: bool = False
 
 
 def resolve_by_reference(
@@ -43,16 +45,27 @@ def resolve_by_reference(
         return None
     # Also if the ledger has this ID already: the write to `MessagesTable` after it may have failed. Reconciliation
     # finds that too, but only minutes later.
-    complete(ledger, messages, before or record, gateway_id, now=now)
-    return Resolution(record.message_id, before.state if before else None)
+    taken_by = complete(ledger, messages, before or record, gateway_id, now=now)
+    return Resolution(record.message_id, before.state if before else None, id_is_taken=taken_by is not None)
 
 
-def complete(ledger: Ledger, messages: Messages, record: LedgerRecord, gateway_id: str, *, now: float) -> None:
-    """Write the item of an accepted message, and only then remove from the ledger what the item was written from."""
+def complete(
+    ledger: Ledger, messages: Messages, record: LedgerRecord, gateway_id: str, *, now: float
+) -> MessageRecord | None:
+    """Write the item of an accepted message, and only then remove from the ledger what the item was written from.
+
+    Return the record that has this gateway ID already, if it is another message's or a reply's.
+    """
     if taken_by := messages.record_sent(gateway_id, record, now=now):
-        fields = {"message_id": record.message_id, "gateway_id": loggable_id(gateway_id)}
-        logger().error("gateway ID taken", extra=fields | {"taken_by": taken_by.message_id})
+        log_taken(gateway_id, record.message_id, taken_by)
     ledger.completed(record.message_id, gateway_id)
+    return taken_by
+
+
+def log_taken(gateway_id: str, message_id: str, taken_by: MessageRecord) -> None:
+    """Log that the gateway gave a message an ID that another has."""
+    fields = {"message_id": message_id, "gateway_id": loggable_id(gateway_id)}
+    logger().error("gateway ID taken", extra=fields | {"taken_by": taken_by.message_id})
 
 
 def _has_id(ledger: Ledger, record: LedgerRecord, gateway_id: str) -> bool:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step, waits_until
+from optus_sms.flows.resolving import log_taken
 from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
@@ -481,8 +482,7 @@ class Sender:
         )
         if taken_by is None:
             return ()
-        fields = {"message_id": order.message_id, "gateway_id": loggable_id(gateway_id)}
-        logger().error("gateway ID taken", extra=fields | {"taken_by": taken_by.message_id})
+        log_taken(gateway_id, order.message_id, taken_by)
         return ((Metric.GATEWAY_IDS_TAKEN, 1.0),)
 
     def _unknown(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
