@@ -25,7 +25,7 @@ from optus_sms.model.events import (
 )
 from optus_sms.model.redaction import loggable_id, without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES
-from optus_sms.model.times import Clock, parse_rfc3339
+from optus_sms.model.times import Clock, time_or_none
 from optus_sms.records.changes import Change, read_change, subject_of
 from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, RefusedRecord, ReplyRecord, State
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
@@ -184,11 +184,7 @@ def _of_status(before: MessageRecord | None, after: MessageRecord, at: str) -> E
 
 def _time(text: str | None, otherwise: str) -> str:
     """Return the time of an item, or the stream's if the item has none or was edited by hand."""
-    try:
-        parse_rfc3339(text or "")
-    except ValueError:
-        return otherwise
-    return text or otherwise
+    return text if text and time_or_none(text) is not None else otherwise
 
 
 def _id(kind: type[Event], *fact: object) -> str:

@@ -21,7 +21,7 @@ from optus_sms.model.callbacks import Callback, ReplyCallback, StatusCallback, p
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
-from optus_sms.model.times import Clock, parse_rfc3339
+from optus_sms.model.times import Clock, time_or_none
 from optus_sms.records.items import MessageRecord
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Applied, IdTakenError, Messages, StatusResult
@@ -247,10 +247,9 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
             if callback.status == "received":
                 measurements.append((Metric.MESSAGES_DELIVERED, 1.0))
                 # A scheduled message is created in its conversation when it is due, not when it was accepted.
-                due_at = result.message.created_at or result.message.times.get("accepted")
-                with contextlib.suppress(ValueError):  # absent, or edited by hand
-                    seconds = now - parse_rfc3339(due_at or "")
-                    measurements.append((Metric.DELIVERY_LATENCY, max(0.0, seconds) * 1000))
+                due_at = time_or_none(result.message.created_at or result.message.times.get("accepted"))
+                if due_at is not None:
+                    measurements.append((Metric.DELIVERY_LATENCY, max(0.0, now - due_at) * 1000))
             elif callback.status in FAILURE_STATUSES and not _had_ended(callback.status, result.message):
                 measurements.append((Metric.MESSAGES_UNDELIVERED, 1.0))
         case Applied.STALE | Applied.DUPLICATE:

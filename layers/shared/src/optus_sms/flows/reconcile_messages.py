@@ -19,7 +19,7 @@ from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
-from optus_sms.model.times import Clock, parse_rfc3339
+from optus_sms.model.times import Clock, time_or_none
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import LAPSE_SECONDS, Ledger
 from optus_sms.records.messages import UNANSWERED_SECONDS, Awaiting, IdTakenError, Messages
@@ -318,10 +318,7 @@ class _Run:
 
 def _sent_at(message: MessageRecord) -> float:
     """Return when the gateway sent it or will, epoch seconds; 0 if its times were edited by hand."""
-    try:
-        return parse_rfc3339(message.created_at or message.times.get("accepted", ""))
-    except ValueError:
-        return 0.0
+    return time_or_none(message.created_at or message.times.get("accepted")) or 0.0
 
 
 def _status(response: Exchange) -> str | None:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.items import HEALTH_KEY, Doubt, HealthRecord, PausedBy, doubt_attributes, read_doubt
+from optus_sms.records.items import (
+    DOUBT_ATTRIBUTES,
+    HEALTH_KEY,
+    Doubt,
+    HealthRecord,
+    PausedBy,
+    doubt_attributes,
+    read_doubt,
+)
 from optus_sms.records.table import Refused, Table
 from optus_sms.records.updates import NOTHING, Condition, absent, equals, greater
 
@@ -24,7 +32,6 @@ PROBE_SECONDS: Final = 900
 IS_PAUSED_BY_HEALTH_CHECK: Final = equals(paused_by=PausedBy.HEALTH)
 IS_NOT_PAUSED_BY_HEALTH_CHECK: Final = absent("paused_by") | ~IS_PAUSED_BY_HEALTH_CHECK
 _PAUSE: Final = ("pause_reason", "pause_on_trial", "credentials_version")
-_DOUBT: Final = ("probe_after", "probes", "doubted_since")
 
 
 class HealthRecords:
@@ -66,7 +73,7 @@ class HealthRecords:
     def resume_by_operator(self, *, now: float) -> None:
         """Record that an operator resumes. To be written before sending is resumed; a probe may go at once."""
         resume = NOTHING.set(resuming=True, resumed_by_operator=True).add(operator_commands=1)
-        if self.read().doubt:
+        if self.read_doubt():
             resume = resume.set(probe_after=int(now))
         self._table.update(HEALTH_KEY, resume.remove("paused_by", "paused_at", "pause_confirmed", *_PAUSE))
 
@@ -104,7 +111,7 @@ class HealthRecords:
 
     def end_doubt(self, claimed: Doubt) -> None:
         """Record that the outcome of the claimed probe was certain."""
-        self._table.update(HEALTH_KEY, NOTHING.remove(*_DOUBT).only_if(_same(claimed)))
+        self._table.update(HEALTH_KEY, NOTHING.remove(*DOUBT_ATTRIBUTES).only_if(_same(claimed)))
 
 
 def _still(name: str, number: int) -> Condition:

@@ -28,6 +28,7 @@ REFERENCE_PREFIX: Final = "ref#"
 REFUSED_PREFIX: Final = "refused#"  # then the SQS message ID
 HEALTH_KEY: Final = "health#gateway"
 CONTRACT_KEY: Final = "contract#gateway"
+DOUBT_ATTRIBUTES: Final = ("probe_after", "probes", "doubted_since")  # of the item `health#gateway`, as in `Doubt`
 EVIDENCE_MARK: Final = "\t"  # in a line of a history, before the evidence
 
 
@@ -374,14 +375,14 @@ def _read_pause(item: Item) -> Pause | None:
 
 def read_doubt(item: Item) -> Doubt | None:
     """Read the doubt about outcomes; None if there is none."""
-    values = (item.get(name) for name in ("probe_after", "probes", "doubted_since"))
+    values = map(item.get, DOUBT_ATTRIBUTES)
     numbers = [value if type(value) is int else 0 for value in values]
     return Doubt(*numbers) if numbers[0] else None
 
 
 def doubt_attributes(doubt: Doubt) -> dict[str, int]:
     """Return the attributes of a doubt."""
-    return {"probe_after": doubt.probe_after, "probes": doubt.probes, "doubted_since": doubt.since}
+    return dict(zip(DOUBT_ATTRIBUTES, (doubt.probe_after, doubt.probes, doubt.since), strict=True))
 
 
 def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dict[str, Any]:
