@@ -59,8 +59,8 @@ def test_there_is_a_record_before_the_first_check(store: HealthRecords) -> None:
         HealthRecord(state=Health.HEALTHY, reason="ok", since=AT, checked_at=AT, checks=1, good_checks=1),
         replace(FULL, pause=None, resumed_by_operator=True),
         replace(FULL, pause=Pause(AT, PauseReason.OUTAGE)),
-        replace(FULL, pause=Pause(AT, PauseReason.OUTCOMES_UNKNOWN, on_trial=True), doubt=None),
-        replace(FULL, pause=Pause(AT, None, confirmed=True, by=PausedBy.OPERATOR)),
+        replace(FULL, pause=Pause(AT, PauseReason.OUTCOMES_UNKNOWN, probing=True), doubt=None),
+        replace(FULL, pause=Pause(AT, None, confirmed=True)),
     ],
 )
 def test_what_is_written_is_read(store: HealthRecords, record: HealthRecord) -> None:
@@ -91,7 +91,7 @@ def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_
         assert store.write(seen, seen=HealthRecord())
     store.pause_by_operator(now=NOW)
     paused = store.read()
-    assert paused.pause == Pause(AT, None, by=PausedBy.OPERATOR)
+    assert paused.pause == Pause(AT, None)
     assert (paused.resuming, paused.operator_commands) == (False, seen.operator_commands + 1)
     assert not store.write(replace(seen, checks=8), seen=seen)
     store.resume_by_operator(now=NOW)

@@ -24,7 +24,7 @@ from optus_sms.flows.check_health import (
 from optus_sms.flows.pausing import (
     DOUBT_SECONDS,
     FAILED_PROBES,
-    TRIAL_SECONDS,
+    PROBE_PAUSE_SECONDS,
     Action,
     Admission,
     Thresholds,
@@ -199,14 +199,14 @@ class TestHysteresis:
         assert note(record, seen, accepted, now=NOW, thresholds=Thresholds()).refused_checks == 0
 
 
-NOW_TEXT, LONG_AGO = format_rfc3339(NOW), format_rfc3339(NOW - TRIAL_SECONDS)
+NOW_TEXT, LONG_AGO = format_rfc3339(NOW), format_rfc3339(NOW - PROBE_PAUSE_SECONDS)
 PAUSES = [
     *(
         Pause(at, reason, confirmed, "v1")
         for at, reason, confirmed in product((NOW_TEXT, LONG_AGO), PauseReason, (False, True))
     ),
-    *(Pause(LONG_AGO, PauseReason.OUTCOMES_UNKNOWN, confirmed, on_trial=True) for confirmed in (False, True)),
-    *(Pause(LONG_AGO, None, confirmed, by=PausedBy.OPERATOR) for confirmed in (False, True)),
+    *(Pause(LONG_AGO, PauseReason.OUTCOMES_UNKNOWN, confirmed, probing=True) for confirmed in (False, True)),
+    *(Pause(LONG_AGO, None, confirmed) for confirmed in (False, True)),
 ]
 TRIALS = [
     Trial(Admission.ACCEPTED, version="v1", responds=True),
@@ -277,7 +277,7 @@ class TestDecide:
         for case in cases():
             if case.record.resuming and case.is_on is False:
                 assert (case.action, case.after.pause) == (Action.RESUME, None)
-            if case.record.pause == Pause(LONG_AGO, None, by=PausedBy.OPERATOR) and case.is_on:
+            if case.record.pause == Pause(LONG_AGO, None) and case.is_on:
                 assert (case.action, case.after.pause) == (Action.PAUSE, case.record.pause)
 
     def test_what_cannot_be_seen_is_left_alone(self) -> None:
@@ -310,7 +310,7 @@ class TestDecide:
                 seen.add(case.after.pause.reason)
         assert seen == set(PauseReason)
 
-    def test_only_our_own_pause_is_ended_and_only_when_it_is_over_or_on_trial(self) -> None:
+    def test_only_our_own_pause_is_ended_and_only_when_it_is_over_or_probed(self) -> None:
         for case in cases():
             pause = case.record.pause
             if not is_ours(pause) or case.is_on is None:
@@ -332,7 +332,7 @@ class TestDecide:
             elif case.action is Action.RESUME:
                 assert pause.reason is not PauseReason.CREDENTIALS_REFUSED
                 assert pause.at == LONG_AGO
-                assert pause.on_trial or case.trial.responds is not False or case.record.state is not Health.UNHEALTHY
+                assert pause.probing or case.trial.responds is not False or case.record.state is not Health.UNHEALTHY
 
     def test_after_our_pause_a_probe_goes_first(self) -> None:
         for case in cases():
@@ -345,8 +345,8 @@ class TestDecide:
             if pause and pause.reason is PauseReason.OUTCOMES_UNKNOWN and case.record.doubt and case.allowed:
                 if case.action is Action.RESUME:
                     assert case.after.pause is not None
-                    assert case.after.pause.on_trial
-                if not case.is_on and not (pause.on_trial and pause.confirmed):
+                    assert case.after.pause.probing
+                if not case.is_on and not (pause.probing and pause.confirmed):
                     assert is_ours(case.after.pause)
 
     def test_what_an_operator_opened_stays_open_until_all_is_well(self) -> None:
@@ -359,7 +359,7 @@ class TestDecide:
                     case.record.state is Health.UNKNOWN and case.trial.responds is True
                 )
                 assert case.after.resumed_by_operator is not is_well
-            if case.record.pause and case.record.pause.confirmed and not case.record.pause.on_trial and case.is_on:
+            if case.record.pause and case.record.pause.confirmed and not case.record.pause.probing and case.is_on:
                 assert case.action is Action.LEAVE
                 assert case.after.pause is None
 

@@ -137,7 +137,7 @@ def outcomes_unknown() -> World:
     return world
 
 
-def on_trial() -> World:
+def probing() -> World:
     world = outcomes_unknown()
     world.minutes(4)
     doubt = world.store.read_doubt()
@@ -155,7 +155,7 @@ def paused_by_operator() -> World:
 
 WORLDS: Final = (
     new_world, about_to_pause, paused, about_to_resume, credentials_refused, credentials_mended, outcomes_unknown,
-    on_trial, paused_by_operator,
+    probing, paused_by_operator,
 )  # fmt: skip
 
 

@@ -243,7 +243,7 @@ class HealthChecker:
         if self.store.write(replace(recorded, pause=pause, resuming=False), seen=recorded):
             return True
         found = self.store.read()
-        is_to_be_on = found.pause is None or found.pause.on_trial
+        is_to_be_on = found.pause is None or found.pause.probing
         if is_to_be_on is (action is Action.RESUME):
             return True
         self._done(self.switch.resume if is_to_be_on else self.switch.pause, "an operator's command not done again")
@@ -286,9 +286,8 @@ class HealthChecker:
         if action is Action.PAUSE and after.pause:
             logger().warning("sending paused", extra={"reason": after.pause.reason or after.pause.by})
         if action is Action.RESUME:
-            on_trial = after.pause is not None
             paused_at = before.pause.at if before.pause else ""
-            logger().warning("sending resumed", extra={"paused_at": paused_at, "on_trial": on_trial})
+            logger().warning("sending resumed", extra={"paused_at": paused_at, "probing": after.pause is not None})
         if after.resumed_by_operator and not before.resumed_by_operator:
             logger().warning("an operator resumed sending; no pause until the gateway has recovered")
 
@@ -302,7 +301,7 @@ def _measurements(
     if response.status is not None:
         measurements.append((Metric.GATEWAY_LATENCY, response.seconds * 1000))
     if is_on is not None:
-        is_flowing = is_on and not (record.pause and record.pause.on_trial)
+        is_flowing = is_on and not (record.pause and record.pause.probing)
         measurements.append((Metric.SENDING_PAUSED, 0.0 if is_flowing else 1.0))
     if trial.admission is Admission.REFUSED:
         measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))

@@ -7,12 +7,12 @@ from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import time_or_none
-from optus_sms.records.items import Doubt, Health, HealthRecord, Pause, PausedBy, PauseReason
+from optus_sms.records.items import Doubt, Health, HealthRecord, Pause, PauseReason
 
 if TYPE_CHECKING:
     from optus_sms.aws.traffic import Traffic
 
-TRIAL_SECONDS: Final = 600  # so old, a pause is put on trial if no request but `GET /healthz` fails
+PROBE_PAUSE_SECONDS: Final = 600  # a pause so old is probed by a message, if only that can show whether it must last
 DOUBT_SECONDS: Final = 180  # nothing but unknown outcomes for so long, with so many failed probes: a reason to pause
 FAILED_PROBES: Final = 2
 
@@ -92,16 +92,16 @@ def decide(
         return _decide_to_pause(replace(record, resuming=False), trial, traffic, thresholds, now)
     if record.pause is None:
         return (Action.RESUME, record) if record.resuming else (Action.LEAVE, _paused_by_hand(record))
-    if record.pause.by is PausedBy.HEALTH:
+    if record.pause.reason is not None:
         if not pause_on_outage or _is_over(record.pause, record, trial):
             return _resume(record, is_on, now)
-        if record.pause.on_trial or (not is_on and _may_be_tried(record.pause, record, trial, now)):
-            return _decide_on_trial(record, record.pause, trial, is_on, now)
+        if record.pause.probing or (not is_on and _may_probe(record.pause, record, trial, now)):
+            return _decide_by_probe(record, record.pause, trial, is_on, now)
     return _keep(record, record.pause, trial, is_on, now)
 
 
 def _paused_by_hand(record: HealthRecord) -> HealthRecord:
-    return replace(record, pause=Pause(record.checked_at, None, confirmed=True, by=PausedBy.OPERATOR))
+    return replace(record, pause=Pause(record.checked_at, None, confirmed=True))
 
 
 def _keep(record: HealthRecord, pause: Pause, trial: Trial, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
@@ -173,9 +173,9 @@ def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
             return record.doubt is None
 
 
-def _may_be_tried(pause: Pause, record: HealthRecord, trial: Trial, now: float) -> bool:
+def _may_probe(pause: Pause, record: HealthRecord, trial: Trial, now: float) -> bool:
     """Return whether a message may show that the reason of a pause is over: not while the gateway is down for sure."""
-    if now - (time_or_none(pause.at) or 0.0) < TRIAL_SECONDS:
+    if now - (time_or_none(pause.at) or 0.0) < PROBE_PAUSE_SECONDS:
         return False
     match pause.reason:
         case PauseReason.OUTAGE:
@@ -186,10 +186,10 @@ def _may_be_tried(pause: Pause, record: HealthRecord, trial: Trial, now: float) 
     return False
 
 
-def _decide_on_trial(
+def _decide_by_probe(
     record: HealthRecord, pause: Pause, trial: Trial, is_on: bool, now: float
 ) -> tuple[Action, HealthRecord]:
-    """Try what only a message can show.
+    """Let a message show whether a pause must last.
 
     A pause for an outage that only `/healthz` upholds ends, and messages decide about the next one. A pause for unknown
     outcomes stays recorded while sending is on for one probe.
@@ -197,9 +197,9 @@ def _decide_on_trial(
     if pause.reason is PauseReason.OUTAGE:
         return _resume(replace(record, messages_decide_since=int(now)), is_on, now)
     if not is_on:
-        if pause.on_trial and pause.confirmed:
+        if pause.probing and pause.confirmed:
             return Action.LEAVE, _paused_by_hand(record)
-        return Action.RESUME, replace(record, pause=replace(pause, on_trial=True, confirmed=False))
-    if _may_be_tried(pause, record, trial, now):
+        return Action.RESUME, replace(record, pause=replace(pause, probing=True, confirmed=False))
+    if _may_probe(pause, record, trial, now):
         return Action.LEAVE, replace(record, pause=replace(pause, confirmed=True))  # no message came yet
-    return Action.PAUSE, replace(record, pause=replace(pause, on_trial=False, confirmed=False))
+    return Action.PAUSE, replace(record, pause=replace(pause, probing=False, confirmed=False))

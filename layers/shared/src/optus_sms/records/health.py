@@ -31,7 +31,7 @@ PROBE_SECONDS: Final = 900
 
 IS_PAUSED_BY_HEALTH_CHECK: Final = equals(paused_by=PausedBy.HEALTH)
 IS_NOT_PAUSED_BY_HEALTH_CHECK: Final = absent("paused_by") | ~IS_PAUSED_BY_HEALTH_CHECK
-_PAUSE: Final = ("pause_reason", "pause_on_trial", "credentials_version")
+_PAUSE: Final = ("pause_reason", "pause_probing", "credentials_version")
 
 
 class HealthRecords:

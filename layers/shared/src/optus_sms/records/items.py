@@ -277,17 +277,21 @@ class PausedBy(StrEnum):
 class Pause:
     """A pause. ``at``: RFC 3339. ``reason``: the health check's; an operator's pause has none.
 
-    ``confirmed``: sending was seen paused, so if it is on now, an operator resumed it. ``on_trial``: sending is on, for
-    one probe to show whether the reason still holds. ``credentials_version``: the secret's version at that time; a new
-    one ends a pause for refused credentials.
+    ``probing``: sending is on, for one probe to show whether the reason still holds. ``confirmed``: sending was seen as
+    this record has it (paused, or on while ``probing``), so if it differs now, an operator changed it.
+    ``credentials_version``: the secret's version at that time; a new one ends a pause for refused credentials.
     """
 
     at: str
     reason: PauseReason | None
     confirmed: bool = False
     credentials_version: str = ""
-    by: PausedBy = PausedBy.HEALTH
-    on_trial: bool = False
+    probing: bool = False
+
+    @property
+    def by(self) -> PausedBy:
+        """Return who paused sending."""
+        return PausedBy.OPERATOR if self.reason is None else PausedBy.HEALTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +355,7 @@ class HealthRecord:
                 "paused_at": self.pause.at,
                 **({"pause_reason": self.pause.reason} if self.pause.reason else {}),
                 "pause_confirmed": self.pause.confirmed,
-                "pause_on_trial": self.pause.on_trial,
+                "pause_probing": self.pause.probing,
                 "credentials_version": self.pause.credentials_version,
             }
         return {"pk": HEALTH_KEY, **own, **pause, **(doubt_attributes(self.doubt) if self.doubt else {})}
@@ -368,8 +372,7 @@ def _read_pause(item: Item) -> Pause | None:
         reason=_member(PauseReason, item.get("pause_reason"), PauseReason.OUTAGE) if is_ours else None,
         confirmed=item.get("pause_confirmed") is True,
         credentials_version=str(item.get("credentials_version", "")),
-        by=PausedBy.HEALTH if is_ours else PausedBy.OPERATOR,
-        on_trial=is_ours and item.get("pause_on_trial") is True,
+        probing=is_ours and item.get("pause_probing") is True,
     )
 
 
