@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 200  # items of each kind in one run
 ASKS_AT_ONCE: Final = 100  # requests to the gateway in one run
 ASK_SECONDS: Final = 0.5  # between two of them
-IN_VAIN_IN_A_ROW: Final = 3  # requests without a response, or that the gateway refuses; then the run makes no more
+IN_VAIN_IN_A_ROW: Final = 3  # requests that are to be repeated later, or are refused; then the run makes no more
 RUN_SECONDS: Final = 60.0  # after which no new item is begun
 SET_ASIDE_SECONDS: Final = 86_400
 WRITE_SECONDS: Final = 10.0  # at the end of the invocation, for the writes of the last item
@@ -48,8 +48,8 @@ class Lookup(Enum):
     """What a response to `GET /messages?id=` means for the rest of the run."""
 
     RESPONDED = auto()  # the gateway returned the message, or that there is none
-    NOT_OFFERED = auto()  # no such operation, no permission, or another message: none can be looked up
-    LATER = auto()  # the gateway is down; the next run requests it again
+    REFUSED = auto()  # no such operation, no permission, or another message; several in a row: for every message
+    LATER = auto()  # 5xx, 429 or no response: the gateway may be down, or fail for this message only
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,13 @@ def judge_lookup(response: Exchange, gateway_id: str) -> Lookup:
     """
     if response.status == 200:
         is_the_one = str(json_object(response.body).get("id")).casefold() == gateway_id.casefold()
-        return Lookup.RESPONDED if is_the_one else Lookup.NOT_OFFERED
+        return Lookup.RESPONDED if is_the_one else Lookup.REFUSED
     if response.status == 410:
         return Lookup.RESPONDED
     if response.status in (400, 404, 422):
-        return Lookup.RESPONDED if is_from_api(response) else Lookup.NOT_OFFERED
+        return Lookup.RESPONDED if is_from_api(response) else Lookup.REFUSED
     if response.status in (401, 403, 405, 501):
-        return Lookup.NOT_OFFERED
+        return Lookup.REFUSED
     return Lookup.LATER
 
 
@@ -110,7 +110,7 @@ class _Run:
         self._failed: dict[str, None] = {}  # an ordered set
         self._asked = False
         self._refused_in_a_row = 0
-        self._without_response: list[MessageRecord] = []
+        self._ask_later: list[MessageRecord] = []
         self._current: GatewayCredentials | None = None
 
     def run(self) -> Report:
@@ -120,7 +120,7 @@ class _Run:
         self._each("retries", self._records(State.RETRY), self._report_abandoned)
         self._each("callbacks", self._waiting(Awaiting.MESSAGE, AT_ONCE), self._find_message)
         self._each("statuses", self._waiting(Awaiting.STATUS, ASKS_AT_ONCE), self._ask_for_status)
-        self._each("unanswered", iter(self._without_response), self._move_to_end)
+        self._each("unanswered", iter(self._ask_later), self._move_to_end)
         self._each("gauges", iter((None,)), lambda _: self._measure())
         every = {**self._counts, **self._gauges}
         return Report(
@@ -258,12 +258,12 @@ class _Run:
         if lookup is Lookup.LATER:
             reason = response.failure or f"HTTP {response.status}"
             logger().warning("statuses not requested", extra={"reason": reason})
-            self._without_response.append(message)
-            return len(self._without_response) < IN_VAIN_IN_A_ROW
-        while self._without_response:  # the gateway responds, so these failed alone and must not hold up the others
-            self._look_again(self._without_response.pop())
-        self._refused_in_a_row = self._refused_in_a_row + 1 if lookup is Lookup.NOT_OFFERED else 0
-        if lookup is Lookup.NOT_OFFERED:
+            self._ask_later.append(message)
+            return len(self._ask_later) < IN_VAIN_IN_A_ROW
+        while self._ask_later:  # the gateway responds, so these failed alone and must not hold up the others
+            self._look_again(self._ask_later.pop())
+        self._refused_in_a_row = self._refused_in_a_row + 1 if lookup is Lookup.REFUSED else 0
+        if lookup is Lookup.REFUSED:
             if response.status in (401, 403):
                 self._secret.newer_than(credentials)  # so that the next run reads the secret again
             logger().warning("the gateway refuses to look up a message", extra={"status": response.status})
