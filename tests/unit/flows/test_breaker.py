@@ -137,11 +137,11 @@ def test_several_messages_refused_in_front_of_the_api_are_an_outage(breaker: Bre
 
 
 def test_an_acceptance_is_evidence_for_a_while(breaker: Breaker, time: FakeClock) -> None:
-    assert not breaker.accepts_others(within_seconds=60)
+    assert not breaker.responds_to_others(within_seconds=60)
     breaker.note(sent(), "message-1")
-    assert breaker.accepts_others(within_seconds=60)
+    assert breaker.responds_to_others(within_seconds=60)
     time.advance(61)
-    assert not breaker.accepts_others(within_seconds=60)
+    assert not breaker.responds_to_others(within_seconds=60)
 
 
 def test_doubt_of_others_lets_messages_go_alone_only(breaker: Breaker) -> None:

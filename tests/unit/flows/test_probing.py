@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from optus_sms.flows.breaker import Breaker
-from optus_sms.flows.probing import EVIDENCE_SECONDS, Probing
+from optus_sms.flows.probing import CERTAIN_SECONDS, Probing
 from optus_sms.gateway.api import PostResult
 from tests.support.builders import sent, unknown, unreachable
 from tests.support.fakes import FakeClock
@@ -63,7 +63,7 @@ def test_while_all_is_well_nothing_is_written_and_one_read_a_minute_at_most() ->
     stack.batch(stack.all[0], sent())
     stack.records.failing = frozenset({"read_doubt", "begin_doubt", "claim_probe"})
     for _ in range(10):
-        stack.time.advance(EVIDENCE_SECONDS)
+        stack.time.advance(CERTAIN_SECONDS)
         assert stack.batch(stack.all[0], sent())
     assert stack.records._table.get("health#gateway") == {}
 

@@ -31,7 +31,7 @@ class Breaker:
     _open_until: float = field(default=0.0, init=False)
     _openings: int = field(default=0, init=False)
     _refused_in_front: set[str] = field(default_factory=set, init=False)
-    _accepted_at: float | None = field(default=None, init=False)
+    _responded_at: float | None = field(default=None, init=False)
 
     def blocked_seconds(self) -> float:
         """Return for how long no message may be sent; 0 if one may."""
@@ -64,12 +64,12 @@ class Breaker:
             elif result.reason not in NOT_BEGUN:
                 # A response of the API itself, good or bad, came through.
                 self._close()
-                self._accepted_at = self.monotonic()
+                self._responded_at = self.monotonic()
 
-    def accepts_others(self, *, within_seconds: float) -> bool:
+    def responds_to_others(self, *, within_seconds: float) -> bool:
         """Return whether the API itself has responded to a message lately."""
         with self._lock:
-            return self._accepted_at is not None and self.monotonic() - self._accepted_at <= within_seconds
+            return self._responded_at is not None and self.monotonic() - self._responded_at <= within_seconds
 
     def trip(self) -> None:
         """Open for a reason other than a response of the gateway, such as an unusable secret."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optus_sms.records.health import HealthRecords
     from optus_sms.records.items import Doubt
 
-EVIDENCE_SECONDS: Final = 60.0  # for so long a certain outcome shows that messages pass
+CERTAIN_SECONDS: Final = 60.0  # for so long a certain outcome shows that messages pass
 
 _T = TypeVar("_T")
 
@@ -39,8 +39,8 @@ class Probing:
         """Learn of an unknown outcome that another execution environment has met."""
         if self.breaker.in_doubt() or self.breaker.blocked_seconds() > 0:
             return
-        is_fresh = self.clock.monotonic() - self._read_at < EVIDENCE_SECONDS
-        if is_fresh or self.breaker.accepts_others(within_seconds=EVIDENCE_SECONDS):
+        is_fresh = self.clock.monotonic() - self._read_at < CERTAIN_SECONDS
+        if is_fresh or self.breaker.responds_to_others(within_seconds=CERTAIN_SECONDS):
             return
         try:
             self._doubt = self.records.read_doubt()

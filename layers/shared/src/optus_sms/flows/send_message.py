@@ -56,7 +56,7 @@ KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
 CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, the POST is not begun
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
-EVIDENCE_SECONDS: Final = 3600.0  # how long an acceptance shows that the gateway takes messages
+API_RESPONDS_SECONDS: Final = 3600.0  # how long a response of the API shows that messages reach it
 NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered")
 CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
 LATE_SECONDS: Final = 900.0  # until then a claim whose response was lost can still be stored
@@ -420,7 +420,7 @@ class Sender:
             first = next((time_or_none(step.at) for step in refusals if step.what == "not_sent"), None)
             if first is None:
                 return False
-            return self.breaker.accepts_others(within_seconds=min(self.now - first, EVIDENCE_SECONDS))
+            return self.breaker.responds_to_others(within_seconds=min(self.now - first, API_RESPONDS_SECONDS))
         return result.stop is None and result.reason not in NOT_ABOUT_THE_MESSAGE
 
     def _newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:

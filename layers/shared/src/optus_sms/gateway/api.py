@@ -97,7 +97,7 @@ class PostResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
+class _Facts:
     """An exchange, with the facts read from its body."""
 
     exchange: Exchange
@@ -112,51 +112,51 @@ class Rule:
     """One rule of the classification: if ``applies``, then ``outcome``. ``why``: the proof."""
 
     reason: str
-    applies: Callable[[_Evidence], bool]
+    applies: Callable[[_Facts], bool]
     outcome: Outcome
     why: str
     stop: Stop | None = None
 
 
-def _status(*statuses: int) -> Callable[[_Evidence], bool]:
-    return lambda evidence: evidence.status in statuses
+def _status(*statuses: int) -> Callable[[_Facts], bool]:
+    return lambda facts: facts.status in statuses
 
 
-def _refused(*statuses: int) -> Callable[[_Evidence], bool]:
-    return lambda evidence: evidence.status in statuses and evidence.is_from_api
+def _refused(*statuses: int) -> Callable[[_Facts], bool]:
+    return lambda facts: facts.status in statuses and facts.is_from_api
 
 
 # The first rule that applies decides. "Not sent" needs proof: no byte left, the gateway's own word, or a status that
 # only a server gives that has not processed the request (RFC 9110). Only the gateway's own word rejects a message.
 CLASSIFICATION: Final = (
     Rule(
-        "too_late", lambda e: e.exchange.failure == "too_late" and not e.exchange.handed_over, Outcome.NOT_SENT,
+        "too_late", lambda f: f.exchange.failure == "too_late" and not f.exchange.handed_over, Outcome.NOT_SENT,
         "the sender stopped before the first byte: time was short or the message had expired",
     ),
     Rule(
-        "unreachable", lambda e: not e.exchange.handed_over, Outcome.NOT_SENT,
+        "unreachable", lambda f: not f.exchange.handed_over, Outcome.NOT_SENT,
         "no request byte was handed to the socket", Stop.UNREACHABLE,
     ),
     Rule(
         "client_certificate_required",
-        lambda e: e.status is None and e.exchange.failure == "client_certificate_required", Outcome.NOT_SENT,
+        lambda f: f.status is None and f.exchange.failure == "client_certificate_required", Outcome.NOT_SENT,
         "the server ended the TLS handshake for want of a client certificate, and read no request", Stop.UNREACHABLE,
     ),
     Rule(
-        "contradictory", lambda e: e.status in (200, 201, 202) and not e.gateway_id and bool(e.words), Outcome.UNKNOWN,
+        "contradictory", lambda f: f.status in (200, 201, 202) and not f.gateway_id and bool(f.words), Outcome.UNKNOWN,
         "a status for queued with an error body for not queued proves neither",
     ),
     Rule("accepted", _status(202), Outcome.ACCEPTED, "the documented success; its body adds only the ID and a status"),
     Rule(
-        "accepted", lambda e: e.status in (200, 201) and e.gateway_id is not None, Outcome.ACCEPTED,
+        "accepted", lambda f: f.status in (200, 201) and f.gateway_id is not None, Outcome.ACCEPTED,
         "an ID is given to a queued message only (201 with a list of IDs is the success of version 1)",
     ),
     Rule(
-        "rejected", lambda e: not e.words.isdisjoint(_REJECTED_WORDS), Outcome.REJECTED,
+        "rejected", lambda f: not f.words.isdisjoint(_REJECTED_WORDS), Outcome.REJECTED,
         "documented: invalid JSON, or an attribute missing or invalid; a retry would be refused too",
     ),
     Rule(
-        "send_failed", lambda e: not e.words.isdisjoint(_TRY_AGAIN_WORDS), Outcome.NOT_SENT,
+        "send_failed", lambda f: not f.words.isdisjoint(_TRY_AGAIN_WORDS), Outcome.NOT_SENT,
         'documented: "could not queue message"',
     ),
     Rule(
@@ -179,7 +179,7 @@ CLASSIFICATION: Final = (
         "was not processed (RFC 9110, 15.4; any other may follow one that was)", Stop.MISCONFIGURED,
     ),
     Rule(
-        "server_error", lambda e: e.status is not None, Outcome.UNKNOWN,
+        "server_error", lambda f: f.status is not None, Outcome.UNKNOWN,
         "any other status (a 409, any 5xx) can come from before or after the step that queues",
     ),
     Rule("no_response", lambda _: True, Outcome.UNKNOWN, "bytes left, and no status line was read"),
@@ -193,8 +193,8 @@ def classify(exchange: Exchange, *, now: float, content: str = "") -> PostResult
     """
     fields = json_object(exchange.body)
     gateway_id = usable_id(fields.get("id")) or (_first_of_list(exchange.body) if exchange.status == 201 else None)
-    evidence = _Evidence(exchange, exchange.status, gateway_id, _words(fields), is_from_api(exchange))
-    rule = next(rule for rule in CLASSIFICATION if rule.applies(evidence))
+    facts = _Facts(exchange, exchange.status, gateway_id, _words(fields), is_from_api(exchange))
+    rule = next(rule for rule in CLASSIFICATION if rule.applies(facts))
     accepted = rule.outcome is Outcome.ACCEPTED
     return PostResult(
         outcome=rule.outcome,

@@ -76,7 +76,7 @@ _MOST_KEYS: Final = 2  # messages kept for a reference
 
 # Attributes kept until the message's item in `MessagesTable` can stand without them, and those that list a message as
 # undecided (docs/decisions/ledger-keeps-destination-while-undecided.md).
-_UNTIL_CERTAIN: Final = ("destination", "segments", "has_sender_id", "scheduled_at")
+_FOR_MESSAGE_ITEM: Final = ("destination", "segments", "has_sender_id", "scheduled_at")
 _UNTIL_DECIDED: Final = ("undecided", "look_at")
 _BY_CALLBACK: Final = ("gateway_id", "resolved_by", "accepted_at")
 
@@ -237,7 +237,7 @@ class Ledger:
             line = _line(now, "accepted_without_id", claim.attempts, evidence=evidence)
             self._write(claim, update.set(**look_at).remove("lease_until").add(history=line).only_if(HAS_NO_GATEWAY_ID))
             return None
-        update = update.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED, "lease_until").only_if(has_no_id_but(gateway_id))
+        update = update.remove(*_FOR_MESSAGE_ITEM, *_UNTIL_DECIDED, "lease_until").only_if(has_no_id_but(gateway_id))
         refused_by = self._write(claim, update)
         if refused_by is not None:
             self._write(claim, NOTHING.add(other_gateway_ids=frozenset({gateway_id})))
@@ -285,7 +285,7 @@ class Ledger:
         line = _line(now, "rejected", claim.attempts, f"{reason} {detail}", evidence)
         update = update.remove(*_UNTIL_DECIDED, "lease_until").add(history=line)
         if not claim.unknown_outcomes:
-            update = update.remove(*_UNTIL_CERTAIN)
+            update = update.remove(*_FOR_MESSAGE_ITEM)
         return self._certainly_not_sent(claim, State.REJECTED, update, now)
 
     def unknown(self, claim: LedgerRecord, reason: str, *, evidence: str = "", now: float) -> LedgerRecord | None:
@@ -399,7 +399,7 @@ class Ledger:
 
     def completed(self, message_id: str, gateway_id: str) -> None:
         """Remove what an ACCEPTED message needs no more, because its item in `MessagesTable` stands."""
-        update = NOTHING.remove(*_UNTIL_CERTAIN, *_UNTIL_DECIDED)
+        update = NOTHING.remove(*_FOR_MESSAGE_ITEM, *_UNTIL_DECIDED)
         update = update.only_if(equals(state=State.ACCEPTED, gateway_id=gateway_id))
         self._table.update(MESSAGE_PREFIX + message_id, update)
 
@@ -452,7 +452,7 @@ class Ledger:
     def _end(self, record: LedgerRecord, update: Update) -> LedgerRecord | None:
         """End a message without another attempt. After an unknown outcome it keeps the destination for a callback."""
         update = update.remove(*_UNTIL_DECIDED)
-        certain = update.remove(*_UNTIL_CERTAIN).only_if(is_free_for(record) & NEVER_HAD_AN_UNKNOWN_OUTCOME)
+        certain = update.remove(*_FOR_MESSAGE_ITEM).only_if(is_free_for(record) & NEVER_HAD_AN_UNKNOWN_OUTCOME)
         refused_by = self._write(record, certain)
         if refused_by is not None and refused_by.state is State.RETRY and refused_by.unknown_outcomes:
             refused_by = self._write(record, update.only_if(is_free_for(record)))
