@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from cli.queueing import BATCH, in_batches
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.errors import InvalidMessageError
-from optus_sms.model.queue_message import KEY_PATTERN, OutboundMessage
+from optus_sms.model.queue_message import OutboundMessage, is_key
 from optus_sms.model.redaction import without_numbers, without_text
 from optus_sms.model.times import format_rfc3339
 
@@ -66,7 +65,7 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
     reason, message_id = attributes.get("reason", ""), attributes.get("message_id", "")
     is_ours = reason in set(DeadLetterReason)  # SQS moves a message with the attributes that its sender gave it
-    if not re.fullmatch(KEY_PATTERN, message_id):
+    if not is_key(message_id):
         message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
     sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000  # SQS keeps it when it moves a message here
     texts = {name: value.get("StringValue") for name, value in given.items()}

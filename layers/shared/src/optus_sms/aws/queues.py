@@ -31,7 +31,7 @@ class DeadLetterReason(StrEnum):
     REJECTED = "rejected"
     UNKNOWN_OUTCOME = "unknown_outcome"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
-    RECEIVES_EXHAUSTED = "receives_exhausted"  # moved by SQS itself, without attributes; named by who lists it
+    RECEIVES_EXHAUSTED = "receives_exhausted"  # moved by SQS itself, without attributes: readers use this reason
     UNREADABLE_CALLBACK = "unreadable_callback"
     UNPUBLISHED_EVENT = "unpublished_event"  # in UnpublishedEventsQueue
 

@@ -183,8 +183,8 @@ class HealthChecker:
             thresholds=self.thresholds,
             now=now,
         )
-        # What is to be is recorded before it is done: after a crash in between, the next check finishes it. And if an
-        # operator's command came first, nothing is done.
+        # The decision is recorded before sending is changed: after a crash in between, the next check makes the change.
+        # If an operator's command came first, the record is refused and nothing is changed.
         if not self.store.write(after, seen=before):
             logger().warning("lost the race to another health check or an operator")
             return {"state": before.state.value, "skipped": True}, ()

@@ -78,9 +78,9 @@ def decide(
 ) -> tuple[Action, HealthRecord]:
     """Decide whether to pause or resume sending, and return the record with that decision.
 
-    The record has what is to be, and is written before sending is changed. So a check first finishes what it finds
-    recorded and not done. It ends only the health check's own pause; any other pause is an operator's. If sending is on
-    during a pause that was seen, an operator resumed it by hand, and the health check does not pause again until the
+    The record is written before sending is changed, so a check first makes a change that it finds recorded and not
+    made. It ends only the health check's own pause; any other pause is an operator's. If sending is on although an
+    earlier check saw it paused, an operator resumed it by hand, and the health check does not pause again until the
     gateway has recovered.
     """
     if is_on is None:

@@ -36,7 +36,7 @@ class Probing:
     _read_at: float = field(default=-math.inf, init=False)
 
     def before_batch(self) -> None:
-        """Learn of an unknown outcome that another execution environment has met."""
+        """Read the doubt that another execution environment has recorded after an unknown outcome."""
         if self.breaker.in_doubt() or self.breaker.blocked_seconds() > 0:
             return
         is_fresh = self.clock.monotonic() - self._read_at < CERTAIN_SECONDS
@@ -44,7 +44,7 @@ class Probing:
             return
         try:
             self._doubt = self.records.read_doubt()
-        except Exception as error:  # noqa: BLE001 - no doubt is known of, and unknown never means down
+        except Exception as error:  # noqa: BLE001 - without the item messages go on, because unknown never means down
             logger().warning("doubt not read", extra=error_fields(error))
             return
         self._read_at = self.clock.monotonic()
@@ -52,13 +52,13 @@ class Probing:
             self.breaker.doubt()
 
     def after_batch(self) -> None:
-        """Tell the other execution environments of an unknown outcome that this one has met."""
+        """Record the doubt after an unknown outcome of this execution environment, for the others."""
         if not self.breaker.in_doubt():
             self._doubt = None
         elif self._doubt is None:
             try:
                 self._doubt = self.records.begin_doubt(now=self.clock.now())
-            except Exception as error:  # noqa: BLE001 - the next batch tells them
+            except Exception as error:  # noqa: BLE001 - the next batch records it
                 logger().warning("doubt not recorded", extra=error_fields(error))
 
     def send_alone(self, send: Callable[[], _T]) -> _T:

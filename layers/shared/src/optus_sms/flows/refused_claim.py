@@ -46,7 +46,7 @@ def next_step(  # noqa: PLR0911
             return NextStep.REPAIR_MESSAGE
         case State.REJECTED:
             return NextStep.DEAD_LETTER
-        case State.EXPIRED:  # by another `expires_at`, if this one is not over: then it is not the same message
+        case State.EXPIRED:  # if this delivery has not expired, its `expires_at` differs, so it is another message
             return NextStep.DONE if is_expired else NextStep.EXPIRED_BEFORE
         case State.SENDING:
             return NextStep.WAIT_FOR_LEASE if now < record.lease_until else NextStep.TAKE_OVER
@@ -59,7 +59,7 @@ def next_step(  # noqa: PLR0911
 
 
 def waits_until(record: LedgerRecord) -> int:
-    """Return when the claim of another delivery is over, epoch seconds; 0 or so if it has ended it."""
+    """Return until when another delivery can write the outcome of its claim, epoch seconds; past if it has."""
     return record.lease_until + (CORRECTION_SECONDS if record.state is State.ACCEPTED else 0)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +25,11 @@ from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.queue_message import (
-    KEY_PATTERN,
     MAX_SCHEDULE_DAYS,
     OutboundMessage,
     check_allowed,
     choose_key,
+    is_key,
     key_of_refused,
     parse_message,
 )
@@ -201,7 +200,7 @@ class Sender:
     def send_batch(self, records: Sequence[QueueRecord], *, deadline: float) -> SendBatchResult:
         """Handle all records; ``deadline`` (epoch seconds): Lambda ends the invocation. Never raises for a record."""
         handled: list[Handled] = []
-        until = min(deadline, self.now + 2 * OUTCOME_SECONDS) - OUTCOME_SECONDS
+        until = min(deadline - OUTCOME_SECONDS, self.now + OUTCOME_SECONDS)
         written_late = self.unwritten.write(self.clock, until=until)
         self.secret.forget_refused()
         self.probing.before_batch()
@@ -554,7 +553,7 @@ class Sender:
 
     def _record_refused(self, record: QueueRecord, message_id: str, reason: DeadLetterReason, detail: str) -> None:
         """Record a message that its sender must correct, for the event `SMS Refused`."""
-        known = message_id if re.fullmatch(KEY_PATTERN, message_id) else record.sqs_message_id
+        known = message_id if is_key(message_id) else record.sqs_message_id
         self.ledger.refused(record.sqs_message_id, known, reason.value, detail, now=self.now)
 
     def _keep(

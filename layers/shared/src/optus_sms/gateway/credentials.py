@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 PLACEHOLDER: Final = "REPLACE_ME"
 _CURRENT, _PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 # GetSecretValue's errors that don't pass by themselves.
-_REVOKED: Final = (
-    "ResourceNotFoundException", "InvalidRequestException", "AccessDeniedException", "DecryptionFailure",
-)  # fmt: skip
+_REVOKED: Final = ("InvalidRequestException", "AccessDeniedException", "DecryptionFailure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +183,7 @@ class CallbackSecret:
         return self._forget(stage, unusable)
 
     def _forget(self, stage: str, why: Exception) -> Exception | None:
-        """Admit no version that is deleted or denied. Without a current one the whole secret is."""
+        """Admit this version no more, because it is deleted or denied; without a current version, admit none."""
         if stage == _PREVIOUS:
             self._digests.pop(stage, None)
             return None

@@ -293,13 +293,13 @@ class _Session(requests.Session):
 
 
 class Authority(Protocol):
-    """The private certificate authority to trust besides the public ones, which can change meanwhile."""
+    """A private certificate authority to trust besides the public ones; it can be replaced at any time."""
 
     def ca_certificate(self) -> str | None:
         """Return its certificates in PEM, empty for none; None leaves what is trusted as it is."""
 
     def certificate_refused(self) -> None:
-        """Hear that a server's certificate was not trusted."""
+        """Note that a server's certificate was not trusted."""
 
 
 def new_tls_context(ca_certificate: str = "") -> ssl.SSLContext:

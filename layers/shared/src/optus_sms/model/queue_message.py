@@ -205,17 +205,14 @@ class OutboundMessage(BaseModel):
     def gateway_fields(self, message_id: str, now: float) -> dict[str, Any]:
         """Return the body of the POST, without absent fields; the reference defaults to the `message_id`.
 
-        A `scheduled` has one form, whatever the sender's was, because readers differ in the rarer forms of RFC 3339.
-
         A `scheduled` less than a minute ahead, or past by now, is left out, because the gateway returns HTTP 422 for a
-        time in the past.
+        time in the past. It has one form, whatever the sender's was, because readers differ in the rarer forms of RFC
+        3339.
         """
-        fields = self.model_dump(by_alias=True, exclude=set(_OURS), exclude_none=True)
+        fields = self.model_dump(by_alias=True, exclude={*_OURS, "scheduled"}, exclude_none=True)
         fields.setdefault("reference", message_id)
-        if self.scheduled_epoch is not None:
+        if self.scheduled_epoch is not None and self.scheduled_epoch >= now + SEND_NOW_SECONDS:
             fields["scheduled"] = format_whole_seconds(self.scheduled_epoch)
-            if self.scheduled_epoch < now + SEND_NOW_SECONDS:
-                del fields["scheduled"]
         return fields
 
 
@@ -269,6 +266,11 @@ def choose_key(
     return sqs_message_id
 
 
+def is_key(text: str) -> bool:
+    """Return whether a text keeps the rule of a `message_id`."""
+    return _KEY.fullmatch(text) is not None
+
+
 def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_id: str) -> str:
     """Return the key that the dead letter of an invalid message gets, so that a redrive does not change it.
 
@@ -278,7 +280,7 @@ def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_
         own = read_object(body).get("message_id")
     except InvalidMessageError:
         own = None
-    own = own if isinstance(own, str) and _KEY.fullmatch(own) else None
+    own = own if isinstance(own, str) and is_key(own) else None
     given = {name: value for name, value in attributes.items() if _meant_by(name) == "message_id"}
     if not given:
         return own or sqs_message_id
@@ -297,7 +299,7 @@ def _check_attributes(message: OutboundMessage, attributes: Mapping[str, str | N
             raise InvalidMessageError(f"SQS attribute {name}: is not read; name it message_id")
         if value is None:
             raise InvalidMessageError("SQS attribute message_id: must be of DataType String; this one can't be read")
-        if not _KEY.fullmatch(value):
+        if not is_key(value):
             raise InvalidMessageError(f"SQS attribute message_id: {_description('message_id')}")
         if message.message_id is not None:
             raise InvalidMessageError(

@@ -42,8 +42,8 @@ def read_change(record: Mapping[str, Any]) -> Change | None:
     after = read_item(new)
     if after is None:
         return None
-    if isinstance(after, LedgerRecord | HealthRecord) and after.state != new["state"]:
-        raise ValueError("state: is none")
+    if isinstance(after, LedgerRecord | HealthRecord) and after.state != new["state"]:  # edited by hand
+        raise ValueError("state: is not one of the record's states")
     at = format_rfc3339(float(images["ApproximateCreationDateTime"]))
     return Change(read_item(unmarshal(images.get("OldImage", {}))), after, at)
 

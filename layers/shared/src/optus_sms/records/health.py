@@ -1,7 +1,7 @@
 """The item `health#gateway` of `SendLedgerTable`: the gateway's health and the pause, kept from check to check.
 
-Three write it. The health check replaces the whole item, if nobody else wrote since it was read. An operator's command
-always writes. The sender function writes the doubt, after unknown outcomes only.
+It has three writers. The health check replaces the whole item, unless another writer changed it since it was read. An
+operator's command always writes. The sender function writes the doubt, only after an unknown outcome.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _optional_url(text: str, _: _Environment) -> str:
 
 
 def _prefixes(text: str, _: _Environment) -> tuple[str, ...]:
-    prefixes = tuple(part.strip() for part in text.split(",") if text)
+    prefixes = tuple(part.strip() for part in text.split(",")) if text else ()
     if not all(re.fullmatch(r"\+[1-9][0-9]{0,14}", prefix) for prefix in prefixes):
         raise ValueError
     return prefixes
