@@ -207,21 +207,24 @@ def _apply(  # noqa: PLR0911 - one line for each result
         return "sent meanwhile", "the gateway accepted it since the plan was made; dead letter deleted"
     if kind not in (DeadLetterKind.SAFE, DeadLetterKind.REJECTED):
         return "refused", why
-    refused_by = _open_again(target, record)
-    if refused_by is not None:
-        return "refused", f"the ledger has {refused_by.state} now"
+    if changed := _open_again(target, record):
+        return "refused", changed
     put_back(target.sqs, target.outputs["OutboundQueueUrl"], dead_letter)
     queue.delete(dead_letter)
     done[message_id] = dead_letter.body_sha256
     return "queued", ""
 
 
-def _open_again(target: Target, record: LedgerRecord | None) -> LedgerRecord | None:
-    """Reopen a REJECTED record, so that it is sent again. Return the record that prevents it, if any."""
+def _open_again(target: Target, record: LedgerRecord | None) -> str:
+    """Reopen a REJECTED record, so that it is sent again. Return what has changed if that prevents it."""
     if record is None or record.state is not State.REJECTED:
-        return None
+        return ""
     refused_by = target.ledger.reopen(record, by=target.operator, now=time.time())
-    return None if refused_by is None or refused_by.state is State.RETRY else refused_by
+    if refused_by is None:
+        return ""
+    if refused_by.payload_sha256 != record.payload_sha256:
+        return "a message with other fields has its message_id now"
+    return "" if refused_by.state is State.RETRY else f"the ledger has {refused_by.state} now"
 
 
 def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float) -> tuple[DeadLetterKind, str]:  # noqa: PLR0911 - one line each

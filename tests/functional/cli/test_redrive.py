@@ -20,7 +20,7 @@ from cli.redrive_plan import DeadLetterKind, judge
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import LedgerRecord, State
 from tests.support.aws import REGION
-from tests.support.builders import CONTENT, HANDSET, NOW, message_body
+from tests.support.builders import CONTENT, HANDSET, NOW, message_body, wanted
 from tests.support.cli import Ran, optus_sms, umask_of_anybody
 from tests.support.deployed import STACK, DeployedStack
 
@@ -247,6 +247,26 @@ def test_a_rejected_message_that_somebody_else_let_go_meanwhile_is_left_to_them(
     ran = apply(plan)
     assert (ran.exit_code, results(ran)) == (9, ["refused"])
     assert ran.document["steps"][0]["why"] == "the ledger has SENDING now"
+    assert (stack.queued(), stack.dead()) == ([], 1)
+
+
+def test_a_rejected_message_that_its_sender_mended_meanwhile_is_not_queued_as_a_conflict(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.letter(stack.bring(State.REJECTED, "k"), DeadLetterReason.REJECTED, "k")
+    plan = everything_to("send")
+
+    def judged_too_early(
+        letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float
+    ) -> tuple[DeadLetterKind, str]:
+        assert record is not None
+        assert stack.ledger.replace_refused(record, wanted("k", payload_sha256="b" * 64), now=now) is None
+        return judge(letter, record, now=now)
+
+    monkeypatch.setattr(redrive_plan, "judge", judged_too_early)
+    ran = apply(plan)
+    assert (ran.exit_code, results(ran)) == (9, ["refused"])
+    assert "other fields" in ran.document["steps"][0]["why"]
     assert (stack.queued(), stack.dead()) == ([], 1)
 
 
