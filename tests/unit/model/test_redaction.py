@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import sys
+import unicodedata
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
@@ -38,31 +41,61 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "in quotes": "“{}”".format,
     "after a letter": "tel{}x".format,
 }
-DIGITS = ("0123456789", "０１２３４５６７８９", "٠١٢٣٤٥٦٧٨٩", "०१२३४५६७८९", "𝟎𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖𝟗")
-BETWEEN = [*"-./ \t", "", ") ", " (", *"\u00a0\u202f\u2011\u2013\u200b\u200d\u2060"]
+# Every script's ten decimal digits.
+DIGITS = [
+    "".join(map(chr, range(zero, zero + 10)))
+    for zero in range(sys.maxunicode - 8)
+    if unicodedata.category(chr(zero)) == "Nd" and unicodedata.decimal(chr(zero)) == 0
+]
+BETWEEN = [*"-./ \t'*~|", "", ") ", " (", *"\u00a0\u202f\u2011\u2013\u200b\u200d\u2060\u2027\u2215\u30fb"]
+ESCAPES: dict[str, Callable[[str], str]] = {
+    "none": str,
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "a program": lambda text: "".join(
+        f"\\x{ord(each):02x}" if each < "\x7f" else f"\\U{ord(each):08x}" for each in text
+    ),
+    "a URL": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "a URL's spaces": quote,
+    "a URL twice": lambda text: quote(quote(text)),
+    "HTML": lambda text: "".join(f"&#{ord(each)};" for each in text),
+    "HTML, hexadecimal": lambda text: "".join(f"&#x{ord(each):X};" for each in text),
+    "HTML twice": lambda text: "".join(f"&amp;#{ord(each)};" for each in text),
+}
 
 
 def digits_left(text: str) -> int:
-    """How many digits of any script a text holds, those that JSON escapes too."""
-    unescaped = re.sub(r"\\+u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
-    joined = unescaped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """How many digits of any script a text holds, escaped ones too."""
+    for _ in range(2):
+        text = html.unescape(unquote(re.sub(r"\\+(?=[uUx])", r"\\", text)))
+        text = re.sub(
+            r"\\(?:u(.{4})|U(.{8})|x(..))", lambda found: chr(int(found[1] or found[2] or found[3], 16)), text
+        )
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return sum(character.isdigit() for character in joined)
 
 
 @st.composite
 def spelled_numbers(draw: st.DrawFn) -> str:
-    """A phone number of five digits or more, in some script, with something between its digits."""
+    """A phone number of five digits or more, in some script, with something between its digits, escaped somehow."""
     number = draw(st.text("0123456789", min_size=5, max_size=15))
     script = draw(st.sampled_from(DIGITS))
     between = draw(st.lists(st.sampled_from(BETWEEN), min_size=len(number), max_size=len(number)))
     prefix = draw(st.sampled_from(("", "+", "(", "(+")))
-    return prefix + "".join(script[int(digit)] + gap for digit, gap in zip(number, between, strict=True))
+    spelled = prefix + "".join(script[int(digit)] + gap for digit, gap in zip(number, between, strict=True))
+    return ESCAPES[draw(st.sampled_from(sorted(ESCAPES)))](spelled)
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS.values(), ids=WRAPPINGS)
 def test_no_spelling_of_a_number_is_left(wrapping: Callable[[str], str]) -> None:
     left = [spelling for spelling in SPELLINGS if digits_left(without_numbers(wrapping(spelling)))]
     assert left == []
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES)
+def test_no_script_and_no_escape_of_a_number_is_left(escape: Callable[[str], str]) -> None:
+    numbers = [escape("".join(script[int(digit)] for digit in "0491570006")) for script in DIGITS]
+    assert [number for number in numbers if digits_left(without_numbers(number))] == []
+    assert len(numbers) > 60
 
 
 @given(spelled_numbers(), st.sampled_from(sorted(WRAPPINGS)))

@@ -4,7 +4,6 @@ Every text that leaves the tables and the queues for a log, a metric, a list, a 
 here. Credentials need no rule: no code formats one into a text.
 """
 
-import json
 import re
 import sys
 import unicodedata
@@ -18,20 +17,26 @@ REDACTED: Final = "…"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 _PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
 _WORD: Final = re.compile(r"[^\W_]{3,}")
-_ESCAPE: Final = re.compile(
-    r"\\+[uU](?P<hex>[0-9A-Fa-f]{4})|&#[xX](?P<html_hex>[0-9A-Fa-f]{1,8});|&#(?P<decimal>\d{1,9});", re.ASCII
-)
 _QUOTED_CHARACTERS: Final = 12
 """A text that has so many characters in a row in common with a message quotes the message."""
 
-# What counts as one character: a time, which is no number; a character as JSON, a URL or HTML spell it; any other.
-_UNIT: Final = re.compile(
-    r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d(?::\d\d(?:\.\d{1,6})?)?(?!\d)"
-    r"|\\+u[dD][89abAB][0-9A-Fa-f]{2}\\+u[dD][c-fC-F][0-9A-Fa-f]{2}|\\+u[0-9A-Fa-f]{4}|\\+[nrt]|%20|%2[bB]|&nbsp;|.",
-    re.ASCII | re.DOTALL,
+# What counts as one character: a time, which is no number; a character as a program, JSON, a URL or HTML escapes it,
+# however often; any other.
+_HEX: Final = "[0-9A-Fa-f]"
+_ESCAPE: Final = re.compile(
+    rf"\\+(?P<pair>u[dD][89abAB]{_HEX}{{2}}\\+u[dD][c-fC-F]{_HEX}{{2}})"
+    rf"|\\+(?P<hex>u{_HEX}{{4}}|U{_HEX}{{8}}|x{_HEX}{{2}})"
+    r"|\\+(?P<short>[nrt/])"
+    rf"|(?P<url>%(?:25)*(?:[0-7]{_HEX}|[c-fC-F]{_HEX}(?:%(?:25)*[89abAB]{_HEX}){{1,3}}))"
+    rf"|&(?:amp;)*(?:#(?P<decimal>\d{{1,9}})|#(?P<html_hex>[xX]{_HEX}{{1,8}})|(?P<name>[A-Za-z]{{2,8}}));",
+    re.ASCII,
 )
-_PLUS: Final = frozenset({"+", "\uff0b", "%2b", "%2B"})
-_SEPARATORS: Final = _PLUS | frozenset(".,/_\u00b7\u2022\u2212\t\n\r") | {"%20", "&nbsp;"}
+_UNIT: Final = re.compile(
+    rf"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d(?::\d\d(?:\.\d{{1,6}})?)?(?!\d)|{_ESCAPE.pattern}|.", re.ASCII | re.DOTALL
+)
+_NAMED: Final = {"n": "\n", "r": "\r", "t": "\t", "/": "/", "amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_PLUS: Final = frozenset("+\uff0b")
+_SEPARATORS: Final = _PLUS | frozenset(".,/_'*~|\u00b7\u2022\u2027\u2044\u2212\u2215\u30fb\t\n\r")
 _SEPARATOR_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Pd", "Ps", "Pe"})  # spaces, dashes, brackets
 _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Mn", "Me"})  # controls, zero-width characters, accents
 
@@ -43,11 +48,11 @@ def partly_hidden(number: str) -> str:
 
 def without_numbers(text: str, *, least_digits: int = 5) -> str:
     """Remove what may be a phone number: so many digits or more of any script, however they are spaced or escaped."""
-    units: list[str] = _UNIT.findall(text)
+    units = _units(text)
     kinds = "".join(map(_kind, units))
     for found in reversed(list(re.finditer(rf"d(?:i*(?:si*){{0,4}}d){{{least_digits - 1},}}", kinds))):
         start = found.start()
-        has_plus = start > 0 and units[start - 1] in _PLUS
+        has_plus = start > 0 and _character(units[start - 1]) in _PLUS
         units[start - has_plus : found.end()] = [REDACTED]
     return "".join(units)
 
@@ -75,12 +80,7 @@ def without_words(text: str, content: str) -> str:
         word = found[0].casefold()
         return REDACTED if word in joined or any(own in word for own in words) else found[0]
 
-    return _WORD.sub(replace, _ESCAPE.sub(_unescaped, unquote(text))) if words else text
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    code = int(found["hex"] or found["html_hex"] or "0", 16) or int(found["decimal"] or "0")
-    return chr(code) if 0 < code <= sys.maxunicode else found[0]
+    return _WORD.sub(replace, "".join(map(_character, _units(text)))) if words else text
 
 
 def loggable_id(gateway_id: str) -> str:
@@ -96,17 +96,35 @@ def printable(text: str, length: int) -> str:
     return "".join(character for character in text if character.isprintable())[:length]
 
 
+def _units(text: str) -> list[str]:
+    return [found[0] for found in _UNIT.finditer(text)]
+
+
 def _kind(unit: str) -> str:
     """Return d for a digit, s for a separator of digits, i for an invisible character, x for anything else."""
-    if unit.startswith("\\") and len(unit) > 1:
-        unit = json.loads('"' + re.sub(r"\\+", r"\\", unit) + '"')
-    if unit in _SEPARATORS:
-        return "s"
-    if len(unit) > 1:
+    character = _character(unit)
+    if len(character) > 1:
         return "x"
-    if unit.isdigit():
+    if character.isdigit():
         return "d"
-    category = unicodedata.category(unit)
-    if category in _SEPARATOR_CATEGORIES:
+    category = unicodedata.category(character)
+    if character in _SEPARATORS or category in _SEPARATOR_CATEGORIES:
         return "s"
     return "i" if category in _INVISIBLE_CATEGORIES else "x"
+
+
+def _character(unit: str) -> str:
+    """Return the character that a unit spells; the unit itself if it spells none. HTML's other names are spaces."""
+    found = _ESCAPE.fullmatch(unit) if len(unit) > 1 else None
+    if not found:
+        return unit
+    if found["url"]:
+        return unquote(re.sub(rf"%(?:25)*({_HEX}{{2}})", r"%\1", unit))
+    if found["pair"]:
+        high, low = (int(code, 16) for code in re.findall(f"{_HEX}{{4}}", found["pair"]))
+        return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
+    if name := found["short"] or found["name"]:
+        return _NAMED.get(name, " ")
+    hexadecimal = found["hex"] or found["html_hex"]
+    code = int(hexadecimal[1:], 16) if hexadecimal else int(found["decimal"])
+    return chr(code) if 0 < code <= sys.maxunicode else unit
