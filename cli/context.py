@@ -6,19 +6,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 from click.core import ParameterSource
 
 from cli import target as targets
-from cli.errors import CliError, Exit, from_aws
-from cli.output import Output, json_text
+from cli.errors import CliError, Exit, aws_errors, from_aws
+from cli.output import Output, discard_stdout, json_text
 from cli.parameters import Name
 from cli.target import Target
 
 R = TypeVar("R")
+
+_CONTINUES: Final = "What was done so far is kept; the same command continues."
 
 
 @dataclass
@@ -99,11 +100,14 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
 def _translated(context: CommandContext, command: Callable[..., R], options: dict[str, Any]) -> R:
     try:
         return command(context, **options)
-    except (BotoCoreError, ClientError) as error:
+    except KeyboardInterrupt:
+        raise CliError("Interrupted.", context.if_interrupted or _CONTINUES, Exit.INTERRUPTED) from None
+    except OSError as error:
+        discard_stdout()
+        what = f"{error.filename}: " if error.filename else "The output can't be written: "
+        raise CliError(f"{what}{error.strerror or error}.", context.if_interrupted or _CONTINUES) from None
+    except aws_errors() as error:
         is_local = "target" in context.__dict__ and context.target.local
-        translated = from_aws(error, local=is_local)
+        translated = from_aws(error, local=is_local, profile=context.profile)
         steps = "\n".join(step for step in (translated.next_step, context.if_interrupted) if step)
         raise CliError(translated.problem, steps, Exit(translated.exit_code)) from error
-    except KeyboardInterrupt:
-        next_step = context.if_interrupted or "What was done so far is kept; the same command continues."
-        raise CliError("Interrupted.", next_step, Exit.INTERRUPTED) from None

@@ -1,22 +1,19 @@
 """Exit codes, and errors that name the next step."""
 
+from __future__ import annotations
+
 import codecs
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
 
 from cli.output import one_line
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
 
 
 class Exit(IntEnum):
@@ -53,46 +50,92 @@ def not_utf8(name: str, beginning: bytes, convert: Callable[[str], str]) -> CliE
     return CliError(f"{name} is not UTF-8, but probably {probable}.", f"Convert it: {command}", Exit.INVALID)
 
 
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"})
-_WRONG = frozenset({"InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthFailure"})
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"})
-_LOG_IN = "Log in (aws sso login, aws configure, AWS_PROFILE=… or --profile), then retry."
+_EXPIRED: Final = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "UnrecognizedClientException"}
+)
+_WRONG: Final = frozenset({"InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthFailure"})
+_DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"})
+# Of botocore's errors, those that a new login ends. "SSO", "Login" and "Token" are in the names of the rest.
+_LOGIN_ENDED: Final = frozenset(
+    {"CredentialRetrievalError", "MetadataRetrievalError", "RefreshWithMFAUnsupportedError", "NoAuthTokenError"}
+)
 
 
-def from_aws(error: BotoCoreError | ClientError, *, local: bool) -> CliError:  # noqa: PLR0911 - one line for each cause
+def aws_errors() -> tuple[type[BotoCoreError], type[ClientError]]:
+    """Return the errors of AWS's client, imported only when there is an error."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError
+
+
+def from_aws(  # noqa: PLR0911 - one line for each cause
+    error: BotoCoreError | ClientError, *, local: bool, profile: str | None = None
+) -> CliError:
     """Return the error in words that name the next step. AWS's own texts hold neither message texts nor numbers."""
-    if local and isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+    from botocore import exceptions as aws
+
+    if local and isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
         return CliError(
             "The local stack does not respond.",
             "Start it with `make run` in another terminal, or name a deployed stack with --stack.",
             Exit.NO_TARGET,
         )
-    if isinstance(error, ClientError):
-        return _from_response(error)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return CliError("There are no AWS credentials.", _LOG_IN, Exit.NO_TARGET)
-    if isinstance(error, ProfileNotFound):
+    if isinstance(error, aws.ClientError):
+        return _from_response(error, profile)
+    if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
+        return CliError("There are no AWS credentials.", _how_to_log_in(profile), Exit.NO_TARGET)
+    if isinstance(error, aws.ProfileNotFound):
         return CliError(str(error), "`aws configure list-profiles` lists the profiles.", Exit.NO_TARGET)
-    if isinstance(error, NoRegionError):
+    if isinstance(error, aws.NoRegionError):
         return CliError("No AWS region is set.", "Set it with --region, AWS_REGION or a profile.", Exit.NO_TARGET)
-    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+    if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
         return CliError(
             "AWS can't be reached.", "Check the network and the region (--region), then retry.", Exit.NO_TARGET
         )
-    if "SSO" in type(error).__name__ or "Token" in type(error).__name__:
-        return CliError("The login to AWS has expired.", _LOG_IN, Exit.NO_TARGET)
+    name = type(error).__name__
+    if name in _LOGIN_ENDED or any(part in name for part in ("SSO", "Login", "Token")):
+        return CliError("The login to AWS has expired.", _how_to_log_in(profile), Exit.NO_TARGET)
     return CliError(f"AWS: {error}", "Retry; what was done so far is kept.")
 
 
-def _from_response(error: ClientError) -> CliError:
+def _from_response(error: ClientError, profile: str | None) -> CliError:
     code = error.response["Error"]["Code"]
     operation = error.operation_name
     if code in _EXPIRED:
-        return CliError("The AWS credentials have expired, or are not known in this region.", _LOG_IN, Exit.NO_TARGET)
+        problem = "The AWS credentials have expired, or are not known in this region."
+        return CliError(problem, _how_to_log_in(profile), Exit.NO_TARGET)
     if code in _WRONG:
-        return CliError("AWS rejects these credentials.", _LOG_IN, Exit.NO_TARGET)
+        return CliError("AWS rejects these credentials.", _how_to_log_in(profile), Exit.NO_TARGET)
     if code in _DENIED:
         return CliError(
             f"These AWS credentials may not call {operation}.", "Use a role that may; docs/cli.md lists what is needed."
         )
     return CliError(f"AWS refused {operation}: {code}.", "Retry; what was done so far is kept.")
+
+
+def _how_to_log_in(profile: str | None) -> str:
+    """Return the command that renews the login, by what the profile's settings say of it."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    if not profile and "AWS_ACCESS_KEY_ID" in os.environ:
+        names = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
+        return f"They are those of the variables {names}: set new ones, or unset the variables."
+    try:
+        profiles: Mapping[str, Mapping[str, Any]] = Session().full_config.get("profiles", {})
+        name = profile or Session().get_config_variable("profile") or "default"
+    except BotoCoreError:
+        profiles, name = {}, profile or "default"
+    settings = profiles.get(name, {})
+    for _ in profiles:  # a role's own login is that of its source
+        if "source_profile" not in settings:
+            break
+        name = settings["source_profile"]
+        settings = profiles.get(name, {})
+    if {"sso_session", "sso_start_url"} & settings.keys():
+        return f"Log in again: aws sso login --profile {name}"
+    if "login_session" in settings:
+        return f"Log in again: aws login --profile {name}"
+    if process := settings.get("credential_process"):
+        return f"Log in again with the program of the profile's credential_process: {process}"
+    return "Log in: aws sso login, aws login or aws configure; --profile or AWS_PROFILE chooses a profile. Then retry."

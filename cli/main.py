@@ -1,39 +1,99 @@
-"""The command `optus-sms`."""
+"""The command `optus-sms`. A command is imported when it is called: AWS's client takes longer to import than to use."""
 
+import importlib
 import io
+import os
 import sys
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
-from cli.commands.callback_urls import callback_urls_
-from cli.commands.conversation import conversation
-from cli.commands.dead_letters import dead_letters
-from cli.commands.doctor import doctor
-from cli.commands.explain import explain
-from cli.commands.health import health
-from cli.commands.list import list_
-from cli.commands.pause import pause, resume
-from cli.commands.redrive import redrive
-from cli.commands.resolve import resolve
-from cli.commands.rotate_callback_password import rotate_callback_password
-from cli.commands.send import send
-from cli.commands.set_gateway_credentials import set_gateway_credentials
-from cli.commands.status import status
+from cli.errors import CliError, Exit
+from cli.output import discard_stdout
+
+# Each command's place in `cli.commands`, and the first sentence of its help.
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "send": ("send:send", "Queue the message TEXT to DESTINATION (+61…)."),
+    "status": ("status:status", "Show where the message ID stands."),
+    "explain": ("explain:explain", "Explain the message ID in plain words."),
+    "conversation": ("conversation:conversation", "List one conversation."),
+    "list": ("list:list_", "List messages by where they stand."),
+    "dead-letters": ("dead_letters:dead_letters", "List the dead letters by reason."),
+    "redrive": ("redrive:redrive", "Redrive dead letters by a plan."),
+    "resolve": ("resolve:resolve", "Resolve an unknown outcome."),
+    "pause": ("pause:pause", "Pause sending."),
+    "resume": ("pause:resume", "Resume sending."),
+    "health": ("health:health", "Show the gateway's health."),
+    "set-gateway-credentials": ("set_gateway_credentials:set_gateway_credentials", "Store the gateway's credentials."),
+    "callback-urls": ("callback_urls:callback_urls_", "Print the URLs for the gateway's portal."),
+    "rotate-callback-password": (
+        "rotate_callback_password:rotate_callback_password", "Rotate the password of the callback URLs.",
+    ),
+    "doctor": ("doctor:doctor", "Check a stack after its deployment."),
+}  # fmt: skip
 
 
-class _OnAnyTerminal(click.Group):
-    """Prints a question mark for a character that the terminal's character set lacks."""
+class _Commands(click.Group):
+    """The commands, on any terminal: a character that its character set lacks is a question mark."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """As click calls it."""
+        sys.stdin = sys.stdin or io.TextIOWrapper(io.BytesIO())  # None where the shell closed it
+        sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as it runs
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # of click's own output, such as --help
+            discard_stdout()
+            click.echo(f"Error: The output can't be written: {error.strerror}.", err=True)
+            sys.exit(int(Exit.FAILED))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """As click calls it."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """As click calls it."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"cli.commands.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click calls it; an option of a command that stands before it is told its place."""
+        given = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = next((word for word in given if word in _COMMANDS), "")
+            command = self.get_command(ctx, name)
+            options = command.params if command else ()
+            option = next((each for each in options if error.option_name in each.opts), None)
+            if option is None:
+                raise
+            value = f" {option.make_metavar()}" if getattr(option, "is_flag", True) is False else ""
+            usage = f"optus-sms {name} {error.option_name}{value}"
+            raise click.UsageError(f"{error.option_name} goes after the command: {usage}", ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click calls it; Ctrl-C also while a command is imported."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise CliError("Interrupted.", code=Exit.INTERRUPTED) from None
 
 
-@click.group(cls=_OnAnyTerminal, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="optus-sms")
 def main() -> None:
     """Send SMS, follow them, explain what happened to them, and resolve what needs an operator.
@@ -41,10 +101,3 @@ def main() -> None:
     Works on the stack that --stack names, else on the local stack of this folder (`make run`). ID is a message_id, a
     gateway ID or a reference. Exit codes: docs/cli.md.
     """
-
-
-for command in (
-    send, status, explain, conversation, list_, dead_letters, redrive, resolve,
-    pause, resume, health, set_gateway_credentials, callback_urls_, rotate_callback_password, doctor,
-):  # fmt: skip
-    main.add_command(command)

@@ -1,7 +1,9 @@
 """What the command prints: lines for people, or one JSON document for programs. Colours only on a terminal."""
 
 import codecs
+import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -98,6 +100,12 @@ def json_text(value: object, *, indent: int | None = None, ascii_only: bool = Fa
     """Return JSON that reads well and drives no terminal: what a terminal would act on is escaped, so still true."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=_jsonable)
     return _RAW_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def discard_stdout() -> None:
+    """Drop what stdout still holds, after it could not be written: otherwise the interpreter's end reports it again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_stdout_ascii() -> bool:

@@ -15,20 +15,29 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_NAME: Final = 255
 
 
-class Name(click.ParamType):
-    """A text that names something: neither empty, like a shell's variable that is not set, nor too long for a key."""
+class Text(click.ParamType):
+    """A text in the character set that the locale names."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """As click wants it."""
         text = str(value)
-        if not 0 < len(text) <= _LONGEST_NAME:
-            self.fail(f"must be 1 to {_LONGEST_NAME} characters", param, ctx)
         try:
             text.encode()
         except UnicodeEncodeError:
-            self.fail("must be UTF-8", param, ctx)
+            self.fail("must be UTF-8, or in the character set that LC_ALL names", param, ctx)
+        return text
+
+
+class Name(Text):
+    """A text that names something: neither empty, like a shell's variable that is not set, nor too long for a key."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As click wants it."""
+        text = super().convert(value, param, ctx)
+        if not 0 < len(text) <= _LONGEST_NAME:
+            self.fail(f"must be 1 to {_LONGEST_NAME} characters", param, ctx)
         return text
 
 

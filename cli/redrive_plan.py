@@ -136,8 +136,13 @@ def _items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, now: floa
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a new file for its user only, never over another: a plan may hold an operator's changes."""
     try:
-        with os.fdopen(create(path), "w", encoding="utf-8") as file:
-            file.write(json_text(plan.model_dump(mode="json"), indent=2) + "\n")
+        descriptor = create(path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(json_text(plan.model_dump(mode="json"), indent=2) + "\n")
+        except BaseException:
+            path.unlink()  # half a plan would only be in the way of the next one
+            raise
     except FileExistsError:
         raise CliError(f"{path} exists already.", "Name another file, or remove it.", Exit.USAGE) from None
     except OSError as error:

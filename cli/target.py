@@ -38,7 +38,19 @@ _CONFIG: Final = Config(
 )
 # On this machine nothing is worth waiting for: either it runs or it does not.
 _CONFIG_HERE: Final = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-_NOT_READY: Final = ("CREATE_IN_PROGRESS", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_", "ROLLBACK_")
+_DELETE_FIRST: Final = "Delete it, then deploy it again; docs/deploy.md, If the first deployment fails."
+# By the status of a stack that can't be worked on: what it means, and what can come true.
+_NOT_READY: Final = {
+    "CREATE_IN_PROGRESS": "Wait for it: aws cloudformation wait stack-create-complete --stack-name {name}",
+    "REVIEW_IN_PROGRESS": "Its first change set was never executed. Deploy it: sam deploy --stack-name {name}",
+    "ROLLBACK_IN_PROGRESS": f"Its first deployment failed. Wait until the roll-back has ended. {_DELETE_FIRST}",
+    "ROLLBACK_COMPLETE": f"Its first deployment failed, and it can only be deleted. {_DELETE_FIRST}",
+    "ROLLBACK_FAILED": f"Its first deployment failed, and it can only be deleted. {_DELETE_FIRST}",
+    "CREATE_FAILED": f"Its first deployment failed. {_DELETE_FIRST}",
+    "DELETE_IN_PROGRESS": "It is being deleted. Name another stack with --stack.",
+    "DELETE_FAILED": "Its deletion stopped half-way, and it can only be deleted again. Its events name the resource\n"
+    "in the way: aws cloudformation describe-stack-events --stack-name {name}",
+}
 
 
 @dataclass(frozen=True)
@@ -192,11 +204,9 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
             Exit.NO_TARGET,
         ) from None
     status = response["StackStatus"]
-    if status.startswith(_NOT_READY):
+    if status in _NOT_READY:
         raise CliError(
-            f"The stack {stack!r} is not ready: {status}.",
-            "Look at its events in the CloudFormation console, and retry when its status is CREATE_COMPLETE.",
-            Exit.NO_TARGET,
+            f"The stack {stack!r} is not ready: {status}.", _NOT_READY[status].format(name=stack), Exit.NO_TARGET
         )
     outputs = {output["OutputKey"]: output["OutputValue"] for output in response.get("Outputs", [])}
     settings = {p["ParameterKey"]: p.get("ParameterValue", "") for p in response.get("Parameters", [])}

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from cli.output import Tone
 from cli.stage import Facts
-from optus_sms.gateway.api import CLASSIFICATION
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
 from optus_sms.records.items import HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State
 
@@ -44,9 +44,6 @@ _STATUS_MEANS: Final = {
     "dead": "an operator of the gateway ended it",
     "received": "it is on the handset",
 }
-_WHY: Final = {row.reason: row.why for row in CLASSIFICATION}
-_NO_BYTE_LEFT: Final = _WHY["unreachable"]
-_NO_RESPONSE: Final = _WHY["no_response"]
 _REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
 # The transport's words for what went wrong on the wire, those of the sender, and those of the classification.
 _WORDS: Final = {
@@ -124,8 +121,15 @@ def _proof(reason: str, *, not_sent: bool) -> str:
     if word == "owner_lost":
         return "how far the attempt got is unknown"
     if word in ("reference_not_registered", "circuit_breaker_open"):
-        return _NO_BYTE_LEFT
-    return _WHY.get(word) or (_NO_BYTE_LEFT if not_sent else _NO_RESPONSE)
+        return _proofs()["unreachable"]
+    return _proofs().get(word) or _proofs()["unreachable" if not_sent else "no_response"]
+
+
+@cache
+def _proofs() -> Mapping[str, str]:
+    from optus_sms.gateway.api import CLASSIFICATION  # with its HTTP client, which `status` does not need
+
+    return {row.reason: row.why for row in CLASSIFICATION}
 
 
 def _queued(facts: Facts) -> Iterator[Line]:

@@ -23,7 +23,7 @@ from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit, not_utf8
 from cli.message_lookup import exit_code, facts_of
 from cli.output import counted, one_line
-from cli.parameters import FILE, Group
+from cli.parameters import FILE, Group, Text
 from cli.queueing import queue_one
 from cli.stage import TONES, Facts, next_step, stage_of
 from cli.timeline import timeline
@@ -36,7 +36,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 
 @click.command()
 @click.argument("destination", required=False)
-@click.argument("text", required=False)
+@click.argument("text", required=False, type=Text())
 @click.option("--file", "path", type=FILE, help="Queue a file instead: a message in each line of JSON.")
 @click.option("--journal", type=FILE, help="With --file: which lines are queued. [default: FILE.journal]")
 @click.option("--skip-invalid", is_flag=True, help="With --file: queue the valid lines, leave out the others.")

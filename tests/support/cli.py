@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import click
 from click.testing import CliRunner
 
 from cli.main import main
@@ -40,6 +41,13 @@ def optus_sms(*arguments: object, stdin: str | bytes | None = None) -> Ran:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command of `optus-sms`, by its name."""
+    context = click.Context(main)
+    found = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    return {name: command for name, command in found.items() if command}
 
 
 @contextmanager

@@ -589,13 +589,27 @@ def test_no_color_goes_before_a_terminal(
     assert "\x1b[33m" not in optus_sms("status", "k", *TARGET).stdout
 
 
-@pytest.mark.parametrize("status", ["CREATE_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", "DELETE_FAILED"])
-def test_a_stack_that_is_not_there_yet_or_going_is_not_worked_on(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        ("CREATE_IN_PROGRESS", f"aws cloudformation wait stack-create-complete --stack-name {STACK}"),
+        ("REVIEW_IN_PROGRESS", "sam deploy"),
+        ("CREATE_FAILED", "Delete it, then deploy it again"),
+        ("ROLLBACK_IN_PROGRESS", "Delete it, then deploy it again"),
+        ("ROLLBACK_FAILED", "Delete it, then deploy it again"),
+        ("ROLLBACK_COMPLETE", "Delete it, then deploy it again"),
+        ("DELETE_IN_PROGRESS", "--stack"),
+        ("DELETE_FAILED", f"aws cloudformation describe-stack-events --stack-name {STACK}"),
+    ],
+)
+def test_a_stack_that_is_not_there_yet_or_going_is_not_worked_on(
+    monkeypatch: pytest.MonkeyPatch, status: str, advice: str
+) -> None:
     session = Mock(region_name=REGION)
     session.client.return_value.describe_stacks.return_value = {"Stacks": [{"StackStatus": status}]}
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
     ran = optus_sms("pause", *TARGET)
-    assert (ran.exit_code, status in ran.stderr) == (3, True)
+    assert (ran.exit_code, status in ran.stderr, advice in ran.stderr) == (3, True, True)
 
 
 def test_the_doctor_misses_an_alarm_that_somebody_deleted(

@@ -9,10 +9,11 @@ import click
 import pytest
 
 from cli.errors import Exit
-from cli.main import main
+from tests.support.cli import commands
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = commands()
 CLI_PAGE = (ROOT / "docs" / "cli.md").read_text()
 
 
@@ -27,8 +28,8 @@ def calls(page: Path) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize("page", [page for page in PAGES if calls(page)], ids=lambda page: page.name)
 def test_commands_and_options_on_a_page_exist(page: Path) -> None:
     for name, options in calls(page):
-        assert name in main.commands, f"{page.name}: optus-sms {name}"
-        known = {opt.lstrip("-") for parameter in main.commands[name].params for opt in parameter.opts}
+        assert name in COMMANDS, f"{page.name}: optus-sms {name}"
+        known = {opt.lstrip("-") for parameter in COMMANDS[name].params for opt in parameter.opts}
         assert set(options) <= known, f"{page.name}: optus-sms {name} {options}"
 
 
@@ -36,10 +37,10 @@ def test_some_pages_have_commands() -> None:
     assert sum(len(calls(page)) for page in PAGES) > 10
 
 
-@pytest.mark.parametrize("name", main.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_on_the_page_and_has_help_for_each_option(name: str) -> None:
     assert f"`{name}" in CLI_PAGE
-    command = main.commands[name]
+    command = COMMANDS[name]
     assert command.help
     assert all(parameter.help for parameter in command.params if isinstance(parameter, click.Option))
 

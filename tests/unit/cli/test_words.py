@@ -106,6 +106,52 @@ def test_errors_of_aws_name_the_next_step(error: Any, says: str, code: Exit) -> 
     assert "secret words" not in found.message
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        aws.UnauthorizedSSOTokenError(),
+        aws.SSOTokenLoadError(error_msg="gone"),
+        aws.TokenRetrievalError(provider="sso", error_msg="expired"),
+        aws.NoAuthTokenError(),
+        aws.LoginRefreshRequired(),
+        aws.LoginTokenLoadError(error_msg="gone"),
+        aws.CredentialRetrievalError(provider="custom-process", error_msg="exit 1"),
+        aws.MetadataRetrievalError(error_msg="gone"),
+        aws.RefreshWithMFAUnsupportedError(),
+        _answer("ExpiredToken"),
+        _answer("ExpiredTokenException"),
+        _answer("RequestExpired"),
+        _answer("UnrecognizedClientException"),
+        _answer("InvalidClientTokenId"),
+        aws.NoCredentialsError(),
+    ],
+    ids=lambda error: getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__),
+)
+@pytest.mark.parametrize(
+    ("settings", "renewal"),
+    [
+        ("sso_session = work", "aws sso login --profile p"),
+        ("sso_start_url = https://x", "aws sso login --profile p"),
+        ("login_session = arn:aws:iam::1:user/x", "aws login --profile p"),
+        ("credential_process = /opt/vault get", "credential_process: /opt/vault get"),
+        ("role_arn = r\nsource_profile = q\n[profile q]\nsso_session = work", "aws sso login --profile q"),
+        ("region = x", "aws configure"),
+    ],
+)
+def test_a_login_of_any_kind_that_has_ended_names_what_renews_it(
+    error: Any, settings: str, renewal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(f"[profile p]\n{settings}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    found = from_aws(error, local=False, profile="p")
+    assert (found.exit_code, found.next_step.endswith(renewal) or renewal in found.next_step) == (Exit.NO_TARGET, True)
+
+
+def test_credentials_in_variables_are_said_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    assert "AWS_SESSION_TOKEN" in from_aws(_answer("ExpiredToken"), local=False).next_step
+
+
 def test_a_local_stack_that_is_gone_says_make_run() -> None:
     found = from_aws(aws.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), local=True)
     assert "make run" in found.message

@@ -1,0 +1,27 @@
+"""The entry point of `optus-sms`: as little as can be interrupted before an interruption ends in one line."""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+# An installed copy is the package `optus_sms_cli` (pyproject.toml), because any project may have a package `cli`.
+sys.modules.setdefault("cli", sys.modules[__package__ or "cli"])
+
+
+def main() -> None:
+    """Run the command. SIGTERM and a lost terminal end it as Ctrl-C does, so that no half-written file stays."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+                signal.signal(number, _interrupt)
+        from cli.main import main as command
+
+        command()
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(130)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
