@@ -105,7 +105,7 @@ lock: $(READY) ## take the newest allowed versions into uv.lock and the layer's 
 	@touch $(READY)
 
 layers/shared/requirements.txt: uv.lock $(READY)
-	@$(BIN)/uv export --quiet --locked --no-default-groups --no-emit-project --format requirements-txt --output-file $@
+	@$(BIN)/uv export --quiet --locked --no-default-groups --no-emit-project --prune click --format requirements-txt --output-file $@
 
 .PHONY: schemas
 schemas: $(READY) ## write schemas/ and docs/settings.md from the code and the template

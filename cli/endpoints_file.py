@@ -29,7 +29,7 @@ def read_endpoints() -> str:
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
         found = os.fstat(descriptor)
         if not _is_of_this_checkout(found):
-            raise _not_trusted(f"this optus-sms is of another checkout, {CHECKOUT}")
+            raise _not_trusted(f"this optus-sms is that of {CHECKOUT}")
         if found.st_uid != os.geteuid():
             raise _not_trusted("it belongs to another user")
         if found.st_mode & 0o022:
@@ -43,7 +43,8 @@ def read_endpoints() -> str:
 def _not_trusted(why: str) -> CliError:
     return CliError(
         f"{ENDPOINTS} of this folder is not trusted: {why}. Nothing was done.",
-        "Call this from the folder of the checkout whose `make run` is running, or name a deployed stack with --stack.",
+        "Call .venv/bin/optus-sms in the folder of the checkout whose `make run` is running, or name a deployed stack\n"
+        "with --stack.",
         Exit.NO_TARGET,
     )
 

@@ -1,12 +1,15 @@
 """The entry point of `optus-sms`: as little as can be interrupted before an interruption ends in one line."""
 
+import os.path
 import signal
 import sys
 from types import FrameType
 from typing import NoReturn
 
-# An installed copy is the package `optus_sms_cli` (pyproject.toml), because any project may have a package `cli`.
-sys.modules.setdefault("cli", sys.modules[__package__ or "cli"])
+# Installed, this folder is the package `optus_sms_cli` (pyproject.toml), whose modules import each other as `cli`. An
+# editable installation has only this module there.
+if os.path.exists(os.path.join(os.path.dirname(__file__), "main.py")):  # noqa: PTH110, PTH118, PTH120 - imported already
+    sys.modules["cli"] = sys.modules[__package__ or "cli"]
 
 
 def main() -> None:
