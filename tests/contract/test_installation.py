@@ -51,7 +51,7 @@ def optus_sms(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages = next(folder.glob("lib/python*/site-packages"))
     for dependency in required("optus-sms", {}).values():
         for top in {file.parts[0] for file in dependency.files or ()} - {"..", "__pycache__"}:
-            (packages / top).symlink_to(dependency.locate_file(top))
+            (packages / top).symlink_to(str(dependency.locate_file(top)))
     (packages / "cli").mkdir()
     (packages / "cli/__init__.py").write_text("raise RuntimeError('of another project')")
     return folder / "bin/optus-sms"
