@@ -42,6 +42,7 @@ LEFT_OUT = {
     "AWS::Lambda::EventInvokeConfig": "asynchronous invocations are not repeated here",
     "AWS::Lambda::Permission": "access is not checked here",
     "AWS::Logs::LogGroup": "the functions' log is a file",
+    "AWS::Logs::MetricFilter": "counts lines of the callback API's access log, which is not kept here",
     "AWS::Logs::QueryDefinition": "the functions' log is a file",
     "AWS::SNS::TopicPolicy": "access is not checked here",
     "AWS::SQS::QueuePolicy": "access is not checked here; tests on the template check the policies",

@@ -580,6 +580,8 @@ def a_slow_gateway_leaves_time_to_write_it_down(stack: Template) -> Problems:
     resource_mistake("SendMessageFunction/LoggingConfig"),
     resource_mistake("ReceiveCallbackFunction/LoggingConfig/LogFormat", "Text"),
     resource_mistake("CheckHealthFunction/LoggingConfig/LogGroup", {"Ref": "SendMessageLogGroup"}),
+    Mistake("Globals/Function/LoggingConfig/ApplicationLogLevel"),
+    resource_mistake("CheckHealthFunction/LoggingConfig/SystemLogLevel", "WARN"),
     resource_mistake("SendMessageLogGroup/RetentionInDays"),
     resource_mistake("CallbackAccessLogGroup/RetentionInDays", 30),
     parameters=ALL_CHOSEN,
@@ -591,8 +593,12 @@ def logs_are_kept_apart_and_only_as_long_as_chosen(stack: Template) -> Problems:
     if None in groups or len(set(groups)) != len(groups):
         yield "not one log group for each function"
     for function in functions(stack):
-        if function.properties.get("LoggingConfig", {}).get("LogFormat") != "JSON":
+        logging = function.properties.get("LoggingConfig", {})
+        if logging.get("LogFormat") != "JSON":
             yield f"{function.logical_id}: format"
+        # A higher level of the application deletes metrics, which are log records without one; of the system, timeouts.
+        if {logging.get("ApplicationLogLevel"), logging.get("SystemLogLevel")} != {"INFO"}:
+            yield f"{function.logical_id}: level"
     for group in stack.of_type("AWS::Logs::LogGroup"):
         if group.properties.get("RetentionInDays") != stack.parameters["LogRetentionDays"].value:
             yield group.logical_id
@@ -1074,11 +1080,28 @@ AWS_METRICS: Final[Mapping[str, tuple[str, str, frozenset[str]]]] = {
 }
 
 
+def counted_lines(stack: Template) -> dict[str, set[str]]:
+    """By service, the metrics that filters make of the callback API's access log, which names service and stack."""
+    line = json.loads(stack.resources["CallbackApiv1Stage"].properties["AccessLogSetting"]["Format"])
+    found: dict[str, set[str]] = {}
+    for each in stack.of_type("AWS::Logs::MetricFilter"):
+        (made,) = each.properties["MetricTransformations"]
+        (field,) = re.fullmatch(r'\{ \$\.(\w+) = "\d+" \}', each.properties["FilterPattern"]).groups()  # type: ignore[union-attr]
+        dimensions = {d["Key"]: line[d["Value"].removeprefix("$.")] for d in made["Dimensions"]}
+        if field in line and dimensions["stack"] == STACK_NAME and made["MetricNamespace"] == NAMESPACE:
+            found.setdefault(dimensions["service"], set()).add(made["MetricName"])
+    return found
+
+
 def is_known(stack: Template, metric: Watched) -> bool:
+    if metric.namespace == "AWS/ApiGateway":
+        name = callback_api(stack)["info"]["title"]
+        return metric.name == "5XXError" and metric.dimensions == {"ApiName": name, "Stage": "v1"}
     if metric.namespace not in AWS_METRICS:
         service = str(metric.dimensions.get("service"))
         ours = metric.dimensions == {"service": service, "stack": STACK_NAME}
-        return ours and metric.namespace == NAMESPACE and metric.name in published().get(service, set())
+        made = published().get(service, set()) | counted_lines(stack).get(service, set())
+        return ours and metric.namespace == NAMESPACE and metric.name in made
     dimension, kind, names = AWS_METRICS[metric.namespace]
     value = metric.dimensions.get(dimension)
     if set(metric.dimensions) != {dimension} or metric.name not in names or not isinstance(value, Mapping):
@@ -1122,8 +1145,11 @@ def alarms_say_what_they_mean_and_what_to_do(stack: Template) -> Problems:
 
 @invariant(
     resource_mistake("DeadLettersAlarm/Dimensions/0/Name", "FunctionName"),
-    resource_mistake("OldestMessageAlarm/Dimensions/0/Value", "outbound"),
-    resource_mistake("OldestMessageAlarm/MetricName", "AgeOfOldestMessage"),
+    resource_mistake("OldestMessageAlarm/Metrics/1/MetricStat/Metric/Dimensions/0/Value", "outbound"),
+    resource_mistake("OldestMessageAlarm/Metrics/1/MetricStat/Metric/MetricName", "AgeOfOldestMessage"),
+    resource_mistake("CallbackApiErrorsAlarm/Dimensions/0/Value", "CallbackApi"),
+    resource_mistake("CallbacksThrottledAlarm/MetricName", "Throttled"),
+    resource_mistake("CallbacksThrottledFilter/MetricTransformations/0/Dimensions/1/Value", "$.source_ip"),
     resource_mistake("GatewayErrorsAlarm/MetricName", "GatewayError"),
     resource_mistake("GatewayErrorsAlarm/Dimensions/0/Value", "receive_callback"),
     resource_mistake("GatewayErrorsAlarm/Dimensions/1/Value", "another-stack"),
@@ -1138,11 +1164,32 @@ def alarms_watch_metrics_that_exist(stack: Template) -> Problems:
 @invariant(
     resource_mistake("UnknownOutcomesAlarm/Metrics/1/MetricStat/Metric/Dimensions/0/Value", "reconcile_messages"),
     resource_mistake("UnknownOutcomesAlarm/Metrics/2/MetricStat/Metric/Dimensions/0/Value", "send_message"),
+    resource_mistake("CredentialsRefusedAlarm/Metrics/2/MetricStat/Metric/Dimensions/0/Value", "send_message"),
 )
-def no_outcome_becomes_unknown_unseen(stack: Template) -> Problems:
-    """Whoever finds out: the sender, or reconciliation when no sender is left to."""
-    finders = {service for service, metrics in published().items() if Metric.OUTCOMES_UNKNOWN.value in metrics}
-    yield from finders - {m.dimensions["service"] for m in alarm_metrics(stack.resources["UnknownOutcomesAlarm"])}
+def an_alarm_hears_of_it_from_every_function_that_finds_out(stack: Template) -> Problems:
+    """An unknown outcome: the sender, or reconciliation. Refused credentials: the health check before any message."""
+    for alarm, metric in (
+        ("UnknownOutcomes", Metric.OUTCOMES_UNKNOWN),
+        ("CredentialsRefused", Metric.CREDENTIALS_REFUSED),
+    ):
+        finders = {service for service, metrics in published().items() if metric.value in metrics}
+        yield from finders - {m.dimensions["service"] for m in alarm_metrics(stack.resources[f"{alarm}Alarm"])}
+
+
+@invariant(
+    resource_mistake("OldestMessageAlarm/Metrics/0/Expression", "IF(FILL(paused, 0) < 1, 0, age)"),
+    resource_mistake("OldestMessagePausedAlarm/Metrics/0/Expression", "age"),
+    resource_mistake(
+        "OldestMessagePausedAlarm/Metrics/1/MetricStat/Metric/Dimensions/0/Value", {"Ref": "MessagesTable"}
+    ),
+)
+def an_old_message_rings_once_and_names_a_pause(stack: Template) -> Problems:
+    moving, paused = (stack.resources[f"OldestMessage{name}Alarm"].properties for name in ("", "Paused"))
+    expressions = [alarm["Metrics"][0]["Expression"] for alarm in (moving, paused)]
+    if expressions != ["IF(FILL(paused, 0) < 1, age, 0)", "IF(FILL(paused, 0) < 1, 0, age)"]:
+        yield f"expressions: {expressions}"
+    if moving["Metrics"][1:] != paused["Metrics"][1:] or moving["Threshold"] != paused["Threshold"]:
+        yield "they watch different things"
 
 
 def _with(text: str, other: str) -> object:
@@ -1211,9 +1258,25 @@ MEASURED_ALL_THE_TIME: Final = {"HealthChecks", "SendingPaused"}
 def silence_means_what_it_should(stack: Template) -> Problems:
     """Of what is measured every minute it is alarming; all else is silent when nothing happens."""
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
-        always = {metric.name for metric in alarm_metrics(alarm)} & MEASURED_ALL_THE_TIME
+        always = {metric.name for metric in alarm_metrics(alarm)} <= MEASURED_ALL_THE_TIME
         if alarm.properties.get("TreatMissingData") != ("breaching" if always else "notBreaching"):
             yield alarm.logical_id
+
+
+# Of Lambda's own log records in JSON, such as {"type": "platform.report", "record": {"status": "timeout", …}}
+# ("Lambda Telemetry API Event schema reference"). The text format's "Task timed out" never comes.
+REPORT_FIELDS: Final = {"type", "record", "status", "errorType"}
+
+
+@invariant(
+    resource_mistake("WhatWentWrongQuery/QueryString", 'filter level = "ERROR" or @message like /Task timed out/')
+)
+def a_timeout_is_found_where_lambda_reports_it(stack: Template) -> Problems:
+    if (
+        'type = "platform.report" and record.status != "success"'
+        not in (stack.resources["WhatWentWrongQuery"].properties["QueryString"])
+    ):
+        yield "WhatWentWrongQuery"
 
 
 @invariant(
@@ -1223,7 +1286,7 @@ def silence_means_what_it_should(stack: Template) -> Problems:
 )
 def log_questions_ask_for_what_is_logged(stack: Template) -> Problems:
     code = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    logged = {*re.findall(r'"(\w+)"', code), "service", "level", "message"}
+    logged = {*re.findall(r'"(\w+)"', code), "service", "level", "message", *REPORT_FIELDS}
     access_log = stack.resources["CallbackApiv1Stage"].properties["AccessLogSetting"]["Format"]
     logged |= set(re.findall(r'"(\w+)":', access_log))
     words = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.model.times import parse_rfc3339
 from optus_sms.runtime.observability import Metric, error_fields, logger, publish
 from tests.support.bench import Bench, FailAt
 from tests.support.builders import (
@@ -106,6 +108,7 @@ def test_log_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     logger().info("accepted", extra={"message_id": "message-1"})
     line = json.loads(capsys.readouterr().out)
     assert (line["level"], line["message"], line["message_id"]) == ("INFO", "accepted", "message-1")
+    assert parse_rfc3339(line["timestamp"]) <= time.time()  # else Lambda ignores the level
 
 
 class TestNothingPrivateIsWritten:
