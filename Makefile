@@ -48,6 +48,11 @@ test: $(READY) ## every test that needs neither Docker, a browser nor long (minu
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
 	@$(BIN)/pytest -m deep -n auto --dist loadscope --no-loadscope-reorder -q
 
+.PHONY: test-iam
+test-iam: $(READY) ## resources and conditions of the roles, by an IAM evaluator (once with npm; then `make test` runs it too)
+	@npm ci --prefix tests/support/iam --ignore-scripts --no-audit --no-fund --silent
+	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py
+
 # Synced each time, because a plain `uv sync` removes what only this group has.
 .PHONY: browser
 browser: $(READY)

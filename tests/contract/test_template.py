@@ -704,9 +704,11 @@ def roles_name_actions_and_resources(stack: Template) -> Problems:
         named = {"Sid", "Effect", "Action", "Resource"}
         if not named <= statement.keys() <= {*named, "Condition"}:
             yield f"{role.logical_id}: {sorted(statement)}"
-        # Lambda takes network interfaces from a role only for all resources; metrics have no ARN.
+        if statement["Effect"] == "Deny":
+            continue
+        # Lambda takes network interfaces from a role only for all resources; metrics and a list of streams have no ARN.
         anywhere = statement.get("Sid") == "UseVpc" and all(action.startswith("ec2:") for action in statement["Action"])
-        anywhere = anywhere or statement["Action"] == "cloudwatch:GetMetricData"
+        anywhere = anywhere or statement["Action"] in ("cloudwatch:GetMetricData", "dynamodb:ListStreams")
         for value in [*listed(statement["Action"]), *([] if anywhere else listed(statement["Resource"]))]:
             if "*" in json.dumps(value):
                 yield f"{role.logical_id}, {statement.get('Sid')}: {value}"
@@ -777,9 +779,10 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("ReconcileMessagesRole", "secretsmanager:GetSecretValue", secret),
         *(
             ("PublishEventsRole", f"dynamodb:{name}", f"{table}/stream")
-            for name in ("DescribeStream", "GetShardIterator", "GetRecords", "ListStreams")
+            for name in ("DescribeStream", "GetShardIterator", "GetRecords")
             for table in ("SendLedgerTable", "MessagesTable")
         ),
+        ("PublishEventsRole", "dynamodb:ListStreams", "*"),
         ("PublishEventsRole", "events:PutEvents", "SmsEventBus"),
         ("PublishEventsRole", "sqs:SendMessage", "UnpublishedEventsQueue"),
         *(
@@ -791,7 +794,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
     allowed = {
         (role.logical_id, action, _where(resource, statement))
         for role, statement in policy_statements(stack)
-        if statement["Sid"] != "UseVpc"
+        if statement["Sid"] != "UseVpc" and statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
         for resource in listed(statement["Resource"])
     }
@@ -959,6 +962,7 @@ def callbacks_are_throttled(stack: Template) -> Problems:
 @invariant(
     resource_mistake("CallbackApi/SecurityPolicy"),
     resource_mistake("CallbackApi/SecurityPolicy", "TLS_1_0"),
+    resource_mistake("CallbackApi/SecurityPolicy", "SecurityPolicy_TLS13_1_3_2025_09"),
     resource_mistake("CallbackApi/EndpointConfiguration"),
     resource_mistake("CallbackApi/OpenApiVersion"),
 )
@@ -966,6 +970,8 @@ def callbacks_come_by_modern_tls_to_one_stage(stack: Template) -> Problems:
     api = stack.resources["CallbackApi"].properties
     if not str(api.get("SecurityPolicy", "")).startswith(("SecurityPolicy_TLS13_1_2_", "SecurityPolicy_TLS13_1_3_")):
         yield "TLS"
+    if f"{api.get('SecurityPolicy')} {api.get('EndpointAccessMode')}" not in str(api["Body"]):
+        yield "a new policy would wait for the next deployment of the API"
     if api.get("EndpointConfiguration") != {"Types": ["REGIONAL"]}:
         yield "endpoint"
     deployments = [deployment.properties for deployment in stack.of_type("AWS::ApiGateway::Deployment")]
@@ -1316,7 +1322,7 @@ def log_questions_ask_for_what_is_logged(stack: Template) -> Problems:
             ("LedgerChanges", "StartingPosition", "LATEST"),
             ("MessageChanges", "DestinationConfig"),
             ("LedgerChanges", "BisectBatchOnFunctionError"),
-            ("MessageChanges", "MaximumRetryAttempts"),
+            ("MessageChanges", "MaximumRetryAttempts", 1000),
             ("MessageChanges", "MaximumRecordAgeInSeconds", 86400),
         )
     ),
@@ -1340,8 +1346,8 @@ def events_miss_nothing_and_nothing_blocks_them(stack: Template) -> Problems:
         if (source["StartingPosition"], source.get("DestinationConfig")) != ("TRIM_HORIZON", destination):
             yield f"{source['EventSourceArn']}: start or destination"
         tries, age = source.get("MaximumRetryAttempts", -1), source.get("MaximumRecordAgeInSeconds", -1)
-        # Less than the 24 hours that a stream keeps: half of them are left for whoever reads the note.
-        if not source.get("BisectBatchOnFunctionError") or not 0 < tries <= 10000 or not 0 < age <= 43200:
+        # By age, not by a count that runs out first. Half of the stream's 24 hours are left for whoever reads the note.
+        if not source.get("BisectBatchOnFunctionError") or tries != -1 or not 0 < age <= 43200:
             yield f"{source['EventSourceArn']}: tries"
 
 

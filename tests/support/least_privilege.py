@@ -49,7 +49,8 @@ def role_of(function: Resource) -> Resource:
 def allowed_actions(function: Resource) -> list[str]:
     """What its role allows, network interfaces aside: in moto no function is in a VPC."""
     statements = role_of(function).properties["Policies"][0]["PolicyDocument"]["Statement"]
-    actions = [action for statement in statements for action in _listed(statement["Action"])]
+    allowing = [statement for statement in statements if statement["Effect"] == "Allow"]
+    actions = [action for statement in allowing for action in _listed(statement["Action"])]
     return sorted({action for action in actions if not action.startswith("ec2:")})
 
 
@@ -57,11 +58,23 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+@dataclass(frozen=True)
+class Made:
+    """A call as botocore makes it; ``stream``: of which a call reads that names it only by an iterator."""
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any]
+    stream: str
+
+
 @dataclass
 class Account:
     """A context manager: the stack's resources in moto. ``denied``: what was refused, such as `sqs:SendMessage`."""
 
     denied: list[str] = field(default_factory=list)
+    calls: list[Made] = field(default_factory=list)
+    """What the function, and Lambda around it, called."""
     failed: list[Exception] = field(default_factory=list)
     """What handlers raised."""
 
@@ -105,6 +118,7 @@ class Account:
         arn = f"arn:aws:iam::{ACCOUNT}:role/{logical_id}"
         credentials = self.owner.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
         self.denied.clear()
+        self.calls.clear()
         self.failed.clear()
         variables = self.template.resolve(resource.properties["Environment"]["Variables"], self.attributes)
         environment = {
@@ -120,10 +134,15 @@ class Account:
         try:
             with enable_iam_authentication() if enforced else contextlib.nullcontext():
                 clients._session().register("after-call", self._on_answer)  # type: ignore[arg-type] # the stubs want **kwargs only
+                clients._session().register("before-parameter-build", self._on_call)  # type: ignore[arg-type]
                 yield Sandbox(self, logical_id, load_app(ROOT / resource.properties["Code"]["S3Key"] / "app.py"))
         finally:
             _restore_environment(before)
             forget_execution_environment()
+
+    def _on_call(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        stream = params.get("StreamArn") or (self.calls[-1].stream if self.calls else "")
+        self.calls.append(Made(model.service_model.endpoint_prefix, model.name, dict(params), stream))
 
     def _on_answer(self, model: Any, parsed: Mapping[str, Any], **_: Any) -> None:
         if parsed["ResponseMetadata"]["HTTPStatusCode"] == 403:

@@ -1,0 +1,63 @@
+"""An IAM evaluator that knows resources and conditions (`@cloud-copilot/iam-simulate`), which moto does not.
+
+A development tool, run by Node and locked in `iam/package-lock.json`; `make test-iam` installs it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.builders import ACCOUNT
+
+_FOLDER: Final = Path(__file__).parent / "iam"
+_EVALUATOR: Final = _FOLDER / "node_modules" / "@cloud-copilot" / "iam-simulate"
+needs_iam_evaluator: Final = pytest.mark.skipif(
+    shutil.which("node") is None or not _EVALUATOR.exists(),
+    reason="needs Node and the IAM evaluator: `make test-iam` installs it",
+)
+ALLOWED: Final = "Allowed"
+DENIED: Final = frozenset({"ImplicitlyDenied", "ExplicitlyDenied"})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that a role makes; ``action`` such as `dynamodb:GetItem`, ``context``: condition keys beside TLS."""
+
+    role: str
+    action: str
+    resource: str
+    context: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    tls: bool = field(default=True, kw_only=True)
+
+
+def evaluate(
+    calls: Sequence[Call], policies: Mapping[str, Any], resource_policies: Mapping[str, Any]
+) -> dict[Call, str]:
+    """Return what IAM says of each call, by the roles' policies and those of the resources, by their ARN."""
+    simulations = [
+        {
+            "request": {
+                "principal": f"arn:aws:sts::{ACCOUNT}:assumed-role/{call.role}/function",
+                "action": call.action,
+                "resource": {"resource": call.resource, "accountId": ACCOUNT},
+                "contextVariables": {"aws:SecureTransport": str(call.tls).lower(), **dict(call.context)},
+            },
+            "identityPolicies": [{"name": call.role, "policy": policies[call.role]}],
+            "resourcePolicy": resource_policies.get(call.resource),
+            "serviceControlPolicies": [],
+            "resourceControlPolicies": [],
+        }
+        for call in calls
+    ]
+    ran = subprocess.run(
+        ["node", _FOLDER / "simulate.mjs"], input=json.dumps(simulations), check=True, capture_output=True, text=True
+    )
+    return dict(zip(calls, json.loads(ran.stdout), strict=True))
