@@ -1,6 +1,7 @@
 """What `sam build` makes: its parts fit together, and the layer is complete, small and the same each time."""
 
 import ast
+import contextlib
 import hashlib
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -76,12 +78,33 @@ def test_every_environment_of_samconfig_can_deploy() -> None:
         translate(template_source(), chosen)
 
 
+def test_lambdas_user_can_read_what_any_umask_makes(tmp_path: Path) -> None:
+    with umask(0o077):
+        make = ["make", "--quiet", "--directory", str(ROOT / "functions/send_message"), "--file", "../Makefile"]
+        subprocess.run([*make, "build-SendMessageFunction", f"ARTIFACTS_DIR={tmp_path}"], check=True)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_dir()} <= {0o755}
+
+
+@contextlib.contextmanager
+def umask(value: int) -> Iterator[None]:
+    before = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.deep
 def test_layer_is_complete_small_and_the_same_each_time(tmp_path: Path) -> None:
-    first, second = _build(tmp_path / "first"), _build(tmp_path / "second")
+    with umask(0o077):  # which leaves files that Lambda's user can't read
+        first = _build(tmp_path / "first")
+    second = _build(tmp_path / "second")
 
     files = sorted(path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file())
     assert _content(first) == _content(second)
+    assert [name for name in files if (first / name).stat().st_mode & 0o444 != 0o444] == []
+    assert [path for path in first.rglob("*") if path.is_dir() and path.stat().st_mode & 0o555 != 0o555] == []
     assert sum((first / name).stat().st_size for name in files) < MOST_BYTES
     for processor in ("x86_64", "aarch64"):
         assert f"python/pydantic_core/_pydantic_core.cpython-313-{processor}-linux-gnu.so" in files

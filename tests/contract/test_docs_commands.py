@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from botocore.session import Session
 
+from tests.contract.test_template import alarm_metrics
 from tests.support.aws import default_template
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -87,6 +95,71 @@ def test_links_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{target}#{anchor}"
+
+
+# The SAM CLI, and costs
+
+
+ROOT: Final = DOCS.parent
+SAM_PAGES: Final = [ROOT / "README.md", ROOT / "samconfig.toml", *sorted(DOCS.rglob("*.md"))]
+
+
+def sam_commands(page: Path) -> Iterator[list[str]]:
+    """Every `sam …` with an option, in a block or inline, as a shell reads it; the word `sam` left out."""
+    text = page.read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    code = "\n".join([*blocks, *re.findall(r"`(sam [^`\n]+)`", text)]).replace("\\\n", " ")
+    lines = [line for line in code.splitlines() if re.search(r"(?:^|&& )\s*sam ", line)]
+    for words in (shlex.split(line, comments=True) for line in lines):
+        start = max(at for at, word in enumerate(words) if word == "sam")
+        if any(word.startswith("-") for word in words[start:]):
+            yield [word for word in words[start + 1 :] if word != "…"]
+
+
+@cache
+def as_sam_reads_them() -> dict[str, Any]:
+    """The options of every command on every page, or SAM's error text."""
+    commands = [words for page in SAM_PAGES for words in sam_commands(page)]
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.support.sam_options"],
+        input=json.dumps(commands), check=True, capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"SAM_CLI_TELEMETRY": "0", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    return dict(zip(map(shlex.join, commands), json.loads(ran.stdout), strict=True))
+
+
+def test_the_locked_sam_cli_takes_every_command_and_drops_no_parameter() -> None:
+    """It refuses `Name=` alone, and after another parameter drops it without a word."""
+    read = as_sam_reads_them()
+    assert {command: options for command, options in read.items() if isinstance(options, str)} == {}
+    known = {*default_template().parameters, "Name"}
+    for command, options in read.items():
+        after = command.partition("--parameter-overrides ")[2]
+        if not after:
+            continue
+        written = set(re.findall(r"\b([A-Z]\w+)=", after))
+        taken = set(options.get("parameter_overrides", {}))
+        assert written == taken <= known, command
+    assert len(read) > 8
+
+
+def test_the_oldest_sam_cli_on_the_page_is_the_oldest_that_is_locked_in() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (floor,) = [each.partition(">=")[2] for each in project["dependency-groups"]["deploy"]]
+    assert f"a SAM CLI of your own: {floor} or newer" in (DOCS / "deploy.md").read_text()
+
+
+def test_the_costs_add_up_and_count_every_metric_that_an_alarm_watches() -> None:
+    text = (DOCS / "deploy.md").read_text().partition("## What it costs")[2]
+    alarms = list(default_template().of_type("AWS::CloudWatch::Alarm"))
+    watched = sum(len(alarm_metrics(alarm)) for alarm in alarms)
+    assert f"| {len(alarms)} alarms watch {watched} metrics: {watched} × 0.10 " in text
+    tables = re.findall(r"\| item \|.*?\n((?:\|.*\n)+)", text)
+    assert len(tables) == 2
+    for table in tables:
+        *items, together = [row.strip("| ").split("|")[-1].strip(" *") for row in table.splitlines()[1:]]
+        assert sum(map(float, items)) == pytest.approx(float(together)), together
+        assert together in (DOCS / "scale.md").read_text()
 
 
 def commands_with_a_secret(text: str) -> list[str]:

@@ -349,12 +349,14 @@ def tables_are_encrypted_recoverable_protected_and_on_demand(stack: Template) ->
     Mistake("Resources/SendLedgerTable/DeletionPolicy"),
     Mistake("Resources/MessagesTable/UpdateReplacePolicy", "Delete"),
     Mistake("Resources/OutboundQueue/DeletionPolicy", "Delete"),
+    Mistake("Resources/SendLedgerTable/DeletionPolicy", "RetainExceptOnCreate"),
     Mistake("Resources/DeadLetterQueue/UpdateReplacePolicy"),
 )
 def data_outlives_the_stack(stack: Template) -> Problems:
     for kind in ("AWS::DynamoDB::Table", "AWS::SQS::Queue"):
         for resource in stack.of_type(kind):
-            if (resource.deletion_policy, resource.update_replace_policy) != ("Retain", "Retain"):
+            wanted = "Retain" if kind == "AWS::DynamoDB::Table" else "RetainExceptOnCreate"
+            if (resource.deletion_policy, resource.update_replace_policy) != (wanted, "Retain"):
                 yield resource.logical_id
 
 
@@ -992,7 +994,7 @@ def access_log_works_in_a_new_account(stack: Template) -> Problems:
     if {"Ref": "ApiGatewayAccount"} not in [tag["Value"] for tag in stage.properties.get("Tags", [])]:
         yield "the stage does not wait for the role"
     for name in ("ApiGatewayAccount", "ApiGatewayLogsRole"):
-        if stack.resources[name].deletion_policy != "Retain":
+        if stack.resources[name].deletion_policy != "RetainExceptOnCreate":
             yield name
 
 
