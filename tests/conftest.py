@@ -20,6 +20,7 @@ from tests.support.aws import FAKE_AWS_ENVIRONMENT
 from tests.support.execution_environment import forget_execution_environment
 
 TESTS = Path(__file__).parent
+collect_ignore = ["projects"]  # of senders: tests/integration/test_sender_projects.py runs them
 
 # No deadline: a machine that many share is slow at times, and slowness is not what these tests are about. Derandomised,
 # so that whoever changed nothing sees no new failure; the deep suites look further with seeds that they print.

@@ -2,64 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import venv
 import zipfile
-from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(command, check=False, cwd=cwd, env=environment, capture_output=True, text=True)
-
-
-def required(name: str, found: dict[str, Distribution]) -> dict[str, Distribution]:
-    """What a package declares that it requires, and what that requires, from the locked environment."""
-    for line in distribution(name).requires or ():
-        requirement = Requirement(line)
-        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if wanted and requirement.name not in found:
-            found[requirement.name] = distribution(requirement.name)
-            required(requirement.name, found)
-    return found
+from tests.support.installation import built_wheel, installed, packages_of, run
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    built = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder)
-    assert built.returncode == 0, built.stderr
-    return next(folder.iterdir())
+    return built_wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def optus_sms(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command in a fresh environment: the wheel, what it requires in the locked versions, and another's `cli`."""
+    """The command in a fresh environment, beside another project's `cli`."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder)
-    uv = Path(sys.executable).parent / "uv"
-    installed = run(uv, "pip", "install", "--offline", "--no-deps", "--python", folder / "bin/python", wheel)
-    assert installed.returncode == 0, installed.stderr
-    packages = next(folder.glob("lib/python*/site-packages"))
-    for dependency in required("optus-sms", {}).values():
-        for top in {file.parts[0] for file in dependency.files or ()} - {"..", "__pycache__"}:
-            (packages / top).symlink_to(str(dependency.locate_file(top)))
-    (packages / "cli").mkdir()
-    (packages / "cli/__init__.py").write_text("raise RuntimeError('of another project')")
-    return folder / "bin/optus-sms"
+    commands = installed(wheel, folder)
+    other = packages_of(folder) / "cli"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise RuntimeError('of another project')")
+    return commands / "optus-sms"
 
 
 def test_its_packages_have_names_that_no_other_project_has(wheel: Path) -> None:
     names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"optus_sms", "optus_sms_cli"}
+    assert {name for name in names if not name.endswith(".dist-info")} == {
+        "optus_sms", "optus_sms_cli", "optus_sms_stack", "optus_sms_testing.py",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

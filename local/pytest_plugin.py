@@ -1,0 +1,131 @@
+"""A pytest plugin for the tests of senders, installed as `optus_sms_testing`: the local stack as a fixture.
+
+It starts `make run`'s program once a session, on free ports and in a folder of its own.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import optus_sms
+
+_PORTS: Final = 5
+_UP_WITHIN_SECONDS: Final = 120.0
+_ENDS_WITHIN_SECONDS: Final = 20.0
+_RUN: Final = "import optus_sms_cli.start, runpy; runpy.run_module('local', run_name='__main__', alter_sys=True)"
+
+
+@dataclass(frozen=True)
+class OptusSmsStack:
+    """A running local stack. ``environment``: what the system under test needs (AWS endpoint, credentials, outputs)."""
+
+    environment: Mapping[str, str]
+
+    @property
+    def queue_url(self) -> str:
+        """Of the queue for messages, as the output `OutboundQueueUrl`."""
+        return self.environment["OUTBOUND_QUEUE_URL"]
+
+    @property
+    def event_bus_name(self) -> str:
+        """As the output `EventBusName`."""
+        return self.environment["EVENT_BUS_NAME"]
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the stack's AWS."""
+        import boto3  # noqa: PLC0415 - only for those who use it
+
+        return boto3.client(
+            service,  # type: ignore[call-overload] # the stubs know literal names only
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            region_name=self.environment["AWS_DEFAULT_REGION"],
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Queue a message as another system does."""
+        self.client("sqs").send_message(QueueUrl=self.queue_url, MessageBody=json.dumps(message))
+
+    def received(self, handset: str, *, reference: str | None = None, wait: int = 10) -> list[dict[str, Any]]:
+        """Return what the handset received, oldest first, as soon as there is something; [] after ``wait`` seconds."""
+        query = {"wait": str(wait), **({} if reference is None else {"reference": reference})}
+        path = f"api/handsets/{urllib.parse.quote(handset)}/messages?{urllib.parse.urlencode(query)}"
+        messages: list[dict[str, Any]] = _json(self.environment["PAGE_URL"] + path, timeout=wait + 10)["messages"]
+        return messages
+
+    def reply(self, handset: str, content: str) -> str:
+        """Let the handset send a text; return the gateway's ID of the reply."""
+        body = {"source": handset, "content": content}
+        return str(_json(f"{self.environment['SIMULATOR_CONTROL_URL']}/replies", body)["id"])
+
+
+@pytest.fixture(scope="session")
+def optus_sms_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OptusSmsStack]:
+    """The local stack: queue, functions, tables, bus and a simulated gateway; one for the session."""
+    folder = tmp_path_factory.mktemp("optus-sms")
+    with (folder / "output.txt").open("w+", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RUN], cwd=folder, env=_environment(), stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield OptusSmsStack(_endpoints(folder, process))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_ENDS_WITHIN_SECONDS)
+            process.kill()
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "NO_EXAMPLES": "1", "PORT": str(_free_ports()), "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _root() -> Path:
+    """The folder with template.yaml, functions/ and local/: beside this module if installed, else the checkout."""
+    installed = Path(__file__).with_name("optus_sms_stack")
+    return installed if (installed / "local").is_dir() else Path(optus_sms.__path__[0]).parents[3]
+
+
+def _free_ports() -> int:
+    """The first of as many free ports in a row as the local stack takes."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            for port in range(first + 1, first + _PORTS):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return int(first)
+
+
+def _endpoints(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, str]:
+    """The variables in `.local/endpoints.env`, which is there as soon as the stack is up."""
+    file, end = folder / ".local" / "endpoints.env", time.monotonic() + _UP_WITHIN_SECONDS
+    while not file.exists():
+        if process.poll() is not None or time.monotonic() > end:
+            told = (folder / "output.txt").read_text(encoding="utf-8")[-2000:]
+            pytest.fail(f"The local stack of optus-sms did not start:\n{told}", pytrace=False)
+        time.sleep(0.05)
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines if line)
+
+
+def _json(url: str, body: Mapping[str, Any] | None = None, *, timeout: float = 10) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - of the stack itself
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as response:
+        return json.load(response)
