@@ -138,3 +138,28 @@ def test_a_table_that_fails_stops_no_batch_and_lets_no_message_through_unclaimed
         stack.batch(environment, sent())
         stack.time.advance(61)
     assert stack.records.read_doubt() is None
+
+
+def test_the_doubt_is_read_again_only_after_a_while_also_without_a_response_of_its_own() -> None:
+    stack = Stack(1)
+    (only,) = stack.all
+    only.before_batch()
+    stack.records.begin_doubt(now=stack.time.now())  # of another execution environment
+    stack.time.advance(CERTAIN_SECONDS - 1)
+    only.before_batch()
+    assert not only.breaker.in_doubt()
+    stack.time.advance(1)
+    only.before_batch()
+    assert only.breaker.in_doubt()
+
+
+def test_who_may_not_probe_waits_just_until_the_next_probe_may_go() -> None:
+    stack = Stack()
+    one, other = stack.all
+    for environment in (one, other):
+        stack.batch(environment, LOST)
+        stack.time.advance(3)
+    stack.batch(one, LOST)
+    doubt = stack.records.read_doubt()
+    assert doubt is not None
+    assert one.breaker.blocked_seconds() == pytest.approx(doubt.probe_after - stack.time.now(), abs=1)

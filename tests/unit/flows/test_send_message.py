@@ -1460,3 +1460,66 @@ class Calls:
 
     def of(self, double: str) -> list[str]:
         return [step for step in self.steps if step.startswith(double)]
+
+
+class TestWhatIsToldOfADelivery:
+    """Lines that only an operator reads: each was once wrong in a mutant that every other test let pass."""
+
+    def logged(self, run: Bench, caplog: pytest.LogCaptureFixture, *records: QueueRecord) -> list[dict[str, Any]]:
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            run.send(*records)
+        return [vars(record) for record in caplog.records]
+
+    def test_a_failure_is_an_error_and_an_end_is_not(self, caplog: pytest.LogCaptureFixture) -> None:
+        run = bench()
+        (line,) = self.logged(run, caplog, queue_record(name="0"))
+        assert (line["levelname"], line["acknowledged"], "seen_again_in" in line) == ("INFO", True, False)
+        run.hook(FailAt("ledger.claim", times=ALWAYS))
+        line = self.logged(run, caplog, queue_record(name="1"))[-1]
+        assert (line["levelname"], line["message"], line["seen_again_in"] > 0) == ("ERROR", "failed", True)
+
+    def test_only_what_has_a_reason_has_one_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        (line,) = self.logged(bench(), caplog, queue_record())
+        assert ("reason" in line, line["gateway_ms"]) == (False, 250)
+        line = self.logged(bench(unknown(), options={"on_unknown": "resend"}), caplog, queue_record())[-1]
+        assert line["reason"]
+
+    def test_an_acceptance_without_an_id_is_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
+        without = "accepted without an ID; a callback can bring it"
+        told = [line["message"] for line in self.logged(bench(sent(None)), caplog, queue_record())]
+        assert without in told
+        assert without not in [line["message"] for line in self.logged(bench(sent("gw-1")), caplog, queue_record())]
+
+    @pytest.mark.parametrize(
+        ("error", "says"),
+        [
+            (CredentialsError("GatewaySecret: placeholder"), "GatewaySecret: placeholder"),
+            (FaultError("x"), "can't be read"),
+        ],
+    )
+    def test_a_secret_says_what_is_wrong_with_it_only_if_its_own_rules_do(
+        self, error: Exception, says: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run = bench()
+
+        def unusable(step: str, _moment: Moment) -> None:
+            if step == "secret.current":
+                raise error
+
+        run.hook(unusable)
+        assert says in self.logged(run, caplog, queue_record())[0]["message"]
+
+    def test_the_record_has_the_time_when_the_message_was_queued(self) -> None:
+        run = bench()
+        run.send(replace(queue_record(name="0"), sent_at=NOW - 30), replace(queue_record(name="1"), sent_at=None))
+        assert sorted(str(record.queued_at) for record in run.ledger.records.values()) == sorted([at(-30), "None"])
+
+    def test_a_rejection_after_an_unknown_outcome_says_so(self) -> None:
+        for first, is_open in ((unknown(), True), (throttled(), False)):
+            run = bench(first, rejected(), options={"on_unknown": "resend"})
+            run.send(queue_record())
+            run.time.advance(1_000)
+            run.send(queue_record())
+            (letter,) = run.queues.dead_letters
+            assert ("the outcome of an earlier attempt is unknown" in letter.detail) is is_open
