@@ -5,30 +5,31 @@ No message is sent, and nothing is written but the refused callbacks in the metr
 
 import base64
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Final, Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.callback_secret import callback_secret
+from cli.credentials_trial import gateway_of, gateway_secret, trial_of_stack, try_from_here
 from cli.errors import CliError, from_aws
-from cli.health import health_of, queue_counts
+from cli.health import queue_counts, sending_of
 from cli.output import counted
+from cli.sending import is_checked_lately, is_paused_by_health_check
 from cli.target import Target
-from optus_sms.flows.check_health import judge_credentials
 from optus_sms.flows.pausing import Admission
-from optus_sms.gateway.api import Gateway
-from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.errors import CredentialsError
-from optus_sms.model.times import time_or_none
-from optus_sms.records.items import Health, State
+from optus_sms.records.items import Health, PauseReason, State
 
 Result = Literal["ok", "warning", "failed", "skipped"]
 _SECONDS: Final = 10.0
-_CHECKED_LATELY_SECONDS: Final = 600
+_REMEDIES: Final = {
+    PauseReason.OUTAGE: "Nothing, while the gateway is down: docs/runbook.md, Gateway health",
+    PauseReason.CREDENTIALS_REFUSED: "optus-sms set-gateway-credentials",
+    PauseReason.OUTCOMES_UNKNOWN: "docs/runbook.md, Unknown outcomes",
+}
 _WRONG_BASIC: Final = "Basic " + base64.b64encode(b"doctor:wrong on purpose").decode()
 
 
@@ -70,17 +71,9 @@ def _tried(check: Callable[[], Check], *, local: bool) -> Check:
         return Check("failed", found.problem, found.next_step)
 
 
-def _gateway_secret(target: Target) -> GatewaySecret:
-    return GatewaySecret(target.secrets, target.outputs["GatewaySecretArn"])
-
-
-def _read_secret(target: Target) -> GatewayCredentials:
-    return _gateway_secret(target).current()
-
-
 def _secret(target: Target) -> Check:
     try:
-        _read_secret(target)
+        gateway_secret(target).current()
     except CredentialsError as error:
         return Check("failed", str(error), "optus-sms set-gateway-credentials")
     return Check("ok", "has an application and a password")
@@ -91,15 +84,8 @@ def _callback_secret(target: Target) -> Check:
     return Check("ok", "has a user name and a password")
 
 
-@contextmanager
-def _gateway_of(target: Target) -> Iterator[Gateway]:
-    url = target.settings.get("GatewayBaseUrl") or target.settings.get("GATEWAY_BASE_URL") or ""
-    with closing(Transport(authority=_gateway_secret(target))) as transport:
-        yield Gateway(transport, url.rstrip("/"), timeout_seconds=_SECONDS, now=time.time)
-
-
 def _gateway(target: Target) -> Check:
-    with _gateway_of(target) as gateway:
+    with gateway_of(target, seconds=_SECONDS) as gateway:
         response = gateway.get_health()
     if response.status == 200:
         return Check("ok", "responds to GET /healthz from here")
@@ -111,27 +97,23 @@ def _gateway(target: Target) -> Check:
 
 
 def _credentials(target: Target) -> Check:
-    try:
-        credentials = _read_secret(target)
-    except CredentialsError:
-        return Check("skipped", "the secret has no credentials")
-    with _gateway_of(target) as gateway:
-        response = gateway.get_message(str(uuid.uuid4()), credentials)
-    match judge_credentials(response):
+    trial = try_from_here(target, seconds=_SECONDS)
+    if not trial.version:
+        return Check("skipped", trial.problem)
+    match trial.admission:
         case Admission.ACCEPTED:
-            return Check("ok", "the gateway accepts them (GET of a message that does not exist)")
+            return Check("ok", f"{trial} (GET of a message that does not exist)")
         case Admission.REFUSED:
             remedy = (
                 "Compare them with the portal (API configuration, REST v2). If they are right, the gateway may "
                 "allow-list only the stack's addresses; then the health check below counts."
             )
-            return Check("failed", f"the gateway refuses them from here (HTTP {response.status})", remedy)
+            return Check("failed", str(trial), remedy)
         case Admission.REFUSED_IN_FRONT:
             remedy = "Allow this machine's address, or rely on the stack's own health check below."
-            return Check("warning", f"a proxy or firewall in front refuses from here (HTTP {response.status})", remedy)
-        case Admission.UNKNOWN:
-            remedy = "Send one message to your own handset: send +61… Test --follow"
-            return Check("warning", f"the response does not show it (HTTP {response.status})", remedy)
+            return Check("warning", f"{trial}: by a proxy or firewall", remedy)
+    remedy = "Send one message to your own handset: send +61… Test --follow"
+    return Check("warning", f"{trial}; the response does not show it", remedy)
 
 
 def _callbacks(target: Target, transport: Transport, output: str) -> Check:
@@ -153,25 +135,31 @@ def _health_check(target: Target) -> Check:
     if not found.checked_at:
         remedy = "Wait two minutes; then check CheckHealthFunction's log and its rule."
         return Check("failed", "the stack has never checked the gateway", remedy)
-    if time.time() - (time_or_none(found.checked_at) or 0.0) > _CHECKED_LATELY_SECONDS:
+    if not is_checked_lately(found, now=time.time()):
         remedy = "Check CheckHealthFunction's log and its rule."
         return Check("failed", f"the last check was at {found.checked_at}", remedy)
-    if found.credentials == "refused":
-        remedy = "optus-sms set-gateway-credentials; the stack checks them within a minute."
-        return Check("failed", "the gateway refuses the stack's credentials", remedy)
-    finding = f"the stack finds the gateway {found.state} ({found.reason})"
+    trial = trial_of_stack(found)
+    if trial.admission == Admission.REFUSED:
+        remedy = "optus-sms set-gateway-credentials; the stack tries them within a minute."
+        return Check("failed", f"the gateway refuses the stack's credentials: {trial}", remedy)
+    finding = f"the stack finds the gateway {found.state} ({found.reason}), the credentials {trial}"
     if found.state is Health.HEALTHY:
         return Check("ok", finding)
     return Check("warning", finding, "docs/runbook.md, Gateway health")
 
 
 def _sending(target: Target) -> Check:
-    found = health_of(target)
-    by = f", by {found['paused_by']}" if found["paused_by"] else ""
-    finding = f"{found['sending']}{by}; {found['waiting']} waiting in the queue"
+    record = target.health.read()
+    found = sending_of(target, record)
+    waiting = queue_counts(target, "OutboundQueueUrl")["waiting"]
+    finding = f"{found['pause'] or found['sending']}; {waiting} waiting in the queue"
     if found["sending"] == "on":
         return Check("ok", finding)
-    return Check("warning", finding, "`resume`, unless the pause is intended")
+    if not is_paused_by_health_check(record):
+        return Check("warning", finding, "`resume`, unless the pause is intended")
+    if not is_checked_lately(record, now=time.time()):
+        return Check("warning", finding, "docs/runbook.md, No health checks")
+    return Check("warning", finding, _REMEDIES[record.pause.reason] if record.pause and record.pause.reason else "")
 
 
 def _alarms(target: Target) -> Check:

@@ -10,15 +10,17 @@ from cli.output import Tone
 @click.command()
 @with_context
 def health(context: CommandContext) -> None:
-    """Show the gateway's health. Also whether sending is on, and how many messages wait."""
+    """Show the gateway's health. Also whether sending is on, and how many messages wait. Tries the credentials."""
     out, found = context.out, health_of(context.target)
     out.document(found)
     tones: dict[str, Tone] = {"healthy": "good", "unhealthy": "bad"}
     since = f" since {found['since']}" if found["since"] else ""
-    by = f", by {found['paused_by']}" if found["paused_by"] else ""
     out.line(f"gateway      {found['state']}{since}: {found['reason']}", tones.get(found["state"], "unsure"))
     out.line(f"checked at   {found['checked_at'] or 'never'}")
-    out.line(f"credentials  {found['credentials']}", "bad" if found["credentials"] == "refused" else "plain")
-    out.line(f"sending      {found['sending']}{by}", "good" if found["sending"] == "on" else "unsure")
+    credentials = found["credentials"]
+    out.line(f"credentials  {credentials}", "bad" if credentials == "refused" else "plain")
+    for trial in found["credentials_tried"]:
+        out.line(f"             {trial['text']}")
+    out.line(f"sending      {found['pause'] or found['sending']}", "good" if found["sending"] == "on" else "unsure")
     out.line(f"queue        {found['waiting']} waiting, {found['in_flight']} in flight, {found['delayed']} delayed")
     out.line(f"dead letters {found['dead_letters']}", "bad" if found["dead_letters"] else "plain")

@@ -139,7 +139,7 @@ class Display:
             words = (after.pause.reason or "by hand").replace("_", " ")
             self._step("sending", "", f"paused ({words}): messages wait in the queue", "unsure")
         elif before.pause and not after.pause:
-            by_hand = " by hand" if after.resumed_by_operator else ""
+            by_hand = " by an operator" if after.operator_commands > before.operator_commands else ""
             self._step("sending", "", f"resumed{by_hand}", "good")
 
     def _status(self, before: MessageRecord | None, after: MessageRecord) -> None:

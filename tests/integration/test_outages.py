@@ -205,13 +205,18 @@ def test_what_an_operator_shut_stays_shut_through_an_outage(outages: Outages) ->
         outages.turn(enabled=True)
 
 
-def test_what_an_operator_opened_in_an_outage_stays_open(outages: Outages) -> None:
+def test_what_an_operator_opened_in_an_outage_is_paused_again_if_messages_fail(outages: Outages) -> None:
     outages.gateway.set_faults(down="refused")
     eventually(lambda: outages.health.get("pause_confirmed"), "paused", SLOW)
     outages.turn(enabled=True)
-    eventually(lambda: outages.health.get("resumed_by_operator"), "noticed", SLOW)
+    eventually(lambda: "paused_by" not in outages.health, "noticed", SLOW)
     outages.checked(4)
-    assert not outages.is_paused
+    assert not outages.is_paused, "no message has failed"
+    keys = outages.queue(1)
+    eventually(lambda: outages.is_paused, "paused again", SLOW)
+    outages.gateway.clear_faults()
+    eventually(lambda: not outages.is_paused, "resumed", SLOW)
+    outages.all_arrive(keys)
 
 
 def test_the_contract_is_compared_and_its_absence_is_told_apart(outages: Outages) -> None:

@@ -148,16 +148,17 @@ class FakeSwitch(QueueSwitch):
 
 @dataclass
 class FakeSenderMetrics(SenderMetrics):
-    """``traffic`` or an exception; ``asked`` are the intervals."""
+    """``traffic`` or an exception; ``at``: when it was, if not at all times; ``asked`` are the intervals."""
 
     traffic: Traffic | Exception = field(default_factory=lambda: Traffic(0, 0))
+    at: float | None = None
     asked: list[tuple[float, float]] = field(default_factory=list)
 
     def between(self, start: float, end: float) -> Traffic:
         self.asked.append((start, end))
         if isinstance(self.traffic, Exception):
             raise self.traffic
-        return self.traffic
+        return self.traffic if self.at is None or start <= self.at <= end else Traffic(0, 0)
 
 
 @dataclass

@@ -30,12 +30,12 @@ FULL = HealthRecord(
     unknown_checks=1,
     failing_since=1_767_225_600,
     credentials="refused",
+    tried_version="v2",
     refused_checks=4,
     refused_since=1_767_225_540,
     messages_decide_since=1_767_225_500,
     pause=PAUSE,
     resuming=True,
-    resumed_by_operator=False,
     operator_commands=2,
     doubt=Doubt(1_767_225_720, 1, 1_767_225_600),
 )
@@ -57,7 +57,7 @@ def test_there_is_a_record_before_the_first_check(store: HealthRecords) -> None:
     [
         FULL,
         HealthRecord(state=Health.HEALTHY, reason="ok", since=AT, checked_at=AT, checks=1, good_checks=1),
-        replace(FULL, pause=None, resumed_by_operator=True),
+        replace(FULL, pause=None),
         replace(FULL, pause=Pause(AT, PauseReason.OUTAGE)),
         replace(FULL, pause=Pause(AT, PauseReason.OUTCOMES_UNKNOWN, probing=True), doubt=None),
         replace(FULL, pause=Pause(AT, None, confirmed=True)),
@@ -96,10 +96,26 @@ def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_
     assert not store.write(replace(seen, checks=8), seen=seen)
     store.resume_by_operator(now=NOW)
     resumed = store.read()
-    assert (resumed.pause, resumed.resuming, resumed.resumed_by_operator) == (None, True, True)
+    assert (resumed.pause, resumed.resuming, resumed.messages_decide_since) == (None, True, int(NOW) + 60)
     assert not store.write(replace(seen, checks=8), seen=seen)
     assert not store.write(replace(paused, checks=8), seen=paused)
     assert store.write(replace(resumed, checks=8), seen=resumed)
+
+
+@pytest.mark.parametrize("state", Health)
+def test_after_an_operator_resumed_one_message_goes_first_unless_all_is_well(
+    store: HealthRecords, state: Health
+) -> None:
+    assert store.write(replace(FULL, state=state, doubt=None), seen=HealthRecord())
+    store.resume_by_operator(now=NOW)
+    assert store.read_doubt() == (None if state is Health.HEALTHY else Doubt(int(NOW), 0, int(NOW)))
+
+
+def test_after_an_operator_resumed_the_next_probe_goes_at_once(store: HealthRecords) -> None:
+    assert store.write(FULL, seen=HealthRecord())
+    store.resume_by_operator(now=NOW)
+    assert FULL.doubt is not None
+    assert store.read_doubt() == replace(FULL.doubt, probe_after=int(NOW))
 
 
 class TestDoubt:

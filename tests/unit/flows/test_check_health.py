@@ -237,8 +237,8 @@ def records() -> Iterator[HealthRecord]:
         record = HealthRecord(
             state=state, refused_checks=refused, doubt=doubt, messages_decide_since=since, checks=9, checked_at=NOW_TEXT
         )
-        for resumed, resuming in product((False, True), repeat=2):
-            yield replace(record, resumed_by_operator=resumed, resuming=resuming)
+        for resuming in (False, True):
+            yield replace(record, resuming=resuming)
         for pause in PAUSES:
             yield replace(record, pause=pause)
 
@@ -264,7 +264,7 @@ class TestDecide:
     """Every combination of what can be known: what must never happen, and what must."""
 
     def test_there_are_many(self) -> None:
-        assert len(cases()) == 3 * 2 * 4 * 2 * (4 + len(PAUSES)) * 6 * 3 * 6 * 2
+        assert len(cases()) == 3 * 2 * 4 * 2 * (2 + len(PAUSES)) * 6 * 3 * 6 * 2
 
     def test_what_an_operator_shut_stays_shut(self) -> None:
         for case in cases():
@@ -300,7 +300,7 @@ class TestDecide:
                 and traffic
                 and traffic.unknown > 0,
             }
-            may = case.allowed and not record.resumed_by_operator and traffic is not None and traffic.accepted == 0
+            may = case.allowed and traffic is not None and traffic.accepted == 0
             assert (case.action is Action.PAUSE) == (may and any(reasons.values()))
             if case.action is Action.PAUSE:
                 assert case.after.pause is not None
@@ -349,19 +349,21 @@ class TestDecide:
                 if not case.is_on and not (pause.probing and pause.confirmed):
                     assert is_ours(case.after.pause)
 
-    def test_what_an_operator_opened_stays_open_until_all_is_well(self) -> None:
+    def test_what_an_operator_opened_stays_open_until_messages_fail(self) -> None:
         for case in cases():
-            if case.record.pause is None and case.record.resumed_by_operator and case.is_on:
+            record, traffic = case.record, case.traffic
+            fails = traffic is not None and (traffic.failed or traffic.refused or traffic.unknown)
+            if record.pause is None and record.messages_decide_since and case.is_on and not fails:
                 assert case.action is Action.LEAVE
-                doubt = case.record.doubt
-                is_well = case.record.refused_checks == 0 and (doubt is None or doubt.probes < FAILED_PROBES)
-                is_well &= case.record.state is Health.HEALTHY or (
-                    case.record.state is Health.UNKNOWN and case.trial.responds is True
-                )
-                assert case.after.resumed_by_operator is not is_well
+                doubt = record.doubt
+                is_doubted = doubt is not None and doubt.probes >= FAILED_PROBES
+                is_over = record.state is not Health.UNHEALTHY and record.refused_checks == 0 and not is_doubted
+                assert (case.after.messages_decide_since == 0) is is_over
             if case.record.pause and case.record.pause.confirmed and not case.record.pause.probing and case.is_on:
                 assert case.action is Action.LEAVE
                 assert case.after.pause is None
+                if not is_ours(case.record.pause):
+                    assert case.after.messages_decide_since == int(NOW)
 
 
 class TestOutage:
@@ -476,18 +478,46 @@ class TestOperators:
         world.switch.on = True
         assert world.minutes(1).pause is None
 
-    def test_who_resumes_during_an_outage_is_not_overruled_in_it(self) -> None:
+    @pytest.mark.parametrize("by_hand", [False, True])
+    def test_after_they_resumed_in_an_outage_the_messages_decide(self, by_hand: bool) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.sender_metrics.traffic, world.sender_metrics.at = Traffic(0, 0, failed=2), world.clock.now()
+        world.minutes(5)
+        assert world.switch.calls == ["pause"]
+        if not by_hand:
+            world.store.resume_by_operator(now=world.clock.now())
+        world.switch.on = True
+        world.minutes(10)
+        assert (world.switch.calls, world.switch.on) == (["pause"], True), "no message has failed since then"
+        world.sender_metrics.at = world.clock.now()
+        record = world.minutes(1)
+        assert (record.pause and record.pause.reason, world.switch.on) == (PauseReason.OUTAGE, False)
+        world.come_back()
+        world.minutes(2)
+        assert world.switch.on
+
+    def test_after_they_resumed_and_the_outage_ended_the_next_one_is_another(self) -> None:
         world = World().healthy()
         world.go_down()
         world.minutes(5)
+        world.store.resume_by_operator(now=world.clock.now())
         world.switch.on = True
-        record = world.minutes(10)
-        assert (record.resumed_by_operator, record.pause, world.switch.on) == (True, None, True)
         world.come_back()
-        assert not world.minutes(2).resumed_by_operator
+        assert world.minutes(2).messages_decide_since == 0
         world.go_down()
         world.minutes(3)
-        assert world.switch.on is False, "the next outage is another one"
+        assert world.switch.on is False
+
+    def test_messages_that_are_accepted_after_they_resumed_keep_sending_on(self) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(5)
+        world.store.resume_by_operator(now=world.clock.now())
+        world.switch.on = True
+        world.sender_metrics.traffic = Traffic(1, 0, failed=20)
+        world.minutes(60)
+        assert world.switch.on, "a check that fails proves less than a message that is accepted"
 
     def test_a_pause_that_was_made_theirs_outlasts_the_outage(self) -> None:
         world = World().healthy()
@@ -523,7 +553,7 @@ class TestCrashes:
         world.minutes(1)
         world.switch.on = True  # resumed, but the write was lost
         record = world.minutes(3)
-        assert (record.pause, record.resumed_by_operator, world.switch.on) == (None, False, True)
+        assert (record.pause, record.messages_decide_since, world.switch.on) == (None, 0, True)
 
     def test_a_failure_to_pause_or_resume_is_tried_again(self) -> None:
         world = World().healthy()

@@ -117,6 +117,7 @@ def credentials_refused() -> World:
     world.gateway.valid = frozenset()
     world.sender_metrics.traffic = Traffic(0, 2)
     world.minutes(5)
+    world.sender_metrics.at = world.clock.now()  # paused since, so no message has failed since
     return world
 
 
@@ -134,6 +135,7 @@ def outcomes_unknown() -> World:
         world.clock.advance(max(0.0, doubt.probe_after - world.clock.now()))
         doubt = world.store.claim_probe(doubt, now=world.clock.now())[1] or doubt
     world.minutes(11)
+    world.sender_metrics.at = world.clock.now()
     return world
 
 

@@ -144,6 +144,7 @@ def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, t
         unknown_checks=unknown,
         failing_since=(before.failing_since or int(now)) if bad else 0,
         credentials=trial.admission.value,
+        tried_version=trial.version,
         refused_checks=refused,
         refused_since=(before.refused_since or int(now)) if refused else 0,
     )
@@ -259,7 +260,7 @@ class HealthChecker:
     def _traffic(self, record: HealthRecord, now: float, *, is_on: bool | None) -> Traffic | None:
         """Return the traffic since the failures began; None if no pause depends on it or it is unknown."""
         start = failing_since(record, self.thresholds, now)
-        if not start or not is_on or record.pause or record.resumed_by_operator or not self.pause_on_outage:
+        if not 0 < start <= now or not is_on or record.pause or not self.pause_on_outage:
             return None
         try:
             return self.sender_metrics.between(max(start, now - QUIET_SECONDS), now)
@@ -288,8 +289,8 @@ class HealthChecker:
         if action is Action.RESUME:
             paused_at = before.pause.at if before.pause else ""
             logger().warning("sending resumed", extra={"paused_at": paused_at, "probing": after.pause is not None})
-        if after.resumed_by_operator and not before.resumed_by_operator:
-            logger().warning("an operator resumed sending; no pause until the gateway has recovered")
+        if action is Action.LEAVE and after.messages_decide_since > before.messages_decide_since:
+            logger().warning("an operator resumed sending by hand; it is paused again if messages fail")
 
 
 def _measurements(

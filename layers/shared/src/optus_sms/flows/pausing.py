@@ -58,12 +58,21 @@ class Action(StrEnum):
 
 
 def failing_since(record: HealthRecord, thresholds: Thresholds, now: float) -> int:
-    """Return since when there is a reason to pause, in epoch seconds; 0 if there is none."""
-    if record.state is Health.UNHEALTHY:
-        return max(record.failing_since, record.messages_decide_since)
+    """Return since when messages that fail are a reason to pause, in epoch seconds; 0 if they are none."""
+    if not _is_in_trouble(record, thresholds, now):
+        return 0
+    since = record.doubt.since if record.doubt else 0
     if record.refused_checks >= thresholds.unhealthy_after:
-        return record.refused_since
-    return record.doubt.since if record.doubt and _is_lasting(record.doubt, now) else 0
+        since = record.refused_since
+    if record.state is Health.UNHEALTHY:
+        since = record.failing_since
+    return max(since, record.messages_decide_since)
+
+
+def _is_in_trouble(record: HealthRecord, thresholds: Thresholds, now: float) -> bool:
+    is_refused = record.refused_checks >= thresholds.unhealthy_after
+    is_doubted = record.doubt is not None and _is_lasting(record.doubt, now)
+    return record.state is Health.UNHEALTHY or is_refused or is_doubted
 
 
 def decide(
@@ -80,12 +89,12 @@ def decide(
 
     The record is written before sending is changed, so a check first makes a change that it finds recorded and not
     made. It ends only the health check's own pause; any other pause is an operator's. If sending is on although an
-    earlier check saw it paused, an operator resumed it by hand, and the health check does not pause again until the
-    gateway has recovered.
+    earlier check saw it paused, an operator resumed it by hand. After an operator resumed, messages decide: the health
+    check pauses again if they fail.
     """
     if is_on is None:
         return Action.LEAVE, record
-    if record.state is not Health.UNHEALTHY:
+    if not _is_in_trouble(record, thresholds, now):
         record = replace(record, messages_decide_since=0)
     if record.pause is None and is_on:
         traffic = traffic if pause_on_outage else None
@@ -97,18 +106,18 @@ def decide(
             return _resume(record, is_on, now)
         if record.pause.probing or (not is_on and _may_probe(record.pause, record, trial, now)):
             return _decide_by_probe(record, record.pause, trial, is_on, now)
-    return _keep(record, record.pause, trial, is_on, now)
+    return _keep(record, record.pause, is_on, now)
 
 
 def _paused_by_hand(record: HealthRecord) -> HealthRecord:
     return replace(record, pause=Pause(record.checked_at, None, confirmed=True))
 
 
-def _keep(record: HealthRecord, pause: Pause, trial: Trial, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
+def _keep(record: HealthRecord, pause: Pause, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
     if not is_on:
         return Action.LEAVE, replace(record, pause=replace(pause, confirmed=True))
     if pause.confirmed:
-        return Action.LEAVE, replace(record, pause=None, resumed_by_operator=not _is_calm(record, trial, now))
+        return Action.LEAVE, replace(record, pause=None, messages_decide_since=int(now))
     return Action.PAUSE, record  # the pause was recorded, but not made
 
 
@@ -123,21 +132,12 @@ def _resume(record: HealthRecord, is_on: bool, now: float) -> tuple[Action, Heal
 def _decide_to_pause(
     record: HealthRecord, trial: Trial, traffic: Traffic | None, thresholds: Thresholds, now: float
 ) -> tuple[Action, HealthRecord]:
-    if record.resumed_by_operator:
-        return Action.LEAVE, replace(record, resumed_by_operator=not _is_calm(record, trial, now))
     if traffic is None or traffic.accepted > 0:
         return Action.LEAVE, record
     reason = _reason_to_pause(record, traffic, thresholds, now)
     if reason is None:
         return Action.LEAVE, record
     return Action.PAUSE, replace(record, pause=Pause(record.checked_at, reason, False, trial.version))
-
-
-def _is_calm(record: HealthRecord, trial: Trial, now: float) -> bool:
-    """Return whether the gateway has recovered, so that an operator who resumed sending would not be overruled."""
-    is_well = record.state is Health.HEALTHY or (record.state is Health.UNKNOWN and trial.responds is True)
-    is_doubted = record.doubt is not None and _is_lasting(record.doubt, now)
-    return is_well and record.refused_checks == 0 and not is_doubted
 
 
 def _reason_to_pause(record: HealthRecord, traffic: Traffic, thresholds: Thresholds, now: float) -> PauseReason | None:

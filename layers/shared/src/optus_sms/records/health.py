@@ -13,6 +13,7 @@ from optus_sms.records.items import (
     DOUBT_ATTRIBUTES,
     HEALTH_KEY,
     Doubt,
+    Health,
     HealthRecord,
     PausedBy,
     doubt_attributes,
@@ -71,10 +72,16 @@ class HealthRecords:
         self._table.update(HEALTH_KEY, pause.set(resuming=False).remove(*_PAUSE).add(operator_commands=1))
 
     def resume_by_operator(self, *, now: float) -> None:
-        """Record that an operator resumes. To be written before sending is resumed; a probe may go at once."""
-        resume = NOTHING.set(resuming=True, resumed_by_operator=True).add(operator_commands=1)
-        if self.read_doubt():
-            resume = resume.set(probe_after=int(now))
+        """Record that an operator resumes. To be written before sending is resumed.
+
+        Unless the gateway is known to be healthy, one message goes first, as a probe, at once. Messages that fail from
+        the next whole minute on, as CloudWatch counts them, make another pause.
+        """
+        decides_since = (int(now) // 60 + 1) * 60
+        resume = NOTHING.set(resuming=True, messages_decide_since=decides_since).add(operator_commands=1)
+        seen = self.read()
+        if seen.doubt or seen.state is not Health.HEALTHY:
+            resume = resume.set(probe_after=int(now)).set_first(probes=0, doubted_since=int(now))
         self._table.update(HEALTH_KEY, resume.remove("paused_by", "paused_at", "pause_confirmed", *_PAUSE))
 
     # The sender function's doubt

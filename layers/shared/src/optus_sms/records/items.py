@@ -311,9 +311,10 @@ class HealthRecord:
     """The gateway's health. ``since`` and ``checked_at``: RFC 3339. ``…_since``: epoch seconds, 0 if it does not apply.
 
     ``…_checks``: checks in a row with that result. ``checks``: all checks; also the version of the record, with
-    ``operator_commands``. ``resuming``: sending is to be on, and was not seen on yet. ``messages_decide_since``: when a
-    pause that only `/healthz` upheld ended by itself; another one needs messages that fail. ``doubt``: written by the
-    sender function as well.
+    ``operator_commands``. ``credentials``: the result of the last trial; ``tried_version``: of the secret, empty if it
+    was unusable. ``resuming``: sending is to be on, and was not seen on yet. ``messages_decide_since``: when an
+    operator resumed, or a pause that only `/healthz` upheld ended by itself; only messages that fail since then make
+    another. ``doubt``: written by the sender function as well.
     """
 
     state: Health = Health.UNKNOWN
@@ -326,12 +327,12 @@ class HealthRecord:
     unknown_checks: int = 0
     failing_since: int = 0
     credentials: str = "unknown"
+    tried_version: str = ""
     refused_checks: int = 0
     refused_since: int = 0
     messages_decide_since: int = 0
     pause: Pause | None = None
     resuming: bool = False
-    resumed_by_operator: bool = False
     operator_commands: int = 0
     doubt: Doubt | None = None
 
