@@ -46,6 +46,13 @@ class CommandContext:
         """Return an output of the stack."""
         return self.target.outputs[output]
 
+    def agrees(self, question: str, *, yes: bool) -> bool:
+        """Ask about something that the command can leave undone. False if it can't ask: stdin is not a terminal."""
+        try:
+            return yes or (sys.stdin.isatty() and click.confirm(question, err=True))
+        except click.Abort:
+            return False
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask for confirmation, unless --yes was given; raise `CliError` if it is refused."""
         if yes:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from cli.long_reads import shown
 from cli.queueing import BATCH, in_batches
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.send_message import QueueRecord
@@ -29,7 +30,8 @@ class ReceivedDeadLetter:
     """A dead letter as it was received. ``problem``: why it is no message, or empty; ``since``: RFC 3339.
 
     ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason. ``queued_at``: RFC 3339, when
-    it was queued first.
+    it was queued first. ``encoding``: of a body that SQS could not hold as it was. ``route`` and
+    ``charset``: of a callback.
     """
 
     sqs_id: str
@@ -42,11 +44,18 @@ class ReceivedDeadLetter:
     problem: str = ""
     evidence: str = ""
     queued_at: str = ""
+    encoding: str = ""
+    route: str = ""
+    charset: str = ""
 
     @property
     def body_sha256(self) -> str:
         """SHA-256 of the body as it is."""
         return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def is_named(self, id_: str) -> bool:
+        """Return whether this is its message_id or SQS ID."""
+        return id_ in (self.message_id, self.sqs_id)
 
     @property
     def destination(self) -> str | None:
@@ -89,6 +98,9 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
         problem=problem,
         evidence=attributes.get("evidence", "") if is_ours else "",
         queued_at=format_rfc3339(record.queued_at or sent),
+        encoding=attributes.get("body_encoding", ""),
+        route=attributes.get("route", ""),
+        charset=attributes.get("charset", ""),
     )
 
 
@@ -100,6 +112,8 @@ class DeadLetterQueue:
     url: str
     wait_seconds: int | None = None
     held: dict[str, str] = field(default_factory=dict)
+    lost: int = 0
+    """At most so many were in responses that did not arrive; they are hidden for some minutes."""
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +122,10 @@ class DeadLetterQueue:
         self.release()
 
     def dead_letters(self) -> Iterator[ReceivedDeadLetter]:
-        """Yield each dead letter that no other reader holds, once."""
+        """Yield each dead letter that no other reader holds, once; shows on stderr how many."""
+        return shown(self._dead_letters(), "dead letters")
+
+    def _dead_letters(self) -> Iterator[ReceivedDeadLetter]:
         seen: set[str] = set()
         again = 0
         # A receive that waits asks all of SQS's servers, so an empty one is the end. What comes again was held too long
@@ -127,10 +144,12 @@ class DeadLetterQueue:
         self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=self.held[dead_letter.sqs_id])
         del self.held[dead_letter.sqs_id]
 
-    def release(self) -> None:
-        """Make each dead letter that is still held visible; without this, SQS does so within minutes."""
-        handles = list(self.held.values())
-        self.held.clear()
+    def release(self, *, keep: Collection[str] = ()) -> None:
+        """Make each dead letter that is still held visible, but those with the SQS IDs to ``keep``.
+
+        Without this, SQS does so within minutes.
+        """
+        handles = [self.held.pop(sqs_id) for sqs_id in list(self.held) if sqs_id not in keep]
         for batch in in_batches(handles):
             entries: Any = [
                 {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
@@ -156,6 +175,7 @@ class DeadLetterQueue:
             AttributeNames=["SentTimestamp"],
             MessageAttributeNames=["All"],
         )
+        self.lost += response.get("ResponseMetadata", {}).get("RetryAttempts", 0) * BATCH
         messages: list[Any] = list(response.get("Messages", []))
         self.held |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
         return messages

@@ -48,6 +48,10 @@ class DeadLetterKind(StrEnum):
     CALLBACK = "callback"
 
 
+SENDABLE: Final = (DeadLetterKind.SAFE, DeadLetterKind.REJECTED)
+"""Certainly not sent."""
+
+
 class PlanItem(BaseModel):
     """One message of the plan, and its copies in the queue (their SQS ids)."""
 
@@ -100,14 +104,19 @@ def make_plan(target: Target) -> tuple[Plan, int]:
     now = time.time()
     with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
         hidden = queue.hidden()
-        items = list(_items(queue.dead_letters(), target.ledger, now))
+        items = plan_items(queue.dead_letters(), target.ledger, now=now)
+        hidden += queue.lost
     items.sort(key=lambda item: (list(DeadLetterKind).index(item.kind), item.since))
     plan = Plan(stack=target.stack_id, made_at=format_rfc3339(now), made_by=target.operator, items=items)
     return plan, hidden
 
 
+def plan_items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, *, now: float) -> list[PlanItem]:
+    """Return an item for each message: a dead letter that is there twice is one item with two copies."""
+    return list(_items(dead_letters, ledger, now))
+
+
 def _items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, now: float) -> Iterator[PlanItem]:
-    """One item for each message: a dead letter that is there twice is one item with two copies."""
     groups: dict[tuple[str, str], list[ReceivedDeadLetter]] = {}
     for dead_letter in dead_letters:
         groups.setdefault((dead_letter.message_id, dead_letter.body_sha256), []).append(dead_letter)
@@ -186,6 +195,16 @@ def apply_plan(plan: Plan, target: Target) -> Generator[PlanStep, None, None]:
         yield _step(item, "not seen", "done before, deleted, or held by another reader: see a new plan in five minutes")
 
 
+def send_one(
+    item: PlanItem, dead_letters: Iterable[ReceivedDeadLetter], queue: DeadLetterQueue, target: Target
+) -> Generator[PlanStep, None, None]:
+    """Send the message of an item by the rules of a plan, from its dead letters that the queue holds."""
+    wanted, done = item.model_copy(update={"action": "send"}), dict[str, str]()
+    for dead_letter in dead_letters:
+        if dead_letter.sqs_id in item.copies:
+            yield _step(wanted, *_apply(wanted, dead_letter, queue, target, done))
+
+
 def _step(item: PlanItem, result: str, why: str = "") -> PlanStep:
     return PlanStep(item.message_id, result, result not in ("refused", "not seen"), why)
 
@@ -210,7 +229,7 @@ def _apply(  # noqa: PLR0911 - one line for each result
     if kind is DeadLetterKind.SENT and item.kind is not DeadLetterKind.SENT:
         queue.delete(dead_letter)
         return "sent meanwhile", "the gateway accepted it since the plan was made; dead letter deleted"
-    if kind not in (DeadLetterKind.SAFE, DeadLetterKind.REJECTED):
+    if kind not in SENDABLE:
         return "refused", why
     if changed := _open_again(target, record):
         return "refused", changed

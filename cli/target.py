@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from cli.endpoints_file import ENDPOINTS, read_endpoints
 from cli.errors import CliError, Exit
+from cli.long_reads import Patience
 from optus_sms.aws.queue_switch import QueueSwitch
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
@@ -29,15 +30,17 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the queue's event of SendMessageFunction
+_ATTEMPTS: Final = 5
 # SendMessage is among the calls: a retry after a lost response is the same message_id twice, hence one SMS.
 _CONFIG: Final = Config(
     connect_timeout=5,
     read_timeout=30,
-    retries={"mode": "standard", "total_max_attempts": 5},
+    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
     user_agent="optus-sms-cli",
 )
 # On this machine nothing is worth waiting for: either it runs or it does not.
-_CONFIG_HERE: Final = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+_ATTEMPTS_HERE: Final = 1
+_CONFIG_HERE: Final = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": _ATTEMPTS_HERE}))
 _DELETE_FIRST: Final = "Delete it, then deploy it again; docs/deploy.md, If the first deployment fails."
 # By the status of a stack that can't be worked on: what it means, and what can come true.
 _NOT_READY: Final = {
@@ -68,7 +71,9 @@ class Target:
     def client(self, service: str) -> Any:
         """A new client of that service in the stack's region."""
         config = _CONFIG_HERE if self.local else _CONFIG
-        return self.session.client(service, endpoint_url=self.endpoint_url, config=config)  # type: ignore[call-overload]
+        client: Any = self.session.client(service, endpoint_url=self.endpoint_url, config=config)  # type: ignore[call-overload]
+        Patience(client, attempts=_ATTEMPTS_HERE if self.local else _ATTEMPTS, local=self.local)
+        return client
 
     @cached_property
     def sqs(self) -> SQSClient:

@@ -1,10 +1,12 @@
 """Resolve unknown outcomes by what an operator knows."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
+from cli.long_reads import shown
+from cli.redrive_plan import DeadLetterKind, judge
 from cli.target import Target
 from optus_sms.flows.resolving import complete
 from optus_sms.model.times import format_rfc3339
@@ -23,7 +25,7 @@ class Resolved:
 def unknown_between(target: Target, since: float, until: float) -> list[LedgerRecord]:
     """Return the records whose outcome became unknown from ``since`` until before ``until`` (epoch seconds)."""
     start, end = format_rfc3339(since), format_rfc3339(until)
-    undecided = target.ledger.undecided(State.UNKNOWN)
+    undecided = shown(target.ledger.undecided(State.UNKNOWN), "undecided messages")
     found = [record for record in undecided if start <= (record.unknown_since or "") < end]
     return sorted(found, key=lambda record: (record.unknown_since or "", record.message_id))
 
@@ -82,6 +84,21 @@ def _resolve_not_sent(
     for dead_letter in copies:
         queue.delete(dead_letter)
     return Resolved(message_id, True, f"resolved as not sent, by {by}, and queued again")
+
+
+def moot_dead_letters(target: Target, queue: DeadLetterQueue, message_ids: Collection[str]) -> list[ReceivedDeadLetter]:
+    """Return the dead letters of these messages that are certainly sent; all others in the queue are released."""
+    moot = [
+        dead_letter
+        for dead_letter in queue.dead_letters()
+        if dead_letter.message_id in message_ids and _is_moot(target, dead_letter)
+    ]
+    queue.release(keep=[dead_letter.sqs_id for dead_letter in moot])
+    return moot
+
+
+def _is_moot(target: Target, dead_letter: ReceivedDeadLetter) -> bool:
+    return judge(dead_letter, target.ledger.read(dead_letter.message_id), now=time.time())[0] is DeadLetterKind.SENT
 
 
 def _other_owner(target: Target, message_id: str, gateway_id: str) -> str:

@@ -1,4 +1,4 @@
-"""`dead-letters`: what needs an operator, by reason."""
+"""`dead-letters`: what needs an operator, newest first; one of them whole on request."""
 
 from collections import Counter
 from typing import Final
@@ -7,7 +7,9 @@ import click
 
 from cli.context import CommandContext, with_context
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
-from cli.output import number_in_list
+from cli.errors import CliError, Exit
+from cli.output import number_in_list, one_line
+from cli.parameters import Name
 from optus_sms.aws.queues import DeadLetterReason
 
 _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not DeadLetterReason.UNPUBLISHED_EVENT]
@@ -15,16 +17,47 @@ _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not 
 
 @click.command("dead-letters")
 @click.option("--reason", type=click.Choice(_REASONS), help="Only this reason; receives_exhausted: moved by SQS.")
+@click.option(
+    "--body", "id_", type=Name(), metavar="ID", help="Show one whole, with text and number: message_id or SQS ID."
+)
 @click.option("--show-numbers", is_flag=True, help="Show whole phone numbers.")
 @with_context
-def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: bool) -> None:
-    """List the dead letters by reason. Reading hides them from others for a moment and changes nothing."""
+def dead_letters(context: CommandContext, *, reason: str | None, id_: str | None, show_numbers: bool) -> None:
+    """List the dead letters, newest first. Reading hides them from others for a moment and changes nothing."""
     with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
         hidden = queue.hidden()
         dead_letters = [
-            dead_letter for dead_letter in queue.dead_letters() if reason is None or dead_letter.reason == reason
+            dead_letter
+            for dead_letter in queue.dead_letters()
+            if reason in (None, dead_letter.reason) and (id_ is None or dead_letter.is_named(id_))
         ]
-    dead_letters.sort(key=lambda dead_letter: (dead_letter.reason, dead_letter.since))
+        hidden += queue.lost
+    dead_letters.sort(key=lambda dead_letter: dead_letter.since, reverse=True)
+    if id_ is None:
+        _list(context, dead_letters, show_numbers=show_numbers)
+    elif dead_letters:
+        _show(context, dead_letters)
+    note_hidden(context, hidden)
+    if id_ is not None and not dead_letters:
+        raise CliError(f"No dead letter has the message_id or SQS ID {id_!r}.", code=Exit.NOT_FOUND)
+
+
+def _show(context: CommandContext, dead_letters: list[ReceivedDeadLetter]) -> None:
+    """Show dead letters whole. The command's one way to see a text: it was asked for by its ID."""
+    found = [
+        _as_json(each, show_numbers=True)
+        | {"detail": each.detail, "problem": each.problem, "body": each.body, "body_encoding": each.encoding}
+        for each in dead_letters
+    ]
+    context.out.document(found)
+    for each in found:
+        for name, value in each.items():
+            if value:
+                context.out.line(f"{name:<13} {one_line(value)}")
+        context.out.line()
+
+
+def _list(context: CommandContext, dead_letters: list[ReceivedDeadLetter], *, show_numbers: bool) -> None:
     out = context.out
     found = [_as_json(dead_letter, show_numbers=show_numbers) for dead_letter in dead_letters]
     out.document(found)
@@ -32,18 +65,18 @@ def dead_letters(context: CommandContext, *, reason: str | None, show_numbers: b
         out.line(f"{count:>6}  {why}")
     if found:
         out.line()
-        columns = ("reason", "since", "message_id", "destination", "detail")
+        columns = ("since", "reason", "message_id", "destination", "detail")
         out.table(columns, [[each[name] for name in columns] for each in found])
-        out.note("`--json` shows each detail whole; `redrive --plan FILE` lists which of them may be sent again.")
+        out.note("`--body ID` shows one whole; `redrive --plan FILE` lists which of them may be sent again.")
     else:
         out.line("none", "good")
-    note_hidden(context, hidden)
 
 
 def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str, str]:
     return {
-        "reason": dead_letter.reason,
         "since": dead_letter.since,
+        "queued_at": dead_letter.queued_at,
+        "reason": dead_letter.reason,
         "message_id": dead_letter.message_id,
         "destination": number_in_list(dead_letter.destination, show=show_numbers),
         "detail": dead_letter.detail_for_lists(show_numbers=show_numbers) or dead_letter.problem,
@@ -55,6 +88,7 @@ def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str
 def note_hidden(context: CommandContext, hidden: int) -> None:
     if hidden:
         context.out.note(
-            f"About {hidden} more may be hidden, because another reader held them a moment ago. Retry in five minutes.",
+            f"About {hidden} more may be hidden, because another reader held them a moment ago or a response was lost. "
+            "Retry in five minutes.",
             "unsure",
         )

@@ -1,12 +1,13 @@
 """`list`: messages by what became of them."""
 
-import itertools
+import heapq
 from collections.abc import Iterable
 from typing import Final
 
 import click
 
 from cli.context import CommandContext, with_context
+from cli.long_reads import shown
 from cli.message_lookup import message_json, without_phone_numbers
 from cli.parameters import Since
 from cli.stage import Facts, stage_of
@@ -16,6 +17,12 @@ from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import State
 
 _SCAN_COST: Final = "This reads the whole table, at half a read unit for each 4 KB; a large one takes minutes."
+
+_CAN_BE_LISTED: Final = """Say what to list:
+  list --unknown             messages with an unknown outcome
+  list --undelivered         messages not known to be received
+  list --since 2h            messages that the gateway accepted since then
+Others: `dead-letters`, `conversation +61…`, `find ID`."""
 
 
 @click.command("list")
@@ -36,32 +43,45 @@ def list_(
     limit: int,
     show_numbers: bool,
 ) -> None:
-    """List messages by where they stand. --undelivered, and --since alone, read a whole table and warn of its cost."""
+    """List messages by where they stand. In time order; of more than --limit the latest.
+
+    --undelivered, and --since alone, read a whole table and warn of its cost.
+    """
     if unknown and undelivered:
         raise click.UsageError("--unknown and --undelivered exclude each other.")
     if scan and not unknown:
         raise click.UsageError("--scan goes with --unknown.")
     if not unknown and not undelivered and since is None:
-        raise click.UsageError("Give --unknown, --undelivered or --since.")
+        raise click.UsageError(_CAN_BE_LISTED)
     after = format_rfc3339(since) if since is not None else ""
     chosen = _unknown(context, after, scan=scan) if unknown else _sent(context, after, undelivered=undelivered)
-    some = list(itertools.islice(chosen, limit + 1))
-    shown = [facts if show_numbers else without_phone_numbers(facts) for facts in sorted(some[:limit], key=_when)]
-    context.out.document([message_json(facts) for facts in shown])
-    if shown:
-        context.out.table(("since", "message_id", "destination", "stage", "reason"), [_line(facts) for facts in shown])
+    count, latest = _latest(chosen, limit)
+    listed = [facts if show_numbers else without_phone_numbers(facts) for facts in latest]
+    context.out.document([message_json(facts) for facts in listed])
+    if listed:
+        context.out.table(("since", "message_id", "destination", "stage", "reason"), [_line(facts) for facts in listed])
     else:
         context.out.line("none", "good")
-    if len(some) > limit:
-        context.out.note(f"There are more than {limit}; raise --limit.", "unsure")
+    if count > limit:
+        context.out.note(f"These are the latest {limit} of {count}; --limit shows more.", "unsure")
+
+
+def _latest(facts: Iterable[Facts], limit: int) -> tuple[int, list[Facts]]:
+    """Return how many there are, and the latest of them in time order. Tables are read in no order."""
+    heap: list[tuple[str, int, Facts]] = []
+    count = 0
+    for count, each in enumerate(facts, start=1):
+        push = heapq.heappush if len(heap) < limit else heapq.heappushpop
+        push(heap, (_when(each), count, each))
+    return count, [each for _, _, each in sorted(heap, key=lambda entry: entry[:2])]
 
 
 def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Facts]:
     if scan:
         context.out.note(_SCAN_COST, "unsure")
-        ledger = context.target.ledger.scan()
+        ledger = shown(context.target.ledger.scan(), "ledger records")
     else:
-        ledger = context.target.ledger.undecided(State.UNKNOWN)
+        ledger = shown(context.target.ledger.undecided(State.UNKNOWN), "undecided messages")
         context.out.note("Messages no longer reconciled, after more than a week, are listed with --scan.")
     unknown = (Facts(record.message_id, record) for record in ledger if record.state is State.UNKNOWN)
     return (facts for facts in unknown if _when(facts) >= after)
@@ -69,7 +89,7 @@ def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Fac
 
 def _sent(context: CommandContext, after: str, *, undelivered: bool) -> Iterable[Facts]:
     context.out.note(_SCAN_COST, "unsure")
-    for message in context.target.messages.scan():
+    for message in shown(context.target.messages.scan(), "messages"):
         facts = Facts(message.message_id or message.id, message=message)
         is_wanted = not undelivered or message.status in FAILURE_STATUSES or "received" not in message.times
         if is_wanted and _when(facts) >= after:

@@ -1,6 +1,8 @@
-"""`redrive`: redrive dead letters by a plan."""
+"""`redrive`: redrive one dead letter, or many by a plan."""
 
+import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -9,28 +11,75 @@ import click
 
 from cli.commands.dead_letters import note_hidden
 from cli.context import CommandContext, with_context
-from cli.errors import Exit
+from cli.dead_letter_queue import DeadLetterQueue
+from cli.errors import CliError, Exit
 from cli.output import counted, one_line
-from cli.parameters import FILE
-from cli.redrive_plan import Plan, PlanStep, apply_plan, make_plan, read_plan, write_plan
+from cli.parameters import FILE, Name
+from cli.redrive_plan import (
+    SENDABLE,
+    PlanItem,
+    PlanStep,
+    apply_plan,
+    make_plan,
+    plan_items,
+    read_plan,
+    send_one,
+    write_plan,
+)
 
 
 @click.command()
+@click.argument("id_", metavar="[ID]", required=False, type=Name())
 @click.option("--plan", "plan_path", type=FILE, help="Write a plan, and do nothing else.")
 @click.option("--apply", "apply_path", type=FILE, help="Apply a plan.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
-def redrive(context: CommandContext, *, plan_path: Path | None, apply_path: Path | None, yes: bool) -> None:
-    """Redrive dead letters by a plan. First --plan FILE, which you read and can change, then --apply FILE.
+def redrive(
+    context: CommandContext, *, id_: str | None, plan_path: Path | None, apply_path: Path | None, yes: bool
+) -> None:
+    """Send dead letters again. One by its ID (message_id or SQS ID), or many by a plan: first --plan FILE, which you read
+    and can change, then --apply FILE.
 
     Only messages that were certainly not sent are sent, each under its own message_id. Can be interrupted and repeated.
     """
-    if (plan_path is None) == (apply_path is None):
-        raise click.UsageError("Give either --plan FILE or --apply FILE.")
+    if [id_, plan_path, apply_path].count(None) != 2:
+        raise click.UsageError("Give one of ID, --plan FILE and --apply FILE.")
+    if id_ is not None:
+        _one(context, id_, yes=yes)
     if plan_path is not None:
         _plan(context, plan_path)
     if apply_path is not None:
         _apply(context, apply_path, yes=yes)
+
+
+def _one(context: CommandContext, id_: str, *, yes: bool) -> None:
+    target = context.target
+    with DeadLetterQueue(target.sqs, context.url("DeadLetterQueueUrl")) as queue:
+        hidden = queue.hidden()
+        dead_letters = [dead_letter for dead_letter in queue.dead_letters() if dead_letter.is_named(id_)]
+        queue.release(keep=[dead_letter.sqs_id for dead_letter in dead_letters])
+        note_hidden(context, hidden + queue.lost)
+        item = _item_to_send(id_, plan_items(dead_letters, target.ledger, now=time.time()))
+        about = f"{item.message_id} to {item.destination} ({item.reason} since {item.since}: {item.why})"
+        context.confirm(f"Send {about} on {target.name}?", yes=yes)
+        with closing(send_one(item, dead_letters, queue, target)) as steps:
+            _report(context, _shown(context, steps))
+
+
+def _item_to_send(id_: str, items: list[PlanItem]) -> PlanItem:
+    """Return the item that may be sent; raise `CliError` if there is none, or more than one."""
+    if not items:
+        raise CliError(
+            f"No dead letter has the message_id or SQS ID {id_!r}.", f"`find {id_}` looks further.", Exit.NOT_FOUND
+        )
+    can_be_sent = [item for item in items if item.kind in SENDABLE]
+    if not can_be_sent:
+        why = "\n".join(f"{item.message_id} is not sent: {item.why}." for item in items)
+        raise CliError(why, "`dead-letters --body ID` shows it; docs/cli.md, Redrive, has what to do.", Exit.NOT_ALL)
+    if len(can_be_sent) > 1:
+        problem = f"{len(can_be_sent)} dead letters with different fields have the message_id {id_!r}."
+        raise CliError(problem, "Choose one in a plan: `redrive --plan FILE`.", Exit.USAGE)
+    return can_be_sent[0]
 
 
 def _plan(context: CommandContext, path: Path) -> None:
@@ -57,7 +106,11 @@ def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
     context.confirm(
         f"Send {counted(wanted['send'], 'message')} and delete {wanted['delete']} on {context.target.name}?", yes=yes
     )
-    steps = _applied(context, plan)
+    with closing(apply_plan(plan, context.target)) as steps:
+        _report(context, _shown(context, steps))
+
+
+def _report(context: CommandContext, steps: list[PlanStep]) -> None:
     context.out.document({"steps": [asdict(step) for step in steps]})
     results = Counter(step.result for step in steps)
     context.out.line(", ".join(f"{count} {result}" for result, count in sorted(results.items())))
@@ -66,11 +119,11 @@ def _apply(context: CommandContext, path: Path, *, yes: bool) -> None:
         raise SystemExit(int(Exit.NOT_ALL))
 
 
-def _applied(context: CommandContext, plan: Plan) -> list[PlanStep]:
-    steps: list[PlanStep] = []
-    with closing(apply_plan(plan, context.target)) as applied:
-        for step in applied:
-            steps.append(step)
-            words = f"{one_line(step.message_id)}: {step.result}" + (f" ({one_line(step.why)})" if step.why else "")
-            context.out.line(words, "good" if step.result == "queued" else "plain" if step.done else "bad")
-    return steps
+def _shown(context: CommandContext, steps: Iterable[PlanStep]) -> list[PlanStep]:
+    """Print each step as it happens, and return all."""
+    done: list[PlanStep] = []
+    for step in steps:
+        done.append(step)
+        words = f"{one_line(step.message_id)}: {step.result}" + (f" ({one_line(step.why)})" if step.why else "")
+        context.out.line(words, "good" if step.result == "queued" else "plain" if step.done else "bad")
+    return done

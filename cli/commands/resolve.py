@@ -1,5 +1,6 @@
 """`resolve`: end an unknown outcome by what an operator knows."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,11 +8,12 @@ from dataclasses import asdict
 import click
 
 from cli.context import CommandContext, with_context
+from cli.dead_letter_queue import DeadLetterQueue
 from cli.errors import CliError, Exit
 from cli.message_lookup import find_messages
 from cli.output import counted, one_line
 from cli.parameters import Name, Since
-from cli.unknown_outcomes import Resolved, resolve_not_sent, resolve_sent, unknown_between
+from cli.unknown_outcomes import Resolved, moot_dead_letters, resolve_not_sent, resolve_sent, unknown_between
 from optus_sms.model.gateway_ids import canonical_id
 from optus_sms.records.items import LedgerRecord
 
@@ -40,7 +42,10 @@ def resolve(
     by: str | None,
     yes: bool,
 ) -> None:
-    """Resolve an unknown outcome. The gateway's portal shows whether ID was sent. Records who resolved it, and when."""
+    """Resolve an unknown outcome. The gateway's portal shows whether ID was sent. Records who resolved it, and when.
+
+    With --sent it offers to delete the dead letters that are moot then.
+    """
     if sent == not_sent:
         raise click.UsageError("Give either --sent or --not-sent.")
     if (id_ is None) == (since is None):
@@ -71,6 +76,32 @@ def resolve(
         )
         done = resolve_not_sent(context.target, records, by=operator)
     _report(context, done)
+    deleted = _delete_moot(context, [one.message_id for one in done if one.resolved], yes=yes) if sent else 0
+    context.out.document([asdict(one) for one in done])
+    if deleted:
+        context.out.line(f"{counted(deleted, 'dead letter')} deleted")
+    if not all(one.resolved for one in done):
+        raise SystemExit(int(Exit.NOT_ALL))
+
+
+def _delete_moot(context: CommandContext, message_ids: Sequence[str], *, yes: bool) -> int:
+    """Offer to delete the dead letters of messages that count as sent now, and return how many were deleted."""
+    context.if_interrupted = (
+        "What was resolved is kept. The dead letters are moot; a plan deletes them too (`redrive --plan`)."
+    )
+    if not message_ids:
+        return 0
+    if not (yes or sys.stdin.isatty()):
+        context.out.note("Dead letters of what was sent are moot. With --yes this command deletes them.")
+        return 0
+    with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
+        moot = moot_dead_letters(context.target, queue, message_ids)
+        question = f"Delete {counted(len(moot), 'dead letter')} that this has made moot?"
+        if not moot or not context.agrees(question, yes=yes):
+            return 0
+        for dead_letter in moot:
+            queue.delete(dead_letter)
+        return len(moot)
 
 
 def _record(context: CommandContext, id_: str) -> LedgerRecord:
@@ -88,8 +119,5 @@ def _record(context: CommandContext, id_: str) -> LedgerRecord:
 
 
 def _report(context: CommandContext, done: Sequence[Resolved]) -> None:
-    context.out.document([asdict(one) for one in done])
     for one in done:
         context.out.line(f"{one_line(one.message_id)}: {one_line(one.result)}", "good" if one.resolved else "bad")
-    if not all(one.resolved for one in done):
-        raise SystemExit(int(Exit.NOT_ALL))

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import pytest
 from local import endpoints, private_file
 from local.aws.stack import LocalStack
 from local.simulator.scenarios import SCENARIOS
+from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from tests.support.aws import REGION
 from tests.support.cli import optus_sms
 from tests.support.waiting import eventually
@@ -277,3 +279,18 @@ def test_the_callback_password_is_rotated_and_the_new_urls_are_let_in(local_stac
     assert fields["password"] != json.loads(before)["password"]
     host = local_stack.outputs["StatusCallbackUrl"].removeprefix("http://")
     assert rotated.document["status"] == f"http://{fields['username']}:{fields['password']}@{host}"
+
+
+def test_an_unreadable_callback_is_posted_again_and_stored(local_stack: LocalStack) -> None:
+    """As after a release: it is a dead letter of a version that could not read it."""
+    gateway_id = f"gw-{uuid4().hex[:12]}"
+    body = json.dumps([{"id": gateway_id, "content": "Yes", "source": "0491 570 006"}]).encode("utf-16")
+    queues = Queues(local_stack.client("sqs"), dead_letter_queue_url=local_stack.outputs["DeadLetterQueueUrl"])
+    letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, "not JSON", "-", route="/callbacks/reply")
+    queues.dead_letter(letter, now=time.time())
+
+    ran = optus_sms("replay-callbacks", "--yes", "--json")
+
+    assert [one["result"] for one in ran.document] == ["stored"], ran.stdout
+    assert optus_sms("status", gateway_id, "--json").document[0]["stage"] == "a reply"
+    assert "unreadable_callback" not in optus_sms("dead-letters").stdout

@@ -46,12 +46,12 @@ def record_sent(stack: DeployedStack, key: str) -> None:
 
 COMMANDS = [
     ("send", HANDSET, "Hello"), ("status", "k"), ("explain", "k"), ("conversation", HANDSET), ("list", "--unknown"),
-    ("dead-letters",), ("redrive", "--plan", "p"), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
+    ("dead-letters",), ("redrive", "--plan", "p"), ("redrive", "k"), ("replay-callbacks",), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
     ("callback-urls",), ("rotate-callback-password", "--yes"), ("doctor",), ("set-gateway-credentials",),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
 @pytest.mark.usefixtures("session")
 def test_every_command_says_that_there_is_no_such_stack(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: boto3.Session
@@ -279,6 +279,26 @@ def test_a_number_is_redacted_in_lists_however_it_is_spelled(stack: DeployedStac
     assert told.replace("(…", "…").count("no such number: …") == 4
     assert spelling not in told
     assert ascii(spelling)[1:-1] not in told
+
+
+def test_lists_are_in_time_order_and_cut_to_the_latest(stack: DeployedStack) -> None:
+    store, now = messages_of(stack), time.time()
+    for age in (3, 1, 5, 2, 4):
+        store.record_sent(*sent_message(f"gw-{age}", message_id=f"k{age}"), now=now - 60 * age)
+        claim = stack.ledger.claim(wanted(f"u{age}", owner=f"of {age}"), now=now - 60 * age)
+        stack.ledger.unknown(claim, "timed_out", now=now - 60 * age)
+    for command, letter in ((("--since", "1h"), "k"), (("--undelivered",), "k"), (("--unknown",), "u")):
+        ran = optus_sms("list", *command, "--limit", "3", "--json", *TARGET)
+        assert [one["message_id"] for one in ran.document] == [f"{letter}3", f"{letter}2", f"{letter}1"]
+        assert "latest 3 of 5" in ran.stderr
+        whole = optus_sms("list", *command, "--limit", "5", "--json", *TARGET)
+        assert (len(whole.document), "latest" in whole.stderr) == (5, False)
+
+
+def test_list_alone_says_what_can_be_listed(stack: DeployedStack) -> None:
+    ran = optus_sms("list", *TARGET)
+    assert ran.exit_code == 2
+    assert all(name in ran.stderr for name in ("--unknown", "--undelivered", "--since", "dead-letters", "find"))
 
 
 @pytest.mark.parametrize("options", [(), ("--unknown", "--undelivered"), ("--undelivered", "--scan")])

@@ -97,7 +97,10 @@ def test_a_dead_letter_has_its_reason_in_attributes(queues: Queues, client: Reco
 def test_every_dead_letter_can_be_sent(body: str | bytes, detail: str, key: str) -> None:
     client = RecordingClient()
     queues = Queues(cast("Any", client), dead_letter_queue_url="dead")
-    queues.dead_letter(DeadLetter(body, DeadLetterReason.INVALID, detail, key), now=NOW)
+    letter = DeadLetter(
+        body, DeadLetterReason.INVALID, detail, key, evidence=detail, queued_at=NOW, route=key, charset=detail
+    )
+    queues.dead_letter(letter, now=NOW)
     ((_, call),) = client.calls
     assert holds(call["MessageBody"])
     assert all(holds(attribute["StringValue"]) for attribute in call["MessageAttributes"].values())

@@ -143,6 +143,14 @@ class TestBody:
         assert (letter.body, letter.reason) == (raw, DeadLetterReason.UNREADABLE_CALLBACK)
         assert run.messages.items == {}
 
+    def test_unreadable_is_kept_with_what_it_takes_to_post_it_again(self, run: Bench) -> None:
+        event = reply_event(b"\xe9")
+        event["headers"]["Content-Type"] = "application/json; charset=latin-1"
+        for each in (event, status_event("not json")):
+            receive(run, each)
+        kept = [(letter.route, letter.charset) for letter in run.queues.dead_letters]
+        assert kept == [("/callbacks/reply", "latin-1"), ("/callbacks/status", "")]
+
     def test_unreadable_that_cannot_be_kept_is_asked_for_again(self, run: Bench) -> None:
         run.hook(FailAt("queues.dead_letter", times=ALWAYS))
         response = receive(run, status_event("not json"))

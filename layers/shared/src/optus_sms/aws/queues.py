@@ -41,7 +41,8 @@ class DeadLetter:
     """A message or callback that needs an operator. ``message_id``: `-` if there is none.
 
     ``evidence``: of the gateway's response to the last attempt, for its support; may be empty.
-    ``queued_at``: epoch seconds, when a message was queued first.
+    ``queued_at``: epoch seconds, when a message was queued first. ``route`` and ``charset``: of a callback, the end of
+    its URL and the charset of its Content-Type, so that it can be posted again.
     """
 
     body: str | bytes
@@ -50,6 +51,8 @@ class DeadLetter:
     message_id: str
     evidence: str = ""
     queued_at: float | None = None
+    route: str = ""
+    charset: str = ""
 
 
 class Queues:
@@ -80,8 +83,9 @@ class Queues:
             "message_id": dead_letter.message_id,
             "time": format_rfc3339(now),
         }
-        if dead_letter.evidence:
-            attributes["evidence"] = dead_letter.evidence
+        for name in ("evidence", "route", "charset"):
+            if value := getattr(dead_letter, name):
+                attributes[name] = value
         if dead_letter.queued_at is not None:
             attributes["queued_at"] = format_rfc3339(dead_letter.queued_at)
         if encoding:

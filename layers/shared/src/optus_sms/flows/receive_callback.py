@@ -29,6 +29,7 @@ from optus_sms.records.table import EditedItemError
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 MAX_BODY_BYTES: Final = 64 * 1024
+KEPT: Final = "Kept for an operator"
 _DAY_SECONDS: Final = 86_400
 _MOST_PROBLEMS: Final = 10
 _CHARSET: Final = re.compile(r'; *charset *= *"?([^\s";]+)', re.IGNORECASE)
@@ -123,14 +124,15 @@ class Receiver:
             logger().warning("callback too large", extra={"bytes": len(request.body)})
             return CallbackResponse(413, "Too large", measurements=((Metric.CALLBACKS_REFUSED, 1.0),))
         try:
-            return self._store(request, expect_reply=route is CallbackRoute.REPLY)
+            return self._store(request, route)
         except Exception as error:  # noqa: BLE001 - not stored, so the gateway must deliver it again
             logger().error("callback not stored", extra=error_fields(error))
             return _not_stored()
 
-    def _store(self, request: CallbackRequest, *, expect_reply: bool) -> CallbackResponse:
+    def _store(self, request: CallbackRequest, route: CallbackRoute) -> CallbackResponse:
+        is_reply = route is CallbackRoute.REPLY
         try:
-            callbacks = parse_callbacks(request.body, charset=request.charset, expect_reply=expect_reply)
+            callbacks = parse_callbacks(request.body, charset=request.charset, expect_reply=is_reply)
         except UnreadableCallbackError as error:
             callbacks = (error,)
         measurements: list[Measurement] = []
@@ -145,9 +147,9 @@ class Receiver:
                 logger().error("callback not stored", extra=error_fields(error))
                 failed = True
         if problems:
-            self._keep(request.body, problems)
+            self._keep(request, route, problems)
             measurements.append((Metric.CALLBACKS_UNREADABLE, float(len(problems))))
-        response = CallbackResponse(200, "Kept for an operator" if problems else "Stored")
+        response = CallbackResponse(200, KEPT if problems else "Stored")
         if failed:
             response = _not_stored()
         return replace(response, measurements=(*measurements, *response.measurements))
@@ -165,9 +167,12 @@ class Receiver:
         except EditedItemError:
             raise UnreadableCallbackError("its item was edited by hand: an attribute has a wrong type") from None
 
-    def _keep(self, body: bytes, problems: list[str]) -> None:
+    def _keep(self, request: CallbackRequest, route: CallbackRoute, problems: list[str]) -> None:
         detail = "; ".join(problems[:_MOST_PROBLEMS])
-        dead_letter = DeadLetter(body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-")
+        dead_letter = DeadLetter(
+            request.body, DeadLetterReason.UNREADABLE_CALLBACK, detail, message_id="-",
+            route=route.value, charset=request.charset,
+        )  # fmt: skip
         self.queues.dead_letter(dead_letter, now=self.clock.now())
         logger().warning("callback unreadable", extra={"reason": detail})
 
