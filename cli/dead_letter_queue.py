@@ -106,11 +106,15 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
 
 @dataclass
 class DeadLetterQueue:
-    """The queue, as a context manager: a dead letter received and not deleted is visible again at its end."""
+    """The queue, as a context manager: a dead letter received and not deleted is visible again at its end.
+
+    ``what``: the name of its messages; it reads another queue likewise.
+    """
 
     sqs: SQSClient
     url: str
     wait_seconds: int | None = None
+    what: str = "dead letters"
     held: dict[str, str] = field(default_factory=dict)
     lost: int = 0
     """At most so many were in responses that did not arrive; they are hidden for some minutes."""
@@ -123,7 +127,7 @@ class DeadLetterQueue:
 
     def dead_letters(self) -> Iterator[ReceivedDeadLetter]:
         """Yield each dead letter that no other reader holds, once; shows on stderr how many."""
-        return shown(self._dead_letters(), "dead letters")
+        return shown(self._dead_letters(), self.what)
 
     def _dead_letters(self) -> Iterator[ReceivedDeadLetter]:
         seen: set[str] = set()

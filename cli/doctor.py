@@ -212,7 +212,7 @@ def _alarm_names(target: Target) -> list[str]:
 def _dead_letters(target: Target) -> Check:
     count = queue_counts(target, "DeadLetterQueueUrl")["waiting"]
     if count:
-        return Check("warning", f"about {counted(count, 'dead letter')}", "`dead-letters`, then `redrive --plan`")
+        return Check("warning", f"about {counted(count, 'dead letter')}", "`dead-letters`, then `redrive`")
     return Check("ok", "none")
 
 

@@ -15,10 +15,11 @@ from cli.output import discard_stdout
 
 # Each command's place in `cli.commands`, and the first sentence of its help.
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "send": ("send:send", "Queue the message TEXT to DESTINATION (+61…)."),
+    "send": ("send:send", "Queue the message TEXT to DESTINATION, a number in any form."),
     "status": ("status:status", "Show where the message ID stands."),
     "explain": ("explain:explain", "Explain the message ID in plain words."),
-    "conversation": ("conversation:conversation", "List one conversation."),
+    "find": ("find:find_", "Find WHAT, a phone number in any form, a message_id, gateway ID or reference, wherever it is."),
+    "conversation": ("conversation:conversation", "List the messages to a handset that the gateway accepted, and its replies."),
     "list": ("list:list_", "List messages by where they stand."),
     "dead-letters": ("dead_letters:dead_letters", "List the dead letters, newest first."),
     "redrive": ("redrive:redrive", "Send dead letters again."),

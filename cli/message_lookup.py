@@ -19,12 +19,11 @@ _LISTS_OF_QUOTES: Final = ("history", "unknown_statuses", "repeats")
 
 def find_messages(target: Target, id_: str) -> list[Facts]:
     """Return the messages with this message_id, gateway ID or reference; raise `CliError` if there is none."""
-    facts = _found(target, id_)
+    facts = messages_with_id(target, id_)
     if not facts:
         raise CliError(
             f"No message has the message_id, gateway ID or reference {id_!r}.",
-            "If it was queued just now, it may still wait in the queue (`health` shows how many do).\n"
-            "If it broke a rule, it is a dead letter (`dead-letters`).",
+            "It may wait in the queue, or be a dead letter because it broke a rule: `find … --queue` looks there.",
             Exit.NOT_FOUND,
         )
     return facts
@@ -37,7 +36,8 @@ def facts_of(target: Target, message_id: str) -> Facts:
     return _facts(target, message_id, ledger, found)
 
 
-def _found(target: Target, id_: str) -> list[Facts]:
+def messages_with_id(target: Target, id_: str) -> list[Facts]:
+    """Return the messages with this message_id, gateway ID or reference; none if there is none."""
     if (facts := facts_of(target, id_)).ledger:
         return [facts]
     match target.messages.read(canonical_id(id_)):

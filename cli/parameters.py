@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from optus_sms.model.numbers import e164
 from optus_sms.model.times import format_rfc3339, parse_rfc3339
 
 FILE: Final = click.Path(path_type=Path)
@@ -51,6 +52,16 @@ class Group(click.ParamType):
         if not re.fullmatch(r"[!-~]{1,128}", str(value)):
             self.fail("must be 1 to 128 letters, digits and punctuation marks of ASCII", param, ctx)
         return str(value)
+
+
+class Handset(Name):
+    """A number as people write it, spaced, national or in E.164. Gives E.164; a short code or a name as it is."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As click wants it."""
+        return e164(super().convert(value, param, ctx))
 
 
 class Since(click.ParamType):

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Final, Self
 
 from cli.output import Tone
-from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.statuses import FAILURE_STATUSES
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
 
@@ -66,6 +65,16 @@ class Facts:
     def put_on_queue_at(self) -> str | None:
         """When it was queued, as far as that is known."""
         return self.queued_at or (self.ledger.queued_at if self.ledger else None)
+
+    @property
+    def since(self) -> str:
+        """When it became what it is in lists: unknown, queued, or accepted; empty if that is not known."""
+        ledger, message = self.ledger, self.message
+        if ledger:
+            return ledger.unknown_since or ledger.queued_at or ""
+        if message:  # without the sender's own write it has only the times of callbacks
+            return message.created_at or min(message.times.values(), default=message.unresolved_at or "")
+        return ""
 
     @property
     def is_sent_once_more(self) -> bool:
@@ -145,9 +154,7 @@ def _next_of_rejected(facts: Facts) -> str:
             "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "
             f"again: look it up in the gateway's portal, then `resolve {facts.message_id} --sent` or `--not-sent`."
         )
-    is_exhausted = ledger and ledger.reason == DeadLetterReason.ATTEMPTS_EXHAUSTED
-    how = "" if is_exhausted else ", and change its action to send"
-    return f"It is a dead letter: correct the cause, then `redrive --plan FILE`{how}."
+    return f"It is a dead letter: correct the cause, then `redrive {facts.message_id}`."
 
 
 def _next_of_unknown(facts: Facts) -> str:

@@ -72,7 +72,7 @@ def _latest(facts: Iterable[Facts], limit: int) -> tuple[int, list[Facts]]:
     count = 0
     for count, each in enumerate(facts, start=1):
         push = heapq.heappush if len(heap) < limit else heapq.heappushpop
-        push(heap, (_when(each), count, each))
+        push(heap, (each.since, count, each))
     return count, [each for _, _, each in sorted(heap, key=lambda entry: entry[:2])]
 
 
@@ -84,7 +84,7 @@ def _unknown(context: CommandContext, after: str, *, scan: bool) -> Iterable[Fac
         ledger = shown(context.target.ledger.undecided(State.UNKNOWN), "undecided messages")
         context.out.note("Messages no longer reconciled, after more than a week, are listed with --scan.")
     unknown = (Facts(record.message_id, record) for record in ledger if record.state is State.UNKNOWN)
-    return (facts for facts in unknown if _when(facts) >= after)
+    return (facts for facts in unknown if facts.since >= after)
 
 
 def _sent(context: CommandContext, after: str, *, undelivered: bool) -> Iterable[Facts]:
@@ -92,20 +92,11 @@ def _sent(context: CommandContext, after: str, *, undelivered: bool) -> Iterable
     for message in shown(context.target.messages.scan(), "messages"):
         facts = Facts(message.message_id or message.id, message=message)
         is_wanted = not undelivered or message.status in FAILURE_STATUSES or "received" not in message.times
-        if is_wanted and _when(facts) >= after:
+        if is_wanted and facts.since >= after:
             yield facts
-
-
-def _when(facts: Facts) -> str:
-    ledger, message = facts.ledger, facts.message
-    if ledger:
-        return ledger.unknown_since or ledger.queued_at or ""
-    if message:  # without the sender's own write it has only the times of callbacks
-        return message.created_at or min(message.times.values(), default=message.unresolved_at or "")
-    return ""
 
 
 def _line(facts: Facts) -> tuple[str, ...]:
     reason = why(facts.ledger.reason) if facts.ledger and facts.ledger.reason else "-"
-    since, number = _when(facts) or "-", facts.destination or "-"
+    since, number = facts.since or "-", facts.destination or "-"
     return (since, facts.message_id, number, stage_of(facts).value, facts.status or reason)

@@ -28,6 +28,7 @@ from cli.queueing import queue_one
 from cli.stage import TONES, Facts, next_step, stage_of
 from cli.timeline import timeline
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.numbers import e164
 from optus_sms.model.times import format_rfc3339
 
 _LOOK_EVERY_SECONDS: Final = 0.5
@@ -73,7 +74,7 @@ def send(
     group: str | None,
     **fields: Any,
 ) -> None:
-    """Queue the message TEXT to DESTINATION (+61…). TEXT - reads it from stdin."""
+    """Queue the message TEXT to DESTINATION, a number in any form. TEXT - reads it from stdin."""
     if dry_run and follow:
         raise click.UsageError("--dry-run queues nothing to follow.")
     if path is not None:
@@ -90,7 +91,9 @@ def send(
     if destination is None or text is None:
         raise click.UsageError("Give DESTINATION and TEXT, or --file.")
     content = _from_stdin() if text == "-" else text
-    message = {"destination": destination, "content": content, **fields}
+    if (number := e164(destination)) != destination:
+        context.out.note(f"The destination is {number}.")
+    message = {"destination": number, "content": content, **fields}
     checked = _checked(message)
     if dry_run:
         _show_dry_run(context, checked)

@@ -46,7 +46,8 @@ def record_sent(stack: DeployedStack, key: str) -> None:
 
 COMMANDS = [
     ("send", HANDSET, "Hello"), ("status", "k"), ("explain", "k"), ("conversation", HANDSET), ("list", "--unknown"),
-    ("dead-letters",), ("redrive", "--plan", "p"), ("redrive", "k"), ("replay-callbacks",), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
+    ("dead-letters",), ("redrive", "--plan", "p"), ("redrive", "k"), ("replay-callbacks",),
+    ("find", "k"), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
     ("callback-urls",), ("rotate-callback-password", "--yes"), ("doctor",), ("set-gateway-credentials",),
 ]  # fmt: skip
 

@@ -255,9 +255,9 @@ def test_an_acceptance_says_who_said_so_and_who_told_the_id(
     assert expected in texts(facts(accepted(resolved_by=resolved_by, gateway_id=gateway_id), seen))
 
 
-def test_next_of_a_rejected_message_says_what_a_plan_must_be_told() -> None:
-    assert next_step(facts(record(State.REJECTED, reason="rejected"))).endswith("and change its action to send.")
-    assert "change" not in next_step(facts(record(State.REJECTED, reason="attempts_exhausted")))
+def test_next_of_a_rejected_message_names_the_command() -> None:
+    for reason in ("rejected", "attempts_exhausted"):
+        assert "`redrive k`" in next_step(facts(record(State.REJECTED, reason=reason)))
 
 
 def test_next_of_an_unknown_outcome_names_the_commands() -> None:

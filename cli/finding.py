@@ -1,0 +1,142 @@
+"""Find a message wherever it is, by number, key or reference, and say where that looked and where it can't look."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.health import queue_counts
+from cli.long_reads import shown
+from cli.message_lookup import messages_with_id
+from cli.stage import Facts, stage_of
+from cli.target import Target
+from optus_sms.model.numbers import did_you_mean
+from optus_sms.records.items import LedgerRecord, MessageRecord, State
+
+_OPEN: Final = (State.SENDING, State.RETRY, State.UNKNOWN, State.ACCEPTED)
+_DIGITS: Final = 9  # of a number's end, by which a text that is no message names it in any form
+_BETWEEN_DIGITS: Final = r"[^0-9A-Za-z]{0,3}"
+_IN_A_KEY: Final = "[A-Za-z0-9._:-]"
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """An ID, and the number that it may be, in E.164."""
+
+    id_: str
+    number: str | None
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Read what an operator typed."""
+        return cls(text.strip(), did_you_mean(text))
+
+    def is_of(self, message_id: str | None, reference: str | None, destination: str | None) -> bool:
+        """Return whether a message is meant."""
+        return self.id_ in (message_id, reference) or (self.number is not None and destination == self.number)
+
+    def is_in(self, text: str) -> bool:
+        """Return whether a text that is no message names it."""
+        if re.search(f"(?<!{_IN_A_KEY}){re.escape(self.id_)}(?!{_IN_A_KEY})", text):
+            return True
+        plain = unicodedata.normalize("NFKC", text)
+        return self.number is not None and bool(re.search(_BETWEEN_DIGITS.join(self.number[-_DIGITS:]), plain))
+
+    def is_letter(self, letter: ReceivedDeadLetter) -> bool:
+        """Return whether a dead letter, or a message of the queue, is meant."""
+        message = letter.message
+        if message is None:
+            return letter.is_named(self.id_) or self.is_in(letter.body)
+        return letter.sqs_id == self.id_ or self.is_of(letter.message_id, message.reference, message.destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One place of one message. ``where``: ledger, messages, dead letters or queue; ``state``: its stage or reason."""
+
+    where: str
+    since: str
+    message_id: str
+    destination: str | None = field(repr=False)
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was found, and in words where that looked, and where it did not or can't look."""
+
+    found: list[Found]
+    looked: list[str]
+    not_looked: list[str]
+
+
+def find(target: Target, sought: Sought, *, queue: bool) -> Search:
+    """Search everything but the queue, which is read only if asked for: that hides its messages for a moment."""
+    search = Search([], [], [])
+    _search_tables(target, sought, search)
+    found, read, hidden = _read(target, "DeadLetterQueueUrl", "dead letters", sought)
+    search.found.extend(
+        Found("dead letters", each.since, each.message_id, each.destination, each.reason) for each in found
+    )
+    search.looked.append(f"dead letters: {read}")
+    if hidden:
+        search.not_looked.append(f"about {hidden} dead letters that another reader held a moment ago")
+    _search_queue(target, sought, search, queue=queue)
+    if sought.number:
+        search.not_looked.append(
+            "ledger records that are closed (rejected, expired, given up): the ledger keeps no number of them. "
+            "Their message_id finds them; the dead letter of a rejected one has the number for 14 days"
+        )
+    return search
+
+
+def _search_tables(target: Target, sought: Sought, search: Search) -> None:
+    facts = {each.message_id: each for each in messages_with_id(target, sought.id_)}
+    search.looked.append("records with that message_id, gateway ID or reference")
+    if sought.number:
+        conversation = target.messages.conversation(sought.number)
+        sent = [each for each in conversation if isinstance(each, MessageRecord)]
+        facts = {key: Facts(key, message=each) for each in sent if (key := each.message_id or each.id)} | facts
+        search.looked.append(f"messages that the gateway accepted for that handset: {len(sent)}")
+    if sought.id_ not in facts:
+        records = list(shown(_open_records(target), "open ledger records"))
+        meant = (each for each in records if sought.is_of(each.message_id, each.reference, each.destination))
+        facts |= {each.message_id: Facts(each.message_id, each) for each in meant}
+        search.looked.append(f"open ledger records: {len(records)}")
+        without = sum(each.destination is None for each in records)
+        if sought.number and without:
+            search.not_looked.append(f"open ledger records without a number, because they were redriven: {without}")
+    for each in facts.values():
+        where = "ledger" if each.ledger else "messages"
+        search.found.append(Found(where, each.since, each.message_id, each.destination, stage_of(each).value))
+
+
+def _open_records(target: Target) -> Iterator[LedgerRecord]:
+    for state in _OPEN:
+        yield from target.ledger.undecided(state)
+
+
+def _search_queue(target: Target, sought: Sought, search: Search, *, queue: bool) -> None:
+    counts = queue_counts(target, "OutboundQueueUrl")
+    if queue:
+        found, read, _ = _read(target, "OutboundQueueUrl", "waiting messages", sought)
+        waits = (Found("queue", each.queued_at, each.message_id, each.destination, "waits") for each in found)
+        search.found.extend(waits)
+        search.looked.append(f"waiting messages of the queue: {read}")
+    else:
+        search.not_looked.append(f"waiting messages of the queue, about {counts['waiting']}: --queue reads them")
+    if unseen := counts["in_flight"] + counts["delayed"]:
+        search.not_looked.append(
+            f"about {unseen} messages of the queue that are being sent or wait for another attempt: SQS shows them to "
+            "no reader. Those that had an attempt are among the open ledger records"
+        )
+
+
+def _read(target: Target, output: str, what: str, sought: Sought) -> tuple[list[ReceivedDeadLetter], int, int]:
+    """Return what is meant in a queue, how many were read, and about how many were hidden."""
+    with DeadLetterQueue(target.sqs, target.outputs[output], what=what) as queue:
+        hidden = queue.hidden()
+        read = list(queue.dead_letters())
+        return [each for each in read if sought.is_letter(each)], len(read), hidden + queue.lost
