@@ -108,7 +108,7 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLette
 class DeadLetterQueue:
     """The queue, as a context manager: a dead letter received and not deleted is visible again at its end.
 
-    ``what``: the name of its messages; it reads another queue likewise.
+    ``what``: the name of its messages, to show how many were read; empty: not to. It reads another queue too.
     """
 
     sqs: SQSClient
@@ -126,8 +126,8 @@ class DeadLetterQueue:
         self.release()
 
     def dead_letters(self) -> Iterator[ReceivedDeadLetter]:
-        """Yield each dead letter that no other reader holds, once; shows on stderr how many."""
-        return shown(self._dead_letters(), self.what)
+        """Yield each dead letter that no other reader holds, once."""
+        return shown(self._dead_letters(), self.what) if self.what else self._dead_letters()
 
     def _dead_letters(self) -> Iterator[ReceivedDeadLetter]:
         seen: set[str] = set()

@@ -205,7 +205,7 @@ class _DeadLetterQueue:
         if started < self._not_before:
             self.look_again_in = self._not_before - started
             return [], []
-        with DeadLetterQueue(self._sqs, self._queue_url, wait_seconds=0) as queue:
+        with DeadLetterQueue(self._sqs, self._queue_url, wait_seconds=0, what="") as queue:
             dead_letters = {}
             for dead_letter in queue.dead_letters():
                 if self._is_ending():  # reading a thousand takes half a minute, and the queue ends with the stack
