@@ -7,12 +7,13 @@ import base64
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from typing import Final, Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.callback_secret import callback_secret
-from cli.credentials_trial import gateway_of, gateway_secret, trial_of_stack, try_from_here
+from cli.credentials_trial import CredentialsTrial, gateway_of, gateway_secret, trial_of_stack, try_from_here
 from cli.errors import CliError, from_aws
 from cli.health import queue_counts, sending_of
 from cli.output import counted
@@ -43,15 +44,16 @@ class Check(NamedTuple):
 
 def examine(target: Target) -> Iterator[tuple[str, Check]]:
     """Yield each check with its name; one that can't be made has failed, and stops none of the others."""
+    trial = cache(lambda: try_from_here(target, seconds=_SECONDS))
     with closing(Transport()) as transport:
         checks: dict[str, Callable[[], Check]] = {
             "gateway secret": lambda: _secret(target),
             "callback secret": lambda: _callback_secret(target),
             "gateway": lambda: _gateway(target),
-            "credentials": lambda: _credentials(target),
+            "credentials": lambda: _credentials(trial()),
             "status callbacks": lambda: _callbacks(target, transport, "StatusCallbackUrl"),
             "reply callbacks": lambda: _callbacks(target, transport, "ReplyCallbackUrl"),
-            "health check": lambda: _health_check(target),
+            "health check": lambda: _health_check(target, trial()),
             "sending": lambda: _sending(target),
             "alarms": lambda: _alarms(target),
             "dead letters": lambda: _dead_letters(target),
@@ -96,8 +98,7 @@ def _gateway(target: Target) -> Check:
     return Check("failed", finding, remedy)
 
 
-def _credentials(target: Target) -> Check:
-    trial = try_from_here(target, seconds=_SECONDS)
+def _credentials(trial: CredentialsTrial) -> Check:
     if not trial.version:
         return Check("skipped", trial.problem)
     match trial.admission:
@@ -130,7 +131,7 @@ def _callbacks(target: Target, transport: Transport, output: str) -> Check:
     return Check("failed", finding, "Read ReceiveCallbackFunction's log; 503 means that it can't read CallbackSecret.")
 
 
-def _health_check(target: Target) -> Check:
+def _health_check(target: Target, here: CredentialsTrial) -> Check:
     found = target.health.read()
     if not found.checked_at:
         remedy = "Wait two minutes; then check CheckHealthFunction's log and its rule."
@@ -143,6 +144,8 @@ def _health_check(target: Target) -> Check:
         remedy = "optus-sms set-gateway-credentials; the stack tries them within a minute."
         return Check("failed", f"the gateway refuses the stack's credentials: {trial}", remedy)
     finding = f"the stack finds the gateway {found.state} ({found.reason}), the credentials {trial}"
+    if here.version not in ("", trial.version):
+        finding += f"; not tried: version {here.version}, which is current"
     if found.state is Health.HEALTHY:
         return Check("ok", finding)
     return Check("warning", finding, "docs/runbook.md, Gateway health")

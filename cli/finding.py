@@ -129,8 +129,8 @@ def _search_queue(target: Target, sought: Sought, search: Search, *, queue: bool
         search.not_looked.append(f"waiting messages of the queue, about {counts['waiting']}: --queue reads them")
     if unseen := counts["in_flight"] + counts["delayed"]:
         search.not_looked.append(
-            f"about {unseen} messages of the queue that are being sent or wait for another attempt: SQS shows them to "
-            "no reader. Those that had an attempt are among the open ledger records"
+            f"about {unseen} messages of the queue that are being sent or were returned to it, for half an hour at "
+            "most: SQS shows them to no reader. Those that had an attempt are among the open ledger records"
         )
 
 

@@ -233,4 +233,7 @@ class TestCredentials:
 
     def test_the_doctor_says_what_the_stack_tried_and_when(self, stack: DeployedStack) -> None:
         recorded(stack, tried_version="12345678-long")
-        assert "accepted, version 12345678, tried by the stack at 20" in check_of("health check")["finding"]
+        version = store_credentials(stack)
+        found = check_of("health check")["finding"]
+        assert "accepted, version 12345678, tried by the stack at 20" in found
+        assert f"not tried: version {version[:8]}" in found
