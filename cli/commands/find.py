@@ -21,7 +21,7 @@ from cli.parameters import Name
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def find_(context: CommandContext, *, what: str, queue: bool, show_numbers: bool, yes: bool) -> None:
-    """Find WHAT, a phone number in any form, a message_id, gateway ID or reference, wherever it is.
+    """Find a message wherever it is. WHAT: a phone number in any form, a message_id, a gateway ID or a reference.
 
     Searches both tables and the dead letters, with --queue also the queue, and says where it can't look.
     """

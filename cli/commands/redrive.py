@@ -37,8 +37,9 @@ from cli.redrive_plan import (
 def redrive(
     context: CommandContext, *, id_: str | None, plan_path: Path | None, apply_path: Path | None, yes: bool
 ) -> None:
-    """Send dead letters again. One by its ID (message_id or SQS ID), or many by a plan: first --plan FILE, which you read
-    and can change, then --apply FILE.
+    """Send dead letters again. One by its ID (message_id or SQS ID), or many by a plan.
+
+    First --plan FILE, which you read and can change, then --apply FILE.
 
     Only messages that were certainly not sent are sent, each under its own message_id. Can be interrupted and repeated.
     """
