@@ -139,7 +139,7 @@ def that_is_a_link(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("file", "says"),
     [
-        (of_another_checkout, "another checkout"),
+        (of_another_checkout, "this optus-sms is that of"),
         (of_an_earlier_run, "earlier run"),
         (of_another_user, "another user"),
         (that_others_can_write_to, "other users"),
