@@ -507,11 +507,24 @@ class Moves:
         world = world._replace(known=True)
         if not self.rules.acceptance_wins and not _holds(worker, record):
             return self._refused(world, index)
-        if record.gateway_id in (0, worker.gateway_id):
-            kept = record.kept and not worker.gateway_id
-            record = record._replace(gateway_id=worker.gateway_id, open=False, kept=kept)
-        world = world._replace(record=record._replace(state="ACCEPTED"))
-        return _with_worker(world, index, worker._replace(at="row" if worker.gateway_id else "ack"))
+        if not record.gateway_id:
+            # Another delivery may have ended the message before this one writes its row.
+            kept = record.kept if not worker.gateway_id else not _holds(worker, record)
+            record = record._replace(state="ACCEPTED", gateway_id=worker.gateway_id, open=False, kept=kept)
+        world = world._replace(record=record)
+        has_other = record.gateway_id not in (0, worker.gateway_id)
+        at = "other_row" if has_other else "row" if worker.gateway_id else "ack"
+        return _with_worker(world, index, worker._replace(at=at))
+
+    def _other_row(self, world: World, index: int) -> Iterator[Step]:
+        """The row of another delivery that was accepted, too, and whose worker may be gone."""
+
+        def write(at: World) -> World:
+            worker = at.workers[index]
+            then = _with_worker(at, index, worker._replace(at="row" if worker.gateway_id else "ack"))
+            return _linked(then, at.record.gateway_id, whole=True)
+
+        yield from self._write(world, index, "row of the other", write)
 
     def _row(self, world: World, index: int) -> Iterator[Step]:
         def write(at: World) -> World:
@@ -622,6 +635,7 @@ _KEPT: Final[dict[str, Callable[[Worker], Worker]]] = {
     "take_over": lambda worker: Worker("take_over", worker.message, worker.owner, worker.attempt),
     "post": lambda worker: worker,
     "outcome": lambda worker: worker,
+    "other_row": lambda worker: Worker("other_row", worker.message, gateway_id=worker.gateway_id),
     "row": lambda worker: Worker("row", worker.message, gateway_id=worker.gateway_id),
     "copy": lambda worker: Worker("copy", worker.message),
     "ack": lambda worker: Worker("ack", worker.message),

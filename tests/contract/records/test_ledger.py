@@ -478,8 +478,31 @@ class TestAccepted:
         record = subject.record("message-1")
         assert record is not None
         assert (record.state, record.gateway_id, record.lease_until) == (State.ACCEPTED, "gw-1", 0)
-        assert (record.destination, record.segments, record.has_sender_id) == (None, None, False)
         assert record.accepted_at == "2026-01-01T00:00:00.000Z"
+
+    def test_removes_what_the_queue_message_has(self, subject: Subject) -> None:
+        subject.ledger.accepted(claim(subject.ledger), "gw-1", now=NOW)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.destination, record.segments, record.undecided) == (None, None, None)
+
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.SENDING, State.ACCEPTED}))
+    def test_after_a_takeover_leaves_the_rest_to_reconciliation(self, subject: Subject, state: State) -> None:
+        """The queue message may be gone."""
+        mine = bring_to(subject.ledger, state)
+        subject.ledger.accepted(mine, "gw-1", now=NOW)
+        record = subject.record("message-1")
+        assert record is not None
+        assert (record.destination, record.segments) == (mine.destination, mine.segments)
+        assert due(subject.ledger, State.ACCEPTED, now=NOW + COMPLETE_SECONDS) == ["message-1"]
+        assert {other for other in State if subject.ledger.count_undecided(other)} == {State.ACCEPTED}
+
+    def test_of_an_id_that_a_callback_brought_leaves_it_to_the_callback(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        subject.ledger.resolve_by_callback("message-1", "gw-1", now=NOW)
+        before = refused(subject.ledger)
+        assert subject.ledger.accepted(mine, "gw-1", now=NOW + 9) is None
+        assert subject.record("message-1") == replace(before, lease_until=0)
 
     def test_wins_over_a_later_owner(self, subject: Subject) -> None:
         late = claim(subject.ledger)
@@ -518,10 +541,10 @@ class TestAccepted:
 
     def test_without_an_id_does_not_forget_a_known_one(self, subject: Subject) -> None:
         mine = bring_to(subject.ledger, State.ACCEPTED)
-        assert subject.ledger.accepted(mine, None, now=NOW) is None
-        record = subject.record("message-1")
-        assert record is not None
-        assert record.gateway_id == "gw-1"
+        refused_by = subject.ledger.accepted(mine, None, now=NOW)
+        assert refused_by is not None
+        assert refused_by.gateway_id == "gw-1"
+        assert subject.record("message-1") == refused_by
 
     def test_brings_back_a_record_that_vanished_so_that_a_redelivery_is_not_sent(self, subject: Subject) -> None:
         mine = claim(subject.ledger)
@@ -942,7 +965,7 @@ class TestUndecided:
         mine = claim(ledger)
         assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
         ledger.completed("message-1", "gw-1")
-        assert ledger.accepted(mine, None, now=NOW) is None
+        assert ledger.accepted(mine, None, now=NOW) is not None
         assert ledger.count_undecided(State.ACCEPTED) == 0
 
     def test_unknown_of_a_scheduled_message_is_due_later(self, ledger: Ledger) -> None:

@@ -1255,6 +1255,21 @@ class TestBeforeTheFirstByte:
         run.send()
         assert (run.state(), run.record().attempts, run.record().uncounted_attempts) == (State.RETRY, 1, 0)
 
+    @pytest.mark.parametrize("own_id", ["gw-2", None])
+    def test_the_item_of_another_acceptance_is_written_before_the_message_is_gone(self, own_id: str | None) -> None:
+        """The delivery that has its ID crashed before it wrote the item, and this one acknowledges the message."""
+        run = bench(sent(own_id))
+
+        def accepted_before(step: str, moment: Moment) -> None:
+            if (step, moment) == ("ledger.accepted", "before"):
+                run.ledger.hook = lambda *_: None
+                run.ledger.accepted(run.record(), "gw-1", now=run.time.now())
+
+        run.ledger.hook = accepted_before
+        assert run.send(queue_record()).failures == ()
+        items = {gateway_id: (item["message_id"], item["handset"]) for gateway_id, item in run.messages.items.items()}
+        assert items == dict.fromkeys(filter(None, ("gw-1", own_id)), ("message-1", HANDSET))
+
     def test_two_acceptances_are_reported_also_if_the_second_is_written_late(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:

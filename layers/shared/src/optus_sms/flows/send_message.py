@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step, waits_until
-from optus_sms.flows.resolving import log_taken
+from optus_sms.flows.resolving import complete, log_taken
 from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
@@ -458,18 +458,23 @@ class Sender:
             measurements.append((Metric.MESSAGES_DUE, 1.0))
         if order.record.sent_at is not None:
             measurements.append((Metric.QUEUE_DELAY, max(0.0, self.now - order.record.sent_at) * 1000))
-        with self._written(order, claim, partial(self._write_accepted, claim, result), *measurements):
+        with self._written(order, claim, partial(self._write_accepted, order, claim, result), *measurements):
             if gateway_id is not None:
                 measurements += self._record_sent(order, gateway_id, result.message_status, result.message_detail)
             return _done(order, "accepted", *measurements, result=result)
 
-    def _write_accepted(self, claim: LedgerRecord, result: PostResult, *, now: float) -> None:
-        """Write the proof of acceptance to the ledger. It stands also if another POST of the message was accepted."""
-        refused_by = self.ledger.accepted(claim, result.gateway_id, evidence=result.evidence, now=now)
-        if refused_by is not None:
-            ids = {"gateway_id": result.gateway_id, "first": refused_by.gateway_id}
-            loggable = {name: loggable_id(id_) for name, id_ in ids.items() if id_}
-            logger().error("accepted twice", extra={"message_id": claim.message_id, **loggable})
+    def _write_accepted(self, order: _Order, claim: LedgerRecord, result: PostResult, *, now: float) -> None:
+        """Write the proof of acceptance to the ledger, which is never refused.
+
+        If the record has another ID, that one's item is written, too: its own delivery may have ended before.
+        """
+        first = self.ledger.accepted(claim, result.gateway_id, evidence=result.evidence, now=now)
+        if first is None or first.gateway_id is None:
+            return
+        if result.gateway_id is not None:
+            ids = {"gateway_id": loggable_id(result.gateway_id), "first": loggable_id(first.gateway_id)}
+            logger().error("accepted twice", extra={"message_id": claim.message_id, **ids})
+        complete(self.ledger, self.messages, order.wanted, first.gateway_id, now=now)
 
     def _record_sent(
         self, order: _Order, gateway_id: str, status: str | None = None, detail: str | None = None

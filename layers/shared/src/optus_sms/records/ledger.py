@@ -226,19 +226,35 @@ class Ledger:
     ) -> LedgerRecord | None:
         """Mark a message as accepted: any state → ACCEPTED. ``evidence``: for one without an ID.
 
-        Refused only if another POST of the message was accepted; the record then keeps both IDs.
+        Refused only if the record has another ID, of another POST of the message or, for one without an ID, from a
+        callback; it keeps both. The item of that ID may not stand yet: whoever was to write it can be gone.
         """
         update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id).set_first(
             accepted_at=format_rfc3339(now), payload_sha256=claim.payload_sha256, ttl=claim.ttl
         )
         if gateway_id is None:
             look_at = self._look_at(claim.message_id, State.ACCEPTED, claim.ttl - KEEP_SECONDS + UNRESOLVED_SECONDS)
-            # If refused, a callback has brought the ID already, and the record is complete.
+            update = update.set(**look_at).remove("lease_until")
             line = _line(now, "accepted_without_id", claim.attempts, evidence=evidence)
-            self._write(claim, update.set(**look_at).remove("lease_until").add(history=line).only_if(HAS_NO_GATEWAY_ID))
-            return None
-        update = update.remove(*_FOR_MESSAGE_ITEM, *_UNTIL_DECIDED, "lease_until").only_if(has_no_id_but(gateway_id))
-        refused_by = self._write(claim, update)
+            return self._write(claim, update.add(history=line).only_if(HAS_NO_GATEWAY_ID))
+        certain = update.remove(*_FOR_MESSAGE_ITEM, *_UNTIL_DECIDED, "lease_until")
+        refused_by = self._write(claim, certain.only_if(is_still(replace(claim, state=State.SENDING))))
+        return None if refused_by is None else self._accepted_late(claim, gateway_id, update, refused_by, now)
+
+    def _accepted_late(
+        self, claim: LedgerRecord, gateway_id: str, update: Update, found: LedgerRecord, now: float
+    ) -> LedgerRecord | None:
+        """Mark a message as accepted whose claim has ended: by a callback with this ID, or by another delivery.
+
+        That one may have acknowledged the message before this one writes its item. So the record keeps what the item is
+        written from, and reconciliation completes it.
+        """
+        if (found.state, found.gateway_id) != (State.ACCEPTED, gateway_id):
+            kept = {name: getattr(claim, name) for name in _FOR_MESSAGE_ITEM}
+            update = update.set(**kept, **self._look_at(claim.message_id, State.ACCEPTED, int(now) + COMPLETE_SECONDS))
+        elif not found.lease_until:
+            return None  # the SDK repeated the write of `accepted`, whose response was lost
+        refused_by = self._write(claim, update.remove("lease_until").only_if(has_no_id_but(gateway_id)))
         if refused_by is not None:
             self._write(claim, NOTHING.add(other_gateway_ids=frozenset({gateway_id})))
         return refused_by
