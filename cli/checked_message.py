@@ -48,7 +48,7 @@ def check(
     """Return the message with these fields, and this ``message_id`` if it has none; or raise `InvalidMessageError`.
 
     ``queued``: message_ids that are on the queue already, so their schedule may have passed since. ``allowed``: the
-    stack's `allowed_destinations`.
+    `Target.allowed_destinations`.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     body = json.dumps({"message_id": message_id, **given})
@@ -57,12 +57,6 @@ def check(
     message = parse_message(body, now=time.time(), queued_at=_LONG_AGO if is_queued else None)
     check_allowed(message, allowed)
     return CheckedMessage(message.message_id or message_id, body, message)
-
-
-def allowed_destinations(settings: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the prefixes to which the stack with these settings sends; empty: any."""
-    text = settings.get("AllowedDestinations") or settings.get("ALLOWED_DESTINATIONS") or ""
-    return tuple(text.split(",")) if text else ()
 
 
 def describe(message: OutboundMessage) -> dict[str, Any]:

@@ -91,6 +91,6 @@ def gateway_secret(target: Target) -> GatewaySecret:
 @contextmanager
 def gateway_of(target: Target, *, seconds: float) -> Iterator[Gateway]:
     """Yield the gateway of a stack, with the authority that its secret names."""
-    url = target.settings.get("GatewayBaseUrl") or target.settings.get("GATEWAY_BASE_URL") or ""
+    url = target.settings.get("GatewayBaseUrl", "")
     with closing(Transport(authority=gateway_secret(target))) as transport:
         yield Gateway(transport, url.rstrip("/"), timeout_seconds=seconds, now=time.time)

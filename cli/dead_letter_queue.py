@@ -13,7 +13,7 @@ from cli.queueing import BATCH, in_batches
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.errors import InvalidMessageError
-from optus_sms.model.queue_message import OutboundMessage, is_key
+from optus_sms.model.queue_message import OutboundMessage, is_message_id
 from optus_sms.model.redaction import without_numbers, without_text
 from optus_sms.model.times import format_rfc3339
 
@@ -68,23 +68,26 @@ class ReceivedDeadLetter:
         return detail if show_numbers else without_numbers(detail)
 
 
-def read_dead_letter(raw: Mapping[str, Any], *, now: float) -> ReceivedDeadLetter:
+def read_dead_letter(raw: Mapping[str, Any], *, now: float, separate_senders: bool = False) -> ReceivedDeadLetter:
     """Return the dead letter in a message that ReceiveMessage returned."""
     given = raw.get("MessageAttributes", {})
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
     reason, message_id = attributes.get("reason", ""), attributes.get("message_id", "")
     is_ours = reason in set(DeadLetterReason)  # SQS moves a message with the attributes that its sender gave it
-    if not is_key(message_id):
+    if not is_message_id(message_id):
         message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
-    sent = int(raw.get("Attributes", {}).get("SentTimestamp", 0)) / 1000  # SQS keeps it when it moves a message here
+    system = raw.get("Attributes", {})
+    sent = int(system.get("SentTimestamp", 0)) / 1000  # SQS keeps it when it moves a message here
     texts = {name: value.get("StringValue") for name, value in given.items()}
-    record = QueueRecord(raw["MessageId"], "", raw["Body"], texts, receive_count=1, sent_at=sent)
+    record = QueueRecord(
+        raw["MessageId"], "", raw["Body"], texts, receive_count=1, sent_at=sent, sender_id=system.get("SenderId", "")
+    )
     message, problem = None, ""
     if "body_encoding" in attributes:
         problem = "its body could not be kept as it was"
     elif reason != DeadLetterReason.UNREADABLE_CALLBACK:
         try:
-            message, message_id = record.read(now=now)
+            message, message_id = record.read(now=now, separate_senders=separate_senders)
         except InvalidMessageError as error:
             message, problem = None, without_numbers(error.detail)  # it may quote the name of a field
     return ReceivedDeadLetter(
@@ -115,6 +118,7 @@ class DeadLetterQueue:
     url: str
     wait_seconds: int | None = None
     what: str = "dead letters"
+    separate_senders: bool = False
     held: dict[str, str] = field(default_factory=dict)
     lost: int = 0
     """At most so many were in responses that did not arrive; they are hidden for some minutes."""
@@ -141,7 +145,7 @@ class DeadLetterQueue:
                     continue
                 again = 0
                 seen.add(message["MessageId"])
-                yield read_dead_letter(message, now=time.time())
+                yield read_dead_letter(message, now=time.time(), separate_senders=self.separate_senders)
 
     def delete(self, dead_letter: ReceivedDeadLetter) -> None:
         """Delete a dead letter for good."""
@@ -176,7 +180,7 @@ class DeadLetterQueue:
             MaxNumberOfMessages=BATCH,
             VisibilityTimeout=_HOLD_SECONDS,
             WaitTimeSeconds=_WAIT_SECONDS if self.wait_seconds is None else self.wait_seconds,
-            AttributeNames=["SentTimestamp"],
+            AttributeNames=["SentTimestamp", "SenderId"],
             MessageAttributeNames=["All"],
         )
         self.lost += response.get("ResponseMetadata", {}).get("RetryAttempts", 0) * BATCH

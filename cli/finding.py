@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.health import queue_counts
 from cli.long_reads import shown
 from cli.message_lookup import messages_with_id
@@ -136,7 +136,7 @@ def _search_queue(target: Target, sought: Sought, search: Search, *, queue: bool
 
 def _read(target: Target, output: str, what: str, sought: Sought) -> tuple[list[ReceivedDeadLetter], int, int]:
     """Return what is meant in a queue, how many were read, and about how many were hidden."""
-    with DeadLetterQueue(target.sqs, target.outputs[output], what=what) as queue:
+    with target.dead_letter_queue(output, what) as queue:
         hidden = queue.hidden()
         read = list(queue.dead_letters())
         return [each for each in read if sought.is_letter(each)], len(read), hidden + queue.lost

@@ -23,10 +23,17 @@ def find_messages(target: Target, id_: str) -> list[Facts]:
     if not facts:
         raise CliError(
             f"No message has the message_id, gateway ID or reference {id_!r}.",
-            "It may wait in the queue, or be a dead letter because it broke a rule: `find … --queue` looks there.",
+            "It may wait in the queue, or be a dead letter because it broke a rule: `find … --queue` looks there."
+            + _whose(target),
             Exit.NOT_FOUND,
         )
     return facts
+
+
+def _whose(target: Target) -> str:
+    if not target.separate_senders:
+        return ""
+    return "\nThe message_id of another sender begins with its ID and a slash (SeparateSenders)."
 
 
 def facts_of(target: Target, message_id: str) -> Facts:
@@ -38,8 +45,9 @@ def facts_of(target: Target, message_id: str) -> Facts:
 
 def messages_with_id(target: Target, id_: str) -> list[Facts]:
     """Return the messages with this message_id, gateway ID or reference; none if there is none."""
-    if (facts := facts_of(target, id_)).ledger:
-        return [facts]
+    for message_id in dict.fromkeys((id_, target.id_of(id_))):
+        if (facts := facts_of(target, message_id)).ledger:
+            return [facts]
     match target.messages.read(canonical_id(id_)):
         case ReplyRecord() as reply:
             return [Facts(reply.id, reply=reply)]

@@ -22,6 +22,7 @@ from cli.output import json_text, number_in_list, one_line
 from cli.private_file import create
 from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.model.sender_namespaces import namespace_of
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import Ledger
@@ -102,7 +103,7 @@ class PlanStep:
 def make_plan(target: Target) -> tuple[Plan, int]:
     """Return a plan of every dead letter, sorted by kind, and about how many other readers held before."""
     now = time.time()
-    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+    with target.dead_letter_queue() as queue:
         hidden = queue.hidden()
         items = plan_items(queue.dead_letters(), target.ledger, now=now)
         hidden += queue.lost
@@ -184,7 +185,7 @@ def apply_plan(plan: Plan, target: Target) -> Generator[PlanStep, None, None]:
     """Apply the plan, a dead letter at a time. Can be interrupted anywhere, and repeated."""
     wanted = {copy: item for item in plan.items if item.action != "keep" for copy in item.copies}
     done: dict[str, str] = {}
-    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+    with target.dead_letter_queue() as queue:
         for dead_letter in queue.dead_letters() if wanted else ():
             item = wanted.pop(dead_letter.sqs_id, None)
             if item is not None:
@@ -286,6 +287,9 @@ def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: 
 def _judge_without_record(dead_letter: ReceivedDeadLetter, now: float) -> tuple[DeadLetterKind, str]:
     if dead_letter.reason == DeadLetterReason.CONFLICT:
         return DeadLetterKind.CONFLICT, "its message_id was used for a message with other fields"
+    if namespace_of(dead_letter.message_id):
+        why = "the ledger has no record of it, so only its sender can queue it again (SeparateSenders)"
+        return DeadLetterKind.UNKNOWN, why
     if dead_letter.reason == DeadLetterReason.INVALID:
         return DeadLetterKind.REJECTED, "it was refused as invalid, and its sender may have queued it again"
     if dead_letter.reason != DeadLetterReason.RECEIVES_EXHAUSTED:

@@ -16,10 +16,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from cli.dead_letter_queue import DeadLetterQueue
 from cli.endpoints_file import ENDPOINTS, read_endpoints
 from cli.errors import CliError, Exit
 from cli.long_reads import Patience
 from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.model.sender_namespaces import in_namespace, namespace_of_sender
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
@@ -58,7 +60,10 @@ _NOT_READY: Final = {
 
 @dataclass(frozen=True)
 class Target:
-    """A stack. ``settings``: its parameters, or the local functions' environment; ``stack_id``: which one it is."""
+    """A stack. ``stack_id``: which one it is.
+
+    ``settings``: its parameters, or the local functions' environment with the names of parameters.
+    """
 
     name: str
     stack_id: str
@@ -103,13 +108,33 @@ class Target:
     @cached_property
     def messages(self) -> Messages:
         """`MessagesTable`."""
-        days = self.settings.get("RetentionDays") or self.settings.get("RETENTION_DAYS") or "90"
-        return Messages.connect(self.dynamodb, self.outputs["MessagesTableName"], retention_days=int(days))
+        days = int(self.settings.get("RetentionDays", "90"))
+        return Messages.connect(self.dynamodb, self.outputs["MessagesTableName"], retention_days=days)
+
+    @property
+    def allowed_destinations(self) -> tuple[str, ...]:
+        """The prefixes to which the stack sends; empty: any."""
+        text = self.settings.get("AllowedDestinations", "")
+        return tuple(text.split(",")) if text else ()
+
+    @property
+    def separate_senders(self) -> bool:
+        """Whether each sender's keys are in a namespace of its own."""
+        return self.settings.get("SeparateSenders") == "true"
+
+    def id_of(self, key: str) -> str:
+        """Return the `message_id` of what these credentials queue under this key."""
+        # GetCallerIdentity returns as `UserId` what SQS reports as `SenderId`.
+        return in_namespace(namespace_of_sender(self._identity["UserId"]), key) if self.separate_senders else key
+
+    def dead_letter_queue(self, output: str = "DeadLetterQueueUrl", what: str = "dead letters") -> DeadLetterQueue:
+        """`DeadLetterQueue`, or another queue read like it. ``what``: what is in it, for the progress."""
+        return DeadLetterQueue(self.sqs, self.outputs[output], what=what, separate_senders=self.separate_senders)
 
     @property
     def switch(self) -> QueueSwitch:
         """Pauses and resumes sending: the event source mapping between the queue and the sender function."""
-        mapping = self.settings.get("SENDER_MAPPING_ID") if self.local else self.physical_id(_MAPPING)
+        mapping = self.settings.get("SenderMappingId") if self.local else self.physical_id(_MAPPING)
         if not mapping:
             raise CliError(
                 "This stack has no event source mapping between the queue and the sender function.",
@@ -133,7 +158,12 @@ class Target:
         """The operator, recorded with what an operator decides."""
         if self.local:
             return _local_user()
-        return str(self.client("sts").get_caller_identity()["Arn"])
+        return self._identity["Arn"]
+
+    @cached_property
+    def _identity(self) -> Mapping[str, str]:
+        """Of these credentials."""
+        return cast("Mapping[str, str]", self.client("sts").get_caller_identity())
 
     def physical_id(self, logical_id: str) -> str | None:
         """Of a resource of a deployed stack; None if there is none."""
@@ -182,13 +212,13 @@ def local_target(values: Mapping[str, str]) -> Target:
         aws_secret_access_key=values.get("AWS_SECRET_ACCESS_KEY", "local"),
         region_name=values.get("AWS_REGION", "ap-southeast-2"),
     )
-    outputs = Outputs({_camel(name): value for name, value in values.items()})
+    named = {_camel(name): value for name, value in values.items()}
     return Target(
         name="the local stack",
         stack_id=values.get("OUTBOUND_QUEUE_URL", ""),
         local=True,
-        outputs=outputs,
-        settings=values,
+        outputs=Outputs(named),
+        settings=named,
         session=session,
         endpoint_url=values.get("AWS_ENDPOINT_URL"),
     )

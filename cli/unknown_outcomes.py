@@ -53,7 +53,7 @@ def resolve_not_sent(target: Target, records: Sequence[LedgerRecord], *, by: str
     ``records``: what the operator's decision is about. One that has changed since it was read is refused.
     """
     dead_letters: dict[str, list[ReceivedDeadLetter]] = {record.message_id: [] for record in records}
-    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+    with target.dead_letter_queue() as queue:
         for dead_letter in queue.dead_letters():
             dead_letters.get(dead_letter.message_id, []).append(dead_letter)
         return [_resolve_not_sent(target, queue, record, dead_letters[record.message_id], by) for record in records]

@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from cli.context import CommandContext, with_context
-from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.errors import CliError, Exit
 from cli.output import number_in_list, one_line
 from cli.parameters import Name
@@ -24,7 +24,7 @@ _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not 
 @with_context
 def dead_letters(context: CommandContext, *, reason: str | None, id_: str | None, show_numbers: bool) -> None:
     """List the dead letters, newest first. Reading hides them from others for a moment and changes nothing."""
-    with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
+    with context.target.dead_letter_queue() as queue:
         hidden = queue.hidden()
         dead_letters = [
             dead_letter

@@ -11,7 +11,6 @@ import click
 
 from cli.commands.dead_letters import note_hidden
 from cli.context import CommandContext, with_context
-from cli.dead_letter_queue import DeadLetterQueue
 from cli.errors import CliError, Exit
 from cli.output import counted, one_line
 from cli.parameters import FILE, Name
@@ -55,7 +54,7 @@ def redrive(
 
 def _one(context: CommandContext, id_: str, *, yes: bool) -> None:
     target = context.target
-    with DeadLetterQueue(target.sqs, context.url("DeadLetterQueueUrl")) as queue:
+    with target.dead_letter_queue() as queue:
         hidden = queue.hidden()
         dead_letters = [dead_letter for dead_letter in queue.dead_letters() if dead_letter.is_named(id_)]
         queue.release(keep=[dead_letter.sqs_id for dead_letter in dead_letters])

@@ -8,7 +8,6 @@ import click
 from cli.callback_replay import Replayed, replay
 from cli.commands.dead_letters import note_hidden
 from cli.context import CommandContext, with_context
-from cli.dead_letter_queue import DeadLetterQueue
 from cli.errors import Exit
 from cli.output import counted
 from optus_sms.aws.queues import DeadLetterReason
@@ -24,7 +23,7 @@ def replay_callbacks(context: CommandContext, *, yes: bool) -> None:
     callback that comes twice changes nothing.
     """
     done: list[Replayed] = []
-    with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
+    with context.target.dead_letter_queue() as queue:
         hidden = queue.hidden()
         callbacks = [each for each in queue.dead_letters() if each.reason == DeadLetterReason.UNREADABLE_CALLBACK]
         queue.release(keep=[each.sqs_id for each in callbacks])

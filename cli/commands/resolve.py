@@ -8,7 +8,6 @@ from dataclasses import asdict
 import click
 
 from cli.context import CommandContext, with_context
-from cli.dead_letter_queue import DeadLetterQueue
 from cli.errors import CliError, Exit
 from cli.message_lookup import find_messages
 from cli.output import counted, one_line
@@ -94,7 +93,7 @@ def _delete_moot(context: CommandContext, message_ids: Sequence[str], *, yes: bo
     if not (yes or sys.stdin.isatty()):
         context.out.note("Dead letters of what was sent are moot. With --yes this command deletes them.")
         return 0
-    with DeadLetterQueue(context.target.sqs, context.url("DeadLetterQueueUrl")) as queue:
+    with context.target.dead_letter_queue() as queue:
         moot = moot_dead_letters(context.target, queue, message_ids)
         question = f"Delete {counted(len(moot), 'dead letter')} that this has made moot?"
         if not moot or not context.agrees(question, yes=yes):

@@ -10,14 +10,7 @@ from typing import Any, Final
 
 import click
 
-from cli.checked_message import (
-    MOST_CHARACTERS,
-    CheckedMessage,
-    allowed_destinations,
-    check,
-    describe,
-    new_message_id,
-)
+from cli.checked_message import MOST_CHARACTERS, CheckedMessage, check, describe, new_message_id
 from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit, not_utf8
@@ -98,7 +91,7 @@ def send(
     if dry_run:
         _show_dry_run(context, checked)
         return
-    checked = _checked(message, allowed=allowed_destinations(context.target.settings))
+    checked = _checked(message, allowed=context.target.allowed_destinations)
     _queue(context, replace(checked, group=group), follow=follow, timeout=timeout)
 
 
@@ -114,11 +107,12 @@ def _from_stdin() -> str:
 
 
 def _queue(context: CommandContext, checked: CheckedMessage, *, follow: bool, timeout: int) -> None:
-    sqs, url, message_id = context.target.sqs, context.url("OutboundQueueUrl"), checked.message_id
+    sqs, url, message_id = context.target.sqs, context.url("OutboundQueueUrl"), context.target.id_of(checked.message_id)
     queued_at = format_rfc3339(time.time())
     # The same command again makes another message_id, and so another SMS.
     context.if_interrupted = (
-        f"The message may be on the queue. Retry with --message-id {message_id}; otherwise a second SMS goes out."
+        f"The message may be on the queue. Retry with --message-id {checked.message_id}; otherwise a second SMS "
+        "goes out."
     )
     queue_one(sqs, url, checked)
     context.if_interrupted = (

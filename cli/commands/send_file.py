@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.checked_message import CheckedMessage, allowed_destinations, invalid_lines, new_message_id, read_lines
+from cli.checked_message import CheckedMessage, invalid_lines, new_message_id, read_lines
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
 from cli.health import queue_counts
@@ -29,7 +29,7 @@ def send_file(
     if dry_run:
         _dry_run_file(context, path, skip_invalid)
         return
-    allowed = allowed_destinations(context.target.settings)
+    allowed = context.target.allowed_destinations
     with Journal(journal_path, context.target.stack_id) as journal:
         checked, invalid = read_lines(path, journal.message_id_of, queued=journal.queued, allowed=allowed)
         _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
@@ -74,7 +74,8 @@ def _held(context: CommandContext, journal: Journal) -> set[str]:
     counts = queue_counts(context.target, "OutboundQueueUrl")
     is_queue_empty = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
     # Read after the counts: a sender that has taken a message since then has written its record.
-    known = [each for each in sorted(journal.uncertain) if context.target.ledger.read(each)]
+    target = context.target
+    known = [each for each in sorted(journal.uncertain) if target.ledger.read(target.id_of(each))]
     if known:
         journal.found(known)
     return set() if is_queue_empty else journal.uncertain - set(known)

@@ -47,6 +47,7 @@ def sender() -> Sender:
         on_unknown=settings.on_unknown_outcome,
         require_message_id=settings.require_message_id,
         allowed_destinations=settings.allowed_destinations,
+        separate_senders=settings.separate_senders,
         max_attempts=settings.max_attempts,
     )
 

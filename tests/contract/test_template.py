@@ -27,7 +27,7 @@ from local.template import (
 )
 from optus_sms.flows.send_message import QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS
 from optus_sms.model.errors import SettingsError
-from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, REFUSED_PREFIX, State
+from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, MESSAGE_PREFIX, REFUSED_PREFIX, State
 from optus_sms.records.ledger import KEEP_SECONDS
 from optus_sms.runtime.observability import NAMESPACE, Metric
 from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
@@ -45,6 +45,7 @@ ALL_CHOSEN: Final = {
     "GatewaySecretArn": "arn:aws:secretsmanager:ap-southeast-2:123456789012:secret:sms/gateway-AbCdEf",
     "OnUnknownOutcome": "resend",
     "RequireMessageId": "true",
+    "SeparateSenders": "true",
     "AllowedDestinations": "+614,+64",
     "ServiceStatusUrl": "",
     "PauseOnOutage": "false",
@@ -752,7 +753,11 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
             for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
         ),
         ("SendMessageRole", "sqs:SendMessage", "DeadLetterQueue"),
-        ("SendMessageRole", "dynamodb:GetItem", f"SendLedgerTable where dynamodb:LeadingKeys is {HEALTH_KEY}"),
+        (
+            "SendMessageRole",
+            "dynamodb:GetItem",
+            f"SendLedgerTable where dynamodb:LeadingKeys is {HEALTH_KEY}, {MESSAGE_PREFIX}*",
+        ),
         ("SendMessageRole", "dynamodb:UpdateItem", "SendLedgerTable"),
         ("SendMessageRole", "dynamodb:UpdateItem", "MessagesTable"),
         ("SendMessageRole", "secretsmanager:GetSecretValue", secret),
@@ -811,8 +816,13 @@ def _where(resource: Any, statement: Mapping[str, Any]) -> str:
         name = re.sub(r"arn:.*:event-source-mapping:\$\{(\w+)\}", r"\1", name)
         if argument[1] == "StreamArn":
             name += "/stream"
-    conditions = statement.get("Condition", {}).get("ForAllValues:StringEquals", {})
-    return " ".join([name, *(f"where {key} is {', '.join(values)}" for key, values in conditions.items())])
+    conditions = [
+        (key, values)
+        for operator, tested in statement.get("Condition", {}).items()
+        if operator in ("ForAllValues:StringEquals", "ForAllValues:StringLike")
+        for key, values in tested.items()
+    ]
+    return " ".join([name, *(f"where {key} is {', '.join(values)}" for key, values in conditions)])
 
 
 # Secrets
@@ -1473,6 +1483,7 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"GatewaySecretArn": "gateway"}, "the full ARN"),
         ({"OnUnknownOutcome": "retry"}, "hold or resend"),
         ({"RequireMessageId": "yes"}, "true or false"),
+        ({"SeparateSenders": "yes"}, "true or false"),
         ({"AllowedDestinations": "61"}, "prefixes such as"),
         ({"AllowedDestinations": "+61, +64"}, "without spaces"),
         ({"AllowedDestinations": "+61,"}, "prefixes such as"),

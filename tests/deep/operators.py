@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from botocore.exceptions import BotoCoreError
 
+from cli.dead_letter_queue import DeadLetterQueue
 from cli.redrive_plan import apply_plan, make_plan
 from cli.unknown_outcomes import resolve_not_sent, resolve_sent
 from optus_sms.records.items import State
@@ -107,6 +108,7 @@ class Operator:
             ledger=ledger,
             messages=messages,
             sqs=WorldSqs(world),
+            dead_letter_queue=lambda: DeadLetterQueue(WorldSqs(world), "dead-letters"),  # type: ignore[arg-type]
             outputs={"DeadLetterQueueUrl": "dead-letters", "OutboundQueueUrl": "outbound"},
             operator="an operator",
             stack_id="a stack",

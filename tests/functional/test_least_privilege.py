@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.core import disable_iam_authentication
 
+from local.aws.event_source import record
 from local.aws.table_stream import lambda_record
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
@@ -25,7 +26,9 @@ from optus_sms.records.messages import Messages
 from tests.support.apps import give_gateway
 from tests.support.aws import default_template
 from tests.support.builders import (
+    ACCOUNT,
     NOW,
+    REGION,
     TOO_LONG_FOR_AN_EVENT,
     message_body,
     rejected,
@@ -46,7 +49,10 @@ Round = Callable[[Sandbox], None]
 
 
 def send_messages(sandbox: Sandbox) -> None:
-    """One accepted, one refused, one that cannot be sent just now; taken from the queue and deleted as Lambda does."""
+    """One accepted, one refused, one that cannot be sent just now, and one that another sender stamped as redriven.
+
+    Taken from the queue and deleted as Lambda does.
+    """
     number = next(_numbers)
     keys = {name: f"{name}-{number}" for name in ("sent", "refused", "later")}
     scripts = {keys["sent"]: [sent(f"gw-{number}")], keys["refused"]: [rejected()], keys["later"]: [unreachable()]}
@@ -61,26 +67,24 @@ def send_messages(sandbox: Sandbox) -> None:
                 owner.delete_message(QueueUrl=queue, ReceiptHandle=forgotten["ReceiptHandle"])
         for key in keys.values():
             owner.send_message(QueueUrl=queue, MessageBody=message_body(message_id=key))
+        stamps = {"message_id": "AROAORDERS/message-1", "queued_at": "2026-01-01T00:00:00Z"}
+        attributes: Any = {name: {"DataType": "String", "StringValue": value} for name, value in stamps.items()}
+        owner.send_message(QueueUrl=queue, MessageBody=message_body(), MessageAttributes=attributes)
     with refused():
         sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])
     messages: list[dict[str, Any]] = []
     with refused():
         messages = sqs.receive_message(
-            QueueUrl=queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"], WaitTimeSeconds=0
+            QueueUrl=queue,
+            MaxNumberOfMessages=10,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            WaitTimeSeconds=0,
         ).get("Messages", [])
-    records = [
-        {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message["Attributes"],
-            "messageAttributes": {},
-        }
-        for message in messages
-    ]
+    records = [record(message, f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue") for message in messages]
     # In one batch with the others, the one that finds no gateway could keep them from being sent.
     for is_later in (False, True):
-        if batch := [record for record in records if (keys["later"] in record["body"]) is is_later]:
+        if batch := [each for each in records if (keys["later"] in each["body"]) is is_later]:
             sandbox.invoke(sqs_event(*batch))
     for message in messages:
         with refused():

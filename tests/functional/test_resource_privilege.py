@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from local.template import Template, translate
-from optus_sms.records.items import HEALTH_KEY
+from optus_sms.records.items import HEALTH_KEY, MESSAGE_PREFIX, REFERENCE_PREFIX
 from tests.contract.test_template import ALL_CHOSEN
 from tests.functional.test_least_privilege import ROUNDS
 from tests.support.aws import REGION, template_source
@@ -179,7 +179,9 @@ def test_the_same_actions_on_other_resources_are_denied(account: Account, needed
 
 def test_items_of_messages_are_denied_to_whom_they_do_not_concern(account: Account, needed: list[Call]) -> None:
     own = [call for call in needed if call.context == (("dynamodb:LeadingKeys", (HEALTH_KEY,)),)]
-    asked = [replace(call, context=(("dynamodb:LeadingKeys", ("msg#k",)),)) for call in own]
+    of_sender = {"SendMessageRole": f"{REFERENCE_PREFIX}k"}  # it may read messages
+    other = {call: of_sender.get(call.role, f"{MESSAGE_PREFIX}k") for call in own}
+    asked = [replace(call, context=(("dynamodb:LeadingKeys", (key,)),)) for call, key in other.items()]
     results = judged(account, asked)
     assert {(call.role, call.action) for call in asked} == {
         ("SendMessageRole", "dynamodb:GetItem"),

@@ -44,16 +44,16 @@ def sqs_record(
     receive_count: int = 1,
     sent_at: float = NOW,
     message_id_attribute: str | None = None,
+    queued_at_attribute: str | None = None,
+    sender_id: str = "AIDAIENQZJOLO23YVJ4VO",
 ) -> dict[str, Any]:
     """One record of an SQS event as Lambda gets it; ``name`` makes its ids."""
-    attributes: dict[str, Any] = {}
-    if message_id_attribute is not None:
-        attributes["message_id"] = {
-            "stringValue": message_id_attribute,
-            "stringListValues": [],
-            "binaryListValues": [],
-            "dataType": "String",
-        }
+    given = {"message_id": message_id_attribute, "queued_at": queued_at_attribute}
+    attributes = {
+        name: {"stringValue": value, "stringListValues": [], "binaryListValues": [], "dataType": "String"}
+        for name, value in given.items()
+        if value is not None
+    }
     return {
         "messageId": sqs_id(name),
         "receiptHandle": receipt_handle(name),
@@ -61,7 +61,7 @@ def sqs_record(
         "attributes": {
             "ApproximateReceiveCount": str(receive_count),
             "SentTimestamp": str(int(sent_at * 1000)),
-            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+            "SenderId": sender_id,
             "ApproximateFirstReceiveTimestamp": str(int(sent_at * 1000) + 50),
         },
         "messageAttributes": attributes,

@@ -39,7 +39,7 @@ def _secret(session: boto3.Session, fields: dict[str, str]) -> str:
     return client.create_secret(Name=f"{STACK}-{uuid4()}", SecretString=json.dumps(fields))["ARN"]
 
 
-def deploy(session: boto3.Session, name: str = STACK) -> DeployedStack:
+def deploy(session: boto3.Session, name: str = STACK, *, separate_senders: bool = False) -> DeployedStack:
     """Create it, and wait for nothing: moto is done at once."""
     outputs = {
         "OutboundQueueUrl": {"Ref": "OutboundQueue"},
@@ -56,6 +56,7 @@ def deploy(session: boto3.Session, name: str = STACK) -> DeployedStack:
             "GatewayBaseUrl": {"Type": "String", "Default": "https://gateway.invalid/rest/sms/v2"},
             "RetentionDays": {"Type": "Number", "Default": 90},
             "AllowedDestinations": {"Type": "String", "Default": "+614,+4477"},
+            "SeparateSenders": {"Type": "String", "Default": str(separate_senders).lower()},
         },
         "Resources": {
             "OutboundQueue": {"Type": "AWS::SQS::Queue"},

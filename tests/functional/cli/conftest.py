@@ -19,10 +19,18 @@ def session() -> Iterator[boto3.Session]:
 
 
 @pytest.fixture
-def stack(session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+def separate_senders() -> bool:
+    """The parameter of `stack`; a module can have another."""
+    return False
+
+
+@pytest.fixture
+def stack(
+    session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separate_senders: bool
+) -> Iterator[DeployedStack]:
     """A stack of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
     monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
-    yield deploy(session)
+    yield deploy(session, separate_senders=separate_senders)
     session.client("cloudformation").delete_stack(StackName=STACK)

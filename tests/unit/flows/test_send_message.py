@@ -1136,7 +1136,7 @@ class TestQueueRecord:
     def test_of_a_real_event(self) -> None:
         event = sqs_record("body", receive_count=3, sent_at=NOW, message_id_attribute="mine")
         assert QueueRecord.from_event(event) == QueueRecord(
-            sqs_id(), receipt_handle(), "body", {"message_id": "mine"}, 3, NOW
+            sqs_id(), receipt_handle(), "body", {"message_id": "mine"}, 3, NOW, "AIDAIENQZJOLO23YVJ4VO"
         )
 
     @pytest.mark.parametrize(

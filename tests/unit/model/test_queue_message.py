@@ -445,6 +445,34 @@ class TestKey:
     def test_is_last_the_sqs_message_id(self) -> None:
         assert self.key(None, {"trace_id": "x", "body": None}) == "sqs-1"
 
+    def test_is_in_the_namespace_of_its_sender(self) -> None:
+        for own, attributes, key in (("own", {}, "own"), (None, {"message_id": "a"}, "a"), (None, {}, "sqs-1")):
+            message = parse(message_id=own)
+            chosen = choose_key(
+                message, attributes=attributes, sqs_message_id="sqs-1", required=False, namespace="AROA1"
+            )
+            assert chosen == f"AROA1/{key}"
+            body = json.dumps({"message_id": own} if own else {})
+            assert key_of_refused(body, attributes, "sqs-1", namespace="AROA1") == f"AROA1/{key}"
+
+    @pytest.mark.parametrize("key", ["own", "AIDA2/own"])
+    @pytest.mark.parametrize("own", ["own", None])
+    def test_of_a_redriven_dead_letter_stays(self, key: str, own: str | None) -> None:
+        attributes: dict[str, str | None] = {"message_id": key, "queued_at": at(-60)}
+        message = parse(message_id=own)
+        chosen = choose_key(message, attributes=attributes, sqs_message_id="sqs-1", required=True, namespace="AROA1")
+        assert chosen == key
+        assert key_of_refused("{}", attributes, "sqs-1", namespace="AROA1") == key
+
+    @pytest.mark.parametrize("key", ["AIDA2/other", "a b/own", "AIDA2/x/own", "/own", "AIDA2/", "AIDA2/own\n"])
+    def test_of_a_redriven_dead_letter_has_a_rule(self, key: str) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^SQS attribute message_id: "):
+            self.key("own", {"message_id": key, "queued_at": at(-60)})
+
+    def test_with_a_namespace_is_only_that_of_a_dead_letter(self) -> None:
+        with pytest.raises(InvalidMessageError, match=r"^SQS attribute message_id: "):
+            self.key(None, {"message_id": "AIDA2/own"})
+
     def test_can_be_required(self) -> None:
         with pytest.raises(InvalidMessageError, match=r"message_id.*RequireMessageId"):
             self.key(None, required=True)

@@ -20,6 +20,7 @@ SEND = {
     "SENDER_CONCURRENCY": "2",
     "ON_UNKNOWN_OUTCOME": "hold",
     "REQUIRE_MESSAGE_ID": "false",
+    "SEPARATE_SENDERS": "false",
     "ALLOWED_DESTINATIONS": "",
     "MAX_ATTEMPTS": "10",
     "GATEWAY_TIMEOUT_SECONDS": "10",
@@ -48,6 +49,7 @@ def test_a_complete_environment_is_read() -> None:
         sender_concurrency=2,
         on_unknown_outcome="hold",
         require_message_id=False,
+        separate_senders=False,
         allowed_destinations=(),
         max_attempts=10,
         gateway_timeout_seconds=10.0,
@@ -82,6 +84,7 @@ def test_empty_is_not_set(name: str, value: str) -> None:
         ("GATEWAY_TIMEOUT_SECONDS", ["0", "0.9", "30.1", "nan", "inf", "ten", "-1"]),
         ("ON_UNKNOWN_OUTCOME", ["drop", "holdresend"]),
         ("REQUIRE_MESSAGE_ID", ["yes", "1", "0"]),
+        ("SEPARATE_SENDERS", ["yes", "1"]),
         ("ALLOWED_DESTINATIONS", ["61", "+", "+0", "+61,", "+61;+64", "*"]),
     ],
 )

@@ -28,12 +28,14 @@ from optus_sms.model.queue_message import (
     MAX_SCHEDULE_DAYS,
     OutboundMessage,
     check_allowed,
+    check_reference,
     choose_key,
-    is_key,
+    is_message_id,
     key_of_refused,
     parse_message,
 )
 from optus_sms.model.redaction import loggable_id
+from optus_sms.model.sender_namespaces import namespace_of, namespace_of_sender, reference_of
 from optus_sms.model.times import Clock, format_rfc3339, time_or_none
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
@@ -75,7 +77,7 @@ _T = TypeVar("_T")
 class QueueRecord:
     """One record of an SQS event. ``attributes``: its message attributes; None for one that is not text.
 
-    ``sent_at``: epoch seconds, when it was queued.
+    ``sent_at``: epoch seconds, when it was queued. ``sender_id``: the identity that queued it, as SQS reports it.
     """
 
     sqs_message_id: str
@@ -84,6 +86,7 @@ class QueueRecord:
     attributes: Mapping[str, str | None]
     receive_count: int
     sent_at: float | None
+    sender_id: str = ""
 
     @classmethod
     def from_event(cls, record: Mapping[str, Any]) -> QueueRecord:
@@ -97,6 +100,7 @@ class QueueRecord:
             attributes={name: _text(attribute) for name, attribute in given.items()},
             receive_count=_whole(attributes.get("ApproximateReceiveCount")) or 1,
             sent_at=sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None,
+            sender_id=str(attributes.get("SenderId", "")),
         )
 
     @property
@@ -105,14 +109,29 @@ class QueueRecord:
         first = time_or_none(self.attributes.get("queued_at"))
         return min((at for at in (first, self.sent_at) if at is not None), default=None)
 
+    def namespace(self, *, separate_senders: bool) -> str:
+        """Return the namespace of its sender's keys; empty if all senders share one."""
+        return namespace_of_sender(self.sender_id) if separate_senders else ""
+
     def read(
-        self, *, now: float, require_message_id: bool = False, allowed_destinations: tuple[str, ...] = ()
+        self,
+        *,
+        now: float,
+        require_message_id: bool = False,
+        allowed_destinations: tuple[str, ...] = (),
+        separate_senders: bool = False,
     ) -> tuple[OutboundMessage, str]:
         """Return the message and its idempotency key, or raise `InvalidMessageError`."""
         message = parse_message(self.body, now=now, queued_at=self.queued_at)
         check_allowed(message, allowed_destinations)
+        if separate_senders:
+            check_reference(message)
         key = choose_key(
-            message, attributes=self.attributes, sqs_message_id=self.sqs_message_id, required=require_message_id
+            message,
+            attributes=self.attributes,
+            sqs_message_id=self.sqs_message_id,
+            required=require_message_id,
+            namespace=self.namespace(separate_senders=separate_senders),
         )
         return message, key
 
@@ -179,6 +198,7 @@ class Sender:
     on_unknown: OnUnknown = "hold"
     require_message_id: bool = False
     allowed_destinations: tuple[str, ...] = ()
+    separate_senders: bool = False
     max_attempts: int = 10
     random: random.Random = field(default_factory=random.SystemRandom)
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
@@ -242,15 +262,21 @@ class Sender:
         return handled
 
     def _send(self, record: QueueRecord, deadline: float) -> Handled:
+        namespace = record.namespace(separate_senders=self.separate_senders)
         try:
             message, message_id = record.read(
                 now=self.now,
                 require_message_id=self.require_message_id,
                 allowed_destinations=self.allowed_destinations,
+                separate_senders=self.separate_senders,
             )
+            if namespace_of(message_id) != namespace:
+                self._check_redriven(message, message_id)
         except InvalidMessageError as error:
-            message_id = key_of_refused(record.body, record.attributes, record.sqs_message_id)
-            self._record_refused(record, message_id, DeadLetterReason.INVALID, error.public)
+            message_id = key_of_refused(record.body, record.attributes, record.sqs_message_id, namespace=namespace)
+            # The event names no message of another sender, whatever the attributes of this one are.
+            own_id = message_id if namespace_of(message_id) == namespace else record.sqs_message_id
+            self._record_refused(record, own_id, DeadLetterReason.INVALID, error.public)
             self._keep(record, DeadLetterReason.INVALID, error.detail, message_id)
             return Handled(True, "invalid", measurements=((Metric.MESSAGES_REJECTED, 1),))
         order = _Order(record, message, self._wanted(record, message, message_id, deadline), deadline)
@@ -262,6 +288,18 @@ class Sender:
                 order, DeadLetterReason.UNKNOWN_OUTCOME, detail, (Metric.OUTCOMES_UNKNOWN, 1.0)
             )
 
+    def _check_redriven(self, message: OutboundMessage, message_id: str) -> None:
+        """Refuse a `message_id` of another sender, unless the ledger has this very message under it.
+
+        Any sender can set the attributes of a redriven dead letter. It gains nothing by the other's own message.
+        """
+        record = self.ledger.read(message_id)
+        if record is None or record.payload_sha256 != message.payload_sha256:
+            raise InvalidMessageError(
+                "SQS attribute message_id: is of another sender, and the ledger has no such message; leave out the "
+                "attribute queued_at, which marks a redriven dead letter"
+            )
+
     def _wanted(self, record: QueueRecord, message: OutboundMessage, message_id: str, deadline: float) -> LedgerRecord:
         """Return the ledger record that this delivery wants to write."""
         return LedgerRecord(
@@ -271,7 +309,7 @@ class Sender:
             lease_until=int(deadline) + LEASE_MARGIN_SECONDS,
             payload_sha256=message.payload_sha256,
             on_unknown=message.on_unknown or self.on_unknown,
-            reference=message.reference,
+            reference=message.reference or reference_of(message_id),
             destination=message.destination,
             segments=message.segments.count,
             has_sender_id=message.mask is not None,
@@ -374,9 +412,9 @@ class Sender:
     def _attempt(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> PostResult:
         """POST the message. A failure before the first byte is an outcome, too: not sent."""
         try:
-            if order.message.reference is not None:
+            if order.wanted.reference is not None:
                 ttl = int(self.now) + KEEP_REFERENCE_SECONDS
-                self.ledger.register_reference(order.message.reference, claim.message_id, ttl=ttl)
+                self.ledger.register_reference(order.wanted.reference, claim.message_id, ttl=ttl)
         except Exception as error:  # noqa: BLE001
             logger().warning("reference not registered", extra={"message_id": claim.message_id, **error_fields(error)})
             return PostResult(Outcome.NOT_SENT, "reference_not_registered")
@@ -440,7 +478,7 @@ class Sender:
             return PostResult(Outcome.NOT_SENT, "too_late")
         if self.breaker.blocked_seconds() > 0:  # it opened while this message waited for its slot
             return PostResult(Outcome.NOT_SENT, "circuit_breaker_open")
-        fields = order.message.gateway_fields(order.message_id, self.now)
+        fields = order.message.gateway_fields(order.wanted.effective_reference, self.now)
         return self.gateway.post_message(fields, credentials, start_within=latest - self.now)
 
     # Outcomes
@@ -558,7 +596,7 @@ class Sender:
 
     def _record_refused(self, record: QueueRecord, message_id: str, reason: DeadLetterReason, detail: str) -> None:
         """Record a message that its sender must correct, for the event `SMS Refused`."""
-        known = message_id if is_key(message_id) else record.sqs_message_id
+        known = message_id if is_message_id(message_id) else record.sqs_message_id
         self.ledger.refused(record.sqs_message_id, known, reason.value, detail, now=self.now)
 
     def _keep(

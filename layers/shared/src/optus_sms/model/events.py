@@ -34,8 +34,13 @@ class Event:
         return {name: value for name, value in (values | whole).items() if value is not None}
 
 
-_MESSAGE_ID: Final = _is("the sender's idempotency key; if the sender gave none, the SQS message ID")
-_REFERENCE: Final = _is("the reference sent to the gateway: the sender's, else message_id")
+_MESSAGE_ID: Final = _is(
+    "the sender's idempotency key; if the sender gave none, the SQS message ID. "
+    "With SeparateSenders the sender's ID and a slash come before it"
+)
+_REFERENCE: Final = _is(
+    "the reference sent to the gateway: the sender's, else message_id or, with SeparateSenders, one made of it"
+)
 _GATEWAY_ID: Final = _is("the gateway's ID of the message, key of MessagesTable")
 _ATTEMPTS: Final = _is("number of attempts to send it")
 

@@ -14,6 +14,7 @@ from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.numbers import E164, did_you_mean, problem_of
 from optus_sms.model.queue_body import read_object
 from optus_sms.model.segments import CONTROLS, INVISIBLE, INVISIBLE_BEYOND, MAX_SEGMENTS, Segments, count_segments
+from optus_sms.model.sender_namespaces import in_namespace, is_made_reference, key_of, redriven_id
 from optus_sms.model.times import format_whole_seconds, parse_rfc3339
 
 KEY_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,50}$"
@@ -24,6 +25,7 @@ FIRST_YEAR: Final = "2000"
 """Times before it were never set: Go and .NET write such a field as year 1, others as 1601, 1900 or 1970."""
 
 _KEY = re.compile(KEY_PATTERN.removesuffix("$").removeprefix("^"))
+_MESSAGE_ID = re.compile(rf"(?:[A-Za-z0-9]+/)?{_KEY.pattern}")
 # ACMA's register of sender IDs (2 to 11 characters, not digits only, no space or underscore at an end, no "Unverified"
 # in any case) and the gateway's page (no symbol but hyphen, space and underscore). The stricter one wins in each point,
 # because the gateway refuses the one and handsets show "Unverified" for the other.
@@ -202,15 +204,15 @@ class OutboundMessage(BaseModel):
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def gateway_fields(self, message_id: str, now: float) -> dict[str, Any]:
-        """Return the body of the POST, without absent fields; the reference defaults to the `message_id`.
+    def gateway_fields(self, reference: str, now: float) -> dict[str, Any]:
+        """Return the body of the POST, without absent fields. ``reference``: for a message without its own.
 
         A `scheduled` less than a minute ahead, or past by now, is left out, because the gateway returns HTTP 422 for a
         time in the past. It has one form, whatever the sender's was, because readers differ in the rarer forms of RFC
         3339.
         """
         fields = self.model_dump(by_alias=True, exclude={*_OURS, "scheduled"}, exclude_none=True)
-        fields.setdefault("reference", message_id)
+        fields.setdefault("reference", reference)
         if self.scheduled_epoch is not None and self.scheduled_epoch >= now + SEND_NOW_SECONDS:
             fields["scheduled"] = format_whole_seconds(self.scheduled_epoch)
         return fields
@@ -247,35 +249,59 @@ def check_allowed(message: OutboundMessage, allowed: tuple[str, ...]) -> None:
         )
 
 
+def check_reference(message: OutboundMessage) -> None:
+    """Refuse a reference that can be another message's, where senders don't trust each other."""
+    if message.reference is not None and is_made_reference(message.reference):
+        raise InvalidMessageError(
+            "reference: has the form of those that this stack makes itself (SeparateSenders=true), some characters, a "
+            "slash and 20 hexadecimal digits; use another"
+        )
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text can be the `message_id` that a sender gives."""
+    return _KEY.fullmatch(text) is not None
+
+
+def is_message_id(text: str) -> bool:
+    """Return whether a text can be the `message_id` of the ledger: a key, or a namespace and a key."""
+    return _MESSAGE_ID.fullmatch(text) is not None
+
+
 def choose_key(
-    message: OutboundMessage, *, attributes: Mapping[str, str | None], sqs_message_id: str, required: bool
+    message: OutboundMessage,
+    *,
+    attributes: Mapping[str, str | None],
+    sqs_message_id: str,
+    required: bool,
+    namespace: str = "",
 ) -> str:
     """Return the idempotency key of a message: its `message_id`, else the SQS attribute, else the SQS message ID.
 
     ``attributes``: the SQS message attributes; None for one that is not text. With ``required`` the SQS message ID is
-    refused, because a redrive in the SQS console assigns a new one.
+    refused, because a redrive in the SQS console assigns a new one. ``namespace``: the sender's. A redriven dead letter
+    keeps the key that it had, with its namespace.
     """
     _check_attributes(message, attributes)
+    if (redriven := redriven_id(attributes)) is not None:
+        return redriven
     key = message.message_id or attributes.get("message_id")
     if key is not None:
-        return key
+        return in_namespace(namespace, key)
     if required:
         raise InvalidMessageError(
             "message_id: is required by this stack (RequireMessageId=true); set it in the body or as an SQS attribute"
         )
-    return sqs_message_id
+    return in_namespace(namespace, sqs_message_id)
 
 
-def is_key(text: str) -> bool:
-    """Return whether a text keeps the rule of a `message_id`."""
-    return _KEY.fullmatch(text) is not None
-
-
-def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_id: str) -> str:
+def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_id: str, *, namespace: str = "") -> str:
     """Return the key that the dead letter of an invalid message gets, so that a redrive does not change it.
 
     A key that can't be read stays one: under another key the message could be sent twice.
     """
+    if (redriven := redriven_id(attributes)) is not None:
+        return redriven
     try:
         own = read_object(body).get("message_id")
     except InvalidMessageError:
@@ -283,12 +309,14 @@ def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_
     own = own if isinstance(own, str) and is_key(own) else None
     given = {name: value for name, value in attributes.items() if _meant_by(name) == "message_id"}
     if not given:
-        return own or sqs_message_id
-    return given.get("message_id") or (own if own and own in given.values() else UNREADABLE_KEY)
+        return in_namespace(namespace, own or sqs_message_id)
+    key = given.get("message_id") or (own if own and own in given.values() else None)
+    return in_namespace(namespace, key) if key else UNREADABLE_KEY
 
 
 def _check_attributes(message: OutboundMessage, attributes: Mapping[str, str | None]) -> None:
     """Refuse a protection that the sender believes to have set: an attribute of another name or type is not read."""
+    is_redriven = redriven_id(attributes) is not None
     for name, value in attributes.items():
         field = _meant_by(name)
         if field is None or (value is not None and value == getattr(message, field)):
@@ -299,9 +327,9 @@ def _check_attributes(message: OutboundMessage, attributes: Mapping[str, str | N
             raise InvalidMessageError(f"SQS attribute {name}: is not read; name it message_id")
         if value is None:
             raise InvalidMessageError("SQS attribute message_id: must be of DataType String; this one can't be read")
-        if not is_key(value):
+        if not (is_message_id if is_redriven else is_key)(value):
             raise InvalidMessageError(f"SQS attribute message_id: {_description('message_id')}")
-        if message.message_id is not None:
+        if message.message_id not in (None, key_of(value) if is_redriven else value):
             raise InvalidMessageError(
                 "SQS attribute message_id: differs from message_id in the body; set one of them, or both to the same"
             )

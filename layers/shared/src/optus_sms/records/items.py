@@ -1,9 +1,9 @@
 """The items of both tables as typed records: a field is the attribute of that name.
 
 `SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>``, the
-messages behind a sender's own reference, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``. `MessagesTable`
-(key ``id``, the gateway's ID) holds what the gateway reported: a `MessageRecord` for each message, a `ReplyRecord` for
-each reply.
+messages behind a reference that is no `message_id`, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``.
+`MessagesTable` (key ``id``, the gateway's ID) holds what the gateway reported: a `MessageRecord` for each message, a
+`ReplyRecord` for each reply.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class LedgerRecord:
 
     @property
     def effective_reference(self) -> str:
-        """Return the reference sent to the gateway: the sender's, else the `message_id`."""
+        """Return the reference sent to the gateway: the sender's or one made for it, else the `message_id`."""
         return self.reference or self.message_id
 
     @property

@@ -142,6 +142,7 @@ class SendSettings(GatewaySettings):
     sender_concurrency: _AtLeast1
     on_unknown_outcome: _HoldResend
     require_message_id: _TrueFalse
+    separate_senders: _TrueFalse
     allowed_destinations: _Prefixes  # empty: all
     max_attempts: _AtLeast1
     retention_days: _AtLeast1

@@ -1,0 +1,104 @@
+"""The command line where each sender has a namespace: it knows its own, and a redrive keeps that of others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli import queueing
+from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.records.items import State
+from tests.support.aws import REGION
+from tests.support.builders import message_body
+from tests.support.cli import optus_sms
+from tests.support.deployed import STACK, DeployedStack
+
+TARGET = ("--stack", STACK, "--region", REGION)
+MOVED = "AIDAIT2UOQQY3AUEKVGXU"  # the SenderId that moto gives to every message
+OTHERS = "AROAORDERS/order-17"
+PLAN = Path("plan.json")
+
+
+@pytest.fixture
+def separate_senders() -> bool:
+    return True
+
+
+@pytest.fixture
+def own(stack: DeployedStack) -> str:
+    """The namespace of these credentials."""
+    return stack.session.client("sts").get_caller_identity()["UserId"]
+
+
+def test_send_queues_the_key_and_names_the_message_id(stack: DeployedStack, own: str) -> None:
+    ran = optus_sms("send", "+61491570006", "Hello", "--message-id", "mine", "--json", *TARGET)
+    assert ran.document["message_id"] == f"{own}/mine"
+    ((body, attribute),) = stack.queued()
+    assert (json.loads(body)["message_id"], attribute) == ("mine", "")
+
+
+def test_a_message_of_ones_own_is_found_by_its_key(stack: DeployedStack, own: str) -> None:
+    stack.bring(State.ACCEPTED, f"{own}/mine", body=message_body(message_id="mine"))
+    for id_ in ("mine", f"{own}/mine"):
+        assert optus_sms("explain", id_, "--json", *TARGET).document[0]["message_id"] == f"{own}/mine"
+
+
+def test_a_message_of_another_is_found_by_its_whole_id(stack: DeployedStack) -> None:
+    stack.bring(State.UNKNOWN, OTHERS, body=message_body(message_id="order-17"))
+    ran = optus_sms("explain", "order-17", *TARGET)
+    assert (ran.exit_code, "SeparateSenders" in ran.stderr) == (4, True)
+    assert optus_sms("explain", OTHERS, "--json", *TARGET).document[0]["message_id"] == OTHERS
+
+
+def test_a_file_that_was_killed_goes_on_by_the_ledger(
+    stack: DeployedStack, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Path("lines.jsonl")
+    lines.write_text(message_body(message_id="mine") + "\n")
+
+    def dying(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queueing, "_queue_batch", dying)
+        optus_sms("send", "--file", lines, *TARGET)
+    stack.bring(State.ACCEPTED, f"{own}/mine", body=message_body(message_id="mine"))
+    done = optus_sms("send", "--file", lines, "--json", *TARGET).document
+    assert (done["held"], done["queued"], done["earlier"]) == (0, 0, 1)
+
+
+def test_a_redrive_keeps_the_namespace(stack: DeployedStack) -> None:
+    body = stack.bring(State.REJECTED, OTHERS, body=message_body(message_id="order-17"), reason="attempts_exhausted")
+    stack.letter(body, DeadLetterReason.ATTEMPTS_EXHAUSTED, OTHERS, queued_at=1_767_225_600.0)
+    optus_sms("redrive", "--plan", PLAN, *TARGET)
+    assert optus_sms("redrive", "--apply", PLAN, "--yes", *TARGET).exit_code == 0
+    ((queued, attributes),) = stack.queued_with_attributes()
+    assert (queued, attributes) == (body, {"message_id": OTHERS, "queued_at": "2026-01-01T00:00:00.000Z"})
+
+
+def test_a_message_resolved_as_not_sent_keeps_the_namespace(stack: DeployedStack) -> None:
+    body = stack.bring(State.UNKNOWN, OTHERS, body=message_body(message_id="order-17"))
+    stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, OTHERS, queued_at=1_767_225_600.0)
+    assert optus_sms("resolve", OTHERS, "--not-sent", *TARGET).exit_code == 0
+    assert stack.queued() == [(body, OTHERS)]
+
+
+def test_what_no_ledger_record_proves_to_be_of_a_sender_is_not_redriven(stack: DeployedStack) -> None:
+    stack.letter(message_body(message_id="order-17"), DeadLetterReason.INVALID, OTHERS, queued_at=1_767_225_600.0)
+    stack.moved_by_sqs(message_body(message_id="crashed"))
+    stack.moved_by_sqs(message_body(message_id="waiting"))
+    stack.bring(State.RETRY, f"{MOVED}/waiting", body=message_body(message_id="waiting"))
+    optus_sms("redrive", "--plan", PLAN, *TARGET)
+    plan = json.loads(PLAN.read_text())
+    assert {(item["message_id"], item["kind"], item["action"]) for item in plan["items"]} == {
+        (OTHERS, "unknown", "keep"),
+        (f"{MOVED}/crashed", "unknown", "keep"),
+        (f"{MOVED}/waiting", "safe", "send"),
+    }
+    for item in plan["items"]:
+        item["action"] = "send"
+    PLAN.write_text(json.dumps(plan))
+    assert optus_sms("redrive", "--apply", PLAN, "--yes", *TARGET).exit_code == 9
+    assert [attribute for _, attribute in stack.queued()] == [f"{MOVED}/waiting"]
