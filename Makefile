@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SYNC := VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python
 export SAM_CLI_TELEMETRY := 0
 # Bytecode is kept whatever the shell says: without it each start of the local stack compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,7 +29,7 @@ $(READY): pyproject.toml uv.lock
 	@echo "Setting up $(VENV) (once; about a minute) …"
 	@$(PYTHON) -m venv $(VENV) || { echo "This Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) tools/locked_uv.py | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --no-deps --requirement=/dev/stdin || $(SETUP_FAILED)
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python || $(SETUP_FAILED)
+	@$(SYNC) || $(SETUP_FAILED)
 	@touch $(READY)
 
 .PHONY: run
@@ -56,7 +57,7 @@ test-iam: $(READY) ## resources and conditions of the roles, by an IAM evaluator
 # Synced each time, because a plain `uv sync` removes what only this group has.
 .PHONY: browser
 browser: $(READY)
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --group browser --python $(BIN)/python
+	@$(SYNC) --group browser
 
 .PHONY: test-browser
 test-browser: browser ## the phone page in a real browser, if Chromium or Chrome is installed
@@ -73,12 +74,12 @@ test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (
 # Synced each time, as above.
 .PHONY: pictures
 pictures: $(READY)
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --group pictures --python $(BIN)/python
+	@$(SYNC) --group pictures
 
 # Synced each time, as above.
 .PHONY: mutants
 mutants: $(READY) ## change `records/` and `flows/` a line at a time, and list the changes that no test notices (hours; MODULES="flows/breaker …")
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --group mutants --python $(BIN)/python
+	@$(SYNC) --group mutants
 	@$(BIN)/python -m tools.mutants $(MODULES)
 
 .PHONY: bench
