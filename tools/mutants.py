@@ -1,11 +1,13 @@
 """Change `records/` and `flows/` a line at a time, and list the changes that no test notices: `make mutants`.
 
-The work is done on a copy in `.local/mutants`, so that an interrupted run leaves no changed line behind. A run can be
-interrupted and continued: the session files there keep what is done.
+The lines are changed in a copy in `.local/mutants`, so that an interrupted run leaves no changed line behind. The same
+command continues an interrupted run: until the report, a session file there keeps the results. It counts only for the
+same module and tests.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -59,19 +61,30 @@ def main(names: Sequence[str]) -> int:
     tool = Path(sys.executable).parent
     for name in names or TESTS:
         copy = WORK / name.replace("/", "-")
-        session, config = f"{copy}.sqlite", Path(f"{copy}.toml")
+        session, config = session_file(name, TESTS[name]), Path(f"{copy}.toml")
         config.parent.mkdir(parents=True, exist_ok=True)
         _copy_to(copy)
         config.write_text(
             CONFIG.format(module=PACKAGE / f"{name}.py", python=sys.executable, tests=TESTS[name]), encoding="utf-8"
         )
-        if not Path(session).exists():
+        if not session.exists():
             subprocess.run([tool / "cosmic-ray", "init", config, session], cwd=copy, check=True)
             subprocess.run([tool / "cr-filter-operators", session, config], cwd=copy, check=True)
         subprocess.run([tool / "cosmic-ray", "exec", config, session], cwd=copy, check=True)
         print(f"{name}:", flush=True)
         subprocess.run([tool / "cr-report", "--surviving-only", "--show-diff", session], cwd=copy, check=True)
+        session.unlink()
     return 0
+
+
+def session_file(name: str, tests: str) -> Path:
+    """Return the file for the results of a module. Its name has a hash of the module and of its tests."""
+    digest = hashlib.sha256(tests.encode())
+    for path in (PACKAGE / f"{name}.py", *map(Path, tests.split())):
+        folder = ROOT / path
+        for file in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
+            digest.update(file.read_bytes())
+    return WORK / f"{name.replace('/', '-')}-{digest.hexdigest()[:16]}.sqlite"
 
 
 def _copy_to(folder: Path) -> None:
