@@ -62,4 +62,6 @@ def _is_locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:
+        raise _not_trusted("its file system has no locks, so it can be from an earlier run") from None
     return False

@@ -19,20 +19,24 @@ def only_run(folder: Path) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
-        _lock(lock, folder)
+        try:
+            _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fix = "end that one with Ctrl-C, or run this one in another checkout with a PORT=… of its own"
+            raise FolderInUseError(f"another one runs in this folder ({folder.resolve().parent}): {fix}") from None
         yield
     finally:
         os.close(lock)
 
 
-def _lock(descriptor: int, folder: Path) -> None:
+def _lock(descriptor: int, how: int) -> None:
+    """Lock what is open; BlockingIOError if another process has the lock. A file system can be without locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how)
     except BlockingIOError:
-        fix = "end that one with Ctrl-C, or run this one in another checkout with a PORT=… of its own"
-        raise FolderInUseError(f"another one runs in this folder ({folder.resolve().parent}): {fix}") from None
+        raise
     except OSError:
-        return  # a file system without locks
+        return
 
 
 def create(path: Path) -> None:
@@ -51,7 +55,7 @@ def present(path: Path, text: str) -> Iterator[None]:
     try:
         create(path)
         with path.open("w", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file.fileno(), fcntl.LOCK_EX)
             file.write(text)
             file.flush()
             yield

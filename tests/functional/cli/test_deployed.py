@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -121,6 +122,16 @@ def of_another_user(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
         yield
 
 
+def without_locks(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    patch.setattr("cli.endpoints_file.CHECKOUT", folder)
+    patch.setattr("fcntl.flock", refuse)
+    with private_file.only_run(folder / ".local"), private_file.present(folder / ENDPOINTS, HOSTILE):
+        yield
+
+
 def that_others_can_write_to(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     patch.setattr("cli.endpoints_file.CHECKOUT", folder)
     with private_file.present(folder / ENDPOINTS, HOSTILE):
@@ -144,6 +155,7 @@ def that_is_a_link(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
         (of_another_user, "another user"),
         (that_others_can_write_to, "other users"),
         (that_is_a_link, "symbolic link"),
+        (without_locks, "no locks"),
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--local",)], ids=["no option", "--local"])
