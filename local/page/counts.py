@@ -13,7 +13,7 @@ from local.aws.stack import LocalStack
 from local.page import switches
 from local.page.board import Board
 
-LOOK_EVERY_SECONDS = 1.0
+COUNT_EVERY_SECONDS = 1.0
 MOST_PAGES = 32
 """Each costs a thread, and for a moment all that the page shows."""
 SENDER = "SendMessageFunction"
@@ -60,7 +60,7 @@ class QueueCounter(BackgroundThread):
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._now.wait(LOOK_EVERY_SECONDS if self.pages else None)
+            self._now.wait(COUNT_EVERY_SECONDS if self.pages else None)
             self._now.clear()
             if self.pages and not self._stopping.is_set():
                 self._look()

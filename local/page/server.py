@@ -37,7 +37,7 @@ from optus_sms.model.times import format_rfc3339
 PORT: Final = "phone page"
 UPDATE_EVERY_SECONDS: Final = 0.1
 """What changes meanwhile goes out as one update."""
-LOOK_EVERY_SECONDS: Final = 1.0
+NOTICE_SECONDS: Final = 1.0
 """How soon a quiet stream notices that its browser has gone, and gives up its place."""
 
 _STATIC: Final = Path(__file__).with_name("static")
@@ -168,7 +168,7 @@ class PhonePage:
             revision, told = self.board.changes(0)
             yield b"retry: 1000\n" + _event("snapshot", told)
             while True:
-                changed = self.board.wait_for_change(revision, LOOK_EVERY_SECONDS)
+                changed = self.board.wait_for_change(revision, NOTICE_SECONDS)
                 if self.board.is_closed:
                     return
                 if not changed:
@@ -181,17 +181,18 @@ class PhonePage:
 
 def submission_of(record: Mapping[str, Any]) -> tuple[str, QueuedMessage] | None:
     """Message_id and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
+    queued, now = QueueRecord.from_event(record), time.time()
     try:
-        message, message_id = QueueRecord.from_event(record).read(now=time.time())
+        message, message_id = queued.read(now=now)
     except InvalidMessageError:
         return None
-    return message_id, QueuedMessage(message, format_rfc3339(int(record["attributes"]["SentTimestamp"]) / 1000))
+    return message_id, QueuedMessage(message, format_rfc3339(queued.sent_at or now))
 
 
 def _meta(stack: LocalStack) -> dict[str, Any]:
     simulator, gateway = stack.simulator, stack.config.gateway
     return {
-        "start": secrets.token_hex(8),
+        "run_id": secrets.token_hex(8),
         "simulator": simulator is not None,
         "seed": simulator.seed if simulator else None,
         "far": gateway is not None and gateway.is_far,

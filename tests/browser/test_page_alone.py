@@ -129,7 +129,7 @@ def test_a_new_start_is_told_once_and_nothing_of_the_earlier_one_stays(page: Pag
     load = {"total": 5, "queued": 5, "accepted": 5, "finished": 4, "done": False}
     faults = {"active": ["slow"], "response_delay_seconds": 2}
     canned.first = {**snapshot(message("a", "Hello")), "load": load, "faults": faults}
-    canned.first["meta"]["start"] = "first"
+    canned.first["meta"]["run_id"] = "first"
     canned.answers["POST", "/api/send"] = (200, {"message_id": "b"})
     _open(page, canned)
     page.context.set_offline(True)
@@ -140,7 +140,7 @@ def test_a_new_start_is_told_once_and_nothing_of_the_earlier_one_stays(page: Pag
     page.wait_for_function("() => document.getElementById('compose-says').textContent.includes('make run')")
 
     canned.first = snapshot()
-    canned.first["meta"]["start"] = "second"
+    canned.first["meta"]["run_id"] = "second"
     del canned.first["faults"]
     page.context.set_offline(False)
     page.locator("#banner", has_text="started again").wait_for()

@@ -17,7 +17,7 @@ let frame = 0;
 let awaited = null;
 let news = { delivered: 0, failed: 0, unknown: 0, replies: 0 };
 let speaking = 0;
-let start;
+let runId;
 
 function onData(kind, data) {
   const { names, fresh } = take(kind, data);
@@ -30,8 +30,8 @@ function onData(kind, data) {
     forgetPhones();
     forgetEvents();
     forgetTimeline();
-    if (start !== undefined && store.meta.start !== start) onRestart();
-    start = store.meta.start;
+    if (runId !== undefined && store.meta.run_id !== runId) onRestart();
+    runId = store.meta.run_id;
   } else if (data.replies) {
     news.replies += data.replies.length;
     speakSoon();

@@ -172,7 +172,10 @@ export function drawLoad() {
   byId("load-stop").hidden = !running;
   const bar = byId("load-bar");
   bar.hidden = !load;
-  if (!load) return store.meta.far || say(byId("load-says"), "");
+  if (!load) {
+    if (!store.meta.far) say(byId("load-says"), "");
+    return;
+  }
   bar.max = Math.max(1, load.total);
   bar.value = load.finished ?? 0;
   const figures = `${load.queued} queued, ${load.accepted} accepted, ${load.finished} finished of ${load.total}`;

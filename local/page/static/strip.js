@@ -43,21 +43,21 @@ async function pause() {
 }
 
 export function drawStrip() {
-  const strip = store.strip;
+  const { strip, isConnected } = store;
   for (const [name, { figure, button }] of figures) {
     const value = strip[name];
     say(figure, value === undefined || value === null ? "–" : Number(value).toLocaleString("en"));
     button.classList.toggle("some", value > 0);
   }
   const health = byId("health");
-  const word = (store.isConnected && strip.health) || "unknown";
+  const word = (isConnected && strip.health) || "unknown";
   health.className = `pill ${{ healthy: "good", unhealthy: "bad" }[word] ?? "plain"}`;
-  say(health, !store.isConnected ? "gateway: no connection" : word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
-  health.title = store.isConnected && strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "";
+  say(health, !isConnected ? "gateway: no connection" : word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
+  health.title = isConnected && strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "";
   const paused = byId("paused");
-  paused.className = `pill ${strip.paused && store.isConnected ? "unsure" : "plain"}`;
+  paused.className = `pill ${strip.paused && isConnected ? "unsure" : "plain"}`;
   const why = strip.pause_reason ? strip.pause_reason.replaceAll("_", " ") : "by hand";
-  say(paused, !store.isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : "sending");
+  say(paused, !isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : "sending");
   say(byId("pause"), strip.paused ? "Resume" : "Pause");
-  byId("pause").disabled = !store.isConnected;
+  byId("pause").disabled = !isConnected;
 }
