@@ -101,7 +101,7 @@ class PlanStep:
 
 
 def make_plan(target: Target) -> tuple[Plan, int]:
-    """Return a plan of every dead letter, sorted by kind, and about how many other readers held before."""
+    """Return a plan for all dead letters, sorted by kind, and about how many more other readers hold."""
     now = time.time()
     with target.dead_letter_queue() as queue:
         hidden = queue.hidden()

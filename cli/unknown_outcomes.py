@@ -115,9 +115,10 @@ def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
     return record.state is State.ACCEPTED and record.gateway_id == gateway_id
 
 
-def _refused(read: LedgerRecord, record: LedgerRecord) -> Resolved:
-    if record.has_open_outcome and record.gateway_id is None:
-        result = f"not resolved: it was {read.state}, and is {record.state} by now; look it up again"
+def _refused(seen: LedgerRecord, refused_by: LedgerRecord) -> Resolved:
+    """Return why the operator's decision about the record that was ``seen`` does not hold for the record of now."""
+    if refused_by.has_open_outcome and refused_by.gateway_id is None:
+        result = f"not resolved: it was {seen.state}, and is {refused_by.state} by now; look it up again"
     else:
-        result = f"not resolved: it is {record.state}, and has no unknown outcome"
-    return Resolved(record.message_id, False, result)
+        result = f"not resolved: it is {refused_by.state}, and has no unknown outcome"
+    return Resolved(refused_by.message_id, False, result)

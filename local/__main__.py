@@ -1,7 +1,6 @@
 """`make run` as a program: how it ends before it has begun. The rest is `local.run`, whose imports take a second."""
 
 import contextlib
-import importlib
 import os
 import signal
 import sys
@@ -14,8 +13,9 @@ def main() -> int:
     """Return the exit status of `local.run.main`."""
     for number in ending_signals():
         signal.signal(number, _end_at_once)
-    run: int = importlib.import_module("local.run").main()
-    return run
+    from local import run  # noqa: PLC0415 - the signals come first
+
+    return run.main()
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:

@@ -118,8 +118,8 @@ def _run(options: Options, display: Display) -> int:
         all_reached = _send(stack, watcher, options, display)
         if options.once:
             return 0 if all_reached else 1
-        _tell_what_next(stack, display)
-        display.line(_next_steps(at_work))
+        _tell_how_to_try(stack, display)
+        _tell_next_steps(at_work, display)
         threading.Event().wait()
     return 0
 
@@ -163,7 +163,7 @@ def _what_bind_exposes(options: Options) -> str:
     )
 
 
-def _tell_what_next(stack: LocalStack, display: Display) -> None:
+def _tell_how_to_try(stack: LocalStack, display: Display) -> None:
     display.line(f"""
 To try by hand, in another terminal:
 
@@ -195,15 +195,15 @@ To try by hand, in another terminal:
   curl "$SIMULATOR_CONTROL_URL/faults" -X DELETE""")
 
 
-def _next_steps(at_work: str) -> str:
-    """The last lines, which a person sees without scrolling."""
-    return f"""
+def _tell_next_steps(at_work: str, display: Display) -> None:
+    """Print the last lines, which a person sees without scrolling."""
+    display.line(f"""
 It stays up until Ctrl-C; what happens to messages shows below. Next, in another terminal (docs/cli.md):
 
   As a sender, queue a message and follow it:   .venv/bin/optus-sms send +61491570006 "Hello" --follow
   As an operator, see what needs you, and why:  .venv/bin/optus-sms dead-letters
   {at_work}
-"""
+""")
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def send(
 
 
 def _from_stdin() -> str:
-    """Return the text as `--file` reads its lines: without a byte order mark, and with line breaks of any system."""
+    """Return the text on stdin, without a byte order mark and without a last line break. CR LF becomes LF."""
     given = sys.stdin.buffer.read(MOST_CHARACTERS + 1)
     if len(given) > MOST_CHARACTERS:
         raise CliError(f"stdin: has more than {MOST_CHARACTERS} bytes.", "Shorten the text.", Exit.INVALID)

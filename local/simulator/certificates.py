@@ -35,9 +35,8 @@ def server_context(hosts: Sequence[str]) -> tuple[ssl.SSLContext, str]:
         .sign(authority_key, hashes.SHA256())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with (
-        tempfile.NamedTemporaryFile() as file
-    ):  # readable by its owner only; a context loads its key from no other source
+    # A context loads its key from a file only; this one can be read by its owner only.
+    with tempfile.NamedTemporaryFile() as file:
         file.write(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         file.write(certificate.public_bytes(_PEM))
         file.flush()
