@@ -45,9 +45,10 @@ def facts_of(target: Target, message_id: str) -> Facts:
 
 def messages_with_id(target: Target, id_: str) -> list[Facts]:
     """Return the messages with this message_id, gateway ID or reference; none if there is none."""
-    for message_id in dict.fromkeys((id_, target.id_of(id_))):
-        if (facts := facts_of(target, message_id)).ledger:
-            return [facts]
+    if (facts := facts_of(target, id_)).ledger:
+        return [facts]
+    if target.separate_senders and (facts := facts_of(target, target.id_of(id_))).ledger:
+        return [facts]
     match target.messages.read(canonical_id(id_)):
         case ReplyRecord() as reply:
             return [Facts(reply.id, reply=reply)]
