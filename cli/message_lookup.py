@@ -102,7 +102,7 @@ def exit_code(facts: Facts) -> Exit:
     match stage_of(facts):
         case Stage.RECEIVED | Stage.REPLY:
             return Exit.OK
-        case Stage.UNDELIVERED | Stage.REJECTED | Stage.EXPIRED:
+        case Stage.UNDELIVERED | Stage.REJECTED | Stage.EXPIRED | Stage.RECALLED:
             return Exit.NOT_DELIVERED
         case Stage.UNKNOWN:
             return Exit.UNKNOWN

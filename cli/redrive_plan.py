@@ -42,6 +42,7 @@ class DeadLetterKind(StrEnum):
     SENT = "already_sent"
     UNKNOWN = "unknown"
     EXPIRED = "expired"
+    RECALLED = "recalled"
     MALFORMED = "malformed"
     REJECTED = "rejected"
     CONFLICT = "conflict"
@@ -252,7 +253,7 @@ def _open_again(target: Target, record: LedgerRecord | None) -> str:
     return "" if refused_by.state is State.RETRY else f"the ledger has {refused_by.state} now"
 
 
-def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float) -> tuple[DeadLetterKind, str]:  # noqa: PLR0911 - one line each
+def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float) -> tuple[DeadLetterKind, str]:  # noqa: PLR0911, PLR0912 - one line each
     """Return what may be done with a dead letter, and why. ``record``: the ledger's record of its message_id now."""
     if dead_letter.reason == DeadLetterReason.UNREADABLE_CALLBACK:
         return DeadLetterKind.CALLBACK, "an unreadable callback, not a message"
@@ -272,6 +273,8 @@ def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: 
         case State.SENDING:
             why = "its sender function died during the attempt; its outcome counts as unknown within half an hour"
             return DeadLetterKind.UNKNOWN, why
+        case State.RECALLED:
+            return DeadLetterKind.RECALLED, "an operator recalled it, so it is never sent under this message_id"
         case State.RETRY | State.REJECTED | State.EXPIRED if record.has_open_outcome:
             why = "the outcome of an earlier attempt is unknown; resolve it with `resolve` first"
             return DeadLetterKind.UNKNOWN, why

@@ -94,6 +94,7 @@ class Stage(StrEnum):
     UNDELIVERED = "not delivered"
     REJECTED = "not sent"
     EXPIRED = "expired before it was sent"
+    RECALLED = "recalled before it was sent"
     UNKNOWN = "unknown whether it was sent"
     REPLY = "a reply"
 
@@ -107,6 +108,7 @@ TONES: Final[Mapping[Stage, Tone]] = {
     Stage.UNDELIVERED: "bad",
     Stage.REJECTED: "bad",
     Stage.EXPIRED: "bad",
+    Stage.RECALLED: "unsure",
     Stage.UNKNOWN: "unsure",
     Stage.REPLY: "good",
 }
@@ -135,6 +137,7 @@ _NEXT: Final[Mapping[Stage, str]] = {
     Stage.RECEIVED: "Nothing; this is final.",
     Stage.UNDELIVERED: "It is not retried. To send it after all, queue it under a new message_id.",
     Stage.EXPIRED: "Nothing; it was too late to send it.",
+    Stage.RECALLED: "It is not sent. To send it after all, queue it under a new message_id.",
     Stage.REPLY: "Nothing; this is final.",
 }
 
@@ -144,6 +147,11 @@ def next_step(facts: Facts) -> str:
     stage = stage_of(facts)
     if stage is Stage.REJECTED:
         return _next_of_rejected(facts)
+    if stage is Stage.RECALLED and facts.ledger and facts.ledger.has_open_outcome:
+        return (
+            "No attempt follows. The outcome of an earlier one is unknown: look it up in the gateway's portal, then "
+            f"`resolve {facts.message_id} --sent` if it was sent."
+        )
     return _next_of_unknown(facts) if stage is Stage.UNKNOWN else _NEXT[stage]
 
 

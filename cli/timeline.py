@@ -84,6 +84,7 @@ _BY_OPERATOR: Final = {
     "resolved_sent": "resolved that it was sent",
     "resolved_not_sent": "resolved that it was not sent, so it may be sent again",
     "reopened": "let it be sent again",
+    "recalled": "recalled it, so that no attempt follows",
 }
 _STEP_TONES: Final[Mapping[str, Tone]] = {
     "not_sent": "unsure",

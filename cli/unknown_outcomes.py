@@ -117,7 +117,9 @@ def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
 
 def _refused(seen: LedgerRecord, refused_by: LedgerRecord) -> Resolved:
     """Return why the operator's decision about the record that was ``seen`` does not hold for the record of now."""
-    if refused_by.has_open_outcome and refused_by.gateway_id is None:
+    if refused_by.state is State.RECALLED:
+        result = "not resolved: it was recalled, so it is not sent in any case; only --sent can end its outcome"
+    elif refused_by.has_open_outcome and refused_by.gateway_id is None:
         result = f"not resolved: it was {seen.state}, and is {refused_by.state} by now; look it up again"
     else:
         result = f"not resolved: it is {refused_by.state}, and has no unknown outcome"

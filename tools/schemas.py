@@ -33,6 +33,7 @@ _STREAM_FILES = (
     "rejected",
     "refused",
     "expired",
+    "recalled",
     "outcome_unknown",
     "health_changed",
 )

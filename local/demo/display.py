@@ -21,6 +21,7 @@ _STATES: Mapping[State, tuple[Tone, str]] = {
     State.ACCEPTED: ("plain", "accepted by the gateway"),
     State.REJECTED: ("bad", "rejected"),
     State.EXPIRED: ("unsure", "expired before it could be sent"),
+    State.RECALLED: ("unsure", "recalled before it was sent"),
     State.UNKNOWN: ("bad", "outcome unknown, not sent again without proof"),
 }
 _HEALTH_TONES: Mapping[Health, Tone] = {Health.HEALTHY: "good", Health.UNHEALTHY: "bad", Health.UNKNOWN: "unsure"}

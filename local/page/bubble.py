@@ -15,7 +15,9 @@ from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.records.items import HistoryLine, ReplyRecord, attributes
 
-GROUPS: Final = ("queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired")
+GROUPS: Final = (
+    "queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired", "recalled",
+)  # fmt: skip
 """Where messages are counted; one may count in several."""
 
 _GROUPS_OF: Final[Mapping[Stage, tuple[str, ...]]] = {
@@ -28,6 +30,7 @@ _GROUPS_OF: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.UNKNOWN: ("unknown",),
     Stage.REJECTED: ("rejected",),
     Stage.EXPIRED: ("expired",),
+    Stage.RECALLED: ("recalled",),
 }
 
 
@@ -124,6 +127,7 @@ def _step(step: HistoryLine) -> Iterator[tuple[str, str, Tone]]:
         "resolved_sent": ("resolved by hand: sent", "plain"),
         "resolved_not_sent": ("resolved by hand: not sent", "plain"),
         "reopened": ("let go again", "plain"),
+        "recalled": ("recalled", "unsure"),
         "replaced": ("queued again with other fields", "plain"),
     }
     if step.what in words:

@@ -2,8 +2,8 @@
 
 Two workers and redeliveries, a crash at every step, lost answers of the table (also repeated by the SDK, also arriving
 late) and of the gateway, callbacks at any time, dead-letter copy and message row as steps of their own, redrive,
-expiry. `Rules` are the protocol's lines, each of which can be left out to see that something breaks. The model knows
-nothing of the code; tests/deep/schedules.py puts the code through the same kinds of step.
+recall, expiry. `Rules` are the protocol's lines, each of which can be left out to see that something breaks. The model
+knows nothing of the code; tests/deep/schedules.py puts the code through the same kinds of step.
 
 Time has no numbers: a lease or a wait ends at any moment its rules allow. Visibility is ignored: a message that is not
 deleted may be delivered at any moment, which is more than SQS does.
@@ -49,6 +49,9 @@ class Rules:
     certainly_not_sent_corrects_a_callback: bool = True  # that came while the claim was alive …
     open_claim_is_waited_for: bool = True  # … so that no duplicate is acknowledged before
     rank_decides: bool = True  # not the order of callbacks
+    recall_is_conditional: bool = True  # only absent or RETRY may be recalled
+    recalled_is_final: bool = True  # it is never claimed again
+    recall_before_deletion: bool = True  # of the waiting message
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Setting:
     faults: int = 2
     redrives: int = 1
     may_expire: bool = False
+    recalls: int = 0
     shared_reference: bool = False
     foreign_reference: bool = False
     statuses: int = 1
@@ -126,6 +130,8 @@ class World(NamedTuple):
     expired: bool = False
     faults: int = 0
     redrives: int = 0
+    recalls: int = 0
+    recall: tuple[int, str] | None = None  # an operator's: of which waiting message, -1 for none, and its next step
     excused: bool = False  # a crash, stall, late or lost write, or ambiguous answer: UNKNOWN has a cause
     known: bool = False  # somebody who read the gateway's yes has written an outcome
 
@@ -156,7 +162,7 @@ class Report(NamedTuple):
 
 def explore(rules: Rules, setting: Setting, *, limit: int = 1_000_000) -> Report:
     """Visit every reachable state, breadth first, until a promise breaks."""
-    start = World(faults=setting.faults, redrives=setting.redrives)
+    start = World(faults=setting.faults, redrives=setting.redrives, recalls=setting.recalls)
     came_from: dict[World, tuple[World, str] | None] = {start: None}
     before: dict[World, list[tuple[World, bool]]] = {}
     todo, taken, moves = deque([start]), 0, Moves(rules, setting)
@@ -221,7 +227,7 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
     is_proved = world.accepted and record.gateway_id != FOREIGN
     if record.state == "ACCEPTED" and not is_proved and not setting.foreign_reference:
         return "ACCEPTED is true"
-    was_unsent = (was.state in ("RETRY", "REJECTED", "EXPIRED") and not was.unknowns) or (
+    was_unsent = (was.state in ("RETRY", "REJECTED", "EXPIRED", "RECALLED") and not was.unknowns) or (
         before.faults == world.faults and _certainly_not_sent(before) and not _certainly_not_sent(world)
     )
     if record.state == "ACCEPTED" and was_unsent:
@@ -230,11 +236,13 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
         return "a known acceptance is written"
     if was.gateway_id not in (0, FOREIGN, record.gateway_id):
         return "the gateway's id, once known, stays"
-    if record.state in ("REJECTED", "EXPIRED") and world.accepted and not record.unknowns:
-        return "REJECTED and EXPIRED are true"
+    if record.state in ("REJECTED", "EXPIRED", "RECALLED") and world.accepted and not record.unknowns:
+        return "REJECTED, EXPIRED and RECALLED are true"
+    if was.state == "RECALLED" and world.accepted > before.accepted:
+        return "what was recalled is not sent"
     if record.state == "UNKNOWN" and not world.excused:
         return "UNKNOWN has a cause"
-    if not any(world.queued) and not world.copied and record.state not in ("ACCEPTED", "EXPIRED"):
+    if not any(world.queued) and not world.copied and record.state not in ("ACCEPTED", "EXPIRED", "RECALLED"):
         return "a message is in a queue, or its end is known"
     if any(row.rank != max(row.told, ACCEPTED_RANK if row.linked else 0) for row in world.rows):
         return "the order of callbacks does not matter"
@@ -243,9 +251,9 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
 
 def is_at_rest(world: World) -> bool:
     """Nobody works on it, nobody will, and a person sees what needs one."""
-    if any(world.queued) or world.callback or any(worker.at != "idle" for worker in world.workers):
+    if any(world.queued) or world.callback or world.recall or any(worker.at != "idle" for worker in world.workers):
         return False
-    return world.record.state in ("ACCEPTED", "EXPIRED") or world.copied
+    return world.record.state in ("ACCEPTED", "EXPIRED", "RECALLED") or world.copied
 
 
 def is_true(world: World, setting: Setting) -> bool:
@@ -285,7 +293,7 @@ class Moves:
 
     def of(self, world: World) -> Iterator[Step]:
         """All of them; workers are alike, so their order is made one."""
-        for step in (*self._time(world), *self._callbacks(world), *self._workers(world)):
+        for step in (*self._time(world), *self._recalls(world), *self._callbacks(world), *self._workers(world)):
             yield step._replace(world=_without_difference(step.world))
 
     # What happens by itself
@@ -316,6 +324,30 @@ class Moves:
             if self._may_claim(record):
                 late = late._replace(record=_claimed(record, world.late_claim), excused=True)
             yield Step("a claim that was on its way arrives", late)
+
+    # A recall: by a key alone, or by a waiting message, which is deleted after its recall is written
+
+    def _recalls(self, world: World) -> Iterator[Step]:
+        if world.recall is None:
+            for message, there in ((-1, True), *enumerate(world.queued)):
+                if world.recalls and there:
+                    begun = world._replace(recall=(message, "write"), recalls=world.recalls - 1)
+                    yield Step("an operator begins a recall", begun)
+            return
+        message, part = world.recall
+        if world.faults:
+            yield Step("the operator's command is killed", _faulty(world._replace(recall=None)), fault=True)
+        if part == "delete":
+            yield Step("a recalled message is deleted", _without_message(world, message)._replace(recall=None))
+            return
+        record = world.record
+        if self._may_claim(record) or not self.rules.recall_is_conditional:
+            record = record._replace(state="RECALLED", kept=record.unknowns > 0)
+        deletes = message >= 0 and record.state == "RECALLED"
+        done = world._replace(record=record, recall=(message, "delete") if deletes else None)
+        yield Step("the recall is written", done)
+        if not self.rules.recall_before_deletion:
+            yield Step("the message is deleted first", _without_message(world, message)._replace(recall=(-1, "write")))
 
     # Callbacks: status into the row, proof into the ledger, the sender's half into the row, and out of the ledger
 
@@ -407,7 +439,7 @@ class Moves:
         return _with_worker(world._replace(record=record), index, claimed)
 
     def _may_claim(self, record: Record) -> bool:
-        return record.state in ("absent", "RETRY")
+        return record.state in ("absent", "RETRY") or (record.state == "RECALLED" and not self.rules.recalled_is_final)
 
     def _may_claim_again(self, record: Record, worker: Worker) -> bool:
         if not self.rules.resend_is_conditional:
@@ -425,7 +457,7 @@ class Moves:
                 worker = worker._replace(gateway_id=record.gateway_id)
             case "REJECTED":
                 at = "copy" if self.rules.copy_is_repaired else "ack"
-            case "EXPIRED":
+            case "EXPIRED" | "RECALLED":
                 at = "ack"
             case "SENDING" if record.lease_over:
                 at = "take_over" if self.rules.lapse_is_unknown else "again"
@@ -617,7 +649,7 @@ def _new_owner(world: World) -> int:
 def _without_difference(world: World) -> World:
     """One state for all that differ only in what nobody can see any more: it keeps their number small."""
     record = world.record
-    if record.state in ("ACCEPTED", "EXPIRED") and not record.open:
+    if record.state in ("ACCEPTED", "EXPIRED", "RECALLED") and not record.open:
         record = Record(record.state, gateway_id=record.gateway_id, unknowns=record.unknowns, kept=record.kept)
     if record.lease_over and record.state != "SENDING":
         record = record._replace(lease_over=False)

@@ -10,6 +10,7 @@ HOLD = Setting("hold", faults=1)
 RESEND = Setting("resend", faults=1, redrives=0)
 SHARED_REFERENCE = Setting("hold", faults=1, shared_reference=True)
 FOREIGN_REFERENCE = Setting("hold", faults=1, redrives=0, foreign_reference=True)
+RECALL = Setting("hold", faults=1, redrives=0, recalls=1)
 EXPIRY = Setting("hold", faults=1, redrives=0, may_expire=True)
 STATUSES = Setting("hold", faults=1, redrives=0, statuses=2)
 SETTINGS = {
@@ -18,6 +19,7 @@ SETTINGS = {
     "shared reference": SHARED_REFERENCE,
     "foreign reference": FOREIGN_REFERENCE,
     "expiry": EXPIRY,
+    "recall": RECALL,
     "status order": STATUSES,
 }
 
@@ -43,6 +45,9 @@ SEEDED_BUGS = {
     "certainly_not_sent_corrects_a_callback": FOREIGN_REFERENCE,
     "open_claim_is_waited_for": FOREIGN_REFERENCE,
     "rank_decides": STATUSES,
+    "recall_is_conditional": RECALL,
+    "recalled_is_final": RECALL,
+    "recall_before_deletion": RECALL,
 }
 FENCE = {"owner_is_checked", "attempt_is_checked"}
 
@@ -64,6 +69,8 @@ def test_protocol_keeps_its_promises(setting: Setting) -> None:
         Setting("resend", faults=1),
         Setting("resend", faults=2, redrives=0),
         Setting("resend", faults=1, redrives=0, may_expire=True),
+        Setting("resend", faults=1, redrives=0, recalls=1),
+        Setting("hold", faults=2, recalls=2),
         Setting("hold", faults=3, redrives=0),
         Setting("hold", faults=2, may_expire=True),
         Setting("resend", faults=1, may_expire=True, shared_reference=True),

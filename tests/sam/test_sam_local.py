@@ -48,6 +48,7 @@ PUBLISHED: Final = {
     "health_changed": ["Gateway Health Changed"],
     "outcome_resolved_later": ["SMS Accepted"],
     "outcome_unknown": ["SMS Outcome Unknown"],
+    "recalled": ["SMS Recalled"],
     "refused": ["SMS Refused"],
     "rejected": ["SMS Rejected"],
     "reply": ["SMS Reply Received"],

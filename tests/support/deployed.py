@@ -103,6 +103,9 @@ class DeployedStack:
         if state is State.EXPIRED:
             self.ledger.expired(of, now=now)
             return body
+        if state is State.RECALLED:
+            self.ledger.recall(of, by="alex", now=now)
+            return body
         claim = self.ledger.claim(replace(of, owner=f"sender at {now}", lease_until=int(now) + 90), now=now)
         assert claim.state is State.SENDING
         match state:

@@ -13,6 +13,7 @@ export const COUNTERS = [
   { name: "unknown", label: "unknown", tone: "unsure" },
   { name: "rejected", label: "rejected", tone: "bad" },
   { name: "expired", label: "expired", tone: "bad" },
+  { name: "recalled", label: "recalled", tone: "unsure" },
   { name: "dead_letters", label: "dead letters", tone: "bad" },
 ];
 

@@ -117,6 +117,9 @@ def bring_to(ledger: Ledger, state: State, of: LedgerRecord | None = None, *, ow
     if state is State.EXPIRED:
         assert ledger.expired(of, now=NOW) is None
         return replace(of, owner=owner)
+    if state is State.RECALLED:
+        assert ledger.recall(of, by="alex", now=NOW) is None
+        return replace(of, owner=owner)
     mine = claim(ledger, of, owner=owner)
     writes: dict[State, Callable[[], LedgerRecord | None]] = {
         State.SENDING: lambda: None,
@@ -555,6 +558,66 @@ class TestAccepted:
         assert kept(subject).ttl == wanted().ttl
 
 
+class TestRecall:
+    def test_from_absent(self, subject: Subject) -> None:
+        assert subject.ledger.recall(wanted(reference="costs-42"), by="alex", now=NOW) is None
+        record = kept(subject)
+        assert (record.state, record.payload_sha256, record.destination) == (State.RECALLED, "a" * 64, None)
+        assert (record.reference, record.recalled_at, record.ttl) == ("costs-42", format_rfc3339(NOW), wanted().ttl)
+        assert [(step.what, step.words) for step in history(subject)] == [("recalled", "alex")]
+
+    @pytest.mark.parametrize("payload", ["a" * 64, None])
+    def test_from_retry_keeps_its_fields_known_and_its_number_not(self, subject: Subject, payload: str | None) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        assert subject.ledger.recall(replace(wanted(), payload_sha256=payload), by="alex", now=NOW) is None
+        record = kept(subject)
+        assert (record.state, record.payload_sha256, record.destination) == (State.RECALLED, "a" * 64, None)
+        assert [other for other in State if subject.ledger.count_undecided(other)] == []
+
+    @pytest.mark.parametrize("payload", ["a" * 64, None])
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.RETRY}))
+    def test_is_refused_from_any_other_state(self, subject: Subject, state: State, payload: str | None) -> None:
+        bring_to(subject.ledger, state)
+        before = subject.record("message-1")
+        assert subject.ledger.recall(replace(wanted(), payload_sha256=payload), by="alex", now=NOW + 1) == before
+        assert subject.record("message-1") == before
+
+    def test_is_refused_for_another_payload(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        refused_by = subject.ledger.recall(wanted(payload_sha256=OTHER_PAYLOAD), by="alex", now=NOW)
+        assert (refused_by and refused_by.state, state_of(subject)) == (State.RETRY, State.RETRY)
+
+    @pytest.mark.parametrize("payload", ["a" * 64, None])
+    def test_no_attempt_follows(self, subject: Subject, payload: str | None) -> None:
+        subject.ledger.recall(replace(wanted(), payload_sha256=payload), by="alex", now=NOW)
+        before = kept(subject)
+        assert refused(subject.ledger) == before
+        for end in (
+            subject.ledger.expired(wanted(), now=NOW),
+            subject.ledger.too_old(wanted(), "attempts_exhausted", now=NOW),
+            subject.ledger.reopen(before, by="alex", now=NOW),
+            subject.ledger.resolve_not_sent(before, by="alex", now=NOW),
+            subject.ledger.replace_refused(before, wanted(payload_sha256=OTHER_PAYLOAD), now=NOW),
+        ):
+            assert end == before
+        assert kept(subject) == before
+
+    def test_after_an_unknown_outcome_it_can_be_proved_or_resolved_as_sent_only(self, subject: Subject) -> None:
+        after_an_unknown_outcome(subject.ledger, State.RECALLED)
+        before = kept(subject)
+        assert (before.state, before.destination) == (State.RECALLED, wanted().destination)
+        assert subject.ledger.resolve_not_sent(before, by="alex", now=NOW) == before
+        assert subject.ledger.resolve_sent(before, "gw-7", by="alex", now=NOW) is None
+        assert state_of(subject) is State.ACCEPTED
+
+    def test_of_a_claim_that_comes_late_changes_nothing(self, subject: Subject) -> None:
+        subject.ledger.recall(wanted(), by="alex", now=NOW)
+        late = replace(wanted(), owner="late", lease_until=LEASE)
+        assert subject.ledger.claim(late, now=NOW + 60).state is State.RECALLED
+        subject.ledger.release(late, "claim_response_lost", now=NOW + 60)
+        assert state_of(subject) is State.RECALLED
+
+
 class TestExpired:
     def test_from_absent(self, subject: Subject) -> None:
         assert subject.ledger.expired(wanted(), now=NOW) is None
@@ -725,14 +788,14 @@ class TestAdopt:
         assert after is not None
         assert (after.gateway_id, after.accepted_at) == ("gw-9", "2026-01-01T00:00:00.000Z")
 
-    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED, State.ACCEPTED])
+    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED, State.RECALLED, State.ACCEPTED])
     def test_changes_nothing_of_what_was_certainly_not_sent_or_has_an_id(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
         assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is None
         assert subject.record("message-1") == before
 
-    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED])
+    @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED, State.RECALLED])
     def test_corrects_what_was_resolved_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
         """Only the last attempt was certainly not sent."""
         ledger, first = subject.ledger, wanted(on_unknown="resend")
@@ -746,6 +809,8 @@ class TestAdopt:
             ledger.not_sent(again, "unreachable", now=NOW + 122)
         if state is State.EXPIRED:
             ledger.expired(first, now=NOW + 200)
+        if state is State.RECALLED:
+            ledger.recall(first, by="alex", now=NOW + 200)
         before = subject.record("message-1")
         assert before is not None
         assert (before.state, before.destination) == (state, wanted().destination)
@@ -936,7 +1001,7 @@ class TestUndecided:
         assert due(ledger, state, now=DUE_AT[state]) == ["message-1"]
         assert [other for other in State if other is not state and ledger.count_undecided(other)] == []
 
-    @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.EXPIRED])
+    @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.EXPIRED, State.RECALLED])
     def test_a_decision_ends_it(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         assert [other for other in State if subject.ledger.count_undecided(other)] == []
@@ -1047,7 +1112,7 @@ def test_read_gives_the_record_as_it_is(subject: Subject, state: State) -> None:
 
 
 def after_an_unknown_outcome(ledger: Ledger, state: State = State.REJECTED) -> None:
-    """RETRY, REJECTED or EXPIRED, and whether the first try was sent is unknown."""
+    """RETRY, REJECTED, EXPIRED or RECALLED, and whether the first try was sent is unknown."""
     resend = wanted(on_unknown="resend")
     bring_to(ledger, State.UNKNOWN, resend)
     again = claim(ledger, resend, owner="next", after=refused(ledger, resend))
@@ -1057,6 +1122,8 @@ def after_an_unknown_outcome(ledger: Ledger, state: State = State.REJECTED) -> N
     assert ledger.not_sent(again, "throttled", now=NOW) is None
     if state is State.EXPIRED:
         assert ledger.expired(resend, now=NOW) is None
+    if state is State.RECALLED:
+        assert ledger.recall(resend, by="alex", now=NOW) is None
 
 
 class TestResolveByAPerson:
@@ -1132,7 +1199,7 @@ class TestResolveByAPerson:
         assert subject.ledger.resolve_sent(kept(subject), "gw-7", by="alex", now=NOW) == before
         assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) == before
         assert subject.record("message-1") == before
-        assert all(step.attempt for step in history(subject))  # 0: a person did something
+        assert {step.what for step in history(subject) if not step.attempt} <= {"recalled"}  # 0: a person did it
 
     def test_is_refused_of_a_message_that_never_was(self, subject: Subject) -> None:
         assert subject.ledger.resolve_not_sent(LedgerRecord("message-9"), by="alex", now=NOW) is not None

@@ -479,7 +479,9 @@ def test_a_uuid_in_upper_case_is_the_same_id(stack: DeployedStack) -> None:
     assert "k" in optus_sms("status", gateway_id.upper(), *TARGET).stdout
 
 
-@pytest.mark.parametrize("state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.SENDING, State.EXPIRED])
+@pytest.mark.parametrize(
+    "state", [State.ACCEPTED, State.RETRY, State.REJECTED, State.SENDING, State.EXPIRED, State.RECALLED]
+)
 def test_what_is_certain_is_not_resolved(stack: DeployedStack, state: State) -> None:
     stack.bring(state, "k")
     before = stack.record("k")

@@ -77,6 +77,7 @@ def records(name: str) -> list[dict[str, Any]]:
         ("accepted", ["SMS Accepted"]),
         ("rejected", ["SMS Rejected"]),
         ("expired", ["SMS Expired"]),
+        ("recalled", ["SMS Recalled"]),
         ("outcome_unknown", ["SMS Outcome Unknown"]),
         ("outcome_resolved_later", ["SMS Accepted"]),
         ("health_changed", ["Gateway Health Changed"]),

@@ -373,6 +373,18 @@ def redrive_after(*outcomes: Any, state: State, reason: str | None, **fields: An
     return check
 
 
+def check_recalled_after_an_attempt_is_acknowledged(world: World) -> None:
+    """It was not sent, and its copy still waits in the queue."""
+    world.script(send_failed())
+    world.deliver()
+    world.ledger.recall(
+        LedgerRecord("message-1", ttl=int(world.time.now()) + 120 * 86_400), by="alex", now=world.time.now()
+    )
+    world.time.advance(20 * 86_400)
+    assert world.deliver(name="redriven").acknowledged
+    assert (world.record().state, len(world.gateway.posts), world.reasons()) == (State.RECALLED, 1, [])
+
+
 def check_redriven_retry_is_sent(world: World) -> None:
     """The queue's own dead-lettering can move a message that was certainly not sent."""
     world.script(send_failed(), sent())
@@ -501,6 +513,10 @@ RULES: Final[dict[str, tuple[Callable[[World], None], Patch]]] = {
     "UNKNOWN, redriven": (UNKNOWN_AGAIN, without_condition("is_free_for")),
     "UNKNOWN after a resend, redriven": (RESENT_AGAIN, without_condition("is_free_for")),
     "EXPIRED, redriven": (EXPIRED_AGAIN, mistaken(NextStep.TRY_AGAIN, NextStep.DONE)),
+    "RECALLED, delivered": (
+        check_recalled_after_an_attempt_is_acknowledged,
+        without_condition("is_free_for"),
+    ),
     "RETRY, redriven": (check_redriven_retry_is_sent, without_condition("is_free_for", lambda _: ledger.IS_NEW)),
     "a reused reference": (check_reused_reference_proves_nothing, several_keys_prove),
     "a reference that is a key": (check_reference_equal_to_a_key_proves_nothing, several_keys_prove),

@@ -69,6 +69,8 @@ def test_only_what_is_certainly_unsent_may_be_sent(
         (LedgerRecord("k", State.REJECTED, unknown_outcomes=1, reason="attempts_exhausted"), DeadLetterKind.UNKNOWN),
         (LedgerRecord("k", State.EXPIRED, unknown_outcomes=1), DeadLetterKind.UNKNOWN),
         (LedgerRecord("k", State.EXPIRED), DeadLetterKind.EXPIRED),
+        (LedgerRecord("k", State.RECALLED), DeadLetterKind.RECALLED),
+        (LedgerRecord("k", State.RECALLED, unknown_outcomes=1), DeadLetterKind.RECALLED),
         (LedgerRecord("k", State.REJECTED, reason="rejected"), DeadLetterKind.REJECTED),
         (LedgerRecord("k", State.REJECTED, reason="attempts_exhausted"), DeadLetterKind.SAFE),
         (LedgerRecord("k", State.RETRY), DeadLetterKind.SAFE),

@@ -55,6 +55,7 @@ def texts(of: Facts) -> list[str]:
         (State.ACCEPTED, Stage.ACCEPTED),
         (State.REJECTED, Stage.REJECTED),
         (State.EXPIRED, Stage.EXPIRED),
+        (State.RECALLED, Stage.RECALLED),
         (State.UNKNOWN, Stage.UNKNOWN),
     ],
 )

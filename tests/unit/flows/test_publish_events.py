@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.publish_events import Publisher, event_of
-from optus_sms.model.events import EVENT_TYPES, Event, SmsAccepted, SmsReplyReceived, SmsStatusChanged
+from optus_sms.model.events import EVENT_TYPES, Event, SmsAccepted, SmsRecalled, SmsReplyReceived, SmsStatusChanged
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.records.changes import Change, read_change, read_item
 from optus_sms.records.items import HEALTH_KEY, Health, State
@@ -97,6 +97,15 @@ def message(state: str | None, **more: Any) -> Item:
             {
                 "name": "SMS Expired",
                 "message_id": "one-time-code-1",
+                "attempts": 0,
+                "occurred_at": "2026-01-01T00:00:01.000Z",
+            },
+        ),
+        (
+            "recalled",
+            {
+                "name": "SMS Recalled",
+                "message_id": "reminder-1",
                 "attempts": 0,
                 "occurred_at": "2026-01-01T00:00:01.000Z",
             },
@@ -368,7 +377,7 @@ class ScriptedBus(EventBus):
     def put(self, events: Sequence[Event]) -> list[Put]:
         results = []
         for event in events:
-            assert isinstance(event, SmsAccepted)
+            assert isinstance(event, SmsAccepted | SmsRecalled)
             result = self.others.get(event.message_id, Put.TAKEN)
             if isinstance(result, Exception):
                 raise result
@@ -400,6 +409,11 @@ def test_a_batch_is_published_in_its_order() -> None:
     assert result.failed_from is None
     assert bus.taken == [f"m{n}" for n in range(25)]
     assert result.measurements == ((Metric.EVENTS_PUBLISHED, 25.0),)
+
+
+def test_recalls_are_counted_here_because_the_command_line_publishes_no_metric() -> None:
+    result = publisher(ScriptedBus(), RecordingQueues()).publish_batch([*records("recalled"), *records("accepted")])
+    assert result.measurements == ((Metric.EVENTS_PUBLISHED, 2.0), (Metric.MESSAGES_RECALLED, 1.0))
 
 
 def test_what_makes_no_event_is_done() -> None:

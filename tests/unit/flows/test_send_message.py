@@ -115,6 +115,7 @@ class TestNextStep:
             (State.ACCEPTED, NextStep.REPAIR_MESSAGE),
             (State.REJECTED, NextStep.DEAD_LETTER),
             (State.EXPIRED, NextStep.EXPIRED_BEFORE),
+            (State.RECALLED, NextStep.DONE),
             (State.RETRY, NextStep.TRY_AGAIN),
         ],
     )
@@ -725,6 +726,32 @@ class TestDuplicates:
         assert run.record().gateway_id == "gw-other"
         assert run.record().other_gateway_ids == {"gw-1"}
         assert run.messages.items["gw-1"]["message_id"] == "message-1"
+
+
+class TestRecall:
+    @pytest.mark.parametrize("fields", [{}, {"expires_at": at(0)}])
+    def test_a_later_delivery_is_acknowledged_and_sends_nothing(self, fields: dict[str, Any]) -> None:
+        run = bench()
+        record = queue_record(message_body(**fields))
+        assert (
+            run.ledger.recall(wanted(payload_sha256=record.read(now=NOW)[0].payload_sha256), by="alex", now=NOW) is None
+        )
+        result = run.send(record)
+        assert (result.failures, run.gateway.posts, run.queues.dead_letters) == ((), [], [])
+        assert (run.state(), totals(result.measurements)) == (State.RECALLED, {})
+
+    def test_without_its_fields_it_holds_for_any_message_of_that_key(self) -> None:
+        run = bench()
+        run.ledger.recall(LedgerRecord("message-1", ttl=int(NOW) + 60), by="alex", now=NOW)
+        for content in ("one", "another"):
+            assert run.send(queue_record(message_body(content=content))).failures == ()
+        assert (run.state(), run.gateway.posts, run.queues.dead_letters) == (State.RECALLED, [], [])
+
+    def test_another_message_of_that_key_is_a_conflict(self) -> None:
+        run = bench()
+        run.ledger.recall(wanted(), by="alex", now=NOW)
+        run.send(queue_record(message_body()))
+        assert (run.state(), [each.reason for each in run.queues.dead_letters]) == (State.RECALLED, ["conflict"])
 
 
 class TestExpiry:

@@ -99,6 +99,7 @@ def test_an_unknown_outcome_that_is_sent_again_is_on_the_queue_as_well() -> None
             "the gateway refused it (status 400)",
         ),
         (record(State.EXPIRED), None, "bad", "expired before it was sent", None),
+        (record(State.RECALLED), None, "unsure", "recalled before it was sent", None),
         (accepted(), gateway("accepted"), "plain", "on its way", None),
         (accepted(), gateway("submitted"), "plain", "on its way: submitted", None),
         (accepted(), gateway("failed"), "unsure", "on its way: failed", None),

@@ -18,6 +18,7 @@ from optus_sms.model.events import (
     SmsAccepted,
     SmsExpired,
     SmsOutcomeUnknown,
+    SmsRecalled,
     SmsRefused,
     SmsRejected,
     SmsReplyReceived,
@@ -57,7 +58,7 @@ def event_of(change: Change, *, reply_text: bool = True) -> Event | None:  # noq
     return None
 
 
-def _of_state(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Event | None:
+def _of_state(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Event | None:  # noqa: PLR0911 - one line for each state
     """Return the event of a new state. ``at``: the stream's time, for an item edited by hand without its own."""
     if before and after.state is before.state:
         return None
@@ -68,6 +69,8 @@ def _of_state(before: LedgerRecord | None, after: LedgerRecord, at: str) -> Even
             return _rejected(after, _time(after.rejected_at, at))
         case State.EXPIRED:
             return _expired(after, _time(after.expired_at, at))
+        case State.RECALLED:
+            return _recalled(after, _time(after.recalled_at, at))
         case State.UNKNOWN:
             return _outcome_unknown(after, _time(after.unknown_since, at))
         case State.SENDING | State.RETRY:
@@ -103,6 +106,11 @@ def _rejected(after: LedgerRecord, at: str) -> Event:
 def _expired(after: LedgerRecord, at: str) -> Event:
     event_id = _id(SmsExpired, after.message_id, at)
     return SmsExpired(event_id=event_id, occurred_at=at, message_id=after.message_id, attempts=after.attempts)
+
+
+def _recalled(after: LedgerRecord, at: str) -> Event:
+    event_id = _id(SmsRecalled, after.message_id, at)
+    return SmsRecalled(event_id=event_id, occurred_at=at, message_id=after.message_id, attempts=after.attempts)
 
 
 def _of_refused(refused: RefusedRecord, at: str) -> Event:
@@ -208,20 +216,27 @@ class Publisher:
         """
         read = [self._read(record) for record in records]
         put = iter(self._put([event for event in read if isinstance(event, Event)]))
-        published = kept = 0
+        published = kept = recalled = 0
         failed_from = None
         for record, event in zip(records, read, strict=True):
             result = next(put) if isinstance(event, Event) else event
             if result is Put.TAKEN:
                 published += 1
+                recalled += isinstance(event, SmsRecalled)
                 _log_published(cast("Event", event))
             elif result is Put.REFUSED and self._keep(record):
                 kept += 1
             elif result is not None:
                 failed_from = str(record["dynamodb"]["SequenceNumber"])
                 break
-        counts = ((Metric.EVENTS_PUBLISHED, float(published)), (Metric.EVENTS_NOT_PUBLISHED, float(kept)))
-        return PublishBatchResult(failed_from, tuple(count for count in counts if count[1]))
+        counts = {
+            Metric.EVENTS_PUBLISHED: published,
+            Metric.EVENTS_NOT_PUBLISHED: kept,
+            Metric.MESSAGES_RECALLED: recalled,
+        }
+        return PublishBatchResult(
+            failed_from, tuple((metric, float(count)) for metric, count in counts.items() if count)
+        )
 
     def _read(self, record: Mapping[str, Any]) -> Event | Literal[Put.REFUSED] | None:
         """Read the event of a record, if it has one; `Put.REFUSED` if the record can't be read."""

@@ -48,6 +48,8 @@ def next_step(  # noqa: PLR0911
             return NextStep.DEAD_LETTER
         case State.EXPIRED:  # if this delivery has not expired, its `expires_at` differs, so it is another message
             return NextStep.DONE if is_expired else NextStep.EXPIRED_BEFORE
+        case State.RECALLED:
+            return NextStep.DONE
         case State.SENDING:
             return NextStep.WAIT_FOR_LEASE if now < record.lease_until else NextStep.TAKE_OVER
         case State.UNKNOWN:

@@ -379,6 +379,8 @@ class Sender:
                 self.ledger.extend(order.message_id, ttl=order.wanted.ttl)
                 detail, evidence = record.detail or record.reason, record.last_evidence
                 return self._to_dead_letters(order, _dead_letter_reason(record), detail, duplicate, evidence=evidence)
+            case NextStep.DONE if record.state is State.RECALLED:
+                return _done(order, "recalled")
             case NextStep.DONE:
                 return _done(order, "duplicate of an expired message", duplicate)
             case NextStep.WAIT_FOR_LEASE:

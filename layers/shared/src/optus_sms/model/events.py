@@ -137,6 +137,16 @@ class SmsExpired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SmsRecalled(Event):
+    """An operator recalled a message that was not sent. It is never sent under this `message_id`."""
+
+    detail_type = "SMS Recalled"
+
+    message_id: str = field(metadata=_MESSAGE_ID)
+    attempts: int = field(metadata=_ATTEMPTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SmsOutcomeUnknown(Event):
     """It is unknown whether a message was sent. `SMS Accepted` follows if it is resolved as sent."""
 
@@ -170,6 +180,7 @@ EVENT_TYPES: Final[tuple[type[Event], ...]] = (
     SmsRejected,
     SmsRefused,
     SmsExpired,
+    SmsRecalled,
     SmsOutcomeUnknown,
     GatewayHealthChanged,
 )

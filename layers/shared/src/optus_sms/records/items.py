@@ -40,6 +40,7 @@ class State(StrEnum):
     ACCEPTED = "ACCEPTED"
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
+    RECALLED = "RECALLED"
     UNKNOWN = "UNKNOWN"
 
 
@@ -52,8 +53,9 @@ class HistoryLine:
 
     ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (the cause); ``not_sent_late`` (the
     cause; came after a takeover and changed nothing); ``accepted_without_id`` (none); ``rejected`` (the dead letter's
-    reason, then the cause); ``resolved_sent``, ``resolved_not_sent`` and ``reopened`` (the operator); ``replaced``
-    (none; the lines before it are about a refused message with other fields); ``edited`` (a line that is none).
+    reason, then the cause); ``resolved_sent``, ``resolved_not_sent``, ``reopened`` and ``recalled`` (the operator);
+    ``replaced`` (none; the lines before it are about a refused message with other fields); ``edited`` (a line that is
+    none).
     ``evidence``: of the gateway's response (`gateway.evidence`).
     """
 
@@ -100,6 +102,7 @@ class LedgerRecord:
     accepted_at: str | None = None
     rejected_at: str | None = None
     expired_at: str | None = None
+    recalled_at: str | None = None
     unresolved_at: str | None = None
     resolved_by: str | None = None
     history: frozenset[str] = frozenset()

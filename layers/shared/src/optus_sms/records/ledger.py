@@ -8,12 +8,13 @@
             │              │      ├─ rejected ──► REJECTED
             │              │      └─ unknown, or lease over ──► UNKNOWN ─┬─ a callback's proof ──► ACCEPTED
             │              └──────────────── claim again (`resend`, once) ┘
-            └─ past expires_at ──► EXPIRED   (from RETRY too)
+            ├─ past expires_at ──► EXPIRED   (from RETRY too)
+            └─ an operator recalls it ──► RECALLED   (from RETRY too)
 
 An operator (command line) can resolve UNKNOWN, and RETRY, REJECTED or EXPIRED after it, as sent (ACCEPTED) or not sent
-(RETRY), and reopen a REJECTED message (RETRY). The record keeps the operator's name and the time. A message with other
-fields may take the place of a REJECTED one without any unknown outcome (RETRY): its sender has mended it. The refused
-one can never take it back.
+(RETRY), and reopen a REJECTED message (RETRY). A RECALLED message can only be resolved as sent: no attempt follows it.
+The record keeps the operator's name and the time. A message with other fields may take the place of a REJECTED one
+without any unknown outcome (RETRY): its sender has mended it. The refused one can never take it back.
 
 The ledger stores no message text, and the destination only until the message is certainly not sent, or its item in
 `MessagesTable` stands, so that a late callback can complete the conversation. ``history`` has a line for each claim,
@@ -88,11 +89,17 @@ HAD_AN_UNKNOWN_OUTCOME: Final = greater(unknown_outcomes=0)
 NEVER_HAD_AN_UNKNOWN_OUTCOME: Final = absent("unknown_outcomes")
 MAY_HAVE_BEEN_SENT: Final = HAS_NO_GATEWAY_ID & (one_of(state=MAYBE_SENT) | HAD_AN_UNKNOWN_OUTCOME)
 IS_LISTED_AS_UNDECIDED: Final = exists("undecided")
+IS_RECALLED: Final = equals(state=State.RECALLED)
 
 
 def is_free_for(record: LedgerRecord) -> Condition:
     """Require that the message has no record yet, or is in RETRY with the same payload."""
     return IS_NEW | equals(state=State.RETRY, payload_sha256=record.payload_sha256 or "")
+
+
+def can_be_recalled(record: LedgerRecord) -> Condition:
+    """Require that the message has no record yet, or is in RETRY; with the same payload, if ``record`` has a hash."""
+    return is_free_for(record) if record.payload_sha256 else IS_NEW | equals(state=State.RETRY)
 
 
 def is_still(record: LedgerRecord) -> Condition:
@@ -128,7 +135,8 @@ def awaits_an_operator(record: LedgerRecord) -> Condition:
 
     Any state but SENDING and ACCEPTED can come after one, because it is certain of the last attempt only.
     """
-    after_one = one_of(state=(State.RETRY, State.REJECTED, State.EXPIRED)) & HAD_AN_UNKNOWN_OUTCOME
+    ended = (State.RETRY, State.REJECTED, State.EXPIRED, State.RECALLED)
+    after_one = one_of(state=ended) & HAD_AN_UNKNOWN_OUTCOME
     return is_still(record) & HAS_NO_GATEWAY_ID & (equals(state=State.UNKNOWN) | (after_one & ~all_resolved(record)))
 
 
@@ -206,7 +214,21 @@ class Ledger:
             expired_at=format_rfc3339(now),
             ttl=record.ttl,
         )
-        return self._end(record, update)
+        return self._end(record, update, is_free_for(record))
+
+    def recall(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
+        """Recall a message: absent or RETRY → RECALLED. It is never sent after that, and a repeat is refused.
+
+        Without ``payload_sha256`` in ``record``, an absent message is recalled whatever its fields will be.
+        """
+        update = NOTHING.set(
+            state=State.RECALLED,
+            payload_sha256=record.payload_sha256,
+            reference=record.reference,
+            recalled_at=format_rfc3339(now),
+            ttl=record.ttl,
+        ).add(history=_line(now, "recalled", words=by))
+        return self._end(record, update, can_be_recalled(record))
 
     def too_old(self, record: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
         """Mark a message as too old for its queue: absent or RETRY with the same payload → REJECTED."""
@@ -219,7 +241,7 @@ class Ledger:
             rejected_at=format_rfc3339(now),
             ttl=record.ttl,
         ).add(history=_line(now, "rejected", words=f"{reason} retention_over"))
-        return self._end(record, update)
+        return self._end(record, update, is_free_for(record))
 
     def accepted(
         self, claim: LedgerRecord, gateway_id: str | None, *, evidence: str = "", now: float
@@ -422,7 +444,7 @@ class Ledger:
     def resolve_not_sent(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
         """Resolve as not sent, on an operator's word: UNKNOWN, or RETRY, REJECTED or EXPIRED after one → RETRY."""
         line = _line(now, "resolved_not_sent", words=by)
-        return self._try_anew(record, awaits_an_operator(record), line, now)
+        return self._try_anew(record, awaits_an_operator(record) & ~IS_RECALLED, line, now)
 
     def replace_refused(self, refused: LedgerRecord, wanted: LedgerRecord, *, now: float) -> LedgerRecord | None:
         """Give the key of the REJECTED message just read to the mended one that is wanted: REJECTED → RETRY.
@@ -465,13 +487,13 @@ class Ledger:
         )
         return self._write(record, update.remove("lease_until").add(history=line).only_if(condition))
 
-    def _end(self, record: LedgerRecord, update: Update) -> LedgerRecord | None:
+    def _end(self, record: LedgerRecord, update: Update, condition: Condition) -> LedgerRecord | None:
         """End a message without another attempt. After an unknown outcome it keeps the destination for a callback."""
         update = update.remove(*_UNTIL_DECIDED)
-        certain = update.remove(*_FOR_MESSAGE_ITEM).only_if(is_free_for(record) & NEVER_HAD_AN_UNKNOWN_OUTCOME)
+        certain = update.remove(*_FOR_MESSAGE_ITEM).only_if(condition & NEVER_HAD_AN_UNKNOWN_OUTCOME)
         refused_by = self._write(record, certain)
         if refused_by is not None and refused_by.state is State.RETRY and refused_by.unknown_outcomes:
-            refused_by = self._write(record, update.only_if(is_free_for(record)))
+            refused_by = self._write(record, update.only_if(condition))
         return refused_by
 
     def _certainly_not_sent(self, claim: LedgerRecord, to: State, update: Update, now: float) -> LedgerRecord | None:
