@@ -23,6 +23,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "list": ("list:list_", "List messages by where they stand."),
     "dead-letters": ("dead_letters:dead_letters", "List the dead letters, newest first."),
     "redrive": ("redrive:redrive", "Send dead letters again."),
+    "recall": ("recall:recall", "Recall messages that were not sent."),
     "resolve": ("resolve:resolve", "Resolve an unknown outcome."),
     "replay-callbacks": ("replay_callbacks:replay_callbacks", "Post unreadable callbacks again."),
     "pause": ("pause:pause", "Pause sending."),

@@ -1,8 +1,8 @@
-"""Operators of the schedules: the command line's `resolve` and `redrive` on the world's queues and tables."""
+"""Operators of the schedules: the command line's `resolve`, `redrive` and `recall` on the world's queues and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from botocore.exceptions import BotoCoreError
 
 from cli.dead_letter_queue import DeadLetterQueue
+from cli.recalling import Wanted, recall_waiting
 from cli.redrive_plan import apply_plan, make_plan
 from cli.unknown_outcomes import resolve_not_sent, resolve_sent
-from optus_sms.records.items import State
+from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import KEEP_SECONDS
 
 if TYPE_CHECKING:
     from optus_sms.records.ledger import Ledger
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 HELD_SECONDS: Final = 300
 # Until an operator decides: what was on its way to the gateway when the outcome became unknown shows in its portal.
 LOOK_AFTER_SECONDS: Final = 600
-MODULES: Final = ("cli.unknown_outcomes", "cli.redrive_plan", "cli.dead_letter_queue")
+MODULES: Final = ("cli.unknown_outcomes", "cli.redrive_plan", "cli.dead_letter_queue", "cli.recalling")
+_OUTBOUND: Final = "outbound"
 
 
 @dataclass
@@ -55,8 +58,28 @@ class WorldSqs:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def receive_message(self, **_: Any) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._world.ports.read("sqs.receive_message", self._receive))
+    def receive_message(self, **request: Any) -> dict[str, Any]:
+        receive = self._receive_outbound if request["QueueUrl"] == _OUTBOUND else self._receive
+        return cast("dict[str, Any]", self._world.ports.read("sqs.receive_message", receive))
+
+    def _receive_outbound(self) -> dict[str, Any]:
+        """One at a time, so that the command works in one thread."""
+        waiting = next((each for each in self._world.queue.values() if each.visible_at <= self._world.now), None)
+        if waiting is None:
+            return {}
+        waiting.visible_at = self._world.now + HELD_SECONDS
+        waiting.receives += 1
+        return {
+            "Messages": [
+                {
+                    "MessageId": waiting.name,
+                    "ReceiptHandle": waiting.name,
+                    "Body": waiting.body,
+                    "Attributes": {"SentTimestamp": str(int(waiting.sent_at * 1000))},
+                    "MessageAttributes": {name: {"StringValue": value} for name, value in waiting.attributes.items()},
+                }
+            ]
+        }
 
     def _receive(self) -> dict[str, Any]:
         free = [letter for letter in self._world.dead_letters if letter.held_until <= self._world.now]
@@ -79,6 +102,8 @@ class WorldSqs:
         self._world.ports.write("sqs.delete_message", lambda: self._delete(request["ReceiptHandle"]))
 
     def _delete(self, sqs_id: str) -> None:
+        if self._world.queue.pop(sqs_id, None):
+            self._world.tell(f"{sqs_id} is deleted by an operator")
         self._world.dead_letters[:] = [each for each in self._world.dead_letters if each.sqs_id != sqs_id]
 
     def send_message(self, **request: Any) -> None:
@@ -93,6 +118,9 @@ class WorldSqs:
         for letter in self._world.dead_letters:
             if letter.sqs_id in handles:
                 letter.held_until = 0.0
+        for waiting in self._world.queue.values():
+            if waiting.name in handles:
+                waiting.visible_at = self._world.now
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
         return {"Attributes": {"ApproximateNumberOfMessagesNotVisible": "0"}}
@@ -109,20 +137,35 @@ class Operator:
             messages=messages,
             sqs=WorldSqs(world),
             dead_letter_queue=lambda: DeadLetterQueue(WorldSqs(world), "dead-letters"),  # type: ignore[arg-type]
-            outputs={"DeadLetterQueueUrl": "dead-letters", "OutboundQueueUrl": "outbound"},
+            outputs={"DeadLetterQueueUrl": "dead-letters", "OutboundQueueUrl": _OUTBOUND},
             operator="an operator",
             stack_id="a stack",
         )
 
     def work(self) -> None:
         """Resolve or redrive; an error of AWS ends the command, as it does on a terminal."""
+        self._run(self._resolve if self._world.rng.random() < 0.6 else self._redrive)
+
+    def recall(self) -> None:
+        """Recall the message by its key, or everything that waits in the queue, which is not even paused."""
+        self._run(self._recall_key if self._world.rng.random() < 0.4 else self._recall_waiting)
+
+    def _run(self, command: Callable[[], None]) -> None:
         try:
-            if self._world.rng.random() < 0.6:
-                self._resolve()
-            else:
-                self._redrive()
+            command()
         except BotoCoreError:
             self._world.tell("the command ends with an error")
+
+    def _recall_key(self) -> None:
+        """Only the write, as if the record was read long ago."""
+        now = self._world.now
+        record = LedgerRecord(self._message_id, ttl=int(now) + KEEP_SECONDS)
+        refused_by = self._target.ledger.recall(record, by="an operator", now=now)
+        self._world.tell(f"recall: {refused_by.state if refused_by else 'done'}")
+
+    def _recall_waiting(self) -> None:
+        for done in recall_waiting(self._target, Wanted(None, 0.0, 0.0), dry_run=False):
+            self._world.tell(f"recall: {[each.result for each in done]}")
 
     def _resolve(self) -> None:
         world = self._world

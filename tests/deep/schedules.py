@@ -1,12 +1,12 @@
 """The real functions and command line in a world where a seed decides who goes next and what goes wrong.
 
-Sender, receiver, reconciler, publisher and operators (`resolve`, `redrive`) work at the same time on one message. Every
-call to a table, a queue, the bus or the gateway is a step: before and after it anybody else may go on, time may pass
-(beyond leases too), the process may crash, the call may fail, be repeated by the SDK after others, arrive up to a
-minute late, or be done with its response lost. The clocks of execution environments differ. Messages are delivered
-again, twice at a time, moved to the dead letters by SQS, redriven from there, and callbacks come in any order, again or
-not at all. First there is a time of chaos, then nothing fails any more, then twenty days pass, and then the promises
-are checked.
+Sender, receiver, reconciler, publisher and operators (`resolve`, `redrive`, `recall`) work at the same time on one
+message. Every call to a table, a queue, the bus or the gateway is a step: before and after it anybody else may go on,
+time may pass (beyond leases too), the process may crash, the call may fail, be repeated by the SDK after
+others, arrive up to a minute late, or be done with its response lost. The clocks of execution environments differ.
+Messages are delivered again, twice at a time, moved to the dead letters by SQS, redriven from there, and callbacks come
+in any order, again or not at all. First there is a time of chaos, then nothing fails any more, then twenty days pass,
+and then the promises are checked.
 """
 
 from __future__ import annotations
@@ -119,9 +119,10 @@ class Scenario:
     skews: tuple[float, ...]
     in_attribute: bool
     victim: str
+    recalls: bool
 
     @classmethod
-    def of(cls, rng: random.Random) -> Scenario:
+    def of(cls, rng: random.Random, *, recalls: bool) -> Scenario:
         """One of many."""
         reference = rng.choice((None, None, "order-1", SHARED_REFERENCE))
         skew = rng.choice((0.0, 0.0, SKEW_SECONDS))
@@ -142,6 +143,7 @@ class Scenario:
             skews=tuple(rng.uniform(-skew, skew) for _ in range(5)),
             in_attribute=rng.random() < 0.2,
             victim=rng.choice(("", "", "", "sandbox", "callback", "operator", "reconciler", "publisher")),
+            recalls=recalls,
         )
 
 
@@ -172,7 +174,7 @@ class World:
 
     def __init__(self, seed: int, stores: Stores) -> None:
         self.rng = random.Random(seed)
-        self.scenario = Scenario.of(self.rng)
+        self.scenario = Scenario.of(self.rng, recalls=seed % 4 == 3)
         self.stores = stores
         self.health = MemoryHealthRecords()
         self.baton = Baton()
@@ -190,6 +192,7 @@ class World:
         self.names = 0
         self.story: list[str] = []
         self.known_id: str | None = None
+        self.was_recalled = False
         self.written = True
         self.last_record: LedgerRecord | None = None
         self.sandboxes: list[Sender | None] = [None, None, None]
@@ -283,6 +286,8 @@ class World:
             choices.append((0.5, self._redrive))
         if self.scenario.operators and (self.dead_letters or self.acceptances):
             choices += [(0.6, partial(self._alone, f"operator-{number}", self._operate)) for number in (1, 2)]
+        if self.scenario.recalls and self.queue:
+            choices.append((1.5, partial(self._alone, "operator-3", self._recall)))
         choices.append((0.3, partial(self._alone, "reconciler", self._reconcile)))
         if self.unpublished_from < len(self.stream):
             choices.append((0.3, partial(self._alone, "publisher", self._publish)))
@@ -405,6 +410,9 @@ class World:
         """An operator, who sees in the gateway's portal what was accepted."""
         Operator(self, self.ledger(), self.messages(), KEY).work()
 
+    def _recall(self) -> None:
+        Operator(self, self.ledger(), self.messages(), KEY).recall()
+
     def _reconcile(self) -> None:
         clock = self.clock(4)
         gateway = CountingGateway(self)
@@ -512,7 +520,7 @@ class World:
         record = self.record()
         self._check_record(record)
         lost = not self.queue and not self.dead_letters
-        if lost and (record is None or record.state not in (State.ACCEPTED, State.EXPIRED)):
+        if lost and (record is None or record.state not in (State.ACCEPTED, State.EXPIRED, State.RECALLED)):
             raise BrokenPromiseError(f"in no queue, and the ledger says {record and record.state}")
 
     def _check_record(self, record: LedgerRecord | None) -> None:
@@ -521,12 +529,16 @@ class World:
         if self.known_id not in (None, FOREIGN_ID, record.gateway_id):
             raise BrokenPromiseError("the gateway's id has changed")
         self.known_id = record.gateway_id
+        self.was_recalled = self.was_recalled or record.state is State.RECALLED
+        if self.was_recalled and record.state not in (State.RECALLED, State.ACCEPTED):
+            raise BrokenPromiseError(f"{record.state} after it was recalled")
         ours = {acceptance.gateway_id for acceptance in self.acceptances}
         taken_for_ours = self.scenario.foreign and record.gateway_id == FOREIGN_ID
         is_proved = taken_for_ours or (ours and record.gateway_id in ours | {None})
         if record.state is State.ACCEPTED and not is_proved:
             raise BrokenPromiseError("ACCEPTED, but the gateway never took it")
-        if record.state in (State.REJECTED, State.EXPIRED) and ours and not record.unknown_outcomes:
+        ended = (State.REJECTED, State.EXPIRED, State.RECALLED)
+        if record.state in ended and ours and not record.unknown_outcomes:
             raise BrokenPromiseError(f"{record.state}, but the gateway took it")
         if record.state is State.UNKNOWN and not self.excused:
             raise BrokenPromiseError("UNKNOWN without a cause")
@@ -560,7 +572,7 @@ class World:
             return
         if record.state is State.ACCEPTED and not self.acceptances and not self.excused:
             raise BrokenPromiseError("certainly not sent, and taken for sent")
-        if record.state is not State.ACCEPTED and record.state is not State.EXPIRED and not self.dead_letters:
+        if record.state not in (State.ACCEPTED, State.EXPIRED, State.RECALLED) and not self.dead_letters:
             raise BrokenPromiseError(f"{record.state} without a dead letter")
         if record.gateway_id and not self.dead_letters and not self.scenario.callbacks:
             self._check_joined(record)

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cli import dead_letter_queue, redrive_plan, unknown_outcomes
+from cli import dead_letter_queue, recalling, redrive_plan, unknown_outcomes
 from cli.dead_letter_queue import ReceivedDeadLetter
 from optus_sms.aws import clients
 from optus_sms.flows import receive_callback, reconcile_messages, refused_claim
@@ -109,7 +109,7 @@ def run_many(seeds: range) -> Counter[str]:
 
 def test_some_schedules_keep_every_promise() -> None:
     ends = run_many(range(500))
-    for state in (State.ACCEPTED, State.REJECTED, State.EXPIRED, State.UNKNOWN):
+    for state in (State.ACCEPTED, State.REJECTED, State.EXPIRED, State.RECALLED, State.UNKNOWN):
         assert any(state in end for end in ends), "the schedules do not reach every end"
     assert "resend ACCEPTED accepted 2 times" in ends
 
@@ -304,6 +304,22 @@ def queued_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "put_back", put_back)
 
 
+def recalled_can_be_claimed(record: LedgerRecord) -> Condition:
+    return ledger.IS_NEW | one_of(state=(State.RETRY, State.RECALLED))
+
+
+def deleted_before_its_recall(monkeypatch: pytest.MonkeyPatch) -> None:
+    recall = recalling.recall_waiting
+
+    def patched(target: Any, *args: Any, **more: Any) -> Any:
+        received = target.sqs.receive_message(QueueUrl="outbound").get("Messages", [])
+        for message in received:
+            target.sqs.delete_message(QueueUrl="outbound", ReceiptHandle=message["ReceiptHandle"])
+        return recall(target, *args, **more)
+
+    monkeypatch.setattr(operators, "recall_waiting", patched)
+
+
 def accepted_is_the_last_word(update: Update) -> Update:
     return update.set(status="accepted", status_rank=0)
 
@@ -350,6 +366,9 @@ SEEDED_BUGS: dict[str, Patch] = {
     "an event that failed is skipped": failed_events_are_skipped,
     "a dead letter is deleted before its copy is queued": deleted_before_it_is_queued,
     "a redriven copy loses its message_id": queued_without_its_key,
+    "a recall has no condition": without_condition("can_be_recalled"),
+    "a recalled message is claimed": without_condition("is_free_for", recalled_can_be_claimed),
+    "a waiting message is deleted before its recall is written": deleted_before_its_recall,
 }
 
 

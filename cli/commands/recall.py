@@ -1,0 +1,169 @@
+"""`recall`: stop messages that were not sent yet."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.checked_message import CheckedMessage, invalid_lines, read_lines
+from cli.context import CommandContext, with_context
+from cli.errors import CliError, Exit
+from cli.health import queue_counts
+from cli.journal import Journal
+from cli.output import counted
+from cli.parameters import FILE, Name, Since
+from cli.queueing import stopping_between_batches
+from cli.recalling import IS_RECALLED, Recalled, Result, Wanted, of_message, recall_all, recall_waiting, sent_already
+from optus_sms.model.queue_message import is_key
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import LedgerRecord
+
+_SHOWN: Final = 20
+_INCOMPLETE: Final = (Result.SENT, Result.MAYBE_SENT, Result.ANOTHER)
+
+
+@click.command()
+@click.argument("message_ids", metavar="[MESSAGE_ID]…", nargs=-1, type=Name())
+@click.option("--file", "path", type=FILE, help="The messages of a file that `send --file` queued.")
+@click.option("--journal", type=FILE, help="With --file: its journal. [default: FILE.journal]")
+@click.option("--reference", type=Name(), help="What waits and has this reference. Needs a pause.")
+@click.option("--since", type=Since(), help="What waits and was queued at or after this time or age. Needs a pause.")
+@click.option("--until", type=Since(), help="With --since: and before this time or age. [default: now]")
+@click.option("--scan", is_flag=True, help="With --reference or --since: list what was sent, too. Reads a whole table.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be recalled.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_context
+def recall(
+    context: CommandContext,
+    *,
+    message_ids: tuple[str, ...],
+    path: Path | None,
+    journal: Path | None,
+    reference: str | None,
+    since: float | None,
+    until: float | None,
+    scan: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Recall messages that were not sent. They never are, under their message_id. `pause` first.
+
+    Lists what was sent already, or may have been. Can be interrupted and repeated, but not undone.
+    """
+    waits = reference is not None or since is not None
+    if [bool(message_ids), path is not None, waits].count(True) != 1:
+        raise click.UsageError("Give either MESSAGE_IDs, --file, or --reference and --since.")
+    if (journal is not None and path is None) or (until is not None and since is None) or (scan and not waits):
+        raise click.UsageError("--journal goes with --file, --until with --since, --scan with --reference or --since.")
+    if path is not None:
+        _recall_file(context, path, journal or path.with_name(path.name + ".journal"), dry_run=dry_run, yes=yes)
+    elif waits:
+        wanted = Wanted(reference, since or 0.0, time.time() if until is None else until)
+        _recall_waiting(context, wanted, scan=scan, dry_run=dry_run, yes=yes)
+    else:
+        for message_id in message_ids:
+            if not is_key(message_id):
+                raise click.UsageError(f"{message_id} is no message_id.")
+        _recall_keys(context, [LedgerRecord(message_id) for message_id in message_ids], dry_run=dry_run, yes=yes)
+
+
+def _recall_keys(context: CommandContext, records: list[LedgerRecord], *, dry_run: bool, yes: bool) -> None:
+    if not dry_run:
+        question = f"Recall {counted(len(records), 'message')} on {context.target.name}? It can't be undone."
+        context.confirm(question, yes=yes)
+    _report(context, _done(len(records), recall_all(context.target, records, dry_run=dry_run)), dry_run=dry_run)
+
+
+def _recall_file(context: CommandContext, path: Path, journal_path: Path, *, dry_run: bool, yes: bool) -> None:
+    """Recall the lines that were queued, or may have been. Without a journal: those that name their message_id."""
+    if not journal_path.exists():
+        checked, invalid = read_lines(path, lambda _line, _occurrence: "")
+        if invalid:
+            raise CliError(
+                invalid_lines(path, invalid),
+                f"There is no journal {journal_path}, so each line must be valid and name its message_id. "
+                "Name the journal that `send --file` made with --journal.",
+                Exit.INVALID,
+            )
+        _recall_lines(context, checked, dry_run=dry_run, yes=yes)
+        return
+    with Journal(journal_path, context.target.stack_id) as journal:
+        queued = journal.queued | journal.uncertain
+        checked, _ = read_lines(path, journal.message_id_of, queued=queued)
+        found = [message for message in checked if message.message_id in queued]
+        if len(found) < len(queued):
+            missing = len(queued) - len(found)
+            context.out.note(f"{missing} that the journal names are not in the file; it was changed.", "unsure")
+        _recall_lines(context, found, dry_run=dry_run, yes=yes)
+
+
+def _recall_lines(context: CommandContext, lines: list[CheckedMessage], *, dry_run: bool, yes: bool) -> None:
+    _recall_keys(context, [of_message(line.message_id, line.message) for line in lines], dry_run=dry_run, yes=yes)
+
+
+def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_run: bool, yes: bool) -> None:
+    target = context.target
+    if target.switch.is_on() is not False:
+        raise CliError("Sending is not paused.", "`pause`, then this command; then `resume`.", Exit.USAGE)
+    if not dry_run:
+        which = [f"has the reference {wanted.reference}"] if wanted.reference else []
+        if not wanted.is_any_time:
+            which.append(f"was queued from {format_rfc3339(wanted.since)} until {format_rfc3339(wanted.until)}")
+        question = f"Recall every message that waits on {target.name} and {' and '.join(which)}? It can't be undone."
+        context.confirm(question, yes=yes)
+    counts = queue_counts(target, "OutboundQueueUrl")
+    done = _done(counts["waiting"], recall_waiting(target, wanted, dry_run=dry_run))
+    if scan:
+        context.out.note("Reading the whole ledger, at half a read unit for each 4 KB.", "unsure")
+        known = {each.message_id for each in done}
+        done += [each for each in _done(0, sent_already(target, wanted)) if each.message_id not in known]
+    else:
+        context.out.note("What was sent already is in no queue; --scan lists it, by reading the whole ledger.")
+    if hidden := counts["in_flight"]:
+        context.out.note(
+            f"About {hidden} were in flight a moment ago and could not be read. Repeat the command in a few minutes.",
+            "unsure",
+        )
+    _report(context, done, dry_run=dry_run)
+
+
+def _done(length: int, batches: Iterable[list[Recalled]]) -> list[Recalled]:
+    """Recall all batches, with progress. Ctrl-C, SIGTERM and a lost terminal end it between two."""
+    progress: Any = click.progressbar(length=length, label="recalling", file=sys.stderr, show_pos=True)
+    done: list[Recalled] = []
+    with stopping_between_batches() as stop, progress as bar:
+        for batch in _until(stop, batches):
+            done += batch
+            bar.update(len(batch))
+    return done
+
+
+def _until(stop: Any, batches: Iterable[list[Recalled]]) -> Iterator[list[Recalled]]:
+    for batch in batches:
+        yield batch
+        if stop():
+            raise KeyboardInterrupt
+
+
+def _report(context: CommandContext, done: list[Recalled], *, dry_run: bool) -> None:
+    out, counts = context.out, Counter(each.result for each in done)
+    out.document({"dry_run": dry_run, "counts": dict(counts), "messages": [asdict(each) for each in done]})
+    if dry_run:
+        out.line("Nothing was recalled. The command would have found:")
+    for result in Result:
+        if result in counts:
+            out.line(f"{counts[result]:>6}  {result}", "good" if result in IS_RECALLED else "unsure")
+    if not done:
+        out.line("none", "good")
+    listed = [each for each in done if each.result not in IS_RECALLED or each.why]
+    if listed:
+        out.table(("message_id", "result", "why"), [(e.message_id, e.result, e.why or "-") for e in listed[:_SHOWN]])
+    if len(listed) > _SHOWN:
+        out.note(f"{len(listed) - _SHOWN} more are in the output of --json.")
+    if any(counts[result] for result in _INCOMPLETE):
+        raise SystemExit(int(Exit.NOT_ALL))

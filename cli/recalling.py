@@ -1,0 +1,196 @@
+"""Recall messages: those that were not sent are never sent under their message_id.
+
+A recall is one conditional write of the ledger, so it doesn't matter who queued the message or how often it is
+delivered. A message that waits in the paused queue is deleted only after its recall is written. Everything can be
+interrupted and repeated.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from itertools import chain
+from typing import Final, TypeVar
+
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.queueing import in_batches
+from cli.target import Target
+from optus_sms.flows.refused_claim import may_resend
+from optus_sms.model.queue_message import OutboundMessage
+from optus_sms.model.times import time_or_none
+from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import KEEP_SECONDS, Ledger
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Result(StrEnum):
+    """What became of one message."""
+
+    RECALLED = "recalled"
+    BEFORE = "recalled before"
+    NOT_SENT = "not sent"
+    SENT = "sent already"
+    MAYBE_SENT = "may have been sent"
+    ANOTHER = "another message"
+
+
+IS_RECALLED: Final = (Result.RECALLED, Result.BEFORE)
+_UNDECIDED: Final = (State.RETRY, State.SENDING, State.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The result for one message, and why."""
+
+    message_id: str
+    result: Result
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Messages to recall by a sender's own reference, or by when they were queued first (epoch seconds), or by both."""
+
+    reference: str | None
+    since: float
+    until: float
+
+    def has(self, queued_at: str | None, reference: str) -> bool:
+        """Return whether a message is among them. ``queued_at``: RFC 3339; a message without it has no time."""
+        if self.reference not in (None, reference):
+            return False
+        at = time_or_none(queued_at)
+        return self.is_any_time or (at is not None and self.since <= at < self.until)
+
+    @property
+    def is_any_time(self) -> bool:
+        """Whether the time doesn't matter."""
+        return self.since <= 0
+
+
+def of_message(message_id: str, message: OutboundMessage) -> LedgerRecord:
+    """Return what is known of a message whose fields are known, so that no other is recalled in its place."""
+    return LedgerRecord(message_id, payload_sha256=message.payload_sha256, reference=message.reference)
+
+
+def recall_all(target: Target, records: Sequence[LedgerRecord], *, dry_run: bool) -> Iterator[list[Recalled]]:
+    """Recall the messages with these keys; with a hash in a record, only the message that has those fields."""
+    recall_one = _way(target, dry_run=dry_run)
+    for batch in in_batches(records):
+        yield _each(recall_one, batch)
+
+
+def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
+    """Recall what waits in the paused queue, and what the ledger lists as undecided; a message once."""
+    recall_one, done = _way(target, dry_run=dry_run), set[str]()
+    with DeadLetterQueue(target.sqs, target.outputs["OutboundQueueUrl"]) as queue:  # read as dead letters are
+
+        def recall_and_delete(copies: Sequence[tuple[ReceivedDeadLetter, LedgerRecord]]) -> list[Recalled]:
+            recalled = []
+            for waiting, record in copies:
+                recalled.append(recall_one(record))
+                if recalled[-1].result in IS_RECALLED and not dry_run:
+                    queue.delete(waiting)
+            return recalled
+
+        for batch in in_batches(queue.dead_letters()):
+            yield _new(done, chain(*_each(recall_and_delete, _wanted_of(wanted, batch))))
+    # Waiting for another attempt, a message can be invisible in the queue for half an hour.
+    undecided = (record for state in _UNDECIDED for record in target.ledger.undecided(state))
+    listed = (record for record in undecided if wanted.has(record.queued_at, record.effective_reference))
+    for records in in_batches(listed):
+        yield _new(done, _each(recall_one, records))
+
+
+def sent_already(target: Target, wanted: Wanted) -> Iterator[list[Recalled]]:
+    """Return what was sent of the messages that are wanted, by reading the whole ledger."""
+    for record in target.ledger.scan():
+        is_sent = record.state is State.ACCEPTED and wanted.has(record.queued_at, record.effective_reference)
+        yield [Recalled(record.message_id, Result.SENT)] if is_sent else []
+
+
+def recall(ledger: Ledger, wanted: LedgerRecord, *, by: str) -> Recalled:
+    """Recall one message, as this operator."""
+    now = time.time()
+    record = ledger.read(wanted.message_id)
+    result, why = judge(wanted, record)
+    if result is Result.RECALLED:
+        ttl = max(record.ttl if record else 0, int(now) + KEEP_SECONDS)
+        refused_by = ledger.recall(replace(wanted, ttl=ttl), by=by, now=now)
+        if refused_by is not None:
+            result, why = judge(wanted, refused_by)
+            if result is Result.RECALLED:
+                result, why = Result.MAYBE_SENT, "it changed meanwhile; repeat the command"
+    return Recalled(wanted.message_id, result, why)
+
+
+def preview(ledger: Ledger, wanted: LedgerRecord) -> Recalled:
+    """Return what `recall` would do, and do nothing."""
+    return Recalled(wanted.message_id, *judge(wanted, ledger.read(wanted.message_id)))
+
+
+def judge(wanted: LedgerRecord, record: LedgerRecord | None) -> tuple[Result, str]:  # noqa: PLR0911 - one line each
+    """Return what a recall does with a message, and why. ``record``: the ledger's record of its message_id now."""
+    if record is None:
+        why = "" if wanted.payload_sha256 else "the ledger knows no such message; any that comes is refused"
+        return Result.RECALLED, why
+    if wanted.payload_sha256 and record.payload_sha256 not in (None, wanted.payload_sha256):
+        return Result.ANOTHER, "its message_id was used for a message with other fields"
+    match record.state:
+        case State.RETRY if record.has_open_outcome:
+            return Result.RECALLED, "no attempt follows, but an earlier one may have been sent"
+        case State.RETRY:
+            return Result.RECALLED, ""
+        case State.RECALLED:
+            return Result.BEFORE, ""
+        case State.ACCEPTED:
+            return Result.SENT, ""
+        case State.SENDING:
+            return Result.MAYBE_SENT, "an attempt is under way; repeat the command in a few minutes"
+        case State.UNKNOWN:
+            again = may_resend(record.on_unknown, record.unknown_outcomes)
+            once_more = "; it is sent once more (`resend`), unless you resolve it" if again else ""
+            return Result.MAYBE_SENT, f"the outcome of its attempt is unknown{once_more}"
+        case State.REJECTED:
+            return Result.NOT_SENT, "it was rejected; a redrive of its dead letter would send it"
+        case State.EXPIRED:
+            return Result.NOT_SENT, "it has expired"
+
+
+def _way(target: Target, *, dry_run: bool) -> Callable[[LedgerRecord], Recalled]:
+    """Return how each message is handled. Here, because a session can't make clients in several threads."""
+    return partial(preview, target.ledger) if dry_run else partial(recall, target.ledger, by=target.operator)
+
+
+def _wanted_of(
+    wanted: Wanted, waiting: Iterable[ReceivedDeadLetter]
+) -> list[list[tuple[ReceivedDeadLetter, LedgerRecord]]]:
+    """Return what is to be recalled of the messages that wait, by message_id. One that breaks a rule is never sent."""
+    found: defaultdict[str, list[tuple[ReceivedDeadLetter, LedgerRecord]]] = defaultdict(list)
+    for each in waiting:
+        if each.message and wanted.has(each.queued_at, each.message.reference or each.message_id):
+            found[each.message_id].append((each, of_message(each.message_id, each.message)))
+    return list(found.values())
+
+
+def _new(done: set[str], results: Iterable[Recalled]) -> list[Recalled]:
+    """Return the results of messages that have none yet: a message can be in the queue twice."""
+    first: dict[str, Recalled] = {}
+    for each in results:
+        first.setdefault(each.message_id, each)
+    new = [each for message_id, each in first.items() if message_id not in done]
+    done |= first.keys()
+    return new
+
+
+def _each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call a function for each item, side by side: a call to DynamoDB takes milliseconds, and there are many."""
+    if len(items) < 2:
+        return list(map(function, items))
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(function, items))
