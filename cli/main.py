@@ -24,6 +24,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "dead-letters": ("dead_letters:dead_letters", "List the dead letters, newest first."),
     "redrive": ("redrive:redrive", "Send dead letters again."),
     "recall": ("recall:recall", "Recall messages that were not sent."),
+    "erase": ("erase:erase_", "Erase a person's number, messages and replies."),
     "resolve": ("resolve:resolve", "Resolve an unknown outcome."),
     "replay-callbacks": ("replay_callbacks:replay_callbacks", "Post unreadable callbacks again."),
     "pause": ("pause:pause", "Pause sending."),

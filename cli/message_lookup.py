@@ -106,5 +106,5 @@ def exit_code(facts: Facts) -> Exit:
             return Exit.NOT_DELIVERED
         case Stage.UNKNOWN:
             return Exit.UNKNOWN
-        case Stage.SENDING | Stage.RETRY | Stage.ACCEPTED | Stage.NOT_SEEN:
+        case Stage.SENDING | Stage.RETRY | Stage.ACCEPTED | Stage.NOT_SEEN | Stage.ERASED:
             return Exit.ON_ITS_WAY

@@ -54,23 +54,25 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Messages to recall by a sender's own reference, or by when they were queued first (epoch seconds), or by both."""
+    """Messages to recall: those that agree in each field that is not None. Times: when they were queued first, epoch
+    seconds.
+    """
 
-    reference: str | None
-    since: float
-    until: float
+    reference: str | None = None
+    since: float | None = None
+    until: float = 0.0
+    destination: str | None = None
 
-    def has(self, queued_at: str | None, reference: str) -> bool:
+    def has(self, queued_at: str | None, reference: str, destination: str | None) -> bool:
         """Return whether a message is among them. ``queued_at``: RFC 3339; a message without it has no time."""
-        if self.reference not in (None, reference):
+        if self.reference not in (None, reference) or self.destination not in (None, destination):
             return False
         at = time_or_none(queued_at)
-        return self.is_any_time or (at is not None and self.since <= at < self.until)
+        return self.since is None or (at is not None and self.since <= at < self.until)
 
-    @property
-    def is_any_time(self) -> bool:
-        """Whether the time doesn't matter."""
-        return self.since <= 0
+    def has_record(self, record: LedgerRecord) -> bool:
+        """Return whether the message of a ledger record is among them."""
+        return self.has(record.queued_at, record.effective_reference, record.destination)
 
 
 def of_message(message_id: str, message: OutboundMessage) -> LedgerRecord:
@@ -87,7 +89,20 @@ def recall_all(target: Target, records: Sequence[LedgerRecord], *, dry_run: bool
 
 def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
     """Recall what waits in the paused queue, and what the ledger lists as undecided; a message once."""
-    recall_one, done = _way(target, dry_run=dry_run), set[str]()
+    done: set[str] = set()
+    for results in chain(
+        recall_queued(target, wanted, dry_run=dry_run), recall_undecided(target, wanted, dry_run=dry_run)
+    ):
+        first: dict[str, Recalled] = {}
+        for each in results:
+            first.setdefault(each.message_id, each)
+        yield [each for message_id, each in first.items() if message_id not in done]
+        done |= first.keys()
+
+
+def recall_queued(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
+    """Recall what waits in the paused queue, and delete it there; a message in it twice has two results."""
+    recall_one = _way(target, dry_run=dry_run)
     with DeadLetterQueue(target.sqs, target.outputs["OutboundQueueUrl"]) as queue:  # read as dead letters are
 
         def recall_and_delete(copies: Sequence[tuple[ReceivedDeadLetter, LedgerRecord]]) -> list[Recalled]:
@@ -99,18 +114,21 @@ def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator
             return recalled
 
         for batch in in_batches(queue.dead_letters()):
-            yield _new(done, chain(*_each(recall_and_delete, _wanted_of(wanted, batch))))
-    # Waiting for another attempt, a message can be invisible in the queue for half an hour.
+            yield list(chain(*_each(recall_and_delete, _wanted_of(wanted, batch))))
+
+
+def recall_undecided(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
+    """Recall what waits for another attempt, by the ledger: it can be invisible in the queue for half an hour."""
+    recall_one = _way(target, dry_run=dry_run)
     undecided = (record for state in _UNDECIDED for record in target.ledger.undecided(state))
-    listed = (record for record in undecided if wanted.has(record.queued_at, record.effective_reference))
-    for records in in_batches(listed):
-        yield _new(done, _each(recall_one, records))
+    for records in in_batches(record for record in undecided if wanted.has_record(record)):
+        yield _each(recall_one, records)
 
 
 def sent_already(target: Target, wanted: Wanted) -> Iterator[list[Recalled]]:
     """Return what was sent of the messages that are wanted, by reading the whole ledger."""
     for record in target.ledger.scan():
-        is_sent = record.state is State.ACCEPTED and wanted.has(record.queued_at, record.effective_reference)
+        is_sent = record.state is State.ACCEPTED and wanted.has_record(record)
         yield [Recalled(record.message_id, Result.SENT)] if is_sent else []
 
 
@@ -173,19 +191,10 @@ def _wanted_of(
     """Return what is to be recalled of the messages that wait, by message_id. One that breaks a rule is never sent."""
     found: defaultdict[str, list[tuple[ReceivedDeadLetter, LedgerRecord]]] = defaultdict(list)
     for each in waiting:
-        if each.message and wanted.has(each.queued_at, each.message.reference or each.message_id):
-            found[each.message_id].append((each, of_message(each.message_id, each.message)))
+        message = each.message
+        if message and wanted.has(each.queued_at, message.reference or each.message_id, message.destination):
+            found[each.message_id].append((each, of_message(each.message_id, message)))
     return list(found.values())
-
-
-def _new(done: set[str], results: Iterable[Recalled]) -> list[Recalled]:
-    """Return the results of messages that have none yet: a message can be in the queue twice."""
-    first: dict[str, Recalled] = {}
-    for each in results:
-        first.setdefault(each.message_id, each)
-    new = [each for message_id, each in first.items() if message_id not in done]
-    done |= first.keys()
-    return new
 
 
 def _each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -52,6 +52,12 @@ class Facts:
         return next((record.destination for record in records if record and record.destination), None)
 
     @property
+    def erased_at(self) -> str | None:
+        """When what identifies a person was removed, if it was."""
+        records = (self.message, self.reply, self.ledger)
+        return next((record.erased_at for record in records if record and record.erased_at), None)
+
+    @property
     def segments(self) -> int | None:
         """The number of segments, while a record has it."""
         return next((record.segments for record in (self.message, self.ledger) if record and record.segments), None)
@@ -97,6 +103,7 @@ class Stage(StrEnum):
     RECALLED = "recalled before it was sent"
     UNKNOWN = "unknown whether it was sent"
     REPLY = "a reply"
+    ERASED = "erased"
 
 
 TONES: Final[Mapping[Stage, Tone]] = {
@@ -111,6 +118,7 @@ TONES: Final[Mapping[Stage, Tone]] = {
     Stage.RECALLED: "unsure",
     Stage.UNKNOWN: "unsure",
     Stage.REPLY: "good",
+    Stage.ERASED: "plain",
 }
 
 
@@ -122,9 +130,17 @@ def stage_of(facts: Facts) -> Stage:
         return Stage.RECEIVED
     if facts.status in FAILURE_STATUSES:
         return Stage.UNDELIVERED
-    if facts.ledger:
-        return Stage[facts.ledger.state.name]
-    return Stage.ACCEPTED if facts.message else Stage.NOT_SEEN
+    stage = Stage[facts.ledger.state.name] if facts.ledger else Stage.ACCEPTED if facts.message else Stage.NOT_SEEN
+    return Stage.ERASED if stage is Stage.ACCEPTED and facts.erased_at else stage
+
+
+def standing(facts: Facts) -> str:
+    """Return where the message stands, in words, with the date of its erasure."""
+    stage = stage_of(facts)
+    if not facts.erased_at:
+        return stage.value
+    erased = f"erased on {facts.erased_at[:10]}"
+    return erased if stage is Stage.ERASED else f"{stage.value}; {erased}"
 
 
 _NEXT: Final[Mapping[Stage, str]] = {
@@ -139,6 +155,7 @@ _NEXT: Final[Mapping[Stage, str]] = {
     Stage.EXPIRED: "Nothing; it was too late to send it.",
     Stage.RECALLED: "It is not sent. To send it after all, queue it under a new message_id.",
     Stage.REPLY: "Nothing; this is final.",
+    Stage.ERASED: "Its message_id stays, so that it is never sent again. A late status still counts.",
 }
 
 

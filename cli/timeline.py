@@ -85,6 +85,7 @@ _BY_OPERATOR: Final = {
     "resolved_not_sent": "resolved that it was not sent, so it may be sent again",
     "reopened": "let it be sent again",
     "recalled": "recalled it, so that no attempt follows",
+    "erased": "erased its number and text",
 }
 _STEP_TONES: Final[Mapping[str, Tone]] = {
     "not_sent": "unsure",
@@ -237,6 +238,8 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
     if message.unknown_statuses:
         named = ", ".join(sorted(message.unknown_statuses))
         yield Line("", f"callbacks with undocumented statuses: {named}; kept, and ignored", "dim")
+    if message.erased_at and not facts.ledger:  # the ledger's history has it too
+        yield Line(message.erased_at, "its number was erased")
     if message.unresolved_at:
         yield Line(message.unresolved_at, "no final status came; no longer reconciled", "unsure")
 
@@ -260,5 +263,6 @@ _MATCHES: Final = {"exact": ", as the gateway reports", "inferred": ", the lates
 
 def _reply(reply: ReplyRecord) -> Iterator[Line]:
     to = f" to {reply.in_reply_to}{_MATCHES[reply.reply_match]}" if reply.in_reply_to else ""
-    yield Line(reply.received_at or "", f"the handset replied{to}: {reply.content or ''}", "good")
+    text = "its text and number were erased" if reply.erased_at else reply.content or ""
+    yield Line(reply.received_at or "", f"the handset replied{to}: {text}", "good")
     yield from _repeats(reply)

@@ -6,7 +6,7 @@ from cli.context import CommandContext, with_context
 from cli.message_lookup import find_messages
 from cli.output import one_line
 from cli.parameters import Name
-from cli.stage import TONES, next_step, stage_of
+from cli.stage import TONES, next_step, stage_of, standing
 from cli.timeline import timeline
 
 
@@ -28,8 +28,7 @@ def explain(context: CommandContext, *, id_: str) -> None:
         ]
     )
     for facts in all_facts:
-        stage = stage_of(facts)
-        context.out.line(f"{one_line(facts.message_id)}: {stage}", TONES[stage])
+        context.out.line(f"{one_line(facts.message_id)}: {standing(facts)}", TONES[stage_of(facts)])
         for line in timeline(facts):
             context.out.line(f"  {line.at:<24}  {one_line(str(line))}", line.tone)
         context.out.line(f"  next: {next_step(facts)}")

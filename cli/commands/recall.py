@@ -63,7 +63,7 @@ def recall(
     if path is not None:
         _recall_file(context, path, journal or path.with_name(path.name + ".journal"), dry_run=dry_run, yes=yes)
     elif waits:
-        wanted = Wanted(reference, since or 0.0, time.time() if until is None else until)
+        wanted = Wanted(reference, since, time.time() if until is None else until)
         _recall_waiting(context, wanted, scan=scan, dry_run=dry_run, yes=yes)
     else:
         for message_id in message_ids:
@@ -112,7 +112,7 @@ def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_
         raise CliError("Sending is not paused.", "`pause`, then this command; then `resume`.", Exit.USAGE)
     if not dry_run:
         which = [f"has the reference {wanted.reference}"] if wanted.reference else []
-        if not wanted.is_any_time:
+        if wanted.since is not None:
             which.append(f"was queued from {format_rfc3339(wanted.since)} until {format_rfc3339(wanted.until)}")
         question = f"Recall every message that waits on {target.name} and {' and '.join(which)}? It can't be undone."
         context.confirm(question, yes=yes)

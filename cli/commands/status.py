@@ -10,7 +10,7 @@ from cli.errors import Exit
 from cli.message_lookup import exit_code, find_messages, message_json
 from cli.output import one_line
 from cli.parameters import Name
-from cli.stage import TONES, Facts, stage_of
+from cli.stage import TONES, Facts, stage_of, standing
 from cli.timeline import why
 from optus_sms.records.items import State, attributes
 
@@ -35,7 +35,7 @@ def status(context: CommandContext, *, id_: str) -> None:
 
 def _show_status(context: CommandContext, facts: Facts) -> None:
     stage, out = stage_of(facts), context.out
-    out.line(f"{one_line(facts.message_id)}: {stage}", TONES[stage])
+    out.line(f"{one_line(facts.message_id)}: {standing(facts)}", TONES[stage])
     for label, value in _shown(facts):
         if value is not None:
             out.line(f"  {label:<11} {one_line(str(value))}")

@@ -31,6 +31,7 @@ _GROUPS_OF: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.REJECTED: ("rejected",),
     Stage.EXPIRED: ("expired",),
     Stage.RECALLED: ("recalled",),
+    Stage.ERASED: ("accepted",),
 }
 
 

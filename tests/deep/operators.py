@@ -164,7 +164,7 @@ class Operator:
         self._world.tell(f"recall: {refused_by.state if refused_by else 'done'}")
 
     def _recall_waiting(self) -> None:
-        for done in recall_waiting(self._target, Wanted(None, 0.0, 0.0), dry_run=False):
+        for done in recall_waiting(self._target, Wanted(), dry_run=False):
             self._world.tell(f"recall: {[each.result for each in done]}")
 
     def _resolve(self) -> None:

@@ -21,6 +21,8 @@ from tests.support.builders import message_body, wanted
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+    from optus_sms.runtime.settings import OnUnknown
+
 STACK: Final = "optus-sms-test"
 _TABLE_PROPERTIES: Final = ("KeySchema", "AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes")
 
@@ -95,11 +97,13 @@ class DeployedStack:
         body: str | None = None,
         reason: str = "rejected",
         queued_at: float | None = None,
+        on_unknown: OnUnknown = "hold",
     ) -> str:
         """The ledger's record of a message in a state, as the sender would have written it; the message's body."""
         body = body or message_body(message_id=key)
         now = time.time()
-        of = wanted(key, payload_sha256=parse_message(body, now=now, queued_at=queued_at).payload_sha256)
+        payload = parse_message(body, now=now, queued_at=queued_at).payload_sha256
+        of = wanted(key, payload_sha256=payload, on_unknown=on_unknown)
         if state is State.EXPIRED:
             self.ledger.expired(of, now=now)
             return body

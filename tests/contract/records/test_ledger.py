@@ -618,6 +618,39 @@ class TestRecall:
         assert state_of(subject) is State.RECALLED
 
 
+class TestErase:
+    @pytest.mark.parametrize("state", sorted(set(State) - {State.SENDING}))
+    def test_the_key_stays_and_the_number_goes(self, subject: Subject, state: State) -> None:
+        bring_to(subject.ledger, state)
+        before = kept(subject)
+        assert subject.ledger.erase("message-1", by="alex", now=NOW) is None
+        record = kept(subject)
+        assert (record.destination, record.segments, record.erased_at) == (None, None, format_rfc3339(NOW))
+        gone: dict[str, Any] = {"destination": None, "segments": None, "has_sender_id": False, "scheduled_at": None}
+        assert told(record) == told(replace(before, **gone, erased_at=format_rfc3339(NOW)))
+        assert ("erased", "alex") in {(step.what, step.words) for step in history(subject)}
+        assert refused(subject.ledger, wanted(payload_sha256=OTHER_PAYLOAD)) == record
+
+    def test_again_keeps_its_time(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.UNKNOWN)
+        for later in (0, 60):
+            assert subject.ledger.erase("message-1", by="alex", now=NOW + later) is None
+        assert kept(subject).erased_at == format_rfc3339(NOW)
+
+    def test_of_a_message_that_is_being_sent_or_is_none_changes_nothing(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.SENDING)
+        before = kept(subject)
+        assert subject.ledger.erase("message-1", by="alex", now=NOW) == before
+        assert subject.ledger.erase("absent", by="alex", now=NOW) is not None
+        assert (kept(subject), subject.record("absent")) == (before, None)
+
+    def test_a_new_attempt_has_the_number_again(self, subject: Subject) -> None:
+        bring_to(subject.ledger, State.RETRY)
+        subject.ledger.erase("message-1", by="alex", now=NOW)
+        claim(subject.ledger, owner="next")
+        assert (kept(subject).erased_at, kept(subject).destination) == (None, wanted().destination)
+
+
 class TestExpired:
     def test_from_absent(self, subject: Subject) -> None:
         assert subject.ledger.expired(wanted(), now=NOW) is None

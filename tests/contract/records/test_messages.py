@@ -452,6 +452,51 @@ class TestRecordReply:
         assert subject.row("gw-1") == before
 
 
+class TestErase:
+    PERSONAL = ("handset", "destination", "source", "content", "operator", "segments", "detail")
+
+    def test_a_message_keeps_its_ids_and_statuses_only(self, subject: Subject) -> None:
+        subject.store.record_sent(*sent_message(segments=3), now=NOW)
+        subject.store.record_status(status("failed", detail=f"no route to {HANDSET}"), now=NOW)
+        before = subject.row("gw-1")
+        subject.store.erase("gw-1", HANDSET, now=NOW + 60)
+        expected = {name: value for name, value in before.items() if name not in self.PERSONAL}
+        assert subject.row("gw-1") == expected | {"erased_at": LATER}
+        assert list(subject.store.conversation(HANDSET)) == []
+
+    def test_another_handsets_message_stays(self, subject: Subject) -> None:
+        subject.store.record_sent(*sent_message(), now=NOW)
+        before = subject.row("gw-1")
+        subject.store.erase("gw-1", "+61400000000", now=NOW + 60)
+        subject.store.erase("gw-2", HANDSET, now=NOW + 60)
+        assert (subject.row("gw-1"), subject.row("gw-2")) == (before, {})
+
+    def test_nothing_that_comes_later_brings_the_number_back(self, subject: Subject) -> None:
+        """The sender's write again, statuses in whose words the gateway quotes it, and a repeated reply."""
+        store = subject.store
+        store.record_sent(*sent_message(), now=NOW)
+        store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW)
+        for gateway_id in ("gw-1", "mo-1"):
+            store.erase(gateway_id, HANDSET, now=NOW)
+        assert store.record_sent(*sent_message(), status="sent", detail=HANDSET, now=NOW + 60) is None
+        quoting = f"refused for {HANDSET}"
+        for name in ("sent", "rejected", "rejected", "expired", "received"):
+            store.record_status(status(name, detail=quoting), now=NOW + 60)
+        store.record_status(status("received", detail=f"z {quoting}"), now=NOW + 60)
+        assert not store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW + 60)
+        for gateway_id in ("gw-1", "mo-1"):
+            assert HANDSET[-6:] not in str(subject.row(gateway_id))
+        row = subject.row("gw-1")
+        assert (row["status"], row["detail"], row["message_id"]) == ("received", "z refused for …", "message-1")
+        assert "content" not in subject.row("mo-1")
+
+    def test_a_new_reply_is_kept_as_any_other(self, subject: Subject) -> None:
+        subject.store.record_sent(*sent_message(), now=NOW)
+        subject.store.erase("gw-1", HANDSET, now=NOW)
+        assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW + 60)
+        assert subject.row("mo-1")["handset"] == HANDSET
+
+
 class TestLatestSentTo:
     def test_is_the_latest_of_this_handset(self, store: Messages) -> None:
         store.record_sent(*sent_message("gw-1"), now=NOW)

@@ -49,6 +49,7 @@ COMMANDS = [
     ("send", HANDSET, "Hello"), ("status", "k"), ("explain", "k"), ("conversation", HANDSET), ("list", "--unknown"),
     ("dead-letters",), ("redrive", "--plan", "p"), ("redrive", "k"), ("replay-callbacks",),
     ("find", "k"), ("resolve", "k", "--sent"), ("pause",), ("resume",), ("health",),
+    ("recall", "k", "--yes"), ("erase", HANDSET, "--yes"),
     ("callback-urls",), ("rotate-callback-password", "--yes"), ("doctor",), ("set-gateway-credentials",),
 ]  # fmt: skip
 

@@ -53,9 +53,9 @@ class HistoryLine:
 
     ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (the cause); ``not_sent_late`` (the
     cause; came after a takeover and changed nothing); ``accepted_without_id`` (none); ``rejected`` (the dead letter's
-    reason, then the cause); ``resolved_sent``, ``resolved_not_sent``, ``reopened`` and ``recalled`` (the operator);
-    ``replaced`` (none; the lines before it are about a refused message with other fields); ``edited`` (a line that is
-    none).
+    reason, then the cause); ``resolved_sent``, ``resolved_not_sent``, ``reopened``, ``recalled`` and ``erased`` (the
+    operator); ``replaced`` (none; the lines before it are about a refused message with other fields); ``edited`` (a
+    line that is none).
     ``evidence``: of the gateway's response (`gateway.evidence`).
     """
 
@@ -103,6 +103,7 @@ class LedgerRecord:
     rejected_at: str | None = None
     expired_at: str | None = None
     recalled_at: str | None = None
+    erased_at: str | None = None
     unresolved_at: str | None = None
     resolved_by: str | None = None
     history: frozenset[str] = frozenset()
@@ -182,7 +183,8 @@ class RefusedRecord:
 class MessageRecord:
     """A message as the gateway reported it. ``times``: by status, when it was first seen, RFC 3339.
 
-    Without ``handset`` it is in no conversation. ``look_at`` and ``ttl``: epoch seconds.
+    Without ``handset`` it is in no conversation. ``erased_at``: when what identifies a person was removed (RFC 3339).
+    ``look_at`` and ``ttl``: epoch seconds.
     """
 
     id: str
@@ -200,6 +202,7 @@ class MessageRecord:
     unknown_statuses: frozenset[str] = frozenset()
     repeats: frozenset[str] = frozenset()
     created_at: str | None = None
+    erased_at: str | None = None
     awaiting: str | None = None
     look_at: int | None = None
     looks: int = 0
@@ -236,6 +239,7 @@ class ReplyRecord:
     reply_match: Literal["exact", "inferred"] | None = None
     received_at: str | None = None
     created_at: str | None = None
+    erased_at: str | None = None
     repeats: frozenset[str] = frozenset()
     ttl: int = 0
 

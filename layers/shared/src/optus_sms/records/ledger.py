@@ -188,6 +188,7 @@ class Ledger:
             MESSAGE_PREFIX + wanted.message_id,
             update.set_first(on_unknown=wanted.on_unknown, queued_at=wanted.queued_at)
             .add(attempts=1, history=_line(now, "claimed"))
+            .remove("erased_at")
             .only_if(condition),
             returning="ALL_NEW",
         )
@@ -445,6 +446,12 @@ class Ledger:
         """Resolve as not sent, on an operator's word: UNKNOWN, or RETRY, REJECTED or EXPIRED after one → RETRY."""
         line = _line(now, "resolved_not_sent", words=by)
         return self._try_anew(record, awaits_an_operator(record) & ~IS_RECALLED, line, now)
+
+    def erase(self, message_id: str, *, by: str, now: float) -> LedgerRecord | None:
+        """Remove what identifies a person; the key stays. Refused while an attempt is under way, which needs it."""
+        update = NOTHING.set_first(erased_at=format_rfc3339(now)).add(history=_line(now, "erased", words=by))
+        is_idle = IS_THERE & ~equals(state=State.SENDING)
+        return self._write(LedgerRecord(message_id), update.remove(*_FOR_MESSAGE_ITEM).only_if(is_idle))
 
     def replace_refused(self, refused: LedgerRecord, wanted: LedgerRecord, *, now: float) -> LedgerRecord | None:
         """Give the key of the REJECTED message just read to the mended one that is wanted: REJECTED → RETRY.

@@ -10,12 +10,13 @@ While an item waits for a final status or for its message, it has ``awaiting`` a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.callbacks import StatusCallback
+from optus_sms.model.redaction import without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, read_message
@@ -37,12 +38,15 @@ _LATEST_SECONDS: Final = 366 * 86_400  # a `scheduled_at` after more than that w
 _MAX_UNKNOWN_STATUSES: Final = 20
 MAX_REPEATS: Final = 20  # at most, so that a gateway that repeats callbacks forever can't fill the item
 _UNTIL_FINAL: Final = ("awaiting", "look_at")
+# What an erasure removes. IDs, statuses and times stay, so that a repeated callback brings nothing back.
+_PERSONAL: Final = ("handset", "destination", "source", "content", "operator", "encoding", "segments", "detail")
 
 # The conditions of the writes below.
 IS_NEW: Final = absent("id")
 IS_NO_REPLY: Final = absent("direction") | equals(direction="MT")
 HAS_NO_MESSAGE: Final = exists("id") & absent("message_id")
 HAS_ROOM_FOR_UNKNOWN_STATUSES: Final = absent("unknown_statuses") | smaller_set(unknown_statuses=_MAX_UNKNOWN_STATUSES)
+IS_NOT_ERASED: Final = absent("erased_at")
 CAN_BE_REPLIED_TO: Final = equals(direction="MT", has_sender_id=False)
 
 
@@ -125,7 +129,7 @@ class Messages:
         another message or to a reply, return that one, and write nothing.
         """
         update = self._sender_half(gateway_id, sent, now)
-        may_write = belongs_to(sent.message_id)
+        may_write = belongs_to(sent.message_id) & IS_NOT_ERASED
         if sent.destination is None:
             may_write &= HAS_NO_MESSAGE | IS_NEW
         known = normalised(status or "")
@@ -179,10 +183,17 @@ class Messages:
             update = common.add(unknown_statuses=frozenset({status}))
             update = update.only_if(IS_NO_REPLY & HAS_ROOM_FOR_UNKNOWN_STATUSES)
             return self._record_beside(callback, update, Applied.UNKNOWN_STATUS, now)
-        update = _with_status(common, status, callback.detail, now).only_if(IS_NO_REPLY & ranks_below(status))
+        condition = IS_NO_REPLY & ranks_below(status)
+        redacted = without_numbers(callback.detail or "")
+        has_number = redacted != (callback.detail or "")
+        if has_number:  # which an erased item must not get back
+            condition &= IS_NOT_ERASED
+        update = _with_status(common, status, callback.detail, now).only_if(condition)
         if status in FINAL_STATUSES:
             update = update.remove(*_UNTIL_FINAL)
         message = self._update(callback.gateway_id, update, now)
+        if isinstance(message, Refused) and has_number and "erased_at" in message.item:
+            return self.record_status(replace(callback, detail=redacted), now=now)
         if isinstance(message, Refused):
             return self._record_loser(callback, status, MessageRecord.from_item(message.item), now)
         return StatusResult(Applied.APPLIED, message)
@@ -207,7 +218,10 @@ class Messages:
         detail = callback.detail or ""
         if seen.status == status and detail > (seen.detail or ""):
             # Of two details of one status the greater text is kept, so that their order does not matter.
-            greater = update.set(detail=detail).only_if(has_a_smaller_detail(seen, detail))
+            condition = has_a_smaller_detail(seen, detail)
+            if seen.erased_at is None:
+                condition &= IS_NOT_ERASED
+            greater = update.set(detail=detail).only_if(condition)
             written = self._update(callback.gateway_id, greater, now)
             message = MessageRecord.from_item(written.item) if isinstance(written, Refused) else written
         # A repeat can be the first callback that has a reference.
@@ -272,6 +286,11 @@ class Messages:
         if repeat := _repeat(seen, "reply", first_at=seen.received_at or "", at=at):
             self._table.update(reply.gateway_id, self._kept(NOTHING.add(repeats=repeat), now))
         return False
+
+    def erase(self, gateway_id: str, handset: str, *, now: float) -> None:
+        """Remove what identifies a person from a message to this handset, or a reply from it."""
+        update = NOTHING.set_first(erased_at=format_rfc3339(now)).remove(*_PERSONAL)
+        self._table.update(gateway_id, update.only_if(equals(handset=handset)))
 
     def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
         """Return the gateway ID of the latest message to a handset in that time that can be replied to, if any.

@@ -1,0 +1,123 @@
+"""Erase one handset: what identifies a person leaves tables and queues, and the message_ids stay.
+
+Messages that were not sent are recalled first, since an attempt would write the number again. Everything can be
+interrupted and repeated: a record is erased before the items that lead to it.
+"""
+
+import base64
+import binascii
+import re
+import time
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.recalling import IS_RECALLED, Result, Wanted, recall_queued, recall_undecided
+from cli.target import Target
+from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.flows.refused_claim import may_resend
+from optus_sms.records.items import LedgerRecord, ReplyRecord, State
+
+Place = Literal["queue", "ledger", "messages", "replies", "dead letters", "kept callbacks"]
+_ENOUGH_DIGITS: Final = 9
+"""The last digits of a number, which are the same however it is written; of a shorter number all."""
+_ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})")
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """One thing that names the handset. ``left``: why it was not erased; empty if it was."""
+
+    place: Place
+    id: str
+    left: str = ""
+
+
+def erase(target: Target, handset: str, *, is_paused: bool, dry_run: bool) -> Iterator[Erased | None]:
+    """Erase everything of a handset that the stack has; None for what was read and has nothing of it.
+
+    The queue is read only if ``is_paused``. With ``dry_run`` nothing is changed.
+    """
+    items = list(target.messages.conversation(handset))
+    message_ids = {item.message_id for item in items if not isinstance(item, ReplyRecord)}
+    for recalled in _recall(target, Wanted(destination=handset), is_paused=is_paused, dry_run=dry_run):
+        message_ids.add(recalled.id)
+        yield recalled
+    by = "" if dry_run else target.operator
+    for record in target.ledger.scan():
+        if record.destination == handset or record.message_id in message_ids:
+            yield _erase_record(target, record, by=by, dry_run=dry_run)
+        else:
+            yield None
+    for item in items:
+        if not dry_run:
+            target.messages.erase(item.id, handset, now=time.time())
+        yield Erased("replies" if isinstance(item, ReplyRecord) else "messages", item.id)
+    yield from _delete_dead_letters(target, handset, dry_run=dry_run)
+
+
+def mentions(text: str, handset: str) -> bool:
+    """Return whether a text that can't be parsed has this number, however it is spaced, or with which digits."""
+    plain = unquote(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
+    values = (unicodedata.decimal(character, None) for character in plain)
+    return handset[1:][-_ENOUGH_DIGITS:] in "".join(str(value) for value in values if value is not None)
+
+
+def _recall(target: Target, wanted: Wanted, *, is_paused: bool, dry_run: bool) -> Iterator[Erased]:
+    """Recall what was not sent yet. Of what is only in the ledger, its record shows what is left."""
+    for batch in recall_queued(target, wanted, dry_run=dry_run) if is_paused else ():
+        for each in batch:
+            left = "" if each.result in IS_RECALLED else f"{each.result}; `resume`, then repeat the command"
+            yield Erased("queue", each.message_id, left)
+    for batch in recall_undecided(target, wanted, dry_run=dry_run):
+        yield from (Erased("queue", each.message_id) for each in batch if each.result is Result.RECALLED)
+
+
+def _erase_record(target: Target, record: LedgerRecord, *, by: str, dry_run: bool) -> Erased:
+    left = _needed_for(record, is_recalled=dry_run)
+    if not left and not dry_run:
+        refused_by = target.ledger.erase(record.message_id, by=by, now=time.time())
+        left = _needed_for(refused_by, is_recalled=False) if refused_by else ""
+    return Erased("ledger", record.message_id, left)
+
+
+def _needed_for(record: LedgerRecord, *, is_recalled: bool) -> str:
+    """Return why a record still needs the number; empty if it doesn't. ``is_recalled``: what is in RETRY will be."""
+    match record.state:
+        case State.SENDING:
+            return "an attempt is under way; repeat the command in a few minutes"
+        case State.RETRY if not is_recalled:
+            return "it waits for another attempt; repeat the command"
+        case State.UNKNOWN if may_resend(record.on_unknown, record.unknown_outcomes):
+            return "it is sent once more (`resend`); repeat the command after that"
+    return ""
+
+
+def _delete_dead_letters(target: Target, handset: str, *, dry_run: bool) -> Iterator[Erased | None]:
+    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+        for dead_letter in queue.dead_letters():
+            if not _names(dead_letter, handset):
+                yield None
+                continue
+            if not dry_run:
+                queue.delete(dead_letter)
+            is_callback = dead_letter.reason == DeadLetterReason.UNREADABLE_CALLBACK
+            place: Place = "kept callbacks" if is_callback else "dead letters"
+            yield Erased(place, dead_letter.sqs_id if is_callback else dead_letter.message_id)
+
+
+def _names(dead_letter: ReceivedDeadLetter, handset: str) -> bool:
+    if dead_letter.message is not None:
+        return dead_letter.destination == handset
+    return mentions(dead_letter.body, handset) or mentions(_decoded(dead_letter.body), handset)
+
+
+def _decoded(body: str) -> str:
+    """Return a body that SQS could hold only as base64."""
+    try:
+        return base64.b64decode(body, validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return ""
