@@ -95,6 +95,27 @@ def test_send_and_follow_to_the_handset_then_ask_by_each_of_its_names(local_stac
     assert "Yes please" in optus_sms("conversation", SCENARIOS["reply"].number).stdout
 
 
+def test_a_run_is_recalled_before_it_is_sent_and_erased_after_it(local_stack: LocalStack) -> None:
+    run, other, number = f"run-{uuid4().hex[:8]}", new_key(), "+447400123456"
+    keys = [new_key() for _ in range(12)]
+    optus_sms("pause")
+    try:
+        eventually(lambda: local_stack.event_sources["SendMessageFunction"].is_idle, "the poll under way has ended")
+        for key in keys:
+            optus_sms("send", number, "A mistake", "--message-id", key, "--reference", run)
+        optus_sms("send", number, "Hello", "--message-id", other)
+        recalled = optus_sms("recall", "--reference", run, "--yes", "--json")
+        assert recalled.document["counts"] == {"recalled": 12}
+    finally:
+        optus_sms("resume")
+    eventually(lambda: stage(other) == "received", "the other message arrives")
+    assert {stage(key) for key in keys} == {"recalled before it was sent"}
+    assert gateway_took(local_stack, run) == 0
+    assert optus_sms("erase", number, "--yes").exit_code == 9  # the queue is not paused
+    assert "erased on" in optus_sms("explain", other).stdout
+    assert optus_sms("conversation", number).exit_code == 4
+
+
 @pytest.mark.parametrize(("scenario", "code"), [("rejected", 6), ("bad_request", 6), ("closed_not_taken", 7)])
 def test_the_exit_code_of_follow_says_how_it_ended(local_stack: LocalStack, scenario: str, code: int) -> None:
     sent = optus_sms("send", SCENARIOS[scenario].number, "Hello", "--follow", "--json")

@@ -64,7 +64,7 @@ def everything(stack: DeployedStack) -> str:
     """All that tables and queues have, as text; empties the queues."""
     dynamodb = stack.session.client("dynamodb")
     items = [dynamodb.scan(TableName=stack.outputs[f"{name}TableName"])["Items"] for name in ("SendLedger", "Messages")]
-    return str([items, stack.queued(), stack._take("DeadLetterQueueUrl")])
+    return str([items, stack.queued(), stack.received("DeadLetterQueueUrl")])
 
 
 def places(ran: Ran) -> dict[str, int]:
