@@ -30,6 +30,8 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "pause": ("pause:pause", "Pause sending."),
     "resume": ("pause:resume", "Resume sending."),
     "health": ("health:health", "Show the gateway's health."),
+    "logs": ("logs:logs", "Show the log records of a function, or of all."),
+    "output": ("output:output", "Print an output of the stack."),
     "set-gateway-credentials": ("set_gateway_credentials:set_gateway_credentials", "Store the gateway's credentials."),
     "callback-urls": ("callback_urls:callback_urls_", "Print the URLs for the gateway's portal."),
     "rotate-callback-password": (

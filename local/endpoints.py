@@ -43,5 +43,6 @@ def upper_snake(name: str) -> str:
 
 
 def as_text(values: Mapping[str, str]) -> str:
-    """As it stands in the file."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+    """As it stands in the file. A shell that sources it works on this stack, whatever it was set up for."""
+    variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+    return f"{variables}unset OPTUS_SMS_STACK\n"

@@ -17,6 +17,8 @@ from typing import Any, Final
 import pytest
 from botocore.session import Session
 
+from cli.timeline import _WORDS as WORDS
+from optus_sms.gateway.api import CLASSIFICATION
 from tests.contract.test_template import alarm_metrics
 from tests.support.aws import default_template
 
@@ -74,7 +76,7 @@ def test_outputs_resources_and_logs_exist(page: Path) -> None:
     template, text = default_template(), page.read_text()
     named = set(re.findall(r"\bout ([A-Z]\w+)", text))
     resources = set(re.findall(r"\bres ([A-Z]\w+)", text))
-    logs = {f"{name}LogGroup" for name in re.findall(r"^logs ([A-Z]\w+)", text, re.MULTILINE)}
+    logs = {f"{name}LogGroup" for name in re.findall(r"optus-sms logs ([A-Z]\w+)", text)}
 
     assert named <= template.outputs.keys()
     assert resources | logs <= template.resources.keys()
@@ -160,6 +162,14 @@ def test_the_costs_add_up_and_count_every_metric_that_an_alarm_watches() -> None
         *items, together = [row.strip("| ").split("|")[-1].strip(" *") for row in table.splitlines()[1:]]
         assert sum(map(float, items)) == pytest.approx(float(together)), together
         assert together in (DOCS / "scale.md").read_text()
+
+
+def test_the_failure_words_of_the_runbook_are_those_of_the_code() -> None:
+    text = (DOCS / "runbook.md").read_text().partition("### Gateway errors\n")[2].partition("\n### ")[0]
+    words = set(re.findall(r"`([a-z]+_[a-z_]+|throttled)(?: \(status \d+\))?`", text))
+    known = {row.reason for row in CLASSIFICATION} | WORDS.keys()
+    assert len(words) > 8
+    assert words <= known
 
 
 def commands_with_a_secret(text: str) -> list[str]:

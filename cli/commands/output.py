@@ -1,0 +1,16 @@
+"""`output`: an output of the stack, for other commands."""
+
+import click
+
+from cli.context import CommandContext, with_context
+from cli.parameters import Name
+
+
+@click.command()
+@click.argument("name", type=Name())
+@with_context
+def output(context: CommandContext, *, name: str) -> None:
+    """Print an output of the stack. Its names are those of the template, such as OutboundQueueUrl."""
+    value = context.url(name)
+    context.out.document({name: value})
+    context.out.line(value)
