@@ -42,8 +42,8 @@ sms: $(READY) ## the command line: make sms ARGS="send +61491570006 'Hello' --fo
 
 # A worker more than there are CPUs, because tests of the local stack wait for it.
 .PHONY: test
-test: $(READY) ## every test that needs neither Docker, a browser nor long (minutes)
-	@$(BIN)/pytest -m "not deep and not docker and not browser" -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadscope --no-loadscope-reorder -q
+test: $(READY) ## every test that needs neither Docker, a browser, a deployment nor long (minutes)
+	@$(BIN)/pytest -m "not deep and not docker and not browser and not deploy" -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadscope --no-loadscope-reorder -q
 
 .PHONY: test-deep
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
@@ -70,6 +70,17 @@ screenshot: browser ## take the picture of the phone page at work: docs/images/p
 .PHONY: test-sam
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
 	@$(BIN)/pytest -m docker
+
+# The functions run under the emulator's interpreter, so that one is Lambda's (PYENV_VERSION: layers/shared/Makefile). Without it
+# the tests skip themselves.
+.PHONY: emulator
+emulator: $(READY)
+	@python=$$(PYENV_VERSION=3.13 python3.13 -c 'import sys; print(sys.executable)' 2> /dev/null) || exit 0; \
+	VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.emulator $(BIN)/uv sync --quiet --locked --no-build --only-group emulator --python "$$python"
+
+.PHONY: test-deploy
+test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if Python 3.13 is there, and the tables' rules on it (minutes)
+	@$(BIN)/pytest -m deploy -q
 
 # Synced each time, as above.
 .PHONY: pictures
@@ -128,4 +139,4 @@ dashboard: pictures ## draw the dashboard from a run of the local stack: docs/im
 
 .PHONY: clean
 clean: ## remove everything that make has made
-	rm -rf $(VENV) .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .emulator .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache

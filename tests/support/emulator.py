@@ -1,0 +1,132 @@
+"""The independent emulator of AWS, as a process in the environment that `make emulator` makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import pytest
+import trustme
+from botocore.config import Config
+
+from local.template import ACCOUNT_ID, REGION, TEMPLATE_PATH
+
+ROOT: Final = TEMPLATE_PATH.parent
+PYTHON: Final = ROOT / ".emulator/bin/python"
+HOST: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator. ``url`` with TLS, ``plain_url`` without; ``authority``: of its certificate (PEM).
+
+    ``key``, ``secret``: of an administrator. Not the root user, to whom the emulator applies no policy.
+    """
+
+    url: str
+    plain_url: str
+    authority: Path
+    key: str = "root"
+    secret: str = "root"
+
+    @property
+    def port(self) -> int:
+        """Of its endpoint with TLS."""
+        return int(self.url.rpartition(":")[2])
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which every AWS client reaches it, as the administrator."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_CA_BUNDLE": str(self.authority),
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    def client(self, service: str, *, tls: bool = True) -> Any:
+        """A client with its credentials."""
+        return _client(service, self.url if tls else self.plain_url, str(self.authority), self.key, self.secret)
+
+    def as_user(self, name: str, policy: Mapping[str, object]) -> Emulator:
+        """The same as a new user with one policy statement."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        document = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **policy}]})
+        iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=document)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return replace(self, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+
+
+@cache
+def _client(service: str, url: str, authority: str, key: str, secret: str) -> Any:
+    session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
+    return session.client(service, endpoint_url=url, verify=authority, config=Config(proxies={}))  # type: ignore[call-overload]
+
+
+def skip_without_emulator() -> None:
+    """Skip the test where there is none."""
+    if not PYTHON.exists():
+        pytest.skip("no emulator of AWS: `make emulator` needs Python 3.13, which is Lambda's")
+
+
+@contextmanager
+def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1) -> Iterator[Emulator]:
+    """A new one, empty, until the end of the block; its log is in the folder."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert(HOST, f"*.execute-api.{REGION}.amazonaws.com")
+    ca, chain, key = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"
+    authority.cert_pem.write_to_path(ca)
+    chain.write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    with (
+        socket.create_server((HOST, 0)) as tls,
+        socket.create_server((HOST, 0)) as plain,
+        (folder / "emulator.log").open("w") as log,
+    ):
+        port = tls.getsockname()[1]
+        settings = {
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "AUTH": "true",
+            "USE_SSL": "1",
+            "MINISTACK_SSL_CERT": str(chain),
+            "MINISTACK_SSL_KEY": str(key),
+            "MINISTACK_HOST": HOST,
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_REGION": REGION,
+            "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "AWS_ACCESS_KEY_ID": "root",
+            "AWS_SECRET_ACCESS_KEY": "root",
+            "AWS_CA_BUNDLE": str(ca),
+            "FILL_GAPS": "yes" if fill_gaps else "no",
+            "SCHEDULE_SPEED": str(schedule_speed),
+        }
+        descriptors = (tls.fileno(), plain.fileno())
+        process = subprocess.Popen(
+            [PYTHON, "-m", "tests.deploy.emulator", *map(str, descriptors)],
+            cwd=ROOT,
+            env=settings,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=descriptors,
+            start_new_session=True,
+        )
+        root = Emulator(f"https://{HOST}:{port}", f"http://{HOST}:{plain.getsockname()[1]}", ca)
+    with process:
+        try:
+            yield root.as_user("administrator", {"Action": "*", "Resource": "*"})
+        finally:
+            process.kill()
