@@ -79,7 +79,8 @@ emulator: $(READY)
 	VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.emulator $(BIN)/uv sync --quiet --locked --no-build --only-group emulator --python "$$python"
 
 .PHONY: test-deploy
-test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if Python 3.13 is there, and the tables' rules on it (minutes)
+test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if Python 3.13 is there; the rules of the tables on three (minutes)
+	@if command -v npm > /dev/null; then npm ci --prefix tests/support/dynalite --ignore-scripts --no-audit --no-fund --silent; fi
 	@$(BIN)/pytest -m deploy -q
 
 # Synced each time, as above.

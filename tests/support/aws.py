@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from local.template import Template, read_template, translate
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,4 +44,5 @@ def create_table(client: DynamoDBClient, logical_id: str) -> str:
     name = f"{logical_id}-{next(_number)}"
     wanted = ("KeySchema", "AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes")
     client.create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
+    eventually(lambda: client.describe_table(TableName=name)["Table"]["TableStatus"] == "ACTIVE", f"{name} is there")
     return name
