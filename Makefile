@@ -49,10 +49,11 @@ test: $(READY) ## every test that needs neither Docker, a browser, a deployment 
 test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
 	@$(BIN)/pytest -m deep -n auto --dist loadscope --no-loadscope-reorder -q
 
-.PHONY: test-iam
-test-iam: $(READY) ## resources and conditions of the roles, by an IAM evaluator (once with npm; then `make test` runs it too)
+.PHONY: test-node
+test-node: $(READY) ## the roles by an IAM evaluator, schemas/asyncapi.yaml by its parser (once with npm; then `make test` runs them too)
 	@npm ci --prefix tests/support/iam --ignore-scripts --no-audit --no-fund --silent
-	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py
+	@npm ci --prefix tests/support/asyncapi --ignore-scripts --no-audit --no-fund --silent
+	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py tests/functional/test_sender_access.py tests/contract/test_schemas.py
 
 # Synced each time, because a plain `uv sync` removes what only this group has.
 .PHONY: browser

@@ -1,4 +1,6 @@
-"""Writes schemas/: JSON Schemas of the queue message and of every event, made from the code that reads and writes them.
+"""Writes schemas/: JSON Schemas of the queue message and of every event, and an AsyncAPI document of queue and bus.
+
+They are made from the code that reads and writes the messages.
 
 python -m tools.schemas            (`make schemas`; a test fails when they are not up to date)
 """
@@ -8,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import TypeAdapter
 
 from optus_sms.flows.publish_events import event_of
@@ -163,6 +166,62 @@ def _tidy(rule: Mapping[str, Any], *, nullable: bool) -> dict[str, Any]:
     return tidy
 
 
+def asyncapi() -> dict[str, Any]:
+    """Return queue and bus as AsyncAPI 3: what the stack receives, and what it sends."""
+    events = {file_name(event): event for event in EVENT_TYPES}
+    queue_message = {
+        "name": "QueueMessage",
+        "title": "Queue message",
+        "contentType": "application/json",
+        "payload": {"$ref": "./queue-message.schema.json"},
+    }
+    event_messages = {
+        name: {
+            "name": event.detail_type,
+            "title": event.detail_type,
+            "summary": event.__doc__,
+            "contentType": "application/json",
+            "payload": {"$ref": f"./events/{name}.schema.json"},
+        }
+        for name, event in events.items()
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "optus-sms",
+            "version": QUEUE_MESSAGE_VERSION,
+            "description": "SMS through the Optus SMS Suite gateway: messages on a queue, events on a bus.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "outboundQueue": {
+                "address": "{OutboundQueueUrl}",
+                "title": "OutboundQueue",
+                "description": "SQS standard queue; the stack's output OutboundQueueUrl.",
+                "parameters": {"OutboundQueueUrl": {"description": "Output of the stack."}},
+                "messages": {"queueMessage": queue_message},
+            },
+            "smsEventBus": {
+                "address": "{EventBusName}",
+                "title": "SmsEventBus",
+                "description": "EventBridge bus; the stack's output EventBusName. At least once, in no order.",
+                "parameters": {"EventBusName": {"description": "Output of the stack."}},
+                "messages": event_messages,
+            },
+        },
+        "operations": {
+            "receiveMessage": {"action": "receive", "channel": {"$ref": "#/channels/outboundQueue"}},
+            "publishEvents": {"action": "send", "channel": {"$ref": "#/channels/smsEventBus"}},
+        },
+    }
+
+
+def asyncapi_text() -> str:
+    """Return the text of `asyncapi.yaml`."""
+    text: str = yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 def as_text(schema: Mapping[str, Any]) -> str:
     """Return the text of a schema's file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
@@ -170,6 +229,7 @@ def as_text(schema: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Write every file."""
+    (FOLDER / "asyncapi.yaml").write_text(asyncapi_text(), encoding="utf-8")
     for path, schema in schemas().items():
         (FOLDER / path).parent.mkdir(exist_ok=True)
         (FOLDER / path).write_text(as_text(schema), encoding="utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +20,7 @@ from optus_sms.model.events import EVENT_TYPES
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records.changes import read_change
 from tests.support.builders import NOW, message_fields
-from tools.schemas import FOLDER, MESSAGE_EXAMPLES, as_text, file_name, schemas
+from tools.schemas import FOLDER, MESSAGE_EXAMPLES, as_text, asyncapi, asyncapi_text, file_name, schemas
 
 ROOT: Final = Path(__file__).parents[2]
 SCHEMAS: Final = schemas()
@@ -38,6 +40,41 @@ def is_taken(fields: Any) -> bool:
 @pytest.mark.parametrize("path", SCHEMAS)
 def test_the_file_is_up_to_date(path: str) -> None:
     assert (FOLDER / path).read_text(encoding="utf-8") == as_text(SCHEMAS[path]), "run: make schemas"
+
+
+def test_the_asyncapi_document_is_up_to_date() -> None:
+    assert (FOLDER / "asyncapi.yaml").read_text(encoding="utf-8") == asyncapi_text(), "run: make schemas"
+
+
+def test_the_asyncapi_document_has_every_message_and_every_file_that_it_names() -> None:
+    document = asyncapi()
+    payloads = {
+        message["payload"]["$ref"].removeprefix("./")
+        for channel in document["channels"].values()
+        for message in channel["messages"].values()
+    }
+    assert payloads == set(SCHEMAS)
+
+
+_VALIDATOR = Path(__file__).parents[1] / "support" / "asyncapi"
+
+
+def validated(path: Path) -> dict[str, Any]:
+    command = ["node", str(_VALIDATOR / "validate.mjs"), str(path)]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (_VALIDATOR / "node_modules").exists(),
+    reason="needs Node and the AsyncAPI parser: `make test-node` installs it",
+)
+def test_the_asyncapi_parser_finds_nothing_wrong(tmp_path: Path) -> None:
+    assert validated(FOLDER / "asyncapi.yaml") == {"problems": [], "messages": len(SCHEMAS)}
+    wrong = tmp_path / "asyncapi.yaml"
+    wrong.write_text(asyncapi_text().replace("action: receive", "action: get"))
+    assert validated(wrong)["problems"]
 
 
 def test_no_file_is_left_over() -> None:

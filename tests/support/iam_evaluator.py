@@ -1,6 +1,6 @@
 """An IAM evaluator that knows resources and conditions (`@cloud-copilot/iam-simulate`), which moto does not.
 
-A development tool, run by Node and locked in `iam/package-lock.json`; `make test-iam` installs it.
+A development tool, run by Node and locked in `iam/package-lock.json`; `make test-node` installs it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FOLDER: Final = Path(__file__).parent / "iam"
 _EVALUATOR: Final = _FOLDER / "node_modules" / "@cloud-copilot" / "iam-simulate"
 needs_iam_evaluator: Final = pytest.mark.skipif(
     shutil.which("node") is None or not _EVALUATOR.exists(),
-    reason="needs Node and the IAM evaluator: `make test-iam` installs it",
+    reason="needs Node and the IAM evaluator: `make test-node` installs it",
 )
 ALLOWED: Final = "Allowed"
 DENIED: Final = frozenset({"ImplicitlyDenied", "ExplicitlyDenied"})
@@ -36,6 +36,8 @@ class Call:
     resource: str
     context: tuple[tuple[str, tuple[str, ...]], ...] = ()
     tls: bool = field(default=True, kw_only=True)
+    principal: str = field(default="", kw_only=True)
+    """Instead of the role: an ARN of another account, or a service."""
 
 
 def evaluate(
@@ -45,7 +47,7 @@ def evaluate(
     simulations = [
         {
             "request": {
-                "principal": f"arn:aws:sts::{ACCOUNT}:assumed-role/{call.role}/function",
+                "principal": call.principal or f"arn:aws:sts::{ACCOUNT}:assumed-role/{call.role}/function",
                 "action": call.action,
                 "resource": {"resource": call.resource, "accountId": ACCOUNT},
                 "contextVariables": {"aws:SecureTransport": str(call.tls).lower(), **dict(call.context)},
