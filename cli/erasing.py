@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import unquote
 
-from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.recalling import IS_RECALLED, Result, Wanted, recall_queued, recall_undecided
 from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
@@ -97,7 +97,7 @@ def _needed_for(record: LedgerRecord, *, is_recalled: bool) -> str:
 
 
 def _delete_dead_letters(target: Target, handset: str, *, dry_run: bool) -> Iterator[Erased | None]:
-    with DeadLetterQueue(target.sqs, target.outputs["DeadLetterQueueUrl"]) as queue:
+    with target.dead_letter_queue(what="") as queue:
         for dead_letter in queue.dead_letters():
             if not _names(dead_letter, handset):
                 yield None

@@ -13,6 +13,7 @@ from cli.message_lookup import messages_with_id
 from cli.stage import Facts, stage_of
 from cli.target import Target
 from optus_sms.model.numbers import did_you_mean
+from optus_sms.model.sender_namespaces import key_of
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 
 _OPEN: Final = (State.SENDING, State.RETRY, State.UNKNOWN, State.ACCEPTED)
@@ -33,9 +34,10 @@ class Sought:
         """Read what an operator typed."""
         return cls(text.strip(), did_you_mean(text))
 
-    def is_of(self, message_id: str | None, reference: str | None, destination: str | None) -> bool:
-        """Return whether a message is meant."""
-        return self.id_ in (message_id, reference) or (self.number is not None and destination == self.number)
+    def is_of(self, message_id: str, reference: str | None, destination: str | None) -> bool:
+        """Return whether a message is meant; by its key, whichever sender's it is."""
+        is_named = self.id_ in (message_id, key_of(message_id), reference)
+        return is_named or (self.number is not None and destination == self.number)
 
     def is_in(self, text: str) -> bool:
         """Return whether a text that is no message names it."""

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import Final, TypeVar
 
-from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
+from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.queueing import in_batches
 from cli.target import Target
 from optus_sms.flows.refused_claim import may_resend
@@ -103,7 +103,7 @@ def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator
 def recall_queued(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
     """Recall what waits in the paused queue, and delete it there; a message in it twice has two results."""
     recall_one = _way(target, dry_run=dry_run)
-    with DeadLetterQueue(target.sqs, target.outputs["OutboundQueueUrl"]) as queue:  # read as dead letters are
+    with target.dead_letter_queue("OutboundQueueUrl", what="") as queue:  # read as dead letters are
 
         def recall_and_delete(copies: Sequence[tuple[ReceivedDeadLetter, LedgerRecord]]) -> list[Recalled]:
             recalled = []

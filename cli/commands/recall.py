@@ -19,7 +19,7 @@ from cli.output import counted
 from cli.parameters import FILE, Name, Since
 from cli.queueing import stopping_between_batches
 from cli.recalling import IS_RECALLED, Recalled, Result, Wanted, of_message, recall_all, recall_waiting, sent_already
-from optus_sms.model.queue_message import is_key
+from optus_sms.model.queue_message import is_key, is_message_id
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord
 
@@ -67,9 +67,10 @@ def recall(
         _recall_waiting(context, wanted, scan=scan, dry_run=dry_run, yes=yes)
     else:
         for message_id in message_ids:
-            if not is_key(message_id):
+            if not is_message_id(message_id):
                 raise click.UsageError(f"{message_id} is no message_id.")
-        _recall_keys(context, [LedgerRecord(message_id) for message_id in message_ids], dry_run=dry_run, yes=yes)
+        found = [each if not is_key(each) else context.target.id_of(each) for each in message_ids]
+        _recall_keys(context, [LedgerRecord(each) for each in found], dry_run=dry_run, yes=yes)
 
 
 def _recall_keys(context: CommandContext, records: list[LedgerRecord], *, dry_run: bool, yes: bool) -> None:
@@ -103,7 +104,8 @@ def _recall_file(context: CommandContext, path: Path, journal_path: Path, *, dry
 
 
 def _recall_lines(context: CommandContext, lines: list[CheckedMessage], *, dry_run: bool, yes: bool) -> None:
-    _recall_keys(context, [of_message(line.message_id, line.message) for line in lines], dry_run=dry_run, yes=yes)
+    records = [of_message(context.target.id_of(line.message_id), line.message) for line in lines]
+    _recall_keys(context, records, dry_run=dry_run, yes=yes)
 
 
 def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_run: bool, yes: bool) -> None:

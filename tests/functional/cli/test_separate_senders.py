@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -69,6 +70,17 @@ def test_a_file_that_was_killed_goes_on_by_the_ledger(
     assert (done["held"], done["queued"], done["earlier"]) == (0, 0, 1)
 
 
+def test_find_finds_a_key_whichever_sender_has_it(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.target.Target.switch", Mock(**{"is_on.return_value": False}))
+    body = stack.bring(State.UNKNOWN, OTHERS, body=message_body(message_id="order-17"))
+    stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, OTHERS, queued_at=1_767_225_600.0)
+    stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
+    found = optus_sms("find", "order-17", "--queue", "--json", *TARGET).document["found"]
+    assert {(each["where"], each["message_id"]) for each in found} == {
+        ("ledger", OTHERS), ("dead letters", OTHERS), ("queue", f"{MOVED}/order-17"),
+    }  # fmt: skip
+
+
 def test_a_redrive_keeps_the_namespace(stack: DeployedStack) -> None:
     body = stack.bring(State.REJECTED, OTHERS, body=message_body(message_id="order-17"), reason="attempts_exhausted")
     stack.letter(body, DeadLetterReason.ATTEMPTS_EXHAUSTED, OTHERS, queued_at=1_767_225_600.0)
@@ -83,6 +95,25 @@ def test_a_message_resolved_as_not_sent_keeps_the_namespace(stack: DeployedStack
     stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, OTHERS, queued_at=1_767_225_600.0)
     assert optus_sms("resolve", OTHERS, "--not-sent", *TARGET).exit_code == 0
     assert stack.queued() == [(body, OTHERS)]
+
+
+@pytest.mark.parametrize("way", ["mine", "whole", "file"])
+def test_a_recall_of_ones_own_key_keeps_the_namespace(stack: DeployedStack, own: str, way: str) -> None:
+    whole = f"{own}/mine"
+    Path("lines.jsonl").write_text(message_body(message_id="mine") + "\n")
+    stack.bring(State.RETRY, whole, body=message_body(message_id="mine"))
+    arguments = {"mine": ["mine"], "whole": [whole], "file": ["--file", "lines.jsonl"]}[way]
+    assert optus_sms("recall", *arguments, "--yes", *TARGET).exit_code == 0
+    assert [getattr(stack.record(key), "state", None) for key in (whole, "mine")] == [State.RECALLED, None]
+
+
+def test_a_recall_of_what_waits_keeps_the_namespace_of_its_sender(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.target.Target.switch", Mock(**{"is_on.return_value": False}))
+    stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message_body(message_id="k"))
+    assert optus_sms("recall", "--since", "1h", "--yes", *TARGET).exit_code == 0
+    assert [getattr(stack.record(key), "state", None) for key in (f"{MOVED}/k", "k")] == [State.RECALLED, None]
 
 
 def test_what_no_ledger_record_proves_to_be_of_a_sender_is_not_redriven(stack: DeployedStack) -> None:
