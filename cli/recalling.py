@@ -20,6 +20,7 @@ from cli.queueing import in_batches
 from cli.target import Target
 from optus_sms.flows.refused_claim import may_resend
 from optus_sms.model.queue_message import OutboundMessage
+from optus_sms.model.sender_namespaces import reference_of
 from optus_sms.model.times import time_or_none
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
@@ -77,7 +78,8 @@ class Wanted:
 
 def of_message(message_id: str, message: OutboundMessage) -> LedgerRecord:
     """Return what is known of a message whose fields are known, so that no other is recalled in its place."""
-    return LedgerRecord(message_id, payload_sha256=message.payload_sha256, reference=message.reference)
+    reference = message.reference or reference_of(message_id)
+    return LedgerRecord(message_id, payload_sha256=message.payload_sha256, reference=reference)
 
 
 def recall_all(target: Target, records: Sequence[LedgerRecord], *, dry_run: bool) -> Iterator[list[Recalled]]:
@@ -103,7 +105,7 @@ def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator
 def recall_queued(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
     """Recall what waits in the paused queue, and delete it there; a message in it twice has two results."""
     recall_one = _way(target, dry_run=dry_run)
-    with target.dead_letter_queue("OutboundQueueUrl", what="") as queue:  # read as dead letters are
+    with target.dead_letter_queue("OutboundQueueUrl", what="") as queue:
 
         def recall_and_delete(copies: Sequence[tuple[ReceivedDeadLetter, LedgerRecord]]) -> list[Recalled]:
             recalled = []
@@ -191,9 +193,11 @@ def _wanted_of(
     """Return what is to be recalled of the messages that wait, by message_id. One that breaks a rule is never sent."""
     found: defaultdict[str, list[tuple[ReceivedDeadLetter, LedgerRecord]]] = defaultdict(list)
     for each in waiting:
-        message = each.message
-        if message and wanted.has(each.queued_at, message.reference or each.message_id, message.destination):
-            found[each.message_id].append((each, of_message(each.message_id, message)))
+        if each.message is None:
+            continue
+        record = of_message(each.message_id, each.message)
+        if wanted.has(each.queued_at, record.effective_reference, each.destination):
+            found[each.message_id].append((each, record))
     return list(found.values())
 
 

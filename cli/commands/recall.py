@@ -19,7 +19,9 @@ from cli.output import counted
 from cli.parameters import FILE, Name, Since
 from cli.queueing import stopping_between_batches
 from cli.recalling import IS_RECALLED, Recalled, Result, Wanted, of_message, recall_all, recall_waiting, sent_already
-from optus_sms.model.queue_message import is_key, is_message_id
+from cli.target import Target
+from optus_sms.model.queue_message import is_message_id
+from optus_sms.model.sender_namespaces import namespace_of
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord
 
@@ -69,8 +71,14 @@ def recall(
         for message_id in message_ids:
             if not is_message_id(message_id):
                 raise click.UsageError(f"{message_id} is no message_id.")
-        found = [each if not is_key(each) else context.target.id_of(each) for each in message_ids]
-        _recall_keys(context, [LedgerRecord(each) for each in found], dry_run=dry_run, yes=yes)
+        records = [LedgerRecord(_whole_id(context.target, message_id)) for message_id in message_ids]
+        _recall_keys(context, records, dry_run=dry_run, yes=yes)
+
+
+def _whole_id(target: Target, message_id: str) -> str:
+    """Return the `message_id` that is meant: as the ledger has it, else one's own key of that name."""
+    is_key = target.separate_senders and not namespace_of(message_id)
+    return target.id_of(message_id) if is_key and target.ledger.read(message_id) is None else message_id
 
 
 def _recall_keys(context: CommandContext, records: list[LedgerRecord], *, dry_run: bool, yes: bool) -> None:
@@ -104,7 +112,11 @@ def _recall_file(context: CommandContext, path: Path, journal_path: Path, *, dry
 
 
 def _recall_lines(context: CommandContext, lines: list[CheckedMessage], *, dry_run: bool, yes: bool) -> None:
-    records = [of_message(context.target.id_of(line.message_id), line.message) for line in lines]
+    target = context.target
+    if target.separate_senders:
+        whose = f"The keys are taken as those of your own ID ({namespace_of(target.id_of('-'))}; SeparateSenders)"
+        context.out.note(f"{whose}. If another queued the file, recall by --since or --reference.", "unsure")
+    records = [of_message(target.id_of(line.message_id), line.message) for line in lines]
     _recall_keys(context, records, dry_run=dry_run, yes=yes)
 
 

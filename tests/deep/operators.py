@@ -136,11 +136,15 @@ class Operator:
             ledger=ledger,
             messages=messages,
             sqs=WorldSqs(world),
-            dead_letter_queue=lambda: DeadLetterQueue(WorldSqs(world), "dead-letters"),  # type: ignore[arg-type]
-            outputs={"DeadLetterQueueUrl": "dead-letters", "OutboundQueueUrl": _OUTBOUND},
+            dead_letter_queue=self._queue,
+            outputs={"OutboundQueueUrl": _OUTBOUND},
             operator="an operator",
             stack_id="a stack",
         )
+
+    def _queue(self, output: str = "", what: str = "") -> DeadLetterQueue:
+        sqs: Any = WorldSqs(self._world)
+        return DeadLetterQueue(sqs, _OUTBOUND if output == "OutboundQueueUrl" else "dead-letters", what=what)
 
     def work(self) -> None:
         """Resolve or redrive; an error of AWS ends the command, as it does on a terminal."""

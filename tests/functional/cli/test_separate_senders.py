@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from cli import queueing
+from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.records.items import State
 from tests.support.aws import REGION
@@ -133,3 +134,27 @@ def test_what_no_ledger_record_proves_to_be_of_a_sender_is_not_redriven(stack: D
     PLAN.write_text(json.dumps(plan))
     assert optus_sms("redrive", "--apply", PLAN, "--yes", *TARGET).exit_code == 9
     assert [attribute for _, attribute in stack.queued()] == [f"{MOVED}/waiting"]
+
+
+def test_a_recall_of_what_waits_is_under_the_message_id_of_its_sender(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Target, "switch", Mock(**{"is_on.return_value": False}))
+    stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message_body(message_id="theirs"))
+    assert optus_sms("recall", "--since", "1h", "--yes", *TARGET).exit_code == 0
+    record = stack.record(f"{MOVED}/theirs")
+    assert (stack.queued(), stack.record("theirs"), record and record.state) == ([], None, State.RECALLED)
+
+
+def test_a_recall_by_key_or_file_is_of_ones_own_messages(stack: DeployedStack, own: str) -> None:
+    stack.bring(State.RETRY, f"{own}/mine", body=message_body(message_id="mine"))
+    assert optus_sms("recall", "mine", "--yes", *TARGET).exit_code == 0
+    assert optus_sms("recall", OTHERS, "--yes", *TARGET).exit_code == 0
+    lines = Path("lines.jsonl")
+    lines.write_text(message_body(message_id="of-a-file") + "\n")
+    ran = optus_sms("recall", "--file", lines, "--yes", *TARGET)
+    assert (ran.exit_code, own in ran.stderr) == (0, True)
+    for message_id in (f"{own}/mine", OTHERS, f"{own}/of-a-file"):
+        record = stack.record(message_id)
+        assert record is not None
+        assert record.state is State.RECALLED
