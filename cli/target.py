@@ -16,12 +16,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from cli.dead_letter_queue import DeadLetterQueue
 from cli.endpoints_file import ENDPOINTS, read_endpoints
 from cli.errors import CliError, Exit
 from cli.long_reads import Patience
 from optus_sms.aws.queue_switch import QueueSwitch
-from optus_sms.model.sender_namespaces import in_namespace, namespace_of_sender
+from optus_sms.model.sender_namespaces import in_namespace, namespace_of, namespace_of_sender
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
+
+    from cli.dead_letter_queue import DeadLetterQueue
 
 _MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the queue's event of SendMessageFunction
 _ATTEMPTS: Final = 5
@@ -123,12 +124,16 @@ class Target:
         return self.settings.get("SeparateSenders") == "true"
 
     def id_of(self, key: str) -> str:
-        """Return the `message_id` of what these credentials queue under this key."""
+        """Return the `message_id` of what these credentials queue under this key; a whole `message_id` as it is."""
+        if not self.separate_senders or namespace_of(key):
+            return key
         # GetCallerIdentity returns as `UserId` what SQS reports as `SenderId`.
-        return in_namespace(namespace_of_sender(self._identity["UserId"]), key) if self.separate_senders else key
+        return in_namespace(namespace_of_sender(self._identity["UserId"]), key)
 
     def dead_letter_queue(self, output: str = "DeadLetterQueueUrl", what: str = "dead letters") -> DeadLetterQueue:
         """`DeadLetterQueue`, or another queue read like it. ``what``: what is in it, for the progress."""
+        from cli.dead_letter_queue import DeadLetterQueue
+
         return DeadLetterQueue(self.sqs, self.outputs[output], what=what, separate_senders=self.separate_senders)
 
     @property

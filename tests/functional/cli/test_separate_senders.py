@@ -11,6 +11,7 @@ import pytest
 from cli import queueing
 from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.model.sender_namespaces import reference_of
 from optus_sms.records.items import State
 from tests.support.aws import REGION
 from tests.support.builders import message_body
@@ -80,6 +81,38 @@ def test_find_finds_a_key_whichever_sender_has_it(stack: DeployedStack, monkeypa
     assert {(each["where"], each["message_id"]) for each in found} == {
         ("ledger", OTHERS), ("dead letters", OTHERS), ("queue", f"{MOVED}/order-17"),
     }  # fmt: skip
+
+
+def recall(*arguments: object) -> dict[str, str]:
+    ran = optus_sms("recall", *arguments, "--yes", "--json", *TARGET)
+    return {message["message_id"]: message["result"] for message in ran.document["messages"]}
+
+
+def test_a_recall_names_a_message_of_ones_own_or_of_another(stack: DeployedStack, own: str) -> None:
+    lines = Path("lines.jsonl")
+    lines.write_text(message_body(message_id="in-file") + "\n")
+    stack.bring(State.RETRY, OTHERS, body=message_body(message_id="order-17"))
+    assert recall("mine", OTHERS) == {f"{own}/mine": "recalled", OTHERS: "recalled"}
+    assert recall("--file", lines) == {f"{own}/in-file": "recalled"}
+
+
+def test_a_recall_of_what_waits_is_of_its_sender(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    mapping = Mock()
+    mapping.is_on.return_value = False
+    monkeypatch.setattr(Target, "switch", mapping)
+    url = stack.outputs["OutboundQueueUrl"]
+    stack.sqs.send_message(QueueUrl=url, MessageBody=message_body(message_id="waiting"))
+    message_id = f"{MOVED}/waiting"
+    assert recall("--reference", reference_of(message_id)) == {message_id: "recalled"}
+    record = stack.record(message_id)
+    assert (record and record.state, stack.queued()) == (State.RECALLED, [])
+
+
+def test_find_takes_the_key_of_any_sender(stack: DeployedStack) -> None:
+    stack.bring(State.RETRY, OTHERS, body=message_body(message_id="order-17"))
+    stack.letter(message_body(message_id="order-17"), DeadLetterReason.INVALID, "AIDABILLING/order-17", queued_at=1.0)
+    found = optus_sms("find", "order-17", "--json", *TARGET).document["found"]
+    assert {each["message_id"] for each in found} == {OTHERS, "AIDABILLING/order-17"}
 
 
 def test_a_redrive_keeps_the_namespace(stack: DeployedStack) -> None:
