@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,10 +22,11 @@ from cli.target import Target
 from optus_sms.flows.pausing import Admission
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.errors import CredentialsError
-from optus_sms.records.items import Health, PauseReason, State
+from optus_sms.records.items import Health, HealthRecord, PauseReason, State
 
 Result = Literal["ok", "warning", "failed", "skipped"]
 _SECONDS: Final = 10.0
+_UNDECIDED_SECONDS: Final = 3600  # a new alarm has no data for some minutes
 _REMEDIES: Final = {
     PauseReason.OUTAGE: "Nothing, while the gateway is down: docs/runbook.md, Gateway health",
     PauseReason.CREDENTIALS_REFUSED: "optus-sms set-gateway-credentials",
@@ -55,7 +56,9 @@ def examine(target: Target) -> Iterator[tuple[str, Check]]:
             "reply callbacks": lambda: _callbacks(target, transport, "ReplyCallbackUrl"),
             "health check": lambda: _health_check(target, trial()),
             "sending": lambda: _sending(target),
+            "events": lambda: _events(target),
             "alarms": lambda: _alarms(target),
+            "access log": lambda: _access_log(target),
             "dead letters": lambda: _dead_letters(target),
             "unknown outcomes": lambda: _unknown(target),
         }
@@ -157,12 +160,51 @@ def _sending(target: Target) -> Check:
     waiting = queue_counts(target, "OutboundQueueUrl")["waiting"]
     finding = f"{found['pause'] or found['sending']}; {waiting} waiting in the queue"
     if found["sending"] == "on":
-        return Check("ok", finding)
+        return _sending_on(record, finding)
     if not is_paused_by_health_check(record):
         return Check("warning", finding, "`resume`, unless the pause is intended")
     if not is_checked_lately(record, now=time.time()):
         return Check("warning", finding, "docs/runbook.md, No health checks")
     return Check("warning", finding, _REMEDIES[record.pause.reason] if record.pause and record.pause.reason else "")
+
+
+def _sending_on(record: HealthRecord, finding: str) -> Check:
+    """Check that sending was not turned on past a pause; the next health check takes it for an operator's wish."""
+    if record.pause and record.pause.reason is None and record.pause.confirmed:
+        remedy = "`pause` again, unless it was on purpose: an update of the stack can enable the mapping."
+        return Check("warning", f"{finding}; it was paused by an operator at {record.pause.at}", remedy)
+    return Check("ok", finding)
+
+
+def _events(target: Target) -> Check:
+    """Check that changes of the tables reach the bus, whose policy refuses callers without TLS."""
+    if count := queue_counts(target, "UnpublishedEventsQueueUrl")["waiting"]:
+        finding = f"about {counted(count, 'change')} could not be published"
+        return Check("failed", finding, "docs/runbook.md, Unpublished events")
+    if target.local:
+        return Check("ok", "no change is left unpublished")
+    client = target.client("lambda")
+    for stream in ("LedgerChanges", "MessageChanges"):
+        mapping_id = target.physical_id(f"PublishEventsFunction{stream}")  # SAM's name for the function's event
+        if mapping_id is None:
+            return Check("failed", f"no mapping {stream}", "Deploy the current version with `sam deploy`.")
+        mapping = client.get_event_source_mapping(UUID=mapping_id)
+        result = mapping.get("LastProcessingResult", "")
+        if mapping["State"].startswith("Disabl") or result.startswith("PROBLEM"):
+            finding = f"the mapping {stream} is {mapping['State']}, its last result {result or 'unknown'}"
+            return Check("failed", finding, "Read PublishEventsFunction's log.")
+    return Check("ok", "the changes of both tables are published")
+
+
+def _access_log(target: Target) -> Check:
+    """Check the role that API Gateway has for the logs of a region, which is a setting of the account."""
+    if target.local:
+        return Check("skipped", "a local stack has none")
+    role = target.client("apigateway").get_account().get("cloudwatchRoleArn")
+    if not role:
+        remedy = "Deploy with ApiGatewayLogRole=create."
+        return Check("failed", "API Gateway has no role for logs in this region, so callbacks leave none", remedy)
+    return Check("ok", f"API Gateway writes it as {role.rpartition('/')[2]}")
 
 
 def _alarms(target: Target) -> Check:
@@ -179,14 +221,43 @@ def _alarms(target: Target) -> Check:
     if gone:
         remedy = "They were deleted, which CloudFormation does not notice: deploy a change to each to create it again."
         return Check("failed", f"gone: {', '.join(gone)}", remedy)
-    disarmed = [alarm["AlarmName"] for alarm in alarms if not alarm["ActionsEnabled"]]
-    if disarmed:
-        remedy = "aws cloudwatch enable-alarm-actions --alarm-names …"
-        return Check("failed", f"switched off: {', '.join(disarmed)}", remedy)
-    ringing = [alarm["AlarmName"] for alarm in alarms if alarm["StateValue"] == "ALARM"]
-    if ringing:
-        return Check("warning", f"ringing now: {', '.join(ringing)}", "docs/runbook.md has a section for each")
-    return _subscription(target, f"{counted(len(alarms), 'alarm')} armed, and")
+    return _fault_of(alarms) or _subscription(target, f"{counted(len(alarms), 'alarm')} armed, and")
+
+
+def _fault_of(alarms: list[dict[str, Any]]) -> Check | None:
+    """Return the worst of what is wrong with alarms that exist; None if nothing is."""
+    faults: tuple[tuple[Result, str, Callable[[dict[str, Any]], bool], str], ...] = (
+        (
+            "failed",
+            "switched off",
+            lambda alarm: not alarm["ActionsEnabled"],
+            "aws cloudwatch enable-alarm-actions --alarm-names …",
+        ),
+        (
+            "failed",
+            "not evaluated",
+            lambda alarm: alarm.get("EvaluationState", "").startswith("EVALUATION_"),
+            "aws cloudwatch describe-alarms --alarm-names … shows the reason (StateReason).",
+        ),
+        (
+            "warning",
+            "ringing now",
+            lambda alarm: alarm["StateValue"] == "ALARM",
+            "docs/runbook.md has a section for each",
+        ),
+        ("warning", "without data for an hour", _is_without_data, "docs/deploy.md, Look at this first"),
+    )
+    for result, finding, has_it, remedy in faults:
+        if names := [alarm["AlarmName"] for alarm in alarms if has_it(alarm)]:
+            return Check(result, f"{finding}: {', '.join(names)}", remedy)
+    return None
+
+
+def _is_without_data(alarm: dict[str, Any]) -> bool:
+    return bool(
+        alarm["StateValue"] == "INSUFFICIENT_DATA"
+        and time.time() - alarm["StateUpdatedTimestamp"].timestamp() > _UNDECIDED_SECONDS
+    )
 
 
 def _subscription(target: Target, armed: str) -> Check:
