@@ -132,7 +132,7 @@ class Target:
 
     def dead_letter_queue(self, output: str = "DeadLetterQueueUrl", what: str = "dead letters") -> DeadLetterQueue:
         """`DeadLetterQueue`, or another queue read like it. ``what``: what is in it, for the progress."""
-        from cli.dead_letter_queue import DeadLetterQueue
+        from cli.dead_letter_queue import DeadLetterQueue  # with all that reads a message, which `status` does not need
 
         return DeadLetterQueue(self.sqs, self.outputs[output], what=what, separate_senders=self.separate_senders)
 
