@@ -21,16 +21,26 @@ PACKAGE: Final = Path("layers/shared/src/optus_sms")
 # The fastest tests that notice most, and then those of its level above; the first failure ends a run.
 TESTS: Final = {
     "flows/breaker": "tests/unit/flows/test_breaker.py",
-    "flows/pausing": "tests/unit/flows/test_check_health.py",
+    "flows/check_contract": "tests/unit/flows/test_check_contract.py",
+    "flows/check_health": "tests/unit/flows/test_check_health.py tests/unit/flows/test_pausing.py",
+    "flows/pacing": "tests/unit/flows/test_pacing.py tests/functional/flows/test_pacing.py",
+    "flows/pausing": "tests/unit/flows/test_check_health.py tests/unit/flows/test_pausing.py",
+    "flows/probing": "tests/unit/flows/test_probing.py tests/unit/flows/test_outages.py",
     "flows/publish_events": "tests/unit/flows/test_publish_events.py",
     "flows/receive_callback": "tests/unit/flows/test_receive_callback.py tests/functional/flows",
     "flows/reconcile_messages": "tests/unit/flows/test_reconcile_messages.py",
     "flows/refused_claim": "tests/unit/flows/test_send_message.py tests/functional/flows/test_send_protocol.py",
     "flows/resolving": "tests/unit/flows/test_resolving.py tests/unit/flows/test_receive_callback.py",
     "flows/send_message": "tests/unit/flows/test_send_message.py tests/unit/flows/test_aws_faults.py",
+    "flows/unwritten": "tests/unit/flows/test_unwritten.py tests/unit/flows/test_send_message.py",
+    "records/changes": "tests/unit/flows/test_publish_events.py tests/unit/flows/test_edited_items.py",
+    "records/contract": "tests/unit/flows/test_check_contract.py",
+    "records/health": "tests/contract/records/test_health.py tests/unit/flows/test_probing.py",
+    "records/items": "tests/unit/records/test_items.py tests/contract/records tests/unit/flows/test_edited_items.py",
     "records/ledger": "tests/contract/records/test_ledger.py tests/unit/flows/test_aws_faults.py",
     "records/messages": "tests/contract/records/test_messages.py tests/unit/flows/test_reconcile_messages.py",
     "records/table": "tests/unit/records/test_table.py tests/contract/records",
+    "records/updates": "tests/unit/records/test_table.py tests/contract/records",
 }
 CONFIG: Final = """
 [cosmic-ray]

@@ -28,3 +28,6 @@ def test_a_session_is_of_one_state_of_module_and_tests(
 def test_every_module_has_tests_that_are_there() -> None:
     files = {mutants.session_file(name, tests) for name, tests in mutants.TESTS.items()}
     assert len(files) == len(mutants.TESTS)
+    package = mutants.ROOT / mutants.PACKAGE
+    modules = [path for folder in ("flows", "records") for path in (package / folder).glob("[a-z]*.py")]
+    assert set(mutants.TESTS) == {path.relative_to(package).with_suffix("").as_posix() for path in modules}
