@@ -96,6 +96,7 @@ def umask(value: int) -> Iterator[None]:
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(300)  # it downloads the packages of two processors
 def test_layer_is_complete_small_and_the_same_each_time(tmp_path: Path) -> None:
     with umask(0o077):  # which leaves files that Lambda's user can't read
         first = _build(tmp_path / "first")
