@@ -170,8 +170,8 @@ def test_an_outage_pauses_sending_and_its_end_resumes_it(
 ) -> None:
     eventually(stack.is_sending, "sending", DEADLINE_SECONDS)
     stack.gateway.set_faults(down="refused")
+    key = queued(stack)  # after an operator's command messages decide, too
     eventually(lambda: not stack.is_sending(), "paused by the health check", 240)
-    key = queued(stack)
     stack.gateway.clear_faults()
     eventually(is_accepted(stack, key), "accepted after the outage", 240)
     health = [event["detail"]["state"] for event in bus() if event["detail-type"] == "Gateway Health Changed"]

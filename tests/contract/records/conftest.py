@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import boto3
 import pytest
+from botocore.config import Config
 from moto import mock_aws
 
 from optus_sms.aws import clients
@@ -52,7 +53,8 @@ def dynalite() -> Iterator[DynamoDBClient]:
 
 def client_of(url: str, key: str, secret: str, verify: str | None = None) -> DynamoDBClient:
     session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
-    return session.client("dynamodb", endpoint_url=url, verify=verify, config=clients._CONFIG)
+    patient = clients._CONFIG.merge(Config(read_timeout=60))  # one process serves all clients of a race
+    return session.client("dynamodb", endpoint_url=url, verify=verify, config=patient)
 
 
 @pytest.fixture(
