@@ -120,8 +120,8 @@ def _endpoints(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, str]
             told = (folder / "output.txt").read_text(encoding="utf-8")[-2000:]
             pytest.fail(f"The local stack of optus-sms did not start:\n{told}", pytrace=False)
         time.sleep(0.05)
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines if line)
+    words = (shlex.split(line) for line in file.read_text(encoding="utf-8").splitlines())
+    return dict(pair.split("=", 1) for command, pair in words if command == "export")
 
 
 def _json(url: str, body: Mapping[str, Any] | None = None, *, timeout: float = 10) -> Any:
