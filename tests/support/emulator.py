@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -93,10 +94,13 @@ def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1)
         socket.create_server((HOST, 0)) as tls,
         socket.create_server((HOST, 0)) as plain,
         (folder / "emulator.log").open("w") as log,
+        # It leaves what it unpacked of the functions, which can end a moment later than it does.
+        tempfile.TemporaryDirectory(prefix="emulator-", ignore_cleanup_errors=True) as scratch,
     ):
         port = tls.getsockname()[1]
         settings = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "TMPDIR": scratch,
             "AUTH": "true",
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(chain),
@@ -125,8 +129,10 @@ def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1)
             start_new_session=True,
         )
         root = Emulator(f"https://{HOST}:{port}", f"http://{HOST}:{plain.getsockname()[1]}", ca)
-    with process:
-        try:
-            yield root.as_user("administrator", {"Action": "*", "Resource": "*"})
-        finally:
-            process.kill()
+        tls.close()  # it has them now; should it die, connections are refused at once
+        plain.close()
+        with process:
+            try:
+                yield root.as_user("administrator", {"Action": "*", "Resource": "*"})
+            finally:
+                process.kill()
