@@ -204,6 +204,5 @@ def _listens(port: int) -> bool:
 
 
 def _sourced(path: Path) -> dict[str, str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
-    return {name: "".join(shlex.split(value)) for name, value in pairs}
+    words = (shlex.split(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return dict(pair.split("=", 1) for command, pair in words if command == "export")
