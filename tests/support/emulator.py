@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ import trustme
 from botocore.config import Config
 
 from local.template import ACCOUNT_ID, REGION, TEMPLATE_PATH
+from tests.support.waiting import eventually
 
 ROOT: Final = TEMPLATE_PATH.parent
 PYTHON: Final = ROOT / ".emulator/bin/python"
@@ -69,6 +71,14 @@ class Emulator:
         return replace(self, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
 
 
+def _is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @cache
 def _client(service: str, url: str, authority: str, key: str, secret: str) -> Any:
     session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
@@ -94,8 +104,9 @@ def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1)
         socket.create_server((HOST, 0)) as tls,
         socket.create_server((HOST, 0)) as plain,
         (folder / "emulator.log").open("w") as log,
-        # It leaves what it unpacked of the functions, which can end a moment later than it does.
-        tempfile.TemporaryDirectory(prefix="emulator-", ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryDirectory(
+            prefix="emulator-", ignore_cleanup_errors=True
+        ) as scratch,  # for the unpacked functions
     ):
         port = tls.getsockname()[1]
         settings = {
@@ -135,4 +146,6 @@ def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1)
             try:
                 yield root.as_user("administrator", {"Action": "*", "Resource": "*"})
             finally:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # the functions' processes too, which write to the folder
+                process.wait()
+                eventually(lambda: not _is_there(process.pid), "the end of the functions")
