@@ -208,41 +208,21 @@ class Ledger:
 
     def expired(self, record: LedgerRecord, *, now: float) -> LedgerRecord | None:
         """Mark a message as expired: absent or RETRY with the same payload → EXPIRED."""
-        update = NOTHING.set(
-            state=State.EXPIRED,
-            payload_sha256=record.payload_sha256,
-            reference=record.reference,
-            expired_at=format_rfc3339(now),
-            ttl=record.ttl,
-        )
-        return self._end(record, update, is_free_for(record))
+        return self._end(record, State.EXPIRED, NOTHING.set(expired_at=format_rfc3339(now)), is_free_for(record))
 
     def recall(self, record: LedgerRecord, *, by: str, now: float) -> LedgerRecord | None:
         """Recall a message: absent or RETRY → RECALLED. It is never sent after that, and a repeat is refused.
 
         Without ``payload_sha256`` in ``record``, an absent message is recalled whatever its fields will be.
         """
-        update = NOTHING.set(
-            state=State.RECALLED,
-            payload_sha256=record.payload_sha256,
-            reference=record.reference,
-            recalled_at=format_rfc3339(now),
-            ttl=record.ttl,
-        ).add(history=_line(now, "recalled", words=by))
-        return self._end(record, update, can_be_recalled(record))
+        update = NOTHING.set(recalled_at=format_rfc3339(now)).add(history=_line(now, "recalled", words=by))
+        return self._end(record, State.RECALLED, update, can_be_recalled(record))
 
     def too_old(self, record: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
         """Mark a message as too old for its queue: absent or RETRY with the same payload → REJECTED."""
-        update = NOTHING.set(
-            state=State.REJECTED,
-            payload_sha256=record.payload_sha256,
-            reference=record.reference,
-            reason=reason,
-            detail="retention_over",
-            rejected_at=format_rfc3339(now),
-            ttl=record.ttl,
-        ).add(history=_line(now, "rejected", words=f"{reason} retention_over"))
-        return self._end(record, update, is_free_for(record))
+        update = NOTHING.set(reason=reason, detail="retention_over", rejected_at=format_rfc3339(now))
+        update = update.add(history=_line(now, "rejected", words=f"{reason} retention_over"))
+        return self._end(record, State.REJECTED, update, is_free_for(record))
 
     def accepted(
         self, claim: LedgerRecord, gateway_id: str | None, *, evidence: str = "", now: float
@@ -494,9 +474,11 @@ class Ledger:
         )
         return self._write(record, update.remove("lease_until").add(history=line).only_if(condition))
 
-    def _end(self, record: LedgerRecord, update: Update, condition: Condition) -> LedgerRecord | None:
+    def _end(self, record: LedgerRecord, to: State, update: Update, condition: Condition) -> LedgerRecord | None:
         """End a message without another attempt. After an unknown outcome it keeps the destination for a callback."""
-        update = update.remove(*_UNTIL_DECIDED)
+        update = update.set(
+            state=to, payload_sha256=record.payload_sha256, reference=record.reference, ttl=record.ttl
+        ).remove(*_UNTIL_DECIDED)
         certain = update.remove(*_FOR_MESSAGE_ITEM).only_if(condition & NEVER_HAD_AN_UNKNOWN_OUTCOME)
         refused_by = self._write(record, certain)
         if refused_by is not None and refused_by.state is State.RETRY and refused_by.unknown_outcomes:
