@@ -17,15 +17,14 @@ from optus_sms.model.segments import CONTROLS, INVISIBLE, INVISIBLE_BEYOND, MAX_
 from optus_sms.model.sender_namespaces import in_namespace, is_made_reference, key_of, redriven_id
 from optus_sms.model.times import format_whole_seconds, parse_rfc3339
 
-KEY_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,50}$"
+_KEY: Final = r"[A-Za-z0-9._:-]{1,50}"
 MAX_SCHEDULE_DAYS: Final = 60  # gateway-rest-v2.txt, SingleMessage: "an upper limit of 60 days"
 SEND_NOW_SECONDS: Final = 60  # the gateway returns HTTP 422 for a time in the past, and a POST takes some seconds
 PAST_SECONDS: Final = 60  # for clocks that differ: a schedule no further back counts as now
 FIRST_YEAR: Final = "2000"
 """Times before it were never set: Go and .NET write such a field as year 1, others as 1601, 1900 or 1970."""
 
-_KEY = re.compile(KEY_PATTERN.removesuffix("$").removeprefix("^"))
-_MESSAGE_ID = re.compile(rf"(?:[A-Za-z0-9]+/)?{_KEY.pattern}")
+_MESSAGE_ID = re.compile(rf"(?:[A-Za-z0-9]+/)?{_KEY}")
 # ACMA's register of sender IDs (2 to 11 characters, not digits only, no space or underscore at an end, no "Unverified"
 # in any case) and the gateway's page (no symbol but hyphen, space and underscore). The stricter one wins in each point,
 # because the gateway refuses the one and handsets show "Unverified" for the other.
@@ -154,7 +153,7 @@ class OutboundMessage(BaseModel):
         "not past when the message is queued",
     )
     message_id: str | None = Field(
-        None, pattern=KEY_PATTERN, description="must be 1 to 50 of the characters A-Z a-z 0-9 . _ : -"
+        None, pattern=f"^{_KEY}$", description="must be 1 to 50 of the characters A-Z a-z 0-9 . _ : -"
     )
     expires_at: _Time | None = Field(
         None, description="must be an RFC 3339 time with offset, later than `scheduled`; not sent at or after this time"
@@ -260,7 +259,7 @@ def check_reference(message: OutboundMessage) -> None:
 
 def is_key(text: str) -> bool:
     """Return whether a text can be the `message_id` that a sender gives."""
-    return _KEY.fullmatch(text) is not None
+    return re.fullmatch(_KEY, text) is not None
 
 
 def is_message_id(text: str) -> bool:
@@ -329,7 +328,7 @@ def _check_attributes(message: OutboundMessage, attributes: Mapping[str, str | N
             raise InvalidMessageError("SQS attribute message_id: must be of DataType String; this one can't be read")
         if not (is_message_id if is_redriven else is_key)(value):
             raise InvalidMessageError(f"SQS attribute message_id: {_description('message_id')}")
-        if message.message_id not in (None, key_of(value) if is_redriven else value):
+        if message.message_id not in (None, key_of(value)):
             raise InvalidMessageError(
                 "SQS attribute message_id: differs from message_id in the body; set one of them, or both to the same"
             )
