@@ -275,8 +275,9 @@ class Sender:
         except InvalidMessageError as error:
             message_id = key_of_refused(record.body, record.attributes, record.sqs_message_id, namespace=namespace)
             # The event names no message of another sender, whatever the attributes of this one are.
-            own_id = message_id if namespace_of(message_id) == namespace else record.sqs_message_id
-            self._record_refused(record, own_id, DeadLetterReason.INVALID, error.public)
+            is_own = is_message_id(message_id) and namespace_of(message_id) == namespace
+            known = message_id if is_own else record.sqs_message_id
+            self._record_refused(record, known, DeadLetterReason.INVALID, error.public)
             self._keep(record, DeadLetterReason.INVALID, error.detail, message_id)
             return Handled(True, "invalid", measurements=((Metric.MESSAGES_REJECTED, 1),))
         order = _Order(record, message, self._wanted(record, message, message_id, deadline), deadline)
@@ -598,8 +599,7 @@ class Sender:
 
     def _record_refused(self, record: QueueRecord, message_id: str, reason: DeadLetterReason, detail: str) -> None:
         """Record a message that its sender must correct, for the event `SMS Refused`."""
-        known = message_id if is_message_id(message_id) else record.sqs_message_id
-        self.ledger.refused(record.sqs_message_id, known, reason.value, detail, now=self.now)
+        self.ledger.refused(record.sqs_message_id, message_id, reason.value, detail, now=self.now)
 
     def _keep(
         self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str, evidence: str = ""
