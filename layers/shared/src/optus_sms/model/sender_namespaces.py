@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _SEPARATOR: Final = "/"  # no key has it
-_SENDER = re.compile(r"[A-Za-z0-9]{1,128}")
+_SENDER = re.compile(r"[A-Za-z0-9]{5,128}")  # longer than the first group of an IPv6 address
 _UNKNOWN: Final = "unknown"  # an anonymous sender's ID is an IP address
 _KEY_CHARACTERS: Final = 29
 _HASH_CHARACTERS: Final = 20
