@@ -162,6 +162,15 @@ def test_the_costs_add_up_and_count_every_metric_that_an_alarm_watches() -> None
         *items, together = [row.strip("| ").split("|")[-1].strip(" *") for row in table.splitlines()[1:]]
         assert sum(map(float, items)) == pytest.approx(float(together)), together
         assert together in (DOCS / "scale.md").read_text()
+    shares = (DOCS / "scale.md").read_text().partition("## Cost of a million messages")[2]
+    sums = [float(usd) for usd in re.findall(r"^\| (?!\*).*?\| (\d+\.\d\d) \|", shares, re.MULTILINE)]
+    assert sum(sums) == pytest.approx(float(together))
+
+
+def test_the_architecture_names_every_module_of_the_layer() -> None:
+    text = (DOCS / "architecture.md").read_text().partition("## The code")[2].partition("\n## ")[0]
+    modules = DOCS.parent.glob("layers/shared/src/optus_sms/*/*.py")
+    assert [path.stem for path in modules if f"`{path.stem}`" not in text and path.stem != "__init__"] == []
 
 
 def test_the_failure_words_of_the_runbook_are_those_of_the_code() -> None:

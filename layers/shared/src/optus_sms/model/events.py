@@ -102,7 +102,7 @@ class SmsReplyReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsRejected(Event):
-    """A message will not be sent: the gateway rejected it, or every attempt failed and none sent it."""
+    """A message will not be sent: the gateway rejected it, or its attempts or its days in the queue ran out."""
 
     detail_type = "SMS Rejected"
 
@@ -115,9 +115,7 @@ class SmsRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsRefused(Event):
-    """A message was not sent, because it broke a rule or its `message_id` was used for another one. Its sender must
-    correct it; a dead letter has it.
-    """
+    """A message was not sent: it broke a rule, or reused a `message_id`. Its sender must correct it."""
 
     detail_type = "SMS Refused"
 
