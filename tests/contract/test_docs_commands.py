@@ -19,6 +19,7 @@ from botocore.session import Session
 
 from cli.timeline import _WORDS as WORDS
 from optus_sms.gateway.api import CLASSIFICATION
+from optus_sms.runtime.observability import Metric
 from tests.contract.test_template import alarm_metrics
 from tests.support.aws import default_template
 
@@ -171,6 +172,11 @@ def test_the_architecture_names_every_module_of_the_layer() -> None:
     text = (DOCS / "architecture.md").read_text().partition("## The code")[2].partition("\n## ")[0]
     modules = DOCS.parent.glob("layers/shared/src/optus_sms/*/*.py")
     assert [path.stem for path in modules if f"`{path.stem}`" not in text and path.stem != "__init__"] == []
+
+
+def test_the_runbook_explains_every_metric() -> None:
+    text = (DOCS / "runbook.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
+    assert [metric.value for metric in Metric if f"`{metric}`" not in text] == []
 
 
 def test_the_failure_words_of_the_runbook_are_those_of_the_code() -> None:
