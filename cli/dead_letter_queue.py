@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -53,9 +53,9 @@ class ReceivedDeadLetter:
         """SHA-256 of the body as it is."""
         return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def is_named(self, id_: str) -> bool:
-        """Return whether this is its message_id or SQS ID."""
-        return id_ in (self.message_id, self.sqs_id)
+    def is_named(self, *ids: str) -> bool:
+        """Return whether its message_id or SQS ID is among these."""
+        return self.message_id in ids or self.sqs_id in ids
 
     @property
     def destination(self) -> str | None:
@@ -146,6 +146,12 @@ class DeadLetterQueue:
                 again = 0
                 seen.add(message["MessageId"])
                 yield read_dead_letter(message, now=time.time(), separate_senders=self.separate_senders)
+
+    def hold(self, is_wanted: Callable[[ReceivedDeadLetter], bool]) -> list[ReceivedDeadLetter]:
+        """Return the dead letters that are wanted; the others are visible again."""
+        wanted = [each for each in self.dead_letters() if is_wanted(each)]
+        self.release(keep={each.sqs_id for each in wanted})
+        return wanted
 
     def delete(self, dead_letter: ReceivedDeadLetter) -> None:
         """Delete a dead letter for good."""

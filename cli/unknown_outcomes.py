@@ -88,13 +88,7 @@ def _resolve_not_sent(
 
 def moot_dead_letters(target: Target, queue: DeadLetterQueue, message_ids: Collection[str]) -> list[ReceivedDeadLetter]:
     """Return the dead letters of these messages that are certainly sent; all others in the queue are released."""
-    moot = [
-        dead_letter
-        for dead_letter in queue.dead_letters()
-        if dead_letter.message_id in message_ids and _is_moot(target, dead_letter)
-    ]
-    queue.release(keep=[dead_letter.sqs_id for dead_letter in moot])
-    return moot
+    return queue.hold(lambda each: each.message_id in message_ids and _is_moot(target, each))
 
 
 def _is_moot(target: Target, dead_letter: ReceivedDeadLetter) -> bool:

@@ -56,8 +56,7 @@ def _one(context: CommandContext, id_: str, *, yes: bool) -> None:
     target = context.target
     with target.dead_letter_queue() as queue:
         hidden = queue.hidden()
-        dead_letters = [dead_letter for dead_letter in queue.dead_letters() if dead_letter.is_named(id_)]
-        queue.release(keep=[dead_letter.sqs_id for dead_letter in dead_letters])
+        dead_letters = queue.hold(lambda each: each.is_named(id_))
         note_hidden(context, hidden + queue.lost)
         item = _item_to_send(id_, plan_items(dead_letters, target.ledger, now=time.time()))
         about = f"{item.message_id} to {item.destination} ({item.reason} since {item.since}: {item.why})"

@@ -25,8 +25,7 @@ def replay_callbacks(context: CommandContext, *, yes: bool) -> None:
     done: list[Replayed] = []
     with context.target.dead_letter_queue() as queue:
         hidden = queue.hidden()
-        callbacks = [each for each in queue.dead_letters() if each.reason == DeadLetterReason.UNREADABLE_CALLBACK]
-        queue.release(keep=[each.sqs_id for each in callbacks])
+        callbacks = queue.hold(lambda each: each.reason == DeadLetterReason.UNREADABLE_CALLBACK)
         note_hidden(context, hidden + queue.lost)
         if callbacks:
             context.confirm(f"Post {counted(len(callbacks), 'callback')} again to {context.target.name}?", yes=yes)
