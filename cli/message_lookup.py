@@ -24,13 +24,14 @@ def find_messages(target: Target, id_: str) -> list[Facts]:
         raise CliError(
             f"No message has the message_id, gateway ID or reference {id_!r}.",
             "It may wait in the queue, or be a dead letter because it broke a rule: `find … --queue` looks there."
-            + _whose(target),
+            + whose(target),
             Exit.NOT_FOUND,
         )
     return facts
 
 
-def _whose(target: Target) -> str:
+def whose(target: Target) -> str:
+    """Return a line about the message_ids of others, for an error; empty if all senders share one namespace."""
     if not target.separate_senders:
         return ""
     return "\nThe message_id of another sender begins with its ID and a slash (SeparateSenders)."

@@ -8,6 +8,7 @@ import click
 from cli.context import CommandContext, with_context
 from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.errors import CliError, Exit
+from cli.message_lookup import whose
 from cli.output import number_in_list, one_line
 from cli.parameters import Name
 from optus_sms.aws.queues import DeadLetterReason
@@ -24,12 +25,13 @@ _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not 
 @with_context
 def dead_letters(context: CommandContext, *, reason: str | None, id_: str | None, show_numbers: bool) -> None:
     """List the dead letters, newest first. Reading hides them from others for a moment and changes nothing."""
+    ids = () if id_ is None else ids_of(context, id_)
     with context.target.dead_letter_queue() as queue:
         hidden = queue.hidden()
         dead_letters = [
             dead_letter
             for dead_letter in queue.dead_letters()
-            if reason in (None, dead_letter.reason) and (id_ is None or dead_letter.is_named(id_))
+            if reason in (None, dead_letter.reason) and (id_ is None or dead_letter.is_named(*ids))
         ]
         hidden += queue.lost
     dead_letters.sort(key=lambda dead_letter: dead_letter.since, reverse=True)
@@ -39,7 +41,7 @@ def dead_letters(context: CommandContext, *, reason: str | None, id_: str | None
         _show(context, dead_letters)
     note_hidden(context, hidden)
     if id_ is not None and not dead_letters:
-        raise CliError(f"No dead letter has the message_id or SQS ID {id_!r}.", code=Exit.NOT_FOUND)
+        raise none_named(context, id_)
 
 
 def _show(context: CommandContext, dead_letters: list[ReceivedDeadLetter]) -> None:
@@ -83,6 +85,16 @@ def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str
         "evidence": dead_letter.evidence,
         "sqs_id": dead_letter.sqs_id,
     }
+
+
+def ids_of(context: CommandContext, id_: str) -> tuple[str, str]:
+    """Return the IDs that an operator can mean: the whole one, or one's own key."""
+    return id_, context.target.id_of(id_)
+
+
+def none_named(context: CommandContext, id_: str) -> CliError:
+    problem = f"No dead letter has the message_id or SQS ID {id_!r}."
+    return CliError(problem, f"`find {id_}` looks further.{whose(context.target)}", Exit.NOT_FOUND)
 
 
 def note_hidden(context: CommandContext, hidden: int) -> None:

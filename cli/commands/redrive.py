@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cli.commands.dead_letters import note_hidden
+from cli.commands.dead_letters import ids_of, none_named, note_hidden
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
 from cli.output import counted, one_line
@@ -53,11 +53,13 @@ def redrive(
 
 
 def _one(context: CommandContext, id_: str, *, yes: bool) -> None:
-    target = context.target
+    target, ids = context.target, ids_of(context, id_)
     with target.dead_letter_queue() as queue:
         hidden = queue.hidden()
-        dead_letters = queue.hold(lambda each: each.is_named(id_))
+        dead_letters = queue.hold(lambda each: each.is_named(*ids))
         note_hidden(context, hidden + queue.lost)
+        if not dead_letters:
+            raise none_named(context, id_)
         item = _item_to_send(id_, plan_items(dead_letters, target.ledger, now=time.time()))
         about = f"{item.message_id} to {item.destination} ({item.reason} since {item.since}: {item.why})"
         context.confirm(f"Send {about} on {target.name}?", yes=yes)
@@ -67,14 +69,10 @@ def _one(context: CommandContext, id_: str, *, yes: bool) -> None:
 
 def _item_to_send(id_: str, items: list[PlanItem]) -> PlanItem:
     """Return the item that may be sent; raise `CliError` if there is none, or more than one."""
-    if not items:
-        raise CliError(
-            f"No dead letter has the message_id or SQS ID {id_!r}.", f"`find {id_}` looks further.", Exit.NOT_FOUND
-        )
     can_be_sent = [item for item in items if item.kind in SENDABLE]
     if not can_be_sent:
         why = "\n".join(f"{item.message_id} is not sent: {item.why}." for item in items)
-        raise CliError(why, "`dead-letters --body ID` shows it; docs/cli.md, Redrive, has what to do.", Exit.NOT_ALL)
+        raise CliError(why, f"`dead-letters --body {id_}` shows it; docs/cli.md, Redrive: what to do.", Exit.NOT_ALL)
     if len(can_be_sent) > 1:
         problem = f"{len(can_be_sent)} dead letters with different fields have the message_id {id_!r}."
         raise CliError(problem, "Choose one in a plan: `redrive --plan FILE`.", Exit.USAGE)

@@ -115,6 +115,28 @@ def test_find_takes_the_key_of_any_sender(stack: DeployedStack) -> None:
     assert {each["message_id"] for each in found} == {OTHERS, "AIDABILLING/order-17"}
 
 
+def test_a_dead_letter_of_ones_own_is_shown_and_redriven_by_its_key(stack: DeployedStack, own: str) -> None:
+    letters = {}
+    for message_id in (f"{own}/order-17", OTHERS):
+        letters[message_id] = stack.bring(State.RETRY, message_id, body=message_body(message_id="order-17"))
+        stack.letter(letters[message_id], DeadLetterReason.ATTEMPTS_EXHAUSTED, message_id, queued_at=1_767_225_600.0)
+    (shown,) = optus_sms("dead-letters", "--body", "order-17", "--json", *TARGET).document
+    assert shown["message_id"] == f"{own}/order-17"
+    assert optus_sms("redrive", "order-17", "--yes", *TARGET).exit_code == 0
+    assert stack.queued() == [(letters[f"{own}/order-17"], f"{own}/order-17")]
+
+
+@pytest.mark.parametrize("command", [("redrive", "--yes"), ("dead-letters", "--body")])
+def test_a_dead_letter_of_another_needs_its_whole_id_and_that_is_said(
+    stack: DeployedStack, command: tuple[str, str]
+) -> None:
+    body = stack.bring(State.RETRY, OTHERS, body=message_body(message_id="order-17"))
+    stack.letter(body, DeadLetterReason.ATTEMPTS_EXHAUSTED, OTHERS, queued_at=1_767_225_600.0)
+    ran = optus_sms(*command, "order-17", *TARGET)
+    assert (ran.exit_code, "SeparateSenders" in ran.stderr, "`find order-17`" in ran.stderr) == (4, True, True)
+    assert (stack.queued(), stack.dead()) == ([], 1)
+
+
 def test_a_redrive_keeps_the_namespace(stack: DeployedStack) -> None:
     body = stack.bring(State.REJECTED, OTHERS, body=message_body(message_id="order-17"), reason="attempts_exhausted")
     stack.letter(body, DeadLetterReason.ATTEMPTS_EXHAUSTED, OTHERS, queued_at=1_767_225_600.0)
