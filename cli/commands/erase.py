@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -11,9 +11,11 @@ import click
 from cli.context import CommandContext, with_context
 from cli.erasing import Erased, erase
 from cli.errors import CliError, Exit
+from cli.health import queue_counts
 from cli.output import counted
 from cli.parameters import Name
 from cli.queueing import stopping_between_batches
+from cli.target import Target
 from optus_sms.model.numbers import did_you_mean
 from optus_sms.model.redaction import partly_hidden
 
@@ -21,6 +23,7 @@ _ELSEWHERE: Final = (
     "Not reached: backups of the tables (35 days; erase again after a restore), targets of the event bus, the systems "
     "that queued the messages, and the gateway (docs/privacy.md)."
 )
+_REPEAT: Final = "Repeat the command in half an hour, when every reader has returned or deleted its own."
 
 
 @click.command("erase")
@@ -37,16 +40,25 @@ def erase_(context: CommandContext, *, handset: str, dry_run: bool, yes: bool) -
     if number is None:
         raise CliError("HANDSET: is no possible number.", "Give it as it was sent to: +61…", Exit.INVALID)
     is_paused = context.target.switch.is_on() is False
+    held = _held(context.target, is_paused=is_paused)
     if dry_run or not yes:
         found = _done(erase(context.target, number, is_paused=is_paused, dry_run=True), "searching")
         if dry_run:
-            _report(context, found, is_paused=is_paused, dry_run=True)
+            _report(context, found, held, is_paused=is_paused, dry_run=True)
             return
         _list(context, found, "Would be erased:")
         name = f"{partly_hidden(number)} on {context.target.name}"
         context.confirm(f"Erase {counted(len(found), 'item')} of {name}? It can't be undone.", yes=yes)
     done = _done(erase(context.target, number, is_paused=is_paused, dry_run=False), "erasing")
-    _report(context, done, is_paused=is_paused, dry_run=False)
+    _report(context, done, held, is_paused=is_paused, dry_run=False)
+
+
+def _held(target: Target, *, is_paused: bool) -> dict[str, int]:
+    """Return about how many messages others hold, by place. Called before reading, because SQS's counts lag."""
+    outputs = {"queue": "OutboundQueueUrl"} if is_paused else {}
+    outputs["dead letters"] = "DeadLetterQueueUrl"
+    counts = {place: queue_counts(target, output)["in_flight"] for place, output in outputs.items()}
+    return {place: count for place, count in counts.items() if count}
 
 
 def _done(steps: Iterator[Erased | None], label: str) -> list[Erased]:
@@ -62,16 +74,21 @@ def _done(steps: Iterator[Erased | None], label: str) -> list[Erased]:
     return found
 
 
-def _report(context: CommandContext, found: list[Erased], *, is_paused: bool, dry_run: bool) -> None:
-    context.out.document({"dry_run": dry_run, "queue_read": is_paused, "items": [asdict(each) for each in found]})
+def _report(
+    context: CommandContext, found: list[Erased], held: Mapping[str, int], *, is_paused: bool, dry_run: bool
+) -> None:
+    items = [asdict(each) for each in found]
+    context.out.document({"dry_run": dry_run, "queue_read": is_paused, "not_searched": held, "items": items})
     _list(context, found, "Would be erased:" if dry_run else "Erased:")
     if not is_paused:
         unread = (
             "The queue was not searched, since sending is not paused: what waits there is sent. `pause`, then repeat."
         )
         context.out.note(unread, "unsure")
+    for place, count in held.items():
+        context.out.note(f"About {count} in the {place} not searched: in flight a moment ago. {_REPEAT}", "unsure")
     context.out.note(_ELSEWHERE)
-    if not is_paused or any(each.left for each in found):
+    if not is_paused or held or any(each.left for each in found):
         raise SystemExit(int(Exit.NOT_ALL))
 
 

@@ -140,6 +140,20 @@ def test_a_queue_that_is_not_paused_is_left_and_that_is_said(stack: DeployedStac
     assert len(stack.queued()) == 2
 
 
+@pytest.mark.parametrize("options", [("--yes",), ("--dry-run",)])
+def test_what_another_reader_holds_is_not_searched_and_that_is_said(
+    stack: DeployedStack, options: tuple[str, ...]
+) -> None:
+    stack.letter(message_body(), DeadLetterReason.REJECTED, "letter")
+    stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message_body())
+    for output in ("DeadLetterQueueUrl", "OutboundQueueUrl"):
+        stack.sqs.receive_message(QueueUrl=stack.outputs[output], VisibilityTimeout=60)
+    ran = erase(*options)
+    assert (ran.exit_code, ran.document["items"]) == (9, [])
+    assert ran.document["not_searched"] == {"queue": 1, "dead letters": 1}
+    assert all(f"About 1 in the {place} not searched" in ran.stderr for place in ("queue", "dead letters"))
+
+
 @pytest.mark.parametrize("state", [State.SENDING, State.UNKNOWN])
 def test_what_an_attempt_still_needs_is_left_and_that_is_said(stack: DeployedStack, state: State) -> None:
     stack.bring(state, "k", body=message_body(message_id="k"), on_unknown="resend")
