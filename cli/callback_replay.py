@@ -1,7 +1,6 @@
 """Post callbacks that could not be read once more, as the gateway did, after the cause was corrected."""
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -79,7 +78,7 @@ def _readable(callback: ReceivedDeadLetter) -> tuple[bytes, str]:
         parsed = parse_callbacks(body, charset=callback.charset, expect_reply=is_reply)
     except UnreadableCallbackError as error:
         return b"", error.detail
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b"", "its body could not be kept as it was"
     return body, next((one.detail for one in parsed if isinstance(one, UnreadableCallbackError)), "")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import unquote
 
 from cli.long_reads import shown
 from cli.queueing import BATCH, in_batches
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 _HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
 _MOVED_BY_SQS: Final = "SQS moved it, because the sender function ended no receive of it; its log has the errors"
+_ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})")
 _WAIT_SECONDS: Final = 1  # of a receive, unless the caller asks for another
 
 
@@ -66,6 +71,14 @@ class ReceivedDeadLetter:
         """Return the detail without the text that it may quote, and without numbers unless ``show_numbers``."""
         detail = without_text(self.detail, self.message.content) if self.message else self.detail
         return detail if show_numbers else without_numbers(detail)
+
+
+def readings(body: str) -> list[str]:
+    """Return the readings of a body that is no message, without JSON's escapes and a URL's; the last from base64."""
+    texts = [body]
+    with contextlib.suppress(ValueError):
+        texts.append(base64.b64decode(body, validate=True).decode("utf-8", "replace"))
+    return [unquote(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)) for text in texts]
 
 
 def read_dead_letter(raw: Mapping[str, Any], *, now: float, separate_senders: bool = False) -> ReceivedDeadLetter:

@@ -4,17 +4,13 @@ Messages that were not sent are recalled first, since an attempt would write the
 interrupted and repeated: a record is erased before the items that lead to it.
 """
 
-import base64
-import binascii
-import re
 import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
-from urllib.parse import unquote
 
-from cli.dead_letter_queue import ReceivedDeadLetter
+from cli.dead_letter_queue import ReceivedDeadLetter, readings
 from cli.recalling import IS_RECALLED, Result, Wanted, recall_queued, recall_undecided
 from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
@@ -24,7 +20,6 @@ from optus_sms.records.items import LedgerRecord, ReplyRecord, State
 Place = Literal["queue", "ledger", "messages", "replies", "dead letters", "kept callbacks"]
 _ENOUGH_DIGITS: Final = 9
 """The last digits of a number, which are the same however it is written; of a shorter number all."""
-_ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +56,12 @@ def erase(target: Target, handset: str, *, is_paused: bool, dry_run: bool) -> It
 
 def mentions(text: str, handset: str) -> bool:
     """Return whether a text that can't be parsed has this number, however it is spaced, or with which digits."""
-    plain = unquote(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
-    values = (unicodedata.decimal(character, None) for character in plain)
-    return handset[1:][-_ENOUGH_DIGITS:] in "".join(str(value) for value in values if value is not None)
+    return any(handset[1:][-_ENOUGH_DIGITS:] in _digits_of(plain) for plain in readings(text))
+
+
+def _digits_of(text: str) -> str:
+    values = (unicodedata.decimal(character, None) for character in text)
+    return "".join(str(value) for value in values if value is not None)
 
 
 def _recall(target: Target, wanted: Wanted, *, is_paused: bool, dry_run: bool) -> Iterator[Erased]:
@@ -112,12 +110,4 @@ def _delete_dead_letters(target: Target, handset: str, *, dry_run: bool) -> Iter
 def _names(dead_letter: ReceivedDeadLetter, handset: str) -> bool:
     if dead_letter.message is not None:
         return dead_letter.destination == handset
-    return mentions(dead_letter.body, handset) or mentions(_decoded(dead_letter.body), handset)
-
-
-def _decoded(body: str) -> str:
-    """Return a body that SQS could hold only as base64."""
-    try:
-        return base64.b64decode(body, validate=True).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return ""
+    return mentions(dead_letter.body, handset)

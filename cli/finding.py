@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from cli.dead_letter_queue import ReceivedDeadLetter
+from cli.dead_letter_queue import ReceivedDeadLetter, readings
 from cli.health import queue_counts
 from cli.long_reads import shown
 from cli.message_lookup import messages_with_id
@@ -50,7 +50,7 @@ class Sought:
         """Return whether a dead letter, or a message of the queue, is meant."""
         message = letter.message
         if message is None:
-            return letter.is_named(self.id_) or self.is_in(letter.body)
+            return letter.is_named(self.id_) or any(map(self.is_in, readings(letter.body)))
         return letter.sqs_id == self.id_ or self.is_of(letter.message_id, message.reference, message.destination)
 
 
