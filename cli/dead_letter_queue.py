@@ -36,7 +36,7 @@ class ReceivedDeadLetter:
 
     ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason. ``queued_at``: RFC 3339, when
     it was queued first. ``encoding``: of a body that SQS could not hold as it was. ``route`` and
-    ``charset``: of a callback.
+    ``charset``: of a callback. ``group``: its MessageGroupId.
     """
 
     sqs_id: str
@@ -52,6 +52,7 @@ class ReceivedDeadLetter:
     encoding: str = ""
     route: str = ""
     charset: str = ""
+    group: str = ""
 
     @property
     def body_sha256(self) -> str:
@@ -117,6 +118,7 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float, separate_senders: bo
         encoding=attributes.get("body_encoding", ""),
         route=attributes.get("route", ""),
         charset=attributes.get("charset", ""),
+        group=system.get("MessageGroupId", ""),
     )
 
 
@@ -199,7 +201,7 @@ class DeadLetterQueue:
             MaxNumberOfMessages=BATCH,
             VisibilityTimeout=_HOLD_SECONDS,
             WaitTimeSeconds=_WAIT_SECONDS if self.wait_seconds is None else self.wait_seconds,
-            AttributeNames=["SentTimestamp", "SenderId"],
+            AttributeNames=["SentTimestamp", "SenderId", "MessageGroupId"],
             MessageAttributeNames=["All"],
         )
         self.lost += response.get("ResponseMetadata", {}).get("RetryAttempts", 0) * BATCH
@@ -211,8 +213,10 @@ class DeadLetterQueue:
 def put_back(sqs: SQSClient, outbound_queue_url: str, dead_letter: ReceivedDeadLetter) -> None:
     """Queue a copy of a dead letter with its message_id and first time stamped on it: SQS gives the copy new ones."""
     stamps = {"message_id": dead_letter.message_id, "queued_at": dead_letter.queued_at}
+    group: Any = {"MessageGroupId": dead_letter.group} if dead_letter.group else {}
     sqs.send_message(
         QueueUrl=outbound_queue_url,
         MessageBody=dead_letter.body,
         MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in stamps.items()},
+        **group,
     )

@@ -104,6 +104,19 @@ class TestRedriveOne:
         assert stack.queued() == [(body, sqs_id)]
 
     @pytest.mark.parametrize(
+        ("state", "command"),
+        [(State.RETRY, ("redrive", "k", "--yes")), (State.UNKNOWN, ("resolve", "k", "--not-sent"))],
+    )
+    def test_the_copy_keeps_its_team_for_the_fair_queue(
+        self, stack: DeployedStack, state: State, command: tuple[str, ...]
+    ) -> None:
+        body, url = stack.bring(state, "k"), stack.outputs["DeadLetterQueueUrl"]
+        stack.sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="bookings")
+        assert optus_sms(*command, *TARGET).exit_code == 0
+        (copy,) = stack.received("OutboundQueueUrl")
+        assert (copy["Body"], copy["Attributes"]["MessageGroupId"]) == (body, "bookings")
+
+    @pytest.mark.parametrize(
         ("state", "why"),
         [(State.UNKNOWN, "resolve it"), (State.ACCEPTED, "accepted it"), (State.SENDING, "it is being sent")],
     )
