@@ -3,6 +3,7 @@
 import click
 
 from cli.context import CommandContext, with_context
+from cli.errors import CliError, Exit
 from cli.parameters import Name
 
 
@@ -11,6 +12,9 @@ from cli.parameters import Name
 @with_context
 def output(context: CommandContext, *, name: str) -> None:
     """Print an output of the stack. Its names are those of the template, such as OutboundQueueUrl."""
-    value = context.url(name)
+    outputs = context.target.outputs
+    if name not in outputs:
+        raise CliError(f"This stack has no output {name}.", f"Its outputs: {', '.join(sorted(outputs))}", Exit.USAGE)
+    value = outputs[name]
     context.out.document({name: value})
     context.out.line(value)

@@ -698,6 +698,13 @@ def test_a_stack_without_the_mapping_says_so(stack: DeployedStack) -> None:
     assert (ran.exit_code, "no event source mapping" in ran.stderr) == (3, True)
 
 
+def test_an_output_is_printed_and_of_a_wrong_name_the_right_ones(stack: DeployedStack) -> None:
+    assert optus_sms("output", "StatusCallbackUrl", *TARGET).stdout == stack.outputs["StatusCallbackUrl"] + "\n"
+    ran = optus_sms("output", "QueueUrl", *TARGET)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert all(name in ran.stderr for name in ("QueueUrl", *stack.outputs))
+
+
 def test_local_goes_before_a_stack_of_the_environment(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTUS_SMS_STACK", STACK)
     assert optus_sms("list", "--unknown").exit_code == 0
