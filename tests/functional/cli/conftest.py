@@ -9,6 +9,7 @@ from moto import mock_aws
 
 from tests.support.aws import REGION
 from tests.support.deployed import STACK, DeployedStack, deploy
+from tests.support.health import FakeSwitch
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +35,11 @@ def stack(
     monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
     yield deploy(session, separate_senders=separate_senders)
     session.client("cloudformation").delete_stack(StackName=STACK)
+
+
+@pytest.fixture
+def switch(monkeypatch: pytest.MonkeyPatch) -> FakeSwitch:
+    """The queue's event source mapping: sending is paused."""
+    found = FakeSwitch(on=False)
+    monkeypatch.setattr("cli.target.Target.switch", found)
+    return found

@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from unittest.mock import Mock
 
 import pytest
 
 from cli.erasing import mentions
-from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.records.items import State
@@ -21,19 +19,13 @@ from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, sent_message
 from tests.support.cli import Ran, optus_sms
 from tests.support.deployed import STACK, DeployedStack
+from tests.support.health import FakeSwitch
 
 TARGET = ("--stack", STACK, "--region", REGION)
 OTHER = "+61491570156"
 STATES = [state for state in State if state is not State.SENDING]
 
-
-@pytest.fixture(autouse=True)
-def switch(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """The queue's event source mapping: sending is paused."""
-    mapping = Mock()
-    mapping.is_on.return_value = False
-    monkeypatch.setattr(Target, "switch", mapping)
-    return mapping
+pytestmark = pytest.mark.usefixtures("switch")
 
 
 def erase(*options: str, handset: str = HANDSET) -> Ran:
@@ -131,9 +123,9 @@ def test_it_asks_first(stack: DeployedStack) -> None:
     assert optus_sms("erase", "12", "--yes", *TARGET).exit_code == 5
 
 
-def test_a_queue_that_is_not_paused_is_left_and_that_is_said(stack: DeployedStack, switch: Mock) -> None:
+def test_a_queue_that_is_not_paused_is_left_and_that_is_said(stack: DeployedStack, switch: FakeSwitch) -> None:
     fill(stack)
-    switch.is_on.return_value = True
+    switch.on = True
     ran = erase("--yes")
     assert (ran.exit_code, "not searched" in ran.stderr, ran.document["queue_read"]) == (9, True, False)
     assert places(ran)["queue"] == 1  # what waits for another attempt is found in the ledger

@@ -32,11 +32,7 @@ SPELLINGS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def switch(monkeypatch: pytest.MonkeyPatch) -> FakeSwitch:
-    found = FakeSwitch(on=False)
-    monkeypatch.setattr("cli.target.Target.switch", found)
-    return found
+pytestmark = pytest.mark.usefixtures("switch")
 
 
 @pytest.fixture

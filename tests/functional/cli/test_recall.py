@@ -14,7 +14,6 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from cli import queueing
-from cli.target import Target
 from optus_sms.model.queue_message import parse_message
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
@@ -23,18 +22,12 @@ from tests.support.aws import REGION
 from tests.support.builders import message_body, wanted
 from tests.support.cli import Ran, optus_sms
 from tests.support.deployed import STACK, DeployedStack
+from tests.support.health import FakeSwitch
 
 TARGET = ("--stack", STACK, "--region", REGION)
 FILE, JOURNAL = Path("messages.jsonl"), Path("messages.jsonl.journal")
 
-
-@pytest.fixture(autouse=True)
-def switch(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """The queue's event source mapping: sending is paused."""
-    mapping = Mock()
-    mapping.is_on.return_value = False
-    monkeypatch.setattr(Target, "switch", mapping)
-    return mapping
+pytestmark = pytest.mark.usefixtures("switch")
 
 
 def recall(*arguments: object) -> Ran:
@@ -164,11 +157,11 @@ def test_options_that_make_no_sense_do_nothing(stack: DeployedStack, options: tu
     assert state(stack, "k") is None
 
 
-def test_it_asks_and_reads_only_a_paused_queue(stack: DeployedStack, switch: Mock) -> None:
+def test_it_asks_and_reads_only_a_paused_queue(stack: DeployedStack, switch: FakeSwitch) -> None:
     ran = optus_sms("recall", "k", *TARGET)
     assert (ran.exit_code, "--yes" in ran.stderr, state(stack, "k")) == (2, True, None)
     for is_on in (True, None):
-        switch.is_on.return_value = is_on
+        switch.on = is_on
         ran = recall("--since", "1h")
         assert (ran.exit_code, "pause" in ran.stderr) == (2, True)
 

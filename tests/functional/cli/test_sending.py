@@ -26,14 +26,6 @@ UNKNOWN = Pause(AT, PauseReason.OUTCOMES_UNKNOWN, confirmed=True)
 BY_OPERATOR = Pause(AT, None, confirmed=True)
 
 
-@pytest.fixture
-def switch(monkeypatch: pytest.MonkeyPatch) -> FakeSwitch:
-    """Sending is paused."""
-    found = FakeSwitch(on=False)
-    monkeypatch.setattr("cli.target.Target.switch", found)
-    return found
-
-
 @pytest.fixture(autouse=True)
 def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     """The gateway as it responds to this machine."""

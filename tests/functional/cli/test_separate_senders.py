@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
 from cli import queueing
-from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.sender_namespaces import reference_of
 from optus_sms.records.items import State
@@ -72,47 +70,17 @@ def test_a_file_that_was_killed_goes_on_by_the_ledger(
     assert (done["held"], done["queued"], done["earlier"]) == (0, 0, 1)
 
 
-def test_find_finds_a_key_whichever_sender_has_it(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.target.Target.switch", Mock(**{"is_on.return_value": False}))
+@pytest.mark.usefixtures("switch")
+def test_find_finds_a_key_whichever_sender_has_it(stack: DeployedStack) -> None:
     body = stack.bring(State.UNKNOWN, OTHERS, body=message_body(message_id="order-17"))
     stack.letter(body, DeadLetterReason.UNKNOWN_OUTCOME, OTHERS, queued_at=1_767_225_600.0)
+    billing = "AIDABILLING/order-17"
+    stack.letter(message_body(message_id="order-17"), DeadLetterReason.INVALID, billing, queued_at=1.0)
     stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
     found = optus_sms("find", "order-17", "--queue", "--json", *TARGET).document["found"]
     assert {(each["where"], each["message_id"]) for each in found} == {
-        ("ledger", OTHERS), ("dead letters", OTHERS), ("queue", f"{MOVED}/order-17"),
+        ("ledger", OTHERS), ("dead letters", OTHERS), ("dead letters", billing), ("queue", f"{MOVED}/order-17"),
     }  # fmt: skip
-
-
-def recall(*arguments: object) -> dict[str, str]:
-    ran = optus_sms("recall", *arguments, "--yes", "--json", *TARGET)
-    return {message["message_id"]: message["result"] for message in ran.document["messages"]}
-
-
-def test_a_recall_names_a_message_of_ones_own_or_of_another(stack: DeployedStack, own: str) -> None:
-    lines = Path("lines.jsonl")
-    lines.write_text(message_body(message_id="in-file") + "\n")
-    stack.bring(State.RETRY, OTHERS, body=message_body(message_id="order-17"))
-    assert recall("mine", OTHERS) == {f"{own}/mine": "recalled", OTHERS: "recalled"}
-    assert recall("--file", lines) == {f"{own}/in-file": "recalled"}
-
-
-def test_a_recall_of_what_waits_is_of_its_sender(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    mapping = Mock()
-    mapping.is_on.return_value = False
-    monkeypatch.setattr(Target, "switch", mapping)
-    url = stack.outputs["OutboundQueueUrl"]
-    stack.sqs.send_message(QueueUrl=url, MessageBody=message_body(message_id="waiting"))
-    message_id = f"{MOVED}/waiting"
-    assert recall("--reference", reference_of(message_id)) == {message_id: "recalled"}
-    record = stack.record(message_id)
-    assert (record and record.state, stack.queued()) == (State.RECALLED, [])
-
-
-def test_find_takes_the_key_of_any_sender(stack: DeployedStack) -> None:
-    stack.bring(State.RETRY, OTHERS, body=message_body(message_id="order-17"))
-    stack.letter(message_body(message_id="order-17"), DeadLetterReason.INVALID, "AIDABILLING/order-17", queued_at=1.0)
-    found = optus_sms("find", "order-17", "--json", *TARGET).document["found"]
-    assert {each["message_id"] for each in found} == {OTHERS, "AIDABILLING/order-17"}
 
 
 def test_a_dead_letter_of_ones_own_is_shown_and_redriven_by_its_key(stack: DeployedStack, own: str) -> None:
@@ -159,17 +127,28 @@ def test_a_recall_of_ones_own_key_keeps_the_namespace(stack: DeployedStack, own:
     Path("lines.jsonl").write_text(message_body(message_id="mine") + "\n")
     stack.bring(State.RETRY, whole, body=message_body(message_id="mine"))
     arguments = {"mine": ["mine"], "whole": [whole], "file": ["--file", "lines.jsonl"]}[way]
-    assert optus_sms("recall", *arguments, "--yes", *TARGET).exit_code == 0
+    ran = optus_sms("recall", *arguments, "--yes", *TARGET)
+    assert (ran.exit_code, own in ran.stderr) == (0, way == "file"), "whose keys a file has is said"
     assert [getattr(stack.record(key), "state", None) for key in (whole, "mine")] == [State.RECALLED, None]
 
 
-def test_a_recall_of_what_waits_keeps_the_namespace_of_its_sender(
-    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cli.target.Target.switch", Mock(**{"is_on.return_value": False}))
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_recall_names_a_message_of_another_by_its_whole_id(stack: DeployedStack, is_known: bool) -> None:
+    if is_known:
+        stack.bring(State.RETRY, OTHERS, body=message_body(message_id="order-17"))
+    assert optus_sms("recall", OTHERS, "--yes", *TARGET).exit_code == 0
+    record = stack.record(OTHERS)
+    assert record is not None
+    assert record.state is State.RECALLED
+
+
+@pytest.mark.usefixtures("switch")
+@pytest.mark.parametrize("which", [("--since", "1h"), ("--reference", reference_of(f"{MOVED}/k"))])
+def test_a_recall_of_what_waits_keeps_the_namespace_of_its_sender(stack: DeployedStack, which: tuple[str, str]) -> None:
     stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message_body(message_id="k"))
-    assert optus_sms("recall", "--since", "1h", "--yes", *TARGET).exit_code == 0
-    assert [getattr(stack.record(key), "state", None) for key in (f"{MOVED}/k", "k")] == [State.RECALLED, None]
+    assert optus_sms("recall", *which, "--yes", *TARGET).exit_code == 0
+    states = [getattr(stack.record(key), "state", None) for key in (f"{MOVED}/k", "k")]
+    assert (states, stack.queued()) == ([State.RECALLED, None], [])
 
 
 def test_what_no_ledger_record_proves_to_be_of_a_sender_is_not_redriven(stack: DeployedStack) -> None:
@@ -189,27 +168,3 @@ def test_what_no_ledger_record_proves_to_be_of_a_sender_is_not_redriven(stack: D
     PLAN.write_text(json.dumps(plan))
     assert optus_sms("redrive", "--apply", PLAN, "--yes", *TARGET).exit_code == 9
     assert [attribute for _, attribute in stack.queued()] == [f"{MOVED}/waiting"]
-
-
-def test_a_recall_of_what_waits_is_under_the_message_id_of_its_sender(
-    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Target, "switch", Mock(**{"is_on.return_value": False}))
-    stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message_body(message_id="theirs"))
-    assert optus_sms("recall", "--since", "1h", "--yes", *TARGET).exit_code == 0
-    record = stack.record(f"{MOVED}/theirs")
-    assert (stack.queued(), stack.record("theirs"), record and record.state) == ([], None, State.RECALLED)
-
-
-def test_a_recall_by_key_or_file_is_of_ones_own_messages(stack: DeployedStack, own: str) -> None:
-    stack.bring(State.RETRY, f"{own}/mine", body=message_body(message_id="mine"))
-    assert optus_sms("recall", "mine", "--yes", *TARGET).exit_code == 0
-    assert optus_sms("recall", OTHERS, "--yes", *TARGET).exit_code == 0
-    lines = Path("lines.jsonl")
-    lines.write_text(message_body(message_id="of-a-file") + "\n")
-    ran = optus_sms("recall", "--file", lines, "--yes", *TARGET)
-    assert (ran.exit_code, own in ran.stderr) == (0, True)
-    for message_id in (f"{own}/mine", OTHERS, f"{own}/of-a-file"):
-        record = stack.record(message_id)
-        assert record is not None
-        assert record.state is State.RECALLED
