@@ -48,4 +48,4 @@ def find_(context: CommandContext, *, what: str, queue: bool, show_numbers: bool
         out.line(f"not at      {line}", "unsure")
     if not found:
         raise CliError("Nothing was found there.", code=Exit.NOT_FOUND)
-    out.note("`explain MESSAGE_ID` tells what happened; `dead-letters --body MESSAGE_ID` shows a dead letter whole.")
+    out.note("`explain MESSAGE_ID` shows what happened; `dead-letters --body MESSAGE_ID` shows a dead letter whole.")
