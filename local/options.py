@@ -25,6 +25,7 @@ class Options:
     messages: int = 0
     """Messages to send after the examples, with a progress line."""
     port: int = DEFAULT_PORT
+    """As `StackConfig.port`."""
     bind: str = LOOPBACK
     gateway: ExternalGateway | None = None
     tls: bool = False
@@ -45,7 +46,7 @@ def read_options(environment: Mapping[str, str] = os.environ) -> Options:
         once=_flag(given, "ONCE"),
         no_examples=_flag(given, "NO_EXAMPLES"),
         messages=_number(given, "MESSAGES", 0, 0, 100_000),
-        port=_number(given, "PORT", DEFAULT_PORT, 1024, 65_535 - max(PORT_OF.values())),
+        port=0 if given.get("PORT") == "0" else _number(given, "PORT", DEFAULT_PORT, 1024, 65_535 - max(PORT_OF.values())),
         bind=_address(given),
         gateway=_gateway(given),
         tls=_flag(given, "TLS"),

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,9 +22,14 @@ import pytest
 
 import optus_sms
 
-_PORTS: Final = 5
 _UP_WITHIN_SECONDS: Final = 120.0
 _ENDS_WITHIN_SECONDS: Final = 20.0
+_OPTIONS: Final = {
+    **dict.fromkeys(("ONCE", "MESSAGES", "BIND", "TLS", "SCHEDULE_SPEED", "GATEWAY_BASE_URL"), ""),
+    "NO_EXAMPLES": "1",
+    "PORT": "0",
+}
+"""Of `make run`, whatever the shell has set: a `GATEWAY_BASE_URL` of it would send the tests' messages to handsets."""
 _RUN: Final = "import optus_sms_cli.start, runpy; runpy.run_module('local', run_name='__main__', alter_sys=True)"
 
 
@@ -78,7 +82,7 @@ class OptusSmsStack:
 def optus_sms_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OptusSmsStack]:
     """The local stack: queue, functions, tables, bus and a simulated gateway; one for the session."""
     folder = tmp_path_factory.mktemp("optus-sms")
-    with (folder / "output.txt").open("w+", encoding="utf-8") as output:
+    with (folder / "output.txt").open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", _RUN], cwd=folder, env=_environment(), stdout=output, stderr=subprocess.STDOUT
         )
@@ -93,23 +97,13 @@ def optus_sms_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OptusS
 
 def _environment() -> dict[str, str]:
     paths = [str(_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "NO_EXAMPLES": "1", "PORT": str(_free_ports()), "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, **_OPTIONS, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _root() -> Path:
     """The folder with template.yaml, functions/ and local/: beside this module if installed, else the checkout."""
     installed = Path(__file__).with_name("optus_sms_stack")
     return installed if (installed / "local").is_dir() else Path(optus_sms.__path__[0]).parents[3]
-
-
-def _free_ports() -> int:
-    """The first of as many free ports in a row as the local stack takes."""
-    while True:
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
-            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            for port in range(first + 1, first + _PORTS):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return int(first)
 
 
 def _endpoints(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, str]:

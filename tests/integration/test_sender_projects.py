@@ -19,7 +19,9 @@ from tests.support.installation import built_wheel, installed, run
 PROJECTS = Path(__file__).parents[1] / "projects"
 
 
-def test_a_python_project_tests_with_the_installed_plugin(tmp_path: Path) -> None:
+def test_a_python_project_tests_with_the_installed_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ONCE": "1", "GATEWAY_BASE_URL": "https://gateway.invalid/rest/sms/v2"}.items():
+        monkeypatch.setenv(name, value)  # of the shell, and meant for another run
     project = shutil.copytree(PROJECTS / "python", tmp_path / "project")
     commands = installed(built_wheel(tmp_path / "dist"), tmp_path / "environment", "testing")
     ran = run(commands / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)

@@ -1,5 +1,6 @@
 """The tests of that system: the customer got the text."""
 
+import time
 from typing import Any
 
 import pytest
@@ -24,7 +25,13 @@ def test_the_customer_gets_one_text(optus_sms_stack: Any) -> None:
 def test_what_the_customer_replies_is_in_the_table(optus_sms_stack: Any) -> None:
     remind(4712, HANDSET)
     assert optus_sms_stack.received(HANDSET, reference="reminder-4712")
-    assert optus_sms_stack.reply(HANDSET, "I can't come")
+    reply = optus_sms_stack.reply(HANDSET, "I can't come")
+    table, end = optus_sms_stack.environment["MESSAGES_TABLE_NAME"], time.monotonic() + 30
+    dynamodb = optus_sms_stack.client("dynamodb")
+    while "Item" not in (found := dynamodb.get_item(TableName=table, Key={"id": {"S": reply}})):
+        assert time.monotonic() < end, "the reply is not in the table"
+        time.sleep(0.1)
+    assert found["Item"]["content"]["S"] == "I can't come"
 
 
 def test_nobody_else_gets_a_text(optus_sms_stack: Any) -> None:

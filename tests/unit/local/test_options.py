@@ -20,6 +20,7 @@ def test_each_option_counts() -> None:
     assert read_options(given) == Options(once=True, no_examples=True, messages=1000, port=5000, bind="0.0.0.0")
     assert read_options({"SCHEDULE_SPEED": "60"}).schedule_speed == 60
     assert read_options({"TLS": "1"}).tls
+    assert read_options({"PORT": "0"}).port == 0
 
 
 @pytest.mark.parametrize(
