@@ -46,7 +46,9 @@ def read_options(environment: Mapping[str, str] = os.environ) -> Options:
         once=_flag(given, "ONCE"),
         no_examples=_flag(given, "NO_EXAMPLES"),
         messages=_number(given, "MESSAGES", 0, 0, 100_000),
-        port=0 if given.get("PORT") == "0" else _number(given, "PORT", DEFAULT_PORT, 1024, 65_535 - max(PORT_OF.values())),
+        port=0
+        if given.get("PORT") == "0"
+        else _number(given, "PORT", DEFAULT_PORT, 1024, 65_535 - max(PORT_OF.values())),
         bind=_address(given),
         gateway=_gateway(given),
         tls=_flag(given, "TLS"),

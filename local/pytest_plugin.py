@@ -114,6 +114,11 @@ def _endpoints(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, str]
             told = (folder / "output.txt").read_text(encoding="utf-8")[-2000:]
             pytest.fail(f"The local stack of optus-sms did not start:\n{told}", pytrace=False)
         time.sleep(0.05)
+    return exported(file)
+
+
+def exported(file: Path) -> dict[str, str]:
+    """The variables that a shell has after sourcing the file."""
     words = (shlex.split(line) for line in file.read_text(encoding="utf-8").splitlines())
     return dict(pair.split("=", 1) for command, pair in words if command == "export")
 

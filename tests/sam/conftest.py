@@ -6,7 +6,6 @@ Everything runs in a folder of its own, with this checkout's samconfig.toml and 
 import ipaddress
 import json
 import os
-import shlex
 import shutil
 import socket
 import subprocess
@@ -21,6 +20,7 @@ import pytest
 import requests
 
 from local.aws.resources import local_client
+from local.pytest_plugin import exported
 from local.template import TEMPLATE_PATH
 from tests.support.waiting import eventually
 
@@ -146,7 +146,7 @@ def run(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("sam")
     shutil.copy(ROOT / "samconfig.toml", folder)
     (folder / "events").symlink_to(ROOT / "events")
-    options = {"NO_EXAMPLES": "1", "BIND": _bind_address(), "PORT": str(_free_port(followers=3))}
+    options = {"NO_EXAMPLES": "1", "BIND": _bind_address(), "PORT": "0"}
     environment = {**_environment(), **options, "PYTHONPATH": str(ROOT)}
     with (folder / "run.log").open("w") as log:
         process = subprocess.Popen(
@@ -159,7 +159,7 @@ def run(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         )
     try:
         eventually((folder / ".local/sam-template.json").exists, "the stack is up", START_SECONDS)
-        yield Run(folder, _sourced(folder / ".local/endpoints.env"))
+        yield Run(folder, exported(folder / ".local/endpoints.env"))
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -188,21 +188,13 @@ def _bind_address() -> str:
     return "127.0.0.1"
 
 
-def _free_port(followers: int = 0) -> int:
-    """A port that is free now, with those after it."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-        if not any(_listens(port + offset) for offset in range(followers + 1)):
-            return port
+def _free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _sourced(path: Path) -> dict[str, str]:
-    words = (shlex.split(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return dict(pair.split("=", 1) for command, pair in words if command == "export")
