@@ -15,33 +15,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
-from local import endpoints, private_file
 from local.aws.stack import LocalStack
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
-from tests.support.aws import REGION
+from tests.integration.conftest import MakeRun
 from tests.support.cli import optus_sms
 from tests.support.waiting import eventually
 
 
-@pytest.fixture(scope="module")
-def session() -> boto3.Session:
-    """One for all runs: reading boto3's service data takes most of a run's time."""
-    return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
-
-
 @pytest.fixture(autouse=True)
-def _in_the_folder_of_make_run(
-    local_stack: LocalStack, session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cli.endpoints_file.CHECKOUT", tmp_path)
-    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
-    with private_file.present(endpoints.PATH, endpoints.as_text(endpoints.variables(local_stack))):
+def _in_the_folder_of_make_run(local_stack: LocalStack, make_run: MakeRun, tmp_path: Path) -> Iterator[None]:
+    with make_run(local_stack, tmp_path):
         yield
 
 

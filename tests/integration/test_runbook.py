@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-import boto3
 import pytest
 import requests
 
-from local import endpoints, private_file
+from local import endpoints
 from local.aws.stack import LocalStack, StackConfig
 from local.simulator.scenarios import SCENARIOS
 from local.simulator.server import GatewayConfig, GatewaySimulator
@@ -29,7 +28,8 @@ from optus_sms.records.items import State
 from optus_sms.records.ledger import Ledger
 from optus_sms.runtime.observability import NAMESPACE
 from tests.contract.test_template import alarm_metrics
-from tests.support.aws import REGION, default_template
+from tests.integration.conftest import MakeRun
+from tests.support.aws import default_template
 from tests.support.builders import wanted
 from tests.support.cli import Ran, commands, optus_sms
 from tests.support.waiting import eventually
@@ -106,12 +106,6 @@ class Rehearsal:
 
 
 @pytest.fixture(scope="module")
-def session() -> boto3.Session:
-    """One for all runs: reading boto3's service data takes most of a run's time."""
-    return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("make-run")
 
@@ -133,18 +127,13 @@ def stack(folder: Path) -> Iterator[LocalStack]:
 
 @pytest.fixture
 def rehearsal(
-    stack: LocalStack, session: boto3.Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+    stack: LocalStack, make_run: MakeRun, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Rehearsal]:
     """In the folder of `make run`, in a shell that is set up for a deployed stack and has sourced the endpoints."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("cli.endpoints_file.CHECKOUT", folder)
-    monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)
     monkeypatch.setenv("OPTUS_SMS_STACK", "optus-sms-production")
-    text = endpoints.as_text(endpoints.variables(stack))
-    for name in re.findall(r"^unset (\w+)$", text, re.MULTILINE):
-        monkeypatch.delenv(name)
-    with private_file.present(endpoints.PATH, text):
+    with make_run(stack, folder):
+        for name in re.findall(r"^unset (\w+)$", endpoints.PATH.read_text(), re.MULTILINE):
+            monkeypatch.delenv(name)
         found = Rehearsal(stack)
         yield found
         found.gateway.clear_faults()
