@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SYNC := VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python
+NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --silent --prefix
 export SAM_CLI_TELEMETRY := 0
 # Bytecode is kept whatever the shell says: without it each start of the local stack compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -50,10 +51,10 @@ test-deep: $(READY) ## the long suites: model, schedules, kill tests (several mi
 	@$(BIN)/pytest -m deep -n auto --dist loadscope --no-loadscope-reorder -q
 
 .PHONY: test-node
-test-node: $(READY) ## the roles by an IAM evaluator, schemas/asyncapi.yaml by its parser (once with npm; then `make test` runs them too)
-	@npm ci --prefix tests/support/iam --ignore-scripts --no-audit --no-fund --silent
-	@npm ci --prefix tests/support/asyncapi --ignore-scripts --no-audit --no-fund --silent
-	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py tests/functional/test_sender_access.py tests/contract/test_schemas.py
+test-node: $(READY) ## the roles by an IAM evaluator, schemas/asyncapi.yaml by its parser, senders on Node (once with npm; then `make test` runs them too)
+	@for folder in support/iam support/asyncapi support/senders projects/node; do $(NPM_CI) tests/$$folder || exit 1; done
+	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py tests/functional/test_sender_access.py tests/contract/test_schemas.py \
+	  tests/integration/test_senders.py::test_node_sends_one_message tests/integration/test_sender_projects.py::test_a_node_project_tests_with_the_json_api
 
 # Synced each time, because a plain `uv sync` removes what only this group has.
 .PHONY: browser
@@ -81,7 +82,7 @@ emulator: $(READY)
 
 .PHONY: test-deploy
 test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if Python 3.13 is there; the rules of the tables on three (minutes)
-	@if command -v npm > /dev/null; then npm ci --prefix tests/support/dynalite --ignore-scripts --no-audit --no-fund --silent; fi
+	@$(NPM_CI) tests/support/dynalite || echo "Without dynalite: npm or its packages are missing."
 	@$(BIN)/pytest -m deploy -q
 
 # Synced each time, as above.
@@ -141,4 +142,4 @@ dashboard: pictures ## draw the dashboard from a run of the local stack: docs/im
 
 .PHONY: clean
 clean: ## remove everything that make has made
-	rm -rf $(VENV) .emulator .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .emulator tests/*/*/node_modules .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from optus_sms.model.events import EVENT_TYPES
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records.changes import read_change
 from tests.support.builders import NOW, message_fields
+from tests.support.node import needs_packages
 from tools.schemas import FOLDER, MESSAGE_EXAMPLES, as_text, asyncapi, asyncapi_text, file_name, schemas
 
 ROOT: Final = Path(__file__).parents[2]
@@ -66,10 +66,7 @@ def validated(path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.skipif(
-    shutil.which("node") is None or not (_VALIDATOR / "node_modules").exists(),
-    reason="needs Node and the AsyncAPI parser: `make test-node` installs it",
-)
+@needs_packages(_VALIDATOR)
 def test_the_asyncapi_parser_finds_nothing_wrong(tmp_path: Path) -> None:
     assert validated(FOLDER / "asyncapi.yaml") == {"problems": [], "messages": len(SCHEMAS)}
     wrong = tmp_path / "asyncapi.yaml"

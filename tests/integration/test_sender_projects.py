@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local import endpoints
 from local.aws.stack import LocalStack
-from local.demo.watcher import Watcher
-from local.page.server import PhonePage
 from tests.support.installation import built_wheel, installed, run
+from tests.support.node import needs_packages
 
 PROJECTS = Path(__file__).parents[1] / "projects"
 
@@ -28,23 +26,9 @@ def test_a_python_project_tests_with_the_installed_plugin(tmp_path: Path, monkey
     assert (ran.returncode, "3 passed" in ran.stdout) == (0, True), ran.stdout[-3000:] + ran.stderr[-1000:]
 
 
-@pytest.fixture
-def page_url(local_stack: LocalStack) -> Iterator[str]:
-    watcher = Watcher(local_stack)
-    with PhonePage(local_stack, watcher) as page, watcher:
-        yield page.url
-
-
-def test_a_node_project_tests_with_the_json_api(local_stack: LocalStack, page_url: str, tmp_path: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("Node.js is not installed")
-    project = shutil.copytree(PROJECTS / "node", tmp_path / "project")
-    quiet = ("ci", "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts")
-    packages = subprocess.run([npm, *quiet], cwd=project, capture_output=True, text=True, check=False)
-    if packages.returncode:
-        pytest.skip(f"npm has no packages: {packages.stderr[-200:]}")
+@needs_packages(PROJECTS / "node")
+def test_a_node_project_tests_with_the_json_api(local_stack: LocalStack, page_url: str) -> None:
     environment = {**os.environ, **endpoints.variables(local_stack), "PAGE_URL": page_url}
     command = ["node", "--test", "--test-reporter=tap"]
-    ran = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, cwd=PROJECTS / "node", env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, "# pass 1" in ran.stdout) == (0, True), ran.stdout[-3000:]

@@ -6,23 +6,17 @@ A development tool, run by Node and locked in `iam/package-lock.json`; `make tes
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from tests.support.builders import ACCOUNT
+from tests.support.node import needs_packages
 
 _FOLDER: Final = Path(__file__).parent / "iam"
-_EVALUATOR: Final = _FOLDER / "node_modules" / "@cloud-copilot" / "iam-simulate"
-needs_iam_evaluator: Final = pytest.mark.skipif(
-    shutil.which("node") is None or not _EVALUATOR.exists(),
-    reason="needs Node and the IAM evaluator: `make test-node` installs it",
-)
+needs_iam_evaluator: Final = needs_packages(_FOLDER)
 ALLOWED: Final = "Allowed"
 DENIED: Final = frozenset({"ImplicitlyDenied", "ExplicitlyDenied"})
 
