@@ -50,15 +50,19 @@ def create(path: Path) -> None:
 def present(path: Path, text: str) -> Iterator[None]:
     """Write the file, and remove it at the end unless another stack has written its own meanwhile.
 
-    Locked until then: the command line takes an unlocked one for that of an earlier run.
+    It appears whole, for those who wait for it, and is locked until the end: the command line takes an unlocked one for
+    that of an earlier run.
     """
+    draft = path.with_name(f"{path.name}.draft")
     try:
-        create(path)
-        with path.open("w", encoding="utf-8") as file:
+        create(draft)
+        with draft.open("w", encoding="utf-8") as file:
             _lock(file.fileno(), fcntl.LOCK_EX)
             file.write(text)
             file.flush()
+            draft.replace(path)
             yield
     finally:
-        if path.exists() and text.startswith(path.read_text(encoding="utf-8")):  # less of it, if that was interrupted
+        draft.unlink(missing_ok=True)
+        if path.exists() and path.read_text(encoding="utf-8") == text:
             path.unlink()

@@ -53,6 +53,16 @@ def test_the_file_is_a_template_and_goes_with_its_stack_only(local_stack: LocalS
     assert path.exists()
 
 
+def test_a_file_that_is_there_has_all_its_text_and_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or those who wait for the stack until it is there read an empty one."""
+    path, seen = tmp_path / ".local/endpoints.env", list[bool]()
+    monkeypatch.setattr(private_file, "_lock", lambda *_: seen.append(path.exists()))
+    with private_file.present(path, "all of it"):
+        assert seen == [False]
+        assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == [(path.name, "all of it")]
+    assert list(path.parent.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["local_invoke", "local_start_api", "local_start_lambda"])
 def test_samconfig_leads_sam_to_it(command: str) -> None:
     settings = tomllib.loads((TEMPLATE_PATH.parent / "samconfig.toml").read_text(encoding="utf-8"))
