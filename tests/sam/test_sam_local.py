@@ -261,7 +261,13 @@ def test_a_change_in_a_table_becomes_an_event(invoke: Invoke, published: Callabl
 
 
 def test_a_health_check_asks_the_gateway_and_is_recorded(run: Run, invoke: Invoke) -> None:
-    answer = invoke("CheckHealthFunction", EVENTS / "schedule/check_health.json")
+    def check() -> Any:
+        """A check that counts: one soon after the stack's own check of every minute does not."""
+        run.clean()
+        answer = invoke("CheckHealthFunction", EVENTS / "schedule/check_health.json")
+        return None if "skipped" in answer else answer
+
+    answer = eventually(check, "a check counts")
 
     assert answer["seen"] == "healthy"
     key = {"pk": {"S": "health#gateway"}}
