@@ -91,6 +91,16 @@ pictures: $(READY)
 	@$(SYNC) --group pictures
 
 # Synced each time, as above.
+# The pages link to one another as in the checkout. Synced each time, as above.
+SITE := .site/source
+SITE_FILES := README.md CONTRIBUTING.md CHANGELOG.md docs schemas tests/README.md tests/projects events/README.md local/simulator/openapi.yaml
+.PHONY: site
+site: $(READY) ## the documentation as a site with search, into .site/html; fails on a broken link
+	@$(SYNC) --group docs
+	@rm -rf $(SITE)
+	@for file in $(SITE_FILES); do mkdir -p $(SITE)/$$(dirname $$file) && ln -s $(CURDIR)/$$file $(SITE)/$$file; done
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 .PHONY: mutants
 mutants: $(READY) ## change `records/` and `flows/` a line at a time, and list the changes that no test notices (hours; MODULES="flows/breaker …")
 	@$(SYNC) --group mutants
@@ -105,10 +115,11 @@ build: $(READY) ## what `sam deploy` ships, into .aws-sam/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
 
 .PHONY: check
-check: $(READY) ## lint, format, types, secrets, template
+check: site ## lint, format, types, spelling, secrets, template, documentation site
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/codespell
 	@$(BIN)/python -m tools.secret_scan
 	@$(BIN)/sam validate --lint
 	@$(BIN)/uv lock --check --quiet

@@ -1,4 +1,4 @@
-"""What the command prints: lines for people, or one JSON document for programs. Colours only on a terminal."""
+"""What the command prints: lines for people, or one JSON document for programs. Colors only on a terminal."""
 
 import codecs
 import contextlib

@@ -317,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Ending.DRIP:
                 self._drip(head + body, response.drip_seconds)
             case _:
-                # One write: head and body in two packets wait for each other's acknowledgement.
+                # One write: head and body in two packets wait for each other's acknowledgment.
                 self.wfile.write(head + body)
                 if response.stream is not None and self.command != "HEAD":
                     for piece in response.stream:

@@ -111,7 +111,7 @@ def _run(options: Options, display: Display) -> int:
         sam_template = sam_local.as_text(sam_local.template(stack))
         exit_stack.enter_context(private_file.present(sam_local.PATH, sam_template))
         display.progress(f"Up after {time.monotonic() - started:.1f} s.", final=True)
-        at_work = display.coloured(f"See it at work in a browser: {page.url}", "good")
+        at_work = display.colored(f"See it at work in a browser: {page.url}", "good")
         display.line(f"\n  {at_work}\n")
         _tell_where(stack, options, display)
         exit_stack.enter_context(watcher)

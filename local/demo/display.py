@@ -29,7 +29,7 @@ _LINES_EVERY_SECONDS = 5.0
 
 
 class Display:
-    """Writes lines to a stream; colours and a moving progress line only on a terminal.
+    """Writes lines to a stream; colors and a moving progress line only on a terminal.
 
     ``on_lost`` is called once, when the stream takes no more; from then on nothing is written.
     """
@@ -107,7 +107,7 @@ class Display:
         what = " ".join(str(detail[name]) for name in ("status", "state") if name in detail)
         self._step(id_, "", f"event: {event['detail-type']} {what}".rstrip(), "dim")
 
-    def coloured(self, text: str, tone: Tone) -> str:
+    def colored(self, text: str, tone: Tone) -> str:
         """The text, in color where there is color."""
         return f"\x1b[{_COLORS[tone]}m{text}\x1b[0m" if tone in _COLORS and self._is_terminal else text
 
@@ -157,5 +157,5 @@ class Display:
     def _step(self, id_: str, number: str, what: str, tone: Tone = "plain") -> None:
         if not self._quiet:
             now, shown = time.strftime("%H:%M:%S"), partly_hidden(number) if number else ""
-            words = self.coloured(one_line(what), tone)
-            self.line(f"{self.coloured(now, 'dim')}  {one_line(id_[:28]):<28}  {shown:<12}  {words}")
+            words = self.colored(one_line(what), tone)
+            self.line(f"{self.colored(now, 'dim')}  {one_line(id_[:28]):<28}  {shown:<12}  {words}")

@@ -155,9 +155,9 @@ def run_examples(stack: LocalStack, watcher: Watcher, display: Display) -> bool:
         missing = [(message, message.now(watcher.seen)) for message in sent if not message.reached(watcher.seen)]
     display.line()
     if not missing:
-        display.line(display.coloured(f"All {len(sent)} examples reached their expected end.", "good"))
+        display.line(display.colored(f"All {len(sent)} examples reached their expected end.", "good"))
         return True
-    display.line(display.coloured(f"{len(missing)} of {len(sent)} examples did not reach their expected end:", "bad"))
+    display.line(display.colored(f"{len(missing)} of {len(sent)} examples did not reach their expected end:", "bad"))
     width = max(len(message.message_id) for message, _ in missing)
     for message, now in missing:
         display.line(f"  {message.message_id:<{width}}  expected: {message.end.words:<28}  now: {now}")

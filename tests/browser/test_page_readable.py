@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-# WCAG 2.2, 1.4.3: 4.5 for text, 3 for large text. Colours are blended over what is behind them.
+# WCAG 2.2, 1.4.3: 4.5 for text, 3 for large text. Colors are blended over what is behind them.
 _TOO_FAINT: Final = """() => {
   const rgba = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
   const over = ([r, g, b, a], below) => [r, g, b].map((c, i) => c * a + below[i] * (1 - a));

@@ -35,7 +35,7 @@ from tests.deep import operators
 from tests.deep.schedules import KEY, BrokenPromiseError, World
 from tests.support.aws import REGION, create_table
 from tests.support.memory_table import MemoryTable
-from tests.support.seeded_bugs import ALWAYS, Patch, constant, mistaken, own_claim_not_recognised, without_condition
+from tests.support.seeded_bugs import ALWAYS, Patch, constant, mistaken, own_claim_not_recognized, without_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -340,7 +340,7 @@ SEEDED_BUGS: dict[str, Patch] = {
     "a POST may begin when time is over": post_when_time_is_over,
     "resends are not counted": constant(refused_claim, "RESENDS", 99),
     "acknowledged though the copy failed": acknowledged_without_copy,
-    "an own claim is not recognised": own_claim_not_recognised(Ledger),
+    "an own claim is not recognized": own_claim_not_recognized(Ledger),
     "only the owner may write an acceptance": acceptance_only_for_its_owner,
     "a shared reference proves": constant(Ledger, "with_reference", shared_reference_proves),
     "a callback replaces the id": constant(ledger, "MAY_HAVE_BEEN_SENT", ALWAYS),
@@ -383,7 +383,7 @@ RARELY_FOUND = {  # after hundreds of schedules, some after thousands; the model
     "a callback is not corrected",
     "a claim that a callback resolved is not waited for",
     "outcomes are not fenced",
-    "an own claim is not recognised",
+    "an own claim is not recognized",
     "REJECTED after an unknown outcome is final",
 }
 

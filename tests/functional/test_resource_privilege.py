@@ -1,7 +1,7 @@
 """The resource side of least privilege: what each function calls is allowed on exactly the resources that it calls.
 
 The calls are those of the rounds of `test_least_privilege.py`, as botocore makes them. An IAM evaluator judges each
-with its resource and condition keys, and its neighbours: another resource, another item, plain HTTP.
+with its resource and condition keys, and its neighbors: another resource, another item, plain HTTP.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def test_every_call_that_a_function_makes_is_allowed(account: Account, needed: l
     assert {call.role for call in results} == set(role_policies(account.template, attributes(account)))
 
 
-def neighbours(call: Call, all_calls: list[Call]) -> Iterator[Call]:
+def neighbors(call: Call, all_calls: list[Call]) -> Iterator[Call]:
     """The same action on what is beside its resource: what other calls of the service use, and what no stack has."""
     service = call.action.partition(":")[0]
     if call.resource == "*":
@@ -164,7 +164,7 @@ def neighbours(call: Call, all_calls: list[Call]) -> Iterator[Call]:
 
 
 def test_the_same_actions_on_other_resources_are_denied(account: Account, needed: list[Call]) -> None:
-    asked = {call for each in needed for call in neighbours(each, needed)} - set(needed)
+    asked = {call for each in needed for call in neighbors(each, needed)} - set(needed)
     results = judged(account, sorted(asked, key=str))
     assert {call: result for call, result in results.items() if result not in DENIED} == {}
     assert {call.action.partition(":")[0] for call in results} == {

@@ -84,7 +84,7 @@ def test_once_sends_the_examples_and_more_and_tells_by_its_exit_status(tmp_path:
     assert re.search(rf"\b{len(list(example_messages(with_simulator=True)))} examples\b", run.stdout)
     assert re.search(f"gateway +http{'s' if tls == '1' else ''}://127.0.0.1:", run.stdout)
     assert re.search("5 queued.*5 accepted.*5 received", run.stdout)
-    assert "\x1b" not in run.stdout  # no colours where there is no terminal
+    assert "\x1b" not in run.stdout  # no colors where there is no terminal
     assert {line for line in run.stdout.splitlines() if "+61491570006" in line and "E.164" not in line} == set()
     assert not (tmp_path / ".local/endpoints.env").exists()
 

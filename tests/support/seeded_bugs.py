@@ -47,7 +47,7 @@ def same_state(record: LedgerRecord) -> Condition:
     return equals(state=record.state)
 
 
-def own_claim_not_recognised(kind: type[Ledger]) -> Patch:
+def own_claim_not_recognized(kind: type[Ledger]) -> Patch:
     """A claim that the SDK repeated is refused by itself."""
     claim = kind.claim
 

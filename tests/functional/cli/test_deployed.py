@@ -614,14 +614,14 @@ def test_a_terminal_that_is_not_utf8_gets_question_marks_and_whole_json(stack: D
     assert json.loads(shown.stdout)[-1]["content"] == "Да"
 
 
-@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+@pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
 def test_no_color_goes_before_a_terminal(
-    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, no_color: str, coloured: bool
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, no_color: str, colored: bool
 ) -> None:
     stack.bring(State.UNKNOWN, "k")
     monkeypatch.setenv("NO_COLOR", no_color)
     as_on_a_terminal = CliRunner(mix_stderr=False).invoke(main, ["status", "k", *TARGET], color=True)
-    assert ("\x1b[33m" in as_on_a_terminal.stdout) == coloured
+    assert ("\x1b[33m" in as_on_a_terminal.stdout) == colored
     assert "\x1b[33m" not in optus_sms("status", "k", *TARGET).stdout
 
 

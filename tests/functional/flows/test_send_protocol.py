@@ -35,7 +35,7 @@ from tests.support.aws import REGION, create_table
 from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown, wanted
 from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, RecordingQueues, ScriptedGateway
 from tests.support.health import MemoryHealthRecords
-from tests.support.seeded_bugs import Patch, constant, mistaken, own_claim_not_recognised, same_state, without_condition
+from tests.support.seeded_bugs import Patch, constant, mistaken, own_claim_not_recognized, same_state, without_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -481,7 +481,7 @@ EXPIRED_AGAIN = redrive_after(send_failed(), state=State.EXPIRED, reason=None, e
 
 
 RULES: Final[dict[str, tuple[Callable[[World], None], Patch]]] = {
-    "the owner is me": (check_owner_is_me, own_claim_not_recognised(Ledger)),
+    "the owner is me": (check_owner_is_me, own_claim_not_recognized(Ledger)),
     "other payload": (check_conflict, mistaken(NextStep.REPAIR_MESSAGE, NextStep.CONFLICT)),
     "ACCEPTED: the message again": (check_row_is_repaired, mistaken(NextStep.DONE, NextStep.REPAIR_MESSAGE)),
     "REJECTED: the copy again": (

@@ -16,12 +16,12 @@ def template(**sections: Any) -> dict[str, Any]:
         "AWSTemplateFormatVersion": "2010-09-09",
         "Transform": "AWS::Serverless-2016-10-31",
         "Parameters": {
-            "Colour": {"Type": "String", "Default": "red", "AllowedValues": ["red", "blue"]},
+            "Color": {"Type": "String", "Default": "red", "AllowedValues": ["red", "blue"]},
             "Sizes": {"Type": "CommaDelimitedList", "Default": "1, 2"},
         },
         "Mappings": {"Codes": {"red": {"hex": "f00"}, "blue": {"hex": "00f"}}},
         "Conditions": {
-            "IsBlue": {"Fn::Equals": [{"Ref": "Colour"}, "blue"]},
+            "IsBlue": {"Fn::Equals": [{"Ref": "Color"}, "blue"]},
             "IsNotBlue": {"Fn::Not": [{"Condition": "IsBlue"}]},
             "Both": {"Fn::And": [{"Condition": "IsBlue"}, {"Condition": "IsNotBlue"}]},
             "Either": {"Fn::Or": [{"Condition": "IsBlue"}, {"Condition": "IsNotBlue"}]},
@@ -37,18 +37,18 @@ def resolved(value: Any, parameters: dict[str, str] | None = None) -> Any:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"Ref": "Colour"}, "red"),
+        ({"Ref": "Color"}, "red"),
         ({"Ref": "Sizes"}, ["1", "2"]),
         ({"Ref": "AWS::Region"}, "ap-southeast-2"),
         ({"Ref": "Queue"}, "https://sqs.example/queue"),
         ({"Fn::GetAtt": ["Queue", "Arn"]}, "arn:aws:sqs:queue"),
         ({"Fn::GetAtt": "Queue.Arn"}, "arn:aws:sqs:queue"),
-        ({"Fn::Sub": "${Colour}/${Queue.Arn}/${AWS::Region}"}, "red/arn:aws:sqs:queue/ap-southeast-2"),
-        ({"Fn::Sub": "${!Colour} stays"}, "${Colour} stays"),
-        ({"Fn::Sub": ["${Name}-${Colour}", {"Name": {"Ref": "Queue"}}]}, "https://sqs.example/queue-red"),
-        ({"Fn::Join": ["-", ["a", {"Ref": "Colour"}]]}, "a-red"),
+        ({"Fn::Sub": "${Color}/${Queue.Arn}/${AWS::Region}"}, "red/arn:aws:sqs:queue/ap-southeast-2"),
+        ({"Fn::Sub": "${!Color} stays"}, "${Color} stays"),
+        ({"Fn::Sub": ["${Name}-${Color}", {"Name": {"Ref": "Queue"}}]}, "https://sqs.example/queue-red"),
+        ({"Fn::Join": ["-", ["a", {"Ref": "Color"}]]}, "a-red"),
         ({"Fn::Select": [1, {"Fn::Split": [",", "a,b"]}]}, "b"),
-        ({"Fn::FindInMap": ["Codes", {"Ref": "Colour"}, "hex"]}, "f00"),
+        ({"Fn::FindInMap": ["Codes", {"Ref": "Color"}, "hex"]}, "f00"),
         ({"Fn::If": ["IsBlue", 1, 2]}, 2),
         ({"Fn::If": ["Either", 1, 2]}, 1),
         ({"Fn::If": ["Both", 1, 2]}, 2),
@@ -89,9 +89,9 @@ def test_a_resource_that_does_not_exist_yet_is_named() -> None:
 def test_only_references_to_resources_are_left_in_properties() -> None:
     queue = QUEUE | {
         "Properties": {
-            "QueueName": {"Fn::Sub": "${Colour}-queue"},
+            "QueueName": {"Fn::Sub": "${Color}-queue"},
             "RedrivePolicy": {"deadLetterTargetArn": {"Fn::GetAtt": ["Dead", "Arn"]}},
-            "Tags": [{"Key": "dead", "Value": {"Fn::Sub": "${Colour}-${Dead}"}}],
+            "Tags": [{"Key": "dead", "Value": {"Fn::Sub": "${Color}-${Dead}"}}],
         }
     }
 
@@ -100,7 +100,7 @@ def test_only_references_to_resources_are_left_in_properties() -> None:
     assert stack.resources["Queue"].properties == {
         "QueueName": "red-queue",
         "RedrivePolicy": {"deadLetterTargetArn": {"Fn::GetAtt": ["Dead", "Arn"]}},
-        "Tags": [{"Key": "dead", "Value": {"Fn::Sub": "${Colour}-${Dead}"}}],
+        "Tags": [{"Key": "dead", "Value": {"Fn::Sub": "${Color}-${Dead}"}}],
     }
 
 
@@ -110,7 +110,7 @@ def test_conditions_leave_resources_and_outputs_out() -> None:
         Outputs={"BlueUrl": {"Condition": "IsBlue", "Value": {"Ref": "Blue"}}},
     )
 
-    red, blue = translate(document, {}), translate(document, {"Colour": "blue"})
+    red, blue = translate(document, {}), translate(document, {"Color": "blue"})
 
     assert (set(red.resources), set(red.outputs), red.resources["Queue"].depends_on) == ({"Queue"}, set(), ())
     assert (set(blue.resources), set(blue.outputs)) == ({"Queue", "Blue"}, {"BlueUrl"})
@@ -144,15 +144,15 @@ def test_what_sam_adds_is_there_and_code_stays_a_folder() -> None:
 
 
 def test_what_sam_refuses_is_reported_with_its_reasons() -> None:
-    with pytest.raises(TemplateError, match=r"Broken.*property Colour not defined"):
-        translate(template(Resources={"Broken": {"Type": "AWS::Serverless::Api", "Properties": {"Colour": 1}}}), {})
+    with pytest.raises(TemplateError, match=r"Broken.*property Color not defined"):
+        translate(template(Resources={"Broken": {"Type": "AWS::Serverless::Api", "Properties": {"Color": 1}}}), {})
 
 
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"Color": "red"}, "the template has no parameter Color; it has Colour, Sizes"),
-        ({"Colour": "green"}, "Colour='green': the value is not allowed"),
+        ({"Color": "red"}, "the template has no parameter Color; it has Color, Sizes"),
+        ({"Color": "green"}, "Color='green': the value is not allowed"),
     ],
 )
 def test_wrong_parameters_are_refused(parameters: dict[str, str], reason: str) -> None:
@@ -167,7 +167,7 @@ def test_a_parameter_without_value_is_refused() -> None:
 
 def test_rules_are_applied_when_their_condition_holds() -> None:
     rule = {
-        "RuleCondition": {"Fn::Equals": [{"Ref": "Colour"}, "blue"]},
+        "RuleCondition": {"Fn::Equals": [{"Ref": "Color"}, "blue"]},
         "Assertions": [
             {"Assert": {"Fn::Contains": [{"Ref": "Sizes"}, "3"]}, "AssertDescription": "blue needs size 3"},
         ],
@@ -175,9 +175,9 @@ def test_rules_are_applied_when_their_condition_holds() -> None:
     document = template(Rules={"BlueIsLarge": rule})
 
     translate(document, {})
-    translate(document, {"Colour": "blue", "Sizes": "3"})
+    translate(document, {"Color": "blue", "Sizes": "3"})
     with pytest.raises(TemplateError, match="BlueIsLarge: blue needs size 3"):
-        translate(document, {"Colour": "blue"})
+        translate(document, {"Color": "blue"})
 
 
 def test_short_forms_and_dates_are_read_from_a_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK, contradicts, normalised
+from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK, contradicts, normalized
 
 ORDER = [
     "accepted", "queued", "sent", "failed", "submitted", "frozen", "deficient", "blocked", "expired", "rejected",
@@ -30,7 +30,7 @@ def test_finals_rank_above_everything_that_may_still_change() -> None:
 
 @pytest.mark.parametrize(("given_text", "status"), [("received", "received"), (" SENT\n", "sent"), ("Dead", "dead")])
 def test_spelling_is_normalised(given_text: str, status: str) -> None:
-    assert normalised(given_text) == status
+    assert normalized(given_text) == status
 
 
 @given(st.sets(st.sampled_from(ORDER)))

@@ -18,7 +18,7 @@ from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.errors import CredentialsError
 from optus_sms.model.redaction import loggable_id
-from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
+from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalized
 from optus_sms.model.times import Clock, time_or_none
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import LAPSE_SECONDS, Ledger
@@ -327,4 +327,4 @@ def _status(response: Exchange) -> str | None:
     status = fields.get("status")
     if not isinstance(status, str) or fields.get("direction", "MT") != "MT":
         return None
-    return normalised(status) or None
+    return normalized(status) or None

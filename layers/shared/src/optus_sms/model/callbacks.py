@@ -19,7 +19,7 @@ from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.gateway_ids import usable_id
 from optus_sms.model.lenient_json import REPLACEMENT, parse_json, storable
 from optus_sms.model.numbers import e164
-from optus_sms.model.statuses import normalised
+from optus_sms.model.statuses import normalized
 
 _MAX_TEXT: Final = 255
 _MAX_DETAIL: Final = 1000
@@ -107,7 +107,7 @@ def _status(fields: dict[str, Any]) -> StatusCallback:
         raise UnreadableCallbackError("no usable message_id, id or reference")
     return StatusCallback(
         gateway_id=gateway_id or "",
-        status=normalised(status) or None if status else None,
+        status=normalized(status) or None if status else None,
         detail=_text(fields, "detail", _MAX_DETAIL),
         reference=reference,
     )

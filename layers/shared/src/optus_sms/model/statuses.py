@@ -28,7 +28,7 @@ FINAL_STATUSES: Final = frozenset({"frozen", "deficient", "blocked", "expired", 
 FAILURE_STATUSES: Final = FINAL_STATUSES - {"received"}
 
 
-def normalised(status: str) -> str:
+def normalized(status: str) -> str:
     """Return a status in lower case, as documented; clients of the gateway have met upper case too."""
     return status.strip().lower()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.redaction import without_numbers
-from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalised
+from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalized
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, read_message
 from optus_sms.records.table import DueIndex, Refused, Table, shard
@@ -132,7 +132,7 @@ class Messages:
         may_write = belongs_to(sent.message_id) & IS_NOT_ERASED
         if sent.destination is None:
             may_write &= HAS_NO_MESSAGE | IS_NEW
-        known = normalised(status or "")
+        known = normalized(status or "")
         try:
             written: MessageRecord | Refused = Refused({})
             if known != "accepted" and known in STATUS_RANK:
