@@ -139,9 +139,10 @@ layers/shared/requirements.txt: uv.lock $(READY)
 	@$(BIN)/uv export --quiet --locked --no-default-groups --no-emit-project --prune click --format requirements-txt --output-file $@
 
 .PHONY: schemas
-schemas: $(READY) ## write schemas/ and docs/settings.md from the code and the template
+schemas: $(READY) ## write schemas/, docs/settings.md and docs/messages.md from the code and the template
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.schemas
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.settings_page
+	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.messages_page
 
 .PHONY: numbers
 numbers: $(READY) ## write the numbering plans from the locked `phonenumbers`

@@ -32,7 +32,7 @@ _WAIT_SECONDS: Final = 1  # of a receive, unless the caller asks for another
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
-    """A dead letter as it was received. ``problem``: why it is no message, or empty; ``since``: RFC 3339.
+    """A dead letter as it was received. ``problem``: why it is not a message, or empty; ``since``: RFC 3339.
 
     ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason. ``queued_at``: RFC 3339, when
     it was queued first. ``encoding``: of a body that SQS could not hold as it was. ``route`` and
@@ -75,7 +75,7 @@ class ReceivedDeadLetter:
 
 
 def readings(body: str) -> list[str]:
-    """Return the readings of a body that is no message, without JSON's escapes and a URL's; the last from base64."""
+    """Return the readings of a body that is not a message, without JSON's escapes and a URL's; the last from base64."""
     texts = [body]
     with contextlib.suppress(ValueError):
         texts.append(base64.b64decode(body, validate=True).decode("utf-8", "replace"))

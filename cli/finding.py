@@ -17,7 +17,7 @@ from optus_sms.model.sender_namespaces import key_of
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 
 _OPEN: Final = (State.SENDING, State.RETRY, State.UNKNOWN, State.ACCEPTED)
-_DIGITS: Final = 9  # of a number's end, by which a text that is no message names it in any form
+_DIGITS: Final = 9  # of a number's end, by which a text that is not a message names it in any form
 _BETWEEN_DIGITS: Final = r"[^0-9A-Za-z]{0,3}"
 _IN_A_KEY: Final = "[A-Za-z0-9._:-]"
 
@@ -40,7 +40,7 @@ class Sought:
         return is_named or (self.number is not None and destination == self.number)
 
     def is_in(self, text: str) -> bool:
-        """Return whether a text that is no message names it."""
+        """Return whether a text that is not a message names it."""
         if re.search(f"(?<!{_IN_A_KEY}){re.escape(self.id_)}(?!{_IN_A_KEY})", text):
             return True
         plain = unicodedata.normalize("NFKC", text)

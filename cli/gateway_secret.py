@@ -68,5 +68,5 @@ def store(target: Target, credentials: Mapping[str, str]) -> None:
     except CredentialsError as error:
         raise CliError(str(error), "Nothing was stored.", Exit.INVALID) from None
     except UnicodeEncodeError:
-        raise CliError("The credentials are no Unicode text.", "Nothing was stored.", Exit.INVALID) from None
+        raise CliError("The credentials are not Unicode text.", "Nothing was stored.", Exit.INVALID) from None
     target.secrets.put_secret_value(SecretId=arn, SecretString=json.dumps(fields))

@@ -60,7 +60,7 @@ class HttpRequest:
         return None if values is None else ",".join(values)
 
     def json_object(self) -> dict[str, Any]:
-        """The body. ValueError if it is no JSON object."""
+        """The body. ValueError if it is not a JSON object."""
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):

@@ -66,7 +66,7 @@ def _flag(given: Mapping[str, str], name: str) -> bool:
 def _number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = given.get(name, str(default))
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-        raise OptionError(f"{name}={text} is no whole number from {low} to {high}")
+        raise OptionError(f"{name}={text} is not a whole number from {low} to {high}")
     return int(text)
 
 
@@ -75,7 +75,9 @@ def _address(given: Mapping[str, str]) -> str:
     try:
         return str(ipaddress.IPv4Address(bind))
     except ValueError:
-        raise OptionError(f"BIND={bind} is no IPv4 address of this machine, such as {LOOPBACK} or 172.17.0.1") from None
+        raise OptionError(
+            f"BIND={bind} is not an IPv4 address of this machine, such as {LOOPBACK} or 172.17.0.1"
+        ) from None
 
 
 def _gateway(given: Mapping[str, str]) -> ExternalGateway | None:
@@ -84,7 +86,7 @@ def _gateway(given: Mapping[str, str]) -> ExternalGateway | None:
         return None
     url = urlsplit(base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise OptionError(f"GATEWAY_BASE_URL={base_url} is no address like https://gateway.example/rest/sms/v2")
+        raise OptionError(f"GATEWAY_BASE_URL={base_url} is not an address like https://gateway.example/rest/sms/v2")
     if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
         raise OptionError("GATEWAY_BASE_URL: plain http would show credentials and texts to others; use https")
     if url.hostname in LOOPBACK_HOSTS:

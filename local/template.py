@@ -306,7 +306,7 @@ class _Evaluator:
 
     def _attribute(self, name: str, attribute: str, pending: Mapping[str, Any]) -> Any:
         if name not in self.declared:
-            raise TemplateError(f"{name} is referred to, but it is no parameter and no resource")
+            raise TemplateError(f"{name} is referred to, but is neither a parameter nor a resource")
         if self.attributes is None:
             return pending
         if name not in self.attributes:

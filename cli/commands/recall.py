@@ -70,7 +70,7 @@ def recall(
     else:
         for message_id in message_ids:
             if not is_message_id(message_id):
-                raise click.UsageError(f"{message_id} is no message_id.")
+                raise click.UsageError(f"{message_id} is not a message_id.")
         records = [LedgerRecord(_whole_id(context.target, message_id)) for message_id in message_ids]
         _recall_keys(context, records, dry_run=dry_run, yes=yes)
 

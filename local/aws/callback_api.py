@@ -80,7 +80,7 @@ def _route(path: str, method: str, operation: Mapping[str, Any], body: Mapping[s
     integration = operation["x-amazon-apigateway-integration"]
     match = re.search(r"/functions/(arn:aws:lambda:[^/]+)/invocations$", str(integration["uri"]))
     if integration["type"].lower() != "aws_proxy" or match is None:
-        raise ValueError(f"{method} {path} is no Lambda proxy integration, which is all that the local API serves")
+        raise ValueError(f"{method} {path} is not a Lambda proxy integration, which is all that the local API serves")
     return ApiRoute(path, method, match[1], _required_headers(operation, body))
 
 

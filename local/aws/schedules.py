@@ -15,7 +15,7 @@ _UNIT_SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 
 
 def seconds_between(expression: str) -> float:
-    """Return how often a ScheduleExpression fires. Raises ValueError if it is no rate."""
+    """Return how often a ScheduleExpression fires. Raises ValueError if it is not a rate."""
     match = _RATE.fullmatch(expression)
     if match is None:
         raise ValueError(f"the local schedules know rates only, not {expression}")

@@ -26,7 +26,7 @@ class CallbackUrl:
 
 
 def parse_callback_url(url: str) -> CallbackUrl:
-    """Take a URL apart. ValueError (without the URL in it: it may hold credentials) if it is no http or https URL."""
+    """Take a URL apart. ValueError (without the URL in it: it may hold credentials) unless it is http or https."""
     wrong = ValueError("a callback URL looks like https://user:password@host:port/path, user and password URL-encoded")
     try:
         parts = urlsplit(url)

@@ -32,7 +32,7 @@ class Deliveries:
         self.set_urls(config.status_callback_url, config.reply_callback_url)
 
     def set_urls(self, status: str | None, reply: str | None) -> None:
-        """None: callbacks of this kind are not sent. ValueError for what is no URL."""
+        """None: callbacks of this kind are not sent. ValueError for what is not a URL."""
         kinds = {"status": status, "reply": reply}
         self.urls = {kind: None if url is None else parse_callback_url(url) for kind, url in kinds.items()}
 

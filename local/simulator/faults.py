@@ -74,7 +74,9 @@ def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
     """The faults with these fields replaced. ValueError names the field and what it may be."""
     for name, value in changes.items():
         if name not in _RULES:
-            raise ValueError(f"{name!r} is no fault; there are {', '.join(field.name for field in fields(Faults))}")
+            raise ValueError(
+                f"{name!r} is not a fault; the faults are {', '.join(field.name for field in fields(Faults))}"
+            )
         allowed, rule = _RULES[name]
         if not allowed(value):
             raise ValueError(f"{name} must be {rule}")

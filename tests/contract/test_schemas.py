@@ -198,7 +198,7 @@ def test_what_a_schema_cannot_say_only_the_sender_refuses(change: dict[str, Any]
 
 # The rules that the schema's description leaves to the sender function.
 _UNSAYABLE: Final = re.compile(
-    r"content: has \d+ segments|destination: (is no possible|must be written|has no country code)"
+    r"content: has \d+ segments|destination: (is not a possible|must be written|has no country code)"
     r"|scheduled: (was past|must be at most)|expires_at: must be later"
 )
 

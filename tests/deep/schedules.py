@@ -100,7 +100,7 @@ class Scenario:
     ``shared`` is the reference with another message of ours, ``foreign`` with one of another system, unseen by us.
     ``lossy``: some callbacks never come. ``most_receives``: then SQS moves the message to the dead letters. ``skews``:
     of the clocks of the sender's execution environments, the receiver and the reconciler. ``in_attribute``: the
-    ``message_id`` is no field but an SQS attribute. ``victim``: how the names of those begin to whom faults happen.
+    ``message_id`` is not a field but an SQS attribute. ``victim``: how the names of those begin to whom faults happen.
     """
 
     on_unknown: str
@@ -736,7 +736,7 @@ class SteppedTable(Table):
 
     def query(self, *args: Any, **more: Any) -> Iterator[Item]:
         found = _done(lambda: list(self._table.query(*args, **more)))
-        # An empty partition is read a hundred times a run, which is no step.
+        # An empty partition is read a hundred times a run, which is not a step.
         return iter(self._ports.read(f"{self._name}.query", lambda: found) if found else ())
 
     def count(self, *args: Any, **more: Any) -> int:

@@ -62,6 +62,6 @@ def test_neither_do_the_other_listeners_serve_a_page(local_stack: LocalStack, pa
     assert own.status_code == {"gateway": 200, "control": 200, "callback API": 404}[part]
     for headers in FOREIGN:
         assert requests.get(url, headers=dict(headers), timeout=30).status_code == 403, headers
-    # A tunnel from the real gateway brings its own name; what calls back has credentials, and is no page.
+    # A tunnel from the real gateway brings its own name; what calls back has credentials, and is not a page.
     rebound = requests.get(url, headers=REBOUND, timeout=30)
     assert rebound.status_code == (404 if part == "callback API" else 403)

@@ -379,7 +379,7 @@ class TestOutage:
         assert world.switch.calls == ["pause"]
         world.come_back()
         world.minutes(1)
-        assert world.switch.calls == ["pause"], "one good check is no recovery"
+        assert world.switch.calls == ["pause"], "one good check is not a recovery"
         record = world.minutes(1)
         assert (record.state, record.pause, world.switch.calls) == (Health.HEALTHY, None, ["pause", "resume"])
 

@@ -70,7 +70,7 @@ def test_a_branch_that_is_not_taken_needs_nothing() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ({"Ref": "Quue"}, "Quue is referred to, but it is no parameter and no resource"),
+        ({"Ref": "Quue"}, "Quue is referred to, but is neither a parameter nor a resource"),
         ({"Fn::GetAtt": ["Queue", "Name"]}, "Queue has no attribute Name; known are Arn, Ref"),
         ({"Fn::If": ["IsGreen", 1, 2]}, "there is no condition IsGreen"),
         ({"Fn::ImportValue": "other"}, "Fn::ImportValue is not supported here"),
@@ -151,7 +151,7 @@ def test_what_sam_refuses_is_reported_with_its_reasons() -> None:
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"Color": "red"}, "the template has no parameter Color; it has Color, Sizes"),
+        ({"Hue": "red"}, "the template has no parameter Hue; it has Color, Sizes"),
         ({"Color": "green"}, "Color='green': the value is not allowed"),
     ],
 )

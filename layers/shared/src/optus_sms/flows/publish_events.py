@@ -139,7 +139,7 @@ def _outcome_unknown(after: LedgerRecord, at: str) -> Event:
 
 def _of_health(before: HealthRecord | None, after: HealthRecord, at: str) -> Event | None:
     if before is None and after.state is not Health.UNHEALTHY:
-        return None  # a new stack's first check is no change
+        return None  # a new stack's first check is not a change
     if before and after.state is before.state:
         return None
     return GatewayHealthChanged(

@@ -221,7 +221,7 @@ def _authority(pem: object) -> str:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=str(pem))
     except (TypeError, ValueError, ssl.SSLError):
         raise CredentialsError(
-            "GatewaySecret: ca_certificate is no certificate in PEM (-----BEGIN CERTIFICATE-----, line by line); "
+            "GatewaySecret: ca_certificate is not a certificate in PEM (-----BEGIN CERTIFICATE-----, line by line); "
             "put that of your certificate authority there, or remove the field (docs/deploy.md)"
         ) from None
     return str(pem)

@@ -69,7 +69,7 @@ def parse_callbacks(
 ) -> tuple[Callback | UnreadableCallbackError, ...]:
     """Parse a request body: a callback, or an array of them, in which each is read by itself.
 
-    ``charset``: of the Content-Type. Raise `UnreadableCallbackError` if the body is no JSON.
+    ``charset``: of the Content-Type. Raise `UnreadableCallbackError` if the body is not JSON.
     """
     document, is_exact = _document(body, charset)
     elements = document if isinstance(document, list) and document else [document]

@@ -1,4 +1,4 @@
-"""Phone numbers by their meaning: which no handset can have, and what a text that is no E.164 number probably means.
+"""Phone numbers by their meaning: which no handset can have, and what a text not in E.164 probably means.
 
 The rules of `phonenumbers`, without the library: importing it would add a tenth of a second to each cold start. A test
 compares both. A number that no operator has assigned is possible, and the gateway's business.
@@ -41,7 +41,7 @@ def problem_of(number: str) -> str | None:
         return None if canonical == number else f"must be written {canonical}"
     lengths = NumberingPlan(*PLANS[code]).lengths
     digits = ", ".join(map(str, lengths[:-1])) + " or " * (len(lengths) > 1) + str(lengths[-1])
-    return f"is no possible number: +{code} is followed by {digits} digits, without a national prefix such as 0"
+    return f"is not a possible number: +{code} is followed by {digits} digits, without a national prefix such as 0"
 
 
 def did_you_mean(text: str) -> str | None:

@@ -20,7 +20,7 @@ _WORD: Final = re.compile(r"[^\W_]{3,}")
 _QUOTED_CHARACTERS: Final = 12
 """A text that has so many characters in a row in common with a message quotes the message."""
 
-# What counts as one character: a time, which is no number; a character as a program, JSON, a URL or HTML escapes it,
+# What counts as one character: a time, which is not a number; a character as a program, JSON, a URL or HTML escapes it,
 # however often; any other.
 _HEX: Final = "[0-9A-Fa-f]"
 _ESCAPE: Final = re.compile(

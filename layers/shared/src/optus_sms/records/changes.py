@@ -31,7 +31,7 @@ class Change:
 
 
 def read_change(record: Mapping[str, Any]) -> Change | None:
-    """Read a record of Lambda's DynamoDB event; None for a deletion, and for an item that is no record.
+    """Read a record of Lambda's DynamoDB event; None for a deletion, and for an item that is not a record.
 
     A malformed record raises any exception.
     """
@@ -49,7 +49,7 @@ def read_change(record: Mapping[str, Any]) -> Change | None:
 
 
 def read_item(item: Item) -> Record | None:
-    """Read an item of either table; None for one that is no record: a reference, or an item without its state."""
+    """Read an item of either table; None for one that is not a record: a reference, or an item without its state."""
     key = str(item.get("pk", ""))
     if key.startswith(MESSAGE_PREFIX):
         return LedgerRecord.from_item(item) if "state" in item else None

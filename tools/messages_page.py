@@ -1,0 +1,178 @@
+"""Writes docs/messages.md: every message that a user can see, read from the code that raises it.
+
+python -m tools.messages_page      (`make schemas`; a test fails when the page is not up to date)
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from local.template import TEMPLATE_PATH
+from optus_sms.model.queue_message import OutboundMessage
+
+ROOT: Final = TEMPLATE_PATH.parent
+PATH: Final = ROOT / "docs" / "messages.md"
+_LAYER: Final = "layers/shared/src/optus_sms"
+_HEAD: Final = """# Messages
+
+What the stack, the command line and the local stack tell you, and what to do about it. `<…>` stands for a value. Texts
+that come from AWS or from the gateway are not here. `make schemas` writes this page from the code.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: the errors of these names in these folders."""
+
+    title: str
+    text: str
+    folders: tuple[str, ...]
+    errors: frozenset[str]
+    columns: tuple[str, ...]
+
+
+_SECTIONS: Final = (
+    Section(
+        "A callback that can't be read",
+        "The `detail` of a dead letter with the reason `unreadable_callback`. The gateway gets HTTP 200, and "
+        "`optus-sms replay-callbacks` stores what can be read after an upgrade.",
+        (_LAYER,),
+        frozenset({"UnreadableCallbackError"}),
+        ("detail",),
+    ),
+    Section(
+        "The gateway's credentials",
+        "In the logs of the sender function and of the health check, and of `optus-sms set-gateway-credentials`.",
+        (_LAYER,),
+        frozenset({"CredentialsError"}),
+        ("message",),
+    ),
+    Section(
+        "The command line",
+        "What is wrong, what to do next, and the exit code ([cli.md](cli.md)).",
+        ("cli",),
+        frozenset({"CliError"}),
+        ("message", "next step", "exit code"),
+    ),
+    Section(
+        "Options that don't fit together",
+        "Exit code 2 (`USAGE`). The command's `--help` says which options go together.",
+        ("cli",),
+        frozenset({"UsageError"}),
+        ("message",),
+    ),
+    Section(
+        "make run",
+        "The local stack ends with one of these.",
+        ("local",),
+        frozenset({"OptionError", "StackError", "FolderInUseError", "ResourceError", "TemplateError"}),
+        ("message",),
+    ),
+    Section(
+        "The page of make run",
+        "A request that the page or its JSON API refuses, with its HTTP status.",
+        ("local/page",),
+        frozenset({"ActionRefusedError"}),
+        ("HTTP status", "message"),
+    ),
+)
+
+
+def messages_page() -> str:
+    """Return the page."""
+    return "\n".join([_HEAD, _queue_messages(), *map(_section, _SECTIONS)])
+
+
+def _queue_messages() -> str:
+    """Return what the dead letter of an invalid message says: the rule of each field, then the other reasons."""
+    fields = [(field.alias or name, field.description or "") for name, field in OutboundMessage.model_fields.items()]
+    others = {tuple(texts[0].split(": ", 1)) for texts in _messages((_LAYER,), {"InvalidMessageError"})}
+    return "\n".join(
+        [
+            "## A message that was not sent: `invalid`\n",
+            "The `detail` of the dead letter and of the event `SMS Refused`: the field, the rule and the fix. "
+            "`optus-sms send --dry-run` says the same before a message is queued.\n",
+            *_table(("field", "rule"), fields),
+            "",
+            *_table(("what", "rule and fix"), sorted(row for row in others if len(row) == 2 and "<" not in row[1][:1])),
+            "",
+        ]
+    )
+
+
+def _section(section: Section) -> str:
+    width = len(section.columns)
+    rows = {(*texts, *[""] * width)[:width] for texts in _messages(section.folders, section.errors)}
+    return "\n".join([f"## {section.title}\n", f"{section.text}\n", *_table(section.columns, sorted(rows)), ""])
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [[" ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *cells]]
+
+
+def _messages(folders: Sequence[str], errors: AbstractSet[str]) -> Iterator[tuple[str, ...]]:
+    """Yield what the constructors of these errors are given in these folders, as texts."""
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        everywhere = _named_texts(tree.body)
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            named = everywhere | _named_texts(ast.walk(function))
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in errors:
+                    given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                    texts = [text for argument in given if (text := _text(argument, named))]
+                    if any(" " in text or text.endswith(".") for text in texts):  # else it passes on another's words
+                        if texts[-1].startswith("`") and len(texts) == 2:
+                            texts.insert(1, "")  # no next step
+                        yield tuple(texts)
+
+
+def _named_texts(nodes: Iterable[ast.AST]) -> dict[str, ast.expr]:
+    """Return what the assignments among these nodes give a name to."""
+    found: dict[str, ast.expr] = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found[node.target.id] = node.value
+    return found
+
+
+def _text(node: ast.expr, named: Mapping[str, ast.expr]) -> str:
+    """Return an argument as a template: texts as they are, an exit code by its name, any other value as `<name>`."""
+    match node:
+        case ast.Constant(value=str() | int() as value):
+            text = str(value)
+        case ast.JoinedStr(values=values):
+            text = "".join(_text(value, {}) for value in values)
+        case ast.BinOp(left=left, right=right, op=ast.Add()):
+            text = _text(left, named) + _text(right, named)
+        case ast.Attribute(value=ast.Name(id="Exit"), attr=name):
+            text = f"`{name}`"
+        case ast.Name(id=name) if name in named and not isinstance(named[name], ast.Name):
+            text = _text(named[name], {})
+        case ast.FormattedValue(value=value):
+            text = f"<{_name(value)}>"
+        case _:
+            text = f"<{_name(node)}>"
+    return text
+
+
+def _name(node: ast.expr) -> str:
+    """Return a value's name, if a reader can make something of it."""
+    names = re.findall(r"[A-Za-z_]{2,}", ast.unparse(node))
+    return names[-1].strip("_").replace("_", " ").lower() if names else "…"
+
+
+def main() -> None:
+    """Write the page."""
+    PATH.write_text(messages_page(), encoding="utf-8")
+    print(PATH.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
