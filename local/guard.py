@@ -11,6 +11,8 @@ from typing import Final
 
 Header = Callable[[str], str | None]
 """A header's value, or None; if a request repeats it, its values with a comma between them."""
+Guard = Callable[[Header, str], str | None]
+"""Takes a listener's address too, and returns why it refuses a request, or None."""
 
 CONTAINER_HOST: Final = "host.docker.internal"
 """What a container calls this machine: Docker Desktop by itself, Linux through samconfig.toml's `add_host`."""

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from local.guard import Header, refusal_of_request
+from local.guard import Guard, refusal_of_request
 
 IDLE_CONNECTION_SECONDS = 75.0
 # How soon `close` is noticed; ten looks a second cost no CPU worth naming.
@@ -111,8 +111,8 @@ class HttpRules:
     """`close` waits for them instead of ending their connections."""
     refusal: Callable[[HTTPStatus], HttpResponse] = refusal
     tls: ssl.SSLContext | None = None
-    guard: Callable[[Header, str], str | None] | None = refusal_of_request
-    """Takes the address of the port too, and returns why a request is refused. None: the application has its own."""
+    guard: Guard | None = refusal_of_request
+    """None: the application has its own."""
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from local.aws.function import Invocation
-from local.guard import Header, refusal_of_page
+from local.guard import Guard, Header, refusal_of_page, refusal_of_request
 from local.http_server import HttpListener, HttpRequest, HttpResponse, HttpRules, refusal
 from local.template import ACCOUNT_ID
 
@@ -96,8 +96,8 @@ def _required_headers(operation: Mapping[str, Any], body: Mapping[str, Any]) -> 
     return tuple(parameter["name"] for parameter in required)
 
 
-def _no_page(header: Header, _address: str) -> str | None:
-    """Any Host will do: a tunnel from the gateway brings its own."""
+def no_page(header: Header, _address: str) -> str | None:
+    """Accept any Host: a tunnel from a real gateway brings its own."""
     return refusal_of_page(header)
 
 
@@ -108,10 +108,16 @@ def _response(status: int, headers: list[tuple[str, str]], body: bytes, request_
 class CallbackApi:
     """Serves one API on a socket that is listening already; `functions` are by ARN."""
 
-    def __init__(self, config: ApiConfig, listener: socket.socket, functions: Mapping[str, Invoke]) -> None:
+    def __init__(
+        self,
+        config: ApiConfig,
+        listener: socket.socket,
+        functions: Mapping[str, Invoke],
+        guard: Guard = refusal_of_request,
+    ) -> None:
         self._config = config
         self._functions = functions
-        rules = HttpRules(BODY_LIMIT_BYTES, finishes_responses=True, refusal=self._refusal, guard=_no_page)
+        rules = HttpRules(BODY_LIMIT_BYTES, finishes_responses=True, refusal=self._refusal, guard=guard)
         self._listener = HttpListener(self._serve, listener, rules)
 
     def start(self) -> None:

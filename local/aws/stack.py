@@ -18,7 +18,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from local.aws.background_thread import BackgroundThread
-from local.aws.callback_api import CallbackApi, api_config
+from local.aws.callback_api import CallbackApi, api_config, no_page
 from local.aws.event_source import EventSource, EventSourceConfig
 from local.aws.function import FunctionConfig, Invocation, LocalFunction, LogSink
 from local.aws.mapping_switch import MappingSwitch
@@ -26,7 +26,7 @@ from local.aws.metrics import MetricRecorder
 from local.aws.resources import Attributes, Creator, create_resources, local_client
 from local.aws.schedules import Schedule, seconds_between
 from local.aws.stream_source import StreamSource, StreamSourceConfig
-from local.guard import CONTAINER_HOST
+from local.guard import CONTAINER_HOST, refusal_of_request
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.server import GatewaySimulator
 from local.template import REGION, TEMPLATE_PATH, Resource, Template, load_template
@@ -344,7 +344,8 @@ class LocalStack:
             self._resolve(api.properties["Body"]),
         )
         invokers = {route.function_arn: self._invoker(route.function_arn) for route in config.routes.values()}
-        served = CallbackApi(config, listener, invokers)
+        guard = refusal_of_request if self.config.gateway is None else no_page
+        served = CallbackApi(config, listener, invokers, guard)
         served.start()
         return served
 

@@ -147,7 +147,7 @@ def test_a_body_that_cannot_be_read_is_refused_and_the_connection_ends(
 ) -> None:
     port = urlsplit(serve()).port
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: test\r\n" + head)
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: localhost\r\n" + head)
         response = b"".join(iter(lambda: connection.recv(65536), b""))
 
     assert response.startswith(f"HTTP/1.1 {status} ".encode())
@@ -167,7 +167,7 @@ def test_a_client_that_expects_it_is_asked_for_the_body(
     port = urlsplit(serve()).port
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         for _ in range(2):
-            connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: test\r\nExpect: 100-Continue\r\n" + head)
+            connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: localhost\r\nExpect: 100-Continue\r\n" + head)
             assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
             connection.sendall(body)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 import requests
 
-from local.aws.stack import LocalStack
+from local.aws.stack import ExternalGateway, LocalStack, StackConfig
 from local.simulator.scenarios import SCENARIOS
 
 AUTHORIZATION = {"Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/ap-southeast-2/secretsmanager/aws4_request"}
@@ -62,6 +62,12 @@ def test_neither_do_the_other_listeners_serve_a_page(local_stack: LocalStack, pa
     assert own.status_code == {"gateway": 200, "control": 200, "callback API": 404}[part]
     for headers in FOREIGN:
         assert requests.get(url, headers=dict(headers), timeout=30).status_code == 403, headers
-    # A tunnel from the real gateway brings its own name; what calls back has credentials, and is not a page.
-    rebound = requests.get(url, headers=REBOUND, timeout=30)
-    assert rebound.status_code == (404 if part == "callback API" else 403)
+    assert requests.get(url, headers=dict(REBOUND), timeout=30).status_code == 403
+
+
+def test_a_tunnel_from_a_real_gateway_brings_a_name_of_its_own() -> None:
+    gateway = ExternalGateway("https://gateway.invalid/rest/sms/v2", "app", "secret")
+    with LocalStack(StackConfig(gateway=gateway)) as stack:
+        url = stack.outputs["StatusCallbackUrl"]
+        assert requests.post(url, headers=dict(REBOUND), timeout=30).status_code == 401
+        assert requests.post(url, headers={**REBOUND, **FOREIGN[0]}, timeout=30).status_code == 403
