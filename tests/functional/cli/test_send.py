@@ -270,6 +270,18 @@ def test_a_file_with_an_invalid_line_queues_nothing_and_names_each(stack: Deploy
     assert JOURNAL.exists()
 
 
+@pytest.mark.parametrize("other", [{}, {"expires_at": "2030-01-01T00:00:00Z"}, {"on_unknown": "hold"}])
+def test_one_key_with_two_ways_to_send_it_is_refused_and_never_left_out_silently(
+    stack: DeployedStack, other: dict[str, str]
+) -> None:
+    first = message_body(message_id="a", expires_at="2026-01-01T00:00:00Z", on_unknown="resend")
+    FILE.write_text(f"{first}\n{first}\n{message_body(message_id='a', **other)}")
+    ran = send_file()
+    assert ran.exit_code == 5
+    assert "line 3: message_id: is used by line 1 with other fields" in json.loads(ran.stderr)["error"]
+    assert stack.queued() == []
+
+
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_a_schedule_that_is_past_is_refused_before_it_is_queued(stack: DeployedStack, options: tuple[str, ...]) -> None:
     FILE.write_text(message_body(scheduled="2025-12-24T09:00:00+11:00"))
