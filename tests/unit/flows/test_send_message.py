@@ -1192,6 +1192,14 @@ class TestQueueRecord:
         event["messageAttributes"]["queued_at"] = {"stringValue": at(86_400), "dataType": "String"}
         assert QueueRecord.from_event(event).queued_at == NOW
 
+    @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+    def test_a_time_that_can_not_be_written_stops_no_dead_letter(self, time: str) -> None:
+        event = sqs_record("no message", sent_at=NOW)
+        event["messageAttributes"]["queued_at"] = {"stringValue": time, "dataType": "String"}
+        run = bench()
+        assert run.send(QueueRecord.from_event(event)).failures == ()
+        assert [letter.queued_at for letter in run.queues.dead_letters] == [NOW]
+
     def test_queue_delay_of_a_clock_that_runs_ahead_is_zero(self) -> None:
         run = bench()
         assert totals(run.send(queue_record(sent_at=NOW + 5)).measurements)["QueueDelay"] == 0

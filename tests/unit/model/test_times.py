@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optus_sms.model.times import format_rfc3339, format_whole_seconds, parse_rfc3339
+from optus_sms.model.times import format_rfc3339, format_whole_seconds, parse_rfc3339, time_or_none
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,11 @@ def test_formats_whole_seconds(epoch: float) -> None:
 def test_formats_in_utc_with_milliseconds() -> None:
     assert format_rfc3339(1_767_225_600) == "2026-01-01T00:00:00.000Z"
     assert format_rfc3339(1_767_225_600.25) == "2026-01-01T00:00:00.250Z"
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "then", None])
+def test_a_time_from_outside_that_has_no_form_in_utc_is_none(text: str | None) -> None:
+    assert time_or_none(text) is None
 
 
 whole_milliseconds = st.integers(0, 4_102_444_800_000)
