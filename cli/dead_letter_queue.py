@@ -17,6 +17,7 @@ from cli.queueing import BATCH, in_batches
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.queue_body import read_object
 from optus_sms.model.queue_message import OutboundMessage, is_message_id
 from optus_sms.model.redaction import without_numbers, without_text
 from optus_sms.model.times import format_rfc3339
@@ -70,8 +71,16 @@ class ReceivedDeadLetter:
 
     def detail_for_lists(self, *, show_numbers: bool = False) -> str:
         """Return the detail without the text that it may quote, and without numbers unless ``show_numbers``."""
-        detail = without_text(self.detail, self.message.content) if self.message else self.detail
+        detail = without_text(self.detail, self._content)
         return detail if show_numbers else without_numbers(detail)
+
+    @property
+    def _content(self) -> str:
+        """The text, also of a message that breaks a rule; empty if there is none."""
+        with contextlib.suppress(InvalidMessageError):
+            content = self.message.content if self.message else read_object(self.body).get("content")
+            return content if isinstance(content, str) else ""
+        return ""
 
 
 def readings(body: str) -> list[str]:

@@ -5,6 +5,7 @@ and the ledger, and is refused unless it was certainly not sent. Each is copied,
 between the two, both copies have the same message_id, so the ledger lets only one through.
 """
 
+import codecs
 import os
 import time
 from collections import Counter
@@ -168,7 +169,7 @@ def read_plan(path: Path, target: Target) -> Plan:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
             raise CliError(f"{path} is far too large to be a plan.", remedy, Exit.INVALID)
-        plan = Plan.model_validate_json(text)
+        plan = Plan.model_validate_json(text.removeprefix(codecs.BOM_UTF8))  # some editors write it
     except OSError as error:
         raise CliError(f"{path} can't be read: {error.strerror}.", "Name another file.", Exit.USAGE) from None
     except ValidationError as error:

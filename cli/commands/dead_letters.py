@@ -12,6 +12,7 @@ from cli.message_lookup import whose
 from cli.output import number_in_list, one_line
 from cli.parameters import Name
 from optus_sms.aws.queues import DeadLetterReason
+from optus_sms.model.redaction import without_numbers
 
 _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not DeadLetterReason.UNPUBLISHED_EVENT]
 
@@ -82,7 +83,7 @@ def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str
         "message_id": dead_letter.message_id,
         "destination": number_in_list(dead_letter.destination, show=show_numbers),
         "detail": dead_letter.detail_for_lists(show_numbers=show_numbers) or dead_letter.problem,
-        "evidence": dead_letter.evidence,
+        "evidence": dead_letter.evidence if show_numbers else without_numbers(dead_letter.evidence),
         "sqs_id": dead_letter.sqs_id,
     }
 

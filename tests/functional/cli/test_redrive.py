@@ -564,6 +564,20 @@ def test_a_number_with_spaces_in_the_gateways_words_is_not_shown_in_lists(stack:
     assert "status 400: … is bad" in PLAN.read_text().replace("(…", "…")
 
 
+def test_of_a_message_that_breaks_a_rule_neither_text_nor_number_is_shown_in_lists(stack: DeployedStack) -> None:
+    with_attributes(stack, detail=f"refused: {CONTENT}", evidence="server: 0491 570 006", message_id="no key")
+    (listed,) = optus_sms("dead-letters", "--json", *TARGET).document
+    assert (listed["detail"], listed["evidence"]) == ("refused: …", "server: …")
+    assert make_plan()["items"][0]["detail"] == "refused: …"
+
+
+def test_a_plan_can_be_saved_with_a_byte_order_mark(stack: DeployedStack) -> None:
+    stack.moved_by_sqs(message_body(message_id="k"))
+    make_plan()
+    PLAN.write_text(PLAN.read_text(), encoding="utf-8-sig")
+    assert results(apply()) == ["queued"]
+
+
 def test_what_the_gateway_quotes_only_in_part_is_not_shown_in_lists(stack: DeployedStack) -> None:
     stack.letter(stack.bring(State.REJECTED, "one"), DeadLetterReason.REJECTED, "one", f"refused: {CONTENT[:24]}")
     make_plan()
