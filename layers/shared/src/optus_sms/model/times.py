@@ -27,7 +27,7 @@ def format_whole_seconds(epoch_seconds: float) -> str:
 
 
 def time_or_none(text: object) -> float | None:
-    """Return the epoch seconds of an RFC 3339 time from outside; None for anything else, or if it has no form in UTC."""
+    """Return the epoch seconds of an RFC 3339 time from outside; None for anything else and if UTC has no such time."""
     try:
         seconds = parse_rfc3339(str(text))
         format_rfc3339(seconds)  # a day at either end of the calendar is in no year of UTC
