@@ -53,6 +53,36 @@ def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def everything() -> dict[str, Any]:
+    """Each tone, an unknown text, an answer, a fault, a dead letter, an event, a load."""
+    number = "+61491570006"
+    steps = [{"name": tone, "at": "2026-01-01T00:00:00Z", "tone": tone} for tone in ("plain", "good", "bad", "unsure")]
+    return {
+        **snapshot(
+            message("a", "Arrived", tone="good", status="received", label="received", steps=steps),
+            message("b", None, "+61491570156", tone="bad", label="not delivered", problem="rejected", steps=steps),
+            message("c", "Lost", "+61491570157", tone="unsure", label="unknown whether it was sent", steps=steps),
+            message("d", "On its way \u200b", "+61491570158", steps=steps),
+        ),
+        "replies": [
+            {
+                "id": "r", "from": number, "text": "Yes", "at": "2026-01-01T00:00:01Z", "message_id": "a",
+                "match": "exact", "binary": False,
+            }
+        ],
+        "dead_letters": [{"reason": "invalid", "detail": "content: is missing", "message_id": "a", "body": "{}"}],
+        "events": [
+            {"n": 1, "at": "2026-01-01T00:00:00Z", "detail_type": "SMS Accepted", "event": {"detail": {"status": "x"}}}
+        ],
+        "load": {"total": 9, "queued": 9, "accepted": 5, "finished": 3, "seconds": 1, "done": False, "problem": None},
+        "faults": {"active": ["gateway_down", "slow"], "response_delay_seconds": 2},
+        "strip": {
+            **dict.fromkeys(snapshot()["strip"], 1),
+            "health": "unhealthy", "paused": True, "pause_reason": "outage",
+        },
+    }  # fmt: skip
+
+
 class CannedPage:
     """On a free port; `answers`: (method, path) to (status, JSON); `calls`: (method, path, token, JSON)."""
 
@@ -145,6 +175,36 @@ class CannedPage:
             if following is None:
                 return
             kind, change = "update", following
+
+
+def everything_shown() -> CannedPage:
+    """A page that shows all of `everything`, with a broken rule in the form and a timeline of message c."""
+    server = CannedPage(everything())
+    server.answers["POST", "/api/validate"] = (
+        200,
+        {
+            "fields": {"destination": "must be an E.164 number"},
+            "segments": 1,
+            "encoding": "UCS-2",
+            "units": 5,
+            "left_in_segment": 65,
+            "culprits": [{"char": "\u2019", "at": 0, "name": "RIGHT SINGLE QUOTATION MARK"}],
+        },
+    )
+    server.answers["GET", "/api/messages/c"] = (
+        200,
+        {
+            "message": message("c", "Lost", tone="unsure", stage="unknown whether it was sent"),
+            "next_step": "It is not sent again without proof.",
+            "timeline": [
+                {"at": "2026-01-01T00:00:00Z", "text": tone, "tone": tone}
+                for tone in ("plain", "good", "bad", "unsure", "dim")
+            ],
+            "ledger": {"state": "UNKNOWN"},
+            "gateway": {},
+        },
+    )
+    return server
 
 
 def _reply(request: BaseHTTPRequestHandler, status: int, body: bytes, kind: str) -> None:

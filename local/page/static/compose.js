@@ -109,8 +109,8 @@ function showCounter({ segments, encoding, units, left_in_segment: left, culprit
   const shown = culprits.slice(0, 8);
   box.replaceChildren(
     make("span", { class: "small" }, "UCS-2 because of "),
-    ...shown.map(({ char, at, name }) => make("button", { type: "button", class: "culprit", title: `${name}: select it`, "aria-label": `Select ${name} at character ${at + 1}`, onclick: () => select(at, char) },
-      isolated(char), " ", make("span", { class: "small" }, (name ?? nameOf(char)).toLowerCase()))),
+    ...shown.map(({ char, at, name }) => make("button", { type: "button", class: "culprit", onclick: () => select(at, char) },
+      make("span", { class: "away" }, "Select "), isolated(char), " ", make("span", { class: "small" }, (name ?? nameOf(char)).toLowerCase()), make("span", { class: "away" }, ` at character ${at + 1}`))),
     culprits.length > shown.length ? make("span", { class: "small" }, ` and ${culprits.length - shown.length} more`) : "");
 }
 

@@ -1,6 +1,6 @@
 // The handsets: one phone per number.
 
-import { byId, count, isolated, make, say, time, visible } from "./text.js";
+import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
 import { call } from "./server.js";
 import { meaningOf, messageOf, store } from "./store.js";
 
@@ -93,10 +93,10 @@ function newPhone(number) {
   const problem = make("p", { class: "error", role: "alert", hidden: true });
   const form = make("form", { class: "reply-form" },
     make("div", { class: "reply-line" }, words, make("button", { type: "submit", "aria-label": `Send the reply from ${number}` }, "➤")),
-    make("label", { class: "small", title: "Told: the callback carries the id of the newest message (exact). Otherwise the bundle infers which message it replies to." }, linked, " say which message it replies to"),
+    make("label", { class: "small" }, linked, " say which message it replies to"),
     problem);
   const root = make("article", { class: "phone", "aria-label": `Handset ${number}` },
-    make("header", {}, make("h3", {}, make("bdi", {}, number)), make("p", { class: "small", title: meaning }, meaning)),
+    make("header", {}, make("h3", {}, make("bdi", {}, number)), make("p", { class: "small" }, prose(meaning))),
     scroll, store.meta.simulator ? form : null);
   const phone = { root, list, earlier, bubbles: new Map(), limit: BUBBLES_AT_ONCE, version: -1 };
   earlier.addEventListener("click", () => {

@@ -1,6 +1,6 @@
 // The right column: events, messages, and one message's timeline.
 
-import { byId, count, isolated, make, say, time, visible } from "./text.js";
+import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
 import { COUNTERS } from "./strip.js";
@@ -152,7 +152,7 @@ function lifeOf({ message, next_step: next, timeline, ledger, gateway }) {
     make("h3", {}, make("span", { class: `pill ${message?.tone ?? "plain"}` }, message?.stage ?? "")),
     make("p", { class: "small" }, isolated(message?.to), " · ", isolated(message?.message_id ?? open)),
     make("ol", { class: "life" }, ...(timeline ?? []).map(({ at, text, tone }) => make("li", { class: tone ?? "plain" }, at ? time(at) : null, make("span", { dir: "auto" }, visible(text))))),
-    next ? make("p", { class: "next" }, "Next: ", visible(next)) : null,
+    next ? make("p", { class: "next" }, "Next: ", prose(next)) : null,
     ...[["In the ledger", ledger], ["As the gateway reported it", gateway]].map(([title, item]) => item && Object.keys(item).length > 0
       ? make("details", { class: "small" }, make("summary", {}, title), make("pre", { tabindex: "0" }, visible(JSON.stringify(item, null, 2)))) : null),
   ].filter(Boolean);

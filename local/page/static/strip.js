@@ -3,6 +3,7 @@
 import { byId, clock, make, say } from "./text.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
+import { startToolbar } from "./toolbar.js";
 
 export const COUNTERS = [
   { name: "queued", label: "queued", tone: "plain" },
@@ -20,6 +21,7 @@ export const COUNTERS = [
 const figures = new Map();
 
 export function startStrip(onGroup) {
+  startToolbar(byId("bar"));
   for (const { name, label, tone } of COUNTERS) {
     const figure = make("span", { class: "figure" }, "–");
     const button = make("button", { type: "button", class: `number ${tone}`, "data-group": name, onclick: () => onGroup(name) }, figure, make("span", { class: "what" }, label));
@@ -27,7 +29,7 @@ export function startStrip(onGroup) {
     byId("strip").append(button);
   }
   byId("state").append(
-    make("p", { id: "health" }, ""),
+    make("details", { id: "health-card" }, make("summary", { id: "health" }, ""), make("p", { id: "health-why", class: "card small" })),
     make("p", { id: "paused" }, ""),
     make("button", { type: "button", id: "pause", class: "quiet", onclick: pause }, "Pause"));
 }
@@ -54,7 +56,7 @@ export function drawStrip() {
   const word = (isConnected && strip.health) || "unknown";
   health.className = `pill ${{ healthy: "good", unhealthy: "bad" }[word] ?? "plain"}`;
   say(health, !isConnected ? "gateway: no connection" : word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
-  health.title = isConnected && strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "";
+  say(byId("health-why"), isConnected && strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "No check yet. The stack checks the gateway once a minute.");
   const paused = byId("paused");
   paused.className = `pill ${strip.paused && isConnected ? "unsure" : "plain"}`;
   const why = strip.pause_reason ? strip.pause_reason.replaceAll("_", " ") : "by hand";

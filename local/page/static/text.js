@@ -39,6 +39,13 @@ export function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** A sentence of the command line: what stands in back-ticks is code. */
+export function prose(text) {
+  const fragment = document.createDocumentFragment();
+  String(text ?? "").split(/`([^`]+)`/).forEach((part, index) => fragment.append(index % 2 ? make("code", {}, visible(part)) : visible(part)));
+  return fragment;
+}
+
 /** Somebody else's words in a line of ours. */
 export const isolated = (text) => make("bdi", {}, visible(String(text ?? "")));
 
