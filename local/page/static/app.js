@@ -1,12 +1,13 @@
 // Starts the page: the stream comes in, and what it changed is drawn once per frame.
 
-import { byId, count, make, say } from "./text.js";
+import { byId, count, make, notice, say } from "./text.js";
+import { startLinks } from "./links.js";
 import { follow, NO_RESPONSE } from "./server.js";
 import { store, take } from "./store.js";
 import { drawGateway, drawLoad, startCompose } from "./compose.js";
 import { drawFaults, startFaults } from "./faults.js";
 import { bringForward, drawPhones, forgetPhones, startPhones } from "./phones.js";
-import { drawEvents, drawList, forgetEvents, forgetTimeline, refreshTimeline, showGroup, showTimeline, startSide } from "./side.js";
+import { drawEvents, drawList, forgetEvents, forgetTimeline, goToGroup, refreshTimeline, showGroup, showTab, showTimeline, startSide } from "./side.js";
 import { drawStrip, startStrip } from "./strip.js";
 
 const SPEAK_EVERY = 3000;
@@ -44,10 +45,11 @@ function draw() {
   const [now, messageIds] = [changed, changedMessages];
   changed = new Set();
   changedMessages = new Set();
-  if (awaited && store.threads.has(awaited)) {
-    bringForward(awaited);
+  if (awaited && store.threads.has(awaited.number)) {
+    bringForward(awaited.number, awaited.focus);
+    if (awaited.focus) notice("");
     awaited = null;
-  }
+  } else if (awaited?.focus && store.isConnected) notice(`No message to or from ${awaited.number} is known here.`);
   if (now.has("meta")) drawMeta();
   if (now.has("strip") || now.has("meta")) drawStrip();
   if (now.has("faults") || now.has("meta")) drawFaults();
@@ -113,12 +115,23 @@ function forgetSilence() {
   for (const line of document.querySelectorAll("[role=status], [role=alert], .error")) if (line.textContent === NO_RESPONSE) say(line, "");
 }
 
-startStrip(showGroup);
-startCompose((_messageId, number) => {
-  awaited = number;
-  frame ||= requestAnimationFrame(() => { changed.add("messages"); draw(); });
-});
+function bringSoon(number, focus = false) {
+  awaited = { number, focus };
+  changed.add("messages");
+  frame ||= requestAnimationFrame(draw);
+}
+
+startStrip(goToGroup);
+startCompose((_messageId, number) => bringSoon(number));
 startFaults();
 startSide();
-startPhones(showTimeline);
+startPhones();
+startLinks({
+  events: () => showTab("events"),
+  messages: showGroup,
+  "dead-letters": () => showGroup("dead_letters"),
+  timeline: () => showTab("timeline"),
+  message: showTimeline,
+  handset: (number) => bringSoon(number, true),
+});
 follow(onData, onState);

@@ -1,6 +1,7 @@
 // Compose and load: what puts messages on the queue.
 
 import { byId, count, isolated, make, nameOf, say, visible } from "./text.js";
+import { FORMS } from "./copy_as.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
 
@@ -32,7 +33,10 @@ export function startCompose(onSent) {
   for (const field of FIELDS) (field.more ? more : form).append(fieldOf(field));
   form.append(
     more,
-    make("details", { class: "more-fields" }, make("summary", {}, "What goes on the queue"), make("pre", { id: "queue-message", tabindex: "0" }, "{}")),
+    make("details", { class: "more-fields" }, make("summary", {}, "What goes on the queue"),
+      make("div", { class: "row" }, make("label", { for: "form" }, "As"), make("select", { id: "form", onchange: drawQueueMessage }, ...Object.keys(FORMS).map((form) => make("option", {}, form))),
+        make("button", { type: "button", id: "copy", onclick: copy }, "Copy"), make("span", { id: "copy-says", class: "small", role: "status" })),
+      make("pre", { id: "queue-message", tabindex: "0" }, "{}")),
     make("p", { id: "compose-says", class: "small", role: "status" }),
     make("button", { type: "submit", class: "primary", title: "Ctrl+Enter" }, "Send"),
     make("datalist", { id: "numbers" }));
@@ -69,8 +73,17 @@ function typed() {
   return message;
 }
 
+const queueMessage = () => FORMS[byId("form").value](typed());
+const drawQueueMessage = () => byId("queue-message").replaceChildren(visible(queueMessage()));
+
+async function copy() {
+  const copied = navigator.clipboard.writeText(queueMessage());
+  say(byId("copy-says"), await copied.then(() => "Copied.", () => "The browser does not allow it: select the text instead."));
+}
+
 function later() {
-  byId("queue-message").replaceChildren(visible(JSON.stringify(typed(), null, 2)));
+  say(byId("copy-says"), "");
+  drawQueueMessage();
   clearTimeout(timer);
   timer = setTimeout(validate, PAUSE_IN_TYPING);
 }
@@ -133,6 +146,7 @@ async function send(onSent) {
     inputs.get("content").value = "";
     inputs.get("message_id").value = "";
     showCounter({});
+    drawQueueMessage();
     byId("compose-says").replaceChildren("On the queue as ", isolated(messageId));
     onSent(messageId, message.destination);
   } catch (refused) {
@@ -188,6 +202,7 @@ export function drawGateway() {
   const { far, gateway, numbers = [] } = store.meta;
   byId("numbers").replaceChildren(...numbers.map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));
   inputs.get("destination").value ||= numbers[0]?.number ?? "";
+  drawQueueMessage();
   byId("far").hidden = !far;
   say(byId("far"), far ? `What you send here goes to ${gateway}: real handsets, and it may cost money.` : "");
   for (const input of byId("load").elements) input.disabled = Boolean(far);

@@ -1,6 +1,7 @@
 // The handsets: one phone per number.
 
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
+import { to } from "./links.js";
 import { call } from "./server.js";
 import { meaningOf, messageOf, store } from "./store.js";
 
@@ -11,10 +12,8 @@ const ICONS = { good: "✓", bad: "✕", unsure: "?", plain: "…" };
 const phones = new Map();
 let shown = [];
 let limit = PHONES_AT_ONCE;
-let openTimeline = () => {};
 
-export function startPhones(onTimeline) {
-  openTimeline = onTimeline;
+export function startPhones() {
   byId("find").addEventListener("input", () => { limit = PHONES_AT_ONCE; pickNewest(); drawPhones(); });
   byId("news").addEventListener("click", () => { pickNewest(); drawPhones(); });
   byId("older").addEventListener("click", () => { limit += PHONES_AT_ONCE; pickNewest(); drawPhones(); });
@@ -26,12 +25,13 @@ export function forgetPhones() {
   shown = shown.filter((number) => store.threads.has(number));
 }
 
-/** Shows a number's phone, as after sending to it. */
-export function bringForward(number) {
+/** Shows a number's phone, as after sending to it; `focus`: and goes there. */
+export function bringForward(number, focus = false) {
   if (!shown.includes(number)) shown.unshift(number);
   if (shown.length > limit) shown.pop();
   drawPhones();
   phones.get(number)?.root.scrollIntoView({ block: "nearest" });
+  if (focus) phones.get(number)?.root.focus({ preventScroll: true });
 }
 
 function matching() {
@@ -95,8 +95,8 @@ function newPhone(number) {
     make("div", { class: "reply-line" }, words, make("button", { type: "submit", "aria-label": `Send the reply from ${number}` }, "➤")),
     make("label", { class: "small" }, linked, " say which message it replies to"),
     problem);
-  const root = make("article", { class: "phone", "aria-label": `Handset ${number}` },
-    make("header", {}, make("h3", {}, make("bdi", {}, number)), make("p", { class: "small" }, prose(meaning))),
+  const root = make("article", { class: "phone", tabindex: "-1", "aria-label": `Handset ${number}` },
+    make("header", {}, make("h3", {}, make("a", { href: to("handset", number) }, make("bdi", {}, number))), make("p", { class: "small" }, prose(meaning))),
     scroll, store.meta.simulator ? form : null);
   const phone = { root, list, earlier, bubbles: new Map(), limit: BUBBLES_AT_ONCE, version: -1 };
   earlier.addEventListener("click", () => {
@@ -145,7 +145,7 @@ function drawThread(phone, thread) {
       const held = node?.contains(document.activeElement);
       const fresh = item.message ? messageBubble(item.message, full) : replyBubble(item.reply);
       node?.replaceWith(fresh);
-      if (held) fresh.querySelector("button")?.focus();
+      if (held) fresh.querySelector(".status")?.focus();
       phone.bubbles.set(item.id, { node: fresh, what, full });
       node = fresh;
     }
@@ -169,7 +169,7 @@ function messageBubble(message, full) {
   return make("li", { class: `bubble in ${message.tone} ${message.status === "received" ? "arrived" : ""}`, "data-message": message.message_id },
     make("p", { class: "small who" }, make("span", {}, isolated(message.from ?? "your account")), size ? make("span", {}, size) : null),
     words(message.text),
-    make("button", { type: "button", class: "status", title: "Its whole life", onclick: () => openTimeline(message.message_id) },
+    make("a", { class: "status", href: to("message", message.message_id) },
       make("span", { class: "icon", "aria-hidden": "true" }, ICONS[message.tone] ?? "…"), " ", message.label ?? message.stage,
       message.problem && !(message.label ?? "").includes(message.problem) ? make("span", { class: "why" }, ": ", isolated(message.problem)) : null),
     full && message.steps?.length ? make("ol", { class: "steps" }, ...message.steps.map((step) => make("li", { class: step.tone ?? "plain" }, make("span", {}, step.name), time(step.at)))) : null);

@@ -1,6 +1,7 @@
 // The right column: events, messages, and one message's timeline.
 
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
+import { go, to } from "./links.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
 import { COUNTERS } from "./strip.js";
@@ -15,32 +16,40 @@ let asked = 0;
 let again = 0;
 
 export function startSide() {
-  for (const tab of TABS) byId(`tab-${tab}`).addEventListener("click", () => showTab(tab));
+  for (const tab of TABS) byId(`tab-${tab}`).addEventListener("click", () => go(addressOf(tab)));
   byId("tabs").addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     const now = TABS.findIndex((tab) => event.target.id === `tab-${tab}`);
-    showTab(TABS[(now + step + TABS.length) % TABS.length], true);
+    const tab = TABS[(now + step + TABS.length) % TABS.length];
+    go(addressOf(tab));
+    byId(`tab-${tab}`).focus();
   });
   byId("group").append(make("option", { value: "" }, "all messages"), ...COUNTERS.map(({ name, label }) => make("option", { value: name }, label)));
-  byId("group").addEventListener("change", drawList);
+  byId("group").addEventListener("change", (event) => go(groupAddress(event.target.value)));
   byId("find-message").addEventListener("input", drawList);
 }
 
-export function showTab(tab, focus = false) {
+const addressOf = (tab) => (tab === "timeline" && open !== null ? to("message", open) : tab === "messages" ? groupAddress(byId("group").value) : to(tab));
+const groupAddress = (group) => (group === "dead_letters" ? to("dead-letters") : group ? to("messages", group) : to("messages"));
+/** Leads to the messages of a group, all of them. */
+export function goToGroup(group) {
+  byId("find-message").value = "";
+  go(groupAddress(group));
+}
+
+export function showTab(tab) {
   for (const each of TABS) {
     const button = byId(`tab-${each}`);
     button.setAttribute("aria-selected", String(each === tab));
     button.tabIndex = each === tab ? 0 : -1;
     byId(`panel-${each}`).hidden = each !== tab;
   }
-  if (focus) byId(`tab-${tab}`).focus();
   if (tab === "messages") drawList();
 }
 
-export function showGroup(group) {
-  byId("group").value = group;
-  byId("find-message").value = "";
+export function showGroup(group = "") {
+  byId("group").value = COUNTERS.some(({ name }) => name === group) ? group : "";
   showTab("messages");
   reveal();
 }
@@ -104,7 +113,7 @@ function beyond(group, listed) {
 }
 
 function messageRow(message) {
-  return make("li", {}, make("button", { type: "button", class: `message-button ${message.tone}`, "data-message": message.message_id, onclick: () => showTimeline(message.message_id) },
+  return make("li", {}, make("a", { class: `message-button ${message.tone}`, "data-message": message.message_id, href: to("message", message.message_id) },
     make("span", { class: "strong" }, isolated(message.to)), make("span", { class: "small" }, message.label ?? message.stage, message.problem ? ": " : null, message.problem ? isolated(message.problem) : null),
     make("span", { class: "small about", dir: "auto" }, visible(message.text === null || message.text === undefined ? message.message_id : message.text.slice(0, 80)))));
 }
@@ -113,7 +122,7 @@ function drawDeadLetters(wanted) {
   const found = store.deadLetters.filter((each) => !wanted || JSON.stringify(each).toLowerCase().includes(wanted));
   byId("list").replaceChildren(...found.slice(-ROWS_AT_ONCE).reverse().map(({ reason, detail, message_id: messageId, body }) => make("li", {}, make("div", { class: "dead-letter" },
     make("p", { class: "strong" }, isolated(reason)), detail ? make("p", { class: "small" }, isolated(detail)) : null,
-    messageId ? make("button", { type: "button", class: "quiet", onclick: () => showTimeline(messageId) }, "Timeline of ", isolated(messageId)) : null,
+    messageId ? make("a", { class: "small", href: to("message", messageId) }, "Timeline of ", isolated(messageId)) : null,
     make("pre", { tabindex: "0" }, visible(typeof body === "string" ? body : JSON.stringify(body, null, 2)))))));
   say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
 }
@@ -150,7 +159,7 @@ async function readTimeline() {
 function lifeOf({ message, next_step: next, timeline, ledger, gateway }) {
   return [
     make("h3", {}, make("span", { class: `pill ${message?.tone ?? "plain"}` }, message?.stage ?? "")),
-    make("p", { class: "small" }, isolated(message?.to), " · ", isolated(message?.message_id ?? open)),
+    make("p", { class: "small" }, message?.to ? make("a", { href: to("handset", message.to) }, isolated(message.to)) : "", " · ", isolated(message?.message_id ?? open)),
     make("ol", { class: "life" }, ...(timeline ?? []).map(({ at, text, tone }) => make("li", { class: tone ?? "plain" }, at ? time(at) : null, make("span", { dir: "auto" }, visible(text))))),
     next ? make("p", { class: "next" }, "Next: ", prose(next)) : null,
     ...[["In the ledger", ledger], ["As the gateway reported it", gateway]].map(([title, item]) => item && Object.keys(item).length > 0

@@ -1,6 +1,6 @@
 // The strip of numbers on top, and the health of the bundle.
 
-import { byId, clock, make, say } from "./text.js";
+import { byId, clock, make, notice, say } from "./text.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
 import { startToolbar } from "./toolbar.js";
@@ -35,13 +35,11 @@ export function startStrip(onGroup) {
 }
 
 async function pause() {
-  const notice = byId("notice");
   try {
     await call("POST", store.strip.paused ? "/api/resume" : "/api/pause");
-    notice.hidden = true;
+    notice("");
   } catch (refused) {
-    say(notice, refused.message);
-    notice.hidden = false;
+    notice(refused.message);
   }
 }
 

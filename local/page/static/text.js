@@ -58,6 +58,11 @@ export function clock(at) {
 export const time = (at) => make("time", { datetime: at || null, title: at || null }, clock(at));
 export const count = (n, one, many = `${one}s`) => `${Number(n).toLocaleString("en")} ${n === 1 ? one : many}`;
 export const byId = (id) => document.getElementById(id);
+/** The line under the banner; empty: none. */
+export function notice(text) {
+  say(byId("notice"), text);
+  byId("notice").hidden = !text;
+}
 /** Sets a text only if it differs, so that nothing is laid out or spoken again for nothing. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -1,0 +1,45 @@
+// What queues the same message from elsewhere. Pure: the message in, the text to copy out.
+// The addresses are variables of .local/endpoints.env, so the same text works on a deployed stack.
+
+const inShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const lines = (...all) => all.join("\n");
+const PYTHON = { true: "True", false: "False" };
+
+function python(message) {
+  const fields = Object.entries(message).map(([name, value]) => `    ${JSON.stringify(name)}: ${PYTHON[value] ?? JSON.stringify(value)},`);
+  return lines("{", ...fields, "}");
+}
+
+function option([name, value]) {
+  const flag = `--${name.replaceAll("_", "-")}`;
+  return value === true ? flag : `${flag}=${inShell(String(value))}`;
+}
+
+export const FORMS = {
+  JSON: (message) => JSON.stringify(message, null, 2),
+  "optus-sms": ({ destination = "", content = "", ...rest }) =>
+    [".venv/bin/optus-sms send", ...Object.entries(rest).map(option), "--", inShell(destination), inShell(content)].join(" "),
+  curl: (message) => lines(
+    "source .local/endpoints.env",
+    'curl "$AWS_ENDPOINT_URL" --aws-sigv4 "aws:amz:$AWS_REGION:sqs" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\',
+    "  -H 'Content-Type: application/x-amz-json-1.0' -H 'X-Amz-Target: AmazonSQS.SendMessage' --data-binary @- <<END",
+    `{"QueueUrl": "$OUTBOUND_QUEUE_URL", "MessageBody": ${inHereDocument(JSON.stringify(JSON.stringify(message)))}}`,
+    "END"),
+  boto3: (message) => lines(
+    "import json, os",
+    "import boto3",
+    "",
+    `message = ${python(message)}`,
+    'boto3.client("sqs").send_message(QueueUrl=os.environ["OUTBOUND_QUEUE_URL"], MessageBody=json.dumps(message))'),
+  Node: (message) => lines(
+    'import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";',
+    "",
+    `const message = ${JSON.stringify(message, null, 2)};`,
+    "const request = { QueueUrl: process.env.OUTBOUND_QUEUE_URL, MessageBody: JSON.stringify(message) };",
+    "await new SQSClient().send(new SendMessageCommand(request));"),
+};
+
+// A shell reads these three in a here-document.
+function inHereDocument(text) {
+  return text.replace(/[\\$`]/g, "\\$&");
+}
