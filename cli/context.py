@@ -31,12 +31,16 @@ class CommandContext:
     region: str | None
     profile: str | None
     out: Output = field(default_factory=Output)
+    given: Target | None = None
+    """The stack of a program that runs the command in its own process (`cli.embedded`)."""
     if_interrupted: str = ""
     """What to do after an interruption, where the same command again would do more than continue."""
 
     @cached_property
     def target(self) -> Target:
         """The stack; a note names the local one where no option did."""
+        if self.given is not None:
+            return self.given
         found = targets.choose(stack=self.stack, local=self.local, region=self.region, profile=self.profile)
         if found.local and not self.local:
             self.out.note("On the local stack (.local/endpoints.env exists; --stack NAME selects a deployed one).")
@@ -89,7 +93,9 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
             current.color = False
         if local and current.get_parameter_source("stack") is ParameterSource.ENVIRONMENT:
             stack = None  # an option goes before an environment variable
-        context = CommandContext(stack, local, region, profile, Output(as_json))
+        embedding = current.obj
+        out = embedding.out if embedding else Output(as_json)
+        context = CommandContext(stack, local, region, profile, out, given=embedding and embedding.target)
         try:
             return _translated(context, command, options)
         except CliError as error:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 import click
 
@@ -36,6 +36,11 @@ class Output:
     """Lines go to stdout, notes to stderr. With ``as_json`` only `document` and `entry` write to stdout."""
 
     as_json: bool = False
+
+    @property
+    def progress(self) -> TextIO:
+        """Where a command shows how far it is."""
+        return sys.stderr
 
     def line(self, text: str = "", tone: Tone = "plain") -> None:
         """Write a line for people; nothing with --json."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -30,9 +31,13 @@ def queue_one(sqs: SQSClient, url: str, checked: CheckedMessage) -> None:
 
 @contextlib.contextmanager
 def stopping_between_batches() -> Iterator[Callable[[], bool]]:
-    """Yield whether Ctrl-C, SIGTERM or the end of the terminal came: obeyed only between batches, which are certain."""
+    """Yield whether Ctrl-C, SIGTERM or the end of the terminal came: obeyed only between batches, which are certain.
+
+    In a program's other threads nothing comes: Python handles signals in the main one only.
+    """
     asked: list[int] = []
-    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    is_main = threading.current_thread() is threading.main_thread()
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
     signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup wants it
     before = [signal.signal(number, lambda number, _frame: asked.append(number)) for number in signals]
     try:

@@ -9,7 +9,7 @@ from cli.context import CommandContext, with_context
 from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.errors import CliError, Exit
 from cli.message_lookup import whose
-from cli.output import number_in_list, one_line
+from cli.output import counted, number_in_list, one_line
 from cli.parameters import Name
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.redaction import without_numbers
@@ -22,10 +22,27 @@ _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not 
 @click.option(
     "--body", "id_", type=Name(), metavar="ID", help="Show one whole, with text and number: message_id or SQS ID."
 )
+@click.option(
+    "--delete", "delete_id", type=Name(), metavar="ID", help="Delete one and do not send it: message_id or SQS ID."
+)
 @click.option("--show-numbers", is_flag=True, help="Show whole phone numbers.")
+@click.option("--yes", is_flag=True, help="With --delete: do not ask.")
 @with_context
-def dead_letters(context: CommandContext, *, reason: str | None, id_: str | None, show_numbers: bool) -> None:
+def dead_letters(
+    context: CommandContext,
+    *,
+    reason: str | None,
+    id_: str | None,
+    delete_id: str | None,
+    show_numbers: bool,
+    yes: bool,
+) -> None:
     """List the dead letters, newest first. Reading hides them from others for a moment and changes nothing."""
+    if delete_id is not None:
+        if reason is not None or id_ is not None or show_numbers:
+            raise click.UsageError("--delete goes with --yes alone.")
+        _delete(context, delete_id, yes=yes)
+        return
     ids = () if id_ is None else ids_of(context, id_)
     with context.target.dead_letter_queue() as queue:
         hidden = queue.hidden()
@@ -43,6 +60,23 @@ def dead_letters(context: CommandContext, *, reason: str | None, id_: str | None
     note_hidden(context, hidden)
     if id_ is not None and not dead_letters:
         raise none_named(context, id_)
+
+
+def _delete(context: CommandContext, id_: str, *, yes: bool) -> None:
+    """Delete the dead letters with this ID. What the ledger knows of the message stays."""
+    ids = ids_of(context, id_)
+    with context.target.dead_letter_queue() as queue:
+        hidden = queue.hidden()
+        found = queue.hold(lambda each: each.is_named(*ids))
+        note_hidden(context, hidden + queue.lost)
+        if not found:
+            raise none_named(context, id_)
+        what = f"{counted(len(found), 'dead letter')} of {id_}"
+        context.confirm(f"Delete {what} on {context.target.name}? It can't be undone.", yes=yes)
+        for dead_letter in found:
+            queue.delete(dead_letter)
+    context.out.document({"deleted": [each.sqs_id for each in found]})
+    context.out.line(f"{counted(len(found), 'dead letter')} deleted", "good")
 
 
 def _show(context: CommandContext, dead_letters: list[ReceivedDeadLetter]) -> None:

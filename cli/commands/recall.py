@@ -1,6 +1,5 @@
 """`recall`: stop messages that were not sent yet."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -85,7 +84,9 @@ def _recall_keys(context: CommandContext, records: list[LedgerRecord], *, dry_ru
     if not dry_run:
         question = f"Recall {counted(len(records), 'message')} on {context.target.name}? It can't be undone."
         context.confirm(question, yes=yes)
-    _report(context, _done(len(records), recall_all(context.target, records, dry_run=dry_run)), dry_run=dry_run)
+    _report(
+        context, _done(context, len(records), recall_all(context.target, records, dry_run=dry_run)), dry_run=dry_run
+    )
 
 
 def _recall_file(context: CommandContext, path: Path, journal_path: Path, *, dry_run: bool, yes: bool) -> None:
@@ -131,11 +132,11 @@ def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_
         question = f"Recall every message that waits on {target.name} and {' and '.join(which)}? It can't be undone."
         context.confirm(question, yes=yes)
     counts = queue_counts(target, "OutboundQueueUrl")
-    done = _done(counts["waiting"], recall_waiting(target, wanted, dry_run=dry_run))
+    done = _done(context, counts["waiting"], recall_waiting(target, wanted, dry_run=dry_run))
     if scan:
         context.out.note("Reading the whole ledger, at half a read unit for each 4 KB.", "unsure")
         known = {each.message_id for each in done}
-        done += [each for each in _done(0, sent_already(target, wanted)) if each.message_id not in known]
+        done += [each for each in _done(context, 0, sent_already(target, wanted)) if each.message_id not in known]
     else:
         context.out.note("What was sent already is in no queue; --scan lists it, by reading the whole ledger.")
     if hidden := counts["in_flight"]:
@@ -146,9 +147,9 @@ def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_
     _report(context, done, dry_run=dry_run)
 
 
-def _done(length: int, batches: Iterable[list[Recalled]]) -> list[Recalled]:
+def _done(context: CommandContext, length: int, batches: Iterable[list[Recalled]]) -> list[Recalled]:
     """Recall all batches, with progress. Ctrl-C, SIGTERM and a lost terminal end it between two."""
-    progress: Any = click.progressbar(length=length, label="recalling", file=sys.stderr, show_pos=True)
+    progress: Any = click.progressbar(length=length, label="recalling", file=context.out.progress, show_pos=True)
     done: list[Recalled] = []
     with stopping_between_batches() as stop, progress as bar:
         for batch in _until(stop, batches):

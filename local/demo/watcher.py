@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -100,6 +101,11 @@ class Watcher(BackgroundThread):
         self._events.join()
         self.join()
 
+    @property
+    def dead_letters_in_use(self) -> AbstractContextManager[bool]:
+        """For who else reads the dead-letter queue in this process."""
+        return self._dead_letters.in_use
+
     def wait_until(self, reached: Callable[[Seen], bool], timeout_seconds: float, quiet_seconds: float) -> bool:
         """Whether the condition became true before the time was over, or before nothing had changed for so long."""
         end = time.monotonic() + timeout_seconds
@@ -187,6 +193,8 @@ class _DeadLetterQueue:
     """What is in the dead-letter queue. Looking hides its messages for a moment and counts as a receive."""
 
     def __init__(self, endpoint_url: str, queue_url: str, is_ending: Callable[[], bool] = lambda: False) -> None:
+        self.in_use = threading.Lock()
+        """Held by its reader in this process, because reading hides the dead letters from others."""
         self._sqs = local_client("sqs", endpoint_url)
         self._queue_url = queue_url
         self._is_ending = is_ending
@@ -197,6 +205,15 @@ class _DeadLetterQueue:
 
     def look(self) -> tuple[list[ReceivedDeadLetter], list[str]]:
         """The dead letters that were not there at the last look, and the SQS ids of those that are gone."""
+        if not self.in_use.acquire(blocking=False):
+            self.look_again_in = LOOK_AGAIN_SECONDS
+            return [], []
+        try:
+            return self._look()
+        finally:
+            self.in_use.release()
+
+    def _look(self) -> tuple[list[ReceivedDeadLetter], list[str]]:
         visible, hidden = self._counts()
         self.look_again_in = None
         if visible + hidden == len(self._known):

@@ -11,12 +11,13 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.checked_message import check
+from cli.errors import Exit
 from cli.queueing import queue_one
 from cli.target import Target
 from local.aws.stack import LocalStack
 from local.demo.load import Load, Progress
 from local.demo.watcher import Watcher
-from local.page import compose, switches
+from local.page import acts, compose, switches
 from local.page.board import Board
 from local.page.bubble import QueuedMessage
 from local.simulator.server import GatewaySimulator
@@ -54,7 +55,7 @@ class Actions:
         board: Board,
         quietly: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._stack, self._target, self._board = stack, target, board
+        self._stack, self._watcher, self._target, self._board = stack, watcher, target, board
         self._load = _Load(lambda count: Load(stack, watcher, count), board, quietly)
 
     def stop(self) -> None:
@@ -129,6 +130,21 @@ class Actions:
         """Messages go again."""
         self._target.resume_sending()
         return {}
+
+    def act(self, fields: Json) -> Json:
+        """Run one of `acts.ACTS` as the command line does, and return its lines."""
+        name, id_ = fields.get("act"), fields.get("id")
+        if not isinstance(name, str) or name not in acts.ACTS:
+            raise ActionRefusedError(422, f"act: must be one of {', '.join(acts.ACTS)}.")
+        if not isinstance(id_, str):
+            raise ActionRefusedError(422, "id: must be a text, the message_id or SQS ID.")
+        with self._watcher.dead_letters_in_use:
+            ran = acts.run(name, id_, self._target)
+        self._stack.on_activity()  # no function has run, but the tables and the queue have changed
+        if ran.exit_code:
+            status = 404 if ran.exit_code == Exit.NOT_FOUND else 409
+            raise ActionRefusedError(status, "\n".join(text for text, _ in ran.lines))
+        return {"command": acts.ACTS[name].command(id_), "lines": [text for text, _ in ran.lines]}
 
     def _faults(self, faults: dict[str, Any]) -> Json:
         view = switches.view(faults)

@@ -6,6 +6,7 @@ one that comes later gets all of it, and nobody has to be remembered.
 
 import json
 import threading
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from itertools import islice, takewhile
@@ -77,9 +78,7 @@ class Board:
             self._dead_letters |= {dead_letter.sqs_id: dead_letter for dead_letter in new}
             for sqs_id in gone:
                 self._dead_letters.pop(sqs_id, None)
-            newest = list(self._dead_letters.values())[-DEAD_LETTERS_SHOWN:]
-            views = [dead_letter_view(each, known=each.message_id in self._groups) for each in newest]
-            self._parts["dead_letters"] = (self._advance(), views)
+            self._dead_letters_changed()
 
     def event(self, event: Event) -> None:
         with self._changed:
@@ -226,6 +225,8 @@ class Board:
         if record.gateway_id:
             self._tie(record.message_id, record.gateway_id)
         self._message_changed(record.message_id)
+        if any(each.message_id == record.message_id for each in self._dead_letters.values()):
+            self._dead_letters_changed()  # what may be done with it has changed, too
 
     def _gateway_changed(self, record: MessageRecord) -> None:
         """What no message is known for waits for it, unseen."""
@@ -258,6 +259,16 @@ class Board:
         self._groups[message_id] = after
         self._drawn.pop(message_id, None)
         self._note(self._latest_messages, message_id)
+
+    def _dead_letters_changed(self) -> None:
+        newest = list(self._dead_letters.values())[-DEAD_LETTERS_SHOWN:]
+        views = [
+            dead_letter_view(
+                each, self._ledger.get(each.message_id), known=each.message_id in self._groups, now=time.time()
+            )
+            for each in newest
+        ]
+        self._parts["dead_letters"] = (self._advance(), views)
 
     def _note(self, latest: dict[str, int], key: str) -> None:
         latest.pop(key, None)

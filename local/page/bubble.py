@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.output import Tone
+from cli.redrive_plan import judge
 from cli.stage import TONES, Facts, Stage, next_step, stage_of
 from cli.timeline import status_tone, timeline, why
+from local.page import acts
 from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.statuses import STATUS_RANK
-from optus_sms.records.items import HistoryLine, ReplyRecord, attributes
+from optus_sms.records.items import HistoryLine, LedgerRecord, ReplyRecord, attributes
 
 GROUPS: Final = (
     "queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired", "recalled",
@@ -140,6 +142,7 @@ def life_of(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
     return {
         "message": message_view(facts, sent),
         "next_step": next_step(facts),
+        "acts": acts.of_message(facts),
         "timeline": [{"at": line.at, "text": str(line), "tone": line.tone} for line in timeline(facts)],
         "ledger": attributes(facts.ledger),
         "gateway": attributes(facts.message),
@@ -160,9 +163,18 @@ def reply_view(reply: ReplyRecord, message_id: str | None) -> dict[str, Any]:
     }
 
 
-def dead_letter_view(dead_letter: ReceivedDeadLetter, *, known: bool) -> dict[str, Any]:
-    """One dead letter; ``known``: whether there is a message with its message_id to tell of."""
+def dead_letter_view(
+    dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, known: bool, now: float
+) -> dict[str, Any]:
+    """One dead letter; ``record``: the ledger's of its message_id; ``known``: whether there is a message to tell of."""
+    kind, why = judge(dead_letter, record, now=now)
     return {
+        "sqs_id": dead_letter.sqs_id,
+        "since": dead_letter.since,
+        "to": dead_letter.destination,
+        "kind": kind,
+        "why": why,
+        "acts": acts.of_dead_letter(dead_letter, kind),
         "reason": dead_letter.reason,
         "detail": dead_letter.detail,
         "message_id": dead_letter.message_id if known else None,

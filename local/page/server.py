@@ -211,6 +211,7 @@ def _routes(actions: Actions) -> Mapping[str, Mapping[str, Callable[[HttpRequest
         "/api/load": actions.start_load,
         "/api/load/stop": actions.stop_load,
         "/api/reply": actions.reply,
+        "/api/acts": actions.act,
         "/api/faults": actions.turn_fault,
         "/api/pause": actions.pause,
         "/api/resume": actions.resume,

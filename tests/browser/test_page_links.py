@@ -125,7 +125,7 @@ def test_the_command_line(page: Page, canned: CannedPage) -> None:
     command, send, *words = shlex.split(_copied(page, canned, "optus-sms"))
     assert (command, send) == (".venv/bin/optus-sms", "send")
     done = CliRunner().invoke(main, [send, "--dry-run", "--json", *words])
-    assert json.loads(done.output)["message"] == FIELDS
+    assert json.loads(done.output)["would_queue"] == FIELDS
 
 
 def test_curl(page: Page, canned: CannedPage, tmp_path: Path) -> None:

@@ -292,12 +292,92 @@ def test_an_answer_that_makes_no_sense_names_the_field(client: PageClient, body:
     assert named in answer.json()["error"]
 
 
+# What an operator does
+
+
+def _acted(client: PageClient, act: str, id_: str) -> list[str]:
+    answer = client.post("/api/acts", {"act": act, "id": id_})
+    assert answer.status_code == 200, answer.text
+    lines: list[str] = answer.json()["lines"]
+    return lines
+
+
+def _dead_letter(client: PageClient, **has: Any) -> dict[str, Any]:
+    def found() -> dict[str, Any]:
+        letters = client.told.rest.get("dead_letters", [])
+        return next((each for each in letters if has.items() <= each.items()), {})
+
+    return eventually(found, f"the dead letter {has}")
+
+
+def test_an_unknown_outcome_is_resolved_in_the_words_of_the_command_line(client: PageClient) -> None:
+    key = client.send(SCENARIOS["lost_response"].number, "Lost")
+    client.until(key, lambda m: m["stage"] == Stage.UNKNOWN, "unknown")
+    _dead_letter(client, message_id=key, kind="unknown")
+    offered = {act["name"]: act for act in client.ask("GET", f"/api/messages/{key}").json()["acts"]}
+    assert offered["resolve_sent"]["command"] == f"optus-sms resolve {key} --sent"
+
+    resolved, deleted = _acted(client, "resolve_sent", key)
+    assert resolved.startswith(f"{key}: resolved as sent, by ")
+    assert deleted == "1 dead letter deleted"
+    client.until(key, lambda m: m["stage"] == Stage.ACCEPTED, "resolved")
+    eventually(lambda: not [d for d in client.told.rest["dead_letters"] if d["message_id"] == key], "it is gone")
+    again = client.post("/api/acts", {"act": "resolve_not_sent", "id": key})
+    assert (again.status_code, "not resolved" in again.json()["error"]) == (409, True)
+
+
+def test_what_was_not_sent_is_sent_by_a_resolve_and_by_a_redrive(client: PageClient) -> None:
+    number = SCENARIOS["lost_response"].number
+    key = client.send(number, "Lost, and not sent")
+    client.until(key, lambda m: m["stage"] == Stage.UNKNOWN, "unknown")
+    _dead_letter(client, message_id=key)
+    assert _acted(client, "resolve_not_sent", key)[0].endswith("and queued again")
+    client.until(key, lambda m: "resolved by hand: not sent" in [step["name"] for step in m["steps"]], "resolved")
+
+    refused = client.send(SCENARIOS["bad_request"].number, "Refused")
+    letter = _dead_letter(client, message_id=refused, kind="rejected")
+    assert [act["command"] for act in letter["acts"]] == [
+        f"optus-sms redrive {refused}",
+        f"optus-sms dead-letters --delete {letter['sqs_id']}",
+    ]
+    assert _acted(client, "redrive", refused) == [f"{refused}: queued", "1 queued"]
+    client.until(refused, lambda m: [s["name"] for s in m["steps"]].count("rejected, not sent") == 2, "refused again")
+
+
+def test_a_message_that_waits_is_recalled_and_a_dead_letter_deleted(site: Served, client: PageClient) -> None:
+    client.post("/api/faults", {"name": "gateway_down", "on": True})
+    key = client.send(HANDSET, "Never")
+    client.until(key, lambda m: m["stage"] == Stage.RETRY, "it waits")
+    assert _acted(client, "recall", key)[0].split() == ["1", "recalled"]
+    client.until(key, lambda m: m["stage"] == Stage.RECALLED, "recalled")
+
+    body = f"not JSON {uuid4()}"
+    site.queue(body)
+    letter = _dead_letter(client, body=body)
+    assert _acted(client, "delete", letter["sqs_id"]) == ["1 dead letter deleted"]
+    eventually(lambda: all(each["body"] != body for each in client.told.rest["dead_letters"]), "it is gone")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422), ({"act": "erase", "id": "k"}, 422), ({"act": ["redrive"], "id": "k"}, 422),
+        ({"act": "redrive"}, 422), ({"act": "redrive", "id": "none"}, 404), ({"act": "delete", "id": "--help"}, 404),
+        ({"act": "resolve_sent", "id": "--not-sent"}, 404), ({"act": "recall", "id": "<b>"}, 409),
+        ({"act": "redrive", "id": ""}, 409), ({"act": "delete", "id": "a" * 999}, 409),
+    ],
+)  # fmt: skip
+def test_an_act_that_makes_no_sense_is_refused_with_the_reason(client: PageClient, body: Any, status: int) -> None:
+    answer = client.post("/api/acts", body)
+    assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
+
+
 # Who may not
 
 
 STATE_CHANGES = [
     ("POST", path)
-    for path in ("send", "load", "load/stop", "reply", "faults", "pause", "resume", "validate")
+    for path in ("send", "load", "load/stop", "reply", "acts", "faults", "pause", "resume", "validate")
 ] + [("DELETE", "faults")]  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 // The right column: events, messages, and one message's timeline.
 
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
+import { actsOf, startActs } from "./acts.js";
+import { drawDeadLetters } from "./dead_letters.js";
 import { go, to } from "./links.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
@@ -16,6 +18,7 @@ let asked = 0;
 let again = 0;
 
 export function startSide() {
+  startActs();
   for (const tab of TABS) byId(`tab-${tab}`).addEventListener("click", () => go(addressOf(tab)));
   byId("tabs").addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -118,15 +121,6 @@ function messageRow(message) {
     make("span", { class: "small about", dir: "auto" }, visible(message.text === null || message.text === undefined ? message.message_id : message.text.slice(0, 80)))));
 }
 
-function drawDeadLetters(wanted) {
-  const found = store.deadLetters.filter((each) => !wanted || JSON.stringify(each).toLowerCase().includes(wanted));
-  byId("list").replaceChildren(...found.slice(-ROWS_AT_ONCE).reverse().map(({ reason, detail, message_id: messageId, body }) => make("li", {}, make("div", { class: "dead-letter" },
-    make("p", { class: "strong" }, isolated(reason)), detail ? make("p", { class: "small" }, isolated(detail)) : null,
-    messageId ? make("a", { class: "small", href: to("message", messageId) }, "Timeline of ", isolated(messageId)) : null,
-    make("pre", { tabindex: "0" }, visible(typeof body === "string" ? body : JSON.stringify(body, null, 2)))))));
-  say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
-}
-
 export async function showTimeline(messageId) {
   open = messageId;
   showTab("timeline");
@@ -156,12 +150,13 @@ async function readTimeline() {
   }
 }
 
-function lifeOf({ message, next_step: next, timeline, ledger, gateway }) {
+function lifeOf({ message, next_step: next, acts, timeline, ledger, gateway }) {
   return [
     make("h3", {}, make("span", { class: `pill ${message?.tone ?? "plain"}` }, message?.stage ?? "")),
     make("p", { class: "small" }, message?.to ? make("a", { href: to("handset", message.to) }, isolated(message.to)) : "", " · ", isolated(message?.message_id ?? open)),
     make("ol", { class: "life" }, ...(timeline ?? []).map(({ at, text, tone }) => make("li", { class: tone ?? "plain" }, at ? time(at) : null, make("span", { dir: "auto" }, visible(text))))),
     next ? make("p", { class: "next" }, "Next: ", prose(next)) : null,
+    ...actsOf(acts),
     ...[["In the ledger", ledger], ["As the gateway reported it", gateway]].map(([title, item]) => item && Object.keys(item).length > 0
       ? make("details", { class: "small" }, make("summary", {}, title), make("pre", { tabindex: "0" }, visible(JSON.stringify(item, null, 2)))) : null),
   ].filter(Boolean);

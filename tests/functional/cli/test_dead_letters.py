@@ -75,6 +75,23 @@ class TestList:
         )
 
 
+class TestDelete:
+    def test_deletes_the_one_that_is_named_and_sends_nothing(self, stack: DeployedStack) -> None:
+        stack.letter(message_body(message_id="k"), DeadLetterReason.REJECTED, "k")
+        stack.letter(message_body(message_id="other"), DeadLetterReason.REJECTED, "other")
+        ran = optus_sms("dead-letters", "--delete", "k", "--yes", "--json", *TARGET)
+        assert len(ran.document["deleted"]) == 1
+        assert [each["message_id"] for each in optus_sms("dead-letters", "--json", *TARGET).document] == ["other"]
+        assert stack.queued() == []
+
+    def test_asks_first_and_says_if_there_is_none(self, stack: DeployedStack) -> None:
+        stack.letter(message_body(message_id="k"), DeadLetterReason.REJECTED, "k")
+        assert optus_sms("dead-letters", "--delete", "k", *TARGET).exit_code == 2
+        assert stack.dead() == 1
+        assert optus_sms("dead-letters", "--delete", "none", "--yes", *TARGET).exit_code == 4
+        assert optus_sms("dead-letters", "--delete", "k", "--reason", "rejected", *TARGET).exit_code == 2
+
+
 class TestRedriveOne:
     def test_sends_it_under_its_key_and_nothing_else(self, stack: DeployedStack) -> None:
         bodies = {}

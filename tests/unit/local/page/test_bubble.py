@@ -168,8 +168,40 @@ def test_a_reply_is_told_as_it_is_stored(more: dict[str, Any], expected: dict[st
 
 
 def test_a_dead_letter_leads_only_to_a_message_that_is_known() -> None:
-    dead_letter = ReceivedDeadLetter("sqs-1", "not JSON", "invalid", "body: must be JSON", "", "k", None)
-    assert dead_letter_view(dead_letter, known=False) == {
-        "reason": "invalid", "detail": "body: must be JSON", "message_id": None, "body": "not JSON",
+    dead_letter = ReceivedDeadLetter("sqs-1", "not JSON", "invalid", "must be JSON", at(1), "k", None, "is no JSON")
+    view = dead_letter_view(dead_letter, None, known=False, now=0)
+    assert [act["command"] for act in view.pop("acts")] == ["optus-sms dead-letters --delete sqs-1"]
+    assert view == {
+        "sqs_id": "sqs-1", "since": at(1), "to": None, "reason": "invalid", "detail": "must be JSON",
+        "message_id": None, "body": "not JSON", "kind": "malformed", "why": "is no JSON",
     }  # fmt: skip
-    assert dead_letter_view(dead_letter, known=True)["message_id"] == "k"
+    assert dead_letter_view(dead_letter, None, known=True, now=0)["message_id"] == "k"
+
+
+def test_a_dead_letter_that_was_certainly_not_sent_can_be_redriven() -> None:
+    message = submission().message
+    rejected = record(State.REJECTED, payload_sha256=message.payload_sha256)
+    dead_letter = ReceivedDeadLetter("sqs-1", "{}", "rejected", "", at(1), "k", message)
+    view = dead_letter_view(dead_letter, rejected, known=True, now=0)
+    assert (view["kind"], [act["command"] for act in view["acts"]]) == (
+        "rejected", ["optus-sms redrive k", "optus-sms dead-letters --delete sqs-1"],
+    )  # fmt: skip
+    unknown = dead_letter_view(dead_letter, replace(rejected, state=State.UNKNOWN), known=True, now=0)
+    assert [act["name"] for act in unknown["acts"]] == ["delete"]
+
+
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        (State.UNKNOWN, ["resolve_sent", "resolve_not_sent"]),
+        (State.REJECTED, ["redrive"]),
+        (State.RETRY, ["recall"]),
+        (State.ACCEPTED, []),
+        (State.EXPIRED, []),
+        (None, ["recall"]),
+    ],
+)
+def test_a_message_offers_what_its_stage_allows_with_the_command(state: State | None, names: list[str]) -> None:
+    offered = life_of(Facts("-k", LedgerRecord("-k", state) if state else None), None)["acts"]
+    assert [act["name"] for act in offered] == names
+    assert all(act["command"].endswith(" -- -k") for act in offered), "an ID is never read as an option"

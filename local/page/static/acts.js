@@ -1,0 +1,34 @@
+// What an operator can do: each act shows its command before it is done, and what the command printed after.
+
+import { byId, make, prose, visible } from "./text.js";
+import { call } from "./server.js";
+
+export function startActs() {
+  addEventListener("hashchange", () => tell("", ""));
+}
+
+/** One fold for each act. */
+export const actsOf = (acts) => (acts ?? []).map((act) => {
+  const button = make("button", { type: "button", onclick: () => perform(act, button) }, act.label);
+  return make("details", { class: "act", "data-act": act.name }, make("summary", {}, act.label, " …"),
+    make("p", { class: "small" }, prose(act.does)), make("pre", { tabindex: "0" }, visible(act.command)), button);
+});
+
+async function perform({ name, id, command }, button) {
+  button.disabled = true;
+  tell("", `${command} …`);
+  try {
+    const { lines } = await call("POST", "/api/acts", { act: name, id });
+    tell("good", [command, ...lines].join("\n"));
+  } catch (refused) {
+    tell("bad", [command, refused.message].join("\n"));
+  }
+  button.disabled = false;
+}
+
+function tell(tone, text) {
+  const box = byId("acted");
+  box.className = `acted ${tone}`;
+  box.hidden = !text;
+  if (box.textContent !== text) box.replaceChildren(visible(text));
+}

@@ -1,0 +1,37 @@
+// The list of dead letters: each with its time, what may be done with it, and why.
+
+import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
+import { actsOf } from "./acts.js";
+import { to } from "./links.js";
+import { store } from "./store.js";
+
+const ROWS_AT_ONCE = 100;
+
+let rows = new Map();
+
+/** A row that says the same is kept, because a person may have unfolded it. */
+export function drawDeadLetters(wanted) {
+  const found = store.deadLetters.filter((each) => !wanted || JSON.stringify(each).toLowerCase().includes(wanted));
+  const kept = new Map();
+  for (const each of found.slice(-ROWS_AT_ONCE).reverse()) {
+    const told = JSON.stringify(each);
+    const before = rows.get(each.sqs_id);
+    kept.set(each.sqs_id, before?.told === told ? before : { told, node: rowOf(each) });
+  }
+  rows = kept;
+  const nodes = [...rows.values()].map(({ node }) => node);
+  const list = byId("list");
+  if (nodes.length !== list.children.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
+  say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
+}
+
+function rowOf({ reason, detail, since, why, acts, message_id: messageId, to: number, body }) {
+  return make("li", {}, make("div", { class: "dead-letter" },
+    make("p", { class: "head" }, make("span", { class: "strong" }, isolated(reason)), since ? time(since) : null),
+    detail ? make("p", { class: "small" }, isolated(detail)) : null,
+    why ? make("p", { class: "small" }, prose(why)) : null,
+    messageId ? make("a", { class: "small", href: to("message", messageId) }, "Timeline of ", isolated(messageId)) : null,
+    number ? make("p", { class: "small" }, "to ", make("a", { href: to("handset", number) }, isolated(number))) : null,
+    ...actsOf(acts),
+    make("pre", { tabindex: "0" }, visible(typeof body === "string" ? body : JSON.stringify(body, null, 2)))));
+}
