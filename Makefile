@@ -53,7 +53,7 @@ test-deep: $(READY) ## the long suites: model, schedules, kill tests (several mi
 .PHONY: test-node
 test-node: $(READY) ## the roles by an IAM evaluator, schemas/asyncapi.yaml by its parser, senders on Node (once with npm; then `make test` runs them too)
 	@for folder in support/axe support/iam support/asyncapi support/senders projects/node; do $(NPM_CI) tests/$$folder || exit 1; done
-	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py tests/functional/test_sender_access.py tests/contract/test_schemas.py \
+	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py tests/functional/test_sender_access.py tests/functional/test_key_policy.py tests/contract/test_schemas.py \
 	  tests/integration/test_senders.py::test_node_sends_one_message tests/integration/test_sender_projects.py::test_a_node_project_tests_with_the_json_api
 
 # Synced each time, because a plain `uv sync` removes what only this group has.

@@ -62,7 +62,11 @@ ALL_CHOSEN: Final = {
     "ApiGatewayLogRole": "existing",
     "SubnetIds": "subnet-0123abcd,subnet-0123abce",
     "SecurityGroupIds": "sg-0123abcd",
+    "KmsKeyArn": "arn:aws:kms:ap-southeast-2:123456789012:key/0a1b2c3d",
+    "GatewaySecretKmsKeyArn": "arn:aws:kms:ap-southeast-2:210987654321:key/mrk-4e5f",
 }
+# The stack's own secret under the stack's own key.
+OWN_KEY: Final = {"KmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}
 
 Problems = Iterator[str]
 Check = Callable[[Template], Problems]
@@ -213,8 +217,9 @@ def a_dead_letter_has_room_for_its_attributes(stack: Template) -> Problems:
 )
 def queues_are_encrypted(stack: Template) -> Problems:
     for queue in stack.of_type("AWS::SQS::Queue"):
-        if queue.properties.get("SqsManagedSseEnabled") is not True:
-            yield queue.logical_id
+        keys = [name for name in ("SqsManagedSseEnabled", "KmsMasterKeyId") if queue.properties.get(name)]
+        if keys != (["KmsMasterKeyId"] if stack.parameters["KmsKeyArn"].value else ["SqsManagedSseEnabled"]):
+            yield f"{queue.logical_id}: {keys}"
 
 
 @invariant(
@@ -299,10 +304,12 @@ def only_the_invited_may_queue(stack: Template) -> Problems:
 )
 def the_senders_policy_lets_a_role_queue_and_nothing_else(stack: Template) -> Problems:
     (policy,) = stack.of_type("AWS::IAM::ManagedPolicy")
-    (statement,) = policy.properties["PolicyDocument"]["Statement"]
+    statement = policy.properties["PolicyDocument"]["Statement"][0]
     allowed = {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": {"Fn::GetAtt": ["OutboundQueue", "Arn"]}}
     if statement != {"Sid": "QueueMessages", "Effect": "Allow"} | allowed:
         yield str(statement)
+    others = policy.properties["PolicyDocument"]["Statement"][1:]
+    yield from (str(other) for other in others if other["Sid"] != "EncryptMessages")
 
 
 @invariant(
@@ -334,8 +341,9 @@ def each_output_is_in_parameter_store_and_none_is_exported(stack: Template) -> P
     resource_mistake("MessagesTable/BillingMode"),
 )
 def tables_are_encrypted_recoverable_protected_and_on_demand(stack: Template) -> Problems:
+    key = stack.parameters["KmsKeyArn"].value
     wanted = {
-        "SSESpecification": {"SSEEnabled": True},
+        "SSESpecification": {"SSEEnabled": True} | ({"SSEType": "KMS", "KMSMasterKeyId": key} if key else {}),
         "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
         "DeletionProtectionEnabled": True,
         "BillingMode": "PAY_PER_REQUEST",
@@ -408,6 +416,126 @@ def _indexes(properties: Mapping[str, Any]) -> dict[str, tuple[list[tuple[str, s
 
 def _key(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key["AttributeName"], key["KeyType"]) for key in properties["KeySchema"]]
+
+
+# Your own key
+
+
+# By type, where the key stands. A resource of another type that keeps data at rest belongs into this list.
+KEYS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "AWS::SQS::Queue": ("KmsMasterKeyId",),
+    "AWS::DynamoDB::Table": ("SSESpecification", "KMSMasterKeyId"),
+    "AWS::SecretsManager::Secret": ("KmsKeyId",),
+    "AWS::Logs::LogGroup": ("KmsKeyId",),
+    "AWS::SNS::Topic": ("KmsMasterKeyId",),
+    "AWS::Events::EventBus": ("KmsKeyIdentifier",),
+    "AWS::Lambda::Function": ("KmsKeyArn",),
+}
+
+
+def _key_of(resource: Resource) -> object:
+    found: Any = resource.properties
+    for name in KEYS_OF[resource.type]:
+        found = found.get(name, {})
+    return found or ""
+
+
+@invariant(
+    *(
+        resource_mistake(path)
+        for path in (
+            *("OutboundQueue/KmsMasterKeyId", "UnpublishedEventsQueue/KmsMasterKeyId", "CallbackSecret/KmsKeyId"),
+            *("CallbackAccessLogGroup/KmsKeyId", "AlarmTopic/KmsMasterKeyId", "SmsEventBus/KmsKeyIdentifier"),
+            "MessagesTable/SSESpecification",
+        )
+    ),
+    Mistake("Globals/Function/KmsKeyArn"),
+    Mistake("Resources/UrgentQueue", {"Type": "AWS::SQS::Queue", "Properties": {"SqsManagedSseEnabled": True}}),
+    parameters=ALL_CHOSEN,
+)
+def everything_at_rest_has_your_key_or_none(stack: Template) -> Problems:
+    for kind in KEYS_OF:
+        for resource in stack.of_type(kind):
+            if _key_of(resource) != stack.parameters["KmsKeyArn"].value:
+                yield resource.logical_id
+
+
+# What a role's own action needs of the key, with the service that uses it and the context that it names.
+KEY_USES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sqs:ReceiveMessage": ("kms:Decrypt",),
+    "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
+    "secretsmanager:GetSecretValue": ("kms:Decrypt",),
+    **{
+        f"dynamodb:{name}": ("kms:Decrypt",)
+        for name in (
+            *("GetItem", "PutItem", "UpdateItem", "DeleteItem", "BatchGetItem", "Query", "Scan", "TransactWriteItems"),
+            "GetRecords",
+        )
+    },
+}
+CONTEXTS: Final = {"sqs": "aws:sqs:arn", "dynamodb": "aws:dynamodb:tableName", "secretsmanager": "SecretARN"}
+
+
+def statements_of_policies(stack: Template) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each statement of each role, and of each policy for roles of others."""
+    yield from ((role.logical_id, statement) for role, statement in policy_statements(stack))
+    for policy in stack.of_type("AWS::IAM::ManagedPolicy"):
+        yield from ((policy.logical_id, s) for s in policy.properties["PolicyDocument"]["Statement"])
+
+
+def _key_for(stack: Template, service: str, name: str) -> str:
+    """The key under which a resource of this stack is, or under which a secret from elsewhere is; empty if AWS's."""
+    if service == "secretsmanager" and name == stack.parameters["GatewaySecretArn"].value:
+        return stack.parameters["GatewaySecretKmsKeyArn"].value
+    return stack.parameters["KmsKeyArn"].value
+
+
+@invariant(
+    *(
+        resource_mistake(f"{role}/Policies/0/PolicyDocument/Statement/{number}")
+        for role, numbers in (("SendMessageRole", (7, 8, 9, 10)), ("PublishEventsRole", (6, 7)))
+        for number in numbers
+    ),
+    resource_mistake("SenderPolicy/PolicyDocument/Statement/1"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/7/Fn::If/1/Action", "kms:*"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/7/Fn::If/1/Resource", "*"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/10/Fn::If/1/Resource", {"Ref": "KmsKeyArn"}),
+    resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/6/Fn::If/1/Condition"),
+    resource_mistake(
+        "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/4/Resource", {"Fn::GetAtt": ["OutboundQueue", "Arn"]}
+    ),
+    parameters=ALL_CHOSEN,
+)
+def roles_may_use_the_key_exactly_for_what_they_call(stack: Template) -> Problems:
+    """Only through the service, and only for the queue, table or secret of another statement of the same role."""
+    wanted, allowed = set(), set()
+    for role, statement in statements_of_policies(stack):
+        if statement["Effect"] != "Allow":
+            continue
+        for action in listed(statement["Action"]):
+            service = action.partition(":")[0]
+            if service == "kms":
+                (conditions,) = statement.get("Condition", {"": {}}).values()
+                via = conditions.get("kms:ViaService")
+                ((context, names),) = [
+                    (key, value) for key, value in conditions.items() if key != "kms:ViaService"
+                ] or [("", "")]
+                allowed |= {
+                    (role, action, key, via, context, _where(name, {}))
+                    for key in listed(statement["Resource"])
+                    for name in listed(names)
+                }
+                continue
+            for resource in listed(statement["Resource"]):
+                name = _where(resource, {})
+                if key := _key_for(stack, service, name):
+                    context = f"kms:EncryptionContext:{CONTEXTS.get(service)}"
+                    via = f"{service}.{REGION}.amazonaws.com"
+                    wanted |= {
+                        (role, use, key, via, context, name.partition("/")[0] if service == "dynamodb" else name)
+                        for use in KEY_USES.get(action, ())
+                    }
+    yield from map(str, wanted ^ allowed)
 
 
 # Names
@@ -803,6 +931,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         for role, statement in policy_statements(stack)
         if statement["Sid"] != "UseVpc" and statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
+        if not action.startswith("kms:")  # roles_may_use_the_key_exactly_for_what_they_call
         for resource in listed(statement["Resource"])
     }
     yield from map(str, allowed ^ wanted)
@@ -811,8 +940,8 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
 def _where(resource: Any, statement: Mapping[str, Any]) -> str:
     name = resource
     if isinstance(resource, Mapping):
-        ((function, argument),) = resource.items()
-        name = argument[0] if function == "Fn::GetAtt" else re.sub(r"\$\{(\w+)\.Arn\}", r"\1", argument)
+        (argument,) = resource.values()
+        name = re.sub(r"\$\{(\w+)\.Arn\}", r"\1", argument if isinstance(argument, str) else argument[0])
         name = re.sub(r"arn:.*:event-source-mapping:\$\{(\w+)\}", r"\1", name)
         if argument[1] == "StreamArn":
             name += "/stream"
@@ -1415,7 +1544,7 @@ def the_ledger_remembers_longer_than_any_queue(stack: Template) -> Problems:
 # The tests
 
 
-@pytest.fixture(scope="module", params=[{}, ALL_CHOSEN], ids=["defaults", "all-chosen"])
+@pytest.fixture(scope="module", params=[{}, ALL_CHOSEN, OWN_KEY], ids=["defaults", "all-chosen", "own-key"])
 def stack(request: pytest.FixtureRequest) -> Template:
     return translate(SOURCE, request.param)
 
@@ -1509,6 +1638,9 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"Architecture": "arm"}, "arm64 or x86_64"),
         ({"SubnetIds": "subnet-0123abcd, subnet-0123abce", "SecurityGroupIds": "sg-0123abcd"}, "no space"),
         ({"SubnetIds": "subnet-0123abcd"}, "SubnetIds needs SecurityGroupIds"),
+        ({"KmsKeyArn": "arn:aws:kms:ap-southeast-2:123456789012:alias/sms"}, "not of an alias"),
+        ({"KmsKeyArn": "0a1b2c3d"}, "the ARN of a key"),
+        ({"GatewaySecretKmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}, "GatewaySecretKmsKeyArn needs GatewaySecretArn"),
         ({"MaxMessagesPerSecond": "1", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
         ({"MaxMessagesPerSecond": "33", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
     ],

@@ -211,7 +211,7 @@ def test_what_destroys_is_denied(account: Account, needed: list[Call]) -> None:
 
 def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_code_may_not() -> None:
     template = translate(template_source(), ALL_CHOSEN)
-    policies = role_policies(template, {name: _Anything() for name in template.resources})
+    policies = role_policies(template, {name: Anything() for name in template.resources})
     actions = (
         "CreateNetworkInterface",
         "DeleteNetworkInterface",
@@ -230,7 +230,7 @@ def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_code_may_not() -> N
     assert {results[call] for call in code} == {"ExplicitlyDenied"}
 
 
-class _Anything(dict[str, str]):
+class Anything(dict[str, str]):
     """Attributes of a resource that does not matter."""
 
     def __contains__(self, name: object) -> bool:

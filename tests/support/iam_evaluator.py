@@ -17,6 +17,8 @@ from tests.support.node import needs_packages
 
 _FOLDER: Final = Path(__file__).parent / "iam"
 needs_iam_evaluator: Final = needs_packages(_FOLDER)
+# The evaluator leaves out a condition key that has a name after a colon. One with a slash is compared in the same way.
+_NAMED_KEYS: Final = ("kms:EncryptionContext:", "aws:RequestTag/")
 ALLOWED: Final = "Allowed"
 DENIED: Final = frozenset({"ImplicitlyDenied", "ExplicitlyDenied"})
 
@@ -34,6 +36,11 @@ class Call:
     """Instead of the role: an ARN of another account, or a service."""
 
 
+def _owner(resource: str) -> str:
+    """The account of a resource; some ARNs, and `*`, name none."""
+    return (resource.split(":") + [""] * 5)[4] or ACCOUNT
+
+
 def evaluate(
     calls: Sequence[Call], policies: Mapping[str, Any], resource_policies: Mapping[str, Any]
 ) -> dict[Call, str]:
@@ -43,7 +50,7 @@ def evaluate(
             "request": {
                 "principal": call.principal or f"arn:aws:sts::{ACCOUNT}:assumed-role/{call.role}/function",
                 "action": call.action,
-                "resource": {"resource": call.resource, "accountId": ACCOUNT},
+                "resource": {"resource": call.resource, "accountId": _owner(call.resource)},
                 "contextVariables": {"aws:SecureTransport": str(call.tls).lower(), **dict(call.context)},
             },
             "identityPolicies": [{"name": call.role, "policy": policies[call.role]}],
@@ -53,7 +60,6 @@ def evaluate(
         }
         for call in calls
     ]
-    ran = subprocess.run(
-        ["node", _FOLDER / "simulate.mjs"], input=json.dumps(simulations), check=True, capture_output=True, text=True
-    )
+    asked = json.dumps(simulations).replace(*_NAMED_KEYS)
+    ran = subprocess.run(["node", _FOLDER / "simulate.mjs"], input=asked, check=True, capture_output=True, text=True)
     return dict(zip(calls, json.loads(ran.stdout), strict=True))
