@@ -64,6 +64,8 @@ ALL_CHOSEN: Final = {
     "SecurityGroupIds": "sg-0123abcd",
     "KmsKeyArn": "arn:aws:kms:ap-southeast-2:123456789012:key/0a1b2c3d",
     "GatewaySecretKmsKeyArn": "arn:aws:kms:ap-southeast-2:210987654321:key/mrk-4e5f",
+    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundaries/applications",
+    "RolePath": "/sms/production/",
 }
 # The stack's own secret under the stack's own key.
 OWN_KEY: Final = {"KmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}
@@ -865,6 +867,31 @@ def each_function_has_a_written_out_role_of_its_own(stack: Template) -> Problems
 
 
 @invariant(
+    *(
+        resource_mistake(path)
+        for path in (
+            "SendMessageRole/PermissionsBoundary",
+            "ApiGatewayLogsRole/PermissionsBoundary",
+            "CheckHealthRole/Path",
+        )
+    ),
+    resource_mistake("SenderPolicy/Path"),
+    Mistake("Resources/NewRole", {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}),
+    parameters=ALL_CHOSEN | {"ApiGatewayLogRole": "create"},
+)
+def every_role_has_the_boundary_and_the_path(stack: Template) -> Problems:
+    """Also those that SAM makes."""
+    names = {"PermissionsBoundary": "PermissionsBoundaryArn", "Path": "RolePath"}
+    wanted = {name: stack.parameters[parameter].value for name, parameter in names.items()}
+    for role in stack.of_type("AWS::IAM::Role"):
+        if {name: role.properties.get(name, "") for name in wanted} != wanted:
+            yield role.logical_id
+    for policy in stack.of_type("AWS::IAM::ManagedPolicy"):
+        if policy.properties.get("Path", "") != wanted["Path"]:
+            yield policy.logical_id
+
+
+@invariant(
     resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/0/Action/3", "sqs:PurgeQueue"),
     resource_mistake(
         "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/2/Resource", {"Fn::GetAtt": ["MessagesTable", "Arn"]}
@@ -1640,6 +1667,9 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"SubnetIds": "subnet-0123abcd"}, "SubnetIds needs SecurityGroupIds"),
         ({"KmsKeyArn": "arn:aws:kms:ap-southeast-2:123456789012:alias/sms"}, "not of an alias"),
         ({"KmsKeyArn": "0a1b2c3d"}, "the ARN of a key"),
+        ({"PermissionsBoundaryArn": "applications"}, "the ARN of a managed policy"),
+        ({"RolePath": "/sms"}, "begins and ends with a slash"),
+        ({"RolePath": "sms/"}, "begins and ends with a slash"),
         ({"GatewaySecretKmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}, "GatewaySecretKmsKeyArn needs GatewaySecretArn"),
         ({"MaxMessagesPerSecond": "1", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
         ({"MaxMessagesPerSecond": "33", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),

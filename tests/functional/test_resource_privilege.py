@@ -15,12 +15,12 @@ import pytest
 
 from local.template import Template, translate
 from optus_sms.records.items import HEALTH_KEY, MESSAGE_PREFIX, REFERENCE_PREFIX
-from tests.contract.test_template import ALL_CHOSEN
+from tests.contract.test_template import ALL_CHOSEN, listed, policy_statements
 from tests.functional.test_least_privilege import ROUNDS
 from tests.support.aws import REGION, template_source
 from tests.support.builders import ACCOUNT
 from tests.support.iam_evaluator import ALLOWED, DENIED, Call, evaluate, needs_iam_evaluator
-from tests.support.least_privilege import Account, Made, role_of
+from tests.support.least_privilege import ROOT, Account, Made, role_of
 
 pytestmark = needs_iam_evaluator
 
@@ -207,6 +207,28 @@ def test_what_destroys_is_denied(account: Account, needed: list[Call]) -> None:
     }
     results = judged(account, sorted(asked, key=str))
     assert {call: result for call, result in results.items() if result == ALLOWED} == {}
+
+
+def test_a_boundary_of_the_documented_services_denies_nothing_and_a_narrower_one_does(
+    account: Account, needed: list[Call]
+) -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    (row,) = re.findall(r"^\| `PermissionsBoundaryArn` \|.*$", page, re.MULTILINE)
+    services = re.findall(r"`(\w+:\*)`", row)
+    policies = role_policies(account.template, attributes(account))
+
+    def denied_by(allowed: list[str]) -> set[str]:
+        statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+        boundary = {"Version": "2012-10-17", "Statement": [statement]}
+        found = evaluate(needed, policies, resource_policies(account), boundary)
+        return {f"{call.action.partition(':')[0]}:*" for call, result in found.items() if result != ALLOWED}
+
+    used = {f"{call.action.partition(':')[0]}:*" for call in needed}
+    assert denied_by(services) == set()
+    assert {name for name in sorted(used) if denied_by([s for s in services if s != name]) != {name}} == set()
+    chosen = translate(template_source(), ALL_CHOSEN)
+    actions = {a for _, s in policy_statements(chosen) if s["Effect"] == "Allow" for a in listed(s["Action"])}
+    assert {f"{action.partition(':')[0]}:*" for action in actions} == set(services)
 
 
 def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_code_may_not() -> None:

@@ -42,9 +42,16 @@ def _owner(resource: str) -> str:
 
 
 def evaluate(
-    calls: Sequence[Call], policies: Mapping[str, Any], resource_policies: Mapping[str, Any]
+    calls: Sequence[Call],
+    policies: Mapping[str, Any],
+    resource_policies: Mapping[str, Any],
+    boundary: Mapping[str, Any] | None = None,
 ) -> dict[Call, str]:
-    """Return what IAM says of each call, by the roles' policies and those of the resources, by their ARN."""
+    """Return what IAM says of each call, by the roles' policies and those of the resources, by their ARN.
+
+    A boundary limits every role.
+    """
+    limits = {} if boundary is None else {"permissionBoundaryPolicies": [{"name": "boundary", "policy": boundary}]}
     simulations = [
         {
             "request": {
@@ -57,6 +64,7 @@ def evaluate(
             "resourcePolicy": resource_policies.get(call.resource),
             "serviceControlPolicies": [],
             "resourceControlPolicies": [],
+            **limits,
         }
         for call in calls
     ]
