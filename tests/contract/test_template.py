@@ -66,6 +66,7 @@ ALL_CHOSEN: Final = {
     "GatewaySecretKmsKeyArn": "arn:aws:kms:ap-southeast-2:210987654321:key/mrk-4e5f",
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundaries/applications",
     "RolePath": "/sms/production/",
+    "Tracing": "active",
 }
 # The stack's own secret under the stack's own key.
 OWN_KEY: Final = {"KmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}
@@ -495,14 +496,16 @@ def _key_for(stack: Template, service: str, name: str) -> str:
 @invariant(
     *(
         resource_mistake(f"{role}/Policies/0/PolicyDocument/Statement/{number}")
-        for role, numbers in (("SendMessageRole", (7, 8, 9, 10)), ("PublishEventsRole", (6, 7)))
+        for role, numbers in (("SendMessageRole", (8, 9, 10, 11)), ("PublishEventsRole", (7, 8)))
         for number in numbers
     ),
     resource_mistake("SenderPolicy/PolicyDocument/Statement/1"),
-    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/7/Fn::If/1/Action", "kms:*"),
-    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/7/Fn::If/1/Resource", "*"),
-    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/10/Fn::If/1/Resource", {"Ref": "KmsKeyArn"}),
-    resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/6/Fn::If/1/Condition"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/8/Fn::If/1/Action", "kms:*"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/8/Fn::If/1/Resource", "*"),
+    resource_mistake(
+        "SendMessageRole/Policies/0/PolicyDocument/Statement/11/Fn::If/1/Resource/0", {"Ref": "KmsKeyArn"}
+    ),
+    resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/7/Fn::If/1/Condition"),
     resource_mistake(
         "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/4/Resource", {"Fn::GetAtt": ["OutboundQueue", "Arn"]}
     ),
@@ -754,6 +757,39 @@ def the_gateway_is_called_from_the_chosen_network(stack: Template) -> Problems:
             yield function.logical_id
 
 
+TRACING_ACTIONS: Final = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+
+
+@invariant(
+    Mistake("Globals/Function/Tracing"),
+    resource_mistake("SendMessageFunction/Tracing", "PassThrough"),
+    resource_mistake("CallbackApi/TracingEnabled"),
+    resource_mistake("CallbackApi/TracingEnabled", False),
+    resource_mistake("PublishEventsRole/Policies/0/PolicyDocument/Statement/6"),
+    resource_mistake("PublishEventsRole/Policies/0/PolicyDocument/Statement/6/Fn::If/1/Action", "xray:*"),
+    Mistake("Conditions/IsTraced", {"Fn::Equals": ["a", "b"]}),
+    parameters=ALL_CHOSEN,
+)
+def traces_are_written_if_chosen(stack: Template) -> Problems:
+    chosen = stack.parameters["Tracing"].value == "active"
+    for function in functions(stack):
+        if function.properties.get("TracingConfig") != {"Mode": "Active" if chosen else "PassThrough"}:
+            yield function.logical_id
+        role = function.properties["Role"]["Fn::GetAtt"][0]
+        allowed = [
+            action
+            for name, statement in statements_of_policies(stack)
+            if name == role
+            for action in listed(statement["Action"])
+            if action.startswith("xray:")
+        ]
+        if allowed != (TRACING_ACTIONS if chosen else []):
+            yield role
+    for stage in stack.of_type("AWS::ApiGateway::Stage"):
+        if stage.properties.get("TracingEnabled") is not chosen:
+            yield stage.logical_id
+
+
 @invariant(
     resource_mistake("CheckHealthFunction/Events/EveryMinute/Properties/RetryPolicy"),
     resource_mistake("CheckHealthFunction/EventInvokeConfig"),
@@ -841,6 +877,7 @@ def roles_name_actions_and_resources(stack: Template) -> Problems:
             continue
         # Lambda takes network interfaces from a role only for all resources; metrics and a list of streams have no ARN.
         anywhere = statement.get("Sid") == "UseVpc" and all(action.startswith("ec2:") for action in statement["Action"])
+        anywhere = anywhere or statement["Action"] == TRACING_ACTIONS
         anywhere = anywhere or statement["Action"] in ("cloudwatch:GetMetricData", "dynamodb:ListStreams")
         for value in [*listed(statement["Action"]), *([] if anywhere else listed(statement["Resource"]))]:
             if "*" in json.dumps(value):
@@ -958,7 +995,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         for role, statement in policy_statements(stack)
         if statement["Sid"] != "UseVpc" and statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
-        if not action.startswith("kms:")  # roles_may_use_the_key_exactly_for_what_they_call
+        if not action.startswith(("kms:", "xray:"))  # roles_may_use_the_key_…, traces_are_written_if_chosen
         for resource in listed(statement["Resource"])
     }
     yield from map(str, allowed ^ wanted)
@@ -1668,6 +1705,7 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"KmsKeyArn": "arn:aws:kms:ap-southeast-2:123456789012:alias/sms"}, "not of an alias"),
         ({"KmsKeyArn": "0a1b2c3d"}, "the ARN of a key"),
         ({"PermissionsBoundaryArn": "applications"}, "the ARN of a managed policy"),
+        ({"Tracing": "on"}, "off or active"),
         ({"RolePath": "/sms"}, "begins and ends with a slash"),
         ({"RolePath": "sms/"}, "begins and ends with a slash"),
         ({"GatewaySecretKmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}, "GatewaySecretKmsKeyArn needs GatewaySecretArn"),
