@@ -115,12 +115,12 @@ def _translated(context: CommandContext, command: Callable[..., R], options: dic
         return command(context, **options)
     except KeyboardInterrupt:
         raise CliError("Interrupted.", context.if_interrupted or _CONTINUES, Exit.INTERRUPTED) from None
-    except OSError as error:
-        discard_stdout()
-        what = f"{error.filename}: " if error.filename else "The output can't be written: "
-        raise CliError(f"{what}{error.strerror or error}.", context.if_interrupted or _CONTINUES) from None
-    except aws_errors() as error:
+    except aws_errors() as error:  # before OSError, which botocore's timeouts and TLS errors are too
         is_local = "target" in context.__dict__ and context.target.local
         translated = from_aws(error, local=is_local, profile=context.profile)
         steps = "\n".join(step for step in (translated.next_step, context.if_interrupted) if step)
         raise CliError(translated.problem, steps, Exit(translated.exit_code)) from error
+    except OSError as error:
+        discard_stdout()
+        what = f"{error.filename}: " if error.filename else "The output can't be written: "
+        raise CliError(f"{what}{error.strerror or error}.", context.if_interrupted or _CONTINUES) from None

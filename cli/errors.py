@@ -92,6 +92,13 @@ def from_aws(  # noqa: PLR0911 - one line for each cause
         return CliError(
             "AWS can't be reached.", "Check the network and the region (--region), then retry.", Exit.NO_TARGET
         )
+    if isinstance(error, aws.ProxyConnectionError):
+        return CliError(
+            "The proxy does not respond.", "Correct or unset HTTPS_PROXY and HTTP_PROXY, then retry.", Exit.NO_TARGET
+        )
+    if isinstance(error, aws.SSLError):
+        fix = "If a proxy here inspects TLS, name its certificates by AWS_CA_BUNDLE. Then retry."
+        return CliError(f"AWS can't be reached over TLS: {error}", fix, Exit.NO_TARGET)
     name = type(error).__name__
     if name in _LOGIN_ENDED or any(part in name for part in ("SSO", "Login", "Token")):
         return CliError("The login to AWS has expired.", _how_to_log_in(profile), Exit.NO_TARGET)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.session import Session as BotocoreSession
 
 from cli.endpoints_file import ENDPOINTS, read_endpoints
 from cli.errors import CliError, Exit
@@ -43,7 +44,14 @@ _CONFIG: Final = Config(
 )
 # On this machine nothing is worth waiting for: either it runs or it does not.
 _ATTEMPTS_HERE: Final = 1
-_CONFIG_HERE: Final = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": _ATTEMPTS_HERE}))
+_CONFIG_HERE: Final = _CONFIG.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": _ATTEMPTS_HERE}, proxies={})
+)
+_NO_PROFILE: Final[Any] = {
+    name: (None, None, default, None)
+    for name, default in (("profile", None), ("config_file", os.devnull), ("credentials_file", os.devnull))
+}
+"""Settings of a session that works whatever AWS_PROFILE names, or the user's files have."""
 _DELETE_FIRST: Final = "Delete it, then deploy it again; docs/deploy.md, If the first deployment fails."
 # By the status of a stack that can't be worked on: what it means, and what can come true.
 _NOT_READY: Final = {
@@ -213,6 +221,7 @@ def choose(*, stack: str | None, local: bool, region: str | None, profile: str |
 def local_target(values: Mapping[str, str]) -> Target:
     """A local stack, by the variables of its endpoints file."""
     session = boto3.Session(
+        botocore_session=BotocoreSession(session_vars=_NO_PROFILE),
         aws_access_key_id=values.get("AWS_ACCESS_KEY_ID", "local"),
         aws_secret_access_key=values.get("AWS_SECRET_ACCESS_KEY", "local"),
         region_name=values.get("AWS_REGION", "ap-southeast-2"),

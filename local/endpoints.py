@@ -45,4 +45,4 @@ def upper_snake(name: str) -> str:
 def as_text(values: Mapping[str, str]) -> str:
     """As it stands in the file. A shell that sources it works on this stack, whatever it was set up for."""
     variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
-    return f"{variables}unset OPTUS_SMS_STACK\n"
+    return f"{variables}unset OPTUS_SMS_STACK AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN\n"

@@ -72,7 +72,8 @@ def running(folder: Path, **options: str) -> Iterator[subprocess.Popen[str]]:
 def sourced(folder: Path) -> dict[str, str]:
     """The variables a shell has after sourcing the file."""
     script = "source .local/endpoints.env && env -0"
-    output = subprocess.run(["bash", "-c", script], cwd=folder, env={}, capture_output=True, text=True, check=True)
+    env = {"AWS_PROFILE": "nobody", "OPTUS_SMS_STACK": "optus-sms-production"}
+    output = subprocess.run(["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=True)
     return dict(line.split("=", 1) for line in output.stdout.split("\0") if line)
 
 
@@ -109,6 +110,7 @@ def test_sigterm_ends_it_too(tmp_path: Path) -> None:
 
 def check_the_endpoints_file(folder: Path) -> None:
     variables = sourced(folder)
+    assert not {"AWS_PROFILE", "OPTUS_SMS_STACK"} & variables.keys()
     sqs = boto3.client(
         "sqs",
         endpoint_url=variables["AWS_ENDPOINT_URL"],

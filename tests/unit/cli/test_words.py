@@ -11,7 +11,9 @@ from unittest.mock import Mock
 import botocore.exceptions as aws
 import click
 import pytest
+from click.testing import CliRunner
 
+from cli.context import CommandContext, with_context
 from cli.doctor import _alarm_names
 from cli.errors import CliError, Exit, from_aws
 from cli.output import Output, json_text, number_in_list, one_line
@@ -65,6 +67,18 @@ def test_the_local_stack_has_the_templates_outputs() -> None:
     )
     with pytest.raises(CliError, match="MessagesTableName"):
         target.outputs["MessagesTableName"]
+
+
+def test_settings_for_aws_do_not_turn_away_from_the_local_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[broken")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    target = local_target({"AWS_ENDPOINT_URL": "http://127.0.0.1:2"})
+    with pytest.raises(aws.EndpointConnectionError):
+        target.sqs.list_queues()
 
 
 def test_no_stack_at_all_says_how_to_name_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +159,26 @@ def test_a_login_of_any_kind_that_has_ended_names_what_renews_it(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     found = from_aws(error, local=False, profile="p")
     assert (found.exit_code, found.next_step.endswith(renewal) or renewal in found.next_step) == (Exit.NO_TARGET, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (aws.ProxyConnectionError(proxy_url="http://proxy:1"), "unset HTTPS_PROXY"),
+        (aws.SSLError(endpoint_url="https://x", error=OSError("unknown issuer")), "AWS_CA_BUNDLE"),
+        (aws.ConnectTimeoutError(endpoint_url="https://x"), "AWS can't be reached"),
+        (aws.ReadTimeoutError(endpoint_url="https://x"), "AWS: Read timeout"),
+        (OSError(28, "No space left on device"), "The output can't be written: No space left on device"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_of_the_network_is_not_one_of_the_output(error: Exception, says: str) -> None:
+    @click.command()
+    @with_context
+    def command(_: CommandContext) -> None:
+        raise error
+
+    assert says in CliRunner().invoke(command, []).output
 
 
 def test_credentials_in_variables_are_said_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
