@@ -18,7 +18,7 @@ from local.aws.function import LogSink
 from local.aws.resources import ResourceError
 from local.aws.stack import LocalStack, StackConfig, StackError
 from local.demo.display import Display
-from local.demo.examples import run_examples
+from local.demo.examples import marks, run_examples
 from local.demo.load import run_many
 from local.demo.watcher import Watcher
 from local.options import OptionError, Options, read_options
@@ -115,7 +115,7 @@ def _run(options: Options, display: Display) -> int:
         display.line(f"\n  {at_work}\n")
         _tell_where(stack, options, display)
         exit_stack.enter_context(watcher)
-        all_reached = _send(stack, watcher, options, display)
+        all_reached = _send(stack, watcher, page, options, display)
         if options.once:
             return 0 if all_reached else 1
         _tell_how_to_try(stack, display)
@@ -124,13 +124,13 @@ def _run(options: Options, display: Display) -> int:
     return 0
 
 
-def _send(stack: LocalStack, watcher: Watcher, options: Options, display: Display) -> bool:
+def _send(stack: LocalStack, watcher: Watcher, page: PhonePage, options: Options, display: Display) -> bool:
     all_reached = True
     if options.gateway_is_far and not options.no_examples:
         display.line("No examples are sent: this gateway is not on this machine, and its messages may cost money.")
     elif not options.no_examples:
         display.line()
-        all_reached = run_examples(stack, watcher, display)
+        all_reached = run_examples(stack, watcher, display, lambda sent: page.board.examples(marks(sent)))
     if options.messages:
         display.line()
         all_reached = run_many(stack, watcher, display, options.messages) and all_reached

@@ -1,7 +1,7 @@
 """The example messages: put on the queue as any other system would, each with the end it is expected to reach."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,6 +105,11 @@ class Sent:
         return [dead_letter.reason for dead_letter in seen.dead_letters if dead_letter.body == self.body]
 
 
+def marks(sent: list[Sent]) -> set[str]:
+    """By what an example is known again: its message_id, and its body if that is no message."""
+    return {message.message_id for message in sent} | {message.body for message in sent if message.end is INVALID}
+
+
 def example_messages(*, with_simulator: bool, now: datetime | None = None) -> Iterator[Sent]:
     """The messages of every example. Without the simulator nobody plays a handset, so being accepted is their end."""
     for example in EXAMPLES:
@@ -139,9 +144,15 @@ def _fields(body: str) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def run_examples(stack: LocalStack, watcher: Watcher, display: Display) -> bool:
-    """Send the examples and wait; whether every one reached its end. Prints those that did not."""
+def run_examples(
+    stack: LocalStack, watcher: Watcher, display: Display, tell: Callable[[list[Sent]], None] = lambda _: None
+) -> bool:
+    """Send the examples and wait; whether every one reached its end. Prints those that did not.
+
+    ``tell`` is called with all of them before the first one is sent.
+    """
     sent = list(example_messages(with_simulator=stack.simulator is not None))
+    tell(sent)
     sqs = stack.client("sqs")
     for message in sent:
         display.queued(message.message_id, message.number, message.what)

@@ -57,6 +57,8 @@ class Board:
         self._health = HealthRecord()
         self._is_paused = False
         self._parts: dict[str, tuple[int, Any]] = {}
+        self._examples: frozenset[str] = frozenset()
+        """The message_ids of the examples, and the bodies of those that may have none."""
 
     # What happens
 
@@ -107,6 +109,11 @@ class Board:
             if (elsewhere, is_paused) != (self._elsewhere, self._is_paused):
                 self._elsewhere, self._is_paused = elsewhere, is_paused
                 self._advance()
+
+    def examples(self, ids_and_bodies: Iterable[str]) -> None:
+        """Mark these messages as examples, before they are queued."""
+        with self._changed:
+            self._examples = frozenset(ids_and_bodies)
 
     def set(self, part: str, value: Any) -> None:
         """Replace a part that is told as a whole: meta, faults, load; the dead letters are one too."""
@@ -171,6 +178,7 @@ class Board:
             **numbers,
             "queued": numbers["queued"] + self._elsewhere,
             "dead_letters": len(self._dead_letters),
+            "dead_letters_of_examples": sum(map(self._is_of_example, self._dead_letters.values())),
             "health": health.state,
             "health_reason": health.reason,
             "checked_at": health.checked_at,
@@ -186,7 +194,8 @@ class Board:
 
     def _drawing(self, message_id: str) -> str:
         if message_id not in self._drawn:
-            view = message_view(self._facts(message_id), self._submission(message_id))
+            is_example = message_id in self._examples
+            view = message_view(self._facts(message_id), self._submission(message_id)) | {"example": is_example}
             self._drawn[message_id] = json.dumps(view)
         return self._drawn[message_id]
 
@@ -266,9 +275,13 @@ class Board:
             dead_letter_view(
                 each, self._ledger.get(each.message_id), known=each.message_id in self._groups, now=time.time()
             )
+            | {"example": self._is_of_example(each)}
             for each in newest
         ]
         self._parts["dead_letters"] = (self._advance(), views)
+
+    def _is_of_example(self, dead_letter: ReceivedDeadLetter) -> bool:
+        return dead_letter.message_id in self._examples or dead_letter.body in self._examples
 
     def _note(self, latest: dict[str, int], key: str) -> None:
         latest.pop(key, None)

@@ -9,6 +9,7 @@ import { drawFaults, startFaults } from "./faults.js";
 import { bringForward, drawPhones, forgetPhones, startPhones } from "./phones.js";
 import { drawEvents, drawList, forgetEvents, forgetTimeline, goToGroup, refreshTimeline, showGroup, showTab, showTimeline, startSide } from "./side.js";
 import { drawStrip, startStrip } from "./strip.js";
+import { drawTour, startTour } from "./tour.js";
 
 const SPEAK_EVERY = 3000;
 
@@ -57,6 +58,7 @@ function draw() {
   if (now.has("messages") || now.has("replies") || now.has("meta")) drawPhones();
   if (now.has("messages") || now.has("dead_letters")) drawList();
   if (now.has("events") || now.has("meta")) drawEvents();
+  if (["messages", "replies", "faults", "meta"].some((name) => now.has(name))) drawTour();
   refreshTimeline(messageIds);
 }
 
@@ -99,6 +101,7 @@ function onState(problem) {
   if (store.isConnected) forgetSilence();
   else say(banner, problem);
   drawStrip();
+  drawTour();
 }
 
 function onRestart() {
@@ -126,6 +129,7 @@ startCompose((_messageId, number) => bringSoon(number));
 startFaults();
 startSide();
 startPhones();
+startTour();
 startLinks({
   events: () => showTab("events"),
   messages: showGroup,

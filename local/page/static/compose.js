@@ -22,7 +22,10 @@ const FIELDS = [
 ];
 const PAUSE_IN_TYPING = 150;
 
+const FIRST_MESSAGE = "Hello! This is my first message.";
+
 const inputs = new Map();
+let isPrefilled = false;
 const touched = new Set();
 let asked = 0;
 let timer = 0;
@@ -197,11 +200,20 @@ export function drawLoad() {
   say(byId("load-says"), load.problem ? `${load.problem} (${figures})` : `${figures}${seconds}`);
 }
 
+// Once, so that Send works at one click; never over what a person has typed.
+function fillIn() {
+  isPrefilled = true;
+  if (inputs.get("content").value || [...store.messages.values()].some(({ example }) => !example)) return;
+  inputs.get("content").value = FIRST_MESSAGE;
+  later();
+}
+
 /** Offers the numbers that mean something, warns of a gateway that costs money, and keeps load from it. */
 export function drawGateway() {
   const { far, gateway, numbers = [] } = store.meta;
   byId("numbers").replaceChildren(...numbers.map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));
   inputs.get("destination").value ||= numbers[0]?.number ?? "";
+  if (numbers.length > 0 && !isPrefilled) fillIn();
   drawQueueMessage();
   byId("far").hidden = !far;
   say(byId("far"), far ? `What you send here goes to ${gateway}: real handsets, and it may cost money.` : "");

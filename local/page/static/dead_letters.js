@@ -19,10 +19,16 @@ export function drawDeadLetters(wanted) {
     kept.set(each.sqs_id, before?.told === told ? before : { told, node: rowOf(each) });
   }
   rows = kept;
-  const nodes = [...rows.values()].map(({ node }) => node);
-  const list = byId("list");
-  if (nodes.length !== list.children.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
+  const isOfExample = new Set(found.filter(({ example }) => example).map(({ sqs_id: id }) => id));
+  place(byId("list"), [...rows].filter(([id]) => !isOfExample.has(id)).map(([, { node }]) => node));
+  place(byId("example-list"), [...rows].filter(([id]) => isOfExample.has(id)).map(([, { node }]) => node));
+  byId("of-examples").hidden = isOfExample.size === 0;
+  say(byId("of-examples-says"), `${count(isOfExample.size, "dead letter")} of the examples`);
   say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
+}
+
+function place(list, nodes) {
+  if (nodes.length !== list.children.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
 }
 
 function rowOf({ reason, detail, since, why, acts, message_id: messageId, to: number, body }) {

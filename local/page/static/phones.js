@@ -3,7 +3,7 @@
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
 import { to } from "./links.js";
 import { call } from "./server.js";
-import { meaningOf, messageOf, store } from "./store.js";
+import { isExample, meaningOf, messageOf, store } from "./store.js";
 
 const PHONES_AT_ONCE = 12;
 const BUBBLES_AT_ONCE = 8;
@@ -12,10 +12,12 @@ const ICONS = { good: "✓", bad: "✕", unsure: "?", plain: "…" };
 const phones = new Map();
 let shown = [];
 let limit = PHONES_AT_ONCE;
+let showsExamples = false;
 
 export function startPhones() {
   byId("find").addEventListener("input", () => { limit = PHONES_AT_ONCE; pickNewest(); drawPhones(); });
   byId("news").addEventListener("click", () => { pickNewest(); drawPhones(); });
+  byId("examples").addEventListener("click", () => { showsExamples = !showsExamples; shown = []; drawPhones(); });
   byId("older").addEventListener("click", () => { limit += PHONES_AT_ONCE; pickNewest(); drawPhones(); });
 }
 
@@ -27,6 +29,7 @@ export function forgetPhones() {
 
 /** Shows a number's phone, as after sending to it; `focus`: and goes there. */
 export function bringForward(number, focus = false) {
+  showsExamples ||= isExample(store.threads.get(number));
   if (!shown.includes(number)) shown.unshift(number);
   if (shown.length > limit) shown.pop();
   drawPhones();
@@ -37,7 +40,7 @@ export function bringForward(number, focus = false) {
 function matching() {
   const wanted = byId("find").value.trim().toLowerCase();
   const all = [...store.threads.values()];
-  if (!wanted) return all;
+  if (!wanted) return showsExamples ? all : all.filter((thread) => !isExample(thread));
   return all.filter(({ number }) => `${number} ${meaningOf(number)?.name ?? ""} ${meaningOf(number)?.meaning ?? ""}`.toLowerCase().includes(wanted));
 }
 
@@ -77,9 +80,12 @@ export function drawPhones() {
   say(byId("news"), `${count(newer, "handset")} with newer messages: show the newest`);
   byId("older").hidden = hidden.length === 0;
   say(byId("older"), `Show more (${count(hidden.length, "handset")} not shown)`);
+  const examples = [...store.threads.values()].filter(isExample).length;
+  byId("examples").hidden = examples === 0;
+  say(byId("examples"), `${showsExamples ? "Fold away" : "Show"} the examples of make run (${count(examples, "handset")})`);
   const none = byId("no-phones");
   none.hidden = shown.length > 0 && all.length > 0;
-  say(none, store.threads.size > 0 ? "No handset matches. Clear the search to see all of them." : "No message yet. Write one under Compose and press Send: its handset appears here.");
+  say(none, byId("find").value ? "No handset matches. Clear the search to see all of them." : "No message yet. Write one under Compose and press Send: its handset appears here.");
 }
 
 function newPhone(number) {
@@ -167,7 +173,7 @@ function words(text) {
 function messageBubble(message, full) {
   const size = [message.segments ? count(message.segments, "segment") : null, message.encoding].filter(Boolean).join(" · ");
   return make("li", { class: `bubble in ${message.tone} ${message.status === "received" ? "arrived" : ""}`, "data-message": message.message_id },
-    make("p", { class: "small who" }, make("span", {}, isolated(message.from ?? "your account")), size ? make("span", {}, size) : null),
+    make("p", { class: "small who" }, make("span", {}, message.example ? "example, from " : null, isolated(message.from ?? "your account")), size ? make("span", {}, size) : null),
     words(message.text),
     make("a", { class: "status", href: to("message", message.message_id) },
       make("span", { class: "icon", "aria-hidden": "true" }, ICONS[message.tone] ?? "…"), " ", message.label ?? message.stage,

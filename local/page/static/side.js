@@ -91,6 +91,7 @@ export function drawList() {
   const group = byId("group").value;
   const wanted = byId("find-message").value.trim().toLowerCase();
   if (group === "dead_letters") return drawDeadLetters(wanted);
+  byId("of-examples").hidden = true;
   const rows = [];
   let matches = 0;
   for (const message of [...store.messages.values()].reverse()) {
@@ -117,7 +118,7 @@ function beyond(group, listed) {
 
 function messageRow(message) {
   return make("li", {}, make("a", { class: `message-button ${message.tone}`, "data-message": message.message_id, href: to("message", message.message_id) },
-    make("span", { class: "strong" }, isolated(message.to)), make("span", { class: "small" }, message.label ?? message.stage, message.problem ? ": " : null, message.problem ? isolated(message.problem) : null),
+    make("span", { class: "strong" }, isolated(message.to)), make("span", { class: "small" }, message.example ? "example, " : null, message.label ?? message.stage, message.problem ? ": " : null, message.problem ? isolated(message.problem) : null),
     make("span", { class: "small about", dir: "auto" }, visible(message.text === null || message.text === undefined ? message.message_id : message.text.slice(0, 80)))));
 }
 

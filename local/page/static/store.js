@@ -42,6 +42,12 @@ function place(number, before, item) {
   }
 }
 
+/** Whether all messages of a handset are examples of `make run`. */
+export function isExample(thread) {
+  const messages = thread.items.flatMap(({ message }) => message ?? []);
+  return messages.length > 0 && messages.every(({ example }) => example);
+}
+
 /** The message with this message_id or gateway id, if the page has it. */
 export function messageOf(messageId, gatewayId) {
   if (messageId && store.messages.has(messageId)) return store.messages.get(messageId);

@@ -43,12 +43,20 @@ async function pause() {
   }
 }
 
+// What the examples leave behind alarms no newcomer.
+function markExamples(button, all, ofExamples) {
+  const isAll = ofExamples > 0 && all === ofExamples;
+  button.classList.toggle("bad", !isAll);
+  say(button.querySelector(".what"), isAll ? "example dead letters" : "dead letters");
+}
+
 export function drawStrip() {
   const { strip, isConnected } = store;
   for (const [name, { figure, button }] of figures) {
     const value = strip[name];
     say(figure, value === undefined || value === null ? "–" : Number(value).toLocaleString("en"));
     button.classList.toggle("some", value > 0);
+    if (name === "dead_letters") markExamples(button, value, strip.dead_letters_of_examples);
   }
   const health = byId("health");
   const word = (isConnected && strip.health) || "unknown";

@@ -264,3 +264,20 @@ def test_what_is_the_same_as_before_wakes_nobody() -> None:
     board.set("faults", {"active": []})
     board.measured(0, is_paused=False)
     assert board.revision == before
+
+
+def test_examples_are_marked_by_message_id_and_those_that_are_no_message_by_their_body() -> None:
+    board = Board()
+    board.examples(["example-1", "not JSON"])
+    for key in ("example-1", "own"):
+        board.put(key, submission())
+    letters = [
+        ReceivedDeadLetter(sqs_id, body, "invalid", "", "", key, None)
+        for sqs_id, body, key in (("1", "not JSON", "1"), ("2", "{}", "example-1"), ("3", "{}", "own"))
+    ]
+    board.dead_letters(letters, [])
+    browser = Browser(board)
+    browser.look()
+    assert {key: each["example"] for key, each in browser.messages.items()} == {"example-1": True, "own": False}
+    assert [each["example"] for each in browser.rest["dead_letters"]] == [True, True, False]
+    assert (browser.rest["strip"]["dead_letters"], browser.rest["strip"]["dead_letters_of_examples"]) == (3, 2)
