@@ -148,7 +148,7 @@ def test_every_event_of_the_bus_is_shown_with_its_json(at_work: Page) -> None:
     bubble = send(at_work, "+61491570156", "With events")
     bubble.locator(".status", has_text="received").wait_for()
     key = bubble.get_attribute("data-message") or ""
-    row = at_work.locator("#events details", has_text=key).filter(has_text="SMS Accepted")
+    row = at_work.locator("#events .event-group", has_text=key).locator("details", has_text="SMS Accepted")
     row.locator("summary").click()
     row.locator("pre", has_text=f'"message_id": "{key}"').wait_for()
 
@@ -199,7 +199,8 @@ def test_all_of_it_by_keyboard(at_work: Page) -> None:
     tab_to("#field-destination")
     keyboard.press("ControlOrMeta+a")
     keyboard.type(SCENARIOS["reply"].number)
-    keyboard.press("Tab")
+    tab_to("#field-content")
+    keyboard.press("ControlOrMeta+a")
     keyboard.type("By keyboard")
     keyboard.press("ControlOrMeta+Enter")
     phone = at_work.get_by_label(f"Handset {SCENARIOS['reply'].number}", exact=True)

@@ -5,9 +5,10 @@ import { startLinks } from "./links.js";
 import { follow, NO_RESPONSE } from "./server.js";
 import { store, take } from "./store.js";
 import { drawGateway, drawLoad, startCompose } from "./compose.js";
+import { drawEvents, forgetEvents, startEvents } from "./events.js";
 import { drawFaults, startFaults } from "./faults.js";
 import { bringForward, drawPhones, forgetPhones, startPhones } from "./phones.js";
-import { drawEvents, drawList, forgetEvents, forgetTimeline, goToGroup, refreshTimeline, showGroup, showTab, showTimeline, startSide } from "./side.js";
+import { drawList, forgetTimeline, goToGroup, refreshTimeline, showGroup, showTab, showTimeline, startSide } from "./side.js";
 import { drawStrip, startStrip } from "./strip.js";
 import { drawTour, startTour } from "./tour.js";
 
@@ -128,6 +129,7 @@ startStrip(goToGroup);
 startCompose((_messageId, number) => bringSoon(number));
 startFaults();
 startSide();
+startEvents();
 startPhones();
 startTour();
 startLinks({

@@ -4,6 +4,7 @@ import { byId, count, isolated, make, nameOf, say, visible } from "./text.js";
 import { FORMS } from "./copy_as.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
+import { CHOICES, rfc3339, zone } from "./times.js";
 
 // The fields of schemas/queue-message.schema.json, in its order.
 const FIELDS = [
@@ -15,8 +16,8 @@ const FIELDS = [
   { name: "integration_id", label: "Integration id", more: true, hint: "a UUID" },
   { name: "sms_class", label: "SMS class", more: true, choices: ["0", "1", "2", "3"], number: true },
   { name: "reference", label: "Reference", more: true },
-  { name: "scheduled", label: "Not before", more: true, hint: "2026-12-24T09:00:00+11:00" },
-  { name: "expires_at", label: "Not after", more: true, hint: "2026-12-24T09:05:00+11:00" },
+  { name: "scheduled", label: "Not before", more: true, isTime: true, hint: "2026-12-24T09:00:00+11:00" },
+  { name: "expires_at", label: "Not after", more: true, isTime: true, hint: "2026-12-24T09:05:00+11:00" },
   { name: "on_unknown", label: "If the outcome is unknown", more: true, choices: ["hold", "resend"] },
   { name: "message_id", label: "Message id", more: true, hint: "made if left out" },
 ];
@@ -46,6 +47,7 @@ export function startCompose(onSent) {
   inputs.get("content").after(
     make("p", { id: "counter", class: "small counter" }, "0 characters"),
     make("div", { id: "culprits", class: "culprits", hidden: true }));
+  inputs.get("destination").after(make("select", { id: "scenario", "aria-label": "A handset by what happens to its messages", hidden: true, onchange: (event) => choose("destination", event.target.value) }));
   form.addEventListener("submit", (event) => { event.preventDefault(); send(onSent); });
   form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(); });
   form.addEventListener("input", later);
@@ -63,7 +65,18 @@ function fieldOf(field) {
   else if (field.area) input = make("textarea", { ...common, rows: "3", dir: "auto" });
   else input = make("input", { ...common, type: field.type ?? "text", placeholder: field.hint ?? null, list: field.list ?? null });
   inputs.set(field.name, input);
-  return make("div", { class: "field" }, make("label", { for: id }, field.label, " ", make("code", {}, field.name)), input, make("p", { class: "error", id: `error-${field.name}`, hidden: true }));
+  return make("div", { class: "field" }, make("label", { for: id }, field.label, " ", make("code", {}, field.name)), input,
+    field.isTime ? timesFor(field.name) : null, make("p", { class: "error", id: `error-${field.name}`, hidden: true }));
+}
+
+const timesFor = (name) => make("div", { class: "culprits" },
+  ...CHOICES.map(({ label, at }) => make("button", { type: "button", class: "culprit", onclick: () => choose(name, rfc3339(at(new Date()))) }, label)),
+  make("span", { class: "small" }, zone()));
+
+function choose(name, value) {
+  inputs.get(name).value = value;
+  touched.add(name);
+  later();
 }
 
 /** The queue message as typed: what is empty is left out. */
@@ -213,6 +226,9 @@ export function drawGateway() {
   const { far, gateway, numbers = [] } = store.meta;
   byId("numbers").replaceChildren(...numbers.map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));
   inputs.get("destination").value ||= numbers[0]?.number ?? "";
+  byId("scenario").hidden = numbers.length === 0;
+  byId("scenario").replaceChildren(make("option", { value: "", disabled: true, selected: true }, "Pick what happens to it"),
+    ...numbers.map(({ number, name, meaning }) => make("option", { value: number }, `${name.replaceAll("_", " ")}: ${(meaning ?? "").replaceAll("`", "")}`)));
   if (numbers.length > 0 && !isPrefilled) fillIn();
   drawQueueMessage();
   byId("far").hidden = !far;

@@ -1,4 +1,4 @@
-// The right column: events, messages, and one message's timeline.
+// The right column: its tabs, the list of messages, and one message's timeline.
 
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
 import { actsOf, startActs } from "./acts.js";
@@ -8,11 +8,9 @@ import { call } from "./server.js";
 import { store } from "./store.js";
 import { COUNTERS } from "./strip.js";
 
-const EVENTS_AT_ONCE = 100;
 const ROWS_AT_ONCE = 100;
 const TABS = ["events", "messages", "timeline"];
 
-let newestEvent = null;
 let open = null;
 let asked = 0;
 let again = 0;
@@ -61,29 +59,6 @@ export function showGroup(group = "") {
 function reveal() {
   const side = document.querySelector(".side");
   if (side.getBoundingClientRect().top > innerHeight - 80) side.scrollIntoView({ block: "start" });
-}
-
-export function drawEvents() {
-  const list = byId("events");
-  const fresh = newestEvent === null ? store.events : store.events.filter(({ n }) => n > newestEvent);
-  byId("no-events").hidden = store.events.length > 0;
-  for (const each of fresh.slice(-EVENTS_AT_ONCE)) list.prepend(eventRow(each));
-  while (list.children.length > EVENTS_AT_ONCE) list.lastElementChild.remove();
-  newestEvent = store.events.at(-1)?.n ?? newestEvent;
-}
-
-export function forgetEvents() {
-  byId("events").replaceChildren();
-  newestEvent = null;
-}
-
-function eventRow({ at, detail_type: type, event }) {
-  const { status, state, reason, message_id: messageId, source, gateway_id: id } = event?.detail ?? {};
-  const about = [status ?? state ?? reason, messageId ?? source ?? id].filter(Boolean).join(" · ");
-  const json = make("pre", { tabindex: "0" });
-  const row = make("details", {}, make("summary", {}, make("span", { class: "strong" }, type), time(at), make("span", { class: "small about" }, isolated(about))), json);
-  row.addEventListener("toggle", () => { if (row.open && !json.firstChild) json.append(visible(JSON.stringify(event, null, 2))); });
-  return make("li", {}, row);
 }
 
 export function drawList() {
