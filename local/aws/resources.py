@@ -48,6 +48,7 @@ LEFT_OUT = {
     "AWS::SQS::QueuePolicy": "access is not checked here; tests on the template check the policies",
     "AWS::SSM::Parameter": "they repeat the outputs, which .local/endpoints.env has",
     "AWS::SecretsManager::ResourcePolicy": "access is not checked here",
+    "AWS::WAFv2::WebACLAssociation": "requests are not filtered here",
 }
 
 

@@ -67,6 +67,9 @@ ALL_CHOSEN: Final = {
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundaries/applications",
     "RolePath": "/sms/production/",
     "Tracing": "active",
+    "CallbackSourceCidrs": "203.0.113.0/24,2001:db8::/32",
+    "WebAclArn": "arn:aws:wafv2:ap-southeast-2:123456789012:regional/webacl/callbacks/0a1b2c3d-4e5f",
+    "MaxCallbacksPerSecond": "50",
 }
 # The stack's own secret under the stack's own key.
 OWN_KEY: Final = {"KmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}
@@ -1153,6 +1156,9 @@ def _is_json(text: str) -> bool:
     resource_mistake("CallbackApi/MethodSettings"),
     resource_mistake("CallbackApi/MethodSettings/0/ThrottlingRateLimit"),
     resource_mistake("CallbackApi/MethodSettings/0/ResourcePath", "/callbacks/status"),
+    resource_mistake("CallbackApi/MethodSettings/0/ThrottlingRateLimit", 500),
+    Mistake("Mappings/CallbackBursts/50/Burst", 20),
+    parameters=ALL_CHOSEN,
 )
 def callbacks_are_throttled(stack: Template) -> Problems:
     every = [
@@ -1160,8 +1166,36 @@ def callbacks_are_throttled(stack: Template) -> Problems:
         for s in stack.resources["CallbackApiv1Stage"].properties.get("MethodSettings", [])
         if (s["HttpMethod"], s["ResourcePath"]) == ("*", "/*")
     ]
-    if len(every) != 1 or not 0 < every[0].get("ThrottlingRateLimit", 0) <= every[0].get("ThrottlingBurstLimit", 0):
+    rate = int(stack.parameters["MaxCallbacksPerSecond"].value)
+    limits = {"ThrottlingRateLimit": str(rate), "ThrottlingBurstLimit": min(2 * rate, 5000)}  # at most an account's
+    if len(every) != 1 or not limits.items() <= every[0].items():
         yield "no limit"
+
+
+@invariant(
+    resource_mistake("CallbackApi/Auth"),
+    resource_mistake("CallbackApi/Auth/ResourcePolicy/CustomStatements/0/Condition"),
+    resource_mistake("CallbackApi/Auth/ResourcePolicy/CustomStatements/0/Effect", "Deny"),
+    Mistake("Conditions/HasCallbackSources", {"Fn::Equals": ["a", "b"]}),
+    Mistake("Resources/CallbackWebAcl"),
+    resource_mistake("CallbackWebAcl/ResourceArn", {"Fn::Sub": "${CallbackApi}"}),
+    parameters=ALL_CHOSEN,
+)
+def callbacks_come_from_the_chosen_addresses_and_through_the_web_acl(stack: Template) -> Problems:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "execute-api:/*"}
+    if sources := stack.parameters["CallbackSourceCidrs"].value:
+        statement |= {"Condition": {"IpAddress": {"aws:SourceIp": sources.split(",")}}}
+    if callback_api(stack).get("x-amazon-apigateway-policy", {}).get("Statement") != [statement]:
+        yield "policy"
+    names = {name: {"Ref": name} for name in ("CallbackApi", "CallbackApiv1Stage")}
+    found = [
+        (stack.resolve(each.properties["ResourceArn"], names), each.properties["WebACLArn"])
+        for each in stack.of_type("AWS::WAFv2::WebACLAssociation")
+    ]
+    stage = f"arn:aws:apigateway:{REGION}::/restapis/CallbackApi/stages/CallbackApiv1Stage"
+    acl = stack.parameters["WebAclArn"].value
+    if found != ([(stage, acl)] if acl else []):
+        yield f"web ACL: {found}"
 
 
 @invariant(
@@ -1651,6 +1685,16 @@ def test_translated_template_is_lint_free(parameters: Mapping[str, str]) -> None
     assert linted(translate(SOURCE, parameters).document) == []
 
 
+def test_other_addresses_need_a_new_deployment_of_the_api() -> None:
+    """API Gateway takes a policy only with a deployment, which SAM makes if the API's definition changes."""
+
+    def deployed(**parameters: str) -> object:
+        return translate(SOURCE, parameters).resources["CallbackApiv1Stage"].properties["DeploymentId"]
+
+    ranges = ("", "203.0.113.0/24", "203.0.113.0/25")
+    assert len({str(deployed(CallbackSourceCidrs=each)) for each in ranges}) == 3
+
+
 def test_lint_would_notice_a_mistake() -> None:
     queue = {"Type": "AWS::SQS::Queue", "Properties": {"VisibilityTimeout": 43_201}, "DeletionPolicy": "Delete"}
 
@@ -1705,6 +1749,11 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"KmsKeyArn": "arn:aws:kms:ap-southeast-2:123456789012:alias/sms"}, "not of an alias"),
         ({"KmsKeyArn": "0a1b2c3d"}, "the ARN of a key"),
         ({"PermissionsBoundaryArn": "applications"}, "the ARN of a managed policy"),
+        ({"CallbackSourceCidrs": "203.0.113.7"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "203.0.113.0/24, 203.0.114.0/24"}, "no spaces"),
+        ({"CallbackSourceCidrs": "203.0.113.0/33"}, "address ranges such as"),
+        ({"WebAclArn": "arn:aws:wafv2:us-east-1:123456789012:global/webacl/callbacks/0a1b"}, "a regional web ACL"),
+        ({"MaxCallbacksPerSecond": "0"}, "10, 25, 50"),
         ({"Tracing": "on"}, "off or active"),
         ({"RolePath": "/sms"}, "begins and ends with a slash"),
         ({"RolePath": "sms/"}, "begins and ends with a slash"),

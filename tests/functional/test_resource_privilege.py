@@ -6,6 +6,7 @@ with its resource and condition keys, and its neighbors: another resource, anoth
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 
 from local.template import Template, translate
 from optus_sms.records.items import HEALTH_KEY, MESSAGE_PREFIX, REFERENCE_PREFIX
-from tests.contract.test_template import ALL_CHOSEN, listed, policy_statements
+from tests.contract.test_template import ALL_CHOSEN, callback_api, listed, policy_statements
 from tests.functional.test_least_privilege import ROUNDS
 from tests.support.aws import REGION, template_source
 from tests.support.builders import ACCOUNT
@@ -229,6 +230,21 @@ def test_a_boundary_of_the_documented_services_denies_nothing_and_a_narrower_one
     chosen = translate(template_source(), ALL_CHOSEN)
     actions = {a for _, s in policy_statements(chosen) if s["Effect"] == "Allow" for a in listed(s["Action"])}
     assert {f"{action.partition(':')[0]}:*" for action in actions} == set(services)
+
+
+@pytest.mark.parametrize(
+    ("address", "with_sources"),
+    [("203.0.113.7", ALLOWED), ("2001:db8::7", ALLOWED), ("203.0.114.7", "ImplicitlyDenied")],
+)
+def test_only_chosen_addresses_may_call_back_and_without_a_choice_all_may(address: str, with_sources: str) -> None:
+    resource = arn("execute-api", "api/v1/POST/callbacks/status")
+    call = Call("", "execute-api:Invoke", resource, (("aws:SourceIp", (address,)),), principal="anonymous")
+    found = []
+    for parameters in ({}, ALL_CHOSEN):
+        document = callback_api(translate(template_source(), parameters))["x-amazon-apigateway-policy"]
+        expanded = json.loads(json.dumps(document).replace("execute-api:/*", arn("execute-api", "api/*")))
+        found.append(evaluate([call], {}, {resource: expanded})[call])
+    assert found == [ALLOWED, with_sources]
 
 
 def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_code_may_not() -> None:

@@ -19,6 +19,7 @@ _FOLDER: Final = Path(__file__).parent / "iam"
 needs_iam_evaluator: Final = needs_packages(_FOLDER)
 # The evaluator leaves out a condition key that has a name after a colon. One with a slash is compared in the same way.
 _NAMED_KEYS: Final = ("kms:EncryptionContext:", "aws:RequestTag/")
+_ANONYMOUS: Final = {"anonymous": {"type": "Anonymous"}}
 ALLOWED: Final = "Allowed"
 DENIED: Final = frozenset({"ImplicitlyDenied", "ExplicitlyDenied"})
 
@@ -33,7 +34,7 @@ class Call:
     context: tuple[tuple[str, tuple[str, ...]], ...] = ()
     tls: bool = field(default=True, kw_only=True)
     principal: str = field(default="", kw_only=True)
-    """Instead of the role: an ARN of another account, or a service."""
+    """Instead of the role: an ARN of another account, a service, or `anonymous`, who has no policies."""
 
 
 def _owner(resource: str) -> str:
@@ -55,12 +56,16 @@ def evaluate(
     simulations = [
         {
             "request": {
-                "principal": call.principal or f"arn:aws:sts::{ACCOUNT}:assumed-role/{call.role}/function",
+                "principal": _ANONYMOUS.get(call.principal)
+                or call.principal
+                or f"arn:aws:sts::{ACCOUNT}:assumed-role/{call.role}/function",
                 "action": call.action,
                 "resource": {"resource": call.resource, "accountId": _owner(call.resource)},
                 "contextVariables": {"aws:SecureTransport": str(call.tls).lower(), **dict(call.context)},
             },
-            "identityPolicies": [{"name": call.role, "policy": policies[call.role]}],
+            "identityPolicies": []
+            if call.principal in _ANONYMOUS
+            else [{"name": call.role, "policy": policies[call.role]}],
             "resourcePolicy": resource_policies.get(call.resource),
             "serviceControlPolicies": [],
             "resourceControlPolicies": [],

