@@ -130,6 +130,9 @@ def _callbacks(target: Target, transport: Transport, output: str) -> Check:
         return Check("failed", f"can't be reached: {without.failure}", remedy)
     if (without.status, wrong.status) == (401, 401):
         return Check("ok", "reachable; refuses missing and wrong credentials")
+    if (without.status, wrong.status) == (403, 403):
+        remedy = "Run it from an address in CallbackSourceCidrs, or post a test callback there (docs/callbacks.md)."
+        return Check("warning", "the API's policy or its web ACL refuses this machine", remedy)
     finding = f"returns HTTP {without.status} without and {wrong.status} with wrong credentials; both must be 401"
     return Check("failed", finding, "Read ReceiveCallbackFunction's log; 503 means that it can't read CallbackSecret.")
 
@@ -221,7 +224,7 @@ def _alarms(target: Target) -> Check:
     if gone:
         remedy = "They were deleted, which CloudFormation does not notice: deploy a change to each to create it again."
         return Check("failed", f"gone: {', '.join(gone)}", remedy)
-    return _fault_of(alarms) or _subscription(target, f"{counted(len(alarms), 'alarm')} armed, and")
+    return _fault_of(alarms) or _receiver(target, alarms)
 
 
 def _fault_of(alarms: list[dict[str, Any]]) -> Check | None:
@@ -260,12 +263,15 @@ def _is_without_data(alarm: dict[str, Any]) -> bool:
     )
 
 
-def _subscription(target: Target, armed: str) -> Check:
-    """Check that an address receives the alarms."""
+def _receiver(target: Target, alarms: list[dict[str, Any]]) -> Check:
+    """Check that an address, or a topic from elsewhere (AlarmTopicArn), receives the alarms."""
+    armed = f"{counted(len(alarms), 'alarm')} armed, and"
     topic = target.physical_id("AlarmTopic")
+    if topic is None and all(alarm.get("AlarmActions") for alarm in alarms):
+        return Check("ok", f"{armed} an existing topic receives them")
     if topic is None:
-        remedy = "Deploy with AlarmEmail, or add actions of your own to the alarms."
-        return Check("warning", f"{armed} no address receives them: AlarmEmail is empty", remedy)
+        remedy = "Deploy with AlarmEmail or AlarmTopicArn, or add actions of your own to the alarms."
+        return Check("warning", f"{armed} nobody receives them: AlarmEmail and AlarmTopicArn are empty", remedy)
     subscriptions = target.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     if not any(subscription["SubscriptionArn"].startswith("arn:") for subscription in subscriptions):
         remedy = "Click the link in AWS's mail to AlarmEmail; it may be in a spam folder."

@@ -58,6 +58,7 @@ ALL_CHOSEN: Final = {
     "LogRetentionDays": "365",
     "ReplyTextInEvents": "false",
     "AlarmEmail": "operator@example.com",
+    "AlarmTopicArn": "arn:aws:sns:ap-southeast-2:123456789012:on-call",
     "Architecture": "x86_64",
     "ApiGatewayLogRole": "existing",
     "SubnetIds": "subnet-0123abcd,subnet-0123abce",
@@ -1359,10 +1360,13 @@ def is_known(stack: Template, metric: Watched) -> bool:
 @invariant(
     resource_mistake("DeadLettersAlarm/AlarmActions"),
     resource_mistake("UnknownOutcomesAlarm/OKActions", []),
+    resource_mistake("GatewayHealthAlarm/AlarmActions", [{"Ref": "AlarmTopic"}]),
+    resource_mistake("GatewayHealthAlarm/AlarmActions", [{"Ref": "AlarmTopicArn"}]),
     parameters=ALL_CHOSEN,
 )
 def alarms_reach_somebody(stack: Template) -> Problems:
-    told = [{"Ref": "AlarmTopic"}] if stack.parameters["AlarmEmail"].value else None
+    told: list[object] = [{"Ref": "AlarmTopic"}] if stack.parameters["AlarmEmail"].value else []
+    told += [topic] if (topic := stack.parameters["AlarmTopicArn"].value) else []
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
         if [alarm.properties.get(name) for name in ("AlarmActions", "OKActions")] != [told, told]:
             yield f"{alarm.logical_id}: actions"
@@ -1743,6 +1747,8 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"RetentionDays": "0"}, "from 1 to 3650"),
         ({"LogRetentionDays": "31"}, "periods that CloudWatch Logs knows"),
         ({"AlarmEmail": "somebody"}, "an e-mail address"),
+        ({"AlarmTopicArn": "on-call"}, "the ARN of a standard topic"),
+        ({"AlarmTopicArn": "arn:aws:sns:ap-southeast-2:123456789012:on-call.fifo"}, "the ARN of a standard topic"),
         ({"Architecture": "arm"}, "arm64 or x86_64"),
         ({"SubnetIds": "subnet-0123abcd, subnet-0123abce", "SecurityGroupIds": "sg-0123abcd"}, "no space"),
         ({"SubnetIds": "subnet-0123abcd"}, "SubnetIds needs SecurityGroupIds"),

@@ -541,7 +541,7 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
 @pytest.mark.parametrize(
     ("armed", "ringing", "topic", "result", "says"),
     [
-        (True, False, None, "warning", "AlarmEmail is empty"),
+        (True, False, None, "warning", "AlarmEmail and AlarmTopicArn are empty"),
         (False, False, "confirmed", "failed", "switched off: A"),
         (True, True, "confirmed", "warning", "ringing now: A"),
         (True, False, "unconfirmed", "failed", "the address is not confirmed"),

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from cli.doctor import Check, _access_log, _alarms, _events, _sending_on
+from cli.doctor import Check, _access_log, _alarms, _callbacks, _events, _sending_on
 from cli.target import Target
 from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
 
@@ -53,6 +53,7 @@ def test_an_account_without_a_role_for_logs_is_found(account: dict[str, str], re
         ({"EvaluationState": "PARTIAL_DATA"}, "warning", "AlarmEmail"),
         ({"StateValue": "INSUFFICIENT_DATA"}, "warning", "without data for an hour: A"),
         ({"StateValue": "INSUFFICIENT_DATA", "since": 60}, "warning", "AlarmEmail"),
+        ({"AlarmActions": ["arn:aws:sns:ap-southeast-2:123456789012:on-call"]}, "ok", "an existing topic"),
     ],
 )
 def test_an_alarm_that_can_not_be_evaluated_is_found(
@@ -65,6 +66,13 @@ def test_an_alarm_that_can_not_be_evaluated_is_found(
     monkeypatch.setattr("cli.doctor._alarm_names", lambda _target: ["A"])
     found = _alarms(stack)
     assert (found.result, says in found.finding) == (result, True)
+
+
+@pytest.mark.parametrize(("status", "result"), [(401, "ok"), (403, "warning"), (404, "failed"), (503, "failed")])
+def test_a_refused_address_is_told_from_a_broken_api(status: int, result: str) -> None:
+    transport = Mock(**{"exchange.return_value": SimpleNamespace(status=status, failure=None)})
+    stack = cast(Target, SimpleNamespace(outputs={"StatusCallbackUrl": "https://api.example/v1/callbacks/status"}))
+    assert _callbacks(stack, transport, "StatusCallbackUrl").result == result
 
 
 @pytest.mark.parametrize(
