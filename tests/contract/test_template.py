@@ -28,7 +28,7 @@ from local.template import (
 from optus_sms.flows.send_message import QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS
 from optus_sms.model.errors import SettingsError
 from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, MESSAGE_PREFIX, REFUSED_PREFIX, State
-from optus_sms.records.ledger import KEEP_SECONDS
+from optus_sms.records.ledger import KEEP_REFUSED_SECONDS, KEEP_SECONDS
 from optus_sms.runtime.observability import NAMESPACE, Metric
 from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
 from tests.support.aws import template_source
@@ -1641,6 +1641,13 @@ def the_ledger_remembers_longer_than_any_queue(stack: Template) -> Problems:
     )
     if 2 * waiting + 10 * 86400 > KEEP_SECONDS:
         yield f"{KEEP_SECONDS} s against twice {waiting} s"
+
+
+@invariant(resource_mistake("DeadLetterQueue/MessageRetentionPeriod", 1000000))
+def a_refused_message_is_recorded_as_long_as_its_dead_letter_is_kept(stack: Template) -> Problems:
+    kept = stack.resources["DeadLetterQueue"].properties["MessageRetentionPeriod"]
+    if kept != KEEP_REFUSED_SECONDS:
+        yield f"DeadLetterQueue: {kept} s against {KEEP_REFUSED_SECONDS} s"
 
 
 # The tests

@@ -353,6 +353,16 @@ class TestNotSent:
         assert [step.what for step in history(subject)] == ["claimed", "not_sent_late", "unknown"]
 
 
+class TestRelease:
+    def test_of_a_claim_whose_response_was_lost_uses_up_no_attempt(self, subject: Subject) -> None:
+        mine = claim(subject.ledger)
+        assert subject.ledger.release(mine, "claim_response_lost", now=NOW) is None
+        record = kept(subject)
+        assert (record.state, record.reason, record.lease_until) == (State.RETRY, "claim_response_lost", 0)
+        assert (record.attempts, record.uncounted_attempts) == (1, 1)
+        assert due(subject.ledger, State.RETRY, now=NOW + ABANDONED_SECONDS) == ["message-1"]
+
+
 class TestHistory:
     def test_has_each_claim_each_outcome_and_each_act_of_a_person(self, subject: Subject) -> None:
         ledger, clock = subject.ledger, itertools.count(NOW)

@@ -24,7 +24,7 @@ from optus_sms.records.changes import Change, read_change
 from optus_sms.records.items import HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State, read_message
 from optus_sms.records.ledger import UNRESOLVED_SECONDS
 from optus_sms.records.table import Item, marshal, unmarshal
-from tests.support.bench import Bench
+from tests.support.bench import Bench, totals
 from tests.support.builders import HANDSET, NOW, message_body, queue_record, sent_message, status_event, wanted
 from tests.support.health import FakeSecret
 from tests.unit.cli.test_dead_letter_queue import letter
@@ -251,7 +251,8 @@ def test_of_the_gateways_health() -> None:
 def test_a_message_whose_record_cannot_be_written_is_kept_for_a_person() -> None:
     run = ledger_bench(State.RETRY)
     run.ledger.items["message-1"]["history"] = "edited"
-    assert run.send(queue_record(message_body())).failures == ()
+    result = run.send(queue_record(message_body()))
+    assert (result.failures, totals(result.measurements)) == ((), {"OutcomesUnknown": 1})
     (dead_letter,) = run.queues.dead_letters
     assert (dead_letter.reason, run.gateway.posts) == (DeadLetterReason.UNKNOWN_OUTCOME, [])
 

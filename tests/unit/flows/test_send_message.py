@@ -31,6 +31,7 @@ from optus_sms.model.errors import CredentialsError
 from optus_sms.model.queue_message import UNREADABLE_KEY, parse_message
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.ledger import KEEP_REFUSED_SECONDS
 from tests.support.bench import Bench, FailAt, FaultError, totals
 from tests.support.builders import (
     CONTENT,
@@ -308,6 +309,7 @@ class TestInvalid:
             run.send(queue_record(body, receive_count=count))
         (item,) = run.ledger.table.items.values()
         assert (item["pk"], item["message_id"], item["reason"]) == (f"refused#{sqs_id()}", "m", "invalid")
+        assert item["ttl"] == int(NOW) + KEEP_REFUSED_SECONDS
         for field in ("destination", "content", "a field: unknown field"):
             assert field in str(item["detail"])
         assert not any(canary in str(item) for canary in ("Ann", "4711", "0491", "491570006"))
@@ -1407,6 +1409,8 @@ class TestTheQueuesRetention:
         result = run.send(queue_record(receive_count=200))
         assert (result.failures, run.state(), reasons(run)) == ((), State.REJECTED, ["attempts_exhausted"])
         assert len(run.gateway.posts) == 1
+        assert totals(result.measurements) == {"MessagesRejected": 1}
+        assert "10 days" in run.queues.dead_letters[0].detail
 
     def test_no_wait_outlasts_the_retention(self) -> None:
         run = bench(PostResult(Outcome.NOT_SENT, "throttled", 429, stop=Stop.THROTTLED, retry_after_seconds=43_200.0))
