@@ -1028,10 +1028,11 @@ def due(ledger: Ledger, state: State, *, now: float) -> list[str]:
     return [record.message_id for record in ledger.due(state, now=now, limit=100)]
 
 
+# As docs/outages.md has them.
 DUE_AT = {
-    State.SENDING: LEASE + LAPSE_SECONDS,
-    State.RETRY: int(NOW) + ABANDONED_SECONDS,
-    State.UNKNOWN: int(NOW) + UNRESOLVED_SECONDS,
+    State.SENDING: LEASE + 15 * 60,
+    State.RETRY: int(NOW) + 11 * 86_400,
+    State.UNKNOWN: int(NOW) + 8 * 86_400,
 }
 
 
@@ -1049,6 +1050,12 @@ class TestUndecided:
         bring_to(subject.ledger, state)
         assert [other for other in State if subject.ledger.count_undecided(other)] == []
         assert kept(subject).look_at is None
+
+    def test_an_item_to_write_is_due_ten_minutes_later(self, ledger: Ledger) -> None:
+        claim(ledger)
+        assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
+        assert due(ledger, State.ACCEPTED, now=NOW + 599) == []
+        assert due(ledger, State.ACCEPTED, now=NOW + 600) == ["message-1"]
 
     def test_expiry_after_a_retry_ends_it(self, ledger: Ledger) -> None:
         bring_to(ledger, State.RETRY)
