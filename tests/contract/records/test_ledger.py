@@ -745,6 +745,24 @@ class TestReferences:
         ledger.register_reference("costs-42", "message-5", ttl=start)
         assert kept_until() == start + 30 * day
 
+    def test_of_two_keys_are_not_kept_shorter_by_whoever_writes_last(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table, start, day = ledger._table, wanted().ttl, 86_400
+        for key in ("message-1", "message-2"):
+            ledger.register_reference("costs-42", key, ttl=start)
+        update = table.update
+
+        def meanwhile(*arguments: Any, **more: Any) -> Any:
+            written = update(*arguments, **more)
+            monkeypatch.setattr(table, "update", update)
+            ledger.register_reference("costs-42", "message-4", ttl=start + 60 * day)
+            return written
+
+        monkeypatch.setattr(table, "update", meanwhile)
+        ledger.register_reference("costs-42", "message-3", ttl=start + 30 * day)
+        assert table.get("ref#costs-42")["ttl"] == start + 60 * day
+
     def test_that_nobody_gave_are_the_keys_themselves(self, ledger: Ledger) -> None:
         claim(ledger, wanted())
         found = ledger.with_reference("message-1")
@@ -1034,6 +1052,54 @@ DUE_AT = {
     State.RETRY: int(NOW) + 11 * 86_400,
     State.UNKNOWN: int(NOW) + 8 * 86_400,
 }
+TEN_MINUTES = 600 / 86_400
+MENDED = wanted(payload_sha256=OTHER_PAYLOAD)
+
+
+def after(state: State, write: Callable[[Ledger, LedgerRecord], object]) -> Callable[[Ledger], object]:
+    """A write of a record that was brought to a state; it gets the claim."""
+    return lambda ledger: write(ledger, bring_to(ledger, state))
+
+
+def read(ledger: Ledger) -> LedgerRecord:
+    record = ledger.read("message-1")
+    assert record is not None
+    return record
+
+
+LISTED: dict[str, tuple[State, float, Callable[[Ledger], object]]] = {
+    "released": (State.RETRY, 11, after(State.SENDING, lambda ledger, mine: ledger.release(mine, "lost", now=NOW))),
+    "replaced": (
+        State.RETRY, 11, after(State.REJECTED, lambda ledger, _: ledger.replace_refused(read(ledger), MENDED, now=NOW)),
+    ),
+    "reopened": (
+        State.RETRY, 11, after(State.REJECTED, lambda ledger, _: ledger.reopen(read(ledger), by="alex", now=NOW)),
+    ),
+    "resolved as not sent": (
+        State.RETRY, 11, after(State.UNKNOWN, lambda ledger, _: ledger.resolve_not_sent(read(ledger), by="a", now=NOW)),
+    ),
+    "unknown, its ttl removed by hand": (
+        State.UNKNOWN, 8, after(State.SENDING, lambda ledger, mine: ledger.unknown(replace(mine, ttl=0), "x", now=NOW)),
+    ),
+    "accepted without an ID": (
+        State.ACCEPTED, 8, after(State.SENDING, lambda ledger, mine: ledger.accepted(mine, None, now=NOW)),
+    ),
+    "resolved as sent without an ID": (
+        State.ACCEPTED, 8,
+        after(State.UNKNOWN, lambda ledger, _: ledger.resolve_sent(read(ledger), None, by="a", now=NOW)),
+    ),
+    "resolved as sent": (
+        State.ACCEPTED, TEN_MINUTES,
+        after(State.UNKNOWN, lambda ledger, _: ledger.resolve_sent(read(ledger), "gw-1", by="a", now=NOW)),
+    ),
+    "resolved by a callback": (
+        State.ACCEPTED, TEN_MINUTES,
+        after(State.UNKNOWN, lambda ledger, _: ledger.resolve_by_callback("message-1", "gw-1", now=NOW)),
+    ),
+    "accepted after a takeover": (
+        State.ACCEPTED, TEN_MINUTES, after(State.UNKNOWN, lambda ledger, mine: ledger.accepted(mine, "gw-1", now=NOW)),
+    ),
+}  # fmt: skip
 
 
 class TestUndecided:
@@ -1051,11 +1117,14 @@ class TestUndecided:
         assert [other for other in State if subject.ledger.count_undecided(other)] == []
         assert kept(subject).look_at is None
 
-    def test_an_item_to_write_is_due_ten_minutes_later(self, ledger: Ledger) -> None:
-        claim(ledger)
-        assert ledger.resolve_by_callback("message-1", "gw-1", now=NOW) is not None
-        assert due(ledger, State.ACCEPTED, now=NOW + 599) == []
-        assert due(ledger, State.ACCEPTED, now=NOW + 600) == ["message-1"]
+    @pytest.mark.parametrize(("state", "days", "write"), LISTED.values(), ids=LISTED)
+    def test_no_write_lists_it_for_an_earlier_or_a_later_time(
+        self, ledger: Ledger, state: State, days: float, write: Callable[[Ledger], object]
+    ) -> None:
+        write(ledger)
+        at = NOW + int(days * 86_400)
+        assert due(ledger, state, now=at - 1) == []
+        assert due(ledger, state, now=at) == ["message-1"]
 
     def test_expiry_after_a_retry_ends_it(self, ledger: Ledger) -> None:
         bring_to(ledger, State.RETRY)
