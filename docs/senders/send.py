@@ -9,7 +9,7 @@ sqs = boto3.client("sqs")
 
 
 def queue_message(message: dict[str, str]) -> None:
-    """Put one message on the queue of the stack; boto3 tries again after network errors by itself."""
+    """Put one message on the queue of the stack; boto3 retries after network errors automatically."""
     sqs.send_message(QueueUrl=os.environ["OUTBOUND_QUEUE_URL"], MessageBody=json.dumps(message))
 
 

@@ -2,7 +2,7 @@
 
     python send_many.py < messages.jsonl
 
-Each line is a message as in send.py. Run it again after an interruption: what was queued before is sent once.
+Each line is a message as in send.py. Run it again after an interruption: messages that were queued before are still sent once.
 """
 
 import json
@@ -42,7 +42,7 @@ def checked(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def queue_batch(batch: list[tuple[int, str]]) -> list[int]:
-    """Queue up to ten messages; return the numbers of the lines that SQS did not take in any attempt."""
+    """Queue up to ten messages; return the numbers of the lines that SQS accepted in no attempt."""
     left = dict(batch)
     for _ in range(ATTEMPTS):
         entries: Any = [{"Id": str(number), "MessageBody": text} for number, text in left.items()]
