@@ -2,7 +2,7 @@
 
     python send_many.py < messages.jsonl
 
-Each line is a message as in send.py. Run it again after an interruption: messages that were queued before are still sent once.
+Each line is a message as in send.py. After an interruption run it again: messages queued before are still sent once.
 """
 
 import json
