@@ -1183,9 +1183,10 @@ def callbacks_are_throttled(stack: Template) -> Problems:
     parameters=ALL_CHOSEN,
 )
 def callbacks_come_from_the_chosen_addresses_and_through_the_web_acl(stack: Template) -> Problems:
-    statement = {"Effect": "Allow", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "execute-api:/*"}
+    statement: dict[str, object] = {"Effect": "Allow", "Principal": "*", "Action": "execute-api:Invoke"}
+    statement["Resource"] = "execute-api:/*"
     if sources := stack.parameters["CallbackSourceCidrs"].value:
-        statement |= {"Condition": {"IpAddress": {"aws:SourceIp": sources.split(",")}}}
+        statement["Condition"] = {"IpAddress": {"aws:SourceIp": sources.split(",")}}
     if callback_api(stack).get("x-amazon-apigateway-policy", {}).get("Statement") != [statement]:
         yield "policy"
     names = {name: {"Ref": name} for name in ("CallbackApi", "CallbackApiv1Stage")}
