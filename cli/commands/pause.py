@@ -39,7 +39,15 @@ def resume(context: CommandContext, *, yes: bool) -> None:
     Afterwards the health check decides: it pauses again if messages fail and none is accepted.
     """
     record = context.target.health.read()
-    trouble = "" if sending_of(context.target, record)["sending"] == "on" else trouble_in_words(record)
+    is_on = sending_of(context.target, record)["sending"] == "on"
+    if is_on and record.pause is None:
+        # Recorded, it would count as a resume: the health check would wait longer before it pauses in an outage.
+        context.out.document({"paused": False})
+        context.out.line("Sending is on. Nothing was changed.", "good")
+        if trouble := trouble_in_words(record):
+            context.out.note(trouble, "unsure")
+        return
+    trouble = "" if is_on else trouble_in_words(record)
     decides = _DOES_NOT_PAUSE if context.target.settings.get("PauseOnOutage") == "false" else _DECIDES
     if trouble:
         is_now = f"Sending is {pause_in_words(record, now=time.time())}."

@@ -126,10 +126,14 @@ def test_resume_asks_nothing_unless_something_is_known_to_be_wrong(
     assert switch.on
 
 
-def test_resume_of_what_is_on_asks_nothing(stack: DeployedStack, switch: FakeSwitch) -> None:
+def test_resume_of_what_is_on_asks_and_changes_nothing(stack: DeployedStack, switch: FakeSwitch) -> None:
     switch.on = True
     recorded(stack, state=Health.UNHEALTHY)
-    assert optus_sms("resume", *TARGET).exit_code == 0
+    before = records(stack).read()
+    ran = optus_sms("resume", *TARGET)
+    assert (ran.exit_code, switch.calls, records(stack).read()) == (0, [], before)
+    assert "Sending is on" in ran.stdout
+    assert "unhealthy since" in ran.stderr
 
 
 def test_a_pause_that_takes_over_the_health_checks_says_that_it_no_longer_ends_by_itself(
