@@ -1,7 +1,7 @@
 """The entry point of `optus-sms`: as little as can be interrupted before an interruption ends in one line."""
 
+import _signal  # type: ignore[import-not-found] # `signal` imports `enum`: until then Ctrl-C is a traceback
 import os.path
-import signal
 import sys
 from types import FrameType
 from typing import NoReturn
@@ -15,9 +15,9 @@ if os.path.exists(os.path.join(os.path.dirname(__file__), "main.py")):  # noqa: 
 def main() -> None:
     """Run the command. SIGTERM and a lost terminal end it as Ctrl-C does, so that no half-written file stays."""
     try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
-                signal.signal(number, _interrupt)
+        for number in (_signal.SIGTERM, _signal.SIGHUP):
+            if _signal.getsignal(number) == _signal.SIG_DFL:  # nohup ignores SIGHUP
+                _signal.signal(number, _interrupt)
         from cli.main import main as command
 
         command()

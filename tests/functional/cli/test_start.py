@@ -45,6 +45,13 @@ def test_a_run_imports_what_it_needs() -> None:
     assert roots_of_imports("status", "k", "--stack", "s") & slow == {"boto3", "botocore", "optus_sms"}
 
 
+def test_nothing_is_imported_before_ctrl_c_ends_in_one_line() -> None:
+    told = f"import sys; sys.path[:0] = {PATHS}; had = set(sys.modules); import cli.start"
+    code = f"{told}; print(*sorted(set(sys.modules) - had))"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.split() == ["cli", "cli.start"]
+
+
 def test_the_list_of_commands_has_the_first_sentence_of_each() -> None:
     said = {name: re.match(r"(.+?\.)(?= |$)", command.help or "", re.MULTILINE) for name, command in commands().items()}
     assert {name: found and found[1] for name, found in said.items()} == {
