@@ -31,7 +31,7 @@ _MESSAGES: Final = (
     ("parcel-207", "+61491570156", "Your parcel arrives today between 2 and 4 pm."),
     ("code-118", SCENARIOS["lost_response_then_callbacks"].number, "Your code is 123456. It is good for 5 minutes."),
     ("bill-1042", SCENARIOS["rejected"].number, "Invoice 1042 is ready."),
-    ("greeting-31", "+61491570158", "Wir sehen uns am Samstag 🎄"),
+    ("greeting-31", "+61491570158", "Wir freuen uns – bis Samstag"),
     ("alert-9", SCENARIOS["lost_response"].number, "Pump 3 has stopped. Call the control room."),
     (_REPLIED_TO, _ASKED, "Your appointment is tomorrow at 9:30. Will you come?"),
 )
@@ -85,6 +85,7 @@ def _show(page: Any) -> None:
     """Fill in the form, open the timeline of an unknown outcome, and wait until everything is drawn."""
     page.locator("#health.good").wait_for()
     page.locator(".bubble.out").wait_for()
+    page.locator("#tour-dismiss").click()
     page.fill("#field-destination", "+61491570157")
     page.fill("#field-content", "Don’t forget: 9:30 tomorrow")
     page.locator(".culprit").wait_for()

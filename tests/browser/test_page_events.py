@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optus_sms.model.times import parse_rfc3339
-from tests.support.canned_page import CannedPage, snapshot
+from tests.support.canned_page import CannedPage, message, snapshot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -60,6 +60,17 @@ def test_events_stand_under_their_message_the_latest_first(page: Page, canned: C
     assert _groups(page) == [["b", "SMS Status Changed: received"], ["a", "SMS Status Changed: sent"]]
     page.locator(".event-group a").first.click()
     page.wait_for_function("() => location.hash === '#/message/b'")
+
+
+def test_an_event_by_the_gateways_id_alone_stands_under_its_message(page: Page, canned: CannedPage) -> None:
+    canned.first["messages"] = [message("a", "Hello")]
+    canned.first["events"] = [
+        {"n": 1, "at": "", "detail_type": "SMS Status Changed", "event": {"detail": {"gateway_id": "g-a"}}},
+        {"n": 2, "at": "", "detail_type": "SMS Refused", "event": {"detail": {"message_id": "", "reason": "invalid"}}},
+    ]
+    page.goto(canned.url)
+    page.locator(".event-group").first.wait_for()
+    assert _groups(page) == [["SMS Refused", "SMS Refused: invalid"], ["a", "SMS Status Changed"]]
 
 
 def test_a_list_that_is_held_still_counts_what_comes(page: Page, canned: CannedPage) -> None:

@@ -70,7 +70,7 @@ function fieldOf(field) {
 }
 
 const timesFor = (name) => make("div", { class: "culprits" },
-  ...CHOICES.map(({ label, at }) => make("button", { type: "button", class: "culprit", onclick: () => choose(name, rfc3339(at(new Date()))) }, label)),
+  ...CHOICES.map(({ label, at }) => make("button", { type: "button", class: "choice", onclick: () => choose(name, rfc3339(at(new Date()))) }, label)),
   make("span", { class: "small" }, zone()));
 
 function choose(name, value) {

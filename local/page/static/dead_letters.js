@@ -35,7 +35,7 @@ function rowOf({ reason, detail, since, why, acts, message_id: messageId, to: nu
   return make("li", {}, make("div", { class: "dead-letter" },
     make("p", { class: "head" }, make("span", { class: "strong" }, isolated(reason)), since ? time(since) : null),
     detail ? make("p", { class: "small" }, isolated(detail)) : null,
-    why ? make("p", { class: "small" }, prose(why)) : null,
+    why && why !== detail ? make("p", { class: "small" }, prose(why)) : null,
     messageId ? make("a", { class: "small", href: to("message", messageId) }, "Timeline of ", isolated(messageId)) : null,
     number ? make("p", { class: "small" }, "to ", make("a", { href: to("handset", number) }, isolated(number))) : null,
     ...actsOf(acts),

@@ -2,7 +2,7 @@
 
 import { byId, isolated, make, say, time, visible } from "./text.js";
 import { to } from "./links.js";
-import { store } from "./store.js";
+import { messageOf, store } from "./store.js";
 
 const EVENTS_AT_ONCE = 100;
 
@@ -41,11 +41,12 @@ export function forgetEvents() {
 // The group of the latest event is the first; inside, the events stand in the order in which they came.
 function add({ at, detail_type: kind, event }) {
   const { message_id: messageId, source, gateway_id: id, status, state, reason } = event?.detail ?? {};
-  const key = messageId ?? source ?? id ?? kind;
+  const about = messageId || messageOf("", id)?.message_id;
+  const key = about || source || id || kind;
   let group = groups.get(key);
   if (!group) {
     const list = make("ol");
-    const title = messageId ? make("a", { href: to("message", messageId) }, isolated(messageId)) : isolated(key);
+    const title = about ? make("a", { href: to("message", about) }, isolated(about)) : isolated(key);
     group = { list, node: make("li", { class: "event-group" }, make("h3", {}, title), list) };
     groups.set(key, group);
   }

@@ -24,7 +24,7 @@ export function startStrip(onGroup) {
   startToolbar(byId("bar"));
   for (const { name, label, tone } of COUNTERS) {
     const figure = make("span", { class: "figure" }, "–");
-    const button = make("button", { type: "button", class: `number ${tone}`, "data-group": name, onclick: () => onGroup(name) }, figure, make("span", { class: "what" }, label));
+    const button = make("button", { type: "button", class: `number ${tone}`, "data-group": name, onclick: () => onGroup(name) }, figure, " ", make("span", { class: "what" }, label), make("span", { class: "away" }));
     figures.set(name, { figure, button });
     byId("strip").append(button);
   }
@@ -47,7 +47,7 @@ async function pause() {
 function markExamples(button, all, ofExamples) {
   const isAll = ofExamples > 0 && all === ofExamples;
   button.classList.toggle("bad", !isAll);
-  say(button.querySelector(".what"), isAll ? "example dead letters" : "dead letters");
+  say(button.querySelector(".away"), isAll ? ", all of the examples" : "");
 }
 
 export function drawStrip() {
