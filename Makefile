@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SYNC := VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python
 NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --silent --prefix
+SBOM := .aws-sam/sbom.cdx.json
 export SAM_CLI_TELEMETRY := 0
 # Bytecode is kept whatever the shell says: without it each start of the local stack compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -112,8 +113,10 @@ bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, agains
 	@BOTO_DISABLE_CRT=true PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
 
 .PHONY: build
-build: $(READY) ## what `sam deploy` ships, into .aws-sam/
+build: $(READY) ## what `sam deploy` ships, into .aws-sam/, and a list of its packages (OSV_DATABASE=all.zip: compared with known vulnerabilities)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements layers/shared/requirements.txt --pyproject pyproject.toml --output-reproducible --output-file $(SBOM)
+	@$(BIN)/python -m tools.known_vulnerabilities $(SBOM) $(OSV_DATABASE)
 
 .PHONY: check
 check: site ## lint, format, types, spelling, secrets, template, documentation site

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -230,3 +231,25 @@ def _content(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def test_the_list_of_packages_is_what_the_layer_installs(tmp_path: Path) -> None:
+    """As `make build` makes it; the tool is none of them."""
+    requirements, written = LAYER / "requirements.txt", tmp_path / "sbom.cdx.json"
+    (line,) = re.findall(
+        r"cyclonedx-py (requirements .*)--output-file", (ROOT / "Makefile").read_text(encoding="utf-8")
+    )
+    tool = Path(sys.executable).with_name("cyclonedx-py")
+    subprocess.run(
+        [tool, *line.split(), "--output-file", written],
+        cwd=ROOT,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+
+    components = json.loads(written.read_text(encoding="utf-8"))["components"]
+    locked = re.findall(r"^([\w.-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert [(each["name"], each["version"]) for each in components] == sorted(locked)
+    assert all(reference["hashes"] for each in components for reference in each["externalReferences"])
+    assert "cyclonedx-bom" not in dict(locked)

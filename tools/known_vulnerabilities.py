@@ -1,0 +1,81 @@
+"""Compares a CycloneDX list of PyPI packages with a database of known vulnerabilities, without a network.
+
+python -m tools.known_vulnerabilities .aws-sam/sbom.cdx.json [all.zip]      (`make build OSV_DATABASE=all.zip`)
+
+The database is OSV's export for PyPI (https://osv.dev, "Data dumps"): a zip with one JSON document for each.
+Without one it says so and succeeds. With one it fails for each package that a vulnerability affects.
+"""
+
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+
+def packages(sbom: Mapping[str, Any]) -> dict[str, str]:
+    """Version by normalized name."""
+    return {_normalized(component["name"]): component["version"] for component in sbom["components"]}
+
+
+def known(database: Path, versions: Mapping[str, str]) -> Iterator[str]:
+    """Name each vulnerability that affects one of these packages, with its ID."""
+    with zipfile.ZipFile(database) as archive:
+        for name in archive.namelist():
+            entry = json.loads(archive.read(name))
+            if "withdrawn" in entry:
+                continue
+            for affected in entry.get("affected", []):
+                package = _normalized(affected.get("package", {}).get("name", ""))
+                if package in versions and _is_affected(versions[package], affected):
+                    yield f"{package} {versions[package]}: {entry['id']} {entry.get('summary', '')}".strip()
+
+
+def _is_affected(version: str, affected: Mapping[str, Any]) -> bool:
+    if version in affected.get("versions", []):
+        return True
+    ranges = [each["events"] for each in affected.get("ranges", []) if each["type"] == "ECOSYSTEM"]
+    return any(_is_within(Version(version), events) for events in ranges)
+
+
+def _is_within(version: Version, events: list[Mapping[str, str]]) -> bool:
+    """Follow OSV's events, each in order of version: it is affected from `introduced` to before `fixed`."""
+    within = False
+    for event in events:
+        ((kind, limit),) = event.items()
+        bound = _bound(limit)
+        if kind == "introduced" and version >= bound:
+            within = True
+        elif (kind == "fixed" and version >= bound) or (kind == "last_affected" and version > bound):
+            within = False
+    return within
+
+
+def _bound(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return Version("0")  # of a release that no version follows: reported rather than missed
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def main(sbom: str, database: str = "") -> int:
+    """Print what is found; the exit code is 1 if something is."""
+    versions = packages(json.loads(Path(sbom).read_text(encoding="utf-8")))
+    if not database:
+        print(f"{sbom}: {len(versions)} packages, not compared with known vulnerabilities. Set OSV_DATABASE=all.zip.")
+        return 0
+    found = sorted(set(known(Path(database), versions)))
+    print("\n".join(found) or f"{sbom}: no known vulnerability in {len(versions)} packages.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
