@@ -40,6 +40,8 @@ FULL = HealthRecord(
     doubt=Doubt(1_767_225_720, 1, 1_767_225_600),
 )
 
+WELL = HealthRecord(state=Health.HEALTHY, reason="ok", since=AT, checked_at=AT, checks=1, good_checks=1)
+
 
 @pytest.fixture
 def store(client: DynamoDBClient | None) -> HealthRecords:
@@ -56,7 +58,7 @@ def test_there_is_a_record_before_the_first_check(store: HealthRecords) -> None:
     "record",
     [
         FULL,
-        HealthRecord(state=Health.HEALTHY, reason="ok", since=AT, checked_at=AT, checks=1, good_checks=1),
+        WELL,
         replace(FULL, pause=None),
         replace(FULL, pause=Pause(AT, PauseReason.OUTAGE)),
         replace(FULL, pause=Pause(AT, PauseReason.OUTCOMES_UNKNOWN, probing=True), doubt=None),
@@ -75,6 +77,11 @@ def test_what_is_over_is_gone(store: HealthRecords) -> None:
     assert store.read() == calm
 
 
+def test_each_check_follows_the_one_before_without_any_command(store: HealthRecords) -> None:
+    assert store.write(WELL, seen=HealthRecord())
+    assert store.write(replace(WELL, checks=2), seen=WELL)
+
+
 def test_of_two_writers_one_wins(store: HealthRecords) -> None:
     first = replace(FULL, reason="first")
     assert store.write(first, seen=HealthRecord())
@@ -83,7 +90,7 @@ def test_of_two_writers_one_wins(store: HealthRecords) -> None:
     assert store.read() == first
 
 
-@pytest.mark.parametrize("seen", [HealthRecord(), FULL, replace(FULL, pause=None)])
+@pytest.mark.parametrize("seen", [HealthRecord(), FULL, replace(FULL, pause=None), WELL])
 def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_fail(
     store: HealthRecords, seen: HealthRecord
 ) -> None:
@@ -97,6 +104,7 @@ def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_
     store.resume_by_operator(now=NOW)
     resumed = store.read()
     assert (resumed.pause, resumed.resuming, resumed.messages_decide_since) == (None, True, int(NOW) + 60)
+    assert resumed.operator_commands == seen.operator_commands + 2
     assert not store.write(replace(seen, checks=8), seen=seen)
     assert not store.write(replace(paused, checks=8), seen=paused)
     assert store.write(replace(resumed, checks=8), seen=resumed)
@@ -144,6 +152,7 @@ class TestDoubt:
                 assert after is not None
                 doubt = after
                 times.append(second)
+        assert times[:5] == [2, 2 + 15, 17 + 60, 77 + 900, 977 + 900]  # as docs/outages.md has them
         assert max(sum(start <= time < start + 3600 for time in times) for start in times) == 6
 
     def test_a_certain_outcome_ends_it_for_all(self, store: HealthRecords) -> None:

@@ -419,6 +419,11 @@ class TestRecordReply:
         kept = {"repeats": frozenset({f"{LATER} reply"})}
         assert without(subject.row("mo-1"), "ttl") == without(before, "ttl") | kept
 
+    def test_a_write_that_the_sdk_repeats_is_no_repeat(self, subject: Subject) -> None:
+        for is_new in (True, False):
+            assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW) is is_new
+        assert "repeats" not in subject.row("mo-1")
+
     def test_only_so_many_repeats_are_kept(self, subject: Subject) -> None:
         for second in range(MAX_REPEATS + 5):
             subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW + second)
@@ -472,12 +477,12 @@ class TestErase:
             store.erase(gateway_id, HANDSET, now=NOW)
         assert store.record_sent(*sent_message(), status="sent", detail=HANDSET, now=NOW + 60) is None
         quoting = f"refused for {HANDSET}"
-        for name in ("sent", "rejected", "rejected", "expired", "received"):
-            store.record_status(status(name, detail=quoting), now=NOW + 60)
-        store.record_status(status("received", detail=f"z {quoting}"), now=NOW + 60)
+        steps = [(name, quoting) for name in ("sent", "rejected", "rejected", "expired", "received")]
+        for name, detail in [*steps, ("received", f"z {quoting}")]:
+            store.record_status(status(name, detail=detail), now=NOW + 60)
+            assert HANDSET[-6:] not in str(subject.row("gw-1"))
         assert not store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW + 60)
-        for gateway_id in ("gw-1", "mo-1"):
-            assert HANDSET[-6:] not in str(subject.row(gateway_id))
+        assert HANDSET[-6:] not in str(subject.row("mo-1"))
         row = subject.row("gw-1")
         assert (row["status"], row["detail"], row["message_id"]) == ("received", "z refused for …", "message-1")
         assert "content" not in subject.row("mo-1")
@@ -487,6 +492,14 @@ class TestErase:
         subject.store.erase("gw-1", HANDSET, now=NOW)
         assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW + 60)
         assert subject.row("mo-1")["handset"] == HANDSET
+
+
+def test_read_gives_the_record_as_it_is(subject: Subject) -> None:
+    assert subject.store.read("gw-1") is None
+    subject.store.record_sent(*sent_message(), now=NOW)
+    subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW)
+    found = [subject.store.read(gateway_id) for gateway_id in ("gw-1", "mo-1")]
+    assert [(record.direction, record.handset) for record in found if record] == [("MT", HANDSET), ("MO", HANDSET)]
 
 
 class TestLatestSentTo:

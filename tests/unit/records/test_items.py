@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State, attributes
+import pytest
+
+from optus_sms.records.items import HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State, attributes
 
 
 def test_attributes_are_those_that_say_something() -> None:
@@ -30,3 +32,34 @@ def test_each_status_has_the_time_at_which_it_was_first_seen() -> None:
 def test_attributes_of_every_record_are_json() -> None:
     for record in (LedgerRecord("k"), MessageRecord(id="g", times={"sent": "2"}), ReplyRecord(id="r")):
         assert json.loads(json.dumps(attributes(record))) == attributes(record)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_message_may_have_been_sent_by_its_last_attempt_or_by_an_earlier_one(state: State) -> None:
+    is_open = state in (State.SENDING, State.UNKNOWN, State.ACCEPTED)
+    assert LedgerRecord("k", state).may_have_been_sent is is_open
+    assert LedgerRecord("k", state, unknown_outcomes=1).may_have_been_sent
+
+
+def test_the_lines_of_a_history_have_the_numbers_of_their_attempts() -> None:
+    """A claim and its release are written before the number is known; a line by hand hides no other."""
+    second = (f"2026-01-01T00:00:0{number}.000Z" for number in range(9))
+    lines = [
+        ("claimed", 0, ""),
+        ("claimed", 0, ""),
+        ("not_sent", 0, "claim_response_lost"),
+        ("claimed", 0, ""),
+        ("not_sent", 3, "throttled\tHTTP 429"),
+        ("reopened", 0, "alex"),
+    ]
+    history = frozenset(f"{next(second)} {what} {attempt} {words}" for what, attempt, words in lines)
+    steps = LedgerRecord("k", history=history | {"! by hand"}).steps()
+    assert steps[0] == HistoryLine("", "edited", 0, "! by hand")
+    assert [(step.what, step.attempt, step.words, step.evidence) for step in steps[1:]] == [
+        ("claimed", 1, "", ""),
+        ("claimed", 2, "", ""),
+        ("not_sent", 2, "claim_response_lost", ""),
+        ("claimed", 3, "", ""),
+        ("not_sent", 3, "throttled", "HTTP 429"),
+        ("reopened", 0, "alex", ""),
+    ]
