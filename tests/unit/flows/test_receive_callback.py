@@ -141,7 +141,12 @@ class TestBody:
         (letter,) = run.queues.dead_letters
         raw = body if isinstance(body, bytes) else (body or "").encode("utf-8", "surrogatepass")
         assert (letter.body, letter.reason) == (raw, DeadLetterReason.UNREADABLE_CALLBACK)
+        assert "item 1" not in letter.detail
         assert run.messages.items == {}
+
+    def test_that_only_claims_to_be_base64_is_kept_raw(self, run: Bench) -> None:
+        receive(run, status_event("YWJj!") | {"isBase64Encoded": True})
+        assert [letter.body for letter in run.queues.dead_letters] == [b"YWJj!"]
 
     def test_unreadable_is_kept_with_what_it_takes_to_post_it_again(self, run: Bench) -> None:
         event = reply_event(b"\xe9")
@@ -215,6 +220,29 @@ class TestStatus:
         run.time.advance(12.5)
         assert totals(status(run, status="received").measurements)["DeliveryLatency"] == 12_500
 
+    @pytest.mark.parametrize(("sent_at", "latency"), [(NOW - 0.5, 500), (NOW + 5, 0)])
+    def test_received_at_once_or_by_a_clock_that_is_behind(self, run: Bench, sent_at: float, latency: float) -> None:
+        run.messages.record_sent(*sent_message(), now=sent_at)
+        assert totals(status(run, status="received").measurements)["DeliveryLatency"] == latency
+
+    def test_the_end_of_a_message_is_counted_once_and_a_late_delivery_too(self, run: Bench) -> None:
+        counted = []
+        for name in ("sent", "expired", "expired", "rejected", "received", "dead"):
+            counts = totals(status(run, status=name).measurements)
+            counted.append((counts.get("MessagesUndelivered", 0), counts.get("MessagesDelivered", 0)))
+        assert counted == [(0, 0), (1, 0), (0, 0), (0, 0), (0, 1), (0, 0)]
+
+    def test_the_log_names_the_message_and_no_status_that_is_unknown(
+        self, run: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An unknown one is the gateway's free text."""
+        run.messages.record_sent(*sent_message(), now=NOW)
+        with caplog.at_level("INFO"):
+            status(run, status="sent")
+            status(run, status="told Ann")
+        lines = [vars(record) for record in caplog.records if record.message == "status"]
+        assert [(line["message_id"], line["status"]) for line in lines] == [("message-1", "sent"), ("message-1", None)]
+
     @pytest.mark.parametrize("again", ["sent", "accepted"])
     def test_stale_and_duplicate_are_answered_200_too(self, run: Bench, again: str) -> None:
         status(run, status="received")
@@ -244,6 +272,11 @@ class TestStatus:
     def test_posted_to_the_wrong_url_is_a_status_all_the_same(self, run: Bench) -> None:
         assert receive(run, reply_event({"message_id": "gw-1", "status": "sent"})).status == 200
         assert run.messages.items["gw-1"]["direction"] == "MT"
+
+    def test_with_nothing_but_an_id_is_what_its_url_is_for(self, run: Bench) -> None:
+        for event in (status_event({"id": "gw-1"}), reply_event({"id": "mo-1"})):
+            assert receive(run, event).status == 200
+        assert [run.messages.items[gateway_id]["direction"] for gateway_id in ("gw-1", "mo-1")] == ["MT", "MO"]
 
 
 class TestProof:
