@@ -29,10 +29,10 @@ DATA: Final = {*KEPT, "GatewaySecret", "CallbackSecret", "CallbackApi", "SmsEven
 
 
 def earlier_version(folder: Path) -> Path:
-    """The version before the last change of what is deployed, built."""
+    """The version before the last change of the functions' code; one of the template may concern comments only."""
     git = ["git", "-C", str(ROOT)]
     last = subprocess.run(
-        [*git, "log", "-1", "--format=%H", "--", "template.yaml", "functions", "layers"],
+        [*git, "log", "-1", "--format=%H", "--", "functions", "layers/shared/src"],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     archive = subprocess.run([*git, "archive", f"{last}^"], check=False, capture_output=True)
