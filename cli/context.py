@@ -110,6 +110,13 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
     return wrapped
 
 
+def _edited_item_error() -> type[Exception]:
+    """Return the error of an item that was edited by hand, imported only when there is an error."""
+    from optus_sms.records.table import EditedItemError
+
+    return EditedItemError
+
+
 def _translated(context: CommandContext, command: Callable[..., R], options: dict[str, Any]) -> R:
     try:
         return command(context, **options)
@@ -120,6 +127,11 @@ def _translated(context: CommandContext, command: Callable[..., R], options: dic
         translated = from_aws(error, local=is_local, profile=context.profile)
         steps = "\n".join(step for step in (translated.next_step, context.if_interrupted) if step)
         raise CliError(translated.problem, steps, Exit(translated.exit_code)) from error
+    except _edited_item_error() as error:
+        raise CliError(
+            "An item of this message was edited by hand: an attribute has a wrong type.",
+            f"Correct the item in the table: {error}. What was done so far is kept.",
+        ) from None
     except OSError as error:
         discard_stdout()
         what = f"{error.filename}: " if error.filename else "The output can't be written: "

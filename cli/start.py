@@ -1,10 +1,8 @@
 """The entry point of `optus-sms`: as little as can be interrupted before an interruption ends in one line."""
 
-import _signal  # type: ignore[import-not-found] # `signal` imports `enum`: until then Ctrl-C is a traceback
+import _signal  # type: ignore[import-not-found] # `signal` and `typing` import more, and meanwhile Ctrl-C is a traceback
 import os.path
 import sys
-from types import FrameType
-from typing import NoReturn
 
 # Installed, this folder is the package `optus_sms_cli` (pyproject.toml), whose modules import each other as `cli`. An
 # editable installation has only this module there.
@@ -26,5 +24,5 @@ def main() -> None:
         sys.exit(130)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt

@@ -19,6 +19,7 @@ from cli.errors import CliError, Exit, from_aws
 from cli.output import Output, json_text, number_in_list, one_line
 from cli.parameters import Name, Since
 from cli.target import choose, local_target, parse_endpoints
+from optus_sms.records.table import EditedItemError
 
 
 @pytest.mark.parametrize(("number", "expected"), [("+61491570006", "…006"), ("12345", "…"), ("", "-"), (None, "-")])
@@ -168,11 +169,12 @@ def test_a_login_of_any_kind_that_has_ended_names_what_renews_it(
         (aws.SSLError(endpoint_url="https://x", error=OSError("unknown issuer")), "AWS_CA_BUNDLE"),
         (aws.ConnectTimeoutError(endpoint_url="https://x"), "AWS can't be reached"),
         (aws.ReadTimeoutError(endpoint_url="https://x"), "AWS: Read timeout"),
+        (EditedItemError("the type of history"), "was edited by hand"),
         (OSError(28, "No space left on device"), "The output can't be written: No space left on device"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_of_the_network_is_not_one_of_the_output(error: Exception, says: str) -> None:
+def test_each_error_has_words_of_its_own(error: Exception, says: str) -> None:
     @click.command()
     @with_context
     def command(_: CommandContext) -> None:
