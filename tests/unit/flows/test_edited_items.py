@@ -277,6 +277,19 @@ def test_what_cannot_be_reconciled_is_set_aside_for_a_day() -> None:
     assert counts == [1, 0, 1]
 
 
+def test_a_message_that_was_made_a_reply_by_hand_is_set_aside_too() -> None:
+    run = Bench()
+    run.messages.record_sent(*sent_message(), now=NOW)
+    run.messages.items["gw-1"]["direction"] = "MO"
+    gateway = AnsweringGateway(run.time, message("sent"))
+    reconciler = Reconciler(run.ledger, run.messages, gateway, FakeSecret(), run.time.clock)
+    for hours in (24, 1, 1, 22):
+        run.time.advance(hours * 3600)
+        reconciler.run(deadline=run.time.now() + 120)
+    assert [at - NOW for at, _ in gateway.asked] == [24 * 3600, 48 * 3600]
+    assert "looks" not in run.messages.items["gw-1"], "it would be given up too early once it is mended"
+
+
 def test_a_state_that_is_none_is_no_event_but_is_noted() -> None:
     for item in ({"pk": "msg#k", "state": "FOO"}, {"pk": "health#gateway", "state": "FOO"}):
         images = {"NewImage": marshal(item), "ApproximateCreationDateTime": NOW}

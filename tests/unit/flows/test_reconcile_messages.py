@@ -279,6 +279,8 @@ class TestJudgeLookup:
             (answer(200, [{"id": "gw-1"}]), Lookup.REFUSED),
             (answer(404, NO_MESSAGE), Lookup.RESPONDED),
             (answer(400, {"statusCode": 400, "error": "invalid_attrib", "message": "x"}), Lookup.RESPONDED),
+            (answer(422, {"statusCode": 422, "error": "invalid_attrib", "message": "x"}), Lookup.RESPONDED),
+            (answer(422, b"<html>"), Lookup.REFUSED),
             (answer(410, NO_MESSAGE), Lookup.RESPONDED),
             (answer(410, b"<html>"), Lookup.RESPONDED),
             (answer(404, NO_PATH), Lookup.REFUSED),
@@ -391,15 +393,19 @@ class TestMissingStatuses:
         assert passed_over, "the gateway answered for no other after it"
         assert [rows[gateway_id]["looks"] for gateway_id in passed_over] == [1] * len(passed_over)
 
-    def test_a_gateway_that_is_not_well_is_asked_three_times_a_run_and_nothing_is_missed(self) -> None:
+    def test_a_gateway_that_is_not_well_is_asked_three_times_a_run_and_nothing_is_missed(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         stack = Stack()
         for number in range(5):
             stack.sent(f"gw-{number}")
         stack.gateway.otherwise = answer(503)
         stack.pass_until(DAY)
         stack.pass_until(DAY + 300)
-        assert len(stack.asked) == 2 * IN_VAIN_IN_A_ROW
+        assert len(stack.asked) == 2 * 3  # as docs/outages.md has it
         assert len(set(stack.asked)) == 5, "the second run begins with others"
+        assert {record.__dict__.get("reason") for record in caplog.records} == {"HTTP 503"}
+        assert all("looks" not in row for row in stack.messages.items.values()), "an outage is no request"
         stack.gateway.otherwise = message("received")
         stack.pass_until(DAY + 600)
         assert {row["status"] for row in stack.messages.items.values()} == {"received"}
@@ -454,8 +460,52 @@ class TestMissingStatuses:
         stack.gateway.otherwise = looked
         for day in range(1, 12):
             stack.pass_until(day * DAY)
+            stack.pass_until(day * DAY + 300)
         assert len(stack.asked) == 4 * IN_VAIN_IN_A_ROW
         assert all("unresolved_at" in row for row in stack.messages.items.values())
+
+    @pytest.mark.parametrize(
+        ("looked", "refused", "password"),
+        [
+            (answer(401), True, "new"),
+            (answer(403), True, "new"),
+            (answer(405), True, "right"),
+            (answer(404, NO_MESSAGE), False, "right"),
+        ],
+    )
+    def test_a_refusal_is_logged_and_that_of_the_credentials_makes_the_next_run_read_the_secret_again(
+        self, looked: Exchange, refused: bool, password: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stack = Stack()
+        stack.sent()
+        stack.gateway.otherwise = looked
+        stack.pass_until(DAY)
+        stack.secret.store("new", "v2")
+        stack.pass_until(2 * DAY)
+        assert ("the gateway refuses to look up a message" in caplog.messages) is refused
+        assert stack.secret.current().password == password
+
+    def test_the_log_has_no_status_that_is_unknown(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is the gateway's free text."""
+        caplog.set_level(logging.INFO)
+        stack = Stack()
+        stack.sent()
+        for day, status in ((1, "submitted"), (2, "told Ann")):
+            stack.gateway.otherwise = message(status)
+            stack.pass_until(day * DAY)
+        lines = [record.__dict__["status"] for record in caplog.records if record.message == "status requested"]
+        assert lines == ["submitted", None]
+
+    def test_only_refusals_in_a_row_end_a_run(self) -> None:
+        stack = Stack()
+        stack.gateway.otherwise = answer(405)
+        stack.gateway.answers["gw-2"] = message("received", id="gw-2")
+        ids = [f"gw-{number}" for number in range(8)]
+        for seconds, gateway_id in enumerate(ids):
+            stack.sent(gateway_id)
+            stack.messages.items[gateway_id]["look_at"] = int(NOW) + seconds
+        stack.pass_until(DAY)
+        assert stack.asked == ids[:6]
 
     def test_is_asked_politely(self) -> None:
         stack = Stack()
@@ -478,11 +528,13 @@ class TestMissingStatuses:
         assert stack.run().failed == ()
         assert stack.clock.now() - started <= RUN_SECONDS
 
-    def test_credentials_that_cannot_be_used_leave_it_for_later(self) -> None:
+    def test_credentials_that_cannot_be_used_leave_it_for_later(self, caplog: pytest.LogCaptureFixture) -> None:
         stack = Stack()
         stack.sent()
+        stack.sent("gw-2")
         stack.secret.break_()
         assert stack.pass_until(DAY).failed == ()
+        assert len(caplog.records) == 1
         stack.secret.store("right", "v2")
         stack.gateway.otherwise = message("received")
         stack.pass_until(DAY + 300)
@@ -573,6 +625,20 @@ class TestARun:
         report = stack.pass_until(DAY)
         assert report.failed == ("statuses",)
         assert gauges(report) == {"MessagesAwaitingStatus": 1}
+
+    def test_an_item_that_cannot_even_be_set_aside_stops_no_run(self) -> None:
+        stack = Stack()
+        stack.claim()
+        stack.ledger.items["message-1"]["history"] = "edited"
+        stack.sent()
+
+        def failing(step: str, moment: Moment) -> None:
+            if (step, moment) == ("ledger.look_again", "before"):
+                raise THROTTLED
+
+        stack.ledger.hook = failing
+        report = stack.pass_until(DAY)
+        assert (report.failed, stack.asked) == (("leases",), ["gw-1"])
 
     def test_without_time_nothing_is_begun_and_nothing_is_lost(self) -> None:
         stack = Stack()

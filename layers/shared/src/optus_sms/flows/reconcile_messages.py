@@ -22,7 +22,7 @@ from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalized
 from optus_sms.model.times import Clock, time_or_none
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import LAPSE_SECONDS, Ledger
-from optus_sms.records.messages import UNANSWERED_SECONDS, Awaiting, IdTakenError, Messages
+from optus_sms.records.messages import UNANSWERED_SECONDS, Awaiting, Messages
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 _T = TypeVar("_T")
@@ -269,10 +269,7 @@ class _Run:
             logger().warning("the gateway refuses to look up a message", extra={"status": response.status})
         status = _status(response) if lookup is Lookup.RESPONDED else None
         if status is not None:
-            try:
-                applied = self._messages.record_status(StatusCallback(gateway_id, status), now=self._clock.now())
-            except IdTakenError:
-                return True
+            applied = self._messages.record_status(StatusCallback(gateway_id, status), now=self._clock.now())
             known = status if status in STATUS_RANK else None
             logger().info(
                 "status requested",
