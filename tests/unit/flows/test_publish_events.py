@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.publish_events import Publisher, event_of
-from optus_sms.model.events import EVENT_TYPES, Event, SmsAccepted, SmsRecalled, SmsReplyReceived, SmsStatusChanged
+from optus_sms.model.events import (
+    EVENT_TYPES,
+    Event,
+    SmsAccepted,
+    SmsOutcomeUnknown,
+    SmsRecalled,
+    SmsRejected,
+    SmsReplyReceived,
+    SmsStatusChanged,
+)
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.records.changes import Change, read_change, read_item
 from optus_sms.records.items import HEALTH_KEY, Health, State
@@ -282,11 +291,36 @@ def test_a_second_unknown_outcome_of_a_message_is_another_event() -> None:
     assert first.event_id != second.event_id
 
 
-def test_an_item_edited_by_hand_is_told_with_the_time_of_the_change() -> None:
-    event = event_between(message("SENDING"), message("REJECTED"))
+@pytest.mark.parametrize("time", [{}, {"rejected_at": "26.11.2026 09:00"}])
+def test_an_item_edited_by_hand_is_told_with_the_time_of_the_change(time: Item) -> None:
+    event = event_between(message("SENDING"), message("REJECTED", **time))
 
     assert event is not None
     assert event.occurred_at == AT
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"), [({"reason": "attempts_exhausted"}, "attempts_exhausted"), ({}, "rejected")]
+)
+def test_a_rejection_is_told_with_its_reason(stored: Item, told: str) -> None:
+    event = event_between(message("SENDING"), message("REJECTED", **stored))
+
+    assert isinstance(event, SmsRejected)
+    assert event.reason == told
+
+
+@pytest.mark.parametrize(("stored", "told"), [({"unknown_outcomes": 2}, 2), ({}, 1)])
+def test_an_unknown_outcome_is_told_with_its_number(stored: Item, told: int) -> None:
+    event = event_between(message("SENDING"), message("UNKNOWN", **stored))
+
+    assert isinstance(event, SmsOutcomeUnknown)
+    assert event.unknown_outcomes == told
+
+
+def test_a_repeated_callback_is_no_event() -> None:
+    row: Item = {"id": "gw-1", "direction": "MT", "message_id": "message-1", "status": "sent", "sent_at": AT}
+
+    assert event_between(row, row | {"repeats": frozenset({f"{LATER} sent"})}) is None
 
 
 # Properties
@@ -487,6 +521,17 @@ def test_a_malformed_record_never_stops_the_batch(dynamodb: dict[str, Any]) -> N
     assert result.failed_from is None
     assert bus.taken == ["m2"]
     assert len(queues.dead_letters) == 1
+
+
+def test_an_id_is_logged_as_it_may_be(caplog: pytest.LogCaptureFixture) -> None:
+    """The gateway's can be a number; the ledger's is the sender's own word."""
+    for keys in ({"id": {"S": "+61491570006"}}, {"pk": {"S": "msg#order 4711"}}):
+        unreadable = {"eventName": "MODIFY", "dynamodb": {"SequenceNumber": "1", "Keys": keys}}
+        publisher(ScriptedBus(), RecordingQueues()).publish_batch([unreadable])
+
+    of_gateway, of_ledger = (vars(record) for record in caplog.records)
+    assert "491570006" not in of_gateway["gateway_id"]
+    assert of_ledger["message_id"] == "order 4711"
 
 
 def test_no_number_or_text_is_left_in_a_note_or_a_log(capsys: pytest.CaptureFixture[str]) -> None:
