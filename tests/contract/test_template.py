@@ -1753,7 +1753,7 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"SenderSourceArns": "arn:aws:events:ap-southeast-2:123456789012:event-bus/own"}, "EventBridge rules"),
         ({"SenderSourceArns": "arn:aws:s3:::bucket"}, "EventBridge rules"),
         ({"RetentionDays": "0"}, "from 1 to 3650"),
-        ({"LogRetentionDays": "31"}, "periods that CloudWatch Logs knows"),
+        ({"LogRetentionDays": "31"}, "periods that CloudWatch Logs accepts"),
         ({"AlarmEmail": "somebody"}, "an e-mail address"),
         ({"AlarmTopicArn": "on-call"}, "the ARN of a standard topic"),
         ({"AlarmTopicArn": "arn:aws:sns:ap-southeast-2:123456789012:on-call.fifo"}, "the ARN of a standard topic"),
