@@ -75,7 +75,7 @@ class CommandContext:
 _OPTIONS = (
     click.option("--stack", type=Name(), envvar="OPTUS_SMS_STACK", metavar="NAME", help="Name of a deployed stack."),
     click.option("--local", is_flag=True, help="The local stack of `make run` in this folder."),
-    click.option("--region", type=Name(), metavar="NAME", help="AWS region. [default: of your AWS settings]"),
+    click.option("--region", type=Name(), metavar="NAME", help="AWS region. [default: that of your AWS settings]"),
     click.option("--profile", type=Name(), metavar="NAME", help="AWS profile."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )

@@ -16,11 +16,11 @@ from cli.output import discard_stdout
 # Each command's place in `cli.commands`, and the first sentence of its help.
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "send": ("send:send", "Queue the message TEXT to DESTINATION, a number in any form."),
-    "status": ("status:status", "Show where the message ID stands."),
-    "explain": ("explain:explain", "Explain the message ID in plain words."),
+    "status": ("status:status", "Show the stage of the message ID."),
+    "explain": ("explain:explain", "Explain what happened to the message ID."),
     "find": ("find:find_", "Find a message wherever it is."),
-    "conversation": ("conversation:conversation", "List one conversation."),
-    "list": ("list:list_", "List messages by where they stand."),
+    "conversation": ("conversation:conversation", "List the messages to a handset, and its replies."),
+    "list": ("list:list_", "List messages by stage."),
     "dead-letters": ("dead_letters:dead_letters", "List the dead letters, newest first."),
     "redrive": ("redrive:redrive", "Send dead letters again."),
     "recall": ("recall:recall", "Recall messages that were not sent."),
@@ -30,7 +30,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "pause": ("pause:pause", "Pause sending."),
     "resume": ("pause:resume", "Resume sending."),
     "health": ("health:health", "Show the gateway's health."),
-    "logs": ("logs:logs", "Show the log records of a function, or of all."),
+    "logs": ("logs:logs", "Show the log records of one function or all."),
     "output": ("output:output", "Print an output of the stack."),
     "set-gateway-credentials": ("set_gateway_credentials:set_gateway_credentials", "Store the gateway's credentials."),
     "callback-urls": ("callback_urls:callback_urls_", "Print the URLs for the gateway's portal."),
@@ -102,8 +102,8 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="optus-sms")
 def main() -> None:
-    """Send SMS, follow them, explain what happened to them, and resolve what needs an operator.
+    """Send SMS, follow them, explain what happened to them, and handle those that need an operator.
 
-    Works on the stack that --stack names, else on the local stack of this folder (`make run`). ID is a message_id, a
-    gateway ID or a reference. Exit codes: docs/cli.md.
+    Works on the stack that --stack names; without --stack, on the local stack of this folder (`make run`). ID is a
+    message_id, a gateway ID or a reference. Exit codes: docs/cli.md.
     """

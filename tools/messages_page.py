@@ -18,8 +18,8 @@ PATH: Final = ROOT / "docs" / "messages.md"
 _LAYER: Final = "layers/shared/src/optus_sms"
 _HEAD: Final = """# Messages
 
-What the stack, the command line and the local stack tell you, and what to do about it. `<…>` stands for a value. Texts
-that come from AWS or from the gateway are not here. `make schemas` writes this page from the code.
+All messages that the stack, the command line and the local stack show, and what to do about each. `<…>` stands for a
+value. Texts that come from AWS or from the gateway are not here. `make schemas` writes this page from the code.
 """
 
 

@@ -84,11 +84,11 @@ def message_schema() -> dict[str, Any]:
         "$schema": DRAFT,
         "$id": f"urn:optus-sms:queue-message:{QUEUE_MESSAGE_VERSION}",
         "title": "Queue message",
-        "description": "One SMS to one handset: the JSON body of a message on OutboundQueue. Checked, but not by this "
-        "schema: that the number is possible, the exact number of segments (^ { } \\ [ ] ~ | and € count two, and no "
-        f"character is split), that a date exists, that scheduled is not past and at most {MAX_SCHEDULE_DAYS} days "
-        "ahead, that expires_at is later, that no JSON name is given twice, that a character "
-        "beyond U+FFFF is visible.",
+        "description": "One SMS to one handset: the JSON body of a message on OutboundQueue. The sender function also "
+        "checks rules that this schema can't express: that the number is possible; the exact number of segments (^ { } "
+        "\\ [ ] ~ | and € count as two, and no character is split); that a date exists; that scheduled is not past and "
+        f"at most {MAX_SCHEDULE_DAYS} days ahead; that expires_at is later than scheduled; that no JSON name is given "
+        "twice; that a character beyond U+FFFF is visible.",
         "type": "object",
         "properties": properties,
         "required": made["required"],

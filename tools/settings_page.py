@@ -11,9 +11,10 @@ from local.template import TEMPLATE_PATH, read_template
 PATH: Final = TEMPLATE_PATH.parent / "docs" / "settings.md"
 _HEAD: Final = """# Settings
 
-The parameters of the stack. Each has a default that works. Set them with `sam deploy --parameter-overrides Name=value …`,
-which replaces the list in `samconfig.toml`. A deployed stack keeps the values of parameters that you don't name.
-[deploy.md](deploy.md) lists those that a production stack should set. `make schemas` writes this page from template.yaml.
+The parameters of the stack. Each has a default that works. Set them with `sam deploy --parameter-overrides
+Name=value …`, which replaces the list in `samconfig.toml`. A deployed stack keeps the values of parameters that you
+don't name. [deploy.md](deploy.md) lists those that a production stack should set. `make schemas` writes this page from
+template.yaml.
 """
 
 

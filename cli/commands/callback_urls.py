@@ -9,7 +9,7 @@ from cli.context import CommandContext, with_context
 @click.command("callback-urls")
 @with_context
 def callback_urls_(context: CommandContext) -> None:
-    """Print the URLs for the gateway's portal. They hold the password."""
+    """Print the URLs for the gateway's portal. They contain the password."""
     show_urls(context)
 
 

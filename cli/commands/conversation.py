@@ -15,9 +15,9 @@ from optus_sms.records.items import ReplyRecord, attributes
 @click.option("--since", type=Since(), help="Not older than this time, or age like 2h or 7d.")
 @with_context
 def conversation(context: CommandContext, *, handset: str, since: float | None) -> None:
-    """List one conversation. The messages to a handset that the gateway accepted, and its replies.
+    """List the messages to a handset, and its replies. In time order; only messages that the gateway accepted.
 
-    HANDSET is a number in any form. In time order, without the text of messages, which is not kept.
+    HANDSET is a number in any form. The text of messages is not kept, so only replies have their text.
     """
     found = list(context.target.messages.conversation(handset, since=format_rfc3339(since or 0)))
     context.out.document([attributes(one) for one in found])

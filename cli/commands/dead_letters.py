@@ -18,12 +18,12 @@ _REASONS: Final = [reason.value for reason in DeadLetterReason if reason is not 
 
 
 @click.command("dead-letters")
-@click.option("--reason", type=click.Choice(_REASONS), help="Only this reason; receives_exhausted: moved by SQS.")
+@click.option("--reason", type=click.Choice(_REASONS), help="Only with this reason. receives_exhausted: moved by SQS.")
 @click.option(
-    "--body", "id_", type=Name(), metavar="ID", help="Show one whole, with text and number: message_id or SQS ID."
+    "--body", "id_", type=Name(), metavar="ID", help="Show this one with text and number: message_id or SQS ID."
 )
 @click.option(
-    "--delete", "delete_id", type=Name(), metavar="ID", help="Delete one and do not send it: message_id or SQS ID."
+    "--delete", "delete_id", type=Name(), metavar="ID", help="Delete this one without sending it: message_id or SQS ID."
 )
 @click.option("--show-numbers", is_flag=True, help="Show whole phone numbers.")
 @click.option("--yes", is_flag=True, help="With --delete: do not ask.")
@@ -37,7 +37,7 @@ def dead_letters(
     show_numbers: bool,
     yes: bool,
 ) -> None:
-    """List the dead letters, newest first. Reading hides them from others for a moment and changes nothing."""
+    """List the dead letters, newest first. Changes nothing, but hides them from other readers for a moment."""
     if delete_id is not None:
         if reason is not None or id_ is not None or show_numbers:
             raise click.UsageError("--delete goes with --yes alone.")

@@ -15,7 +15,7 @@ _RESULT_TONES: dict[Result, Tone] = {"ok": "good", "warning": "unsure", "failed"
 @click.command()
 @with_context
 def doctor(context: CommandContext) -> None:
-    """Check a stack after its deployment. Prints the remedy for each failure; sends nothing."""
+    """Check a stack after its deployment. Prints a remedy for each failure. Sends no message."""
     out, document = context.out, []
     for name, check in examine(context.target):
         document.append({"name": name, **check._asdict()})

@@ -32,9 +32,10 @@ _REPEAT: Final = "Repeat the command in half an hour, when every reader has retu
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def erase_(context: CommandContext, *, handset: str, dry_run: bool, yes: bool) -> None:
-    """Erase a person's number, messages and replies. HANDSET is +61…; message_ids stay, so that none is sent again.
+    """Erase a person's number, messages and replies. HANDSET is a number in any form.
 
-    Recalls what waits to be sent to it: `pause` first, or the queue is not searched. Can be interrupted and repeated.
+    Recalls messages that wait to be sent to it. `pause` first; otherwise the queue is not searched. message_ids stay,
+    so that no message is sent twice. Can be interrupted and repeated.
     """
     number = did_you_mean(handset)
     if number is None:

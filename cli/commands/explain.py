@@ -14,7 +14,7 @@ from cli.timeline import timeline
 @click.argument("id_", metavar="ID", type=Name())
 @with_context
 def explain(context: CommandContext, *, id_: str) -> None:
-    """Explain the message ID in plain words. What happened, why, and what happens next."""
+    """Explain what happened to the message ID. Shows each step, its reason, and what happens next."""
     all_facts = find_messages(context.target, id_)
     context.out.document(
         [

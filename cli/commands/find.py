@@ -23,7 +23,7 @@ from cli.parameters import Name
 def find_(context: CommandContext, *, what: str, queue: bool, show_numbers: bool, yes: bool) -> None:
     """Find a message wherever it is. WHAT: a phone number in any form, a message_id, a gateway ID or a reference.
 
-    Searches both tables and the dead letters, with --queue also the queue, and says where it can't look.
+    Searches both tables and the dead letters, with --queue also the queue, and lists the places that it can't search.
     """
     out, target = context.out, context.target
     if (

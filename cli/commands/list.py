@@ -18,7 +18,7 @@ from optus_sms.records.items import State
 
 _SCAN_COST: Final = "This reads the whole table, at half a read unit for each 4 KB; a large one takes minutes."
 
-_CAN_BE_LISTED: Final = """Say what to list:
+_CAN_BE_LISTED: Final = """Choose what to list:
   list --unknown             messages with an unknown outcome
   list --undelivered         messages not known to be received
   list --since 2h            messages that the gateway accepted since then
@@ -43,9 +43,9 @@ def list_(
     limit: int,
     show_numbers: bool,
 ) -> None:
-    """List messages by where they stand. In time order; of more than --limit the latest.
+    """List messages by stage. In time order; if there are more than --limit, the latest.
 
-    --undelivered, and --since alone, read a whole table and warn of its cost.
+    --undelivered, and --since alone, read a whole table; the command warns of the cost.
     """
     if unknown and undelivered:
         raise click.UsageError("--unknown and --undelivered exclude each other.")

@@ -24,7 +24,7 @@ class _Where(click.ParamType):
 @click.command()
 @click.argument("name", required=False, type=click.Choice([*FUNCTIONS, ACCESS]))
 @click.option(
-    "--where", "conditions", type=_Where(), multiple=True, help="FIELD=VALUE[,VALUE …] or FIELD!=VALUE; * is any."
+    "--where", "conditions", type=_Where(), multiple=True, help="FIELD=VALUE[,VALUE …] or FIELD!=VALUE; * matches all."
 )
 @click.option("--failed", is_flag=True, help="Errors, timeouts and crashes only.")
 @click.option("--since", type=Since(), help="RFC 3339 with offset, or an age like 15m. [default: 1h]")
@@ -37,7 +37,7 @@ def logs(
     failed: bool,
     since: float | None,
 ) -> None:
-    """Show the log records of a function, or of all. They hold no text and no whole number."""
+    """Show the log records of one function or all. They have no message text and no whole number."""
     if name == ACCESS and context.target.local:
         context.out.note("The local callback API keeps no access log.")
         return

@@ -11,7 +11,7 @@ from cli.parameters import Name
 @click.argument("name", type=Name())
 @with_context
 def output(context: CommandContext, *, name: str) -> None:
-    """Print an output of the stack. Its names are those of the template, such as OutboundQueueUrl."""
+    """Print an output of the stack. NAME is an output of the template, such as OutboundQueueUrl."""
     outputs = context.target.outputs
     if name not in outputs:
         raise CliError(f"This stack has no output {name}.", f"Its outputs: {', '.join(sorted(outputs))}", Exit.USAGE)

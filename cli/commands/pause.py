@@ -20,7 +20,7 @@ _DOES_NOT_PAUSE: Final = "The health check does not pause sending again: PauseOn
 @click.command()
 @with_context
 def pause(context: CommandContext) -> None:
-    """Pause sending. Messages wait in the queue and spend no attempts; only `resume` ends it."""
+    """Pause sending. Messages wait in the queue and use up no attempts. Only `resume` ends the pause."""
     was_automatic = is_paused_by_health_check(context.target.health.read())
     context.target.pause_sending()
     context.out.document({"paused": True})
@@ -34,7 +34,9 @@ def pause(context: CommandContext) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def resume(context: CommandContext, *, yes: bool) -> None:
-    """Resume sending. Asks first if the gateway is unhealthy; a pause by the health check ends by itself.
+    """Resume sending. Asks first if the gateway is unhealthy or refuses the credentials.
+
+    You need not end a pause by the health check; it ends automatically.
 
     Afterwards the health check decides: it pauses again if messages fail and none is accepted.
     """

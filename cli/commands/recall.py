@@ -32,10 +32,10 @@ _INCOMPLETE: Final = (Result.SENT, Result.MAYBE_SENT, Result.ANOTHER)
 @click.argument("message_ids", metavar="[MESSAGE_ID]…", nargs=-1, type=Name())
 @click.option("--file", "path", type=FILE, help="The messages of a file that `send --file` queued.")
 @click.option("--journal", type=FILE, help="With --file: its journal. [default: FILE.journal]")
-@click.option("--reference", type=Name(), help="What waits and has this reference. Needs a pause.")
-@click.option("--since", type=Since(), help="What waits and was queued at or after this time or age. Needs a pause.")
-@click.option("--until", type=Since(), help="With --since: and before this time or age. [default: now]")
-@click.option("--scan", is_flag=True, help="With --reference or --since: list what was sent, too. Reads a whole table.")
+@click.option("--reference", type=Name(), help="Waiting messages with this reference. Needs a pause.")
+@click.option("--since", type=Since(), help="Waiting messages queued at or after this time or age. Needs a pause.")
+@click.option("--until", type=Since(), help="With --since: queued before this time or age. [default: now]")
+@click.option("--scan", is_flag=True, help="With --reference or --since: also list sent messages. Reads a whole table.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be recalled.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
@@ -52,9 +52,9 @@ def recall(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Recall messages that were not sent. They never are, under their message_id. `pause` first.
+    """Recall messages that were not sent. They are never sent under their message_ids. `pause` first.
 
-    Lists what was sent already, or may have been. Can be interrupted and repeated, but not undone.
+    Lists messages that were sent already, or may have been. Can be interrupted and repeated, but not undone.
     """
     waits = reference is not None or since is not None
     if [bool(message_ids), path is not None, waits].count(True) != 1:

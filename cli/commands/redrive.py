@@ -38,9 +38,9 @@ def redrive(
 ) -> None:
     """Send dead letters again. One by its ID (message_id or SQS ID), or many by a plan.
 
-    First --plan FILE, which you read and can change, then --apply FILE.
+    For many: write a plan with --plan FILE, read it and change it where needed, then run --apply FILE.
 
-    Only messages that were certainly not sent are sent, each under its own message_id. Can be interrupted and repeated.
+    Sends only messages that were certainly not sent, each under its own message_id. Can be interrupted and repeated.
     """
     if [id_, plan_path, apply_path].count(None) != 2:
         raise click.UsageError("Give one of ID, --plan FILE and --apply FILE.")

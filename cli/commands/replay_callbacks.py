@@ -17,10 +17,10 @@ from optus_sms.aws.queues import DeadLetterReason
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
 def replay_callbacks(context: CommandContext, *, yes: bool) -> None:
-    """Post unreadable callbacks again. To the callback URLs, once a release that reads them is deployed.
+    """Post unreadable callbacks again. Deploy a release that can read them first.
 
-    Each that is stored leaves the dead-letter queue; the others stay. Can be interrupted and repeated, because a
-    callback that comes twice changes nothing.
+    Callbacks that are stored leave the dead-letter queue; the others stay. Can be interrupted and repeated, because a
+    repeated callback changes nothing.
     """
     done: list[Replayed] = []
     with context.target.dead_letter_queue() as queue:

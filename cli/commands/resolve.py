@@ -23,9 +23,9 @@ from optus_sms.records.items import LedgerRecord
 @click.option("--not-sent", is_flag=True, help="It was not sent; it is queued again from its dead letter.")
 @click.option("--gateway-id", type=Name(), help="With --sent: the gateway ID that the portal shows.")
 @click.option(
-    "--since", type=Since(), help="Instead of ID: all whose outcome became unknown at or after this time or age."
+    "--since", type=Since(), help="Instead of ID: all messages with an unknown outcome since this time or age."
 )
-@click.option("--until", type=Since(), help="With --since: and before this time or age. [default: now]")
+@click.option("--until", type=Since(), help="With --since: unknown before this time or age. [default: now]")
 @click.option("--by", type=Name(), metavar="NAME", help="Operator to record. [default: your AWS identity]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
@@ -43,7 +43,7 @@ def resolve(
 ) -> None:
     """Resolve an unknown outcome. The gateway's portal shows whether ID was sent. Records who resolved it, and when.
 
-    With --sent it offers to delete the dead letters that are moot then.
+    With --sent it offers to delete the dead letters that are no longer needed.
     """
     if sent == not_sent:
         raise click.UsageError("Give either --sent or --not-sent.")

@@ -13,7 +13,7 @@ from cli.context import CommandContext, with_context
 def rotate_callback_password(context: CommandContext, *, yes: bool) -> None:
     """Rotate the password of the callback URLs. Prints the URLs for the gateway's portal.
 
-    The old password counts until the next rotation, so nothing is refused before the portal has the new one.
+    The old password stays valid until the next rotation, so no callback is refused before the portal has the new one.
     """
     if rotated_lately(context.target):
         context.out.note(

@@ -32,25 +32,25 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.argument("destination", required=False)
 @click.argument("text", required=False, type=Text())
 @click.option("--file", "path", type=FILE, help="Queue a file instead: a message in each line of JSON.")
-@click.option("--journal", type=FILE, help="With --file: which lines are queued. [default: FILE.journal]")
+@click.option("--journal", type=FILE, help="With --file: where queued lines are noted. [default: FILE.journal]")
 @click.option("--skip-invalid", is_flag=True, help="With --file: queue the valid lines, leave out the others.")
 @click.option(
-    "--queue-uncertain", is_flag=True, help="With --file: also messages that may be on the queue after a kill."
+    "--queue-uncertain", is_flag=True, help="With --file: queue also lines that a killed run may have queued."
 )
 @click.option("--dry-run", is_flag=True, help="Only check, and show segments, encoding and what would be queued.")
 @click.option("--follow", is_flag=True, help="Show each step until the final status.")
 @click.option("--timeout", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds to --follow.")
 @click.option("--group", type=Group(), help="Your team or system: SQS lets quiet groups overtake busy ones.")
-@click.option("--message-id", metavar="ID", help="Idempotency key: sent once. [default: a new one]")
+@click.option("--message-id", metavar="ID", help="Idempotency key; one SMS for each. [default: a new one]")
 @click.option("--reference", help="Returned with each status. [default: the message_id]")
-@click.option("--mask", help="Registered sender ID, at most 11 characters; handsets cannot reply.")
+@click.option("--mask", help="Registered sender ID, 2 to 11 characters; handsets can't reply.")
 @click.option("--source", help="A number or short code of your account.")
 @click.option("--class", help="A routing class of your account.")
-@click.option("--sms-class", type=click.IntRange(0, 3), help="0: the handset shows it at once.")
+@click.option("--sms-class", type=click.IntRange(0, 3), help="0: the handset shows the text at once.")
 @click.option("--integration-id", metavar="UUID", help="Passed to the gateway.")
 @click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway holds it until then.")
 @click.option("--expires-at", metavar="TIME", help="RFC 3339 with offset; not sent at or after this time.")
-@click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="If the send outcome is unknown.")
+@click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="What to do if the send outcome is unknown.")
 @with_context
 def send(
     context: CommandContext,

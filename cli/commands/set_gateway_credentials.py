@@ -12,13 +12,13 @@ from cli.parameters import FILE
 
 
 @click.command("set-gateway-credentials")
-@click.option("--ca-certificate", type=FILE, help="PEM file of a certificate authority to trust for the gateway too.")
+@click.option("--ca-certificate", type=FILE, help="PEM file of another certificate authority to trust for the gateway.")
 @with_context
 def set_gateway_credentials(context: CommandContext, *, ca_certificate: Path | None) -> None:
     """Store the gateway's credentials. Asks for application name and password, or reads them from stdin.
 
     On stdin: the name and the password as two lines, or JSON {"application": "…", "password": "…"}. Other fields of
-    the secret stay as they are.
+    the secret stay unchanged.
     """
     name = context.target.name  # an error of the stack comes before any question
     authority = {"ca_certificate": read_certificate(ca_certificate)} if ca_certificate else {}

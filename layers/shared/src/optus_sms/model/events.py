@@ -39,7 +39,8 @@ _MESSAGE_ID: Final = _is(
     "With SeparateSenders the sender's ID and a slash come before it"
 )
 _REFERENCE: Final = _is(
-    "the reference sent to the gateway: the sender's, else message_id or, with SeparateSenders, one made of it"
+    "the reference sent to the gateway: the sender's; if there is none, the message_id "
+    "(with SeparateSenders one made from it)"
 )
 _GATEWAY_ID: Final = _is("the gateway's ID of the message, key of MessagesTable")
 _ATTEMPTS: Final = _is("number of attempts to send it")
@@ -56,10 +57,10 @@ class SmsAccepted(Event):
     gateway_id: str | None = field(
         default=None, metadata=_is("the gateway's ID, key of MessagesTable; absent if its response had none")
     )
-    segments: int | None = field(default=None, metadata=_is("number of segments, counted by the standard"))
+    segments: int | None = field(default=None, metadata=_is("number of segments, counted by the GSM standard"))
     attempts: int = field(metadata=_ATTEMPTS)
     resolved_by: str | None = field(
-        default=None, metadata=_is("what proved it, if not the gateway's response: `callback` or `operator`")
+        default=None, metadata=_is("what proved acceptance, if not the gateway's response: `callback` or `operator`")
     )
 
 
@@ -92,10 +93,10 @@ class SmsReplyReceived(Event):
     content: str | None = field(
         default=None, metadata=_is("the text; absent if the stack's parameter ReplyTextInEvents is false")
     )
-    encoding: str | None = field(default=None, metadata=_is("named by the gateway; absent for plain text"))
+    encoding: str | None = field(default=None, metadata=_is("the encoding named by the gateway; absent for plain text"))
     in_reply_to: str | None = field(default=None, metadata=_is("the gateway's ID of the message replied to"))
     reply_match: Literal["exact", "inferred"] | None = field(
-        default=None, metadata=_is("exact: named by the gateway; inferred: the latest message to that handset")
+        default=None, metadata=_is("exact: the gateway named the message; inferred: the latest one to that handset")
     )
     reference: str | None = field(default=None, metadata=_is("the reference in the reply callback"))
 
@@ -109,7 +110,7 @@ class SmsRejected(Event):
     message_id: str = field(metadata=_MESSAGE_ID)
     reference: str = field(metadata=_REFERENCE)
     reason: str = field(metadata=_is("`rejected` or `attempts_exhausted`, as in the dead letter"))
-    detail: str | None = field(default=None, metadata=_is("the gateway's response, as a word and an HTTP status"))
+    detail: str | None = field(default=None, metadata=_is("the reason and the HTTP status of the gateway's response"))
     attempts: int = field(metadata=_ATTEMPTS)
 
 
@@ -152,9 +153,9 @@ class SmsOutcomeUnknown(Event):
 
     message_id: str = field(metadata=_MESSAGE_ID)
     reference: str = field(metadata=_REFERENCE)
-    reason: str = field(metadata=_is("why the gateway's response proves nothing"))
+    reason: str = field(metadata=_is("why the outcome is unknown"))
     on_unknown: Literal["hold", "resend"] = field(
-        metadata=_is("hold: never sent again without proof; resend: sent again after the first unknown outcome")
+        metadata=_is("hold: not sent again without proof; resend: sent again after the first unknown outcome")
     )
     unknown_outcomes: int = field(metadata=_is("number of unknown outcomes of this message"))
     attempts: int = field(metadata=_ATTEMPTS)

@@ -115,7 +115,7 @@ class OutboundMessage(BaseModel):
         max_length=MAX_SEGMENTS * 153,
         description="must be text of 1 to 10 segments: 160 GSM 03.38 characters (153 per segment if longer; "
         "^ { } \\ [ ] ~ | and € count as two), or 70 (67 per segment) with any other character. "
-        "One must be visible; control characters but line breaks and the page break are not allowed",
+        "At least one must be visible; control characters are not allowed, except line breaks and the form feed",
     )
     source: _Optional = Field(
         None,
