@@ -33,10 +33,10 @@ class MappingSwitch(BackgroundThread):
             try:
                 mapping = self._client.get_event_source_mapping(UUID=self._source.config.mapping_id)
             except (BotoCoreError, ClientError) as error:
-                if not self._stopping.is_set():  # moto's server ends before this thread does
+                if not self._stopping.is_set():  # the emulator ends before this thread does
                     log.warning("the event source mapping cannot be read: %s", error)
                 continue
-            if "State" not in mapping:  # moto's server is ending
+            if "State" not in mapping:  # the emulator is ending
                 continue
             enabled = mapping["State"] == "Enabled"
             if enabled != self._last:

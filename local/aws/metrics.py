@@ -44,7 +44,7 @@ class MetricRecorder(BackgroundThread):
                 try:
                     self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
                 except (BotoCoreError, ClientError) as error:
-                    if not self._stopping.is_set():  # moto's server ends before this thread does
+                    if not self._stopping.is_set():  # the emulator ends before this thread does
                         log.warning("metrics are lost: %s", error)
 
 

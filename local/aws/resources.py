@@ -1,4 +1,4 @@
-"""Create the template's resources in moto's server, as CloudFormation would, and return their attributes.
+"""Create the template's resources in the emulator, as CloudFormation would, and return their attributes.
 
 Every resource type of the template is in exactly one of three tables: created here, played by the runner, or left out
 with the reason. A type in none of them is an error, and so is a property that would be ignored: nothing of the template
@@ -87,7 +87,7 @@ def local_client(service: str, endpoint_url: str, max_attempts: int = 5) -> Any:
 
 
 def create_resources(template: Template, creator: Creator) -> Attributes:
-    """Create what moto holds, in order of dependency; returns the attributes of every resource of the template.
+    """Create what the emulator holds, in order of dependency; returns the attributes of every resource of the template.
 
     Raises ResourceError when the template has a resource or property that would be ignored.
     """
@@ -138,7 +138,7 @@ def _plain_attributes(resource: Resource) -> dict[str, str]:
             return {"Ref": name, "Arn": f"arn:aws:{other.split('::')[1].lower()}:{region_and_account}:{name}"}
 
 
-# One function per type that moto holds: (logical id, properties, creator) -> attributes
+# One function per type that the emulator holds: (logical id, properties, creator) -> attributes
 
 
 def _queue(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
@@ -179,7 +179,7 @@ def _generated_secret(generate: Mapping[str, Any], password: str | None) -> str:
 
 def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     """For Lambda's API, which turns it on and off; `event_source.py` does its work. A stream's mapping is never
-    turned, so moto has none of it.
+    turned, so the emulator has none of it.
     """
     if ":sqs:" not in properties["EventSourceArn"]:
         return {"Ref": logical_id}
@@ -200,7 +200,7 @@ def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: 
 
 
 def _any_role(creator: Creator) -> str:
-    """moto wants a function to have a role that exists, whatever it allows."""
+    """A function must have a role that exists, whatever it allows."""
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     return str(creator.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument=trust)["Role"]["Arn"])
 

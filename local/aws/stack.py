@@ -6,6 +6,7 @@
 import contextlib
 import errno
 import json
+import os
 import re
 import socket
 import subprocess
@@ -29,7 +30,7 @@ from local.aws.stream_source import StreamSource, StreamSourceConfig
 from local.guard import CONTAINER_HOST, refusal_of_request
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.server import GatewaySimulator
-from local.template import REGION, TEMPLATE_PATH, Resource, Template, load_template
+from local.template import ACCOUNT_ID, REGION, TEMPLATE_PATH, Resource, Template, load_template
 
 CALLBACK_PASSWORD = "example-password-for-local-use"
 """In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
@@ -181,11 +182,12 @@ class LocalStack:
         return f"http://{self.host}:{listener.getsockname()[1]}"
 
     def _start_aws(self, listener: socket.socket) -> None:
-        self.config.progress("starting AWS's services (moto)")
+        self.config.progress("starting AWS's services")
         self.endpoint_url = self._url(listener)
         process = subprocess.Popen(
-            [sys.executable, "-m", "local.aws.moto_server", str(listener.fileno())],
+            [sys.executable, "-m", "local.aws.emulator_server", str(listener.fileno())],
             cwd=Path(__file__).parents[2],
+            env=environment_of_emulator(self.host, listener.getsockname()[1]),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=(listener.fileno(),),
@@ -399,6 +401,21 @@ def listen(host: str, port: int, part: str) -> socket.socket:
                 f"port {port} (for the {part}) is in use on {host}: end what uses it, or take other ports with PORT=…"
             ) from error
         raise StackError(f"cannot listen on {host}, port {port} (for the {part}): {error.strerror or error}") from error
+
+
+def environment_of_emulator(host: str, port: int) -> dict[str, str]:
+    """Its settings, and nothing else of the shell: it has many switches. ``host``: by which others reach it."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_HOST": host,
+        "MINISTACK_REGION": REGION,
+        "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LOG_LEVEL": "CRITICAL",
+    }
 
 
 def _name_of(function: str) -> str:

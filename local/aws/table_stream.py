@@ -1,9 +1,9 @@
-"""The stream of one table, as moto has it: one shard for each table, read from its beginning."""
+"""The stream of one table, as the emulator has it: one shard for each table, read from its beginning."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import IncompleteReadError
+from botocore.exceptions import ClientError, IncompleteReadError
 
 Record = dict[str, Any]
 """Of a Lambda event."""
@@ -15,24 +15,42 @@ class TableStream:
     def __init__(self, client: Any, arn: str) -> None:
         self._client, self._arn = client, arn
         self._iterator: str | None = None
+        self._last_number = ""
+        """Sequence number of the last record that was read."""
 
     def read(self) -> list[Record]:
         """The new changes, as many as one request gives. Raises botocore's errors."""
         try:
-            iterator = self._iterator or self._from_the_beginning()
-            response = self._client.get_records(ShardIterator=iterator, Limit=1000)
+            response = self._get_records()
             records: list[Mapping[str, Any]] = response["Records"]
-            # moto keeps every iterator for ever, so the one of an empty look is used again.
-            self._iterator = response["NextShardIterator"] if records else iterator
-        except KeyError:  # moto ended in the middle of its response
+            self._iterator = response["NextShardIterator"]
+            if records:
+                self._last_number = records[-1]["dynamodb"]["SequenceNumber"]
+        except KeyError:  # the emulator ended in the middle of its response
             raise IncompleteReadError(actual_bytes=0, expected_bytes=1) from None
         return [lambda_record(record, self._arn) for record in records]
 
-    def _from_the_beginning(self) -> str:
+    def _get_records(self) -> Mapping[str, Any]:
+        """An iterator is good for 15 minutes, in which an idle stack, or one on a machine that slept, reads nothing."""
+        try:
+            found: Mapping[str, Any] = self._client.get_records(
+                ShardIterator=self._iterator or self._new_iterator(), Limit=1000
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ExpiredIteratorException":
+                raise
+            found = self._client.get_records(ShardIterator=self._new_iterator(), Limit=1000)
+        return found
+
+    def _new_iterator(self) -> str:
         (shard,) = self._client.describe_stream(StreamArn=self._arn)["StreamDescription"]["Shards"]
-        iterator: str = self._client.get_shard_iterator(
-            StreamArn=self._arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
+        place = (
+            {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": self._last_number}
+            if self._last_number
+            else {"ShardIteratorType": "TRIM_HORIZON"}
+        )
+        found = self._client.get_shard_iterator(StreamArn=self._arn, ShardId=shard["ShardId"], **place)
+        iterator: str = found["ShardIterator"]
         return iterator
 
 

@@ -14,7 +14,7 @@ from local.demo.display import Display
 from local.demo.watcher import Seen, Watcher
 
 AHEAD = 100
-"""Messages that wait in moto's queue at a time: it walks all of them for each that is received."""
+"""Messages that wait in the queue at a time: enough for every sender, and a stop leaves few."""
 QUIET_SECONDS = 90.0
 """Many messages are given up when nothing has happened for so long."""
 LOOK_EVERY_SECONDS = 1.0

@@ -29,7 +29,7 @@ from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_FOR_LOOK = 3.0
-"""Between two looks, how often the time that the last one took: watching takes a quarter of moto's time at most."""
+"""Between two looks, how often the time that the last one took: watching takes a quarter of its time at most."""
 PAUSE_FOR_DEAD_LETTERS = 9.0
 """The same for reading the dead letters, which takes the longer the more there are."""
 LOOK_AGAIN_SECONDS = 1.0
@@ -128,13 +128,13 @@ class Watcher(BackgroundThread):
             started = time.monotonic()
             try:
                 self._look()
-            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+            except (BotoCoreError, ClientError):  # the emulator ends before this thread does
                 self._activity.set()  # if it has not ended, what was due is still there
             took_seconds = time.monotonic() - started
             pause_seconds = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_FOR_LOOK * took_seconds), LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
-        """One request to each stream and queue, without the lock: whoever waits for it must not wait for moto."""
+        """One request to each stream and queue, without the lock: whoever waits for it must not wait for AWS."""
         for stream in self._streams:
             records = stream.read()
             with self._telling(bool(records)):
@@ -247,8 +247,8 @@ class _DeadLetterQueue:
 class _EventFeed(BackgroundThread):
     """What comes over the bus: a rule for all of our events with a queue as its target, as anybody could add one.
 
-    A thread of its own empties the queue without a pause, because moto walks through all of it for each receive. It is
-    idle until ``activity`` is set, and calls ``heard`` when there is something to take.
+    A thread of its own empties the queue without a pause. It is idle until ``activity`` is set, and calls
+    ``heard`` when there is something to take.
     """
 
     def __init__(self, endpoint_url: str, bus_name: str, heard: Callable[[], None]) -> None:
@@ -280,7 +280,7 @@ class _EventFeed(BackgroundThread):
             try:
                 while not self._stopping.is_set() and self._empty():
                     self._heard()
-            except (BotoCoreError, ClientError):  # moto's server ends before this thread does
+            except (BotoCoreError, ClientError):  # the emulator ends before this thread does
                 self._stopping.wait(SHORTEST_PAUSE_SECONDS)
                 self.activity.set()  # if it has not ended, what was due is still there
 

@@ -1,6 +1,6 @@
 """A certificate authority made on the spot, so that the simulator can speak TLS as the gateway does.
 
-`cryptography` comes with moto; this module is imported only for TLS, so that the simulator needs nothing else without.
+This module needs `cryptography`. It is imported only for TLS, so that the simulator needs nothing else without.
 """
 
 import ipaddress
