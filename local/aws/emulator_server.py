@@ -7,7 +7,7 @@ that ends.
 
     python -m local.aws.emulator_server <file descriptor of the listening socket>
 
-The emulator reads its settings from the environment when it is imported (`environment_of_emulator` in stack.py).
+The emulator reads its settings from the environment when it is imported (`start_emulator` in stack.py).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from typing import Any
 from hypercorn.asyncio import serve as serve_app
 from hypercorn.config import Config
 from ministack.app import app
-from ministack.services import eventbridge, lambda_svc
+from ministack.services import lambda_svc
 
 from local.guard import refusal_of_request
 
@@ -38,22 +38,22 @@ def serve(listening_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     with socket.socket(fileno=os.dup(listening_fd)) as listener:
         address = listener.getsockname()[0]
-    # The runner feeds the functions and plays the schedules. Of a function the emulator has only its name.
-    for name in ("_ensure_poller", "_reject_unreadable_zip", "_validate_unzipped_size"):
-        setattr(lambda_svc, name, _do_nothing)
-    eventbridge.start_scheduler = _do_nothing
-
+    lambda_svc._ensure_poller = lambda: None  # noqa: SLF001 - the runner feeds the functions
     config = Config()
-    config.bind, config.keep_alive_timeout, config.loglevel = [f"fd://{listening_fd}"], 75, "CRITICAL"
+    config.bind, config.keep_alive_timeout, config.loglevel = [f"fd://{listening_fd}"], 75, "ERROR"
     threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
     asyncio.run(serve_app(partial(_guarded, address), config))
 
 
 async def _guarded(address: str, scope: Message, receive: Receive, send: Send) -> None:
-    """Serve programs of this machine: a page could read the secrets, because the emulator allows every origin."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close"})
-    elif scope["type"] == "http" and (refused := _refusal(scope["headers"], address)):
+    """Serve programs of this machine: a page could read the secrets, because the emulator allows every origin.
+
+    Only HTTP. At its own startup, which ASGI offers too, the emulator starts its schedules, runs scripts that it finds
+    below /etc, and removes Docker containers that another instance of it has made.
+    """
+    if scope["type"] != "http":
+        return
+    if refused := _refusal(scope["headers"], address):
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 403, "headers": headers})
         await send({"type": "http.response.body", "body": json.dumps(refused).encode()})
@@ -81,10 +81,6 @@ def _refusal(headers: list[tuple[bytes, bytes]], address: str) -> dict[str, str]
     if not header("Authorization"):
         return {"__type": "MissingAuthenticationToken", "message": "Authorization: is missing. Sign the request."}
     return None
-
-
-def _do_nothing(*_arguments: object, **_options: object) -> None:
-    pass
 
 
 def _stop_when_parent_is_gone() -> None:

@@ -177,6 +177,10 @@ def _generated_secret(generate: Mapping[str, Any], password: str | None) -> str:
     return json.dumps({**json.loads(generate["SecretStringTemplate"]), generate["GenerateStringKey"]: password})
 
 
+_NO_CODE = b"PK\5\6".ljust(22, b"\0")
+"""An empty zip file: the runner runs the function, and the emulator has only its name."""
+
+
 def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     """For Lambda's API, which turns it on and off; `event_source.py` does its work. A stream's mapping is never
     turned, so the emulator has none of it.
@@ -189,7 +193,7 @@ def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: 
         Role=_any_role(creator),
         Runtime="python3.13",
         Handler="app.lambda_handler",
-        Code={"ZipFile": b"only a name: the runner runs the function"},
+        Code={"ZipFile": _NO_CODE},
     )
     mapping = client.create_event_source_mapping(
         EventSourceArn=properties["EventSourceArn"],

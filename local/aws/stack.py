@@ -184,17 +184,7 @@ class LocalStack:
     def _start_aws(self, listener: socket.socket) -> None:
         self.config.progress("starting AWS's services")
         self.endpoint_url = self._url(listener)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local.aws.emulator_server", str(listener.fileno())],
-            cwd=Path(__file__).parents[2],
-            env=environment_of_emulator(self.host, listener.getsockname()[1]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=(listener.fileno(),),
-            start_new_session=True,  # Ctrl-C in the terminal is ours to handle
-        )
-        self._exit.callback(_stop_process, process)
-        listener.close()  # the server has it now; should it die, connections are refused at once
+        self._exit.callback(_stop_process, start_emulator(listener, self.host))
 
     def _creator(self) -> Creator:
         gateway = self.config.gateway or self.config.simulator
@@ -403,19 +393,29 @@ def listen(host: str, port: int, part: str) -> socket.socket:
         raise StackError(f"cannot listen on {host}, port {port} (for the {part}): {error.strerror or error}") from error
 
 
-def environment_of_emulator(host: str, port: int) -> dict[str, str]:
-    """Its settings, and nothing else of the shell: it has many switches. ``host``: by which others reach it."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return {
-        **kept,
-        "GATEWAY_PORT": str(port),
+def start_emulator(listener: socket.socket, host: str) -> subprocess.Popen[bytes]:
+    """Start the process that plays AWS's services, and give it the socket. ``host``: by which others reach it."""
+    environment = {
+        # Of the shell only these: the emulator has many switches, some with names that other programs use too.
+        **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "GATEWAY_PORT": str(listener.getsockname()[1]),
         "MINISTACK_HOST": host,
         "MINISTACK_REGION": REGION,
         "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        "LOG_LEVEL": "CRITICAL",
+        "LOG_LEVEL": "ERROR",
     }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local.aws.emulator_server", str(listener.fileno())],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(listener.fileno(),),
+        start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+    )
+    listener.close()  # the process has it now; should it die, connections are refused at once
+    return process
 
 
 def _name_of(function: str) -> str:

@@ -29,7 +29,7 @@ from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_FOR_LOOK = 3.0
-"""Between two looks, how often the time that the last one took: watching takes a quarter of its time at most."""
+"""Between two looks, how often the time that the last one took: watching takes at most a quarter of AWS's time."""
 PAUSE_FOR_DEAD_LETTERS = 9.0
 """The same for reading the dead letters, which takes the longer the more there are."""
 LOOK_AGAIN_SECONDS = 1.0

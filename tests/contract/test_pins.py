@@ -37,6 +37,11 @@ def test_the_build_backend_is_the_locked_one() -> None:
     assert {*map(name_of, PROJECT["build-system"]["requires"])} <= installed
 
 
+def test_a_senders_tests_have_the_emulator_of_make_run() -> None:
+    """The wheel can't name a dependency group."""
+    assert {*PROJECT["dependency-groups"]["local"]} <= {*PROJECT["project"]["optional-dependencies"]["testing"]}
+
+
 def test_every_sync_takes_locked_wheels_and_builds_nothing_else() -> None:
     syncs = re.findall(r"^.*/uv sync .*$", MAKEFILE, re.MULTILINE)
     assert len(syncs) == 2  # SYNC, and that of the emulator's own environment

@@ -50,7 +50,7 @@ def make_run(_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> MakeRu
         monkeypatch.chdir(folder)
         monkeypatch.setattr("cli.endpoints_file.CHECKOUT", folder)
         monkeypatch.setattr("cli.target.boto3.Session", lambda **_: _session)
-        monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server
+        monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # the emulator has one server
         with private_file.present(endpoints.PATH, endpoints.as_text(endpoints.variables(stack))):
             yield
 

@@ -185,7 +185,7 @@ with LocalStack() as stack:
         QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody='{"destination": "+61491570006", "content": "Hello"}'
     )
     started, urls = descendants(os.getpid()), [stack.endpoint_url, stack.api_url, stack.gateway_url]
-    assert len(started) >= 1 + len(stack.functions)  # moto and a sandbox for each function
+    assert len(started) >= 1 + len(stack.functions)  # the emulator, and an environment for each function
 assert alive(started) == set()
 for url in urls:
     with pytest.raises(requests.ConnectionError):

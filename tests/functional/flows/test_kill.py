@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, cast
 
 import pytest
 
 from local.aws.resources import Attributes, Creator, create_resources, local_client
-from local.aws.stack import listen
+from local.aws.stack import listen, start_emulator
 from local.simulator.server import GatewayConfig, GatewaySimulator
 from local.template import REGION, Template
 from optus_sms.records.items import LedgerRecord, State
@@ -98,7 +96,7 @@ EXPECTED: Final = {
 
 
 class Bench:
-    """AWS (moto's server), the gateway simulator, and what makes processes quickly."""
+    """AWS (the emulator), the gateway simulator, and what makes processes quickly."""
 
     def __init__(self) -> None:
         self._exit = ExitStack()
@@ -138,16 +136,10 @@ class Bench:
 
     def _start_aws(self) -> str:
         listener = listen("127.0.0.1", 0, "AWS")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local.aws.moto_server", str(listener.fileno())],
-            cwd=Path(__file__).parents[3],
-            stdin=subprocess.PIPE,
-            pass_fds=(listener.fileno(),),
-        )
+        endpoint_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = start_emulator(listener, "127.0.0.1")
         self._exit.callback(process.wait)
         self._exit.callback(cast("Any", process.stdin).close)
-        endpoint_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.close()
         return endpoint_url
 
     def finding(self, case: Case) -> Finding:
@@ -235,8 +227,9 @@ class Run:
         process.join()
 
     def _delete(self) -> None:
-        """What Lambda does with a message that is not among the failures."""
-        self._bench.sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=self._receipt)
+        """What Lambda does with a message that is not among the failures, and may be deleted already."""
+        entry = {"Id": "0", "ReceiptHandle": self._receipt}
+        self._bench.sqs.delete_message_batch(QueueUrl=self._queue, Entries=[entry])
 
     def _messages(self, queue: str) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
