@@ -75,15 +75,23 @@ screenshot: browser ## take the picture of the phone page at work: docs/images/p
 test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
 	@$(BIN)/pytest -m docker
 
-# The functions run under the emulator's interpreter, so that one is Lambda's (PYENV_VERSION: layers/shared/Makefile). Without it
-# the tests skip themselves.
+# The functions run under the emulator's interpreter, so that one is Lambda's (PYENV_VERSION: layers/shared/Makefile). Where only
+# Docker is there, AWS's image has it, in the network of this machine. Without both the tests skip themselves.
+RUNTIME_IMAGE := public.ecr.aws/lambda/python:3.13-$(if $(filter x86_64,$(shell uname -m)),x86_64,arm64)
+
 .PHONY: emulator
 emulator: $(READY)
-	@python=$$(PYENV_VERSION=3.13 python3.13 -c 'import sys; print(sys.executable)' 2> /dev/null) || exit 0; \
-	VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.emulator $(BIN)/uv sync --quiet --locked --no-build --only-group emulator --python "$$python"
+	@if python=$$(PYENV_VERSION=3.13 python3.13 -c 'import sys; print(sys.executable)' 2> /dev/null); then \
+		VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.emulator/environment $(BIN)/uv sync --quiet --locked --no-build --only-group emulator --python "$$python"; \
+	elif [ "$$(uname)" = Linux ] && docker run --rm --entrypoint python3.13 $(RUNTIME_IMAGE) -c '' 2> /dev/null; then \
+		$(BIN)/uv export --quiet --locked --only-group emulator --format requirements-txt | \
+			$(BIN)/uv pip install --quiet --require-hashes --only-binary=:all: --no-deps --requirement=/dev/stdin \
+			--python $(BIN)/python --python-version 3.13 --target .emulator/packages; \
+		echo $(RUNTIME_IMAGE) > .emulator/image; \
+	fi
 
 .PHONY: test-deploy
-test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if Python 3.13 is there; the rules of the tables on three (minutes)
+test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if Python 3.13 or Docker is there; the rules of the tables on three (minutes)
 	@$(NPM_CI) tests/support/dynalite || echo "Without dynalite: npm or its packages are missing."
 	@$(BIN)/pytest -m deploy -q
 

@@ -49,6 +49,13 @@ def test_every_sync_takes_locked_wheels_and_builds_nothing_else() -> None:
     assert all({"--locked", "--no-build"} <= set(line.split()) for line in syncs), syncs
 
 
+def test_the_image_gets_locked_wheels() -> None:
+    (export,) = re.findall(r"uv export --quiet .*--only-group .*", MAKEFILE)
+    (install,) = re.findall(r"uv pip install .*", MAKEFILE)
+    assert "--locked" in export.split()
+    assert {"--require-hashes", "--only-binary=:all:", "--no-deps", "--requirement=/dev/stdin"} <= {*install.split()}
+
+
 def test_pip_takes_only_the_locked_wheel_of_uv() -> None:
     (line,) = re.findall(r"^.*-m pip install.*$", MAKEFILE, re.MULTILINE)
     assert {"--require-hashes", "--only-binary=:all:", "--no-deps", "--requirement=/dev/stdin"} <= set(line.split())

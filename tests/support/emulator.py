@@ -1,11 +1,10 @@
-"""The independent emulator of AWS, as a process in the environment that `make emulator` makes."""
+"""The independent emulator of AWS, as a process of Lambda's Python, by what `make emulator` has installed."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,9 @@ from local.template import ACCOUNT_ID, REGION, TEMPLATE_PATH
 from tests.support.waiting import eventually
 
 ROOT: Final = TEMPLATE_PATH.parent
-PYTHON: Final = ROOT / ".emulator/bin/python"
+PYTHON: Final = ROOT / ".emulator/environment/bin/python"
+PACKAGES, IMAGE = ROOT / ".emulator/packages", ROOT / ".emulator/image"
+"""The packages for AWS's image, and its name, where this machine has Docker and not Lambda's Python."""
 HOST: Final = "127.0.0.1"
 
 
@@ -87,8 +88,22 @@ def _client(service: str, url: str, authority: str, key: str, secret: str) -> An
 
 def skip_without_emulator() -> None:
     """Skip the test where there is none."""
-    if not PYTHON.exists():
-        pytest.skip("no emulator of AWS: `make emulator` needs Python 3.13, which is Lambda's")
+    if not PYTHON.exists() and not IMAGE.exists():
+        pytest.skip("no emulator of AWS: `make emulator` needs Python 3.13, which is Lambda's, or Docker")
+
+
+def _command(settings: Mapping[str, str]) -> list[str]:
+    """The emulator's, for a process with these variables."""
+    module = ("-m", "tests.deploy.emulator")
+    if PYTHON.exists():
+        return [str(PYTHON), *module]
+    return [
+        *("docker", "run", "--rm", "--interactive", "--network=host", f"--user={os.getuid()}:{os.getgid()}"),
+        *(f"--volume={folder}:{folder}" for folder in (ROOT, tempfile.gettempdir())),
+        *(f"--env={name}" for name in settings if name not in ("PATH", "HOME")),
+        *(f"--env=PYTHONPATH={PACKAGES}", f"--workdir={ROOT}", "--entrypoint=python3.13"),
+        *(IMAGE.read_text().strip(), *module),
+    ]
 
 
 @contextmanager
@@ -101,14 +116,11 @@ def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1)
     chain.write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
     certificate.private_key_pem.write_to_path(key)
     with (
-        socket.create_server((HOST, 0)) as tls,
-        socket.create_server((HOST, 0)) as plain,
         (folder / "emulator.log").open("w") as log,
         tempfile.TemporaryDirectory(
             prefix="emulator-", ignore_cleanup_errors=True
         ) as scratch,  # for the unpacked functions
     ):
-        port = tls.getsockname()[1]
         settings = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             "TMPDIR": scratch,
@@ -117,7 +129,6 @@ def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1)
             "MINISTACK_SSL_CERT": str(chain),
             "MINISTACK_SSL_KEY": str(key),
             "MINISTACK_HOST": HOST,
-            "GATEWAY_PORT": str(port),
             "MINISTACK_REGION": REGION,
             "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
             "IOT_MTLS_ENABLED": "0",
@@ -128,22 +139,21 @@ def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1)
             "FILL_GAPS": "yes" if fill_gaps else "no",
             "SCHEDULE_SPEED": str(schedule_speed),
         }
-        descriptors = (tls.fileno(), plain.fileno())
         process = subprocess.Popen(
-            [PYTHON, "-m", "tests.deploy.emulator", *map(str, descriptors)],
+            _command(settings),
             cwd=ROOT,
             env=settings,
             stdin=subprocess.PIPE,
-            stdout=log,
+            stdout=subprocess.PIPE,
             stderr=log,
-            pass_fds=descriptors,
             start_new_session=True,
         )
-        root = Emulator(f"https://{HOST}:{port}", f"http://{HOST}:{plain.getsockname()[1]}", ca)
-        tls.close()  # it has them now; should it die, connections are refused at once
-        plain.close()
         with process:
+            assert process.stdout is not None
             try:
+                ports = process.stdout.readline().decode().split()
+                assert ports, (folder / "emulator.log").read_text()
+                root = Emulator(f"https://{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}", ca)
                 yield root.as_user("administrator", {"Action": "*", "Resource": "*"})
             finally:
                 os.killpg(process.pid, signal.SIGKILL)  # the functions' processes too, which write to the folder

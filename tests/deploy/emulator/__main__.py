@@ -1,28 +1,35 @@
-"""The emulator as a process: it serves on the sockets that it inherits, and ends when its standard input closes.
+"""The emulator as a process: it prints its ports, with TLS and without, and ends when its standard input closes.
 
-    python -m tests.deploy.emulator <file descriptor for TLS> <file descriptor without TLS>
+    python -m tests.deploy.emulator
 
-It runs in an environment of its own (`make emulator`). The variables are the emulator's own; `gaps` has one more.
+It runs in Lambda's Python (`make emulator`). The variables are the emulator's own; `gaps` has one more.
 """
 
 import asyncio
 import os
+import socket
 import sys
 import threading
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
-from ministack.app import app
-
-from tests.deploy.emulator import gaps
 
 
-def main(tls: str, plain: str) -> None:
+def main() -> None:
     """Serve the same services with TLS and without, so that a policy that refuses requests without TLS can be tried."""
+    tls, plain = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+    os.environ["GATEWAY_PORT"] = str(tls.getsockname()[1])
+    sys.stdout.write(f"{tls.getsockname()[1]} {plain.getsockname()[1]}\n")
+    sys.stdout.flush()
+    os.dup2(2, 1)  # nothing reads what else it prints
+    from ministack.app import app  # which reads the variables
+
+    from tests.deploy.emulator import gaps
+
     if os.environ.get("FILL_GAPS") != "no":
         gaps.fill()
     config = Config()
-    config.bind, config.insecure_bind = [f"fd://{tls}"], [f"fd://{plain}"]
+    config.bind, config.insecure_bind = [f"fd://{tls.detach()}"], [f"fd://{plain.detach()}"]
     config.certfile, config.keyfile = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
     config.keep_alive_timeout = 75
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -35,4 +42,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
