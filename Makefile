@@ -103,7 +103,7 @@ pictures: $(READY)
 # Synced each time, as above.
 # The pages link to one another as in the checkout. Synced each time, as above.
 SITE := .site/source
-SITE_FILES := README.md CONTRIBUTING.md CHANGELOG.md docs schemas tests/README.md tests/projects events/README.md local/simulator/openapi.yaml
+SITE_FILES := README.md SECURITY.md CONTRIBUTING.md CHANGELOG.md docs schemas tests/README.md tests/projects events/README.md local/simulator/openapi.yaml
 .PHONY: site
 site: $(READY) ## the documentation as a site with search, into .site/html; fails on a broken link
 	@$(SYNC) --group docs
