@@ -10,6 +10,7 @@ READY := $(VENV)/.ready
 SYNC := VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --no-build --python $(BIN)/python
 NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --silent --prefix
 SBOM := .aws-sam/sbom.cdx.json
+CHECKOV := .checkov/.ready
 export SAM_CLI_TELEMETRY := 0
 # Bytecode is kept whatever the shell says: without it each start of the local stack compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -100,7 +101,6 @@ test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if 
 pictures: $(READY)
 	@$(SYNC) --group pictures
 
-# Synced each time, as above.
 # The pages link to one another as in the checkout. Synced each time, as above.
 SITE := .site/source
 SITE_FILES := README.md SECURITY.md CONTRIBUTING.md CHANGELOG.md docs schemas tests/README.md tests/projects events/README.md local/simulator/openapi.yaml
@@ -127,13 +127,14 @@ build: $(READY) ## what `sam deploy` ships, into .aws-sam/, and a list of its pa
 	@$(BIN)/python -m tools.known_vulnerabilities $(SBOM) $(OSV_DATABASE)
 
 .PHONY: check
-check: site ## lint, format, types, spelling, secrets, template, documentation site
+check: site $(CHECKOV) ## lint, format, types, spelling, secrets, template, what scanners report of it, documentation site
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/codespell
 	@$(BIN)/python -m tools.secret_scan
 	@$(BIN)/sam validate --lint
+	@$(BIN)/python -m tools.template_findings
 	@$(BIN)/uv lock --check --quiet
 
 .PHONY: format
@@ -145,6 +146,7 @@ format: $(READY) ## rewrite the code in the project's format
 lock: $(READY) ## take the newest allowed versions into uv.lock and the layer's requirements.txt
 	@$(BIN)/uv lock --upgrade
 	@$(MAKE) --no-print-directory layers/shared/requirements.txt
+	@echo checkov | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file tools/checkov/requirements.txt -
 	@touch $(READY)
 
 layers/shared/requirements.txt: uv.lock $(READY)
@@ -156,6 +158,16 @@ schemas: $(READY) ## write schemas/, docs/settings.md and docs/messages.md from 
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.settings_page
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.messages_page
 
+# Checkov needs older packages than this project, so it has an environment and a lock of its own.
+$(CHECKOV): tools/checkov/requirements.txt | $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .checkov
+	@VIRTUAL_ENV=.checkov $(BIN)/uv pip sync --quiet --require-hashes --no-build tools/checkov/requirements.txt || $(SETUP_FAILED)
+	@touch $@
+
+.PHONY: security
+security: $(CHECKOV) ## write docs/security.md from a run of checkov and tools/accepted_findings.toml
+	@$(BIN)/python -m tools.template_findings write
+
 .PHONY: numbers
 numbers: $(READY) ## write the numbering plans from the locked `phonenumbers`
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.numbering_plans
@@ -166,4 +178,4 @@ dashboard: pictures ## draw the dashboard from a run of the local stack: docs/im
 
 .PHONY: clean
 clean: ## remove everything that make has made
-	rm -rf $(VENV) .emulator tests/*/*/node_modules .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .emulator .checkov tests/*/*/node_modules .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
