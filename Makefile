@@ -126,6 +126,14 @@ build: $(READY) ## what `sam deploy` ships, into .aws-sam/, and a list of its pa
 	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements layers/shared/requirements.txt --pyproject pyproject.toml --output-reproducible --output-file $(SBOM)
 	@$(BIN)/python -m tools.known_vulnerabilities $(SBOM) $(OSV_DATABASE)
 
+.PHONY: release
+release: build ## what a release consists of, into dist/: wheel, list of the layer's packages, checksums, notes (RELEASE=1.2.3)
+	@$(BIN)/python -m tools.release_notes "$(RELEASE)" > /dev/null
+	@rm -rf dist && $(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
+	@cp $(SBOM) dist/
+	@cd dist && sha256sum *.whl *.json > SHA256SUMS && cat SHA256SUMS
+	@$(BIN)/python -m tools.release_notes "$(RELEASE)" > dist/notes.md
+
 .PHONY: check
 check: site $(CHECKOV) ## lint, format, types, spelling, secrets, template, what scanners report of it, documentation site
 	@$(BIN)/ruff check .
@@ -178,4 +186,4 @@ dashboard: pictures ## draw the dashboard from a run of the local stack: docs/im
 
 .PHONY: clean
 clean: ## remove everything that make has made
-	rm -rf $(VENV) .emulator .checkov tests/*/*/node_modules .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist .emulator .checkov tests/*/*/node_modules .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
