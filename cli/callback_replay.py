@@ -2,9 +2,10 @@
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from cli.callback_secret import callback_secret
@@ -12,10 +13,11 @@ from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter
 from cli.target import Target
 from optus_sms.flows.receive_callback import KEPT, CallbackRoute
 from optus_sms.gateway.transport import Exchange, Transport
-from optus_sms.model.callbacks import parse_callbacks
+from optus_sms.model.callbacks import in_pieces, parse_callbacks
 from optus_sms.model.errors import UnreadableCallbackError
 
 _SECONDS: Final = 30.0
+_AT_ONCE: Final = 20  # callbacks of an array that were too many for one request
 _CHARSET: Final = re.compile(r"[A-Za-z0-9._:-]{1,40}")
 _OUTPUTS: Final = {CallbackRoute.STATUS: "StatusCallbackUrl", CallbackRoute.REPLY: "ReplyCallbackUrl"}
 
@@ -43,13 +45,16 @@ def replay(target: Target, callbacks: Iterable[ReceivedDeadLetter], queue: DeadL
             if problem:
                 yield _result(callback, "unreadable", problem)
                 continue
-            response = transport.exchange(
+            pieces = in_pieces(body, charset=callback.charset, size=_AT_ONCE)
+            content_type = _content_type(callback) if len(pieces) == 1 else "application/json"
+            post = partial(
+                transport.exchange,
                 "POST",
                 target.outputs[_OUTPUTS[_route(callback)]],
-                headers={"Authorization": f"Basic {credentials}", "Content-Type": _content_type(callback)},
-                body=body,
+                headers={"Authorization": f"Basic {credentials}", "Content-Type": content_type},
                 seconds=_SECONDS,
             )
+            response = _posted(post, pieces)
             if response.status == 200:
                 queue.delete(callback)
             yield _judged(callback, response)
@@ -57,10 +62,24 @@ def replay(target: Target, callbacks: Iterable[ReceivedDeadLetter], queue: DeadL
                 return
 
 
+def _posted(post: Callable[..., Exchange], pieces: list[bytes]) -> Exchange:
+    """Post the pieces of a body; return the first response that is no success, else one that kept its piece."""
+    responses: list[Exchange] = []
+    for piece in pieces:
+        responses.append(post(body=piece))
+        if responses[-1].status != 200:
+            return responses[-1]
+    return next(filter(_is_kept, responses), responses[-1])
+
+
+def _is_kept(response: Exchange) -> bool:
+    return KEPT.encode() in (response.body or b"")
+
+
 def _judged(callback: ReceivedDeadLetter, response: Exchange) -> Replayed:
     if response.status != 200:
         return _result(callback, "not posted", f"HTTP {response.status}" if response.status else str(response.failure))
-    if KEPT.encode() in (response.body or b""):
+    if _is_kept(response):
         return _result(callback, "kept again", "the stack can't store it; it is a new dead letter now")
     return _result(callback, "stored")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 from unittest.mock import Mock
 
@@ -288,6 +289,24 @@ class TestReplayCallbacks:
         assert headers["Authorization"] == "Basic " + base64.b64encode(b"gateway:first-password").decode()
         assert second_headers["Content-Type"] == "application/json; charset=windows-1252"
         assert "first-password" not in ran.stdout + ran.stderr
+
+    def test_an_array_that_was_too_long_goes_in_pieces(self, stack: DeployedStack, receiver: Receiver) -> None:
+        callbacks = [{"id": f"gw-{number}", "status": "sent", "detail": "é"} for number in range(45)]
+        self.keep(stack, json.dumps(callbacks).encode("utf-16"), charset="utf-16")
+        receiver.responses = [stored(), stored(KEPT), stored()]
+        assert self.results(self.run()) == ["kept again"]
+        assert len(receiver.posts) == 3
+        assert [each for _, body, _ in receiver.posts for each in json.loads(body)] == callbacks
+        assert {headers["Content-Type"] for *_, headers in receiver.posts} == {"application/json"}
+        assert stack.dead() == 0
+
+    def test_of_an_array_in_pieces_nothing_is_deleted_before_all_are_stored(
+        self, stack: DeployedStack, receiver: Receiver
+    ) -> None:
+        self.keep(stack, json.dumps([{"id": f"gw-{number}", "status": "sent"} for number in range(45)]).encode())
+        receiver.responses = [stored(KEPT), stored(status=503)]
+        assert self.results(self.run()) == ["not posted"]
+        assert (len(receiver.posts), stack.dead()) == (2, 1)
 
     def test_what_this_version_can_not_read_stays_as_it_is(self, stack: DeployedStack, receiver: Receiver) -> None:
         for body in (b"not JSON", b"", b"[1]", b"\xff\xfe\x00"):

@@ -196,6 +196,29 @@ class TestArray:
         assert receive(run, event).status == 200
         assert set(run.messages.items) == {"gw-0", "gw-1", "gw-2"}
 
+    def test_of_too_many_for_the_time_the_rest_is_kept(self, run: Bench) -> None:
+        event = status_event(json.dumps([{"id": f"gw-{number}", "status": "sent"} for number in range(1500)]))
+
+        def a_second_each(step: str, moment: str) -> None:
+            run.time.advance(1 if (step, moment) == ("messages.record_status", "after") else 0)
+
+        run.hook(a_second_each)
+        response = receive(run, event)
+        assert (response.status, response.message) == (200, "Kept for an operator")
+        assert len(run.messages.items) == 6
+        (letter,) = run.queues.dead_letters
+        assert (letter.body, letter.detail.partition(":")[0]) == (event["body"].encode(), "item 7")
+        assert totals(response.measurements)["CallbacksUnreadable"] == 1494
+
+    def test_of_too_many_for_the_time_nothing_is_kept_if_all_are_delivered_again(self, run: Bench) -> None:
+        def ten_seconds(_step: str, _moment: str) -> None:
+            run.time.advance(10)
+            raise TimeoutError
+
+        run.hook(ten_seconds)
+        response = receive(run, status_event('[{"id": "gw-1", "status": "sent"}, {"id": "gw-2", "status": "sent"}]'))
+        assert (response.status, run.queues.dead_letters, run.messages.items) == (503, [], {})
+
     def test_of_many_problems_the_log_has_a_few(self, run: Bench) -> None:
         receive(run, status_event("[" + "1," * 20_000 + "1]"))
         assert len(run.queues.dead_letters[0].detail) < 1000

@@ -30,6 +30,8 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 
 MAX_BODY_BYTES: Final = 64 * 1024
 KEPT: Final = "Kept for an operator"
+STORING_SECONDS: Final = 5.0
+"""Of one request. If the function timed out, each further delivery of the same array would, at the same callback."""
 _DAY_SECONDS: Final = 86_400
 _MOST_PROBLEMS: Final = 10
 _CHARSET: Final = re.compile(r'; *charset *= *"?([^\s";]+)', re.IGNORECASE)
@@ -138,8 +140,14 @@ class Receiver:
         measurements: list[Measurement] = []
         problems: list[str] = []
         failed = False
+        began = self.clock.monotonic()
         for number, callback in enumerate(callbacks, 1):
+            is_late = number > 1 and self.clock.monotonic() - began > STORING_SECONDS
+            if is_late and failed:
+                break  # all are delivered again
             try:
+                if is_late:
+                    raise UnreadableCallbackError("one of too many in a request to be stored in time")  # noqa: TRY301
                 measurements += self._store_one(callback)
             except UnreadableCallbackError as error:
                 problems.append(error.detail if len(callbacks) == 1 else f"item {number}: {error.detail}")

@@ -76,6 +76,14 @@ def parse_callbacks(
     return tuple(_parsed(element, expect_reply=expect_reply, is_exact=is_exact) for element in elements)
 
 
+def in_pieces(body: bytes, *, charset: str, size: int) -> list[bytes]:
+    """Return a body that can be parsed as bodies of so many callbacks at most; an array of more as ASCII."""
+    document, _ = _document(body, charset)
+    if not isinstance(document, list) or len(document) <= size:
+        return [body]
+    return [json.dumps(document[start : start + size]).encode() for start in range(0, len(document), size)]
+
+
 def _parsed(element: object, *, expect_reply: bool, is_exact: bool) -> Callback | UnreadableCallbackError:
     try:
         callback = _callback(element, expect_reply=expect_reply)
