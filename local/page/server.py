@@ -166,7 +166,7 @@ class PhonePage:
         with self._counter.page_open():
             yield b""
             revision, told = self.board.changes(0)
-            yield b"retry: 1000\n" + _event("snapshot", told)
+            yield b"retry: 1000\n" + _event("snapshot", told, revision)
             while True:
                 changed = self.board.wait_for_change(revision, NOTICE_SECONDS)
                 if self.board.is_closed:
@@ -175,7 +175,7 @@ class PhonePage:
                     yield b""
                     continue
                 revision, told = self.board.changes(revision)
-                yield _event("update", told)
+                yield _event("update", told, revision)
                 self.board.pause(UPDATE_EVERY_SECONDS)
 
 
@@ -252,8 +252,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _event(kind: str, data: str) -> bytes:
-    return f"event: {kind}\ndata: {data}\n\n".encode()
+def _event(kind: str, data: str, revision: int) -> bytes:
+    return f"event: {kind}\nid: {revision}\ndata: {data}\n\n".encode()
 
 
 def _error(status: int, words: str, fields: Mapping[str, str] | None = None) -> HttpResponse:

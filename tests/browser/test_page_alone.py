@@ -162,6 +162,24 @@ def test_one_window_too_many_says_what_to_do(page: Page, canned: CannedPage) -> 
     page.wait_for_selector("#banner", state="hidden")
 
 
+def test_many_windows_in_sight_share_one_stream_and_another_takes_over(page: Page, canned: CannedPage) -> None:
+    """A browser has six connections to a server: without sharing, the seventh window would not load."""
+    windows = [page, *(page.context.new_page() for _ in range(8))]
+    for window in windows:
+        _open(window, canned)
+    canned.update({"messages": [message("for-all", "Hello")]})
+    for window in windows:
+        window.wait_for_selector("[data-message=for-all]")
+    canned.first = snapshot(message("after", "Told by the window that took over"))
+    page.close()
+    for window in windows[1:]:
+        window.wait_for_selector("[data-message=after]")
+    page.context.set_offline(True)
+    canned.drop_streams()
+    for window in windows[1:]:
+        window.wait_for_selector("#banner:not([hidden])")
+
+
 def test_a_page_opened_out_of_sight_takes_no_stream(page: Page, canned: CannedPage) -> None:
     page.add_init_script("Object.defineProperty(document, 'hidden', { configurable: true, get: () => true })")
     asked: list[str] = []

@@ -184,6 +184,16 @@ def test_a_page_out_of_sight_leaves_and_catches_up_when_it_is_back(at_work: Page
     at_work.locator(f".bubble[data-message={key}].good").wait_for()
 
 
+def test_two_windows_of_a_browser_have_one_stream(at_work: Page, site: Site) -> None:
+    other = at_work.context.new_page()
+    other.goto(site.page.url)
+    other.wait_for_selector("#paused.pill")
+    bubble = send(at_work, "+61491570157", "For both windows")
+    bubble.locator(".status", has_text="received").wait_for()
+    other.locator(f".bubble.good[data-message={bubble.get_attribute('data-message')}]").wait_for(timeout=LONG_MS)
+    eventually(lambda: site.page.pages_open == 1, "one stream is open")
+
+
 def test_all_of_it_by_keyboard(at_work: Page) -> None:
     keyboard = at_work.keyboard
     keyboard.press("Tab")

@@ -92,7 +92,8 @@ class CannedPage:
         self.is_full = False
         self.answers: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         self.calls: list[tuple[str, str, str, Any]] = []
-        self._streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
+        self.revision = 1
+        self._streams: list[queue.SimpleQueue[tuple[int, dict[str, Any]] | None]] = []
         page = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -117,8 +118,9 @@ class CannedPage:
 
     def update(self, change: dict[str, Any]) -> None:
         """Sends it to every open stream."""
+        self.revision += 1
         for stream in self._streams:
-            stream.put(change)
+            stream.put((self.revision, change))
 
     def drop_streams(self) -> None:
         """Ends every open stream, as the end of `make run` does."""
@@ -162,19 +164,19 @@ class CannedPage:
         _reply(request, status, json.dumps(answer).encode(), "application/json")
 
     def _stream(self, request: BaseHTTPRequestHandler) -> None:
-        changes: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        changes: queue.SimpleQueue[tuple[int, dict[str, Any]] | None] = queue.SimpleQueue()
         self._streams.append(changes)
         request.send_response(200)
         request.send_header("Content-Type", "text/event-stream")
         request.end_headers()
-        kind, change = "snapshot", self.first
+        kind, revision, change = "snapshot", self.revision, self.first
         while True:
-            request.wfile.write(f"event: {kind}\ndata: {json.dumps(change)}\n\n".encode())
+            request.wfile.write(f"event: {kind}\nid: {revision}\ndata: {json.dumps(change)}\n\n".encode())
             request.wfile.flush()
             following = changes.get()
             if following is None:
                 return
-            kind, change = "update", following
+            kind, (revision, change) = "update", following
 
 
 def everything_shown() -> CannedPage:

@@ -1,5 +1,7 @@
 // Calls to the server of this page.
 
+import { share } from "./shared_stream.js";
+
 const tokenOf = (page) => page.querySelector('meta[name="page-token"]')?.content ?? "";
 const TRY_AGAIN_AFTER = 2000;
 const LEAVE_AFTER = 30_000;
@@ -47,13 +49,25 @@ async function renewToken() {
 
 /** Follows the stream while the page is in sight; `onData(kind, data)`, `onState(problem)`: null while it is connected. */
 export function follow(onData, onState) {
-  let stream = null;
+  let leave = null;
   let leaving = 0;
+  const join = () => { leave ??= share(connect, (kind, text) => onData(kind, JSON.parse(text)), onState); };
+  // A page out of sight needs no connection.
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(leaving);
+    if (document.hidden) leaving = setTimeout(() => { leave?.(); leave = null; }, LEAVE_AFTER);
+    else join();
+  });
+  if (!document.hidden) join();
+}
+
+// A stream of the server's, opened again until it is closed; returns what closes it.
+function connect(onEvent, onState) {
+  let stream = null;
   let again = 0;
   function open() {
-    leave();
     const mine = stream = new EventSource("/api/stream");
-    for (const kind of ["snapshot", "update"]) mine.addEventListener(kind, (event) => onData(kind, JSON.parse(event.data)));
+    for (const kind of ["snapshot", "update"]) mine.addEventListener(kind, (event) => onEvent({ kind, text: event.data, id: Number(event.lastEventId) }));
     mine.addEventListener("open", () => onState(null));
     mine.addEventListener("error", async () => {
       if (mine !== stream) return;
@@ -64,18 +78,12 @@ export function follow(onData, onState) {
       if (await isFull() && mine === stream) onState(FULL);
     });
   }
-  function leave() {
+  open();
+  return () => {
     clearTimeout(again);
     stream?.close();
     stream = null;
-  }
-  // A browser has six connections to a server, so forgotten tabs would keep this one from sending anything.
-  document.addEventListener("visibilitychange", () => {
-    clearTimeout(leaving);
-    if (document.hidden) leaving = setTimeout(leave, LEAVE_AFTER);
-    else if (!stream) open();
-  });
-  if (!document.hidden) open();
+  };
 }
 
 // An event source does not say why it was refused.
