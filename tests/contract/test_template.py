@@ -1697,6 +1697,12 @@ def test_translated_template_is_lint_free(parameters: Mapping[str, str]) -> None
     assert linted(translate(SOURCE, parameters).document) == []
 
 
+def test_all_chosen_is_every_parameter_away_from_its_default() -> None:
+    defaults = {name: str(definition["Default"]) for name, definition in SOURCE["Parameters"].items()}
+    assert defaults.keys() == ALL_CHOSEN.keys()
+    assert [name for name, value in ALL_CHOSEN.items() if value == defaults[name]] == []
+
+
 def test_other_addresses_need_a_new_deployment_of_the_api() -> None:
     """API Gateway takes a policy only with a deployment, which SAM makes if the API's definition changes."""
 
