@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
 import threading
@@ -159,3 +160,42 @@ def test_a_removed_stack_leaves_tables_and_queues(another: Deployment, built: Pa
     assert set(names_left(another)) == kept
     functions = {each["FunctionName"] for each in another.client("lambda").list_functions()["Functions"]}
     assert resources["SendMessageFunction"] not in functions
+
+
+def test_every_parameter_for_organizations_at_once(another: Deployment, built: Path) -> None:
+    """Key, boundary, path, addresses, rate, traces and topic: the stack deploys, sends and gets its statuses.
+
+    All but `WebAclArn`: the emulator knows no association of a web ACL, and gives no role its boundary.
+    """
+    key = another.client("kms").create_key()["KeyMetadata"]["Arn"]
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    boundary = another.client("iam").create_policy(
+        PolicyName=another.name, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )["Policy"]["Arn"]
+    topic = another.client("sns").create_topic(Name=another.name)["TopicArn"]
+
+    another.deploy(
+        built,
+        KmsKeyArn=key,
+        PermissionsBoundaryArn=boundary,
+        RolePath="/sms/",
+        CallbackSourceCidrs="127.0.0.0/8",
+        MaxCallbacksPerSecond="50",
+        Tracing="active",
+        AlarmTopicArn=topic,
+    )
+    another.connect()
+    send(another, "with-everything")
+
+    eventually(lambda: all_accepted(another, ["with-everything"]), "accepted", DEADLINE_SECONDS)
+    eventually(
+        lambda: any(m.status == "received" for m in another.seen().messages.values()), "a status", DEADLINE_SECONDS
+    )
+    resources = another.resources()
+    assert another.client("iam").get_role(RoleName=resources["SendMessageRole"])["Role"]["Path"] == "/sms/"
+    queue = another.client("sqs").get_queue_attributes(
+        QueueUrl=another.outputs["OutboundQueueUrl"], AttributeNames=["KmsMasterKeyId"]
+    )
+    assert queue["Attributes"]["KmsMasterKeyId"] == key
+    (alarm,) = another.client("cloudwatch").describe_alarms(AlarmNames=[resources["DeadLettersAlarm"]])["MetricAlarms"]
+    assert (alarm["AlarmActions"], alarm["OKActions"]) == ([topic], [topic])
