@@ -148,7 +148,7 @@ def test_the_locked_sam_cli_takes_every_command_and_drops_no_parameter() -> None
 
 def test_the_oldest_sam_cli_on_the_page_is_the_oldest_that_is_locked_in() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    (floor,) = [each.partition(">=")[2] for each in project["dependency-groups"]["deploy"]]
+    floor = dict(each.split(">=") for each in project["dependency-groups"]["deploy"])["aws-sam-cli"]
     assert f"a SAM CLI of your own: {floor} or newer" in (DOCS / "deploy.md").read_text()
 
 
