@@ -79,7 +79,7 @@ class Journal:
             if os.fstat(self._file.fileno()).st_nlink > 0:
                 return
         raise CliError(
-            f"Another process is queueing this file ({self.path} is locked).", "Wait for its end.", Exit.USAGE
+            f"Another process is queueing this file ({self.path} is locked).", "Wait until it ends.", Exit.USAGE
         )
 
     def _is_in_place(self) -> bool:

@@ -248,7 +248,7 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
             raise
         raise CliError(
             f"There is no stack {stack!r} in {session.region_name} of this account.",
-            "`aws cloudformation list-stacks` lists those there are; name another region with --region, or deploy it\n"
+            "`aws cloudformation list-stacks` lists them all; name another region with --region, or deploy it\n"
             "with `sam deploy`.",
             Exit.NO_TARGET,
         ) from None

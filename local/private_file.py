@@ -23,7 +23,9 @@ def only_run(folder: Path) -> Iterator[None]:
             _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             fix = "end that one with Ctrl-C, or run this one in another checkout with a PORT=… of its own"
-            raise FolderInUseError(f"another one runs in this folder ({folder.resolve().parent}): {fix}") from None
+            raise FolderInUseError(
+                f"another `make run` runs in this folder ({folder.resolve().parent}): {fix}"
+            ) from None
         yield
     finally:
         os.close(lock)

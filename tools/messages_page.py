@@ -94,7 +94,7 @@ def _queue_messages() -> str:
         [
             "## A message that was not sent: `invalid`\n",
             "The `detail` of the dead letter and of the event `SMS Refused`: the field, the rule and the fix. "
-            "`optus-sms send --dry-run` says the same before a message is queued.\n",
+            "`optus-sms send --dry-run` shows the same before a message is queued.\n",
             *_table(("field", "rule"), fields),
             "",
             *_table(("what", "rule and fix"), sorted(row for row in others if len(row) == 2 and "<" not in row[1][:1])),

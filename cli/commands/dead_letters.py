@@ -129,7 +129,7 @@ def ids_of(context: CommandContext, id_: str) -> tuple[str, str]:
 
 def none_named(context: CommandContext, id_: str) -> CliError:
     problem = f"No dead letter has the message_id or SQS ID {id_!r}."
-    return CliError(problem, f"`find {id_}` looks further.{whose(context.target)}", Exit.NOT_FOUND)
+    return CliError(problem, f"`find {id_}` searches other places.{whose(context.target)}", Exit.NOT_FOUND)
 
 
 def note_hidden(context: CommandContext, hidden: int) -> None:

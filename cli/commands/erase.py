@@ -39,7 +39,11 @@ def erase_(context: CommandContext, *, handset: str, dry_run: bool, yes: bool) -
     """
     number = did_you_mean(handset)
     if number is None:
-        raise CliError("HANDSET: is not a possible number.", "Give it as it was sent to: +61…", Exit.INVALID)
+        raise CliError(
+            "HANDSET: is not a possible number.",
+            "Give the number with its country code, like +61491570006.",
+            Exit.INVALID,
+        )
     is_paused = context.target.switch.is_on() is False
     held = _held(context.target, is_paused=is_paused)
     if dry_run or not yes:

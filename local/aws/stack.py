@@ -388,7 +388,7 @@ def listen(host: str, port: int, part: str) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StackError(
-                f"port {port} (for the {part}) is in use on {host}: end what uses it, or take other ports with PORT=…"
+                f"port {port} (for the {part}) is in use on {host}: end that program, or set PORT=…"
             ) from error
         raise StackError(f"cannot listen on {host}, port {port} (for the {part}): {error.strerror or error}") from error
 

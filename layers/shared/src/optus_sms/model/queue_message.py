@@ -252,7 +252,7 @@ def check_reference(message: OutboundMessage) -> None:
     """Refuse a reference that can be another message's, where senders don't trust each other."""
     if message.reference is not None and is_made_reference(message.reference):
         raise InvalidMessageError(
-            "reference: has the form of those that this stack makes itself (SeparateSenders=true), some characters, a "
+            "reference: has the form of references that this stack makes (SeparateSenders=true): some characters, a "
             "slash and 20 hexadecimal digits; use another"
         )
 
