@@ -113,7 +113,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(lines, start=1):
                 if len(line) > MOST_CHARACTERS:
                     raise CliError(
-                        f"{path}, line {number}: has more than {MOST_CHARACTERS} characters, which SQS does not accept.",
+                        f"{path}, line {number}: has more than {MOST_CHARACTERS} characters, which SQS refuses.",
                         "Each line must be one JSON object.",
                         Exit.INVALID,
                     )
