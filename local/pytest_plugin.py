@@ -119,8 +119,8 @@ def _endpoints(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, str]
 
 def exported(file: Path) -> dict[str, str]:
     """The variables that a shell has after sourcing the file."""
-    words = (shlex.split(line) for line in file.read_text(encoding="utf-8").splitlines())
-    return dict(pair.split("=", 1) for command, pair in words if command == "export")
+    lines = (shlex.split(line) for line in file.read_text(encoding="utf-8").splitlines())
+    return dict(words[1].split("=", 1) for words in lines if words[0] == "export")
 
 
 def _json(url: str, body: Mapping[str, Any] | None = None, *, timeout: float = 10) -> Any:

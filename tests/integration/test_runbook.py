@@ -132,8 +132,9 @@ def rehearsal(
     """In the folder of `make run`, in a shell that is set up for a deployed stack and has sourced the endpoints."""
     monkeypatch.setenv("OPTUS_SMS_STACK", "optus-sms-production")
     with make_run(stack, folder):
-        for name in re.findall(r"^unset (\w+)$", endpoints.PATH.read_text(), re.MULTILINE):
-            monkeypatch.delenv(name)
+        for names in re.findall(r"^unset (.+)$", endpoints.PATH.read_text(), re.MULTILINE):
+            for name in names.split():
+                monkeypatch.delenv(name, raising=False)
         found = Rehearsal(stack)
         yield found
         found.gateway.clear_faults()
