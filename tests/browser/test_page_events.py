@@ -86,6 +86,7 @@ def test_a_list_that_is_held_still_counts_what_comes(page: Page, canned: CannedP
 
 def test_many_events_keep_the_list_short_and_leave_no_empty_group(page: Page, canned: CannedPage) -> None:
     page.goto(canned.url)
+    page.locator(".event-group").first.wait_for()
     canned.update({"events": [_event(n, "SMS Accepted", f"m{n // 2}") for n in range(10, 260)]})
     page.locator(".event-group", has_text="m129").wait_for()
     assert page.locator("#events details").count() == 100

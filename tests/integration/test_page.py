@@ -307,7 +307,7 @@ def _dead_letter(client: PageClient, **has: Any) -> dict[str, Any]:
         letters = client.told.rest.get("dead_letters", [])
         return next((each for each in letters if has.items() <= each.items()), {})
 
-    return eventually(found, f"the dead letter {has}")
+    return eventually(found, f"the dead letter {has}", 120)  # the watcher reads a slow queue seldom
 
 
 def test_an_unknown_outcome_is_resolved_in_the_words_of_the_command_line(client: PageClient) -> None:
