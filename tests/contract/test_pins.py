@@ -66,6 +66,6 @@ def test_pip_takes_only_the_locked_wheel_of_uv() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.y*ml")), ids=lambda path: path.name)
 def test_every_action_is_named_by_its_commit_with_its_version_beside_it(path: Path) -> None:
-    uses = re.findall(r"\buses: *(?!\./\.github/)(.*)", path.read_text())  # a workflow of this commit has no other
+    uses = re.findall(r"\buses: (?!\./\.github/)(.*)", path.read_text())  # a workflow of this commit has no other
     assert uses
     assert [each for each in uses if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", each)] == []
