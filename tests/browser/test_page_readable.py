@@ -88,6 +88,23 @@ def test_no_width_needs_sideways_scrolling(page: Page, canned: CannedPage, width
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [780, 820, 1100])
+def test_the_title_keeps_its_line_beside_a_state_with_much_to_say(page: Page, width: int) -> None:
+    gone = CannedPage({**snapshot(), "faults": {"active": ["slow"], "response_delay_seconds": 2}})
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(gone.url)
+    page.wait_for_selector("#health.good")
+    gone.close()
+    page.get_by_text("gateway: no connection").wait_for()
+    assert (
+        page.evaluate(
+            "() => { const r = document.createRange(); r.selectNodeContents(document.querySelector('h1'));"
+            " return r.getClientRects().length; }"
+        )
+        == 1
+    )
+
+
 def test_an_empty_page_says_what_to_do(page: Page, canned: CannedPage) -> None:
     canned.first = snapshot()
     page.goto(canned.url)
