@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,11 @@ _OURS = (
     "REPLY_MATCH_", "OUTBOUND_", "DEAD_LETTER_", "SEND_LEDGER_", "MESSAGES_TABLE_", "EVENT_BUS_", "LAMBDA_",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC",
 )  # fmt: skip
+
+
+# The programs that tests end inherit what is ignored here: SIGINT in a shell's background job, SIGHUP under nohup.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
