@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import encodings
 import gzip
 import json
+import pkgutil
 from typing import Any
 
 import pytest
@@ -245,6 +247,7 @@ def test_only_the_half_character_of_a_text_is_replaced() -> None:
 
 class TestEncoding:
     TEXT = "Café ä£ 😀"
+    CODECS = frozenset(module.name for module in pkgutil.iter_modules(encodings.__path__))
 
     @pytest.mark.parametrize(
         ("charset", "encoding"),
@@ -264,6 +267,14 @@ class TestEncoding:
         assert one_callback(body, charset=charset, expect_reply=True) == ReplyCallback("mo-1", content="Café ä")
         with pytest.raises(UnreadableCallbackError, match="UTF-8"):
             one_callback(body, expect_reply=True)
+
+    @pytest.mark.parametrize("charset", sorted(CODECS - {"shift_jis_2004", "shift_jisx0213"}))  # there \ is a yen sign
+    def test_no_codec_reads_more_than_characters(self, charset: str) -> None:
+        body = rb'{"id": "mo-1", "content": "\u005cn .xn--caf-dma."}'
+        reply = one_callback(body, charset=charset, expect_reply=True)
+        assert reply == ReplyCallback("mo-1", content=r"\n .xn--caf-dma.")
+        with pytest.raises(UnreadableCallbackError):
+            one_callback(body + b"-", charset=charset, expect_reply=True)
 
     def test_of_an_ignored_field_does_not_matter(self) -> None:
         body = '{"id": "gw-1", "status": "sent", "ignored": "Café"}'.encode("latin-1")

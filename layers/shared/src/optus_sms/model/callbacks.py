@@ -10,6 +10,7 @@ page of the same API names the ID `message_id` and adds `reference`, `reply_to` 
 
 import base64
 import binascii
+import codecs
 import contextlib
 import json
 from dataclasses import dataclass, fields
@@ -23,6 +24,8 @@ from optus_sms.model.statuses import normalized
 
 _MAX_TEXT: Final = 255
 _MAX_DETAIL: Final = 1000
+_NO_CHARSETS: Final = ("idna", "punycode", "raw-unicode-escape", "unicode-escape")
+"""Python's codecs from bytes to text that are not character encodings: of domain names and of Python's literals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,8 @@ def _document(body: bytes, charset: str) -> tuple[Any, bool]:
     """Return what the JSON holds, and whether every byte could be decoded."""
     for encoding, errors in ((charset, "strict"), (json.detect_encoding(body), "strict"), ("utf-8", "surrogateescape")):
         with contextlib.suppress(LookupError, ValueError):
+            if codecs.lookup(encoding).name in _NO_CHARSETS:
+                continue
             text = body.decode(encoding, errors).removeprefix("\ufeff")
             return parse_json(text), errors == "strict"
     raise UnreadableCallbackError("not JSON in UTF-8 or in the charset of its Content-Type")
