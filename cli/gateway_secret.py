@@ -1,9 +1,10 @@
 """The gateway's credentials: read without showing them, checked by the functions' own rules, and stored."""
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 from cli.errors import CliError, Exit
 from cli.target import Target
@@ -37,12 +38,18 @@ def read_credentials(stdin: BinaryIO) -> dict[str, str]:
 
 def _from_json(text: str) -> dict[str, str]:
     try:
-        fields = json.loads(text)
+        fields = json.loads(text, object_pairs_hook=_names_once)
     except (ValueError, RecursionError):
         raise _wrong("is not JSON") from None
     if set(fields) != set(NAMES) or not all(isinstance(value, str) for value in fields.values()):
         raise _wrong("must have the fields application and password, both texts, and no others")
     return cast("dict[str, str]", fields)
+
+
+def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(fields := dict(pairs)) < len(pairs):
+        raise _wrong("has a field twice")
+    return fields
 
 
 def read_certificate(path: Path) -> str:
@@ -59,10 +66,17 @@ def _wrong(problem: str) -> CliError:
 
 
 def store(target: Target, credentials: Mapping[str, str]) -> None:
-    """Write the credentials into the secret, whose other fields stay; `CliError` if the functions would refuse them."""
+    """Write the credentials into the secret, whose other fields stay; `CliError` if the functions would refuse them.
+
+    Control characters are refused only here: credentials that a gateway accepted with one continue to work.
+    """
     arn = target.outputs["GatewaySecretArn"]
     present, _ = read_json(target.secrets, arn, "AWSCURRENT") or ({}, "")
     fields = {**present, **credentials}
+    for name in NAMES:
+        if any(unicodedata.category(character) == "Cc" for character in credentials[name]):
+            problem = f"{name}: has a control character, such as a tab, which HTTP does not allow (RFC 7617)."
+            raise CliError(problem, "Copy it from the portal again. Nothing was stored.", Exit.INVALID)
     try:
         credentials_in(fields).authorization.encode()
     except CredentialsError as error:

@@ -20,7 +20,7 @@ from tests.support.aws import REGION
 from tests.support.cli import Ran, optus_sms
 from tests.support.deployed import STACK, DeployedStack
 
-PASSWORD = "s3cret: {pass}\t♥"
+PASSWORD = "s3cret: {pass} ♥"
 
 
 def set_credentials(stdin: str | bytes, *options: str) -> Ran:
@@ -79,6 +79,12 @@ def test_credentials_on_stdin_are_those_that_the_function_reads(
         ('{"application": "app", "pasword": "s3cret"}', "no others"),
         ('{"application": "app", "password": "s3cret", "x": 1}', "no others"),
         ('{"application": "app", "password": 5}', "both texts"),
+        ('{"application": "app", "password": "s3cret", "password": "s3cret"}', "twice"),
+        ('{"application": "app", "password": "s3cret", "p\\u0061ssword": "other"}', "twice"),
+        ("app\ns3cret\t", "password: has a control character"),
+        ("app\x00\ns3cret", "application: has a control character"),
+        ('{"application": "app", "password": "s3cret\\n"}', "password: has a control character"),
+        ('{"application": "a\\u0085", "password": "s3cret"}', "application: has a control character"),
         ('{"application": "app", "password": ""}', "no application or no password"),
         ('{"application": "app", "password": "s3cret\\ud800"}', "Unicode"),
         (b"app\ns3cret\xff", "UTF-8"),
