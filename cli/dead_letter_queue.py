@@ -25,6 +25,7 @@ from optus_sms.model.times import format_rfc3339
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+_SAME_DIGITS: Final = 9
 _HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
 _MOVED_BY_SQS: Final = "SQS moved it, because the sender function ended no receive of it; its log has the errors"
 _ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})")
@@ -89,6 +90,11 @@ def readings(body: str) -> list[str]:
     with contextlib.suppress(ValueError):
         texts.append(base64.b64decode(body, validate=True).decode("utf-8", "replace"))
     return [unquote(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)) for text in texts]
+
+
+def last_digits(number: str) -> str:
+    """Return the last digits of a number in E.164, which are the same however it is written; of a short one, all."""
+    return number[1:][-_SAME_DIGITS:]
 
 
 def read_dead_letter(raw: Mapping[str, Any], *, now: float, separate_senders: bool = False) -> ReceivedDeadLetter:

@@ -8,9 +8,9 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
-from cli.dead_letter_queue import ReceivedDeadLetter, readings
+from cli.dead_letter_queue import ReceivedDeadLetter, last_digits, readings
 from cli.recalling import IS_RECALLED, Result, Wanted, recall_queued, recall_undecided
 from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
@@ -18,8 +18,6 @@ from optus_sms.flows.refused_claim import may_resend
 from optus_sms.records.items import LedgerRecord, ReplyRecord, State
 
 Place = Literal["queue", "ledger", "messages", "replies", "dead letters", "kept callbacks"]
-_ENOUGH_DIGITS: Final = 9
-"""The last digits of a number, which are the same however it is written; of a shorter number all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def erase(target: Target, handset: str, *, is_paused: bool, dry_run: bool) -> It
 
 def mentions(text: str, handset: str) -> bool:
     """Return whether a text that can't be parsed has this number, however it is spaced, or with which digits."""
-    return any(handset[1:][-_ENOUGH_DIGITS:] in _digits_of(plain) for plain in readings(text))
+    return any(last_digits(handset) in _digits_of(plain) for plain in readings(text))
 
 
 def _digits_of(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from cli.dead_letter_queue import ReceivedDeadLetter, readings
+from cli.dead_letter_queue import ReceivedDeadLetter, last_digits, readings
 from cli.health import queue_counts
 from cli.long_reads import shown
 from cli.message_lookup import messages_with_id
@@ -17,7 +17,6 @@ from optus_sms.model.sender_namespaces import key_of
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 
 _OPEN: Final = (State.SENDING, State.RETRY, State.UNKNOWN, State.ACCEPTED)
-_DIGITS: Final = 9  # of a number's end, by which a text that is not a message names it in any form
 _BETWEEN_DIGITS: Final = r"[^0-9A-Za-z]{0,3}"
 _IN_A_KEY: Final = "[A-Za-z0-9._:-]"
 
@@ -44,7 +43,7 @@ class Sought:
         if re.search(f"(?<!{_IN_A_KEY}){re.escape(self.id_)}(?!{_IN_A_KEY})", text):
             return True
         plain = unicodedata.normalize("NFKC", text)
-        return self.number is not None and bool(re.search(_BETWEEN_DIGITS.join(self.number[-_DIGITS:]), plain))
+        return self.number is not None and bool(re.search(_BETWEEN_DIGITS.join(last_digits(self.number)), plain))
 
     def is_letter(self, letter: ReceivedDeadLetter) -> bool:
         """Return whether a dead letter, or a message of the queue, is meant."""

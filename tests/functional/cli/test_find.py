@@ -154,6 +154,12 @@ def test_a_number_is_found_in_what_is_no_message(stack: DeployedStack, body: str
     assert bool(find(HANDSET)["found"]) == is_found
 
 
+@pytest.mark.parametrize(("body", "is_found"), [("to 683 4002", True), ("to 683 4003", False)])
+def test_a_number_shorter_than_most_is_found_too(stack: DeployedStack, body: str, is_found: bool) -> None:
+    stack.letter(body, DeadLetterReason.INVALID, "broken")
+    assert bool(find("+6834002")["found"]) == is_found
+
+
 @pytest.mark.parametrize(("body", "is_found"), [('{"id": "gw-1"}', True), ('{"id": "gw-12"}', False), ("gw-1", True)])
 def test_an_id_is_found_in_a_callback(stack: DeployedStack, body: str, is_found: bool) -> None:
     stack.letter(body, DeadLetterReason.UNREADABLE_CALLBACK, "-")
