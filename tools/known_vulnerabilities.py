@@ -25,14 +25,15 @@ def packages(sbom: Mapping[str, Any]) -> dict[str, str]:
 def known(database: Path, versions: Mapping[str, str]) -> Iterator[str]:
     """Name each vulnerability that affects one of these packages, with its ID."""
     with zipfile.ZipFile(database) as archive:
-        for name in archive.namelist():
-            entry = json.loads(archive.read(name))
+        for file in archive.namelist():
+            entry = json.loads(archive.read(file))
             if "withdrawn" in entry:
                 continue
             for affected in entry.get("affected", []):
-                package = _normalized(affected.get("package", {}).get("name", ""))
-                if package in versions and _is_affected(versions[package], affected):
-                    yield f"{package} {versions[package]}: {entry['id']} {entry.get('summary', '')}".strip()
+                package = affected.get("package", {})
+                name = _normalized(package.get("name", ""))
+                if package.get("ecosystem") == "PyPI" and name in versions and _is_affected(versions[name], affected):
+                    yield f"{name} {versions[name]}: {entry['id']} {entry.get('summary', '')}".strip()
 
 
 def _is_affected(version: str, affected: Mapping[str, Any]) -> bool:
@@ -43,11 +44,9 @@ def _is_affected(version: str, affected: Mapping[str, Any]) -> bool:
 
 
 def _is_within(version: Version, events: list[Mapping[str, str]]) -> bool:
-    """Follow OSV's events, each in order of version: it is affected from `introduced` to before `fixed`."""
+    """Follow OSV's events, which come in any order: it is affected from `introduced` to before `fixed`."""
     within = False
-    for event in events:
-        ((kind, limit),) = event.items()
-        bound = _bound(limit)
+    for bound, kind in sorted((_bound(text, kind), kind) for event in events for kind, text in event.items()):
         if kind == "introduced" and version >= bound:
             within = True
         elif (kind == "fixed" and version >= bound) or (kind == "last_affected" and version > bound):
@@ -55,11 +54,12 @@ def _is_within(version: Version, events: list[Mapping[str, str]]) -> bool:
     return within
 
 
-def _bound(text: str) -> Version:
+def _bound(text: str, kind: str) -> Version:
+    """Return the version of an event; of one that is not a version, what reports too much rather than too little."""
     try:
         return Version(text)
     except InvalidVersion:
-        return Version("0")  # of a release that no version follows: reported rather than missed
+        return Version("0" if kind == "introduced" else "9999!0")
 
 
 def _normalized(name: str) -> str:

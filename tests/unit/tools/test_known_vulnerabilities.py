@@ -9,7 +9,8 @@ import pytest
 
 from tools.known_vulnerabilities import main
 
-RANGE = {"type": "ECOSYSTEM", "events": [{"introduced": "1.0"}, {"fixed": "1.5"}, {"introduced": "2.0"}]}
+EVENTS = [{"introduced": "1.0"}, {"fixed": "1.5"}, {"introduced": "2.0"}]
+RANGE = {"type": "ECOSYSTEM", "events": EVENTS}
 
 
 def files(folder: Path, version: str, **entry: Any) -> tuple[str, str]:
@@ -35,6 +36,11 @@ def files(folder: Path, version: str, **entry: Any) -> tuple[str, str]:
         ("1.2", {"ranges": [{**RANGE, "type": "GIT"}]}, 0),
         ("1.2", {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"last_affected": "1.2"}]}]}, 1),
         ("1.3", {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"last_affected": "1.2"}]}]}, 0),
+        ("1.6", {"ranges": [{"type": "ECOSYSTEM", "events": EVENTS[::-1]}]}, 0),
+        ("2.1", {"ranges": [{"type": "ECOSYSTEM", "events": [EVENTS[2], *EVENTS[:2]]}]}, 1),
+        ("1.2", {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.5-old"}]}]}, 1),
+        ("1.2", {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "old-1"}, {"fixed": "1.5"}]}]}, 1),
+        ("1.2", {"package": {"ecosystem": "npm", "name": "some-package"}, "versions": ["1.2"]}, 0),
         ("1.2", {"package": {"ecosystem": "PyPI", "name": "another"}, "versions": ["1.2"]}, 0),
     ],
 )
