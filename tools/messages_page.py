@@ -125,8 +125,9 @@ def _messages(folders: Sequence[str], errors: AbstractSet[str]) -> Iterator[tupl
                 if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in errors:
                     given = [*node.args, *(keyword.value for keyword in node.keywords)]
                     texts = [text for argument in given if (text := _text(argument, named))]
-                    if any(" " in text or text.endswith(".") for text in texts):  # else it passes on another's words
-                        if texts[-1].startswith("`") and len(texts) == 2:
+                    own_words = [re.sub("<[^>]*>", "", text) for text in texts]
+                    if any(" " in text or text.endswith(".") for text in own_words):  # else it passes on another's
+                        if re.fullmatch("`[A-Z_]+`", texts[-1]) and len(texts) == 2:
                             texts.insert(1, "")  # no next step
                         yield tuple(texts)
 

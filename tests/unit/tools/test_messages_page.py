@@ -1,6 +1,9 @@
 """docs/messages.md: up to date, and nothing that is said is missing from it."""
 
 import ast
+from pathlib import Path
+
+import pytest
 
 from tools.messages_page import PATH, ROOT, messages_page
 
@@ -21,3 +24,21 @@ def test_every_error_of_the_command_line_is_on_it() -> None:
 
     assert len(plain) > 10
     assert [text for text in plain if f"| {text} |" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "rows"),
+    [
+        ('CliError("Gone.", "`find` it.")', ["| Gone. | `find` it. |  |"]),
+        ('CliError("Gone.", code=Exit.NOT_FOUND)', ["| Gone. |  | `NOT_FOUND` |"]),
+        ("CliError(error.problem, the_step, Exit(error.exit_code))", []),
+    ],
+)
+def test_each_part_of_an_error_is_in_its_column_and_another_ones_words_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, rows: list[str]
+) -> None:
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "some.py").write_text(f"def some():\n    raise {error}\n")
+    monkeypatch.setattr("tools.messages_page.ROOT", tmp_path)
+    table = messages_page().partition("| message | next step | exit code |\n| --- | --- | --- |\n")[2]
+    assert table.partition("## ")[0].strip().splitlines() == rows
