@@ -271,7 +271,7 @@ def _receiver(target: Target, alarms: list[dict[str, Any]]) -> Check:
         return Check("ok", f"{armed} an existing topic receives them")
     if topic is None:
         remedy = "Deploy with AlarmEmail or AlarmTopicArn, or add actions of your own to the alarms."
-        return Check("warning", f"{armed} nobody receives them: AlarmEmail and AlarmTopicArn are empty", remedy)
+        return Check("warning", f"{armed} no address receives them: AlarmEmail and AlarmTopicArn are empty", remedy)
     subscriptions = target.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     if not any(subscription["SubscriptionArn"].startswith("arn:") for subscription in subscriptions):
         remedy = "Click the link in AWS's mail to AlarmEmail; it may be in a spam folder."

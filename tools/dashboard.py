@@ -3,7 +3,7 @@
     python -m tools.dashboard          (`make dashboard`; docs/images/dashboard.svg)
 
 The widgets are the template's. The functions' own metrics come from their log lines, as in AWS; those of SQS and Lambda
-are measured here, but for the age of the oldest message, which is lacking. A period is two seconds instead of a minute.
+are measured here, except the age of the oldest message, which stays empty. A period is two seconds instead of a minute.
 """
 
 import itertools

@@ -29,7 +29,7 @@ def test_finals_rank_above_everything_that_may_still_change() -> None:
 
 
 @pytest.mark.parametrize(("given_text", "status"), [("received", "received"), (" SENT\n", "sent"), ("Dead", "dead")])
-def test_spelling_is_normalised(given_text: str, status: str) -> None:
+def test_spelling_is_normalized(given_text: str, status: str) -> None:
     assert normalized(given_text) == status
 
 
