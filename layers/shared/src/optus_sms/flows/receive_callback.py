@@ -145,10 +145,9 @@ class Receiver:
             is_late = number > 1 and self.clock.monotonic() - began > STORING_SECONDS
             if is_late and failed:
                 break  # all are delivered again
+            late = UnreadableCallbackError("one of too many in a request to be stored in time")
             try:
-                if is_late:
-                    raise UnreadableCallbackError("one of too many in a request to be stored in time")  # noqa: TRY301
-                measurements += self._store_one(callback)
+                measurements += self._store_one(late if is_late else callback)
             except UnreadableCallbackError as error:
                 problems.append(error.detail if len(callbacks) == 1 else f"item {number}: {error.detail}")
             except Exception as error:  # noqa: BLE001 - the others are stored, and all are delivered again
