@@ -134,7 +134,7 @@ def test_a_queue_that_is_not_paused_is_left_and_that_is_said(stack: DeployedStac
 
 @pytest.mark.parametrize("options", [("--yes",), ("--dry-run",)])
 def test_what_another_reader_holds_is_not_searched_and_that_is_said(
-    stack: DeployedStack, options: tuple[str, ...]
+    stack: DeployedStack, switch: FakeSwitch, options: tuple[str, ...]
 ) -> None:
     stack.letter(message_body(), DeadLetterReason.REJECTED, "letter")
     stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message_body())
@@ -144,6 +144,8 @@ def test_what_another_reader_holds_is_not_searched_and_that_is_said(
     assert (ran.exit_code, ran.document["items"]) == (9, [])
     assert ran.document["not_searched"] == {"queue": 1, "dead letters": 1}
     assert all(f"About 1 in the {place} not searched" in ran.stderr for place in ("queue", "dead letters"))
+    switch.on = True
+    assert erase(*options).document["not_searched"] == {"dead letters": 1}, "of the queue nothing was searched"
 
 
 @pytest.mark.parametrize("state", [State.SENDING, State.UNKNOWN])
