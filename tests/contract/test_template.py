@@ -4,6 +4,7 @@ SAM file sees neither what SAM makes of a line nor what two resources mean toget
 Each invariant lists what is wrong, and stands with a mistake that it must notice.
 """
 
+import ipaddress
 import json
 import re
 import tomllib
@@ -1772,6 +1773,14 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"CallbackSourceCidrs": "203.0.113.7"}, "address ranges such as"),
         ({"CallbackSourceCidrs": "203.0.113.0/24, 203.0.114.0/24"}, "no spaces"),
         ({"CallbackSourceCidrs": "203.0.113.0/33"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "203.0.113.256/32"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "203.0.113/24"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "203.0.113.0/24,"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "::::/64"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "1::2::3/64"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "12345::/32"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "1:2:3:4:5:6:7:8:9/64"}, "address ranges such as"),
+        ({"CallbackSourceCidrs": "2001:db8::/129"}, "address ranges such as"),
         ({"WebAclArn": "arn:aws:wafv2:us-east-1:123456789012:global/webacl/callbacks/0a1b"}, "a regional web ACL"),
         ({"MaxCallbacksPerSecond": "0"}, "10, 25, 50"),
         ({"Tracing": "on"}, "off or active"),
@@ -1785,6 +1794,23 @@ def linted(document: Mapping[str, Any]) -> list[str]:
 def test_wrong_parameters_are_refused_with_the_reason(parameters: dict[str, str], reason: str) -> None:
     with pytest.raises(TemplateError, match=re.escape(reason)):
         known_parameters(SOURCE, parameters)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        "0.0.0.0/0",
+        "203.0.113.255/32,198.51.100.0/9",
+        "::/0",
+        "::1/128",
+        "2001:DB8::/32",
+        "1:2:3:4:5:6:7:8/64",
+        "1::7:8/100",
+    ],
+)
+def test_address_ranges_are_taken_as_they_are_written(ranges: str) -> None:
+    assert all(ipaddress.ip_network(each, strict=False) for each in ranges.split(","))
+    assert known_parameters(SOURCE, {"CallbackSourceCidrs": ranges})
 
 
 def test_every_pace_that_is_taken_lets_a_batch_through_in_thirty_seconds() -> None:
