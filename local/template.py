@@ -208,6 +208,7 @@ def _checked(parameter: Parameter) -> Parameter:
     definition, value = parameter.definition, parameter.value
     refused = (
         ("AllowedPattern" in definition and not re.fullmatch(definition["AllowedPattern"], value))
+        or len(value) > definition.get("MaxLength", len(value))
         or ("AllowedValues" in definition and value not in map(str, definition["AllowedValues"]))
         or (parameter.type == "Number" and not _in_range(definition, value))
     )

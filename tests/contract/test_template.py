@@ -1786,6 +1786,7 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"Tracing": "on"}, "off or active"),
         ({"RolePath": "/sms"}, "begins and ends with a slash"),
         ({"RolePath": "sms/"}, "begins and ends with a slash"),
+        ({"RolePath": f"/{'a' * 511}/"}, "at most 512 characters"),
         ({"GatewaySecretKmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}, "GatewaySecretKmsKeyArn needs GatewaySecretArn"),
         ({"MaxMessagesPerSecond": "1", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
         ({"MaxMessagesPerSecond": "33", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
