@@ -80,6 +80,13 @@ def test_a_page_that_is_opened_by_an_address_shows_it(page: Page, canned: Canned
     page.locator(shown).wait_for()
 
 
+@pytest.mark.parametrize("address", ["#/message", "#/message/", "#/handset", "#/handset/"])
+def test_an_address_that_names_nothing_claims_nothing_of_it(page: Page, canned: CannedPage, address: str) -> None:
+    page.goto(canned.url + address)
+    page.locator(".phone").first.wait_for()
+    assert (page.locator("#notice").is_visible(), page.locator("#timeline .error").count()) == (False, 0)
+
+
 def test_a_handset_that_is_not_there_is_told_and_found_when_it_comes(page: Page, canned: CannedPage) -> None:
     busy, canned.first = canned.first, snapshot()
     page.goto(canned.url + "#/handset/+61491570158")

@@ -137,7 +137,7 @@ startLinks({
   messages: showGroup,
   "dead-letters": () => showGroup("dead_letters"),
   timeline: () => showTab("timeline"),
-  message: showTimeline,
-  handset: (number) => bringSoon(number, true),
+  message: (messageId) => (messageId ? showTimeline(messageId) : showTab("timeline")),
+  handset: (number) => number && bringSoon(number, true),
 });
 follow(onData, onState);
