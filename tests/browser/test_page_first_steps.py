@@ -87,6 +87,23 @@ def test_the_first_message_goes_at_one_click_and_the_steps_are_ticked_off(page: 
     done.nth(2).filter(has_text="Break the gateway").wait_for()
 
 
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_a_new_start_opens_every_step_again(page: Page, canned: CannedPage, is_mended: bool) -> None:
+    canned.first["meta"]["run_id"] = "first"
+    page.goto(canned.url)
+    page.get_by_role("button", name="Break it").wait_for()
+    canned.update({"faults": {"active": ["gateway_down"], "response_delay_seconds": None}})
+    page.get_by_role("button", name="Mend it").wait_for()
+    if is_mended:
+        canned.update({"faults": {"active": [], "response_delay_seconds": None}})
+        page.locator("#tour-steps .done", has_text="Break the gateway").wait_for()
+    canned.first["meta"]["run_id"] = "second"
+    canned.drop_streams()
+    page.get_by_text("make run was started again").wait_for()
+    page.get_by_role("button", name="Break it").wait_for()
+    assert page.locator("#tour-steps .done").count() == 0
+
+
 def test_the_first_steps_are_dismissed_for_good(page: Page, canned: CannedPage) -> None:
     page.goto(canned.url)
     page.get_by_role("button", name="Do not show again").click()

@@ -10,7 +10,7 @@ import { drawFaults, startFaults } from "./faults.js";
 import { bringForward, drawPhones, forgetPhones, startPhones } from "./phones.js";
 import { drawList, forgetTimeline, goToGroup, refreshTimeline, showGroup, showTab, showTimeline, startSide } from "./side.js";
 import { drawStrip, startStrip } from "./strip.js";
-import { drawTour, startTour } from "./tour.js";
+import { drawTour, forgetTour, startTour } from "./tour.js";
 
 const SPEAK_EVERY = 3000;
 
@@ -106,6 +106,7 @@ function onState(problem) {
 }
 
 function onRestart() {
+  forgetTour();
   const banner = byId("banner");
   say(byId("compose-says"), "");
   banner.replaceChildren("make run was started again. What the earlier one showed is gone. ",

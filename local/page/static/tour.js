@@ -18,6 +18,11 @@ export function startTour() {
   });
 }
 
+/** After a restart of `make run`: what is ticked is of one run. */
+export function forgetTour() {
+  wasBroken = isMended = false;
+}
+
 export function drawTour() {
   const own = [...store.messages.values()].findLast((message) => !message.example);
   const isBroken = Boolean(store.faults?.active?.includes("gateway_down"));
