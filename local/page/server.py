@@ -54,7 +54,7 @@ _HEADERS: Final = (
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
 )
-_MESSAGES: Final = "/api/messages/"
+_MESSAGES: Final = "/api/messages"
 _STREAM: Final = "/api/stream"
 _READY: Final = "/api/ready"
 
@@ -136,8 +136,8 @@ class PhonePage:
             return {"GET": lambda _: json_response({"ready": True})}
         if (handset := handset_in(path)) is not None:
             return {"GET": lambda request: received_messages(self._stack.simulator, unquote(handset), request.query)}
-        if path.startswith(_MESSAGES):
-            return {"GET": lambda _: self._life(unquote(path.removeprefix(_MESSAGES)))}
+        if path == _MESSAGES:  # its ID is not in the path: a browser reads `..` there as the folder above
+            return {"GET": lambda request: self._life(request.query.get("id", [""])[-1])}
         files = {f"/static/{file.name}": file for file in _STATIC.iterdir()} | {"/": _STATIC / "index.html"}
         return {"GET": lambda _: self._file(files[path])} if path in files else None
 

@@ -149,7 +149,7 @@ def test_marks_piled_on_a_letter_stay_within_their_text(page: Page, canned: Cann
 
 
 def test_back_ticks_of_the_command_line_are_shown_as_code(page: Page, canned: CannedPage) -> None:
-    canned.answers["GET", "/api/messages/c"][1]["next_step"] = "Look it up, then `resolve c --sent` or `--not-sent`."
+    canned.answers["GET", "/api/messages?id=c"][1]["next_step"] = "Look it up, then `resolve c --sent` or `--not-sent`."
     _open(page, canned)
     page.locator(".bubble.unsure .status").click()
     assert page.locator(".next code").all_text_contents() == ["resolve c --sent", "--not-sent"]

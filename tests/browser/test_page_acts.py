@@ -52,7 +52,7 @@ def test_an_act_shows_its_command_is_posted_once_and_shows_what_was_printed(page
 
 
 def test_a_refusal_is_shown_in_the_words_of_the_command_line(page: Page, canned: CannedPage) -> None:
-    canned.answers["GET", "/api/messages/c"][1]["acts"] = [_act("resolve_sent", "c", "It was sent")]
+    canned.answers["GET", "/api/messages?id=c"][1]["acts"] = [_act("resolve_sent", "c", "It was sent")]
     canned.answers["POST", "/api/acts"] = (409, {"error": "c: not resolved\nlook it up again"})
     page.goto(canned.url + "#/message/c")
     page.locator("[data-act=resolve_sent] summary").press("Enter")

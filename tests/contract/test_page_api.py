@@ -24,7 +24,7 @@ def test_every_documented_request_that_reads_is_served() -> None:
     page = MagicMock(spec=PhonePage)
     reading = [path for method, path in DOCUMENTED if method == "GET"]
     assert len(reading) == 4
-    assert all(PhonePage._reading(page, path.replace("…", "491570006")) for path in reading)
+    assert all(PhonePage._reading(page, path.replace("…", "491570006").partition("?")[0]) for path in reading)
 
 
 def test_the_acts_and_the_limit_of_the_load_are_those_of_the_code() -> None:

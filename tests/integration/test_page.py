@@ -136,7 +136,7 @@ def test_the_timeline_is_that_of_explain(site: Served, client: PageClient) -> No
     client.until(key, lambda m: m["status"] == "received", "received")
 
     (facts,) = find_messages(local_target(endpoints.variables(site.stack)), key)
-    life = client.ask("GET", f"/api/messages/{key}").json()
+    life = client.ask("GET", f"/api/messages?id={key}").json()
     assert [(line["at"], line["text"]) for line in life["timeline"]] == [(ln.at, str(ln)) for ln in timeline(facts)]
     assert life["next_step"] == "Nothing; this is final."
 
@@ -314,7 +314,7 @@ def test_an_unknown_outcome_is_resolved_in_the_words_of_the_command_line(client:
     key = client.send(SCENARIOS["lost_response"].number, "Lost")
     client.until(key, lambda m: m["stage"] == Stage.UNKNOWN, "unknown")
     _dead_letter(client, message_id=key, kind="unknown")
-    offered = {act["name"]: act for act in client.ask("GET", f"/api/messages/{key}").json()["acts"]}
+    offered = {act["name"]: act for act in client.ask("GET", f"/api/messages?id={key}").json()["acts"]}
     assert offered["resolve_sent"]["command"] == f"optus-sms resolve {key} --sent"
 
     resolved, deleted = _acted(client, "resolve_sent", key)
@@ -416,7 +416,7 @@ def test_a_form_of_another_site_changes_nothing(client: PageClient) -> None:
 
 
 def test_a_name_pointed_at_this_machine_reads_nothing(site: Served) -> None:
-    for path in (b"/", b"/api/stream", b"/static/app.js", b"/api/messages/k"):
+    for path in (b"/", b"/api/stream", b"/static/app.js", b"/api/messages?id=k"):
         answer = raw(site, b"GET " + path + b" HTTP/1.1\r\nHost: rebound.example\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 403 ")
         assert b"page-token" not in answer
@@ -466,13 +466,19 @@ def test_what_is_not_there_is_told_in_json(site: Served, path: str) -> None:
     assert json.loads(body)["error"]
 
 
+@pytest.mark.parametrize("key", [".", "..", "a:b"])
+def test_every_message_id_has_a_timeline(client: PageClient, key: str) -> None:
+    client.post("/api/send", {"destination": HANDSET, "content": "Hello", "message_id": key})
+    assert eventually(lambda: client.ask("GET", f"/api/messages?id={key}").json().get("timeline"), "its timeline")
+
+
 def test_a_message_that_is_not_there_is_not_found_whatever_its_name(client: PageClient) -> None:
     for name in ("none", "..%2f..%2fx", "%00", "%F0%9F%8E%84", "a" * 3000):
-        answer = client.ask("GET", f"/api/messages/{name}")
+        answer = client.ask("GET", f"/api/messages?id={name}")
         assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/json")
 
 
-@pytest.mark.parametrize("path", ["/", "/static/app.js", "/static/style.css", "/api/messages/none", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/static/style.css", "/api/messages?id=none", "/nothing"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_every_answer_forbids_what_the_page_does_not_need(client: PageClient, path: str, method: str) -> None:
     answer = client.ask(method, path)

@@ -193,7 +193,7 @@ def everything_shown() -> CannedPage:
             "culprits": [{"char": "\u2019", "at": 0, "name": "RIGHT SINGLE QUOTATION MARK"}],
         },
     )
-    server.answers["GET", "/api/messages/c"] = (
+    server.answers["GET", "/api/messages?id=c"] = (
         200,
         {
             "message": message("c", "Lost", tone="unsure", stage="unknown whether it was sent"),

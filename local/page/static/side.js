@@ -119,7 +119,7 @@ async function readTimeline() {
   const mine = ++asked;
   const box = byId("timeline");
   try {
-    const life = await call("GET", `/api/messages/${encodeURIComponent(open)}`);
+    const life = await call("GET", `/api/messages?id=${encodeURIComponent(open)}`);
     if (mine === asked) box.replaceChildren(...lifeOf(life));
   } catch (refused) {
     if (mine === asked) box.replaceChildren(make("p", { class: "error" }, refused.message));

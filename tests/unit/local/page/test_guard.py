@@ -71,7 +71,7 @@ def test_another_origin_is_refused(origin: str, method: str, path: str) -> None:
 def test_another_site_may_only_link_to_the_page(site: str) -> None:
     header = ("Sec-Fetch-Site", site)
     assert status_of(request(header, method="GET", path="/")) is None
-    for path in ("/api/stream", "/api/messages/k", "/static/app.js"):
+    for path in ("/api/stream", "/api/messages?id=k", "/static/app.js"):
         assert status_of(request(header, method="GET", path=path)) == 403
     for path in ("/", "/api/send"):
         assert status_of(request(header, ("X-Page-Token", TOKEN), JSON, path=path)) == 403
