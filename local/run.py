@@ -18,7 +18,7 @@ from local.aws.function import LogSink
 from local.aws.resources import ResourceError
 from local.aws.stack import LocalStack, StackConfig, StackError
 from local.demo.display import Display
-from local.demo.examples import marks, run_examples
+from local.demo.examples import example_messages, marks, run_examples
 from local.demo.load import run_many
 from local.demo.watcher import Watcher
 from local.options import OptionError, Options, read_options
@@ -114,8 +114,13 @@ def _run(options: Options, display: Display) -> int:
         at_work = display.colored(f"See it at work in a browser: {page.url}", "good")
         display.line(f"\n  {at_work}\n")
         _tell_where(stack, options, display)
-        exit_stack.enter_context(watcher)
-        all_reached = _send(stack, watcher, page, options, display)
+        watching = exit_stack.enter_context(contextlib.ExitStack())
+        watching.enter_context(watcher)
+        all_reached, closing = _send(stack, watcher, page, options, display)
+        if options.once:
+            watching.close()  # no event comes below the closing lines
+        if closing:
+            display.line(f"\n{closing}")
         if options.once:
             return 0 if all_reached else 1
         _tell_how_to_try(stack, display)
@@ -124,17 +129,20 @@ def _run(options: Options, display: Display) -> int:
     return 0
 
 
-def _send(stack: LocalStack, watcher: Watcher, page: PhonePage, options: Options, display: Display) -> bool:
-    all_reached = True
+def _send(stack: LocalStack, watcher: Watcher, page: PhonePage, options: Options, display: Display) -> tuple[bool, str]:
+    """Return whether every message reached its end, and the examples' closing lines."""
+    all_reached, closing = True, ""
     if options.gateway_is_far and not options.no_examples:
         display.line("No examples are sent: this gateway is not on this machine, and its messages may cost money.")
     elif not options.no_examples:
         display.line()
-        all_reached = run_examples(stack, watcher, display, lambda sent: page.board.examples(marks(sent)))
+        sent = list(example_messages(with_simulator=stack.simulator is not None))
+        page.board.examples(marks(sent))
+        all_reached, closing = run_examples(sent, stack, watcher, display)
     if options.messages:
         display.line()
         all_reached = run_many(stack, watcher, display, options.messages) and all_reached
-    return all_reached
+    return all_reached, closing
 
 
 def _tell_where(stack: LocalStack, options: Options, display: Display) -> None:

@@ -1,7 +1,7 @@
 """The example messages: put on the queue as any other system would, each with the end it is expected to reach."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,15 +144,8 @@ def _fields(body: str) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def run_examples(
-    stack: LocalStack, watcher: Watcher, display: Display, tell: Callable[[list[Sent]], None] = lambda _: None
-) -> bool:
-    """Send the examples and wait; whether every one reached its end. Prints those that did not.
-
-    ``tell`` is called with all of them before the first one is sent.
-    """
-    sent = list(example_messages(with_simulator=stack.simulator is not None))
-    tell(sent)
+def run_examples(sent: list[Sent], stack: LocalStack, watcher: Watcher, display: Display) -> tuple[bool, str]:
+    """Send the examples and wait. Return whether every one reached its end, and the closing lines, which say so."""
     sqs = stack.client("sqs")
     for message in sent:
         display.queued(message.message_id, message.number, message.what)
@@ -164,12 +157,11 @@ def run_examples(
     )
     with watcher.changed:
         missing = [(message, message.now(watcher.seen)) for message in sent if not message.reached(watcher.seen)]
-    display.line()
     if not missing:
-        display.line(display.colored(f"All {len(sent)} examples reached their expected end.", "good"))
-        return True
-    display.line(display.colored(f"{len(missing)} of {len(sent)} examples did not reach their expected end:", "bad"))
+        return True, display.colored(f"All {len(sent)} examples reached their expected end.", "good")
     width = max(len(message.message_id) for message, _ in missing)
-    for message, now in missing:
-        display.line(f"  {message.message_id:<{width}}  expected: {message.end.words:<28}  now: {now}")
-    return False
+    lines = [
+        f"  {message.message_id:<{width}}  expected: {message.end.words:<28}  now: {now}" for message, now in missing
+    ]
+    title = display.colored(f"{len(missing)} of {len(sent)} examples did not reach their expected end:", "bad")
+    return False, "\n".join([title, *lines])

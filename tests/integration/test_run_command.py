@@ -82,7 +82,8 @@ def test_once_sends_the_examples_and_more_and_tells_by_its_exit_status(tmp_path:
     run = subprocess.run(**arguments(tmp_path, ONCE="1", MESSAGES="5", TLS=tls), timeout=100, check=False)  # type: ignore[call-overload]
 
     assert run.returncode == 0, run.stdout
-    assert re.search(rf"\b{len(list(example_messages(with_simulator=True)))} examples\b", run.stdout)
+    count = len(list(example_messages(with_simulator=True)))
+    assert run.stdout.splitlines()[-1] == f"All {count} examples reached their expected end."
     assert re.search(f"gateway +http{'s' if tls == '1' else ''}://127.0.0.1:", run.stdout)
     assert re.search("5 queued.*5 accepted.*5 received", run.stdout)
     assert "\x1b" not in run.stdout  # no colors where there is no terminal
