@@ -1,7 +1,6 @@
 """`python -m local` (`make run`) as a person starts it: a process of its own, signals, exit status, files."""
 
 import os
-import random
 import re
 import shlex
 import signal
@@ -15,7 +14,7 @@ import boto3
 import pytest
 import requests
 
-from local.aws.stack import PORT_OF, StackError, listen
+from local.aws.stack import listen
 from local.demo.examples import example_messages
 from tests.support.phone_page import PageClient
 from tests.support.processes import alive, descendants
@@ -24,25 +23,13 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[2]
 
 
-def free_port() -> int:
-    """A port that is free now, with its followers; none that the system gives to connections meanwhile."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        try:
-            for offset in PORT_OF.values():
-                listen("127.0.0.1", port + offset, "test").close()
-        except StackError:
-            continue
-        return port
-
-
 def arguments(folder: Path, **options: str) -> dict[str, object]:
     """How to start it in a folder of its own."""
     own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {
         "args": [sys.executable, "-m", "local"],
         "cwd": folder,
-        "env": {**own, "PYTHONPATH": str(ROOT), "PORT": str(free_port()), **options},
+        "env": {**own, "PYTHONPATH": str(ROOT), "PORT": "0", **options},
         "text": True,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
