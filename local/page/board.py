@@ -234,7 +234,7 @@ class Board:
         if record.gateway_id:
             self._tie(record.message_id, record.gateway_id)
         self._message_changed(record.message_id)
-        if any(each.message_id == record.message_id for each in self._dead_letters.values()):
+        if any(each.message_id == record.message_id for each in self._newest_dead_letters()):
             self._dead_letters_changed()  # what may be done with it has changed, too
 
     def _gateway_changed(self, record: MessageRecord) -> None:
@@ -270,15 +270,18 @@ class Board:
         self._note(self._latest_messages, message_id)
 
     def _dead_letters_changed(self) -> None:
-        newest = list(self._dead_letters.values())[-DEAD_LETTERS_SHOWN:]
         views = [
             dead_letter_view(
                 each, self._ledger.get(each.message_id), known=each.message_id in self._groups, now=time.time()
             )
             | {"example": self._is_of_example(each)}
-            for each in newest
+            for each in self._newest_dead_letters()
         ]
         self._parts["dead_letters"] = (self._advance(), views)
+
+    def _newest_dead_letters(self) -> list[ReceivedDeadLetter]:
+        """Those that are shown, the newest last."""
+        return list(islice(reversed(self._dead_letters.values()), DEAD_LETTERS_SHOWN))[::-1]
 
     def _is_of_example(self, dead_letter: ReceivedDeadLetter) -> bool:
         return dead_letter.message_id in self._examples or dead_letter.body in self._examples
