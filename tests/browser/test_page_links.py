@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 
 HOSTILE: Final = 'It\'s "$HOME" `id` \\ END\n${x} \u2028 \U0001f384 -- <b>&amp;'
 FIELDS: Final = {
-    "destination": "+61491570006", "content": HOSTILE, "sms_class": 1, "reference": "it's $1", "message_id": "copied-1",
+    "destination": "+61491570006", "content": HOSTILE, "sms_class": 1, "reference": "it's $1", "message_id": "true",
 }  # fmt: skip
 
 

@@ -3,10 +3,10 @@
 
 const inShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const lines = (...all) => all.join("\n");
-const PYTHON = { true: "True", false: "False" };
+const inPython = (value) => (value === true ? "True" : value === false ? "False" : JSON.stringify(value));
 
 function python(message) {
-  const fields = Object.entries(message).map(([name, value]) => `    ${JSON.stringify(name)}: ${PYTHON[value] ?? JSON.stringify(value)},`);
+  const fields = Object.entries(message).map(([name, value]) => `    ${JSON.stringify(name)}: ${inPython(value)},`);
   return lines("{", ...fields, "}");
 }
 
