@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.canned_page import CannedPage, everything_shown
 from tools import browser as browser_here
 
 if TYPE_CHECKING:
@@ -38,3 +39,11 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert problems == []
+
+
+@pytest.fixture
+def canned() -> Iterator[CannedPage]:
+    """A scripted server whose page shows something of each kind."""
+    server = everything_shown()
+    yield server
+    server.close()

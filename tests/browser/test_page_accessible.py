@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 
-from tests.support.canned_page import CannedPage, everything_shown, message, snapshot
+from tests.support.canned_page import CannedPage, message, snapshot
 from tests.support.node import TESTS, needs_packages
 
 if TYPE_CHECKING:
@@ -27,13 +26,6 @@ _TOO_SMALL: Final = """() => [...document.querySelectorAll("a[href], button, inp
   .filter((node) => node.checkVisibility())
   .map((node) => [node, (node.closest("label") ?? node).getBoundingClientRect()])
   .filter(([, { width, height }]) => width < 24 || height < 24).map(([node]) => node.outerHTML.slice(0, 120))"""
-
-
-@pytest.fixture
-def canned() -> Iterator[CannedPage]:
-    server = everything_shown()
-    yield server
-    server.close()
 
 
 def _open(page: Page, canned: CannedPage) -> None:
@@ -76,6 +68,7 @@ def test_axe_finds_nothing_in_any_state(
     look("timeline")
     page.locator("[data-group=dead_letters]").click()
     page.locator(".dead-letter").wait_for()
+    _unfold(page)
     look("dead letters")
     page.locator("[data-group=unknown]").click()
     look("messages")
@@ -91,6 +84,8 @@ def test_every_target_is_large_enough(page: Page, canned: CannedPage) -> None:
     _unfold(page)
     small = page.evaluate(_TOO_SMALL)
     page.locator("[data-group=dead_letters]").click()
+    page.locator(".dead-letter").wait_for()
+    _unfold(page)
     assert small + page.evaluate(_TOO_SMALL) == []
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.canned_page import CannedPage, everything_shown
+from tests.support.canned_page import CannedPage, act, dead_letter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -17,34 +16,25 @@ pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def _act(name: str, id_: str, label: str) -> dict[str, str]:
-    return {"name": name, "id": id_, "label": label, "does": "Does `it`.", "command": f"optus-sms {name} {id_}"}
-
-
-def _letter(sqs_id: str, **more: Any) -> dict[str, Any]:
-    acts = [_act("redrive", f"k{HOSTILE}", "Redrive"), _act("delete", sqs_id, "Delete")]
-    return {
-        "sqs_id": sqs_id, "since": "2026-01-01T00:00:00Z", "reason": HOSTILE, "detail": HOSTILE, "why": HOSTILE,
-        "message_id": None, "to": None, "body": HOSTILE, "acts": acts, **more,
-    }  # fmt: skip
+def _letter(sqs_id: str) -> dict[str, Any]:
+    acts = [act("redrive", f"k{HOSTILE}", "Redrive"), act("delete", sqs_id, "Delete")]
+    return dead_letter(sqs_id, reason=HOSTILE, detail=HOSTILE, why=HOSTILE, body=HOSTILE, acts=acts)
 
 
 @pytest.fixture
-def canned() -> Iterator[CannedPage]:
-    server = everything_shown()
-    server.first["dead_letters"] = [_letter("one"), _letter("two")]
-    yield server
-    server.close()
+def canned(canned: CannedPage) -> CannedPage:
+    canned.first["dead_letters"] = [_letter("one"), _letter("two")]
+    return canned
 
 
 def test_an_act_shows_its_command_is_posted_once_and_shows_what_was_printed(page: Page, canned: CannedPage) -> None:
     canned.answers["POST", "/api/acts"] = (200, {"command": "x", "lines": ["k: queued", f"1 {HOSTILE}"]})
     page.goto(canned.url + "#/dead-letters")
-    act = page.locator("#list li").first.locator("[data-act=redrive]")
-    act.locator("summary").click()
-    assert act.locator("pre").text_content() == f"optus-sms redrive k{HOSTILE}"
+    shown = page.locator("#list li").first.locator("[data-act=redrive]")
+    shown.locator("summary").click()
+    assert shown.locator("pre").text_content() == f"optus-sms redrive k{HOSTILE}"
     assert canned.calls == [], "unfolding does nothing"
-    act.get_by_role("button", name="Redrive").click()
+    shown.get_by_role("button", name="Redrive").click()
     page.locator("#acted.good", has_text="k: queued").wait_for()
     assert page.text_content("#acted") == f"optus-sms redrive k{HOSTILE}\nk: queued\n1 {HOSTILE}"
     assert [call[3] for call in canned.calls] == [{"act": "redrive", "id": f"k{HOSTILE}"}]
@@ -52,7 +42,7 @@ def test_an_act_shows_its_command_is_posted_once_and_shows_what_was_printed(page
 
 
 def test_a_refusal_is_shown_in_the_words_of_the_command_line(page: Page, canned: CannedPage) -> None:
-    canned.answers["GET", "/api/messages?id=c"][1]["acts"] = [_act("resolve_sent", "c", "It was sent")]
+    canned.answers["GET", "/api/messages?id=c"][1]["acts"] = [act("resolve_sent", "c", "It was sent")]
     canned.answers["POST", "/api/acts"] = (409, {"error": "c: not resolved\nlook it up again"})
     page.goto(canned.url + "#/message/c")
     page.locator("[data-act=resolve_sent] summary").press("Enter")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.canned_page import CannedPage, message, snapshot
+from tests.support.canned_page import CannedPage, dead_letter, message, snapshot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -19,17 +19,10 @@ NUMBER = "+61491570006"
 EXAMPLE = "+61491570156"
 
 
-def _letter(sqs_id: str, *, example: bool) -> dict[str, Any]:
-    return {
-        "sqs_id": sqs_id, "since": "", "reason": "invalid", "detail": "", "why": "", "message_id": None, "to": None,
-        "body": sqs_id, "acts": [], "example": example,
-    }  # fmt: skip
-
-
 def _after_the_examples() -> dict[str, Any]:
     first = snapshot(message("example", "From a file", EXAMPLE, example=True))
     first["meta"]["numbers"] = [{"number": NUMBER, "name": "received", "meaning": "received"}]
-    first["dead_letters"] = [_letter("of an example", example=True)]
+    first["dead_letters"] = [dead_letter("1", body="of an example", example=True)]
     first["strip"] |= {"accepted": 1, "dead_letters": 1, "dead_letters_of_examples": 1}
     return first
 
@@ -58,7 +51,9 @@ def test_examples_are_folded_away_and_marked_when_they_are_shown(page: Page, can
     assert not page.get_by_text("of an example", exact=True).is_visible()
 
     strip = canned.first["strip"] | {"dead_letters": 2}
-    canned.update({"dead_letters": [*canned.first["dead_letters"], _letter("own", example=False)], "strip": strip})
+    canned.update(
+        {"dead_letters": [*canned.first["dead_letters"], dead_letter("2", body="own", example=False)], "strip": strip}
+    )
     page.locator("#list .dead-letter", has_text="own").wait_for()
     page.locator("[data-group=dead_letters].bad", has_text="2 dead letters").wait_for()
 

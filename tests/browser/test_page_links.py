@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
-from tests.support.canned_page import CannedPage, everything_shown, snapshot
+from tests.support.canned_page import CannedPage, snapshot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -26,13 +25,6 @@ HOSTILE: Final = 'It\'s "$HOME" `id` \\ END\n${x} \u2028 \U0001f384 -- <b>&amp;'
 FIELDS: Final = {
     "destination": "+61491570006", "content": HOSTILE, "sms_class": 1, "reference": "it's $1", "message_id": "true",
 }  # fmt: skip
-
-
-@pytest.fixture
-def canned() -> Iterator[CannedPage]:
-    server = everything_shown()
-    yield server
-    server.close()
 
 
 def _at(page: Page) -> str:

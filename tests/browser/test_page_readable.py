@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 import pytest
 
-from tests.support.canned_page import CannedPage, everything_shown, snapshot
+from tests.support.canned_page import CannedPage, snapshot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -42,13 +41,6 @@ _WITHOUT_NAME: Final = """() => {
   return [...document.querySelectorAll("button, input, select, textarea, summary, [role=tab], [role=region]")]
     .filter((node) => node.checkVisibility() && !named(node)).map((node) => node.outerHTML.slice(0, 120));
 }"""
-
-
-@pytest.fixture
-def canned() -> Iterator[CannedPage]:
-    server = everything_shown()
-    yield server
-    server.close()
 
 
 def open_everything(page: Page, canned: CannedPage) -> None:

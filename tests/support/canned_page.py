@@ -40,6 +40,29 @@ def message(key: str, text: str | None, to: str = "+61491570006", **other: Any) 
     }
 
 
+def act(name: str, id_: str, label: str) -> dict[str, str]:
+    """What an operator can do about a message or a dead letter."""
+    return {"name": name, "id": id_, "label": label, "does": "Does `it`.", "command": f"optus-sms {name} {id_}"}
+
+
+def dead_letter(sqs_id: str, **other: Any) -> dict[str, Any]:
+    """A dead letter as the stream tells it, one that is no message unless `other` says more."""
+    return {
+        "sqs_id": sqs_id,
+        "since": "2026-01-01T00:00:00Z",
+        "to": None,
+        "kind": "malformed",
+        "why": "is not JSON",
+        "acts": [act("delete", sqs_id, "Delete")],
+        "reason": "invalid",
+        "detail": "content: is missing",
+        "message_id": None,
+        "body": "{}",
+        "example": False,
+        **other,
+    }
+
+
 def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
     """The first answer of a stream, of a healthy stack without faults."""
     return {
@@ -70,7 +93,7 @@ def everything() -> dict[str, Any]:
                 "match": "exact", "binary": False,
             }
         ],
-        "dead_letters": [{"reason": "invalid", "detail": "content: is missing", "message_id": "a", "body": "{}"}],
+        "dead_letters": [dead_letter("one", message_id="a", to=number)],
         "events": [
             {"n": 1, "at": "2026-01-01T00:00:00Z", "detail_type": "SMS Accepted", "event": {"detail": {"status": "x"}}}
         ],
@@ -198,6 +221,7 @@ def everything_shown() -> CannedPage:
         {
             "message": message("c", "Lost", tone="unsure", stage="unknown whether it was sent"),
             "next_step": "It is not sent again without proof.",
+            "acts": [act("resolve_sent", "c", "It was sent")],
             "timeline": [
                 {"at": "2026-01-01T00:00:00Z", "text": tone, "tone": tone}
                 for tone in ("plain", "good", "bad", "unsure", "dim")
