@@ -103,7 +103,7 @@ class Watcher(BackgroundThread):
 
     @property
     def dead_letters_in_use(self) -> AbstractContextManager[bool]:
-        """For who else reads the dead-letter queue in this process."""
+        """Lock for another reader of the dead-letter queue in this process."""
         return self._dead_letters.in_use
 
     def wait_until(self, reached: Callable[[Seen], bool], timeout_seconds: float, quiet_seconds: float) -> bool:

@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.embedded import Ran
@@ -81,6 +81,6 @@ def run(name: str, id_: str, target: Target) -> Ran:
     return run_command(ACTS[name].arguments(id_), target)
 
 
-def _shown(name: str, id_: str) -> dict[str, Any]:
+def _shown(name: str, id_: str) -> dict[str, str]:
     act = ACTS[name]
     return {"name": name, "id": id_, "label": act.label, "does": act.does, "command": act.command(id_)}

@@ -167,13 +167,13 @@ def dead_letter_view(
     dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, known: bool, now: float
 ) -> dict[str, Any]:
     """One dead letter; ``record``: the ledger's of its message_id; ``known``: whether there is a message to tell of."""
-    kind, why = judge(dead_letter, record, now=now)
+    kind, judgment = judge(dead_letter, record, now=now)
     return {
         "sqs_id": dead_letter.sqs_id,
         "since": dead_letter.since,
         "to": dead_letter.destination,
         "kind": kind,
-        "why": why,
+        "why": judgment,
         "acts": acts.of_dead_letter(dead_letter, kind),
         "reason": dead_letter.reason,
         "detail": dead_letter.detail,
