@@ -24,7 +24,7 @@ from local.aws.resources import local_client
 from local.aws.stack import LocalStack
 from local.aws.table_stream import TableStream
 from optus_sms.records.changes import Change, read_change
-from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
 
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
@@ -102,9 +102,9 @@ class Watcher(BackgroundThread):
         self.join()
 
     @property
-    def dead_letters_in_use(self) -> AbstractContextManager[bool]:
+    def dead_letters_in_use(self) -> AbstractContextManager[None]:
         """Lock for another reader of the dead-letter queue in this process."""
-        return self._dead_letters.in_use
+        return self._dead_letters.read_by_another()
 
     def wait_until(self, reached: Callable[[Seen], bool], timeout_seconds: float, quiet_seconds: float) -> bool:
         """Whether the condition became true before the time was over, or before nothing had changed for so long."""
@@ -164,6 +164,7 @@ class Watcher(BackgroundThread):
         match change.after:
             case LedgerRecord() as record:
                 self.seen.ledger[record.message_id] = record
+                self._dead_letters.may_differ |= record.state in (State.REJECTED, State.UNKNOWN)
             case MessageRecord() as record:
                 self.seen.messages[record.id] = record
             case ReplyRecord() as record:
@@ -193,7 +194,9 @@ class _DeadLetterQueue:
     """What is in the dead-letter queue. Looking hides its messages for a moment and counts as a receive."""
 
     def __init__(self, endpoint_url: str, queue_url: str, is_ending: Callable[[], bool] = lambda: False) -> None:
-        self.in_use = threading.Lock()
+        self.may_differ = False
+        """Whether one may have come for one that has gone, as after a redrive: their number does not show it."""
+        self._in_use = threading.Lock()
         """Held by its reader in this process, because reading hides the dead letters from others."""
         self._sqs = local_client("sqs", endpoint_url)
         self._queue_url = queue_url
@@ -203,20 +206,27 @@ class _DeadLetterQueue:
         self.look_again_in: float | None = None
         """Seconds until what the last look left unread may be read; None if it left nothing."""
 
+    @contextlib.contextmanager
+    def read_by_another(self) -> Iterator[None]:
+        """Keep this reader away, and let it look at what the other one has done."""
+        with self._in_use:
+            yield
+            self.may_differ = True
+
     def look(self) -> tuple[list[ReceivedDeadLetter], list[str]]:
         """The dead letters that were not there at the last look, and the SQS ids of those that are gone."""
-        if not self.in_use.acquire(blocking=False):
+        if not self._in_use.acquire(blocking=False):
             self.look_again_in = LOOK_AGAIN_SECONDS
             return [], []
         try:
             return self._look()
         finally:
-            self.in_use.release()
+            self._in_use.release()
 
     def _look(self) -> tuple[list[ReceivedDeadLetter], list[str]]:
         visible, hidden = self._counts()
         self.look_again_in = None
-        if visible + hidden == len(self._known):
+        if visible + hidden == len(self._known) and not self.may_differ:
             return [], []
         started = time.monotonic()
         if started < self._not_before:
@@ -232,6 +242,7 @@ class _DeadLetterQueue:
         self._not_before = time.monotonic() + PAUSE_FOR_DEAD_LETTERS * (time.monotonic() - started)
         new = [dead_letter for sqs_id, dead_letter in dead_letters.items() if sqs_id not in self._known]
         # What somebody else is looking at is hidden from us, and not gone.
+        self.may_differ = bool(hidden)
         self.look_again_in = LOOK_AGAIN_SECONDS if hidden else None
         gone = [] if hidden else sorted(self._known - dead_letters.keys())
         self._known = (self._known | dead_letters.keys()) - set(gone)

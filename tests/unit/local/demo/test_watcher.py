@@ -118,6 +118,19 @@ def test_of_very_many_letters_reading_takes_a_tenth_of_the_time_and_none_is_lost
     assert look(queue) == (["late"], [])
 
 
+def test_one_that_came_for_one_that_went_is_told_after_another_has_read(sqs: FakeQueue) -> None:
+    queue = _DeadLetterQueue("", "")
+    sqs.letters = ["a", "b"]
+    look(queue)
+    with queue.read_by_another():
+        sqs.letters = ["a", "rejected again"]
+        assert look(queue) == ([], [])
+    assert look(queue) == (["rejected again"], ["b"])
+    receives = sqs.receives
+    assert look(queue) == ([], [])
+    assert sqs.receives == receives, "nothing new, nothing read"
+
+
 def test_at_the_end_of_the_stack_very_many_letters_are_not_read_to_their_end(sqs: FakeQueue) -> None:
     queue = _DeadLetterQueue("", "", is_ending=lambda: sqs.receives > 1)
     sqs.letters = [f"l{n}" for n in range(1000)]
