@@ -326,13 +326,17 @@ def test_an_unknown_outcome_is_resolved_in_the_words_of_the_command_line(client:
     assert (again.status_code, "not resolved" in again.json()["error"]) == (409, True)
 
 
-def test_what_was_not_sent_is_sent_by_a_resolve_and_by_a_redrive(client: PageClient) -> None:
-    number = SCENARIOS["lost_response"].number
-    key = client.send(number, "Lost, and not sent")
+def test_what_was_not_sent_is_sent_by_a_resolve_and_by_a_redrive(site: Served, client: PageClient) -> None:
+    assert site.stack.simulator
+    # After lost responses the sender waits longer each time, until a message is accepted.
+    client.until(client.send(HANDSET, "Accepted"), lambda m: m["status"] == "received", "the gateway responds")
+    site.stack.simulator.set_faults(scenario="lost_response", next=1)
+    key = client.send(HANDSET, "Lost, and not sent")
     client.until(key, lambda m: m["stage"] == Stage.UNKNOWN, "unknown")
     _dead_letter(client, message_id=key)
     assert _acted(client, "resolve_not_sent", key)[0].endswith("and queued again")
-    client.until(key, lambda m: "resolved by hand: not sent" in [step["name"] for step in m["steps"]], "resolved")
+    resolved = client.until(key, lambda m: m["status"] == "received", "sent again")
+    assert "resolved by hand: not sent" in [step["name"] for step in resolved["steps"]]
 
     refused = client.send(SCENARIOS["bad_request"].number, "Refused")
     letter = _dead_letter(client, message_id=refused, kind="rejected")
@@ -342,6 +346,13 @@ def test_what_was_not_sent_is_sent_by_a_resolve_and_by_a_redrive(client: PageCli
     ]
     assert _acted(client, "redrive", refused) == [f"{refused}: queued", "1 queued"]
     client.until(refused, lambda m: [s["name"] for s in m["steps"]].count("rejected, not sent") == 2, "refused again")
+
+    def shown() -> list[str]:
+        return [each["sqs_id"] for each in client.told.rest["dead_letters"] if each["message_id"] == refused]
+
+    eventually(
+        lambda: shown() not in ([], [letter["sqs_id"]]), "its new dead letter is shown in place of the first", 120
+    )
 
 
 def test_a_message_that_waits_is_recalled_and_a_dead_letter_deleted(site: Served, client: PageClient) -> None:
