@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.canned_page import CannedPage, act, dead_letter
+from tests.support.canned_page import CannedPage, act, dead_letter, message
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -52,9 +52,53 @@ def test_a_refusal_is_shown_in_the_words_of_the_command_line(page: Page, canned:
     page.wait_for_selector("#acted", state="hidden")
 
 
-def test_what_is_unfolded_stays_so_when_another_dead_letter_comes(page: Page, canned: CannedPage) -> None:
+def test_what_is_unfolded_stays_so_with_the_focus_when_another_dead_letter_comes(
+    page: Page, canned: CannedPage
+) -> None:
     page.goto(canned.url + "#/dead-letters")
-    page.locator("#list li").last.locator("[data-act=delete] summary").click()
+    shown = page.locator("#list li").last.locator("[data-act=delete]")
+    shown.locator("summary").press("Enter")
     canned.update({"dead_letters": [_letter("one"), _letter("two"), _letter("three")]})
     page.locator("#list li").nth(2).wait_for()
-    assert page.locator("#list li").last.locator("[data-act=delete]").get_attribute("open") is not None
+    assert shown.get_attribute("open") is not None
+    assert _focused(page) == "SUMMARY"
+
+
+def test_what_is_unfolded_stays_so_with_the_focus_when_its_dead_letter_changes(page: Page, canned: CannedPage) -> None:
+    page.goto(canned.url + "#/dead-letters")
+    shown = page.locator("#list li").last.locator("[data-act=delete]")
+    shown.locator("summary").press("Enter")
+    shown.get_by_role("button").focus()
+    canned.update({"dead_letters": [{**_letter("one"), "detail": "has changed"}, _letter("two")]})
+    page.locator("#list li").last.get_by_text("has changed").wait_for()
+    assert shown.get_attribute("open") is not None
+    assert _focused(page) == "BUTTON"
+
+
+def test_what_is_unfolded_stays_so_with_the_focus_when_its_message_changes(page: Page, canned: CannedPage) -> None:
+    life = canned.answers["GET", "/api/messages?id=c"][1]
+    life["acts"] = [act("resolve_sent", "c", "It was sent")]
+    page.goto(canned.url + "#/message/c")
+    shown = page.locator("#timeline [data-act=resolve_sent]")
+    shown.locator("summary").press("Enter")
+    life["next_step"] = "It changed."
+    canned.update({"messages": [message("c", "Lost", "+61491570157", label="changed")]})
+    page.locator("#timeline", has_text="It changed.").wait_for()
+    assert shown.get_attribute("open") is not None
+    assert _focused(page) == "SUMMARY"
+
+
+def test_another_message_is_shown_folded(page: Page, canned: CannedPage) -> None:
+    life = canned.answers["GET", "/api/messages?id=c"][1]
+    for key in "ac":
+        acts = [act("resolve_sent", key, "It was sent")]
+        canned.answers["GET", f"/api/messages?id={key}"] = (200, {**life, "acts": acts})
+    page.goto(canned.url + "#/message/c")
+    page.locator("[data-act=resolve_sent] summary").click()
+    page.goto(canned.url + "#/message/a")
+    page.locator("#timeline [data-act=resolve_sent] pre", has_text="resolve_sent a").wait_for(state="attached")
+    assert page.locator("#timeline [data-act=resolve_sent]").get_attribute("open") is None
+
+
+def _focused(page: Page) -> str:
+    return str(page.evaluate("document.activeElement.tagName"))

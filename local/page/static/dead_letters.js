@@ -2,6 +2,7 @@
 
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
 import { actsOf } from "./acts.js";
+import { redraw } from "./folds.js";
 import { to } from "./links.js";
 import { store } from "./store.js";
 
@@ -9,14 +10,14 @@ const ROWS_AT_ONCE = 100;
 
 let rows = new Map();
 
-/** A row that says the same is kept, because a person may have unfolded it. */
 export function drawDeadLetters(wanted) {
   const found = store.deadLetters.filter((each) => !wanted || JSON.stringify(each).toLowerCase().includes(wanted));
   const kept = new Map();
   for (const each of found.slice(-ROWS_AT_ONCE).reverse()) {
     const told = JSON.stringify(each);
     const before = rows.get(each.sqs_id);
-    kept.set(each.sqs_id, before?.told === told ? before : { told, node: rowOf(each) });
+    if (before && before.told !== told) redraw(before.node, [...rowOf(each).childNodes]);
+    kept.set(each.sqs_id, { told, node: before?.node ?? rowOf(each) });
   }
   rows = kept;
   const isOfExample = new Set(found.filter(({ example }) => example).map(({ sqs_id: id }) => id));
@@ -27,8 +28,10 @@ export function drawDeadLetters(wanted) {
   say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
 }
 
+/** Moves no row that is in its place, because a row that moves loses the focus. */
 function place(list, nodes) {
-  if (nodes.length !== list.children.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
+  for (const each of [...list.children]) if (!nodes.includes(each)) each.remove();
+  nodes.forEach((node, index) => { if (list.children[index] !== node) list.insertBefore(node, list.children[index] ?? null); });
 }
 
 function rowOf({ reason, detail, since, why, acts, message_id: messageId, to: number, body }) {

@@ -3,6 +3,7 @@
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
 import { actsOf, startActs } from "./acts.js";
 import { drawDeadLetters } from "./dead_letters.js";
+import { redraw } from "./folds.js";
 import { go, to } from "./links.js";
 import { call } from "./server.js";
 import { store } from "./store.js";
@@ -12,6 +13,7 @@ const ROWS_AT_ONCE = 100;
 const TABS = ["events", "messages", "timeline"];
 
 let open = null;
+let drawn = null;
 let asked = 0;
 let again = 0;
 
@@ -120,10 +122,16 @@ async function readTimeline() {
   const box = byId("timeline");
   try {
     const life = await call("GET", `/api/messages?id=${encodeURIComponent(open)}`);
-    if (mine === asked) box.replaceChildren(...lifeOf(life));
+    if (mine === asked) drawTimeline(box, lifeOf(life));
   } catch (refused) {
-    if (mine === asked) box.replaceChildren(make("p", { class: "error" }, refused.message));
+    if (mine === asked) drawTimeline(box, [make("p", { class: "error" }, refused.message)]);
   }
+}
+
+function drawTimeline(box, nodes) {
+  if (drawn === open) redraw(box, nodes);
+  else box.replaceChildren(...nodes);
+  drawn = open;
 }
 
 function lifeOf({ message, next_step: next, acts, timeline, ledger, gateway }) {
