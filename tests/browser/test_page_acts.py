@@ -9,7 +9,7 @@ import pytest
 from tests.support.canned_page import CannedPage, act, dead_letter, message
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 pytestmark = pytest.mark.browser
 
@@ -39,6 +39,29 @@ def test_an_act_shows_its_command_is_posted_once_and_shows_what_was_printed(page
     assert page.text_content("#acted") == f"optus-sms redrive k{HOSTILE}\nk: queued\n1 {HOSTILE}"
     assert [call[3] for call in canned.calls] == [{"act": "redrive", "id": f"k{HOSTILE}"}]
     assert page.locator(".side img, .side b").count() == 0
+
+
+def test_an_act_that_is_drawn_again_before_its_answer_is_not_posted_twice(page: Page, canned: CannedPage) -> None:
+    posts: list[Route] = []
+
+    def hold(route: Route) -> None:
+        posts.append(route)
+
+    page.route("**/api/acts", hold)
+    page.goto(canned.url + "#/dead-letters")
+    shown = page.locator("#list li").last.locator("[data-act=delete]")
+    shown.locator("summary").click()
+    with page.expect_request("**/api/acts"):
+        shown.get_by_role("button").click()
+    canned.update({"dead_letters": [{**_letter("one"), "detail": "has changed"}, _letter("two")]})
+    page.locator("#list li").last.get_by_text("has changed").wait_for()
+    shown.get_by_role("button").click()
+    posts[0].fulfill(json={"command": "x", "lines": ["deleted"]})
+    page.locator("#acted.good", has_text="deleted").wait_for()
+    assert len(posts) == 1
+    with page.expect_request("**/api/acts"):
+        shown.get_by_role("button").click()
+    posts[-1].fulfill(json={"command": "x", "lines": ["deleted"]})
 
 
 def test_a_refusal_is_shown_in_the_words_of_the_command_line(page: Page, canned: CannedPage) -> None:

@@ -3,19 +3,23 @@
 import { byId, make, prose, visible } from "./text.js";
 import { call } from "./server.js";
 
+/** Commands without an answer yet. Their buttons can be drawn again, and pressed again, meanwhile. */
+const underway = new Set();
+
 export function startActs() {
   addEventListener("hashchange", () => tell("", ""));
 }
 
 /** One fold for each act. */
-export const actsOf = (acts) => (acts ?? []).map((act) => {
-  const button = make("button", { type: "button", onclick: () => perform(act, button) }, act.label);
-  return make("details", { class: "act", "data-act": act.name }, make("summary", {}, act.label, " …"),
-    make("p", { class: "small" }, prose(act.does)), make("pre", { tabindex: "0" }, visible(act.command)), button);
-});
+export const actsOf = (acts) => (acts ?? []).map((act) => make("details", { class: "act", "data-act": act.name },
+  make("summary", {}, act.label, " …"),
+  make("p", { class: "small" }, prose(act.does)),
+  make("pre", { tabindex: "0" }, visible(act.command)),
+  make("button", { type: "button", onclick: () => perform(act) }, act.label)));
 
-async function perform({ name, id, command }, button) {
-  button.disabled = true;
+async function perform({ name, id, command }) {
+  if (underway.has(command)) return;
+  underway.add(command);
   tell("", `${command} …`);
   try {
     const { lines } = await call("POST", "/api/acts", { act: name, id });
@@ -23,7 +27,7 @@ async function perform({ name, id, command }, button) {
   } catch (refused) {
     tell("bad", [command, refused.message].join("\n"));
   }
-  button.disabled = false;
+  underway.delete(command);
 }
 
 function tell(tone, text) {

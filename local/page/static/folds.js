@@ -1,6 +1,6 @@
-// What a person has unfolded stays so when news draws it again.
+// Draws a part of the page again without folding what a person has unfolded in it.
 
-/** Puts `nodes` in place of what `box` holds. A fold of the same name stays open, and the focus stays within it. */
+/** Replaces what `box` holds with `nodes`. A fold that was open opens again by its name, and keeps the focus if it had it. */
 export function redraw(box, nodes) {
   const unfolded = new Set(foldsOf(box).filter(({ open }) => open).map(nameOf));
   const held = document.activeElement;
