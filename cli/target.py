@@ -21,6 +21,7 @@ from cli.endpoints_file import ENDPOINTS, read_endpoints
 from cli.errors import CliError, Exit
 from cli.long_reads import Patience
 from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.model.lanes import Lane
 from optus_sms.model.sender_namespaces import in_namespace, namespace_of, namespace_of_sender
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 
     from cli.dead_letter_queue import DeadLetterQueue
 
-_MAPPING: Final = "SendMessageFunctionOutboundMessages"  # SAM's name for the queue's event of SendMessageFunction
+# By lane: the name of the mapping's ID on the local stack, and SAM's name for the queue's event of SendMessageFunction.
+_MAPPINGS: Final = {
+    Lane.ORDINARY: ("SenderMappingId", "SendMessageFunctionOutboundMessages"),
+    Lane.URGENT: ("UrgentMappingId", "SendMessageFunctionUrgentMessages"),
+}
 _ATTEMPTS: Final = 5
 # SendMessage is among the calls: a retry after a lost response is the same message_id twice, hence one SMS.
 _CONFIG: Final = Config(
@@ -146,15 +151,18 @@ class Target:
 
     @property
     def switch(self) -> QueueSwitch:
-        """Pauses and resumes sending: the event source mapping between the queue and the sender function."""
-        mapping = self.settings.get("SenderMappingId") if self.local else self.physical_id(_MAPPING)
-        if not mapping:
+        """Pauses and resumes sending: the event source mappings between the queues and the sender function."""
+        mappings = {
+            lane: self.settings.get(setting, "") if self.local else self.physical_id(logical_id) or ""
+            for lane, (setting, logical_id) in _MAPPINGS.items()
+        }
+        if not all(mappings.values()):
             raise CliError(
-                "This stack has no event source mapping between the queue and the sender function.",
+                "This stack has no event source mapping between a queue and the sender function.",
                 "Deploy the current version.",
                 Exit.NO_TARGET,
             )
-        return QueueSwitch(self.client("lambda"), mapping)
+        return QueueSwitch(self.client("lambda"), mappings)
 
     def pause_sending(self) -> None:
         """Pause as an operator, which no health check ends: it is recorded first, so that a check in flight sees it."""

@@ -201,6 +201,13 @@ def asyncapi() -> dict[str, Any]:
                 "parameters": {"OutboundQueueUrl": {"description": "Output of the stack."}},
                 "messages": {"queueMessage": queue_message},
             },
+            "urgentQueue": {
+                "address": "{UrgentQueueUrl}",
+                "title": "UrgentQueue",
+                "description": "SQS standard queue of the urgent lane; the stack's output UrgentQueueUrl.",
+                "parameters": {"UrgentQueueUrl": {"description": "Output of the stack."}},
+                "messages": {"queueMessage": queue_message},
+            },
             "smsEventBus": {
                 "address": "{EventBusName}",
                 "title": "SmsEventBus",
@@ -211,6 +218,7 @@ def asyncapi() -> dict[str, Any]:
         },
         "operations": {
             "receiveMessage": {"action": "receive", "channel": {"$ref": "#/channels/outboundQueue"}},
+            "receiveUrgentMessage": {"action": "receive", "channel": {"$ref": "#/channels/urgentQueue"}},
             "publishEvents": {"action": "send", "channel": {"$ref": "#/channels/smsEventBus"}},
         },
     }

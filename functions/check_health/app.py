@@ -13,6 +13,7 @@ from optus_sms.flows.check_health import HealthChecker
 from optus_sms.flows.pausing import Thresholds
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import Clock
 from optus_sms.records.contract import ContractRecords
 from optus_sms.records.health import HealthRecords
@@ -33,7 +34,10 @@ def checkers() -> tuple[HealthChecker, ContractChecker]:
         gateway=gateway,
         secret=secret,
         store=HealthRecords.connect(dynamodb, settings.send_ledger_table_name),
-        switch=QueueSwitch(clients.lambda_(), settings.sender_mapping_id),
+        switch=QueueSwitch(
+            clients.lambda_(),
+            {Lane.ORDINARY: settings.sender_mapping_id, Lane.URGENT: settings.urgent_mapping_id},
+        ),
         sender_metrics=SenderMetrics(clients.cloudwatch(), settings.stack_name),
         clock=clock,
         thresholds=Thresholds(

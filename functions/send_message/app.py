@@ -1,4 +1,4 @@
-"""SendMessageFunction: a batch of `OutboundQueue` → one POST each → the SQS message IDs that are not done."""
+"""SendMessageFunction: a batch of a lane's queue → one POST each → the SQS message IDs that are not done."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from optus_sms.flows.probing import Probing
 from optus_sms.flows.send_message import QueueRecord, Sender
 from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewaySecret
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import Clock
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
@@ -38,10 +39,11 @@ def sender() -> Sender:
             clients.sqs(),
             dead_letter_queue_url=settings.dead_letter_queue_url,
             outbound_queue_url=settings.outbound_queue_url,
+            urgent_queue_url=settings.urgent_queue_url,
         ),
         gateway=Gateway.connect(settings, secret=secret, now=clock.now),
         secret=secret,
-        pacer=Pacer(settings.seconds_between_posts, clock.monotonic, clock.sleep),
+        pacers={lane: Pacer(settings.seconds_between_posts(lane), clock.monotonic, clock.sleep) for lane in Lane},
         probing=Probing(Breaker(clock.monotonic), health, clock),
         clock=clock,
         on_unknown=settings.on_unknown_outcome,
@@ -61,6 +63,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     service = sender()
     deadline = service.clock.now() + context.get_remaining_time_in_millis() / 1000
     with on_one_cpu():
-        result = service.send_batch([QueueRecord.from_event(record) for record in records], deadline=deadline)
+        lane_of = service.queues.lane_of
+        batch = [QueueRecord.from_event(record, lane_of(record.get("eventSourceARN"))) for record in records]
+        result = service.send_batch(batch, deadline=deadline)
     publish(result.measurements)
     return {"batchItemFailures": [{"itemIdentifier": failure} for failure in result.failures]}

@@ -5,6 +5,7 @@ with the reason. A type in none of them is an error, and so is a property that w
 gets lost unnoticed.
 """
 
+import contextlib
 import json
 import re
 import secrets
@@ -188,13 +189,14 @@ def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: 
     if ":sqs:" not in properties["EventSourceArn"]:
         return {"Ref": logical_id}
     client = creator.client("lambda")
-    client.create_function(
-        FunctionName=properties["FunctionName"],
-        Role=_any_role(creator),
-        Runtime="python3.13",
-        Handler="app.lambda_handler",
-        Code={"ZipFile": _NO_CODE},
-    )
+    with contextlib.suppress(client.exceptions.ResourceConflictException):  # it is there, for another queue
+        client.create_function(
+            FunctionName=properties["FunctionName"],
+            Role=_any_role(creator),
+            Runtime="python3.13",
+            Handler="app.lambda_handler",
+            Code={"ZipFile": _NO_CODE},
+        )
     mapping = client.create_event_source_mapping(
         EventSourceArn=properties["EventSourceArn"],
         FunctionName=properties["FunctionName"],
@@ -205,8 +207,10 @@ def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: 
 
 def _any_role(creator: Creator) -> str:
     """A function must have a role that exists, whatever it allows."""
-    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    return str(creator.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument=trust)["Role"]["Arn"])
+    trust, iam = json.dumps({"Version": "2012-10-17", "Statement": []}), creator.client("iam")
+    with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_role(RoleName="any", AssumeRolePolicyDocument=trust)
+    return str(iam.get_role(RoleName="any")["Role"]["Arn"])
 
 
 def _event_bus(_logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:

@@ -30,7 +30,7 @@ from local.aws.stream_source import StreamSource, StreamSourceConfig
 from local.guard import CONTAINER_HOST, refusal_of_request
 from local.simulator.config import LOOPBACK, GatewayConfig
 from local.simulator.server import GatewaySimulator
-from local.template import ACCOUNT_ID, REGION, TEMPLATE_PATH, Resource, Template, load_template
+from local.template import ACCOUNT_ID, REGION, STACK_NAME, TEMPLATE_PATH, Resource, Template, load_template
 
 CALLBACK_PASSWORD = "example-password-for-local-use"
 """In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
@@ -99,6 +99,7 @@ class LocalStack:
         self.outputs: dict[str, str] = {}
         self.functions: dict[str, LocalFunction] = {}
         self.event_sources: dict[str, EventSource] = {}
+        """By the logical ID of the queue."""
         self.stream_sources: list[StreamSource] = []
         self.on_activity: Callable[[], None] = lambda: None
         """Called after every invocation of a function: something may have changed."""
@@ -348,7 +349,8 @@ class LocalStack:
             self.stream_sources.append(stream)
             self._run(stream)
             return
-        source = self.event_sources[function] = EventSource(config, partial(self._feed, invoke), sqs)
+        source = EventSource(config, partial(self._feed, invoke), sqs)
+        self.event_sources[config.queue_arn.rpartition(f":{STACK_NAME}-")[2]] = source
         self._run(source)
         client = self._client_without_retries("lambda")
         self._run(MappingSwitch(source, client, self._turned))

@@ -55,6 +55,7 @@ class Example:
 
 EXAMPLES = (
     Example("one_message", "a message with what it needs", (RECEIVED,)),
+    Example("urgent", "a code on the urgent queue", (RECEIVED,)),
     Example("with_reply", "the handset replies", (REPLIED,), needs_simulator=True),
     Example("many_parts", "long text with emoji", (RECEIVED,)),
     Example("every_field", "every field there is", (RECEIVED,), scheduled_in=timedelta(0)),
@@ -82,6 +83,8 @@ class Sent:
     body: str
     attributes: dict[str, Any]
     end: End
+    queue: str = "OutboundQueueUrl"
+    """An output of the stack."""
 
     def reached(self, seen: Seen) -> bool:
         """Whether it is there."""
@@ -133,7 +136,9 @@ def _message(example: Example, record: dict[str, Any], end: End, now: datetime) 
         for name, value in record["messageAttributes"].items()
     }
     message_id = fields.get("message_id") or attributes.get("message_id", {}).get("StringValue") or example.file
-    return Sent(example.file, str(message_id), str(fields.get("destination", "")), example.what, body, attributes, end)
+    queue = f"{record['eventSourceARN'].rpartition('-')[2]}Url"
+    number = str(fields.get("destination", ""))
+    return Sent(example.file, str(message_id), number, example.what, body, attributes, end, queue)
 
 
 def _fields(body: str) -> dict[str, Any]:
@@ -150,7 +155,7 @@ def run_examples(sent: list[Sent], stack: LocalStack, watcher: Watcher, display:
     for message in sent:
         display.queued(message.message_id, message.number, message.what)
         sqs.send_message(
-            QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=message.body, MessageAttributes=message.attributes
+            QueueUrl=stack.outputs[message.queue], MessageBody=message.body, MessageAttributes=message.attributes
         )
     watcher.wait_until(
         lambda seen: all(message.reached(seen) for message in sent), EXAMPLES_TIMEOUT_SECONDS, EXAMPLES_TIMEOUT_SECONDS

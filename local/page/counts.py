@@ -69,7 +69,7 @@ class QueueCounter(BackgroundThread):
         if self._stack.simulator is not None:
             self._board.set("faults", switches.view(self._stack.simulator.faults()))
         with contextlib.suppress(BotoCoreError, ClientError):  # AWS's part of the stack ends before this thread does
-            self._board.measured(self._queue_total(), is_paused=not self._stack.event_sources[SENDER].enabled)
+            self._board.measured(self._queue_total(), is_paused=not self._stack.event_sources["OutboundQueue"].enabled)
 
     def _queue_total(self) -> int | None:
         """None while nothing can have changed."""

@@ -59,7 +59,7 @@ def test_a_foreign_page_gets_nothing_and_changes_nothing(page: Page, foreign_url
         simulator = stack.simulator
         assert simulator is not None
         sqs, queue = stack.client("sqs"), stack.outputs["OutboundQueueUrl"]
-        stack.event_sources["SendMessageFunction"].enabled = False
+        stack.event_sources["OutboundQueue"].enabled = False
         target: dict[str, Any] = {
             "aws": stack.endpoint_url,
             "control": simulator.control_url,

@@ -135,7 +135,7 @@ def test_an_unknown_outcome_and_its_settlement(at_work: Page) -> None:
 def test_paused_messages_wait_and_go_on(at_work: Page, site: Site) -> None:
     at_work.get_by_role("button", name="Pause", exact=True).click()
     at_work.locator("#paused", has_text="paused: by hand").wait_for()
-    eventually(lambda: site.stack.event_sources["SendMessageFunction"].is_idle, "nothing is taken any more")
+    eventually(lambda: site.stack.event_sources["OutboundQueue"].is_idle, "nothing is taken any more")
     bubble = send(at_work, "+61491570156", "Waits for a person")
     bubble.locator(".status", has_text="waits in the queue").wait_for()
     at_work.get_by_role("button", name="1 queued", exact=True).click()

@@ -52,6 +52,8 @@ ALL_CHOSEN: Final = {
     "PauseOnOutage": "false",
     "MaxMessagesPerSecond": "40",
     "SenderConcurrency": "100",
+    "MaxUrgentPerSecond": "40",
+    "UrgentConcurrency": "100",
     "SenderPrincipals": "210987654321,arn:aws:iam::210987654322:role/reminders/sender",
     "SenderOrganizationId": "o-a1b2c3d4e5",
     "SenderSourceArns": "arn:aws:sns:ap-southeast-2:210987654321:codes,arn:aws:events:us-east-1:123456789012:rule/*",
@@ -127,6 +129,13 @@ def callback_api(stack: Template) -> Mapping[str, Any]:
     return body
 
 
+# By the queue of each lane: its event, and what names its concurrency.
+LANES: Final = {
+    "OutboundQueue": ("OutboundMessages", "SenderConcurrency", "SENDER_CONCURRENCY"),
+    "UrgentQueue": ("UrgentMessages", "UrgentConcurrency", "URGENT_CONCURRENCY"),
+}
+
+
 def listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -138,6 +147,7 @@ def listed(value: object) -> list[Any]:
     resource_mistake("OutboundQueue/VisibilityTimeout", 359),
     resource_mistake("SendMessageFunction/Timeout", 61),
     resource_mistake("OutboundQueue/VisibilityTimeout"),
+    resource_mistake("UrgentQueue/VisibilityTimeout", 359),
 )
 def queue_stays_invisible_for_six_timeouts(stack: Template) -> Problems:
     for source in stack.of_type("AWS::Lambda::EventSourceMapping"):
@@ -161,23 +171,54 @@ def batches_report_what_failed(stack: Template) -> Problems:
     resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/ScalingConfig"),
     resource_mistake("SendMessageFunction/Environment/Variables/SENDER_CONCURRENCY", "3"),
     resource_mistake("SendMessageFunction/ReservedConcurrentExecutions", 2),
+    resource_mistake(
+        "SendMessageFunction/Events/UrgentMessages/Properties/ScalingConfig/MaximumConcurrency",
+        {"Ref": "SenderConcurrency"},
+    ),
+    resource_mistake("SendMessageFunction/Environment/Variables/URGENT_CONCURRENCY", "3"),
+    parameters={"SenderConcurrency": "4"},
 )
 def senders_are_as_many_as_the_pace_reckons_with(stack: Template) -> Problems:
     """The event source limits them: reserved concurrency would make SQS receive messages that nobody takes."""
-    source = stack.resources["SendMessageFunctionOutboundMessages"].properties
     function = stack.resources["SendMessageFunction"].properties
-    if source.get("ScalingConfig") != {"MaximumConcurrency": stack.parameters["SenderConcurrency"].value}:
-        yield "event source"
-    if function["Environment"]["Variables"]["SENDER_CONCURRENCY"] != stack.parameters["SenderConcurrency"].value:
-        yield "SENDER_CONCURRENCY"
+    for event, parameter, variable in LANES.values():
+        source = stack.resources[f"SendMessageFunction{event}"].properties
+        if source.get("ScalingConfig") != {"MaximumConcurrency": stack.parameters[parameter].value}:
+            yield event
+        if function["Environment"]["Variables"][variable] != stack.parameters[parameter].value:
+            yield variable
     if "ReservedConcurrentExecutions" in function:
         yield "reserved concurrency"
 
 
-@invariant(resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/BatchSize", 20))
+@invariant(
+    resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/BatchSize", 20),
+    resource_mistake("SendMessageFunction/Events/UrgentMessages/Properties/BatchSize", 20),
+)
 def a_batch_is_what_the_rules_reckon_with(stack: Template) -> Problems:
-    if stack.resources["SendMessageFunctionOutboundMessages"].properties["BatchSize"] != 10:
-        yield "Rules are for batches of 10"
+    for event, _, _ in LANES.values():
+        if stack.resources[f"SendMessageFunction{event}"].properties["BatchSize"] != 10:
+            yield f"{event}: Rules are for batches of 10"
+
+
+@invariant(
+    resource_mistake(
+        "SendMessageFunction/Events/UrgentMessages/Properties/Queue", {"Fn::GetAtt": ["OutboundQueue", "Arn"]}
+    ),
+    resource_mistake("SendMessageFunction/Environment/Variables/URGENT_QUEUE_URL", {"Ref": "OutboundQueue"}),
+    resource_mistake("UrgentQueue/MessageRetentionPeriod", 345600),
+    resource_mistake("UrgentQueue/RedrivePolicy"),
+)
+def the_lanes_differ_only_in_their_queue_and_pace(stack: Template) -> Problems:
+    queues = [stack.resources[name].properties for name in LANES]
+    if queues[0] != queues[1]:
+        yield "queues"
+    variables = stack.resources["SendMessageFunction"].properties["Environment"]["Variables"]
+    for (name, (event, _, _)), variable in zip(LANES.items(), ("OUTBOUND_QUEUE_URL", "URGENT_QUEUE_URL"), strict=True):
+        if stack.resources[f"SendMessageFunction{event}"].properties["EventSourceArn"] != {"Fn::GetAtt": [name, "Arn"]}:
+            yield event
+        if variables[variable] != {"Ref": name}:
+            yield variable
 
 
 @invariant(
@@ -276,11 +317,13 @@ def _denies_plain_http(policy: Mapping[str, Any], actions: str) -> bool:
     resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/3/Fn::If/1/Condition"),
     resource_mistake("OutboundQueuePolicy/PolicyDocument/Statement/3/Fn::If/1/Principal", "*"),
     resource_mistake("DeadLetterQueuePolicy/PolicyDocument/Statement/0/Effect", "Allow"),
+    resource_mistake("UrgentQueuePolicy/PolicyDocument/Statement/1/Fn::If/1/Principal", "*"),
+    resource_mistake("UrgentQueuePolicy/PolicyDocument/Statement/3"),
     parameters=ALL_CHOSEN,
 )
 def only_the_invited_may_queue(stack: Template) -> Problems:
     """Exactly SendMessage and GetQueueUrl, for those that the parameters name; no other policy allows anything."""
-    queue = {"Resource": {"Fn::GetAtt": ["OutboundQueue", "Arn"]}, "Effect": "Allow"}
+    queue = {"Effect": "Allow"}
     may_queue = queue | {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"]}
     principals, organization, sources = (
         stack.parameters[name].value for name in ("SenderPrincipals", "SenderOrganizationId", "SenderSourceArns")
@@ -302,7 +345,8 @@ def only_the_invited_may_queue(stack: Template) -> Problems:
         for statement in policy.properties["PolicyDocument"]["Statement"]
         if statement["Effect"] != "Deny"
     ]
-    if allowed != wanted:
+    both = [each | {"Resource": {"Fn::GetAtt": [name, "Arn"]}} for name in LANES for each in wanted]
+    if allowed != both:
         yield str(allowed)
 
 
@@ -313,7 +357,8 @@ def only_the_invited_may_queue(stack: Template) -> Problems:
 def the_senders_policy_lets_a_role_queue_and_nothing_else(stack: Template) -> Problems:
     (policy,) = stack.of_type("AWS::IAM::ManagedPolicy")
     statement = policy.properties["PolicyDocument"]["Statement"][0]
-    allowed = {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": {"Fn::GetAtt": ["OutboundQueue", "Arn"]}}
+    queues = [{"Fn::GetAtt": [name, "Arn"]} for name in LANES]
+    allowed = {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": queues}
     if statement != {"Sid": "QueueMessages", "Effect": "Allow"} | allowed:
         yield str(statement)
     others = policy.properties["PolicyDocument"]["Statement"][1:]
@@ -559,6 +604,7 @@ def public_names_are_there(stack: Template) -> Problems:
     """What other people's systems depend on; a new name goes with a line in the changelog."""
     resources = {
         "OutboundQueue": "AWS::SQS::Queue",
+        "UrgentQueue": "AWS::SQS::Queue",
         "DeadLetterQueue": "AWS::SQS::Queue",
         "SendLedgerTable": "AWS::DynamoDB::Table",
         "MessagesTable": "AWS::DynamoDB::Table",
@@ -577,7 +623,8 @@ def public_names_are_there(stack: Template) -> Problems:
         resources["GatewaySecret"] = "AWS::SecretsManager::Secret"
     parameters = set(ALL_CHOSEN)
     outputs = {
-        *("OutboundQueueUrl", "OutboundQueueArn", "DeadLetterQueueUrl", "StatusCallbackUrl", "ReplyCallbackUrl"),
+        *("OutboundQueueUrl", "OutboundQueueArn", "UrgentQueueUrl", "UrgentQueueArn", "DeadLetterQueueUrl"),
+        *("StatusCallbackUrl", "ReplyCallbackUrl"),
         *("GatewaySecretArn", "CallbackSecretArn", "MessagesTableName", "SendLedgerTableName"),
         *("EventBusName", "EventBusArn", "UnpublishedEventsQueueUrl", "DashboardUrl", "SenderPolicyArn"),
     }
@@ -844,22 +891,26 @@ def the_contract_is_watched_daily_and_reconciliation_never_overlaps(stack: Templ
         "CheckHealthRole/Policies/0/PolicyDocument/Statement/1/Resource", {"Fn::Sub": "${OutboundQueue.Arn}"}
     ),
     resource_mistake("SendMessageFunction/Events/OutboundMessages/Properties/Enabled", True),
+    resource_mistake("SendMessageFunction/Events/UrgentMessages/Properties/Enabled", True),
+    resource_mistake("CheckHealthFunction/Environment/Variables/URGENT_MAPPING_ID", {"Ref": "SendMessageFunction"}),
+    resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/1/Resource/1"),
 )
 def health_pauses_the_senders_queue_and_a_deployment_does_not_resume_it(stack: Template) -> Problems:
     """`Enabled` in the template would make CloudFormation switch a paused queue on when it changes the mapping."""
-    source = "SendMessageFunctionOutboundMessages"
-    if stack.resources["CheckHealthFunction"].properties["Environment"]["Variables"]["SENDER_MAPPING_ID"] != {
-        "Ref": source
-    }:
+    sources = [f"SendMessageFunction{event}" for event, _, _ in LANES.values()]
+    variables = stack.resources["CheckHealthFunction"].properties["Environment"]["Variables"]
+    if [variables[name] for name in ("SENDER_MAPPING_ID", "URGENT_MAPPING_ID")] != [{"Ref": name} for name in sources]:
         yield "another mapping"
     turned = [
-        statement["Resource"]
+        resource
         for role, statement in policy_statements(stack)
+        for resource in listed(statement["Resource"])
         if role.logical_id == "CheckHealthRole" and "lambda:UpdateEventSourceMapping" in listed(statement["Action"])
     ]
-    if not all(str(resource).endswith(f":event-source-mapping:${{{source}}}'}}") for resource in turned) or not turned:
+    wanted = [f":event-source-mapping:${{{source}}}'}}" for source in sources]
+    if len(turned) != len(wanted) or not all(str(r).endswith(end) for r, end in zip(turned, wanted, strict=True)):
         yield f"permission: {turned}"
-    if "Enabled" in stack.resources[source].properties:
+    if any("Enabled" in stack.resources[source].properties for source in sources):
         yield "Enabled"
 
 
@@ -946,7 +997,8 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
     own_items = f"SendLedgerTable where dynamodb:LeadingKeys is {HEALTH_KEY}, {CONTRACT_KEY}"
     wanted = {
         *(
-            ("SendMessageRole", f"sqs:{name}", "OutboundQueue")
+            ("SendMessageRole", f"sqs:{name}", queue)
+            for queue in LANES
             for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
         ),
         ("SendMessageRole", "sqs:SendMessage", "DeadLetterQueue"),
@@ -966,8 +1018,11 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("ReceiveCallbackRole", "sqs:SendMessage", "DeadLetterQueue"),
         ("CheckHealthRole", "dynamodb:GetItem", own_items),
         ("CheckHealthRole", "dynamodb:PutItem", own_items),
-        ("CheckHealthRole", "lambda:GetEventSourceMapping", "SendMessageFunctionOutboundMessages"),
-        ("CheckHealthRole", "lambda:UpdateEventSourceMapping", "SendMessageFunctionOutboundMessages"),
+        *(
+            ("CheckHealthRole", f"lambda:{name}EventSourceMapping", f"SendMessageFunction{event}")
+            for name in ("Get", "Update")
+            for event, _, _ in LANES.values()
+        ),
         ("CheckHealthRole", "cloudwatch:GetMetricData", "*"),
         ("CheckHealthRole", "secretsmanager:GetSecretValue", secret),
         *(
@@ -1749,6 +1804,8 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"MaxMessagesPerSecond": "-1"}, "a whole number"),
         ({"SenderConcurrency": "1"}, "from 2 to 100"),
         ({"SenderConcurrency": "many"}, "from 2 to 100"),
+        ({"MaxUrgentPerSecond": "0.5"}, "a whole number"),
+        ({"UrgentConcurrency": "1"}, "from 2 to 100"),
         ({"SenderPrincipals": "12345678901"}, "account IDs and ARNs"),
         ({"SenderPrincipals": "*"}, "account IDs and ARNs"),
         ({"SenderPrincipals": "210987654321, 210987654322"}, "no spaces"),
@@ -1790,6 +1847,8 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"GatewaySecretKmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}, "GatewaySecretKmsKeyArn needs GatewaySecretArn"),
         ({"MaxMessagesPerSecond": "1", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
         ({"MaxMessagesPerSecond": "33", "SenderConcurrency": "4"}, "SenderConcurrency must be at most 3"),
+        ({"MaxUrgentPerSecond": "33", "UrgentConcurrency": "4"}, "UrgentConcurrency must be at most 3"),
+        ({"MaxMessagesPerSecond": "40"}, "MaxMessagesPerSecond needs MaxUrgentPerSecond"),
     ],
 )
 def test_wrong_parameters_are_refused_with_the_reason(parameters: dict[str, str], reason: str) -> None:
@@ -1841,9 +1900,17 @@ def test_every_deployment_is_tagged_as_a_whole() -> None:
     assert own == {"CallbackApi"}  # where a tag orders two resources
 
 
+# Both lanes, so that a rule about one is not the other's.
+PACED: Final = {"MaxMessagesPerSecond": "100", "MaxUrgentPerSecond": "100"}
+
+
 def _is_taken(rate: int, senders: int) -> bool:
     try:
-        known_parameters(SOURCE, {"MaxMessagesPerSecond": str(rate), "SenderConcurrency": str(senders)})
+        for pace, concurrency in (
+            ("MaxMessagesPerSecond", "SenderConcurrency"),
+            ("MaxUrgentPerSecond", "UrgentConcurrency"),
+        ):
+            known_parameters(SOURCE, (PACED if rate else {}) | {pace: str(rate), concurrency: str(senders)})
     except TemplateError:
         return False
     return True

@@ -19,6 +19,7 @@ from tests.support.broken_templates import Mistake, with_mistake
 # By logical id: type, and the properties that identify it. Released; entries may be added, never changed.
 LIVE: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "OutboundQueue": ("AWS::SQS::Queue", {}),
+    "UrgentQueue": ("AWS::SQS::Queue", {}),
     "DeadLetterQueue": ("AWS::SQS::Queue", {}),
     "SendLedgerTable": ("AWS::DynamoDB::Table", {"KeySchema": [("pk", "HASH", "S")]}),
     "MessagesTable": ("AWS::DynamoDB::Table", {"KeySchema": [("id", "HASH", "S")]}),

@@ -26,7 +26,6 @@ from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetter, Queues
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
-from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.publish_events import Publisher, event_of
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
@@ -36,6 +35,7 @@ from optus_sms.gateway.api import Gateway, Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.events import Event
+from optus_sms.model.lanes import Lane
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.changes import read_change
@@ -46,7 +46,7 @@ from optus_sms.records.table import Item, Refused, Table, marshal
 from tests.deep.baton import Actor, Baton, CrashError
 from tests.deep.operators import Letter, Operator
 from tests.support.builders import HANDSET
-from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret
+from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, unpaced
 from tests.support.health import NO_MESSAGE, MemoryHealthRecords, answer
 
 KEY: Final = "message-1"
@@ -388,7 +388,7 @@ class World:
             queues=cast("Any", Port(WorldQueues(self), "queues", self.ports)),
             gateway=CountingGateway(self),
             secret=FixedSecret(),
-            pacer=Pacer(0.0, clock.monotonic, clock.sleep),
+            pacers=unpaced(clock),
             probing=Probing(Breaker(clock.monotonic), self.health, clock),
             clock=clock,
             on_unknown=cast("Any", self.scenario.on_unknown),
@@ -776,7 +776,7 @@ class WorldQueues(Queues):
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def give_back(self, receipt_handle: str, *, seconds: int) -> None:
+    def give_back(self, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
         for message in self._world.queue.values():
             if message.receipt == receipt_handle:
                 message.visible_at = self._world.now + seconds

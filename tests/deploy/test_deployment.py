@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 DEADLINE_SECONDS: Final = 180.0
 KEPT: Final = {
-    *("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue", "SendLedgerTable", "MessagesTable"),
+    *("OutboundQueue", "UrgentQueue", "DeadLetterQueue", "UnpublishedEventsQueue", "SendLedgerTable", "MessagesTable"),
     *("ApiGatewayAccount", "ApiGatewayLogsRole"),
 }
 DATA: Final = {*KEPT, "GatewaySecret", "CallbackSecret", "CallbackApi", "SmsEventBus"}
@@ -69,7 +69,7 @@ def send(stack: Deployment, key: str) -> None:
 
 
 def test_rules_and_patterns_refuse_parameters_with_their_reason(stack: Deployment, built: Path) -> None:
-    too_many = stack.try_to_deploy(built, MaxMessagesPerSecond="5", SenderConcurrency="10")
+    too_many = stack.try_to_deploy(built, MaxMessagesPerSecond="5", SenderConcurrency="10", MaxUrgentPerSecond="5")
     assert too_many.returncode != 0
     assert "SenderConcurrency must be at most 3" in " ".join(too_many.stdout.split())
     not_tls = stack.try_to_deploy(built, ServiceStatusUrl="http://status.invalid/")
@@ -80,7 +80,7 @@ def test_rules_and_patterns_refuse_parameters_with_their_reason(stack: Deploymen
 
 def test_an_update_changes_settings_and_keeps_data_and_addresses(stack: Deployment, built: Path) -> None:
     before, outputs = stack.resources(), stack.outputs
-    stack.deploy(built, SenderConcurrency="3", MaxMessagesPerSecond="33", RetentionDays="30")
+    stack.deploy(built, SenderConcurrency="3", MaxMessagesPerSecond="33", MaxUrgentPerSecond="5", RetentionDays="30")
 
     after = stack.resources()
     assert {name: after[name] for name in DATA} == {name: before[name] for name in DATA}

@@ -185,7 +185,9 @@ def test_a_secret_is_read_by_tls_only(stack: Deployment, secret: str) -> None:
     stack.client("secretsmanager").get_secret_value(SecretId=stack.outputs[secret])
 
 
-@pytest.mark.parametrize("queue", ["OutboundQueueUrl", "DeadLetterQueueUrl", "UnpublishedEventsQueueUrl"])
+@pytest.mark.parametrize(
+    "queue", ["OutboundQueueUrl", "UrgentQueueUrl", "DeadLetterQueueUrl", "UnpublishedEventsQueueUrl"]
+)
 def test_a_queue_is_used_by_tls_only(stack: Deployment, queue: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         stack.client("sqs", tls=False).get_queue_attributes(QueueUrl=stack.outputs[queue])

@@ -18,7 +18,6 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
 
 from optus_sms.flows.breaker import Breaker
-from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.publish_events import event_of
 from optus_sms.flows.send_message import Sender
@@ -47,6 +46,7 @@ from tests.support.fakes import (
     Moment,
     RecordingQueues,
     ScriptedGateway,
+    unpaced,
 )
 from tests.support.health import MemoryHealthRecords
 
@@ -274,7 +274,7 @@ def run_sender(outcome: PostResult, body: str, failing: str | None = None, error
             queues=RecordingQueues(hook),
             gateway=ScriptedGateway([outcome] * 3, hook=hook),
             secret=FixedSecret(GatewayCredentials("app", PASSWORD), hook=hook),
-            pacer=Pacer(0.0, clock.monotonic, clock.sleep),
+            pacers=unpaced(clock.clock),
             probing=Probing(Breaker(clock.monotonic), MemoryHealthRecords(), clock.clock),
             clock=clock.clock,
             on_unknown="hold",

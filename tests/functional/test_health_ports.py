@@ -13,9 +13,11 @@ from moto import mock_aws
 from optus_sms.aws import clients
 from optus_sms.aws.queue_switch import QueueSwitch
 from optus_sms.aws.traffic import SenderMetrics, Traffic, TrafficUnknownError
+from optus_sms.model.lanes import Lane
 from optus_sms.runtime.observability import NAMESPACE
 from tests.support.aws import REGION
 
+MAPPINGS = {Lane.ORDINARY: "mapping-1", Lane.URGENT: "mapping-2"}
 NOW = datetime.now(UTC).timestamp() - 600  # moto forgets what is old
 
 
@@ -79,8 +81,8 @@ class Lambda:
         self.updates: list[dict[str, Any]] = []
 
     def get_event_source_mapping(self, **arguments: Any) -> dict[str, Any]:
-        assert arguments == {"UUID": "mapping-1"}
-        return {"UUID": "mapping-1", "State": self.state}
+        assert arguments["UUID"] in MAPPINGS.values()
+        return {**arguments, "State": self.state}
 
     def update_event_source_mapping(self, **arguments: Any) -> None:
         self.updates.append(arguments)
@@ -99,12 +101,18 @@ class Lambda:
     ],
 )
 def test_a_change_under_way_counts_as_done_and_any_other_state_is_not_known(state: str, is_on: bool | None) -> None:
-    assert QueueSwitch(cast(Any, Lambda(state)), "mapping-1").is_on() is is_on
+    switch = QueueSwitch(cast(Any, Lambda(state)), MAPPINGS)
+    assert switch.lanes() == {Lane.ORDINARY: is_on, Lane.URGENT: is_on}
+    assert switch.is_on() is is_on
 
 
 def test_pause_and_resume_name_the_mapping_and_nothing_else() -> None:
     client = Lambda("Enabled")
-    switch = QueueSwitch(cast(Any, client), "mapping-1")
+    switch = QueueSwitch(cast(Any, client), MAPPINGS)
     switch.pause()
-    switch.resume()
-    assert client.updates == [{"UUID": "mapping-1", "Enabled": False}, {"UUID": "mapping-1", "Enabled": True}]
+    switch.resume(Lane.URGENT)
+    assert client.updates == [
+        {"UUID": "mapping-1", "Enabled": False},
+        {"UUID": "mapping-2", "Enabled": False},
+        {"UUID": "mapping-2", "Enabled": True},
+    ]

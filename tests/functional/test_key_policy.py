@@ -166,13 +166,18 @@ def test_the_key_policy_lets_in_nobody_else() -> None:
 
 def test_senders_of_this_account_may_use_the_key_by_their_policy_for_the_queue_only() -> None:
     template = translate(template_source(), OWN_KEY)
-    known = {"OutboundQueue": {"Ref": "outbound", "Arn": QUEUE}}
+    urgent = f"{QUEUE}-urgent"
+    known = {"OutboundQueue": {"Ref": "outbound", "Arn": QUEUE}, "UrgentQueue": {"Ref": "urgent", "Arn": urgent}}
     own = template.resolve(template.resources["SenderPolicy"].properties["PolicyDocument"], known)
     via = {"via": f"sqs.{REGION}.amazonaws.com"}
-    allowed = [key_call("sender", name, **via, aws__sqs__arn=QUEUE) for name in ("GenerateDataKey", "Decrypt")]
+    allowed = [
+        key_call("sender", name, **via, aws__sqs__arn=queue)
+        for name in ("GenerateDataKey", "Decrypt")
+        for queue in (QUEUE, urgent)
+    ]
     denied = [key_call("sender", "Decrypt"), key_call("sender", "Decrypt", **via, aws__sqs__arn=f"{QUEUE}-of-others")]
     found = judged([*allowed, *denied], {"sender": own})
-    assert [found[call] for call in allowed] == [ALLOWED, ALLOWED]
+    assert [found[call] for call in allowed] == [ALLOWED] * len(allowed)
     assert {found[call] for call in denied} <= DENIED
 
 

@@ -49,6 +49,12 @@ Round = Callable[[Sandbox], None]
 
 
 def send_messages(sandbox: Sandbox) -> None:
+    """A round by each queue."""
+    for output in ("OutboundQueueUrl", "UrgentQueueUrl"):
+        send_by(sandbox, output)
+
+
+def send_by(sandbox: Sandbox, output: str) -> None:
     """One accepted, one refused, one that cannot be sent just now, and one that another sender stamped as redriven.
 
     Taken from the queue and deleted as Lambda does.
@@ -59,7 +65,7 @@ def send_messages(sandbox: Sandbox) -> None:
     give_gateway(sandbox.app, ScriptedGateway(by_reference=scripts))
     sandbox.app.Clock = lambda: FakeClock().clock  # type: ignore[attr-defined] # nobody waits for another try
     owner = sandbox.account.owner.client("sqs")
-    sqs, queue = sandbox.client("sqs"), sandbox.output("OutboundQueueUrl")
+    sqs, queue = sandbox.client("sqs"), sandbox.output(output)
     with as_owner():
         forget(sandbox, HEALTH_KEY)  # a doubt would hold the messages
         while left := owner.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
@@ -81,7 +87,7 @@ def send_messages(sandbox: Sandbox) -> None:
             MessageAttributeNames=["All"],
             WaitTimeSeconds=0,
         ).get("Messages", [])
-    records = [record(message, f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue") for message in messages]
+    records = [record(message, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue.rpartition('/')[2]}") for message in messages]
     # In one batch with the others, the one that finds no gateway could keep them from being sent.
     for is_later in (False, True):
         if batch := [each for each in records if (keys["later"] in each["body"]) is is_later]:
@@ -174,7 +180,8 @@ def check_health(sandbox: Sandbox) -> None:
     owner = sandbox.account.owner
     with as_owner():
         forget(sandbox, HEALTH_KEY, CONTRACT_KEY)
-        owner.client("lambda").update_event_source_mapping(UUID=sandbox.account.mapping_id, Enabled=True)
+        for mapping_id in sandbox.account.mapping_ids.values():
+            owner.client("lambda").update_event_source_mapping(UUID=mapping_id, Enabled=True)
     give_gateway(sandbox.app, WithoutLookups())
     time = FakeClock()
     sandbox.app.Clock = lambda: time.clock  # type: ignore[attr-defined] # checks at once would not count
@@ -246,6 +253,15 @@ def test_its_role_allows_all_that_a_function_does(account: Account, function: st
         ROUNDS[function](sandbox)
 
     assert (account.denied, account.failed) == ([], [])
+
+
+def test_a_message_returns_to_the_queue_that_it_came_by(account: Account) -> None:
+    with account.function("SendMessageFunction") as sandbox:
+        send_messages(sandbox)
+        queues = [sandbox.output(output) for output in ("OutboundQueueUrl", "UrgentQueueUrl")]
+
+    returned = [made.parameters["QueueUrl"] for made in account.calls if made.operation == "ChangeMessageVisibility"]
+    assert list(dict.fromkeys(returned)) == queues
 
 
 @pytest.mark.parametrize(("function", "action"), CASES)

@@ -16,8 +16,10 @@ pytestmark = needs_iam_evaluator
 
 QUEUE: Final = f"arn:aws:sqs:{REGION}:{ACCOUNT}:outbound"
 DEAD_LETTERS: Final = f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead-letters"
+URGENT: Final = f"arn:aws:sqs:{REGION}:{ACCOUNT}:urgent"
 KNOWN: Final = {
     "OutboundQueue": {"Ref": "outbound", "Arn": QUEUE},
+    "UrgentQueue": {"Ref": "urgent", "Arn": URGENT},
     "DeadLetterQueue": {"Ref": "dead-letters", "Arn": DEAD_LETTERS},
 }
 ANYTHING: Final = {
@@ -36,7 +38,11 @@ RULE: Final = "arn:aws:events:us-east-1:123456789012:rule/booked"
 def judged(calls: list[Call], parameters: dict[str, str]) -> list[str]:
     template = translate(template_source(), parameters)
     policies: dict[str, Any] = {}
-    for name, queue in (("OutboundQueuePolicy", QUEUE), ("DeadLetterQueuePolicy", DEAD_LETTERS)):
+    for name, queue in (
+        ("OutboundQueuePolicy", QUEUE),
+        ("UrgentQueuePolicy", URGENT),
+        ("DeadLetterQueuePolicy", DEAD_LETTERS),
+    ):
         policies[queue] = template.resolve(template.resources[name].properties["PolicyDocument"], KNOWN)
     own = template.resolve(template.resources["SenderPolicy"].properties["PolicyDocument"], KNOWN)
     found = evaluate(calls, {"with SenderPolicy": own, "of another account": ANYTHING, "service": ANYTHING}, policies)
@@ -56,6 +62,8 @@ def by_service(service: str, source: str, action: str = "SendMessage") -> Call:
 INVITED: Final = [
     by_role(ACCOUNT_WIDE),
     by_role(ACCOUNT_WIDE, "GetQueueUrl"),
+    by_role(ACCOUNT_WIDE, resource=URGENT),
+    by_role(ACCOUNT_WIDE, "GetQueueUrl", resource=URGENT),
     by_role(ONE_ROLE),
     by_role(STRANGER, organization=ORGANIZATION),
     by_service("sns", TOPIC),
@@ -69,6 +77,8 @@ OTHERS: Final = [
         by_role(ACCOUNT_WIDE, action)
         for action in ("ReceiveMessage", "DeleteMessage", "PurgeQueue", "SetQueueAttributes")
     ),
+    by_role(STRANGER, resource=URGENT),
+    by_role(ACCOUNT_WIDE, "ReceiveMessage", resource=URGENT),
     by_role(ACCOUNT_WIDE, resource=DEAD_LETTERS),
     by_role(ACCOUNT_WIDE, tls=False),
     by_service("sns", "arn:aws:sns:ap-southeast-2:210987654329:codes"),
@@ -94,8 +104,12 @@ def test_without_an_invitation_no_other_account_and_no_service_may_queue() -> No
 
 @pytest.mark.parametrize("parameters", [{}, ALL_CHOSEN], ids=["defaults", "all-chosen"])
 def test_a_role_with_the_policy_for_senders_may_queue_and_nothing_else(parameters: dict[str, str]) -> None:
-    own = [Call("with SenderPolicy", f"sqs:{action}", QUEUE) for action in ("SendMessage", "GetQueueUrl")]
-    assert judged(own, parameters) == [ALLOWED, ALLOWED]
+    own = [
+        Call("with SenderPolicy", f"sqs:{action}", queue)
+        for action in ("SendMessage", "GetQueueUrl")
+        for queue in (QUEUE, URGENT)
+    ]
+    assert judged(own, parameters) == [ALLOWED] * len(own)
     beside = [
         Call("with SenderPolicy", "sqs:ReceiveMessage", QUEUE),
         Call("with SenderPolicy", "sqs:SendMessage", DEAD_LETTERS),

@@ -86,7 +86,7 @@ def test_a_run_is_recalled_before_it_is_sent_and_erased_after_it(local_stack: Lo
     keys = [new_key() for _ in range(12)]
     optus_sms("pause")
     try:
-        eventually(lambda: local_stack.event_sources["SendMessageFunction"].is_idle, "the poll under way has ended")
+        eventually(lambda: local_stack.event_sources["OutboundQueue"].is_idle, "the poll under way has ended")
         for key in keys:
             optus_sms("send", number, "A mistake", "--message-id", key, "--reference", run)
         optus_sms("send", number, "Hello", "--message-id", other)
@@ -212,7 +212,7 @@ def test_a_process_killed_half_way_through_a_file_is_resumed(local_stack: LocalS
 @contextmanager
 def nobody_takes_messages(stack: LocalStack) -> Iterator[None]:
     """So that the stack starts no sandbox meanwhile: a process just forked shares the journal's lock until it execs."""
-    source = stack.event_sources["SendMessageFunction"]
+    source = stack.event_sources["OutboundQueue"]
     source.enabled = False
     try:
         eventually(lambda: source.is_idle, "the poll under way has ended")
@@ -234,7 +234,7 @@ def test_pause_keeps_messages_in_the_queue_until_resume(local_stack: LocalStack)
     key = new_key()
     assert optus_sms("pause").exit_code == 0
     try:
-        eventually(lambda: local_stack.event_sources["SendMessageFunction"].is_idle, "nobody takes messages")
+        eventually(lambda: local_stack.event_sources["OutboundQueue"].is_idle, "nobody takes messages")
         optus_sms("send", SCENARIOS["received"].number, "Hello", "--message-id", key)
         seen = optus_sms("health", "--json").document
         assert seen["sending"] == "paused"

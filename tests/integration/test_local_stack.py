@@ -153,7 +153,7 @@ def test_the_credentials_of_the_event_files_open_the_callbacks(local_stack: Loca
 
 
 def test_the_sources_enabled_state_is_honoured(local_stack: LocalStack) -> None:
-    source = local_stack.event_sources["SendMessageFunction"]
+    source = local_stack.event_sources["OutboundQueue"]
     key, sqs, url = new_key(), local_stack.client("sqs"), local_stack.outputs["OutboundQueueUrl"]
 
     def waiting() -> int:

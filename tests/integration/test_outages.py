@@ -54,12 +54,12 @@ class Outages:
 
     @property
     def is_paused(self) -> bool:
-        return not self.stack.event_sources["SendMessageFunction"].enabled
+        return not self.stack.event_sources["OutboundQueue"].enabled
 
     def turn(self, *, enabled: bool) -> None:
         """What an operator does (docs/runbook.md, Pause and Resume)."""
         client = self.stack.client("lambda")
-        mapping = self.stack.event_sources["SendMessageFunction"].config.mapping_id
+        mapping = self.stack.event_sources["OutboundQueue"].config.mapping_id
         client.update_event_source_mapping(UUID=mapping, Enabled=enabled)
         eventually(lambda: self.is_paused is not enabled, "the mapping turns", SLOW)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optus_sms.flows.breaker import Breaker
-from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import Receiver
 from optus_sms.flows.send_message import QueueRecord, SendBatchResult, Sender
@@ -28,6 +27,7 @@ from tests.support.fakes import (
     RecordingQueues,
     ScriptedGateway,
     no_hook,
+    paced,
 )
 
 
@@ -78,7 +78,7 @@ class Bench:
             queues=self.queues,
             gateway=self.gateway,
             secret=self.secret,
-            pacer=Pacer(self.interval, self.time.monotonic, self.time.sleep),
+            pacers=paced(self.interval, self.time.clock),
             probing=Probing(self.breaker, self.health, self.time.clock),
             clock=self.time.clock,
             random=random.Random(1),

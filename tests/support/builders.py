@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.gateway.api import Outcome, PostResult, Stop
+from optus_sms.model.lanes import Lane
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS
 from tests.support.fakes import Step
@@ -77,10 +78,10 @@ def sqs_event(*records: Mapping[str, Any]) -> dict[str, Any]:
     return {"Records": list(records)}
 
 
-def queue_record(body: str | None = None, *, name: str = "1", **more: Any) -> QueueRecord:
+def queue_record(body: str | None = None, *, name: str = "1", lane: Lane = Lane.ORDINARY, **more: Any) -> QueueRecord:
     """A record as `Sender.send_batch` takes it; without a body a valid message whose key is ``message-<name>``."""
     return QueueRecord.from_event(
-        sqs_record(message_body(message_id=f"message-{name}") if body is None else body, name=name, **more)
+        sqs_record(message_body(message_id=f"message-{name}") if body is None else body, name=name, **more), lane
     )
 
 

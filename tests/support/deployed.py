@@ -45,6 +45,7 @@ def deploy(session: boto3.Session, name: str = STACK, *, separate_senders: bool 
     """Create it, and wait for nothing: moto is done at once."""
     outputs = {
         "OutboundQueueUrl": {"Ref": "OutboundQueue"},
+        "UrgentQueueUrl": {"Ref": "UrgentQueue"},
         "DeadLetterQueueUrl": {"Ref": "DeadLetterQueue"},
         "SendLedgerTableName": {"Ref": "SendLedgerTable"},
         "MessagesTableName": {"Ref": "MessagesTable"},
@@ -62,6 +63,7 @@ def deploy(session: boto3.Session, name: str = STACK, *, separate_senders: bool 
         },
         "Resources": {
             "OutboundQueue": {"Type": "AWS::SQS::Queue"},
+            "UrgentQueue": {"Type": "AWS::SQS::Queue"},
             "DeadLetterQueue": {"Type": "AWS::SQS::Queue"},
             "SendLedgerTable": _table("SendLedgerTable"),
             "MessagesTable": _table("MessagesTable"),

@@ -21,8 +21,10 @@ from typing import Any, Literal
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from optus_sms.aws.queues import DeadLetter, Queues
+from optus_sms.flows.pacing import Pacer
 from optus_sms.gateway.api import Gateway, Outcome, PostResult
 from optus_sms.gateway.credentials import CallbackSecret, GatewayCredentials, GatewaySecret
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import Clock
 from optus_sms.records.changes import read_item
 from optus_sms.records.items import MESSAGE_PREFIX, LedgerRecord
@@ -119,12 +121,23 @@ class MemoryMessages(_Steps, Messages):
         return self.table.items
 
 
+def paced(interval: float, clock: Clock) -> dict[Lane, Pacer]:
+    """A pacer for each lane, with the same interval."""
+    return {lane: Pacer(interval, clock.monotonic, clock.sleep) for lane in Lane}
+
+
+def unpaced(clock: Clock) -> dict[Lane, Pacer]:
+    """Pacers that limit nothing."""
+    return paced(0.0, clock)
+
+
 @dataclass(frozen=True, slots=True)
 class GivenBack:
     """One change of visibility."""
 
     receipt_handle: str
     seconds: int
+    lane: Lane = Lane.ORDINARY
 
 
 class RecordingQueues(_Steps, Queues):
@@ -135,9 +148,9 @@ class RecordingQueues(_Steps, Queues):
         self.given_back: list[GivenBack] = []
         self.dead_letters: list[DeadLetter] = []
 
-    def give_back(self, receipt_handle: str, *, seconds: int) -> None:
+    def give_back(self, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
         with self._step("give_back"):
-            self.given_back.append(GivenBack(receipt_handle, seconds))
+            self.given_back.append(GivenBack(receipt_handle, seconds, lane))
 
     def dead_letter(self, letter: DeadLetter, *, now: float) -> None:
         with self._step("dead_letter"):

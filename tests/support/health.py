@@ -15,6 +15,7 @@ from optus_sms.gateway.api import Gateway
 from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
+from optus_sms.model.lanes import Lane
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import HealthRecord
 from optus_sms.runtime.observability import Metric
@@ -128,22 +129,27 @@ class FakeSwitch(QueueSwitch):
     change_failure: Exception | None = None
     calls: list[str] = field(default_factory=list)
 
-    def is_on(self) -> bool | None:
+    own: dict[Lane, bool | None] = field(default_factory=dict)
+    """Of a lane that is not as ``on`` says."""
+
+    def lanes(self) -> dict[Lane, bool | None]:
         if self.read_failure:
             raise self.read_failure
-        return self.on
+        return {lane: self.own.get(lane, self.on) for lane in Lane}
 
-    def pause(self) -> None:
-        self._set("pause", on=False)
+    def pause(self, *lanes: Lane) -> None:
+        self._change("pause", lanes, on=False)
 
-    def resume(self) -> None:
-        self._set("resume", on=True)
+    def resume(self, *lanes: Lane) -> None:
+        self._change("resume", lanes, on=True)
 
-    def _set(self, call: str, *, on: bool) -> None:
+    def _change(self, call: str, lanes: tuple[Lane, ...], *, on: bool) -> None:
         if self.change_failure:
             raise self.change_failure
-        self.calls.append(call)
-        self.on = on
+        self.calls.append(" ".join([call, *lanes]))
+        self.own |= dict.fromkeys(lanes or Lane, on)
+        if {self.own.get(lane, self.on) for lane in Lane} == {on}:
+            self.own, self.on = {}, on
 
 
 @dataclass

@@ -92,8 +92,9 @@ class Account:
         for function in self.template.of_type("AWS::Lambda::Function"):
             iam.create_role(RoleName=function.logical_id, AssumeRolePolicyDocument="{}")
             self.owner.client("logs").create_log_group(logGroupName=f"/{function.logical_id}")
-        self.mapping_id = _create_mapping(self.owner)
-        self.attributes["SendMessageFunctionOutboundMessages"] = {"Ref": self.mapping_id, "Id": self.mapping_id}
+        self.mapping_ids = _create_mappings(self.owner)
+        for name, mapping_id in self.mapping_ids.items():
+            self.attributes[name] = {"Ref": mapping_id, "Id": mapping_id}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -207,11 +208,8 @@ def _create(template: Template) -> Attributes:
     return {**create_resources(others, creator), **{name: {"Ref": name, "Id": name} for name in mappings}}
 
 
-def _create_mapping(owner: boto3.Session) -> str:
-    """The sender's mapping, to be switched on and off, on a queue that nobody uses: moto would work it with Docker."""
-    url = owner.client("sqs").create_queue(QueueName="unused")["QueueUrl"]
-    names = ["QueueArn"]
-    arn = owner.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]["QueueArn"]  # type: ignore[arg-type]
+def _create_mappings(owner: boto3.Session) -> dict[str, str]:
+    """The sender's mappings, to be turned on and off, on queues that nobody uses: moto would work them with Docker."""
     owner.client("lambda").create_function(
         FunctionName="sender",
         Role=f"arn:aws:iam::{ACCOUNT}:role/SendMessageFunction",
@@ -219,7 +217,13 @@ def _create_mapping(owner: boto3.Session) -> str:
         Handler="app.lambda_handler",
         Code={"ZipFile": b"never run"},
     )
-    return owner.client("lambda").create_event_source_mapping(EventSourceArn=arn, FunctionName="sender")["UUID"]
+    mappings = {}
+    for name in ("SendMessageFunctionOutboundMessages", "SendMessageFunctionUrgentMessages"):
+        owner.client("sqs").create_queue(QueueName=name)
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+        mapping = owner.client("lambda").create_event_source_mapping(EventSourceArn=arn, FunctionName="sender")
+        mappings[name] = mapping["UUID"]
+    return mappings
 
 
 def _restore_environment(environment: Mapping[str, str]) -> None:

@@ -26,20 +26,20 @@ from optus_sms.aws.traffic import SenderMetrics, Traffic
 from optus_sms.flows import send_message
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.check_health import HealthChecker
-from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.send_message import QueueRecord, Sender
 from optus_sms.gateway.api import Gateway, Outcome, PostResult, classify
 from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import Clock
 from optus_sms.records.health import PROBE_SECONDS, PROBES_AFTER_SECONDS, HealthRecords
 from optus_sms.records.items import PauseReason
 from optus_sms.runtime.observability import Measurement, Metric, logger
 from tests.deep.baton import Actor, Baton
 from tests.support.builders import NOW, message_body, sqs_record
-from tests.support.fakes import MemoryLedger, MemoryMessages
+from tests.support.fakes import MemoryLedger, MemoryMessages, unpaced
 from tests.support.health import NO_MESSAGE, NO_PATH, answer, no_response
 
 MINUTE: Final = 60.0
@@ -248,7 +248,7 @@ class _Queues(Queues):
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def give_back(self, receipt_handle: str, *, seconds: int) -> None:
+    def give_back(self, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
         self._world.queue[receipt_handle].visible_at = self._world.time.now + seconds
         self._world.time.call(self._world.deliver, after=seconds)
 
@@ -261,16 +261,16 @@ class _Switch(QueueSwitch):
         self._world = world
         self.on = True
 
-    def is_on(self) -> bool | None:
-        return self.on
+    def lanes(self) -> dict[Lane, bool | None]:
+        return dict.fromkeys(Lane, self.on)
 
-    def pause(self) -> None:
-        self._set(on=False)
+    def pause(self, *_: Lane) -> None:
+        self._change(on=False)
 
-    def resume(self) -> None:
-        self._set(on=True)
+    def resume(self, *_: Lane) -> None:
+        self._change(on=True)
 
-    def _set(self, *, on: bool) -> None:
+    def _change(self, *, on: bool) -> None:
         self.on = on
         self._world.switched.append((self._world.time.now, on))
         self._world.time.call(partial(self._world.switch_to, on), after=SWITCH_SECONDS)
@@ -448,7 +448,7 @@ class World:
             queues=_Queues(self),
             gateway=_Posts(self, number),
             secret=_Secret(self),
-            pacer=Pacer(0.0, clock.monotonic, clock.sleep),
+            pacers=unpaced(clock),
             probing=Probing(Breaker(clock.monotonic), self.health, clock),
             clock=clock,
             random=random.Random(number),

@@ -44,7 +44,14 @@ from tests.support.aws import default_template
 from tests.support.builders import message_body
 from tests.support.waiting import eventually
 
-RESOURCES: Final = ("SendLedgerTable", "MessagesTable", "OutboundQueue", "DeadLetterQueue", "GatewaySecret")
+RESOURCES: Final = (
+    "SendLedgerTable",
+    "MessagesTable",
+    "OutboundQueue",
+    "UrgentQueue",
+    "DeadLetterQueue",
+    "GatewaySecret",
+)
 AT_A_TIME: Final = 3
 ANSWER_SECONDS: Final = 60.0
 

@@ -26,6 +26,7 @@ from tests.support.fakes import (
     MemoryMessages,
     RecordingQueues,
     ScriptedGateway,
+    paced,
 )
 from tests.support.fakes import Post as SeenPost
 from tests.support.health import MemoryHealthRecords
@@ -163,7 +164,7 @@ def _send(time_: FakeClock, answer: Callable[[SeenPost], PostResult], name: str)
         queues=RecordingQueues(),
         gateway=ScriptedGateway(answer),
         secret=FixedSecret(GatewayCredentials("app", "old"), GatewayCredentials("app", "new")),
-        pacer=Pacer(2.0, clock.monotonic, clock.sleep),
+        pacers=paced(2.0, clock),
         probing=Probing(Breaker(clock.monotonic), MemoryHealthRecords(), clock),
         clock=clock,
     )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optus_sms.aws.queues import _FORBIDDEN, DeadLetter, DeadLetterReason, Queues, _storable
+from optus_sms.model.lanes import Lane
 from tests.support.builders import NOW
 
 
@@ -33,7 +34,12 @@ def client() -> RecordingClient:
 
 @pytest.fixture
 def queues(client: RecordingClient) -> Queues:
-    return Queues(cast("Any", client), dead_letter_queue_url="dead", outbound_queue_url="outbound")
+    return Queues(
+        cast("Any", client),
+        dead_letter_queue_url="dead",
+        outbound_queue_url="https://sqs/1/outbound",
+        urgent_queue_url="https://sqs/1/urgent",
+    )
 
 
 def holds(text: str) -> bool:
@@ -116,13 +122,31 @@ def test_a_long_detail_is_cut(queues: Queues, client: RecordingClient) -> None:
 def test_give_back_stays_within_what_sqs_allows(
     queues: Queues, client: RecordingClient, seconds: int, visible_in: int
 ) -> None:
-    queues.give_back("receipt-1", seconds=seconds)
+    queues.give_back("receipt-1", seconds=seconds, lane=Lane.ORDINARY)
     assert client.calls == [
         (
             "change_message_visibility",
-            {"QueueUrl": "outbound", "ReceiptHandle": "receipt-1", "VisibilityTimeout": visible_in},
+            {"QueueUrl": "https://sqs/1/outbound", "ReceiptHandle": "receipt-1", "VisibilityTimeout": visible_in},
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("arn", "lane"),
+    [
+        ("arn:aws:sqs:ap-southeast-2:123456789012:urgent", Lane.URGENT),
+        ("arn:aws:sqs:ap-southeast-2:123456789012:outbound", Lane.ORDINARY),
+        ("arn:aws:sqs:ap-southeast-2:123456789012:not-urgent", Lane.ORDINARY),
+        (None, Lane.ORDINARY),
+    ],
+)
+def test_the_lane_of_a_record_is_its_queue(queues: Queues, arn: str | None, lane: Lane) -> None:
+    assert queues.lane_of(arn) is lane
+
+
+def test_a_message_goes_back_to_the_queue_that_it_came_by(queues: Queues, client: RecordingClient) -> None:
+    queues.give_back("receipt-1", seconds=5, lane=Lane.URGENT)
+    assert client.calls[0][1]["QueueUrl"] == "https://sqs/1/urgent"
 
 
 def test_every_character_is_judged_as_sqs_does() -> None:

@@ -18,7 +18,6 @@ from typing import Any, Final, Literal, TypeVar
 import pytest
 
 from optus_sms.flows.breaker import Breaker
-from optus_sms.flows.pacing import Pacer
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.reconcile_messages import Reconciler
@@ -26,6 +25,7 @@ from optus_sms.flows.send_message import Sender
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.errors import CredentialsError
+from optus_sms.model.lanes import Lane
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import MESSAGE_PREFIX, LedgerRecord
 from optus_sms.records.ledger import Ledger
@@ -39,6 +39,7 @@ from tests.support.fakes import (
     FixedSecret,
     RecordingQueues,
     ScriptedGateway,
+    unpaced,
 )
 from tests.support.health import NO_MESSAGE, answer
 from tests.support.memory_table import MemoryTable
@@ -109,8 +110,10 @@ class FaultyQueues(RecordingQueues):
         super().__init__()
         self.faults = faults
 
-    def give_back(self, receipt_handle: str, *, seconds: int) -> None:
-        self.faults.call("give back", lambda: RecordingQueues.give_back(self, receipt_handle, seconds=seconds))
+    def give_back(self, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
+        self.faults.call(
+            "give back", lambda: RecordingQueues.give_back(self, receipt_handle, seconds=seconds, lane=lane)
+        )
 
     def dead_letter(self, letter: Any, *, now: float) -> None:
         self.faults.call("dead letter", lambda: RecordingQueues.dead_letter(self, letter, now=now))
@@ -169,7 +172,7 @@ class Life:
             queues=self.queues,
             gateway=self.gateway,
             secret=FaultySecret(faults),
-            pacer=Pacer(0.0, self.time.monotonic, self.time.sleep),
+            pacers=unpaced(self.time.clock),
             probing=Probing(Breaker(self.time.monotonic), HealthRecords(self.ledger_table), self.time.clock),
             clock=self.time.clock,
             random=random.Random(1),

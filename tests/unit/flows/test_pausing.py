@@ -13,6 +13,7 @@ import pytest
 
 from cli.target import Target
 from optus_sms.aws.traffic import Traffic
+from optus_sms.model.lanes import Lane
 from optus_sms.records.items import HealthRecord, PausedBy
 from tests.support.health import FakeSwitch, MemoryHealthRecords, World
 
@@ -73,13 +74,13 @@ class Records(MemoryHealthRecords):
 class Switch(FakeSwitch):
     turns: Turns = field(default_factory=Turns)
 
-    def is_on(self) -> bool | None:
+    def lanes(self) -> dict[Lane, bool | None]:
         self.turns.step()
-        return super().is_on()
+        return super().lanes()
 
-    def _set(self, call: str, *, on: bool) -> None:
+    def _change(self, call: str, lanes: tuple[Lane, ...], *, on: bool) -> None:
         self.turns.step()
-        super()._set(call, on=on)
+        super()._change(call, lanes, on=on)
 
 
 def empty_world() -> World:

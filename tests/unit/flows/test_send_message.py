@@ -28,6 +28,7 @@ from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.errors import CredentialsError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_message import UNREADABLE_KEY, parse_message
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.items import LedgerRecord, State
@@ -782,7 +783,7 @@ class TestExpiry:
         bodies = [message_body(message_id="one"), message_body(message_id="two", expires_at=at(5))]
         run.send(queue_record(bodies[0], name="one"))
         run.time._elapsed = 0.0
-        run.sender.pacer._next_slot = run.time.monotonic() + 10
+        run.sender.pacers[Lane.ORDINARY]._next_slot = run.time.monotonic() + 10
         assert run.send(queue_record(bodies[1], name="two")).failures == (sqs_id("two"),)
         assert (run.state("two"), run.gateway.posts_of("two")) == (State.RETRY, 0)
         assert run.send(queue_record(bodies[1], name="two", receive_count=2)).failures == ()
@@ -795,6 +796,41 @@ class TestExpiry:
         run.time.advance(31)
         run.send(queue_record(body, receive_count=2))
         assert (run.state(), reasons(run)) == (State.UNKNOWN, ["unknown_outcome"] * 2)
+
+
+class TestLanes:
+    def test_an_urgent_message_does_not_wait_for_a_slot_of_the_others(self) -> None:
+        run = bench(interval=10.0)
+        run.sender.pacers[Lane.ORDINARY]._next_slot = run.time.monotonic() + 40
+        assert run.send(queue_record(lane=Lane.URGENT)).failures == ()
+        assert run.gateway.posts_of("message-1") == 1
+        assert run.time.sleeps == [
+            pytest.approx(40.0)
+        ]  # only at the end: the invocation is held for the other lane's slot
+
+    def test_each_lane_spaces_its_own_messages(self) -> None:
+        run = bench(interval=10.0)
+        begun = []
+        for name, lane in (("1", Lane.URGENT), ("2", Lane.ORDINARY), ("3", Lane.URGENT)):
+            assert run.sender.pacers[lane].wait_for_slot(at_most=60)
+            begun.append((name, run.time.monotonic() - run.time.started))
+        assert begun == [("1", 0), ("2", 0), ("3", 10)]
+
+    @pytest.mark.parametrize("lane", Lane)
+    def test_a_message_returns_to_its_queue_and_its_dead_letter_has_its_lane(self, lane: Lane) -> None:
+        run = bench(send_failed(), rejected())
+        run.send(queue_record(lane=lane))
+        assert [given.lane for given in run.queues.given_back] == [lane]
+        run.send(queue_record(lane=lane, receive_count=2))
+        assert [letter.lane for letter in run.queues.dead_letters] == [lane]
+
+    @pytest.mark.parametrize(("first", "second"), [(Lane.ORDINARY, Lane.URGENT), (Lane.URGENT, Lane.ORDINARY)])
+    def test_one_key_on_both_queues_is_one_message(self, first: Lane, second: Lane) -> None:
+        run = bench(sent())
+        assert run.send(queue_record(lane=first)).failures == ()
+        again = queue_record(message_body(message_id="message-1"), name="2", lane=second)
+        assert run.send(again).failures == ()
+        assert run.gateway.posts_of("message-1") == 1
 
 
 class TestTimeRunsShort:

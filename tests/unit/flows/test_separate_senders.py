@@ -32,7 +32,7 @@ def record(sender_id: str, name: str = "1", **changes: Any) -> QueueRecord:
 
 def redriven(message_id: str, sender_id: str = OPERATOR, **changes: Any) -> QueueRecord:
     """The copy of a dead letter, as the command line and SQS's own redrive queue it, or a sender who pretends to."""
-    stamps = {"message_id_attribute": message_id, "queued_at_attribute": QUEUED_AT}
+    stamps: dict[str, Any] = {"message_id_attribute": message_id, "queued_at_attribute": QUEUED_AT}
     return queue_record(message_body(**changes), name="redriven", sender_id=sender_id, **stamps)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from local.aws.app_loader import load_app
 from optus_sms.flows.send_message import QueueRecord, SendBatchResult
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import Clock
 from optus_sms.runtime.one_cpu import on_one_cpu
 from tests.support.builders import message_body, sqs_event, sqs_record
@@ -143,8 +144,8 @@ def test_the_sender_sends_its_batches_so(two_cpus: set[int], monkeypatch: pytest
         seen.append(cpus_of_a_new_thread())
         return SendBatchResult(failures=tuple(record.sqs_message_id for record in records), measurements=())
 
-    app = load_app(HANDLER)
-    monkeypatch.setattr(app, "sender", lambda: SimpleNamespace(clock=Clock(), send_batch=send_batch))
+    app, queues = load_app(HANDLER), SimpleNamespace(lane_of=lambda _: Lane.ORDINARY)
+    monkeypatch.setattr(app, "sender", lambda: SimpleNamespace(clock=Clock(), queues=queues, send_batch=send_batch))
     event = sqs_event(sqs_record(message_body(), name="one"))
     assert app.lambda_handler(event, FakeLambdaContext())["batchItemFailures"]
     assert [len(cpus) for cpus in seen] == [1]

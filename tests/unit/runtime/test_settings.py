@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from optus_sms.model.errors import SettingsError
+from optus_sms.model.lanes import Lane
 from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
 
 SEND = {
@@ -15,9 +16,12 @@ SEND = {
     "SEND_LEDGER_TABLE_NAME": "ledger",
     "MESSAGES_TABLE_NAME": "messages",
     "OUTBOUND_QUEUE_URL": "https://sqs.example/1/outbound",
+    "URGENT_QUEUE_URL": "https://sqs.example/1/urgent",
     "DEAD_LETTER_QUEUE_URL": "https://sqs.example/1/dead",
     "MAX_MESSAGES_PER_SECOND": "0",
     "SENDER_CONCURRENCY": "2",
+    "MAX_URGENT_PER_SECOND": "0",
+    "URGENT_CONCURRENCY": "2",
     "ON_UNKNOWN_OUTCOME": "hold",
     "REQUIRE_MESSAGE_ID": "false",
     "SEPARATE_SENDERS": "false",
@@ -44,9 +48,12 @@ def test_a_complete_environment_is_read() -> None:
         send_ledger_table_name="ledger",
         messages_table_name="messages",
         outbound_queue_url="https://sqs.example/1/outbound",
+        urgent_queue_url="https://sqs.example/1/urgent",
         dead_letter_queue_url="https://sqs.example/1/dead",
         max_messages_per_second=0,
         sender_concurrency=2,
+        max_urgent_per_second=0,
+        urgent_concurrency=2,
         on_unknown_outcome="hold",
         require_message_id=False,
         separate_senders=False,
@@ -79,6 +86,8 @@ def test_empty_is_not_set(name: str, value: str) -> None:
     [
         ("MAX_MESSAGES_PER_SECOND", ["-1", "1.5", "many", "1e3"]),
         ("SENDER_CONCURRENCY", ["0", "-2", "two"]),
+        ("MAX_URGENT_PER_SECOND", ["-1", "many"]),
+        ("URGENT_CONCURRENCY", ["0", "two"]),
         ("MAX_ATTEMPTS", ["0", "x"]),
         ("RETENTION_DAYS", ["0", "x"]),
         ("GATEWAY_TIMEOUT_SECONDS", ["0", "0.9", "30.1", "nan", "inf", "ten", "-1"]),
@@ -174,5 +183,8 @@ def test_reads_the_process_environment_by_default(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("rate", "senders", "seconds"), [("0", "2", 0.0), ("1", "2", 2.0), ("50", "4", 0.08)])
 def test_the_senders_share_the_rate(rate: str, senders: str, seconds: float) -> None:
-    paced = SEND | {"MAX_MESSAGES_PER_SECOND": rate, "SENDER_CONCURRENCY": senders}
-    assert SendSettings.from_environment(paced).seconds_between_posts == seconds
+    paced = SendSettings.from_environment(SEND | {"MAX_MESSAGES_PER_SECOND": rate, "SENDER_CONCURRENCY": senders})
+    urgent = SendSettings.from_environment(SEND | {"MAX_URGENT_PER_SECOND": rate, "URGENT_CONCURRENCY": senders})
+    for settings, lane, other in ((paced, Lane.ORDINARY, Lane.URGENT), (urgent, Lane.URGENT, Lane.ORDINARY)):
+        assert settings.seconds_between_posts(lane) == seconds
+        assert settings.seconds_between_posts(other) == 0.0

@@ -1,11 +1,14 @@
-"""Pauses and resumes sending: disables and enables the event source mapping of the sender function.
+"""Pauses and resumes sending: disables and enables the event source mappings of the sender function, one for each lane.
 
-While it is disabled, messages wait in the queue and spend no receives.
+While one is disabled, messages wait in its queue and spend no receives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
+
+from optus_sms.model.lanes import Lane
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -16,21 +19,33 @@ _PAUSED: Final = ("Disabled", "Disabling")
 
 
 class QueueSwitch:
-    """The event source mapping in Lambda. It raises botocore's errors."""
+    """The event source mappings in Lambda. It raises botocore's errors."""
 
-    def __init__(self, client: LambdaClient, mapping_id: str) -> None:
+    def __init__(self, client: LambdaClient, mapping_ids: Mapping[Lane, str]) -> None:
         self._client = client
-        self._mapping_id = mapping_id
+        self._mapping_ids = mapping_ids
+
+    def lanes(self) -> dict[Lane, bool | None]:
+        """Return whether each lane is on; None in any other state."""
+        return {lane: self._is_on(mapping_id) for lane, mapping_id in self._mapping_ids.items()}
 
     def is_on(self) -> bool | None:
-        """Return whether sending is on; None in any other state."""
-        state = self._client.get_event_source_mapping(UUID=self._mapping_id).get("State")
+        """Return whether sending is on: False if all lanes are paused, None if a state is another."""
+        states = self.lanes().values()
+        return None if None in states else any(states)
+
+    def pause(self, *lanes: Lane) -> None:
+        """Pause these lanes, or all: messages wait in the queue."""
+        self._set(lanes, enabled=False)
+
+    def resume(self, *lanes: Lane) -> None:
+        """Resume these lanes, or all."""
+        self._set(lanes, enabled=True)
+
+    def _is_on(self, mapping_id: str) -> bool | None:
+        state = self._client.get_event_source_mapping(UUID=mapping_id).get("State")
         return True if state in _ON else False if state in _PAUSED else None
 
-    def pause(self) -> None:
-        """Pause sending: messages wait in the queue."""
-        self._client.update_event_source_mapping(UUID=self._mapping_id, Enabled=False)
-
-    def resume(self) -> None:
-        """Resume sending."""
-        self._client.update_event_source_mapping(UUID=self._mapping_id, Enabled=True)
+    def _set(self, lanes: tuple[Lane, ...], *, enabled: bool) -> None:
+        for lane in lanes or Lane:
+            self._client.update_event_source_mapping(UUID=self._mapping_ids[lane], Enabled=enabled)

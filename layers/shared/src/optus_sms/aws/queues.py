@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import format_rfc3339
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class DeadLetter:
 
     ``evidence``: of the gateway's response to the last attempt, for its support; may be empty.
     ``queued_at``: epoch seconds, when a message was queued first. ``route`` and ``charset``: of a callback, the end of
-    its URL and the charset of its Content-Type, so that it can be posted again.
+    its URL and the charset of its Content-Type, so that it can be posted again. ``lane``: of a message; empty for a
+    callback.
     """
 
     body: str | bytes
@@ -53,20 +55,33 @@ class DeadLetter:
     queued_at: float | None = None
     route: str = ""
     charset: str = ""
+    lane: str = ""
 
 
 class Queues:
-    """The queues of a function. ``outbound_queue_url``: empty for all but the sender function."""
+    """The queues of a function. ``outbound_queue_url``, ``urgent_queue_url``: empty for all but the sender function."""
 
-    def __init__(self, client: SQSClient, *, dead_letter_queue_url: str, outbound_queue_url: str = "") -> None:
+    def __init__(
+        self,
+        client: SQSClient,
+        *,
+        dead_letter_queue_url: str,
+        outbound_queue_url: str = "",
+        urgent_queue_url: str = "",
+    ) -> None:
         self._client = client
         self._dead_letter_queue_url = dead_letter_queue_url
-        self._outbound_queue_url = outbound_queue_url
+        self._url_of = {Lane.ORDINARY: outbound_queue_url, Lane.URGENT: urgent_queue_url}
 
-    def give_back(self, receipt_handle: str, *, seconds: int) -> None:
-        """Return a message to the queue, which delivers it again after so many seconds."""
+    def lane_of(self, queue_arn: object) -> Lane:
+        """Return the lane of a record by its `eventSourceARN`, which ends with the queue's name as the URL does."""
+        name = str(queue_arn).rpartition(":")[2]
+        return Lane.URGENT if name == self._url_of[Lane.URGENT].rpartition("/")[2] else Lane.ORDINARY
+
+    def give_back(self, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
+        """Return a message to its queue, which delivers it again after so many seconds."""
         self._client.change_message_visibility(
-            QueueUrl=self._outbound_queue_url,
+            QueueUrl=self._url_of[lane],
             ReceiptHandle=receipt_handle,
             VisibilityTimeout=min(max(seconds, 0), MAX_VISIBILITY_SECONDS),
         )
@@ -83,7 +98,7 @@ class Queues:
             "message_id": dead_letter.message_id,
             "time": format_rfc3339(now),
         }
-        for name in ("evidence", "route", "charset"):
+        for name in ("evidence", "route", "charset", "lane"):
             if value := getattr(dead_letter, name):
                 attributes[name] = value
         if dead_letter.queued_at is not None:

@@ -1,6 +1,7 @@
 """Limits POSTs to `MaxMessagesPerSecond`, without state shared by execution environments.
 
-Each one spaces its POSTs at `SenderConcurrency / MaxMessagesPerSecond` seconds, and holds its invocation to the end of
+Each one spaces its POSTs at `SenderConcurrency / MaxMessagesPerSecond` seconds, those of the urgent lane at
+`UrgentConcurrency / MaxUrgentPerSecond`, and holds its invocation to the end of
 the last slot. So the next invocation, in the same or in a new execution environment, can't start early.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Pacer:
-    """One per execution environment, shared by its threads. ``interval``: seconds; 0: not paced."""
+    """One for each lane of an execution environment, shared by its threads. ``interval``: seconds; 0: not paced."""
 
     interval: float
     monotonic: Callable[[], float]

@@ -24,6 +24,7 @@ from optus_sms.flows.resolving import complete, log_taken
 from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_message import (
     MAX_SCHEDULE_DAYS,
     OutboundMessage,
@@ -87,9 +88,10 @@ class QueueRecord:
     receive_count: int
     sent_at: float | None
     sender_id: str = ""
+    lane: Lane = Lane.ORDINARY
 
     @classmethod
-    def from_event(cls, record: Mapping[str, Any]) -> QueueRecord:
+    def from_event(cls, record: Mapping[str, Any], lane: Lane = Lane.ORDINARY) -> QueueRecord:
         """Read Lambda's SQS record; a malformed value counts as absent, but not a malformed message attribute."""
         attributes = record.get("attributes") or {}
         given = record.get("messageAttributes") or {}
@@ -101,6 +103,7 @@ class QueueRecord:
             receive_count=_whole(attributes.get("ApproximateReceiveCount")) or 1,
             sent_at=sent / 1000 if (sent := _whole(attributes.get("SentTimestamp"))) else None,
             sender_id=str(attributes.get("SenderId", "")),
+            lane=lane,
         )
 
     @property
@@ -192,7 +195,7 @@ class Sender:
     queues: Queues
     gateway: Gateway
     secret: GatewaySecret
-    pacer: Pacer
+    pacers: Mapping[Lane, Pacer]
     probing: Probing
     clock: Clock = field(default_factory=Clock)
     on_unknown: OnUnknown = "hold"
@@ -235,7 +238,8 @@ class Sender:
             with ThreadPoolExecutor(max_workers=min(len(rest), self.workers)) as pool:
                 handled += pool.map(lambda record: self._handle(record, deadline), rest)
         self.probing.after_batch()
-        self.pacer.hold()
+        for pacer in self.pacers.values():
+            pacer.hold()
         return SendBatchResult(
             failures=tuple(r.sqs_message_id for r, h in zip(records, handled, strict=True) if not h.acknowledged),
             measurements=(*written_late, *(measurement for h in handled for measurement in h.measurements)),
@@ -251,12 +255,12 @@ class Sender:
             if 0 < (left := record.seconds_to_last_call(self.now)) < handled.seconds:
                 handled = replace(handled, seconds=int(left) + 1)
             try:
-                self.queues.give_back(record.receipt_handle, seconds=handled.seconds)
+                self.queues.give_back(record.receipt_handle, seconds=handled.seconds, lane=record.lane)
             except Exception as error:  # noqa: BLE001 - SQS delivers it again after the queue's visibility timeout instead
                 extra = {"sqs_message_id": record.sqs_message_id, **error_fields(error)}
                 logger().warning("visibility timeout not changed", extra=extra)
         log = logger().error if handled.note == "failed" else logger().info
-        counts = {"receive_count": record.receive_count, "acknowledged": handled.acknowledged}
+        counts = {"lane": record.lane, "receive_count": record.receive_count, "acknowledged": handled.acknowledged}
         again = {} if handled.acknowledged else {"seen_again_in": handled.seconds}
         log(handled.note, extra={"sqs_message_id": record.sqs_message_id, **counts, **again, **handled.fields})
         return handled
@@ -473,7 +477,7 @@ class Sender:
     def _post(self, order: _Order, credentials: GatewayCredentials) -> PostResult:
         """POST once in a slot, not begun later than the deadline or `expires_at` allow."""
         latest = order.deadline - OUTCOME_SECONDS - self.gateway.timeout_seconds
-        if not self.pacer.wait_for_slot(at_most=latest - self.now):
+        if not self.pacers[order.record.lane].wait_for_slot(at_most=latest - self.now):
             return PostResult(Outcome.NOT_SENT, "too_late")
         if order.message.expires_epoch is not None:
             latest = min(latest, order.message.expires_epoch)
@@ -605,7 +609,7 @@ class Sender:
         self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str, evidence: str = ""
     ) -> None:
         """Put a copy on the dead-letter queue."""
-        dead_letter = DeadLetter(record.body, reason, detail, message_id, evidence, record.queued_at)
+        dead_letter = DeadLetter(record.body, reason, detail, message_id, evidence, record.queued_at, lane=record.lane)
         self.queues.dead_letter(dead_letter, now=self.now)
 
     @contextmanager

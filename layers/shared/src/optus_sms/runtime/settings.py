@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from optus_sms.model.errors import SettingsError
+from optus_sms.model.lanes import Lane
 
 OnUnknown = Literal["hold", "resend"]
 _Environment = Mapping[str, str]
@@ -137,9 +138,12 @@ class SendSettings(GatewaySettings):
     send_ledger_table_name: _Text
     messages_table_name: _Text
     outbound_queue_url: _Text
+    urgent_queue_url: _Text
     dead_letter_queue_url: _Text
     max_messages_per_second: _AtLeast0
     sender_concurrency: _AtLeast1
+    max_urgent_per_second: _AtLeast0
+    urgent_concurrency: _AtLeast1
     on_unknown_outcome: _HoldResend
     require_message_id: _TrueFalse
     separate_senders: _TrueFalse
@@ -147,10 +151,13 @@ class SendSettings(GatewaySettings):
     max_attempts: _AtLeast1
     retention_days: _AtLeast1
 
-    @property
-    def seconds_between_posts(self) -> float:
-        """Return the pace of one execution environment, so that all together keep to the rate; 0: not paced."""
-        return self.sender_concurrency / self.max_messages_per_second if self.max_messages_per_second else 0.0
+    def seconds_between_posts(self, lane: Lane) -> float:
+        """Return a lane's pace in one execution environment, so that all together keep to its rate; 0: not paced."""
+        rate, concurrency = {
+            Lane.ORDINARY: (self.max_messages_per_second, self.sender_concurrency),
+            Lane.URGENT: (self.max_urgent_per_second, self.urgent_concurrency),
+        }[lane]
+        return concurrency / rate if rate else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,7 @@ class HealthSettings(GatewaySettings):
     service_status_url: _OptionalUrl  # empty: no status API
     send_ledger_table_name: _Text
     sender_mapping_id: _Text
+    urgent_mapping_id: _Text
     stack_name: _Text
     pause_on_outage: _TrueFalse
     unhealthy_after_checks: _AtLeast1

@@ -1,0 +1,10 @@
+"""The two lanes of messages: each has a queue, a pace and a pause of its own."""
+
+from enum import StrEnum
+
+
+class Lane(StrEnum):
+    """The queue that a message came by. Everything else is shared, so a `message_id` on both is one message."""
+
+    ORDINARY = "ordinary"
+    URGENT = "urgent"
