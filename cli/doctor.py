@@ -160,8 +160,10 @@ def _health_check(target: Target, here: CredentialsTrial) -> Check:
 def _sending(target: Target) -> Check:
     record = target.health.read()
     found = sending_of(target, record)
-    waiting = queue_counts(target, "OutboundQueueUrl")["waiting"]
-    finding = f"{found['pause'] or found['sending']}; {waiting} waiting in the queue"
+    waiting, urgent = (queue_counts(target, f"{name}QueueUrl")["waiting"] for name in ("Outbound", "Urgent"))
+    finding = f"{found['pause'] or found['sending']}; {waiting} waiting in the queue, {urgent} in the urgent one"
+    if found["sending"] == "on" and found["paused_lanes"]:
+        return Check("warning", finding, "`resume`, unless the pause is intended")
     if found["sending"] == "on":
         return _sending_on(record, finding)
     if not is_paused_by_health_check(record):

@@ -1,6 +1,7 @@
 """The gateway's health as the stack sees it, with sending and the queues at a glance."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -30,22 +31,32 @@ def health_of(target: Target) -> dict[str, Any]:
         "credentials_tried": [{**asdict(trial), "text": str(trial)} for trial in (here, stack)],
         **sending_of(target, record),
         **queue_counts(target, "OutboundQueueUrl"),
+        "urgent": queue_counts(target, "UrgentQueueUrl"),
         "dead_letters": queue_counts(target, "DeadLetterQueueUrl")["waiting"],
     }
 
 
 def sending_of(target: Target, record: HealthRecord) -> dict[str, str]:
-    """Return whether sending is on, paused or changing; who paused it, and in words what ends that; empty if it is on.
+    """Return whether sending is on; who paused it, and in words what ends that; empty if it is on.
 
-    On for one probe, in a pause, is paused.
+    On for one probe, in a pause, is paused. ``paused_lanes``: with spaces between; sending is on if one lane is.
     """
-    is_on = target.switch.is_on()
-    if is_on is None:
-        return {"sending": "changing", "paused_by": "", "pause": "its event source mapping is changing"}
-    if is_on and not (record.pause and record.pause.probing):
-        return {"sending": "on", "paused_by": "", "pause": ""}
+    lanes = target.switch.lanes()
+    if None in lanes.values():
+        return _sending("changing", pause="an event source mapping is changing")
+    if record.pause and record.pause.probing:
+        lanes = dict.fromkeys(lanes, False)
+    paused = [lane for lane, is_on in lanes.items() if not is_on]
+    if not paused:
+        return _sending("on")
+    if len(paused) < len(lanes):
+        return _sending("on", paused, "operator", f"on, but {paused[0]} messages are paused; only `resume` ends it")
     by = record.pause.by.value if record.pause else "operator"
-    return {"sending": "paused", "paused_by": by, "pause": pause_in_words(record, now=time.time())}
+    return _sending("paused", paused, by, pause_in_words(record, now=time.time()))
+
+
+def _sending(sending: str, lanes: Sequence[str] = (), by: str = "", pause: str = "") -> dict[str, str]:
+    return {"sending": sending, "paused_lanes": " ".join(lanes), "paused_by": by, "pause": pause}
 
 
 def queue_counts(target: Target, output: str) -> dict[str, int]:

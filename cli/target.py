@@ -164,15 +164,15 @@ class Target:
             )
         return QueueSwitch(self.client("lambda"), mappings)
 
-    def pause_sending(self) -> None:
+    def pause_sending(self, lane: Lane | None = None) -> None:
         """Pause as an operator, which no health check ends: it is recorded first, so that a check in flight sees it."""
-        self.health.pause_by_operator(now=time.time())
-        self.switch.pause()
+        self.health.pause_by_operator(lane, now=time.time())
+        self.switch.pause([lane] if lane else Lane)
 
-    def resume_sending(self) -> None:
+    def resume_sending(self, lane: Lane | None = None) -> None:
         """Resume as an operator, whoever paused: it is recorded first, so that a check in flight sees it."""
-        self.health.resume_by_operator(now=time.time())
-        self.switch.resume()
+        self.health.resume_by_operator(lane, now=time.time())
+        self.switch.resume([lane] if lane else Lane)
 
     @cached_property
     def operator(self) -> str:

@@ -32,7 +32,7 @@ PERIOD_SECONDS: Final = 2
 RUN_SECONDS: Final = 100
 SEND_SECONDS: Final = 80
 PER_SECOND: Final = 2
-QUEUES: Final = ("OutboundQueue", "DeadLetterQueue", "UnpublishedEventsQueue")
+QUEUES: Final = ("OutboundQueue", "UrgentQueue", "DeadLetterQueue", "UnpublishedEventsQueue")
 _FAULTS_AT: Final[Mapping[float, Mapping[str, Any]]] = {
     20: {"down": "refused"},
     32: {"down": None},
@@ -43,7 +43,7 @@ _MIX: Final = ("received",) * 15 + ("reply", "rejected", "expired", "bad_request
 """What happens to the messages, in turn."""
 
 Key = tuple[str, str, str]
-"""Namespace, metric, and the value of the dimension that tells one from another: service, queue or function."""
+"""Namespace, metric, and the values of the dimensions that tell one from another: service and lane, queue, function."""
 
 
 @dataclass
@@ -62,9 +62,11 @@ class Measured:
         """Take the metrics of a function's log line."""
         for namespace, data in metric_data(line):
             for metric in data:
-                service = next(d["Value"] for d in metric["Dimensions"] if d["Name"] == "service")
+                of = {d["Name"]: d["Value"] for d in metric["Dimensions"] if d["Name"] in ("service", "lane")}
                 for value in metric["Values"]:
-                    self.add(namespace, metric["MetricName"], service, value)
+                    self.add(
+                        namespace, metric["MetricName"], " ".join(of[name] for name in sorted(of, reverse=True)), value
+                    )
 
     def points(self, key: Key, statistic: str, seconds: float) -> list[tuple[float, float]]:
         """Return the statistic by period; a sum has every period, other statistics those with a value."""
@@ -96,7 +98,10 @@ def panels(body: str, measured: Measured, seconds: float) -> list[tuple[Place, B
 def _panel(widget: Mapping[str, Any], measured: Measured, seconds: float) -> Bars | Lines:
     given = {row[-1].get("color") for row in widget["metrics"]}
     others = itertools.cycle([color for color in PALETTE if color not in given])
-    metrics = [((row[0], row[1], row[3]), row[-1], row[-1].get("color") or next(others)) for row in widget["metrics"]]
+    metrics = [
+        ((row[0], row[1], " ".join(row[3:-1:4])), row[-1], row[-1].get("color") or next(others))
+        for row in widget["metrics"]
+    ]
     series = [
         Series(options["label"], measured.points(key, options["stat"], seconds), color, options.get("yAxis") == "right")
         for key, options, color in metrics

@@ -21,6 +21,9 @@ def health(context: CommandContext) -> None:
     out.line(f"credentials  {credentials}", "bad" if credentials == "refused" else "plain")
     for trial in found["credentials_tried"]:
         out.line(f"             {trial['text']}")
-    out.line(f"sending      {found['pause'] or found['sending']}", "good" if found["sending"] == "on" else "unsure")
-    out.line(f"queue        {found['waiting']} waiting, {found['in_flight']} in flight, {found['delayed']} delayed")
+    out.line(f"sending      {found['pause'] or found['sending']}", "unsure" if found["pause"] else "good")
+    for name, counts in (("queue", found), ("urgent queue", found["urgent"])):
+        out.line(
+            f"{name:<12} {counts['waiting']} waiting, {counts['in_flight']} in flight, {counts['delayed']} delayed"
+        )
     out.line(f"dead letters {found['dead_letters']}", "bad" if found["dead_letters"] else "plain")

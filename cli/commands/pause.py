@@ -8,6 +8,7 @@ import click
 from cli.context import CommandContext, with_context
 from cli.health import sending_of
 from cli.sending import is_paused_by_health_check, pause_in_words, trouble_in_words
+from optus_sms.model.lanes import Lane
 
 _WHAT_HAPPENS: Final = (
     "If you resume now, one message goes first, as a probe. Messages that fail return to the queue for a growing time; "
@@ -17,10 +18,20 @@ _DECIDES: Final = "If messages fail and none is accepted, the health check pause
 _DOES_NOT_PAUSE: Final = "The health check does not pause sending again: PauseOnOutage is false."
 
 
+_LANE: Final = click.option("--lane", type=click.Choice([*Lane]), help="Only this lane. [default: both]")
+
+
 @click.command()
+@_LANE
 @with_context
-def pause(context: CommandContext) -> None:
+def pause(context: CommandContext, *, lane: str | None) -> None:
     """Pause sending. Messages wait in the queue and use up no attempts. Only `resume` ends the pause."""
+    if lane is not None:
+        context.target.pause_sending(Lane(lane))
+        context.out.document({"paused": True, "lane": lane})
+        context.out.line(f"Paused: {lane} messages wait in their queue (up to 10 days).", "unsure")
+        context.out.line(f"`resume --lane {lane}` sends them.")
+        return
     was_automatic = is_paused_by_health_check(context.target.health.read())
     context.target.pause_sending()
     context.out.document({"paused": True})
@@ -31,9 +42,10 @@ def pause(context: CommandContext) -> None:
 
 
 @click.command()
+@_LANE
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
-def resume(context: CommandContext, *, yes: bool) -> None:
+def resume(context: CommandContext, *, lane: str | None, yes: bool) -> None:
     """Resume sending. Asks first if the gateway is unhealthy or refuses the credentials.
 
     You need not end a pause by the health check; it ends automatically.
@@ -41,8 +53,10 @@ def resume(context: CommandContext, *, yes: bool) -> None:
     Afterwards the health check decides: it pauses again if messages fail and none is accepted.
     """
     record = context.target.health.read()
-    is_on = sending_of(context.target, record)["sending"] == "on"
-    if is_on and record.pause is None:
+    was = sending_of(context.target, record)
+    is_on = was["sending"] == "on"
+    paused = {*was["paused_lanes"].split(), *(each for each in Lane if each not in record.free)}
+    if is_on and record.pause is None and not paused & ({lane} if lane else set(Lane)):
         # Recorded, it would count as a resume: the health check would wait longer before it pauses in an outage.
         context.out.document({"paused": False})
         context.out.line("Sending is on. Nothing was changed.", "good")
@@ -56,8 +70,10 @@ def resume(context: CommandContext, *, yes: bool) -> None:
         for line in (trouble, is_now, _WHAT_HAPPENS, decides):
             context.out.note(line, "unsure")
         context.confirm(f"Resume sending on {context.target.name} all the same?", yes=yes)
-    context.target.resume_sending()
-    context.out.document({"paused": False})
+    context.target.resume_sending(Lane(lane) if lane else None)
+    context.out.document({"paused": False, **({"lane": lane} if lane else {})})
     context.out.line("Resumed.", "good")
+    if lane and was["paused_lanes"] and set(was["paused_lanes"].split()) != {lane}:
+        context.out.line("The other lane stays paused until you resume it too.", "unsure")
     if trouble:
         context.out.line(decides)

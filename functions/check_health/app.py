@@ -17,7 +17,7 @@ from optus_sms.model.lanes import Lane
 from optus_sms.model.times import Clock
 from optus_sms.records.contract import ContractRecords
 from optus_sms.records.health import HealthRecords
-from optus_sms.runtime.observability import publish
+from optus_sms.runtime.observability import Metric, publish
 from optus_sms.runtime.settings import HealthSettings
 
 if TYPE_CHECKING:
@@ -60,4 +60,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
         return dict(contract.check())
     result, measurements = health.check()
     publish(measurements)
+    if result.get("paused_lanes") is not None:
+        for lane in Lane:
+            publish([(Metric.SENDING_PAUSED, float(lane in result["paused_lanes"]))], lane)
     return dict(result)

@@ -18,7 +18,7 @@ from optus_sms.model.times import Clock
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
-from optus_sms.runtime.observability import logger, publish
+from optus_sms.runtime.observability import Metric, logger, publish
 from optus_sms.runtime.one_cpu import on_one_cpu
 from optus_sms.runtime.settings import SendSettings
 
@@ -67,4 +67,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         batch = [QueueRecord.from_event(record, lane_of(record.get("eventSourceARN"))) for record in records]
         result = service.send_batch(batch, deadline=deadline)
     publish(result.measurements)
+    for lane in {record.lane for record in batch}:  # one, as Lambda makes its batches
+        publish((each for each in result.measurements if each[0] is Metric.QUEUE_DELAY), lane)
     return {"batchItemFailures": [{"itemIdentifier": failure} for failure in result.failures]}

@@ -28,6 +28,7 @@ from local.template import (
 )
 from optus_sms.flows.send_message import QUEUE_RECEIVES, QUEUE_RETENTION_SECONDS
 from optus_sms.model.errors import SettingsError
+from optus_sms.model.lanes import Lane
 from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, MESSAGE_PREFIX, REFUSED_PREFIX, State
 from optus_sms.records.ledger import KEEP_REFUSED_SECONDS, KEEP_SECONDS
 from optus_sms.runtime.observability import NAMESPACE, Metric
@@ -1383,6 +1384,9 @@ AWS_METRICS: Final[Mapping[str, tuple[str, str, frozenset[str]]]] = {
 }
 
 
+BY_LANE: Final = {Metric.QUEUE_DELAY, Metric.SENDING_PAUSED}  # what the functions publish for each lane, too
+
+
 def counted_lines(stack: Template) -> dict[str, set[str]]:
     """By service, the metrics that filters make of the callback API's access log, which names service and stack."""
     line = json.loads(stack.resources["CallbackApiv1Stage"].properties["AccessLogSetting"]["Format"])
@@ -1402,7 +1406,9 @@ def is_known(stack: Template, metric: Watched) -> bool:
         return metric.name == "5XXError" and metric.dimensions == {"ApiName": name, "Stage": "v1"}
     if metric.namespace not in AWS_METRICS:
         service = str(metric.dimensions.get("service"))
-        ours = metric.dimensions == {"service": service, "stack": STACK_NAME}
+        of_a_lane = metric.name in BY_LANE and metric.dimensions.get("lane") in set(Lane)
+        own = {name: value for name, value in metric.dimensions.items() if not (of_a_lane and name == "lane")}
+        ours = own == {"service": service, "stack": STACK_NAME}
         made = published().get(service, set()) | counted_lines(stack).get(service, set())
         return ours and metric.namespace == NAMESPACE and metric.name in made
     dimension, kind, names = AWS_METRICS[metric.namespace]
@@ -1485,6 +1491,8 @@ def an_alarm_hears_of_it_from_every_function_that_finds_out(stack: Template) -> 
 @invariant(
     resource_mistake("OldestMessageAlarm/Metrics/0/Expression", "IF(FILL(paused, 0) < 1, 0, age)"),
     resource_mistake("OldestMessagePausedAlarm/Metrics/0/Expression", "age"),
+    resource_mistake("OldestUrgentMessageAlarm/Threshold", 900),
+    resource_mistake("OldestUrgentMessageAlarm/Metrics/2/MetricStat/Metric/Dimensions/2/Value", "ordinary"),
     resource_mistake(
         "OldestMessagePausedAlarm/Metrics/1/MetricStat/Metric/Dimensions/0/Value", {"Ref": "MessagesTable"}
     ),
@@ -1494,6 +1502,13 @@ def an_old_message_rings_once_and_names_a_pause(stack: Template) -> Problems:
     expressions = [alarm["Metrics"][0]["Expression"] for alarm in (moving, paused)]
     if expressions != ["IF(FILL(paused, 0) < 1, age, 0)", "IF(FILL(paused, 0) < 1, 0, age)"]:
         yield f"expressions: {expressions}"
+    urgent = stack.resources["OldestUrgentMessageAlarm"].properties
+    if (urgent["Metrics"][0]["Expression"], urgent["Threshold"]) != (expressions[0], 60):
+        yield "urgent"
+    for alarm, queue, lane in ((moving, "OutboundQueue", "ordinary"), (urgent, "UrgentQueue", "urgent")):
+        age, is_paused = (m["MetricStat"]["Metric"]["Dimensions"][-1]["Value"] for m in alarm["Metrics"][1:])
+        if (age, is_paused) != ({"Fn::GetAtt": [queue, "QueueName"]}, lane):
+            yield f"{queue}: {age}, {is_paused}"
     if moving["Metrics"][1:] != paused["Metrics"][1:] or moving["Threshold"] != paused["Threshold"]:
         yield "they watch different things"
 

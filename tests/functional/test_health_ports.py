@@ -110,7 +110,7 @@ def test_pause_and_resume_name_the_mapping_and_nothing_else() -> None:
     client = Lambda("Enabled")
     switch = QueueSwitch(cast(Any, client), MAPPINGS)
     switch.pause()
-    switch.resume(Lane.URGENT)
+    switch.resume([Lane.URGENT])
     assert client.updates == [
         {"UUID": "mapping-1", "Enabled": False},
         {"UUID": "mapping-2", "Enabled": False},

@@ -250,6 +250,7 @@ def undelivered(rehearsal: Rehearsal) -> None:
 SCENES: Final[dict[str, Callable[[Rehearsal], None]]] = {
     "dead-letters": a_dead_letter,
     "messages-wait": message("received"),
+    "urgent-messages-wait": message("received"),
     "unknown-outcomes": an_unknown_outcome,
     "rejected": message("bad_request", State.REJECTED),
     "gateway-errors": message("send_failed", State.ACCEPTED),
@@ -265,7 +266,7 @@ SCENES: Final[dict[str, Callable[[Rehearsal], None]]] = {
     "stop-a-wrong-run": a_wrong_run,
 }
 # SQS has no metrics on the local stack.
-NOT_MEASURED: Final = {"messages-wait", "dead-letters"}
+NOT_MEASURED: Final = {"messages-wait", "urgent-messages-wait", "dead-letters"}
 FINDS_RECORDS: Final = {"rejected", "gateway-errors", "undelivered", "contract-changed", "abandoned-messages"}
 
 

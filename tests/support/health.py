@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,17 +137,17 @@ class FakeSwitch(QueueSwitch):
             raise self.read_failure
         return {lane: self.own.get(lane, self.on) for lane in Lane}
 
-    def pause(self, *lanes: Lane) -> None:
-        self._change("pause", lanes, on=False)
+    def pause(self, lanes: Iterable[Lane] = Lane) -> None:
+        self._change("pause", list(lanes), on=False)
 
-    def resume(self, *lanes: Lane) -> None:
-        self._change("resume", lanes, on=True)
+    def resume(self, lanes: Iterable[Lane] = Lane) -> None:
+        self._change("resume", list(lanes), on=True)
 
-    def _change(self, call: str, lanes: tuple[Lane, ...], *, on: bool) -> None:
+    def _change(self, call: str, lanes: list[Lane], *, on: bool) -> None:
         if self.change_failure:
             raise self.change_failure
-        self.calls.append(" ".join([call, *lanes]))
-        self.own |= dict.fromkeys(lanes or Lane, on)
+        self.calls.append(call if len(lanes) == len(Lane) else f"{call} {' '.join(lanes)}")
+        self.own |= dict.fromkeys(lanes, on)
         if {self.own.get(lane, self.on) for lane in Lane} == {on}:
             self.own, self.on = {}, on
 

@@ -264,10 +264,10 @@ class _Switch(QueueSwitch):
     def lanes(self) -> dict[Lane, bool | None]:
         return dict.fromkeys(Lane, self.on)
 
-    def pause(self, *_: Lane) -> None:
+    def pause(self, lanes: Iterable[Lane] = Lane) -> None:
         self._change(on=False)
 
-    def resume(self, *_: Lane) -> None:
+    def resume(self, lanes: Iterable[Lane] = Lane) -> None:
         self._change(on=True)
 
     def _change(self, *, on: bool) -> None:

@@ -690,7 +690,7 @@ def test_pause_and_resume_turn_the_queues_mapping(
     assert optus_sms("pause", *TARGET).exit_code == 0
     assert lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
     assert dynamodb.get_item(TableName=table, Key=key)["Item"]["paused_by"] == {"S": "operator"}
-    assert set(asked) == {"SendMessageFunctionOutboundMessages"}
+    assert set(asked) == {"SendMessageFunctionOutboundMessages", "SendMessageFunctionUrgentMessages"}
 
 
 def test_a_stack_without_the_mapping_says_so(stack: DeployedStack) -> None:

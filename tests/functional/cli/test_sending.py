@@ -10,9 +10,10 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.health import HealthRecords
-from optus_sms.records.items import Doubt, Health, HealthRecord, Pause, PausedBy, PauseReason
+from optus_sms.records.items import Doubt, Health, HealthRecord, Hold, Pause, PausedBy, PauseReason
 from tests.support.aws import REGION
 from tests.support.cli import Ran, optus_sms
 from tests.support.deployed import STACK, DeployedStack
@@ -124,6 +125,29 @@ def test_resume_asks_nothing_unless_something_is_known_to_be_wrong(
     recorded(stack, state=state, pause=pause)
     assert optus_sms("resume", *TARGET).exit_code == 0
     assert switch.on
+
+
+def test_one_lane_is_paused_and_resumed_alone(stack: DeployedStack, switch: FakeSwitch) -> None:
+    switch.on = True
+    assert optus_sms("pause", "--lane", "urgent", *TARGET).exit_code == 0
+    assert (records(stack).read().hold(Lane.URGENT), switch.calls) == (Hold.RECORDED, ["pause urgent"])
+    found = optus_sms("health", *TARGET)
+    assert "urgent messages are paused" in found.stdout
+    assert "urgent queue 0 waiting" in found.stdout
+    assert optus_sms("resume", "--lane", "urgent", *TARGET, "--yes").exit_code == 0
+    assert (records(stack).read().hold(Lane.URGENT), switch.calls[-1]) == (Hold.NONE, "resume urgent")
+
+
+def test_a_lane_resumed_in_a_pause_of_both_says_that_the_other_stays_paused(
+    stack: DeployedStack, switch: FakeSwitch
+) -> None:
+    assert optus_sms("pause", *TARGET).exit_code == 0
+    resumed = optus_sms("resume", "--lane", "urgent", *TARGET, "--yes")
+    assert "other lane stays paused" in resumed.stdout
+    assert (records(stack).read().free, switch.lanes()) == (
+        (Lane.URGENT,),
+        {Lane.ORDINARY: False, Lane.URGENT: True},
+    )
 
 
 def test_resume_of_what_is_on_asks_and_changes_nothing(stack: DeployedStack, switch: FakeSwitch) -> None:

@@ -876,5 +876,6 @@ class TestWhatIsTold:
             "credentials": "unknown",
             "paused": True,
             "paused_by": "health",
+            "paused_lanes": ["ordinary", "urgent"],
             "milliseconds": 0,
         }

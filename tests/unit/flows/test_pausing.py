@@ -14,7 +14,7 @@ import pytest
 from cli.target import Target
 from optus_sms.aws.traffic import Traffic
 from optus_sms.model.lanes import Lane
-from optus_sms.records.items import HealthRecord, PausedBy
+from optus_sms.records.items import HealthRecord, Hold, PausedBy
 from tests.support.health import FakeSwitch, MemoryHealthRecords, World
 
 Step = Callable[[], None]
@@ -78,7 +78,7 @@ class Switch(FakeSwitch):
         self.turns.step()
         return super().lanes()
 
-    def _change(self, call: str, lanes: tuple[Lane, ...], *, on: bool) -> None:
+    def _change(self, call: str, lanes: list[Lane], *, on: bool) -> None:
         self.turns.step()
         super()._change(call, lanes, on=on)
 
@@ -186,13 +186,14 @@ def command(world: World, name: str) -> list[Step]:
             self._target = target
 
         def __getattr__(self, method: str) -> Callable[..., None]:
-            def later(**arguments: Any) -> None:
-                steps.append(lambda: getattr(self._target, method)(**arguments))
+            def later(*lanes: Any, **arguments: Any) -> None:
+                steps.append(lambda: getattr(self._target, method)(*lanes, **arguments))
 
             return later
 
     target = cast("Target", SimpleNamespace(health=Recorder(world.store), switch=Recorder(world.switch)))
-    {"pause": Target.pause_sending, "resume": Target.resume_sending}[name](target)
+    verb, _, lane = name.partition(" ")
+    {"pause": Target.pause_sending, "resume": Target.resume_sending}[verb](target, Lane(lane) if lane else None)
     assert len(steps) == 2
     return steps
 
@@ -219,6 +220,10 @@ def run(
 
 def is_obeyed(world: World, name: str) -> bool:
     record = world.record
+    verb, _, lane = name.partition(" ")
+    if lane:
+        is_held = record.hold(Lane(lane)) is not Hold.NONE
+        return (is_held, world.switch.lanes()[Lane(lane)]) == (verb == "pause", verb == "resume")
     if name == "resume":
         return world.switch.on is True and record.pause is None
     return world.switch.on is False and record.pause is not None and record.pause.by is PausedBy.OPERATOR
@@ -229,7 +234,7 @@ def orders(steps: int) -> Iterator[dict[int, list[str]]]:
         yield {write: ["write"], act: ["act"]} if write != act else {write: ["write", "act"]}
 
 
-@pytest.mark.parametrize("name", ["pause", "resume"])
+@pytest.mark.parametrize("name", ["pause", "resume", "pause urgent", "resume urgent"])
 @pytest.mark.parametrize("make", WORLDS, ids=lambda make: make.__name__)
 class TestEveryOrder:
     def test_the_operator_has_the_last_word(self, make: Callable[[], World], name: str) -> None:
@@ -240,7 +245,8 @@ class TestEveryOrder:
     def test_it_has_the_last_word_at_once(self, make: Callable[[], World], name: str) -> None:
         _, steps = run(make, name, {}, checks=1)
         worlds = [run(make, name, at, checks=1, more=0)[0] for at in orders(steps + 2)]
-        assert {world.switch.on for world in worlds} == {name == "resume"}
+        lanes = [Lane(lane)] if (lane := name.partition(" ")[2]) else Lane
+        assert {world.switch.lanes()[lane] for world in worlds for lane in lanes} == {name.startswith("resume")}
 
     def test_also_if_the_command_ends_after_its_write(self, make: Callable[[], World], name: str) -> None:
         _, steps = run(make, name, {}, checks=2)

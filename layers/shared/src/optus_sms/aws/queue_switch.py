@@ -5,7 +5,7 @@ While one is disabled, messages wait in its queue and spend no receives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.lanes import Lane
@@ -34,18 +34,18 @@ class QueueSwitch:
         states = self.lanes().values()
         return None if None in states else any(states)
 
-    def pause(self, *lanes: Lane) -> None:
-        """Pause these lanes, or all: messages wait in the queue."""
+    def pause(self, lanes: Iterable[Lane] = Lane) -> None:
+        """Pause lanes: messages wait in the queue."""
         self._set(lanes, enabled=False)
 
-    def resume(self, *lanes: Lane) -> None:
-        """Resume these lanes, or all."""
+    def resume(self, lanes: Iterable[Lane] = Lane) -> None:
+        """Resume lanes."""
         self._set(lanes, enabled=True)
 
     def _is_on(self, mapping_id: str) -> bool | None:
         state = self._client.get_event_source_mapping(UUID=mapping_id).get("State")
         return True if state in _ON else False if state in _PAUSED else None
 
-    def _set(self, lanes: tuple[Lane, ...], *, enabled: bool) -> None:
-        for lane in lanes or Lane:
+    def _set(self, lanes: Iterable[Lane], *, enabled: bool) -> None:
+        for lane in lanes:
             self._client.update_event_source_mapping(UUID=self._mapping_ids[lane], Enabled=enabled)

@@ -8,16 +8,27 @@ is never down: it neither makes the gateway unhealthy nor pauses sending.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from optus_sms.flows.pausing import Action, Admission, Thresholds, Trial, decide, failing_since
+from optus_sms.flows.pausing import (
+    Action,
+    Admission,
+    Thresholds,
+    Trial,
+    decide,
+    decide_for_all,
+    failing_since,
+    see_lanes,
+)
 from optus_sms.gateway.api import is_from_api, json_object
 from optus_sms.model.errors import CredentialsError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import Clock, format_rfc3339, time_or_none
 from optus_sms.records.health import HealthRecords
-from optus_sms.records.items import Health, HealthRecord
+from optus_sms.records.items import Health, HealthRecord, Hold
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 if TYPE_CHECKING:
@@ -170,11 +181,12 @@ class HealthChecker:
         response = self.gateway.get_health()
         own, trial = judge_health(response), self._try_credentials()
         seen = weigh(own, own or judge_service_status(self.gateway.get_service_status()), trial)
-        is_on = self._is_on()  # before the record: a change that it does not show yet was recorded first
+        lanes = self._lanes()  # before the record: a change that it does not show yet was recorded first
         before, now = self.store.read(), self.clock.now()
         if self._is_too_soon(before, now):
             return {"state": before.state.value, "skipped": True}, ()
         noted = note(before, seen, trial, now=now, thresholds=self.thresholds)
+        noted, is_on = see_lanes(noted, lanes)
         action, after = decide(
             noted,
             trial,
@@ -184,6 +196,7 @@ class HealthChecker:
             thresholds=self.thresholds,
             now=now,
         )
+        action, after = decide_for_all(action, after, lanes)
         # The decision is recorded before sending is changed: after a crash in between, the next check makes the change.
         # If an operator's command came first, the record is refused and nothing is changed.
         if not self.store.write(after, seen=before):
@@ -191,6 +204,8 @@ class HealthChecker:
             return {"state": before.state.value, "skipped": True}, ()
         if action is not Action.LEAVE and not self._change(action, after):
             action = Action.LEAVE
+        elif action is Action.LEAVE and any(lanes[lane] and after.hold(lane) is Hold.RECORDED for lane in Lane):
+            self._set(after, is_on=bool(is_on), failure="lane not paused")  # its command was cut short
         self._log(before, after, trial, action)
         is_on = {Action.PAUSE: False, Action.RESUME: True}.get(action, is_on)
         result = {
@@ -201,6 +216,7 @@ class HealthChecker:
             "credentials": trial.admission.value,
             "paused": None if is_on is None else not is_on,
             "paused_by": after.pause.by.value if after.pause else None,
+            "paused_lanes": _paused_lanes(after, is_on=is_on),
             "milliseconds": round(response.seconds * 1000),
         }
         return result, _measurements(response, after, trial, is_on=is_on)
@@ -229,33 +245,44 @@ class HealthChecker:
         return checked_at is not None and 0 <= now - checked_at < self.seconds_between_checks
 
     def _change(self, action: Action, recorded: HealthRecord) -> bool:
-        """Pause or resume, and record that as done; return whether it was done.
+        """Pause or resume, and record that as done; return whether it was done."""
+        is_on = action is Action.RESUME
+        return self._set(recorded, is_on=is_on, failure="sending not resumed" if is_on else "sending not paused")
+
+    def _set(self, recorded: HealthRecord, *, is_on: bool, failure: str) -> bool:
+        """Turn all lanes as recorded, and record that as done.
 
         If that record is refused, an operator's command came in between, perhaps before this change. It is done again,
         so that it has the last word.
         """
-        act, failure = {
-            Action.PAUSE: (self.switch.pause, "sending not paused"),
-            Action.RESUME: (self.switch.resume, "sending not resumed"),
-        }[action]
-        if not self._done(act, failure):
+        on = recorded.free if is_on else ()
+        if not self._done(partial(self._turn_on, on), failure):
             return False
         pause = recorded.pause and replace(recorded.pause, confirmed=True)
         if self.store.write(replace(recorded, pause=pause, resuming=False), seen=recorded):
             return True
         found = self.store.read()
-        is_to_be_on = found.pause is None or found.pause.probing
-        if is_to_be_on is (action is Action.RESUME):
+        wanted = found.free if found.pause is None or found.pause.probing else ()
+        if wanted == on:
             return True
-        self._done(self.switch.resume if is_to_be_on else self.switch.pause, "an operator's command not done again")
+        self._done(partial(self._turn_on, wanted), "an operator's command not done again")
         return False
 
-    def _is_on(self) -> bool | None:
+    def _turn_on(self, lanes: Collection[Lane]) -> None:
+        """Resume these lanes, and pause the others."""
+        for act, those in (
+            (self.switch.resume, list(lanes)),
+            (self.switch.pause, [lane for lane in Lane if lane not in lanes]),
+        ):
+            if those:
+                act(those)
+
+    def _lanes(self) -> Mapping[Lane, bool | None]:
         try:
-            return self.switch.is_on()
+            return self.switch.lanes()
         except Exception as error:  # noqa: BLE001 - the state is unknown, and nothing is changed
-            logger().warning("event source mapping not read", extra=error_fields(error))
-            return None
+            logger().warning("event source mappings not read", extra=error_fields(error))
+            return dict.fromkeys(Lane)
 
     def _traffic(self, record: HealthRecord, now: float, *, is_on: bool | None) -> Traffic | None:
         """Return the traffic since the failures began; None if no pause depends on it or it is unknown."""
@@ -301,12 +328,19 @@ def _measurements(
         measurements.append((Metric.GATEWAY_HEALTHY, 1.0 if record.state is Health.HEALTHY else 0.0))
     if response.status is not None:
         measurements.append((Metric.GATEWAY_LATENCY, response.seconds * 1000))
-    if is_on is not None:
-        is_flowing = is_on and not (record.pause and record.pause.probing)
-        measurements.append((Metric.SENDING_PAUSED, 0.0 if is_flowing else 1.0))
+    if (paused := _paused_lanes(record, is_on=is_on)) is not None:
+        measurements.append((Metric.SENDING_PAUSED, 1.0 if paused else 0.0))
     if trial.admission is Admission.REFUSED:
         measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))
     return tuple(measurements)
+
+
+def _paused_lanes(record: HealthRecord, *, is_on: bool | None) -> list[Lane] | None:
+    """Return the lanes that send nothing; None if that is unknown."""
+    if is_on is None:
+        return None
+    is_flowing = is_on and not (record.pause and record.pause.probing)
+    return [lane for lane in Lane if not is_flowing or lane not in record.free]
 
 
 def _service_states(body: bytes | None) -> set[str]:

@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Final
 
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import time_or_none
-from optus_sms.records.items import Doubt, Health, HealthRecord, Pause, PauseReason
+from optus_sms.records.items import Doubt, Health, HealthRecord, Hold, Pause, PauseReason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from optus_sms.aws.traffic import Traffic
 
 PROBE_PAUSE_SECONDS: Final = 600  # a pause so old is probed by a message, if only that can show whether it must last
@@ -73,6 +76,37 @@ def _is_in_trouble(record: HealthRecord, thresholds: Thresholds, now: float) -> 
     is_refused = record.refused_checks >= thresholds.unhealthy_after
     is_doubted = record.doubt is not None and _is_lasting(record.doubt, now)
     return record.state is Health.UNHEALTHY or is_refused or is_doubted
+
+
+def see_lanes(record: HealthRecord, lanes: Mapping[Lane, bool | None]) -> tuple[HealthRecord, bool | None]:
+    """Return the record with the pauses of single lanes as they are, and whether sending is on in the other lanes.
+
+    ``lanes``: whether each is on; None: another state. A lane paused or resumed by hand counts as an operator's wish.
+    In a pause of both, and until it was ended, a lane alone does not: then sending is on once all are.
+    """
+    for lane, is_lane_on in lanes.items():
+        if record.hold(lane) is Hold.RECORDED and is_lane_on is False:
+            record = record.with_hold(lane, Hold.CONFIRMED)
+        elif record.hold(lane) is Hold.CONFIRMED and is_lane_on:
+            record = record.with_hold(lane, Hold.NONE)
+    free = {lane: lanes[lane] for lane in record.free or Lane}
+    if None in free.values():
+        return record, None
+    if any(free.values()) and record.pause is None and not record.resuming:
+        for lane in (lane for lane, is_lane_on in free.items() if not is_lane_on):
+            record = record.with_hold(lane, Hold.CONFIRMED)
+        return record, True
+    return record, all(free.values())
+
+
+def decide_for_all(
+    action: Action, record: HealthRecord, lanes: Mapping[Lane, bool | None]
+) -> tuple[Action, HealthRecord]:
+    """Pause a lane that is on alone in a pause of both: one that a deployment has made, or a pause cut short."""
+    is_one_on = any(lanes[lane] for lane in record.free) and not all(lanes[lane] for lane in record.free)
+    if action is Action.LEAVE and is_one_on and record.pause and not record.pause.probing:
+        return Action.PAUSE, replace(record, pause=replace(record.pause, confirmed=False))
+    return action, record
 
 
 def decide(

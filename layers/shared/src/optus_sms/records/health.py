@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import (
     DOUBT_ATTRIBUTES,
@@ -15,8 +16,10 @@ from optus_sms.records.items import (
     Doubt,
     Health,
     HealthRecord,
+    Hold,
     PausedBy,
     doubt_attributes,
+    hold_attribute,
     read_doubt,
 )
 from optus_sms.records.table import Refused, Table
@@ -66,14 +69,19 @@ class HealthRecords:
 
     # An operator's commands. Each write is unconditional, and makes the write of a check in flight fail.
 
-    def pause_by_operator(self, *, now: float) -> None:
+    def pause_by_operator(self, lane: Lane | None = None, *, now: float) -> None:
         """Record an operator's pause, which no health check ends. To be written before sending is paused."""
+        if lane is not None:
+            hold = NOTHING.set(**{hold_attribute(lane): Hold.RECORDED.value}).add(operator_commands=1)
+            self._table.update(HEALTH_KEY, hold)
+            return
         pause = NOTHING.set(paused_by=PausedBy.OPERATOR, paused_at=format_rfc3339(now), pause_confirmed=False)
         self._table.update(HEALTH_KEY, pause.set(resuming=False).remove(*_PAUSE).add(operator_commands=1))
 
-    def resume_by_operator(self, *, now: float) -> None:
+    def resume_by_operator(self, lane: Lane | None = None, *, now: float) -> None:
         """Record that an operator resumes. To be written before sending is resumed.
 
+        If only one ``lane`` is resumed in a pause of both, the other stays paused until an operator resumes it too.
         Unless the gateway is known to be healthy, one message goes first, as a probe, at once. Messages that fail from
         the next whole minute on, as CloudWatch counts them, make another pause.
         """
@@ -82,6 +90,9 @@ class HealthRecords:
         seen = self.read()
         if seen.doubt or seen.state is not Health.HEALTHY:
             resume = resume.set(probe_after=int(now)).set_first(probes=0, doubted_since=int(now))
+        for each in Lane:
+            stays = lane not in (None, each) and (seen.pause is not None or each not in seen.free)
+            resume = resume.set(**{hold_attribute(each): (Hold.RECORDED if stays else Hold.NONE).value})
         self._table.update(HEALTH_KEY, resume.remove("paused_by", "paused_at", "pause_confirmed", *_PAUSE))
 
     # The sender function's doubt

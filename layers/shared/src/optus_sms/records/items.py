@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
+from optus_sms.model.lanes import Lane
 from optus_sms.model.statuses import STATUS_RANK, contradicts
 
 if TYPE_CHECKING:
@@ -257,6 +258,14 @@ def read_message(item: Item) -> MessageRecord | ReplyRecord:
     return (ReplyRecord if item.get("direction") == "MO" else MessageRecord).from_item(item)
 
 
+class Hold(StrEnum):
+    """An operator's pause of one lane: recorded first, confirmed once the lane was seen paused."""
+
+    NONE = ""
+    RECORDED = "recorded"
+    CONFIRMED = "confirmed"
+
+
 class Health(StrEnum):
     """The gateway's health state. Unknown is a state of its own and never means down."""
 
@@ -321,7 +330,8 @@ class HealthRecord:
     ``operator_commands``. ``credentials``: the result of the last trial; ``tried_version``: of the secret, empty if it
     was unusable. ``resuming``: sending is to be on, and was not seen on yet. ``messages_decide_since``: when an
     operator resumed, or a pause that only `/healthz` upheld ended by itself; only messages that fail since then make
-    another. ``doubt``: written by the sender function as well.
+    another. ``doubt``: written by the sender function as well. ``…_hold``: an operator's pause of that lane alone
+    (`Hold`).
     """
 
     state: Health = Health.UNKNOWN
@@ -341,7 +351,23 @@ class HealthRecord:
     pause: Pause | None = None
     resuming: bool = False
     operator_commands: int = 0
+    ordinary_hold: str = ""
+    urgent_hold: str = ""
     doubt: Doubt | None = None
+
+    @property
+    def free(self) -> tuple[Lane, ...]:
+        """Return the lanes that no operator has paused by themselves."""
+        return tuple(lane for lane in Lane if self.hold(lane) is Hold.NONE)
+
+    def hold(self, lane: Lane) -> Hold:
+        """Return the pause of that lane alone."""
+        return _member(Hold, getattr(self, hold_attribute(lane)), Hold.RECORDED)
+
+    def with_hold(self, lane: Lane, hold: Hold) -> Self:
+        """Return the record with another pause of that lane."""
+        changed: dict[str, Any] = {hold_attribute(lane): hold.value}
+        return replace(self, **changed)
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
@@ -367,6 +393,11 @@ class HealthRecord:
                 "credentials_version": self.pause.credentials_version,
             }
         return {"pk": HEALTH_KEY, **own, **pause, **(doubt_attributes(self.doubt) if self.doubt else {})}
+
+
+def hold_attribute(lane: Lane) -> str:
+    """Return the attribute of the pause of that lane alone."""
+    return f"{lane}_hold"
 
 
 def _read_pause(item: Item) -> Pause | None:

@@ -15,6 +15,8 @@ from typing import Final
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from optus_sms.model.lanes import Lane
+
 NAMESPACE: Final = "OptusSms"
 
 
@@ -87,8 +89,11 @@ def _metrics() -> Metrics:
     return metrics
 
 
-def publish(measurements: Iterable[Measurement]) -> None:
-    """Print measurements as one record of the CloudWatch embedded metric format; latencies in milliseconds."""
+def publish(measurements: Iterable[Measurement], lane: Lane | None = None) -> None:
+    """Print measurements as one record of the CloudWatch embedded metric format; latencies in milliseconds.
+
+    ``lane``: one more dimension, for a metric that each lane has for itself.
+    """
     metrics = _metrics()
     empty = True
     for name, value in measurements:
@@ -96,6 +101,8 @@ def publish(measurements: Iterable[Measurement]) -> None:
         metrics.add_metric(name=name, unit=unit, value=value)
         empty = False
     if not empty:
+        if lane is not None:
+            metrics.add_dimension("lane", lane)
         metrics.flush_metrics()
 
 
