@@ -17,6 +17,7 @@ from cli.queueing import BATCH, in_batches
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_body import read_object
 from optus_sms.model.queue_message import OutboundMessage, is_message_id
 from optus_sms.model.redaction import without_numbers, without_text
@@ -38,7 +39,7 @@ class ReceivedDeadLetter:
 
     ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason. ``queued_at``: RFC 3339, when
     it was queued first. ``encoding``: of a body that SQS could not hold as it was. ``route`` and
-    ``charset``: of a callback. ``group``: its MessageGroupId.
+    ``charset``: of a callback. ``group``: its MessageGroupId. ``lane``: of a message.
     """
 
     sqs_id: str
@@ -55,6 +56,7 @@ class ReceivedDeadLetter:
     route: str = ""
     charset: str = ""
     group: str = ""
+    lane: Lane = Lane.ORDINARY
 
     @property
     def body_sha256(self) -> str:
@@ -97,8 +99,10 @@ def last_digits(number: str) -> str:
     return number[1:][-_SAME_DIGITS:]
 
 
-def read_dead_letter(raw: Mapping[str, Any], *, now: float, separate_senders: bool = False) -> ReceivedDeadLetter:
-    """Return the dead letter in a message that ReceiveMessage returned."""
+def read_dead_letter(
+    raw: Mapping[str, Any], *, now: float, separate_senders: bool = False, urgent_queue: str = ""
+) -> ReceivedDeadLetter:
+    """Return the dead letter in a message that ReceiveMessage returned. ``urgent_queue``: the name of that queue."""
     given = raw.get("MessageAttributes", {})
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
     reason, message_id = attributes.get("reason", ""), attributes.get("message_id", "")
@@ -134,7 +138,14 @@ def read_dead_letter(raw: Mapping[str, Any], *, now: float, separate_senders: bo
         route=attributes.get("route", ""),
         charset=attributes.get("charset", ""),
         group=system.get("MessageGroupId", ""),
+        lane=_lane(attributes.get("lane") if is_ours else None, system, urgent_queue),
     )
+
+
+def _lane(named: str | None, system: Mapping[str, str], urgent_queue: str) -> Lane:
+    """Return the lane of a dead letter: as the sender function noted it, else by the queue that SQS moved it from."""
+    source = system.get("DeadLetterQueueSourceArn", "").rpartition(":")[2]
+    return Lane.URGENT if named == Lane.URGENT or (urgent_queue and source == urgent_queue) else Lane.ORDINARY
 
 
 @dataclass
@@ -149,6 +160,7 @@ class DeadLetterQueue:
     wait_seconds: int | None = None
     what: str = "dead letters"
     separate_senders: bool = False
+    urgent_queue: str = ""
     held: dict[str, str] = field(default_factory=dict)
     lost: int = 0
     """At most so many were in responses that did not arrive; they are hidden for some minutes."""
@@ -175,7 +187,12 @@ class DeadLetterQueue:
                     continue
                 again = 0
                 seen.add(message["MessageId"])
-                yield read_dead_letter(message, now=time.time(), separate_senders=self.separate_senders)
+                yield read_dead_letter(
+                    message,
+                    now=time.time(),
+                    separate_senders=self.separate_senders,
+                    urgent_queue=self.urgent_queue,
+                )
 
     def hold(self, is_wanted: Callable[[ReceivedDeadLetter], bool]) -> list[ReceivedDeadLetter]:
         """Return the dead letters that are wanted; the others are visible again."""
@@ -216,7 +233,7 @@ class DeadLetterQueue:
             MaxNumberOfMessages=BATCH,
             VisibilityTimeout=_HOLD_SECONDS,
             WaitTimeSeconds=_WAIT_SECONDS if self.wait_seconds is None else self.wait_seconds,
-            AttributeNames=["SentTimestamp", "SenderId", "MessageGroupId"],
+            MessageSystemAttributeNames=["SentTimestamp", "SenderId", "MessageGroupId", "DeadLetterQueueSourceArn"],
             MessageAttributeNames=["All"],
         )
         self.lost += response.get("ResponseMetadata", {}).get("RetryAttempts", 0) * BATCH
@@ -225,12 +242,12 @@ class DeadLetterQueue:
         return messages
 
 
-def put_back(sqs: SQSClient, outbound_queue_url: str, dead_letter: ReceivedDeadLetter) -> None:
+def put_back(sqs: SQSClient, queue_url: str, dead_letter: ReceivedDeadLetter) -> None:
     """Queue a copy of a dead letter with its message_id and first time stamped on it: SQS gives the copy new ones."""
     stamps = {"message_id": dead_letter.message_id, "queued_at": dead_letter.queued_at}
     group: Any = {"MessageGroupId": dead_letter.group} if dead_letter.group else {}
     sqs.send_message(
-        QueueUrl=outbound_queue_url,
+        QueueUrl=queue_url,
         MessageBody=dead_letter.body,
         MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in stamps.items()},
         **group,

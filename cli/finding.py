@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from cli.dead_letter_queue import ReceivedDeadLetter, last_digits, readings
-from cli.health import queue_counts
+from cli.health import waiting_counts
 from cli.long_reads import shown
 from cli.message_lookup import messages_with_id
 from cli.stage import Facts, stage_of
@@ -120,17 +120,18 @@ def _open_records(target: Target) -> Iterator[LedgerRecord]:
 
 
 def _search_queue(target: Target, sought: Sought, search: Search, *, queue: bool) -> None:
-    counts = queue_counts(target, "OutboundQueueUrl")
+    counts = waiting_counts(target)
     if queue:
-        found, read, _ = _read(target, "OutboundQueueUrl", "waiting messages", sought)
-        waits = (Found("queue", each.queued_at, each.message_id, each.destination, "waits") for each in found)
-        search.found.extend(waits)
-        search.looked.append(f"waiting messages of the queue: {read}")
+        for place, output in (("queue", "OutboundQueueUrl"), ("urgent queue", "UrgentQueueUrl")):
+            found, read, _ = _read(target, output, "waiting messages", sought)
+            waits = (Found(place, each.queued_at, each.message_id, each.destination, "waits") for each in found)
+            search.found.extend(waits)
+            search.looked.append(f"waiting messages of the {place}: {read}")
     else:
-        search.not_looked.append(f"waiting messages of the queue, about {counts['waiting']}: --queue reads them")
+        search.not_looked.append(f"waiting messages of the queues, about {counts['waiting']}: --queue reads them")
     if unseen := counts["in_flight"] + counts["delayed"]:
         search.not_looked.append(
-            f"about {unseen} messages of the queue that are being sent or were returned to it, for half an hour at "
+            f"about {unseen} messages of the queues that are being sent or were returned to it, for half an hour at "
             "most: SQS shows them to no reader. Those that had an attempt are among the open ledger records"
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cli.credentials_trial import trial_of_stack, try_from_here, verdict
 from cli.sending import pause_in_words
-from cli.target import Target
+from cli.target import QUEUES, Target
 from optus_sms.records.items import HealthRecord
 
 _TRIAL_SECONDS: Final = 5.0
@@ -57,6 +57,12 @@ def sending_of(target: Target, record: HealthRecord) -> dict[str, str]:
 
 def _sending(sending: str, lanes: Sequence[str] = (), by: str = "", pause: str = "") -> dict[str, str]:
     return {"sending": sending, "paused_lanes": " ".join(lanes), "paused_by": by, "pause": pause}
+
+
+def waiting_counts(target: Target) -> dict[str, int]:
+    """Return the counts of both lanes' queues together."""
+    counts = [queue_counts(target, output) for output in QUEUES.values()]
+    return {name: sum(each[name] for each in counts) for name in _COUNTS}
 
 
 def queue_counts(target: Target, output: str) -> dict[str, int]:

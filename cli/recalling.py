@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.queueing import in_batches
-from cli.target import Target
+from cli.target import QUEUES, Target
 from optus_sms.flows.refused_claim import may_resend
 from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.sender_namespaces import reference_of
@@ -103,9 +103,16 @@ def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator
 
 
 def recall_queued(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
-    """Recall what waits in the paused queue, and delete it there; a message in it twice has two results."""
+    """Recall what waits in the paused queues, and delete it there; a message in them twice has two results."""
     recall_one = _way(target, dry_run=dry_run)
-    with target.dead_letter_queue("OutboundQueueUrl", what="") as queue:
+    for output in QUEUES.values():
+        yield from _recall_of(target, output, wanted, recall_one, dry_run=dry_run)
+
+
+def _recall_of(
+    target: Target, output: str, wanted: Wanted, recall_one: Callable[[LedgerRecord], Recalled], *, dry_run: bool
+) -> Iterator[list[Recalled]]:
+    with target.dead_letter_queue(output, what="") as queue:
 
         def recall_and_delete(copies: Sequence[tuple[ReceivedDeadLetter, LedgerRecord]]) -> list[Recalled]:
             recalled = []

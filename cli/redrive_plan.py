@@ -21,7 +21,7 @@ from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.errors import CliError, Exit
 from cli.output import json_text, number_in_list, one_line
 from cli.private_file import create
-from cli.target import Target
+from cli.target import QUEUES, Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.sender_namespaces import namespace_of
 from optus_sms.model.times import format_rfc3339
@@ -236,7 +236,7 @@ def _apply(  # noqa: PLR0911 - one line for each result
         return "refused", why
     if changed := _open_again(target, record):
         return "refused", changed
-    put_back(target.sqs, target.outputs["OutboundQueueUrl"], dead_letter)
+    put_back(target.sqs, target.outputs[QUEUES[dead_letter.lane]], dead_letter)
     queue.delete(dead_letter)
     done[message_id] = dead_letter.body_sha256
     return "queued", ""

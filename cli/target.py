@@ -39,6 +39,8 @@ _MAPPINGS: Final = {
     Lane.ORDINARY: ("SenderMappingId", "SendMessageFunctionOutboundMessages"),
     Lane.URGENT: ("UrgentMappingId", "SendMessageFunctionUrgentMessages"),
 }
+QUEUES: Final = {Lane.ORDINARY: "OutboundQueueUrl", Lane.URGENT: "UrgentQueueUrl"}
+"""The output with the URL of each lane's queue."""
 _ATTEMPTS: Final = 5
 # SendMessage is among the calls: a retry after a lost response is the same message_id twice, hence one SMS.
 _CONFIG: Final = Config(
@@ -147,7 +149,14 @@ class Target:
         """`DeadLetterQueue`, or another queue read like it. ``what``: what is in it, for the progress."""
         from cli.dead_letter_queue import DeadLetterQueue  # with all that reads a message, which `status` does not need
 
-        return DeadLetterQueue(self.sqs, self.outputs[output], what=what, separate_senders=self.separate_senders)
+        urgent = self.outputs["UrgentQueueUrl"]
+        return DeadLetterQueue(
+            self.sqs,
+            self.outputs[output],
+            what=what,
+            separate_senders=self.separate_senders,
+            urgent_queue=urgent.rpartition("/")[2],
+        )
 
     @property
     def switch(self) -> QueueSwitch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cli.dead_letter_queue import DeadLetterQueue, ReceivedDeadLetter, put_back
 from cli.long_reads import shown
 from cli.redrive_plan import DeadLetterKind, judge
-from cli.target import Target
+from cli.target import QUEUES, Target
 from optus_sms.flows.resolving import complete
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, ReplyRecord, State
@@ -80,7 +80,7 @@ def _resolve_not_sent(
             True,
             f"resolved as not sent, by {by}; no dead letter has its text: queue it again under the same message_id",
         )
-    put_back(target.sqs, target.outputs["OutboundQueueUrl"], copies[0])
+    put_back(target.sqs, target.outputs[QUEUES[copies[0].lane]], copies[0])
     for dead_letter in copies:
         queue.delete(dead_letter)
     return Resolved(message_id, True, f"resolved as not sent, by {by}, and queued again")

@@ -118,6 +118,7 @@ def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str
         "destination": number_in_list(dead_letter.destination, show=show_numbers),
         "detail": dead_letter.detail_for_lists(show_numbers=show_numbers) or dead_letter.problem,
         "evidence": dead_letter.evidence if show_numbers else without_numbers(dead_letter.evidence),
+        "lane": "" if dead_letter.reason == DeadLetterReason.UNREADABLE_CALLBACK else dead_letter.lane.value,
         "sqs_id": dead_letter.sqs_id,
     }
 

@@ -60,7 +60,7 @@ def erase_(context: CommandContext, *, handset: str, dry_run: bool, yes: bool) -
 
 def _held(target: Target, *, is_paused: bool) -> dict[str, int]:
     """Return about how many messages others hold, by place. Called before reading, because SQS's counts lag."""
-    outputs = {"queue": "OutboundQueueUrl"} if is_paused else {}
+    outputs = {"queue": "OutboundQueueUrl", "urgent queue": "UrgentQueueUrl"} if is_paused else {}
     outputs["dead letters"] = "DeadLetterQueueUrl"
     counts = {place: queue_counts(target, output)["in_flight"] for place, output in outputs.items()}
     return {place: count for place, count in counts.items() if count}

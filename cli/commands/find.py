@@ -7,7 +7,7 @@ import click
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
 from cli.finding import Sought, find
-from cli.health import queue_counts
+from cli.health import waiting_counts
 from cli.output import number_in_list
 from cli.parameters import Name
 
@@ -26,11 +26,7 @@ def find_(context: CommandContext, *, what: str, queue: bool, show_numbers: bool
     Searches both tables and the dead letters, with --queue also the queue, and lists the places that it can't search.
     """
     out, target = context.out, context.target
-    if (
-        queue
-        and target.switch.is_on() is not False
-        and (waiting := queue_counts(target, "OutboundQueueUrl")["waiting"])
-    ):
+    if queue and target.switch.is_on() is not False and (waiting := waiting_counts(target)["waiting"]):
         question = f"Sending is on, and reading delays about {waiting} messages, at most by five minutes. Read them?"
         context.confirm(question, yes=yes)
     search = find(target, Sought.of(what), queue=queue)

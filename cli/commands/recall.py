@@ -12,7 +12,7 @@ import click
 from cli.checked_message import CheckedMessage, invalid_lines, read_lines
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit
-from cli.health import queue_counts
+from cli.health import waiting_counts
 from cli.journal import Journal
 from cli.output import counted
 from cli.parameters import FILE, Name, Since
@@ -131,7 +131,7 @@ def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_
             which.append(f"was queued from {format_rfc3339(wanted.since)} until {format_rfc3339(wanted.until)}")
         question = f"Recall every message that waits on {target.name} and {' and '.join(which)}? It can't be undone."
         context.confirm(question, yes=yes)
-    counts = queue_counts(target, "OutboundQueueUrl")
+    counts = waiting_counts(target)
     done = _done(context, counts["waiting"], recall_waiting(target, wanted, dry_run=dry_run))
     if scan:
         context.out.note("Reading the whole ledger, at half a read unit for each 4 KB.", "unsure")

@@ -19,8 +19,10 @@ from cli.output import counted, one_line
 from cli.parameters import FILE, Group, Text
 from cli.queueing import queue_one
 from cli.stage import TONES, Facts, next_step, stage_of
+from cli.target import QUEUES
 from cli.timeline import timeline
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.numbers import e164
 from optus_sms.model.times import format_rfc3339
 
@@ -41,6 +43,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--follow", is_flag=True, help="Show each step until the final status.")
 @click.option("--timeout", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds to --follow.")
 @click.option("--group", type=Group(), help="Your team or system: SQS lets quiet groups overtake busy ones.")
+@click.option("--urgent", is_flag=True, help="By the urgent queue: it does not wait behind other messages.")
 @click.option("--message-id", metavar="ID", help="Idempotency key; one SMS for each. [default: a new one]")
 @click.option("--reference", help="Returned with each status. [default: the message_id]")
 @click.option("--mask", help="Registered sender ID, 2 to 11 characters; handsets can't reply.")
@@ -65,9 +68,11 @@ def send(
     follow: bool,
     timeout: int,
     group: str | None,
+    urgent: bool,
     **fields: Any,
 ) -> None:
     """Queue the message TEXT to DESTINATION, a number in any form. TEXT - reads it from stdin."""
+    lane = Lane.URGENT if urgent else Lane.ORDINARY
     if dry_run and follow:
         raise click.UsageError("--dry-run queues nothing to follow.")
     if path is not None:
@@ -76,7 +81,14 @@ def send(
             raise click.UsageError("--file reads all fields from its lines, and can't be followed.")
         journal = journal or path.with_name(path.name + ".journal")
         send_file(
-            context, path, journal, dry_run, skip_invalid=skip_invalid, queue_uncertain=queue_uncertain, group=group
+            context,
+            path,
+            journal,
+            dry_run,
+            skip_invalid=skip_invalid,
+            queue_uncertain=queue_uncertain,
+            group=group,
+            lane=lane,
         )
         return
     if journal is not None or skip_invalid or queue_uncertain:
@@ -92,7 +104,7 @@ def send(
         _show_dry_run(context, checked)
         return
     checked = _checked(message, allowed=context.target.allowed_destinations)
-    _queue(context, replace(checked, group=group), follow=follow, timeout=timeout)
+    _queue(context, replace(checked, group=group), lane, follow=follow, timeout=timeout)
 
 
 def _from_stdin() -> str:
@@ -106,8 +118,8 @@ def _from_stdin() -> str:
         raise not_utf8("stdin", given, lambda iconv: f"… | {iconv} | optus-sms send …") from None
 
 
-def _queue(context: CommandContext, checked: CheckedMessage, *, follow: bool, timeout: int) -> None:
-    sqs, url, message_id = context.target.sqs, context.url("OutboundQueueUrl"), context.target.id_of(checked.message_id)
+def _queue(context: CommandContext, checked: CheckedMessage, lane: Lane, *, follow: bool, timeout: int) -> None:
+    sqs, url, message_id = context.target.sqs, context.url(QUEUES[lane]), context.target.id_of(checked.message_id)
     queued_at = format_rfc3339(time.time())
     # The same command again makes another message_id, and so another SMS.
     context.if_interrupted = (

@@ -10,10 +10,12 @@ import click
 from cli.checked_message import CheckedMessage, invalid_lines, new_message_id, read_lines
 from cli.context import CommandContext
 from cli.errors import CliError, Exit
-from cli.health import queue_counts
+from cli.health import waiting_counts
 from cli.journal import Journal
 from cli.output import counted
 from cli.queueing import SQS_COUNTS_AFTER_SECONDS, queue_all, stopping_between_batches
+from cli.target import QUEUES
+from optus_sms.model.lanes import Lane
 
 
 def send_file(
@@ -25,6 +27,7 @@ def send_file(
     skip_invalid: bool,
     queue_uncertain: bool,
     group: str | None,
+    lane: Lane,
 ) -> None:
     if dry_run:
         _dry_run_file(context, path, skip_invalid)
@@ -39,7 +42,7 @@ def send_file(
         earlier = sum(message.message_id in journal.queued for message in checked)
         if earlier:
             context.out.note(f"{earlier} of {len(checked)} were queued before, by {journal.path}.")
-        refused = _queue_with_progress(context, waiting, journal)
+        refused = _queue_with_progress(context, waiting, journal, lane)
     counts = {"queued": len(waiting) - len(refused), "earlier": earlier, "held": len(held)}
     _report_file(context, journal, counts, refused, invalid)
 
@@ -71,7 +74,7 @@ def _held(context: CommandContext, journal: Journal) -> set[str]:
     """
     if not journal.uncertain:
         return set()
-    counts = queue_counts(context.target, "OutboundQueueUrl")
+    counts = waiting_counts(context.target)
     is_queue_empty = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
     # Read after the counts: a sender that has taken a message since then has written its record.
     target = context.target
@@ -81,10 +84,12 @@ def _held(context: CommandContext, journal: Journal) -> set[str]:
     return set() if is_queue_empty else journal.uncertain - set(known)
 
 
-def _queue_with_progress(context: CommandContext, waiting: list[CheckedMessage], journal: Journal) -> list[str]:
+def _queue_with_progress(
+    context: CommandContext, waiting: list[CheckedMessage], journal: Journal, lane: Lane
+) -> list[str]:
     if not waiting:
         return []
-    sqs, url = context.target.sqs, context.url("OutboundQueueUrl")
+    sqs, url = context.target.sqs, context.url(QUEUES[lane])
     progress: Any = click.progressbar(length=len(waiting), label="queueing", file=sys.stderr, show_pos=True)
     with stopping_between_batches() as stop, progress as bar:
         return queue_all(sqs, url, waiting, journal, progress=bar.update, stop=stop)

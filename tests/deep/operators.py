@@ -137,7 +137,7 @@ class Operator:
             messages=messages,
             sqs=WorldSqs(world),
             dead_letter_queue=self._queue,
-            outputs={"OutboundQueueUrl": _OUTBOUND},
+            outputs={"OutboundQueueUrl": _OUTBOUND, "UrgentQueueUrl": "urgent"},
             operator="an operator",
             stack_id="a stack",
         )

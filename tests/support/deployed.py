@@ -132,11 +132,17 @@ class DeployedStack:
         return self.ledger.read(key)
 
     def letter(
-        self, body: str, reason: DeadLetterReason, key: str, detail: str = "why", queued_at: float | None = None
+        self,
+        body: str,
+        reason: DeadLetterReason,
+        key: str,
+        detail: str = "why",
+        queued_at: float | None = None,
+        lane: str = "",
     ) -> None:
         """A dead letter as the functions write it."""
         queues = Queues(self.sqs, dead_letter_queue_url=self.outputs["DeadLetterQueueUrl"])
-        queues.dead_letter(DeadLetter(body, reason, detail, key, queued_at=queued_at), now=time.time())
+        queues.dead_letter(DeadLetter(body, reason, detail, key, queued_at=queued_at, lane=lane), now=time.time())
 
     def moved_by_sqs(self, body: str) -> str:
         """A dead letter as SQS itself moves it: without a word; its SQS id."""
