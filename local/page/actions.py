@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.checked_message import check
 from cli.errors import Exit
 from cli.queueing import queue_one
-from cli.target import Target
+from cli.target import QUEUES, Target
 from local.aws.stack import LocalStack
 from local.demo.load import Load, Progress
 from local.demo.watcher import Watcher
@@ -22,6 +22,7 @@ from local.page.board import Board
 from local.page.bubble import QueuedMessage
 from local.simulator.server import GatewaySimulator
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import format_rfc3339
 
 MOST_AT_ONCE: Final = 5000
@@ -67,13 +68,17 @@ class Actions:
         return compose.look(fields)
 
     def send(self, fields: Json) -> Json:
-        """Put one message on the queue, as any other system would."""
+        """Put one message on a queue, as any other system would; on that of the urgent lane if ``urgent`` is true."""
+        urgent = fields.get("urgent", False)
+        if not isinstance(urgent, bool):
+            raise ActionRefusedError(422, "urgent: must be true or false.")
+        fields = {name: value for name, value in fields.items() if name != "urgent"}
         try:
             ready = check(fields, f"page-{uuid.uuid4().hex[:12]}")
         except InvalidMessageError as error:
             raise ActionRefusedError(422, f"Not queued. {error.detail}", compose.by_field(error)) from None
         queued_at = format_rfc3339(time.time())
-        queue_one(self._target.sqs, self._target.outputs["OutboundQueueUrl"], ready)
+        queue_one(self._target.sqs, self._target.outputs[QUEUES[Lane.URGENT if urgent else Lane.ORDINARY]], ready)
         self._board.put(ready.message_id, QueuedMessage(ready.message, queued_at))
         return {"message_id": ready.message_id}
 

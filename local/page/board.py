@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, takewhile
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.stage import Facts
 from local.demo.watcher import Event
 from local.page.bubble import GROUPS, QueuedMessage, dead_letter_view, groups, life_of, message_view, reply_view
+from optus_sms.model.lanes import Lane
 from optus_sms.records.changes import Change
 from optus_sms.records.items import HealthRecord, LedgerRecord, MessageRecord, ReplyRecord
 
@@ -56,6 +57,7 @@ class Board:
         self._events_seen = 0
         self._health = HealthRecord()
         self._is_paused = False
+        self._depths = dict.fromkeys(Lane, 0)
         self._parts: dict[str, tuple[int, Any]] = {}
         self._examples: frozenset[str] = frozenset()
         """The message_ids of the examples, and the bodies of those that may have none."""
@@ -100,14 +102,14 @@ class Board:
                 self._elsewhere = max(0, self._elsewhere - 1)
             self._submitted(message_id, sent)
 
-    def measured(self, queue_total: int | None, *, is_paused: bool) -> None:
-        """What only a look tells: how many messages the queue has (None: as before), and whether it is shut."""
+    def measured(self, depths: Mapping[Lane, int] | None, *, is_paused: bool) -> None:
+        """What only a look tells: how many messages each queue has (None: as before), and whether both are shut."""
         with self._changed:
-            elsewhere = self._elsewhere
-            if queue_total is not None:
-                elsewhere = max(0, queue_total - self._counts["queued"] - self._counts["in_flight"])
-            if (elsewhere, is_paused) != (self._elsewhere, self._is_paused):
-                self._elsewhere, self._is_paused = elsewhere, is_paused
+            elsewhere, seen = self._elsewhere, self._depths if depths is None else dict(depths)
+            if depths is not None:
+                elsewhere = max(0, sum(depths.values()) - self._counts["queued"] - self._counts["in_flight"])
+            if (elsewhere, seen, is_paused) != (self._elsewhere, self._depths, self._is_paused):
+                self._elsewhere, self._depths, self._is_paused = elsewhere, seen, is_paused
                 self._advance()
 
     def examples(self, ids_and_bodies: Iterable[str]) -> None:
@@ -182,7 +184,9 @@ class Board:
             "health": health.state,
             "health_reason": health.reason,
             "checked_at": health.checked_at,
+            "depths": {lane.value: depth for lane, depth in self._depths.items()},
             "paused": self._is_paused,
+            "paused_lanes": [lane.value for lane in Lane if lane not in health.free],
             "pause_reason": health.pause and health.pause.reason,
         }
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.health import queue_counts
-from cli.target import Target
+from cli.target import QUEUES, Target
 from local.aws.background_thread import BackgroundThread
 from local.aws.stack import LocalStack
 from local.page import switches
 from local.page.board import Board
+from optus_sms.model.lanes import Lane
 
 COUNT_EVERY_SECONDS = 1.0
 MOST_PAGES = 32
@@ -69,13 +70,14 @@ class QueueCounter(BackgroundThread):
         if self._stack.simulator is not None:
             self._board.set("faults", switches.view(self._stack.simulator.faults()))
         with contextlib.suppress(BotoCoreError, ClientError):  # AWS's part of the stack ends before this thread does
-            self._board.measured(self._queue_total(), is_paused=not self._stack.event_sources["OutboundQueue"].enabled)
+            is_paused = not any(source.enabled for source in self._stack.event_sources.values())
+            self._board.measured(self._depths(), is_paused=is_paused)
 
-    def _queue_total(self) -> int | None:
-        """None while nothing can have changed."""
+    def _depths(self) -> dict[Lane, int] | None:
+        """How many messages the queue of each lane has; None while nothing can have changed."""
         revision = self._board.revision
         if revision == self._counted_at and not self._board.is_busy:
             return None
-        total = sum(queue_counts(self._target, "OutboundQueueUrl").values())
+        depths = {lane: sum(queue_counts(self._target, output).values()) for lane, output in QUEUES.items()}
         self._counted_at = revision
-        return total
+        return depths

@@ -225,10 +225,11 @@ def test_paused_messages_wait_in_the_queue_and_are_counted(site: Served, client:
     assert client.post("/api/pause").status_code == 200
     source = site.stack.event_sources["OutboundQueue"]
     eventually(lambda: source.is_idle and client.told.rest["strip"]["paused"], "paused")
-    key = client.send(HANDSET, "Waits")
+    key = client.send(HANDSET, "Waits", urgent=True)
     other = site.queue(json.dumps({"destination": HANDSET, "content": "of another system"}))
     try:
         eventually(lambda: client.told.rest["strip"]["queued"] == 2, "both are counted")
+        assert client.told.rest["strip"]["depths"] == {"ordinary": 1, "urgent": 1}
         assert client.told.messages[key]["stage"] == Stage.NOT_SEEN
         assert other not in client.told.messages
     finally:

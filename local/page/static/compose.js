@@ -41,6 +41,7 @@ export function startCompose(onSent) {
       make("div", { class: "row" }, make("label", { for: "form" }, "As"), make("select", { id: "form", onchange: drawQueueMessage }, ...Object.keys(FORMS).map((form) => make("option", {}, form))),
         make("button", { type: "button", id: "copy", onclick: copy }, "Copy"), make("span", { id: "copy-says", class: "small", role: "status" })),
       make("pre", { id: "queue-message", tabindex: "0" }, "{}")),
+    make("label", { class: "small", title: "By the urgent queue: it does not wait behind other messages" }, make("input", { type: "checkbox", id: "urgent" }), " Urgent"),
     make("p", { id: "compose-says", class: "small", role: "status" }),
     make("button", { type: "submit", class: "primary", title: "Ctrl+Enter" }, "Send"),
     make("datalist", { id: "numbers" }));
@@ -89,7 +90,7 @@ function typed() {
   return message;
 }
 
-const queueMessage = () => FORMS[byId("form").value](typed());
+const queueMessage = () => FORMS[byId("form").value](typed(), byId("urgent").checked);
 const drawQueueMessage = () => byId("queue-message").replaceChildren(visible(queueMessage()));
 
 async function copy() {
@@ -156,7 +157,7 @@ async function send(onSent) {
   asked += 1;
   const message = typed();
   try {
-    const { message_id: messageId } = await call("POST", "/api/send", message);
+    const { message_id: messageId } = await call("POST", "/api/send", byId("urgent").checked ? { ...message, urgent: true } : message);
     showErrors({});
     touched.clear();
     inputs.get("content").value = "";

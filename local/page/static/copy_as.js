@@ -17,27 +17,29 @@ function option([name, value]) {
 
 export const FORMS = {
   JSON: (message) => JSON.stringify(message, null, 2),
-  "optus-sms": ({ destination = "", content = "", ...rest }) =>
-    [".venv/bin/optus-sms send", ...Object.entries(rest).map(option), "--", inShell(destination), inShell(content)].join(" "),
-  curl: (message) => lines(
+  "optus-sms": ({ destination = "", content = "", ...rest }, urgent) =>
+    [`.venv/bin/optus-sms send${urgent ? " --urgent" : ""}`, ...Object.entries(rest).map(option), "--", inShell(destination), inShell(content)].join(" "),
+  curl: (message, urgent) => lines(
     "source .local/endpoints.env",
     'curl "$AWS_ENDPOINT_URL" --aws-sigv4 "aws:amz:$AWS_REGION:sqs" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\',
     "  -H 'Content-Type: application/x-amz-json-1.0' -H 'X-Amz-Target: AmazonSQS.SendMessage' --data-binary @- <<END",
-    `{"QueueUrl": "$OUTBOUND_QUEUE_URL", "MessageBody": ${inHereDocument(JSON.stringify(JSON.stringify(message)))}}`,
+    `{"QueueUrl": "$${queueUrl(urgent)}", "MessageBody": ${inHereDocument(JSON.stringify(JSON.stringify(message)))}}`,
     "END"),
-  boto3: (message) => lines(
+  boto3: (message, urgent) => lines(
     "import json, os",
     "import boto3",
     "",
     `message = ${python(message)}`,
-    'boto3.client("sqs").send_message(QueueUrl=os.environ["OUTBOUND_QUEUE_URL"], MessageBody=json.dumps(message))'),
-  Node: (message) => lines(
+    `boto3.client("sqs").send_message(QueueUrl=os.environ["${queueUrl(urgent)}"], MessageBody=json.dumps(message))`),
+  Node: (message, urgent) => lines(
     'import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";',
     "",
     `const message = ${JSON.stringify(message, null, 2)};`,
-    "const request = { QueueUrl: process.env.OUTBOUND_QUEUE_URL, MessageBody: JSON.stringify(message) };",
+    `const request = { QueueUrl: process.env.${queueUrl(urgent)}, MessageBody: JSON.stringify(message) };`,
     "await new SQSClient().send(new SendMessageCommand(request));"),
 };
+
+const queueUrl = (urgent) => urgent ? "URGENT_QUEUE_URL" : "OUTBOUND_QUEUE_URL";
 
 // A shell reads these three in a here-document.
 function inHereDocument(text) {

@@ -30,6 +30,7 @@ export function startStrip(onGroup) {
   }
   byId("state").append(
     make("details", { id: "health-card" }, make("summary", { id: "health" }, ""), make("p", { id: "health-why", class: "card small" })),
+    make("p", { id: "depths", class: "pill plain", title: "Messages in the two queues, waiting or being sent" }, ""),
     make("p", { id: "paused" }, ""),
     make("button", { type: "button", id: "pause", class: "quiet", onclick: pause }, "Pause"));
 }
@@ -63,10 +64,12 @@ export function drawStrip() {
   health.className = `pill ${{ healthy: "good", unhealthy: "bad" }[word] ?? "plain"}`;
   say(health, !isConnected ? "gateway: no connection" : word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
   say(byId("health-why"), isConnected && strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "No check yet. The stack checks the gateway once a minute.");
+  const { ordinary = 0, urgent = 0 } = strip.depths ?? {};
+  say(byId("depths"), isConnected ? `queue ${ordinary}, urgent ${urgent}` : "queues: not known");
   const paused = byId("paused");
   paused.className = `pill ${strip.paused && isConnected ? "unsure" : "plain"}`;
   const why = strip.pause_reason ? strip.pause_reason.replaceAll("_", " ") : "by hand";
-  say(paused, !isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : "sending");
+  say(paused, !isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : strip.paused_lanes?.length ? `${strip.paused_lanes.join(", ")} paused` : "sending");
   say(byId("pause"), strip.paused ? "Resume" : "Pause");
   byId("pause").disabled = !isConnected;
 }

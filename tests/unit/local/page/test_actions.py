@@ -6,13 +6,14 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from local.demo.load import Load, Progress
-from local.page.actions import ActionRefusedError, _Load
+from local.page.actions import ActionRefusedError, Actions, _Load
 from local.page.board import Board
 
 
@@ -108,3 +109,21 @@ def test_after_the_end_of_the_page_none_begins() -> None:
         site.load.start(5)
     assert refused.value.status == 503
     assert site.loads == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "queue"), [({}, "ordinary"), ({"urgent": False}, "ordinary"), ({"urgent": True}, "urgent")]
+)
+def test_a_message_goes_by_the_lane_that_is_chosen(fields: dict[str, Any], queue: str) -> None:
+    sent: list[dict[str, Any]] = []
+    target = SimpleNamespace(
+        sqs=SimpleNamespace(send_message=lambda **request: sent.append(request)),
+        outputs={"OutboundQueueUrl": "ordinary", "UrgentQueueUrl": "urgent"},
+    )
+    actions = Actions.__new__(Actions)
+    actions._target, actions._board = cast("Any", target), Board()
+    actions.send({"destination": "+61491570006", "content": "Hello", **fields})
+    assert [request["QueueUrl"] for request in sent] == [queue]
+    assert "urgent" not in json.loads(sent[0]["MessageBody"])
+    with pytest.raises(ActionRefusedError, match="true or false"):
+        actions.send({"destination": "+61491570006", "content": "Hello", "urgent": "yes"})

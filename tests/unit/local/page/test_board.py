@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cli.dead_letter_queue import ReceivedDeadLetter
 from local.page.board import DEAD_LETTERS_SHOWN, EVENTS_KEPT, MESSAGES_AT_FIRST, Board
 from local.page.bubble import QueuedMessage
+from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records.changes import Change, Record
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
@@ -102,7 +103,7 @@ def happen(board: Board, what: str, number: int) -> None:
         case "dead letter gone":
             board.dead_letters([], [f"sqs-{number}"])
         case "measured":
-            board.measured(number, is_paused=number == 0)
+            board.measured({Lane.ORDINARY: number, Lane.URGENT: 0}, is_paused=number == 0)
 
 
 @given(st.lists(CHANGES, max_size=40))
@@ -144,7 +145,8 @@ def test_what_others_put_on_the_queue_is_counted_before_anybody_knows_it_and_onc
         return number
 
     happen(board, "put", 0)
-    board.measured(3, is_paused=True)
+    board.measured({Lane.ORDINARY: 1, Lane.URGENT: 2}, is_paused=True)
+    assert Browser(board).look().rest["strip"]["depths"] == {"ordinary": 1, "urgent": 2}
     assert queued() == 3
     happen(board, "taken", 0)
     happen(board, "taken", 1)
@@ -259,10 +261,10 @@ def test_whoever_waits_is_woken_by_a_change_and_by_the_end() -> None:
 def test_what_is_the_same_as_before_wakes_nobody() -> None:
     board = Board()
     board.set("faults", {"active": []})
-    board.measured(0, is_paused=False)
+    board.measured(dict.fromkeys(Lane, 0), is_paused=False)
     before = board.revision
     board.set("faults", {"active": []})
-    board.measured(0, is_paused=False)
+    board.measured(dict.fromkeys(Lane, 0), is_paused=False)
     assert board.revision == before
 
 
