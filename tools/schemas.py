@@ -38,6 +38,7 @@ _STREAM_FILES = (
     "expired",
     "recalled",
     "outcome_unknown",
+    "opted_out",
     "health_changed",
 )
 

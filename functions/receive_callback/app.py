@@ -1,4 +1,4 @@
-"""ReceiveCallbackFunction: a callback posted to `CallbackApi` → `MessagesTable` → the HTTP response."""
+"""ReceiveCallbackFunction: a callback posted to `CallbackApi` → the tables → the HTTP response."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from optus_sms.aws import clients
 from optus_sms.aws.queues import Queues
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.gateway.credentials import CallbackSecret
+from optus_sms.model.opt_outs import OptOutWords
 from optus_sms.model.times import Clock
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.runtime.observability import publish
 from optus_sms.runtime.settings import ReceiveSettings
 
@@ -26,10 +28,12 @@ def receiver() -> Receiver:
     return Receiver(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        opt_outs=OptOuts.connect(dynamodb, settings.opt_out_table_name),
         queues=Queues(clients.sqs(), dead_letter_queue_url=settings.dead_letter_queue_url),
         secret=CallbackSecret(clients.secrets_manager(), settings.callback_secret_id, clock.monotonic),
         clock=clock,
         reply_match_days=settings.reply_match_days,
+        words=OptOutWords(settings.opt_out_words, settings.opt_in_words),
     )
 
 

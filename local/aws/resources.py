@@ -154,12 +154,13 @@ def _queue(logical_id: str, properties: dict[str, Any], creator: Creator) -> dic
 def _table(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
     dynamodb = creator.client("dynamodb")
     name = _name(logical_id)
-    ttl = properties.pop("TimeToLiveSpecification")
+    ttl = properties.pop("TimeToLiveSpecification", None)
     for without_effect_here in ("PointInTimeRecoverySpecification", "DeletionProtectionEnabled", "SSESpecification"):
         properties.pop(without_effect_here, None)
     stream = {"StreamEnabled": True, **properties.pop("StreamSpecification")}
     table = dynamodb.create_table(TableName=name, StreamSpecification=stream, **properties)["TableDescription"]
-    dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
+    if ttl:
+        dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
     return {"Ref": name, "Arn": table["TableArn"], "StreamArn": table["LatestStreamArn"]}
 
 

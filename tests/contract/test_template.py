@@ -49,6 +49,8 @@ ALL_CHOSEN: Final = {
     "RequireMessageId": "true",
     "SeparateSenders": "true",
     "AllowedDestinations": "+614,+64",
+    "OptOutWords": "STOP,OPT OUT",
+    "OptInWords": "",
     "ServiceStatusUrl": "",
     "PauseOnOutage": "false",
     "MaxMessagesPerSecond": "40",
@@ -393,6 +395,7 @@ def each_output_is_in_parameter_store_and_none_is_exported(stack: Template) -> P
     resource_mistake("MessagesTable/PointInTimeRecoverySpecification/PointInTimeRecoveryEnabled", False),
     resource_mistake("SendLedgerTable/DeletionProtectionEnabled"),
     resource_mistake("MessagesTable/BillingMode"),
+    resource_mistake("OptOutTable/PointInTimeRecoverySpecification"),
 )
 def tables_are_encrypted_recoverable_protected_and_on_demand(stack: Template) -> Problems:
     key = stack.parameters["KmsKeyArn"].value
@@ -411,6 +414,7 @@ def tables_are_encrypted_recoverable_protected_and_on_demand(stack: Template) ->
 @invariant(
     Mistake("Resources/SendLedgerTable/DeletionPolicy"),
     Mistake("Resources/MessagesTable/UpdateReplacePolicy", "Delete"),
+    Mistake("Resources/OptOutTable/DeletionPolicy", "Delete"),
     Mistake("Resources/OutboundQueue/DeletionPolicy", "Delete"),
     Mistake("Resources/SendLedgerTable/DeletionPolicy", "RetainExceptOnCreate"),
     Mistake("Resources/DeadLetterQueue/UpdateReplacePolicy"),
@@ -426,15 +430,18 @@ def data_outlives_the_stack(stack: Template) -> Problems:
 @invariant(
     resource_mistake("SendLedgerTable/TimeToLiveSpecification"),
     resource_mistake("MessagesTable/TimeToLiveSpecification/AttributeName", "expires"),
+    resource_mistake("OptOutTable/TimeToLiveSpecification", {"AttributeName": "ttl", "Enabled": True}),
 )
-def items_expire(stack: Template) -> Problems:
+def items_expire_but_opt_outs(stack: Template) -> Problems:
     for table in stack.of_type("AWS::DynamoDB::Table"):
-        if table.properties.get("TimeToLiveSpecification") != {"AttributeName": "ttl", "Enabled": True}:
+        wanted = None if table.logical_id == "OptOutTable" else {"AttributeName": "ttl", "Enabled": True}
+        if table.properties.get("TimeToLiveSpecification") != wanted:
             yield table.logical_id
 
 
 @invariant(
     resource_mistake("SendLedgerTable/KeySchema/0/AttributeName", "id"),
+    resource_mistake("OptOutTable/KeySchema/0/AttributeName", "number"),
     resource_mistake(
         "MessagesTable/KeySchema",
         [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "created_at", "KeyType": "RANGE"}],
@@ -451,6 +458,8 @@ def keys_never_change(stack: Template) -> Problems:
         yield "SendLedgerTable"
     if _indexes(ledger) != {"undecided-index": ([("undecided", "HASH"), ("look_at", "RANGE")], "KEYS_ONLY")}:
         yield "undecided-index"
+    if _key(stack.resources["OptOutTable"].properties) != [("handset", "HASH")]:
+        yield "OptOutTable"
     messages = stack.resources["MessagesTable"].properties
     if _key(messages) != [("id", "HASH")]:
         yield "MessagesTable"
@@ -609,6 +618,7 @@ def public_names_are_there(stack: Template) -> Problems:
         "DeadLetterQueue": "AWS::SQS::Queue",
         "SendLedgerTable": "AWS::DynamoDB::Table",
         "MessagesTable": "AWS::DynamoDB::Table",
+        "OptOutTable": "AWS::DynamoDB::Table",
         "CallbackSecret": "AWS::SecretsManager::Secret",
         "CallbackApi": "AWS::ApiGateway::RestApi",
         "SendMessageFunction": "AWS::Lambda::Function",
@@ -625,7 +635,7 @@ def public_names_are_there(stack: Template) -> Problems:
     parameters = set(ALL_CHOSEN)
     outputs = {
         *("OutboundQueueUrl", "OutboundQueueArn", "UrgentQueueUrl", "UrgentQueueArn", "DeadLetterQueueUrl"),
-        *("StatusCallbackUrl", "ReplyCallbackUrl"),
+        *("StatusCallbackUrl", "ReplyCallbackUrl", "OptOutTableName"),
         *("GatewaySecretArn", "CallbackSecretArn", "MessagesTableName", "SendLedgerTableName"),
         *("EventBusName", "EventBusArn", "UnpublishedEventsQueueUrl", "DashboardUrl", "SenderPolicyArn"),
     }
@@ -988,7 +998,7 @@ def every_role_has_the_boundary_and_the_path(stack: Template) -> Problems:
 @invariant(
     resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/0/Action/3", "sqs:PurgeQueue"),
     resource_mistake(
-        "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/2/Resource", {"Fn::GetAtt": ["MessagesTable", "Arn"]}
+        "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/3/Resource", {"Fn::GetAtt": ["MessagesTable", "Arn"]}
     ),
     resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/0/Condition"),
 )
@@ -1013,6 +1023,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("SendMessageRole", "secretsmanager:GetSecretValue", secret),
         ("ReceiveCallbackRole", "secretsmanager:GetSecretValue", "CallbackSecret"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "MessagesTable"),
+        ("ReceiveCallbackRole", "dynamodb:UpdateItem", "OptOutTable"),
         ("ReceiveCallbackRole", "dynamodb:Query", "MessagesTable/index/handset-index"),
         ("ReceiveCallbackRole", "dynamodb:GetItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "SendLedgerTable"),
@@ -1040,7 +1051,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         *(
             ("PublishEventsRole", f"dynamodb:{name}", f"{table}/stream")
             for name in ("DescribeStream", "GetShardIterator", "GetRecords")
-            for table in ("SendLedgerTable", "MessagesTable")
+            for table in ("SendLedgerTable", "MessagesTable", "OptOutTable")
         ),
         ("PublishEventsRole", "dynamodb:ListStreams", "*"),
         ("PublishEventsRole", "events:PutEvents", "SmsEventBus"),
@@ -1677,6 +1688,7 @@ def events_miss_nothing_and_nothing_blocks_them(stack: Template) -> Problems:
             ("LedgerChanges", 1, {"dynamodb": {"Keys": {"pk": {"S": ["gateway#health"]}}}}),
             ("LedgerChanges", 2, {"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "refused"}]}}}}),
             ("MessageChanges", 1, {"dynamodb": {"NewImage": {"direction": {"S": ["MT"]}}}}),
+            ("OptOutChanges", 0, {"eventName": ["INSERT"]}),
         )
     ),
 )
@@ -1694,6 +1706,7 @@ def streams_pass_each_change_that_can_make_an_event(stack: Template) -> Problems
             written | {"dynamodb": {"NewImage": {"status": {"S": [{"anything-but": ["accepted"]}]}}}},
             {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"direction": {"S": ["MO"]}}}},
         ],
+        "OptOutTable": [written | {"dynamodb": {"Keys": {"handset": {"S": [{"prefix": "+"}]}}}}],
     }
     for source in stack.of_type("AWS::Lambda::EventSourceMapping"):
         if filters := source.properties.get("FilterCriteria"):
@@ -1812,6 +1825,8 @@ def linted(document: Mapping[str, Any]) -> list[str]:
         ({"SeparateSenders": "yes"}, "true or false"),
         ({"AllowedDestinations": "61"}, "prefixes such as"),
         ({"AllowedDestinations": "+61, +64"}, "without spaces"),
+        ({"OptOutWords": "STOP, OPT OUT"}, "no spaces around them"),
+        ({"OptInWords": ","}, "START,UNSTOP"),
         ({"AllowedDestinations": "+61,"}, "prefixes such as"),
         ({"ServiceStatusUrl": "http://status.example/status"}, "empty, or an https address"),
         ({"PauseOnOutage": "yes"}, "true or false"),

@@ -38,6 +38,7 @@ LIVE: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             }
         },
     ),
+    "OptOutTable": ("AWS::DynamoDB::Table", {"KeySchema": [("handset", "HASH", "S")]}),
     "UnpublishedEventsQueue": ("AWS::SQS::Queue", {}),
     "SmsEventBus": ("AWS::Events::EventBus", {"Name": f"{STACK_NAME}-events"}),
     "CallbackApi": ("AWS::ApiGateway::RestApi", {}),

@@ -42,6 +42,7 @@ from optus_sms.records.changes import read_change
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item, Refused, Table, marshal
 from tests.deep.baton import Actor, Baton, CrashError
 from tests.deep.operators import Letter, Operator
@@ -85,6 +86,7 @@ class Stores(Protocol):
 
     ledger_table: Table
     messages_table: Table
+    opt_out_table: Table
 
     def record(self, key: str) -> LedgerRecord | None:
         """The ledger's record."""
@@ -270,6 +272,10 @@ class World:
         """The messages as an execution environment has them."""
         return Messages(SteppedTable(self.stores.messages_table, "messages", self.ports), retention_days=90)
 
+    def opt_outs(self) -> OptOuts:
+        """The opt-outs as an execution environment has them."""
+        return OptOuts(SteppedTable(self.stores.opt_out_table, "opt_outs", self.ports))
+
     def clock(self, environment: int) -> Clock:
         """The clock of an execution environment; intervals are right, the time of day may be not."""
         skew = self.scenario.skews[environment]
@@ -440,6 +446,7 @@ class World:
         receiver = Receiver(
             ledger=self.ledger(),
             messages=self.messages(),
+            opt_outs=self.opt_outs(),
             queues=WorldQueues(self),
             secret=FixedCallbackSecret(AUTHORIZATION),
             clock=self.clock(3),

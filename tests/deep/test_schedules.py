@@ -52,6 +52,7 @@ class MemoryStores:
     def __init__(self) -> None:
         self.ledger_table: Table = MemoryTable(key="pk")
         self.messages_table: Table = MemoryTable(key="id")
+        self.opt_out_table: Table = MemoryTable(key="handset")
 
     def record(self, key: str) -> LedgerRecord | None:
         return Ledger(self.ledger_table).read(key)
@@ -65,9 +66,10 @@ class DynamoStores(MemoryStores):
 
     def __init__(self, client: DynamoDBClient) -> None:
         self._client = client
-        self._tables = [create_table(client, name) for name in ("SendLedgerTable", "MessagesTable")]
+        self._tables = [create_table(client, name) for name in ("SendLedgerTable", "MessagesTable", "OptOutTable")]
         self.ledger_table = Table(client, self._tables[0], key="pk")
         self.messages_table = Table(client, self._tables[1], key="id")
+        self.opt_out_table = Table(client, self._tables[2], key="handset")
 
     def close(self) -> None:
         for table in self._tables:

@@ -105,11 +105,11 @@ def forget(sandbox: Sandbox, *keys: str) -> None:
 
 
 def receive_callbacks(sandbox: Sandbox) -> None:
-    """A status that resolves nothing, two replies of which one must be matched, and one that makes no sense."""
+    """A status that resolves nothing, a reply that must be matched and opts out, and one that makes no sense."""
     number = next(_numbers)
     for event in (
         status_event({"message_id": f"gw-{number}", "status": "sent", "reference": f"order-{number}"}),
-        reply_event({"id": f"mo-{number}", "source": "+61491570006", "content": "Yes"}),
+        reply_event({"id": f"mo-{number}", "source": "+61491570006", "content": "STOP"}),
         status_event("not JSON"),
     ):
         sandbox.invoke(event)

@@ -49,6 +49,7 @@ PUBLISHED: Final = {
     "outcome_resolved_later": ["SMS Accepted"],
     "outcome_unknown": ["SMS Outcome Unknown"],
     "recalled": ["SMS Recalled"],
+    "opted_out": ["SMS Opt-Out Changed"],
     "refused": ["SMS Refused"],
     "rejected": ["SMS Rejected"],
     "reply": ["SMS Reply Received"],

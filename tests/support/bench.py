@@ -6,12 +6,13 @@ import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import Receiver
 from optus_sms.flows.send_message import QueueRecord, SendBatchResult, Sender
+from optus_sms.model.opt_outs import OptOutWords
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import LedgerRecord, State
 from optus_sms.runtime.observability import Measurement
@@ -23,12 +24,15 @@ from tests.support.fakes import (
     Hook,
     MemoryLedger,
     MemoryMessages,
+    MemoryOptOuts,
     Moment,
     RecordingQueues,
     ScriptedGateway,
     no_hook,
     paced,
 )
+
+WORDS: Final = OptOutWords(frozenset({"stop", "opt out"}), frozenset({"start"}))
 
 
 class FaultError(Exception):
@@ -68,6 +72,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger()
         self.messages = MemoryMessages()
+        self.opt_outs = MemoryOptOuts()
         self.queues = RecordingQueues()
         self.breaker = Breaker(self.time.monotonic)
         self.health = HealthRecords(self.ledger.table)
@@ -88,14 +93,16 @@ class Bench:
         self.receiver = Receiver(
             ledger=self.ledger,
             messages=self.messages,
+            opt_outs=self.opt_outs,
             queues=self.queues,
             secret=FixedCallbackSecret(basic()),
             clock=self.time.clock,
+            words=WORDS,
         )
 
     def hook(self, hook: Hook = no_hook) -> None:
         """Let a hook see every step of every double from now on."""
-        for double in (self.ledger, self.messages, self.queues, self.gateway, self.secret):
+        for double in (self.ledger, self.messages, self.opt_outs, self.queues, self.gateway, self.secret):
             double.hook = hook
 
     def send(self, *records: QueueRecord, seconds: float = 60.0) -> SendBatchResult:

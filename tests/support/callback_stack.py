@@ -24,6 +24,7 @@ from local.template import Resource, Template
 from optus_sms.aws import clients
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import HANDSET_INDEX, Messages
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item, unmarshal
 from optus_sms.runtime import observability
 from tests.support.aws import FAKE_AWS_ENVIRONMENT, default_template
@@ -32,7 +33,7 @@ from tests.support.execution_environment import forget_execution_environment
 from tests.support.fakes import FakeClock, FakeLambdaContext
 
 HANDLER = Path(__file__).parents[2] / "functions" / "receive_callback" / "app.py"
-RESOURCES = ("SendLedgerTable", "MessagesTable", "DeadLetterQueue", "CallbackSecret")
+RESOURCES = ("SendLedgerTable", "MessagesTable", "OptOutTable", "DeadLetterQueue", "CallbackSecret")
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,13 @@ class CallbackStack:
         self._queue_url = attributes["DeadLetterQueue"]["Ref"]
         self._table = attributes["MessagesTable"]["Ref"]
         self._ledger_table = attributes["SendLedgerTable"]["Ref"]
+        self._opt_out_table = attributes["OptOutTable"]["Ref"]
         self._dynamodb = boto3.client("dynamodb")
         self._sqs = boto3.client("sqs")
         self.secrets_manager = boto3.client("secretsmanager")
         self.ledger = Ledger.connect(self._dynamodb, self._ledger_table)
         self.messages = Messages.connect(self._dynamodb, self._table, retention_days=90)
+        self.opt_outs = OptOuts.connect(self._dynamodb, self._opt_out_table)
         self.new_execution_environment()
         return self
 
@@ -114,6 +117,8 @@ class CallbackStack:
         assert self._app.receiver().secret.admits(basic())  # reads the secret if it was read long ago
         for row in self.rows():
             self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": str(row["id"])}})
+        for record in self.opt_outs.scan():
+            self.opt_outs.forget(record.handset)
         for item in self._ledger_items():
             self._dynamodb.delete_item(TableName=self._ledger_table, Key={"pk": item["pk"]})
         self.dead_letters()

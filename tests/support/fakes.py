@@ -30,6 +30,7 @@ from optus_sms.records.changes import read_item
 from optus_sms.records.items import MESSAGE_PREFIX, LedgerRecord
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item
 from tests.support.memory_table import MemoryTable
 
@@ -129,6 +130,16 @@ def paced(interval: float, clock: Clock) -> dict[Lane, Pacer]:
 def unpaced(clock: Clock) -> dict[Lane, Pacer]:
     """Pacers that limit nothing."""
     return paced(0.0, clock)
+
+
+@_with_steps
+class MemoryOptOuts(_Steps, OptOuts):
+    """The real opt-outs on a table in memory."""
+
+    def __init__(self, hook: Hook = no_hook) -> None:
+        _Steps.__init__(self, "opt_outs", hook)
+        self.table = MemoryTable(key="handset")
+        OptOuts.__init__(self, self.table)
 
 
 @dataclass(frozen=True, slots=True)

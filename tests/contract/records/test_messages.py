@@ -378,7 +378,7 @@ class TestRecordReply:
             in_reply_to="gw-1",
             exact=True,
             now=NOW,
-        )
+        ).is_new
         assert subject.row("mo-1") == {
             "id": "mo-1",
             "direction": "MO",
@@ -406,16 +406,16 @@ class TestRecordReply:
         assert not {"in_reply_to", "reply_match", "encoding", "decoded"} & subject.row("mo-1").keys()
 
     def test_with_nothing_but_an_id_is_kept(self, subject: Subject) -> None:
-        assert subject.store.record_reply(ReplyCallback("mo-1"), in_reply_to=None, exact=False, now=NOW)
+        assert subject.store.record_reply(ReplyCallback("mo-1"), in_reply_to=None, exact=False, now=NOW).is_new
         assert subject.row("mo-1")["direction"] == "MO"
         assert "handset" not in subject.row("mo-1")
 
     def test_is_stored_once(self, subject: Subject) -> None:
-        assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW)
+        assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW).is_new
         before = subject.row("mo-1")
         again = reply(content="Something else")
         for _ in range(2):
-            assert not subject.store.record_reply(again, in_reply_to="gw-1", exact=True, now=NOW + 60)
+            assert not subject.store.record_reply(again, in_reply_to="gw-1", exact=True, now=NOW + 60).is_new
         kept = {"repeats": frozenset({f"{LATER} reply"})}
         assert without(subject.row("mo-1"), "ttl") == without(before, "ttl") | kept
 
@@ -481,7 +481,7 @@ class TestErase:
         for name, detail in [*steps, ("received", f"z {quoting}")]:
             store.record_status(status(name, detail=detail), now=NOW + 60)
             assert HANDSET[-6:] not in str(subject.row("gw-1"))
-        assert not store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW + 60)
+        assert not store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW + 60).is_new
         assert HANDSET[-6:] not in str(subject.row("mo-1"))
         row = subject.row("gw-1")
         assert (row["status"], row["detail"], row["message_id"]) == ("received", "z refused for …", "message-1")
@@ -490,7 +490,7 @@ class TestErase:
     def test_a_new_reply_is_kept_as_any_other(self, subject: Subject) -> None:
         subject.store.record_sent(*sent_message(), now=NOW)
         subject.store.erase("gw-1", HANDSET, now=NOW)
-        assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW + 60)
+        assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW + 60).is_new
         assert subject.row("mo-1")["handset"] == HANDSET
 
 

@@ -86,6 +86,7 @@ def records(name: str) -> list[dict[str, Any]]:
         ("status_undelivered", ["SMS Status Changed"]),
         ("reply", ["SMS Reply Received"]),
         ("refused", ["SMS Refused"]),
+        ("opted_out", ["SMS Opt-Out Changed"]),
         ("deleted_by_ttl", []),
         ("unreadable_record", ["SMS Rejected", "SMS Expired"]),
     ],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from optus_sms.flows.receive_callback import MAX_BODY_BYTES
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.model.times import format_rfc3339
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, OptOutRecord, State
 from tests.support.builders import HANDSET, api_event, reply_event, sent_message, status_event, wanted
 from tests.support.callback_stack import Answer, CallbackStack
 
@@ -70,6 +70,25 @@ def without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def now(stack: CallbackStack) -> str:
     """The time as it is stored."""
     return format_rfc3339(stack.clock.now())
+
+
+# ------------------------------------------------------------------------------------------------------------ opt-outs
+
+
+def test_stop_costs_one_write_more_and_its_log_has_no_number(stack: CallbackStack) -> None:
+    answer, calls = stack.counted(reply(content="Opt out!", reply_to=MT))
+
+    assert ok(answer)
+    assert calls == [WRITE, WRITE]
+    assert stack.opt_outs.read(HANDSET) == OptOutRecord(HANDSET, True, now(stack), "reply", reply_id=MO)
+    assert HANDSET[1:] not in answer.output
+    assert [line["opted_out"] for line in answer.log if line["message"] == "reply"] == [True]
+
+
+def test_a_reply_that_is_no_word_costs_no_write_more(stack: CallbackStack) -> None:
+    answer, calls = stack.counted(reply(content="please stop by at nine", reply_to=MT))
+    assert (ok(answer).status, calls) == (200, [WRITE])
+    assert stack.opt_outs.read(HANDSET) is None
 
 
 # ------------------------------------------------------------------------------------------------------------ statuses

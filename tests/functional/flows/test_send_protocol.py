@@ -28,6 +28,7 @@ from optus_sms.records import ledger
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item, unmarshal
 from optus_sms.records.updates import NOTHING
 from tests.support.aws import REGION, create_table
@@ -53,8 +54,9 @@ class World:
 
     def __init__(self, client: DynamoDBClient) -> None:
         self.client = client
-        self.tables = {name: create_table(client, name) for name in ("SendLedgerTable", "MessagesTable")}
+        self.tables = {name: create_table(client, name) for name in ("SendLedgerTable", "MessagesTable", "OptOutTable")}
         self.ledger = Ledger.connect(client, self.tables["SendLedgerTable"])
+        self.opt_outs = OptOuts.connect(client, self.tables["OptOutTable"])
         self.messages = Messages.connect(client, self.tables["MessagesTable"], retention_days=90)
         self.queues = RecordingQueues(hook=self._crash_if)
         self.gateway = ScriptedGateway()
@@ -98,7 +100,12 @@ class World:
     def callback(self, gateway_id: str, reference: str = KEY, status: str = "received") -> int:
         """A status callback; the answer's status."""
         receiver = Receiver(
-            self.ledger, self.messages, self.queues, FixedCallbackSecret(basic()), clock=self.time.clock
+            self.ledger,
+            self.messages,
+            self.opt_outs,
+            self.queues,
+            FixedCallbackSecret(basic()),
+            clock=self.time.clock,
         )
         body = json.dumps({"message_id": gateway_id, "status": status, "reference": reference}).encode()
         return receiver.receive(CallbackRequest("POST", "/callbacks/status", basic(), body)).status

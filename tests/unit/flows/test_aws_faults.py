@@ -30,6 +30,7 @@ from optus_sms.records.health import HealthRecords
 from optus_sms.records.items import MESSAGE_PREFIX, LedgerRecord
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item
 from tests.support.bench import FaultError
 from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown, unreachable
@@ -166,6 +167,7 @@ class Life:
         self.gateway = Gateway(script)
         owners = itertools.count()
         ledger, messages = Ledger(self.ledger_table), Messages(self.messages_table, retention_days=90)
+        opt_outs = OptOuts(FaultyTable(faults, key="handset"))
         self.sender = Sender(
             ledger=ledger,
             messages=messages,
@@ -178,7 +180,7 @@ class Life:
             random=random.Random(1),
             new_owner=lambda: f"owner-{next(owners)}",
         )
-        self.receiver = Receiver(ledger, messages, self.queues, FaultyCallbackSecret(faults), self.time.clock)
+        self.receiver = Receiver(ledger, messages, opt_outs, self.queues, FaultyCallbackSecret(faults), self.time.clock)
         self.reconciler = Reconciler(ledger, messages, self.gateway, FaultySecret(faults), self.time.clock)
 
     def live(self) -> dict[str, Any]:

@@ -17,9 +17,8 @@ from optus_sms.flows.publish_events import Publisher, event_of
 from optus_sms.model.events import (
     EVENT_TYPES,
     Event,
-    SmsAccepted,
+    SmsOptOutChanged,
     SmsOutcomeUnknown,
-    SmsRecalled,
     SmsRejected,
     SmsReplyReceived,
     SmsStatusChanged,
@@ -116,6 +115,17 @@ def message(state: str | None, **more: Any) -> Item:
                 "name": "SMS Recalled",
                 "message_id": "reminder-1",
                 "attempts": 0,
+                "occurred_at": "2026-01-01T00:00:01.000Z",
+            },
+        ),
+        (
+            "opted_out",
+            {
+                "name": "SMS Opt-Out Changed",
+                "handset": "+61491570006",
+                "opted_out": True,
+                "by": "reply",
+                "gateway_id": "7d3a1c62-0f0e-4a25-9a8c-1f8b7a6f5e21",
                 "occurred_at": "2026-01-01T00:00:01.000Z",
             },
         ),
@@ -282,6 +292,34 @@ def test_health_is_told_when_it_changes(before: str | None, after: str, told: bo
     assert (event is not None) is told
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (None, True, True),
+        (None, False, False),  # it never was opted out
+        (True, True, False),  # a second STOP
+        (True, False, True),
+        (False, True, True),
+        (False, False, False),
+    ],
+)
+def test_an_opt_out_is_told_when_it_changes(before: bool | None, after: bool, told: bool) -> None:
+    key: Item = {"handset": "+61491570006"}
+    event = event_between(
+        {} if before is None else key | {"opted_out": before}, key | {"opted_out": after, "since": AT}
+    )
+
+    assert (event is not None) is told
+    assert event is None or (event.to_detail()["opted_out"], event.occurred_at) == (after, AT)
+
+
+def test_an_opt_out_that_can_not_be_published_leaves_no_number_in_its_note() -> None:
+    bus, queues = ScriptedBus({"SMS Opt-Out Changed": Put.REFUSED}), RecordingQueues()
+    publisher(bus, queues).publish_batch(records("opted_out"))
+    (letter,) = queues.dead_letters
+    assert "61491570006" not in f"{letter.body} {letter.message_id}"
+
+
 def test_a_second_unknown_outcome_of_a_message_is_another_event() -> None:
     first = event_between(message("SENDING"), message("UNKNOWN", attempts=1, unknown_since=AT))
     second = event_between(message("SENDING"), message("UNKNOWN", attempts=2, unknown_since=LATER), LATER)
@@ -340,7 +378,14 @@ _names = st.sampled_from(
 )
 _attributes = st.dictionaries(_names, _values, max_size=8)
 _keys = st.sampled_from(
-    [{"pk": "msg#message-1"}, {"pk": "health#gateway"}, {"pk": "ref#order-1"}, {"pk": "refused#1"}, {"id": "gw-1"}]
+    [
+        {"pk": "msg#message-1"},
+        {"pk": "health#gateway"},
+        {"pk": "ref#order-1"},
+        {"pk": "refused#1"},
+        {"id": "gw-1"},
+        {"handset": "+61491570006"},
+    ]
 )
 
 
@@ -377,7 +422,7 @@ def test_numbers_and_text_leave_in_replies_only(images: tuple[Item, Item], reply
     event = event_between(images[0], {**images[1], **private}, reply_text=reply_text)
     told = json.dumps(event.to_detail()) if event else ""
 
-    assert isinstance(event, SmsReplyReceived) or (number not in told)
+    assert isinstance(event, SmsReplyReceived | SmsOptOutChanged) or (number not in told)
     assert (text in told) is (isinstance(event, SmsReplyReceived) and reply_text)
 
 
@@ -386,10 +431,14 @@ def test_marshalled_images_are_read_back(images: tuple[Item, Item]) -> None:
     assert read_change(stream_record(*images)) == change_between(*images)
 
 
+def _key_of(item: Item) -> str:
+    return next(name for name in ("pk", "id", "handset") if name in item)
+
+
 def stream_record(before: Item, after: Item, number: int = 1) -> dict[str, Any]:
     images: dict[str, Any] = {
         "ApproximateCreationDateTime": 1767225605.0,
-        "Keys": marshal({name: value for name, value in after.items() if name in ("pk", "id")}),
+        "Keys": marshal({name: value for name, value in after.items() if name == _key_of(after)}),
         "NewImage": marshal(after),
         "SequenceNumber": str(number),
     }
@@ -402,7 +451,7 @@ def stream_record(before: Item, after: Item, number: int = 1) -> dict[str, Any]:
 
 
 class ScriptedBus(EventBus):
-    """Takes everything but the events of these messages."""
+    """Takes everything but the events of these messages, or of these names if they are about none."""
 
     def __init__(self, others: Mapping[str, Put | Exception] | None = None) -> None:
         self.others = dict(others or {})
@@ -411,12 +460,12 @@ class ScriptedBus(EventBus):
     def put(self, events: Sequence[Event]) -> list[Put]:
         results = []
         for event in events:
-            assert isinstance(event, SmsAccepted | SmsRecalled)
-            result = self.others.get(event.message_id, Put.TAKEN)
+            subject = str(event.to_detail().get("message_id", event.detail_type))
+            result = self.others.get(subject, Put.TAKEN)
             if isinstance(result, Exception):
                 raise result
             if result is Put.TAKEN:
-                self.taken.append(event.message_id)
+                self.taken.append(subject)
             results.append(result)
         return results
 

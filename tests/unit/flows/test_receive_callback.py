@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +12,8 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.receive_callback import MAX_BODY_BYTES, CallbackRequest, CallbackResponse
 from optus_sms.flows.reconcile_messages import Reconciler
 from optus_sms.model.queue_message import parse_message
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import LedgerRecord, OptOutRecord, State
 from optus_sms.records.ledger import COMPLETE_SECONDS
 from tests.support.bench import Bench, FailAt, totals
 from tests.support.builders import (
@@ -543,3 +545,90 @@ class TestReply:
         run.hook()
         assert reply(run).status == 200
         assert run.messages.items["mo-1"]["content"] == "Yes"
+
+
+class TestOptOut:
+    def test_a_reply_opts_its_handset_out_and_back_in(self, run: Bench) -> None:
+        assert reply(run, content="Stop.").status == 200
+        out = run.opt_outs.read(HANDSET)
+        assert out is not None
+        assert (out.opted_out, out.by, out.reply_id, out.since) == (True, "reply", "mo-1", format_rfc3339(NOW))
+        run.time.advance(60)
+        assert reply(run, id="mo-2", content="START").status == 200
+        back = run.opt_outs.read(HANDSET)
+        assert back is not None
+        assert (back.opted_out, back.reply_id) == (False, "mo-2")
+
+    def test_the_reply_is_kept_like_any_other(self, run: Bench) -> None:
+        assert totals(reply(run, content="STOP").measurements)["RepliesReceived"] == 1
+        assert run.messages.items["mo-1"]["content"] == "STOP"
+
+    @pytest.mark.parametrize("content", ["STOP 12345", "please stop by at nine", None])
+    def test_another_text_opts_nobody_out(self, run: Bench, content: str | None) -> None:
+        assert reply(run, content=content).status == 200
+        assert run.opt_outs.read(HANDSET) is None
+
+    def test_any_order_of_callbacks_with_repeats_gives_the_same_state(self) -> None:
+        """The first callbacks come in the order of the replies; each may be repeated at any time, with any text."""
+        texts = {"mo-1": "STOP", "mo-2": "START", "mo-3": "stop!", "mo-4": "Start"}
+        wrong = []
+        for *order, repeated in itertools.product(*[texts] * 3, ("mo-1", "mo-2")):
+            run, first = Bench(), dict.fromkeys([*order, repeated])
+            for name in (*order, repeated):
+                run.time.advance(1)
+                reply(run, id=name, content=texts[name])
+            found = run.opt_outs.read(HANDSET)
+            last = list(first)[-1]
+            if found is None or (found.reply_id, found.opted_out) != (last, last in ("mo-1", "mo-3")):
+                wrong.append(order)
+        assert wrong == []
+
+    def test_a_repeated_callback_with_another_text_changes_nothing(self, run: Bench) -> None:
+        reply(run, content="Yes")
+        reply(run, content="STOP")
+        assert run.opt_outs.read(HANDSET) is None
+
+    def test_a_late_repeat_does_not_undo_an_operators_word(self, run: Bench) -> None:
+        reply(run, content="STOP")
+        run.time.advance(60)
+        since = format_rfc3339(run.time.now())
+        run.opt_outs.decide(OptOutRecord(HANDSET, False, since, "person", operator="operator-1"))
+        run.time.advance(60)
+        reply(run, content="STOP")
+        found = run.opt_outs.read(HANDSET)
+        assert found is not None
+        assert not found.opted_out
+
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_a_write_that_fails_makes_the_gateway_deliver_again(self, run: Bench, moment: Moment) -> None:
+        run.hook(FailAt("opt_outs.decide", moment))
+        assert reply(run, content="STOP").status == 503
+        run.time.advance(60)
+        assert reply(run, content="STOP").status == 200
+        found = run.opt_outs.read(HANDSET)
+        assert found is not None
+        assert (found.opted_out, found.since) == (True, format_rfc3339(NOW))
+
+    def test_an_erased_reply_brings_no_number_back(self, run: Bench) -> None:
+        reply(run, content="STOP")
+        run.messages.erase("mo-1", HANDSET, now=NOW)
+        run.opt_outs.forget(HANDSET)
+        assert reply(run, content="STOP").status == 200
+        assert run.opt_outs.read(HANDSET) is None
+
+    @pytest.mark.parametrize("source", ["Optus", "12345", None])
+    def test_a_source_that_is_no_number_can_not_opt_out(self, run: Bench, source: str | None) -> None:
+        assert reply(run, content="STOP", source=source).status == 200
+        assert run.opt_outs.table.items == {}
+
+    @pytest.mark.parametrize("source", ["0491 570 006", "61491570006", "+61491570006"])
+    def test_the_number_is_found_in_any_form(self, run: Bench, source: str) -> None:
+        reply(run, content="STOP", source=source)
+        assert list(run.opt_outs.table.items) == [HANDSET]
+
+    def test_the_status_blocked_is_not_acted_on(self, run: Bench) -> None:
+        """Its meaning is not documented; it is shown as it is."""
+        run.messages.record_sent(*sent_message(), now=NOW)
+        status(run, status="blocked")
+        assert run.messages.items["gw-1"]["status"] == "blocked"
+        assert run.opt_outs.table.items == {}

@@ -32,7 +32,7 @@ SEND = {
 }
 
 
-MAY_BE_EMPTY = {"service_status_url", "allowed_destinations"}
+MAY_BE_EMPTY = {"service_status_url", "allowed_destinations", "opt_out_words", "opt_in_words"}
 
 
 def problems(**changes: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from optus_sms.model.events import (
     GatewayHealthChanged,
     SmsAccepted,
     SmsExpired,
+    SmsOptOutChanged,
     SmsOutcomeUnknown,
     SmsRecalled,
     SmsRefused,
@@ -28,7 +29,16 @@ from optus_sms.model.redaction import loggable_id, without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES
 from optus_sms.model.times import Clock, time_or_none
 from optus_sms.records.changes import Change, read_change, subject_of
-from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, RefusedRecord, ReplyRecord, State
+from optus_sms.records.items import (
+    Health,
+    HealthRecord,
+    LedgerRecord,
+    MessageRecord,
+    OptOutRecord,
+    RefusedRecord,
+    ReplyRecord,
+    State,
+)
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 
@@ -51,6 +61,8 @@ def event_of(change: Change, *, reply_text: bool = True) -> Event | None:  # noq
             return _of_health(before, after, change.at)
         case MessageRecord() | None as before, MessageRecord() as after:
             return _of_status(before, after, change.at)
+        case OptOutRecord() | None as before, OptOutRecord() as after:
+            return _of_opt_out(before, after, change.at)
         case ReplyRecord(), ReplyRecord():
             return None
         case _, ReplyRecord() as after:
@@ -148,6 +160,20 @@ def _of_health(before: HealthRecord | None, after: HealthRecord, at: str) -> Eve
         state=after.state.value,
         previous_state=before.state.value if before else None,
         reason=after.reason,
+    )
+
+
+def _of_opt_out(before: OptOutRecord | None, after: OptOutRecord, at: str) -> Event | None:
+    if after.opted_out == (before is not None and before.opted_out):
+        return None
+    at = _time(after.since, at)
+    return SmsOptOutChanged(
+        event_id=_id(SmsOptOutChanged, after.handset, after.decision, at),
+        occurred_at=at,
+        handset=after.handset,
+        opted_out=after.opted_out,
+        by=after.by,
+        gateway_id=after.reply_id,
     )
 
 
@@ -265,6 +291,8 @@ class Publisher:
             "SequenceNumber": record.get("dynamodb", {}).get("SequenceNumber"),
             "Keys": record.get("dynamodb", {}).get("Keys"),
         }
+        if "handset" in (note["Keys"] or {}):  # the key of `OptOutTable` is a number
+            note["Keys"] = None
         dead_letter = DeadLetter(
             json.dumps(note),
             DeadLetterReason.UNPUBLISHED_EVENT,

@@ -19,12 +19,15 @@ from optus_sms.flows.resolving import Resolution, resolve_by_reference
 from optus_sms.gateway.credentials import CallbackSecret
 from optus_sms.model.callbacks import Callback, ReplyCallback, StatusCallback, parse_callbacks
 from optus_sms.model.errors import UnreadableCallbackError
+from optus_sms.model.numbers import E164
+from optus_sms.model.opt_outs import OptOutWords
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
-from optus_sms.model.times import Clock, time_or_none
-from optus_sms.records.items import MessageRecord
+from optus_sms.model.times import Clock, format_rfc3339, time_or_none
+from optus_sms.records.items import MessageRecord, OptOutRecord, ReplyRecord
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Applied, IdTakenError, Messages, StatusResult
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import EditedItemError
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
@@ -106,10 +109,12 @@ class Receiver:
 
     ledger: Ledger
     messages: Messages
+    opt_outs: OptOuts
     queues: Queues
     secret: CallbackSecret
     clock: Clock = field(default_factory=Clock)
     reply_match_days: int = 3
+    words: OptOutWords = field(default_factory=OptOutWords)
 
     def receive(self, request: CallbackRequest) -> CallbackResponse:
         """Return the response to one request; never raises."""
@@ -243,10 +248,26 @@ class Receiver:
         if in_reply_to is None and reply.handset and self.reply_match_days:
             since = now - self.reply_match_days * _DAY_SECONDS
             in_reply_to = self.messages.latest_sent_to(reply.handset, since=since, until=now)
-        new = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
-        fields = {"gateway_id": _loggable(reply.gateway_id), "in_reply_to": _loggable(in_reply_to), "new": new}
-        logger().info("reply", extra=fields)
-        return [(Metric.REPLIES_RECEIVED, 1.0)] if new else []
+        stored = self.messages.record_reply(reply, in_reply_to=in_reply_to, exact=exact, now=now)
+        opted_out = self._opt_out(stored.record)
+        fields = {"gateway_id": _loggable(reply.gateway_id), "in_reply_to": _loggable(in_reply_to)}
+        logger().info("reply", extra=fields | {"new": stored.is_new, "opted_out": opted_out})
+        return [(Metric.REPLIES_RECEIVED, 1.0)] if stored.is_new else []
+
+    def _opt_out(self, reply: ReplyRecord) -> bool | None:
+        """Opt the handset out, or back in, if the stored reply says so; a later decision stays.
+
+        Its time is that of the first callback, because the gateway gives a reply none. An erased reply has no text.
+        """
+        opted_out = self.words.decision(reply.content)
+        if opted_out is None:
+            return None
+        if not re.fullmatch(E164, reply.handset or ""):
+            logger().warning("opt-out without a number", extra={"gateway_id": _loggable(reply.id)})
+            return None
+        since = reply.received_at or format_rfc3339(self.clock.now())
+        self.opt_outs.decide(OptOutRecord(str(reply.handset), opted_out, since, "reply", reply_id=reply.id))
+        return opted_out
 
 
 def _status_measurements(callback: StatusCallback, result: StatusResult, now: float) -> list[Measurement]:

@@ -1,8 +1,8 @@
 """The events on `SmsEventBus`: their names and fields. `make schemas` writes schemas/events/ from them.
 
 Plain dataclasses, because importing pydantic would slow down the publisher's cold start
-(docs/decisions/events-from-streams.md). A field that is None is left out of the event. Only `SmsReplyReceived` has a
-phone number and a text.
+(docs/decisions/events-from-streams.md). A field that is None is left out of the event. Only `SmsReplyReceived` and
+`SmsOptOutChanged` have a phone number, only the first a text.
 """
 
 from dataclasses import dataclass, field, fields
@@ -162,6 +162,18 @@ class SmsOutcomeUnknown(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SmsOptOutChanged(Event):
+    """A handset opted out of messages, or back in: by a reply, or by an operator."""
+
+    detail_type = "SMS Opt-Out Changed"
+
+    handset: str = field(metadata=_is("the phone number of the handset"))
+    opted_out: bool = field(metadata=_is("true: opted out; false: opted back in"))
+    by: str = field(metadata=_is("`reply`, `person` (an operator) or `import` (from a file)"))
+    gateway_id: str | None = field(default=None, metadata=_is("the gateway's ID of the reply, if it was one"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayHealthChanged(Event):
     """The gateway's health state changed."""
 
@@ -181,5 +193,6 @@ EVENT_TYPES: Final[tuple[type[Event], ...]] = (
     SmsExpired,
     SmsRecalled,
     SmsOutcomeUnknown,
+    SmsOptOutChanged,
     GatewayHealthChanged,
 )

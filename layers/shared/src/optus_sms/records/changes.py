@@ -12,13 +12,14 @@ from optus_sms.records.items import (
     HealthRecord,
     LedgerRecord,
     MessageRecord,
+    OptOutRecord,
     RefusedRecord,
     ReplyRecord,
     read_message,
 )
 from optus_sms.records.table import Item, unmarshal
 
-Record = LedgerRecord | RefusedRecord | HealthRecord | MessageRecord | ReplyRecord
+Record = LedgerRecord | RefusedRecord | HealthRecord | MessageRecord | ReplyRecord | OptOutRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def read_change(record: Mapping[str, Any]) -> Change | None:
 
 
 def read_item(item: Item) -> Record | None:
-    """Read an item of either table; None for one that is not a record: a reference, or an item without its state."""
+    """Read an item of any table; None for one that is not a record: a reference, or an item without its state."""
     key = str(item.get("pk", ""))
     if key.startswith(MESSAGE_PREFIX):
         return LedgerRecord.from_item(item) if "state" in item else None
@@ -57,7 +58,9 @@ def read_item(item: Item) -> Record | None:
         return RefusedRecord.from_item(item)
     if key == HEALTH_KEY:
         return HealthRecord.from_item(item) if "state" in item else None
-    return read_message(item) if "id" in item else None
+    if "id" in item:
+        return read_message(item)
+    return OptOutRecord.from_item(item) if "handset" in item and not key else None
 
 
 def subject_of(record: Mapping[str, Any]) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""The items of both tables as typed records: a field is the attribute of that name.
+"""The items of the tables as typed records: a field is the attribute of that name.
 
 `SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>``, the
 messages behind a reference that is no `message_id`, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``.
 `MessagesTable` (key ``id``, the gateway's ID) holds what the gateway reported: a `MessageRecord` for each message, a
-`ReplyRecord` for each reply.
+`ReplyRecord` for each reply. `OptOutTable` (key ``handset``) holds an `OptOutRecord` for each handset that opted out.
 """
 
 from __future__ import annotations
@@ -251,6 +251,31 @@ class ReplyRecord:
         if values.get("reply_match") not in (None, "exact", "inferred"):
             del values["reply_match"]
         return cls(**values | {"direction": "MO"})
+
+
+@dataclass(frozen=True, slots=True)
+class OptOutRecord:
+    """The latest decision about a handset. ``since``: RFC 3339, its time. ``by``: `reply`, `person` or `import`.
+
+    ``reply_id``: the gateway's ID of the reply. ``operator``: of the other two.
+    """
+
+    handset: str
+    opted_out: bool
+    since: str = ""
+    by: str = "person"
+    reply_id: str | None = None
+    operator: str | None = None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Read an item. One that was edited by hand is an opt-out, unless it says otherwise."""
+        return cls(**{"opted_out": True} | _known(cls, item))
+
+    @property
+    def decision(self) -> str:
+        """Return a text by which decisions sort: by time, and of one time an opt-out last."""
+        return f"{self.since} {'out' if self.opted_out else 'in'} {self.by} {self.reply_id or self.operator or ''}"
 
 
 def read_message(item: Item) -> MessageRecord | ReplyRecord:

@@ -91,6 +91,14 @@ class StatusResult:
     message: MessageRecord
 
 
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """A reply as its first callback brought it. ``is_new``: this was the first."""
+
+    record: ReplyRecord
+    is_new: bool
+
+
 class IdTakenError(Exception):
     """A reply with the ID of a message, or a status callback with the ID of a reply."""
 
@@ -256,8 +264,8 @@ class Messages:
         update = NOTHING.set(unresolved_at=format_rfc3339(now)).remove(*_UNTIL_FINAL)
         self._while_awaiting(gateway_id, awaiting, update)
 
-    def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> bool:
-        """Store a reply once per ID; False if it was there already, and ``repeats`` has the time.
+    def record_reply(self, reply: ReplyCallback, *, in_reply_to: str | None, exact: bool, now: float) -> StoredReply:
+        """Store a reply once per ID; if it was there already, ``repeats`` has the time.
 
         Raise `IdTakenError` if the ID is a message's.
         """
@@ -277,15 +285,15 @@ class Messages:
             received_at=at,
             created_at=at,
         )
-        written = self._table.update(reply.gateway_id, self._kept(update, now).only_if(IS_NEW))
+        written = self._table.update(reply.gateway_id, self._kept(update, now).only_if(IS_NEW), returning="ALL_NEW")
         if not isinstance(written, Refused):
-            return True
+            return StoredReply(ReplyRecord.from_item(written), is_new=True)
         seen = read_message(written.item)
         if not isinstance(seen, ReplyRecord):
             raise IdTakenError(reply.gateway_id)
         if repeat := _repeat(seen, "reply", first_at=seen.received_at or "", at=at):
             self._table.update(reply.gateway_id, self._kept(NOTHING.add(repeats=repeat), now))
-        return False
+        return StoredReply(seen, is_new=False)
 
     def erase(self, gateway_id: str, handset: str, *, now: float) -> None:
         """Remove what identifies a person from a message to this handset, or a reply from it."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from optus_sms.model.errors import SettingsError
 from optus_sms.model.lanes import Lane
+from optus_sms.model.opt_outs import parse_words
 
 OnUnknown = Literal["hold", "resend"]
 _Environment = Mapping[str, str]
@@ -96,6 +97,7 @@ _TrueFalse = Annotated[bool, _choice({"true": True, "false": False})]
 _HoldResend = Annotated[OnUnknown, _choice({"hold": "hold", "resend": "resend"})]
 _GatewayUrl = Annotated[str, _Rule(_HTTPS_RULE, _gateway_url)]
 _Prefixes = Annotated[tuple[str, ...], _Rule("empty or prefixes such as +61,+64", _prefixes, may_be_empty=True)]
+_Words = Annotated[frozenset[str], _Rule("empty or words", lambda text, _: parse_words(text), may_be_empty=True)]
 _OptionalUrl = Annotated[str, _Rule("empty or an http or https URL", _optional_url, may_be_empty=True)]
 
 
@@ -167,6 +169,9 @@ class ReceiveSettings(_Settings):
     callback_secret_id: _Text
     messages_table_name: _Text
     send_ledger_table_name: _Text
+    opt_out_table_name: _Text
+    opt_out_words: _Words
+    opt_in_words: _Words
     dead_letter_queue_url: _Text
     reply_match_days: _AtLeast0
     retention_days: _AtLeast1

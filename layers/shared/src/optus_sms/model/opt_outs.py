@@ -1,0 +1,32 @@
+"""Which replies opt a handset out of messages, or back in."""
+
+import unicodedata
+from dataclasses import dataclass
+
+
+def parse_words(text: str) -> frozenset[str]:
+    """Return the words of a list such as ``STOP,OPT OUT``, as `_canonical` has them."""
+    return frozenset(filter(None, map(_canonical, text.split(","))))
+
+
+@dataclass(frozen=True, slots=True)
+class OptOutWords:
+    """The words that opt out and back in. A word in both opts out."""
+
+    opt_out: frozenset[str] = frozenset()
+    opt_in: frozenset[str] = frozenset()
+
+    def decision(self, content: str | None) -> bool | None:
+        """Return whether a reply opts its handset out; None if its whole text is none of the words."""
+        word = _canonical(content or "")
+        if word in self.opt_out:
+            return True
+        return False if word in self.opt_in else None
+
+
+def _canonical(text: str) -> str:
+    """Return a text without the spaces around it, its case and one closing punctuation mark."""
+    text = text.strip()
+    if text and unicodedata.category(text[-1]).startswith("P"):
+        text = text[:-1].rstrip()
+    return text.casefold()
