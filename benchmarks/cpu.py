@@ -40,6 +40,7 @@ def messages(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
     yield chart("CPU of a message", "µs", seconds, _FLOOR)
     calls = Counter(operation for operation, _ in aws_requests(app, batch(10)))
     yield Figure("table writes of a message", calls.pop("UpdateItem") / 10, 3)
+    yield Figure("table reads of a message", calls.pop("GetItem", 0) / 10, 1)
     yield Figure("secret reads of a warm batch", calls.pop("GetSecretValue", 0), 0)
     yield Figure("other AWS calls of a message", calls.total() / 10, 0)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from cli.errors import CliError, Exit, not_utf8
 from optus_sms.model.errors import InvalidMessageError
 from optus_sms.model.queue_body import read_object
-from optus_sms.model.queue_message import OutboundMessage, check_allowed, parse_message
+from optus_sms.model.queue_message import OutboundMessage, parse_message
 
 _MOST_SHOWN: Final = 20
 _LONG_AGO: Final = 1.0  # epoch seconds
@@ -37,25 +37,32 @@ class CheckedMessage:
         return {"MessageBody": self.body, **({"MessageGroupId": self.group} if self.group else {})}
 
 
+Rules = Callable[[OutboundMessage], None]
+
+
+def no_rules(_message: OutboundMessage) -> None:
+    """Take every message."""
+
+
 def new_message_id() -> str:
     """Return a new message_id for a message without one."""
     return f"cli-{uuid.uuid4().hex}"
 
 
 def check(
-    fields: Mapping[str, Any], message_id: str, *, queued: Collection[str] = (), allowed: tuple[str, ...] = ()
+    fields: Mapping[str, Any], message_id: str, *, queued: Collection[str] = (), rules: Rules = no_rules
 ) -> CheckedMessage:
     """Return the message with these fields, and this ``message_id`` if it has none; or raise `InvalidMessageError`.
 
-    ``queued``: message_ids that are on the queue already, so their schedule may have passed since. ``allowed``: the
-    `Target.allowed_destinations`.
+    ``queued``: message_ids that are on the queue already, so their schedule may have passed since. ``rules``: of the
+    stack, `Target.check_rules`.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     body = json.dumps({"message_id": message_id, **given})
     key = given.get("message_id", message_id)
     is_queued = isinstance(key, str) and key in queued
     message = parse_message(body, now=time.time(), queued_at=_LONG_AGO if is_queued else None)
-    check_allowed(message, allowed)
+    rules(message)
     return CheckedMessage(message.message_id or message_id, body, message)
 
 
@@ -83,12 +90,12 @@ def read_lines(
     message_id_of: Callable[[str, int], str],
     *,
     queued: Collection[str] = (),
-    allowed: tuple[str, ...] = (),
+    rules: Rules = no_rules,
 ) -> tuple[list[CheckedMessage], dict[int, str]]:
     """Return the messages of a file of JSON lines, and what is invalid, by line number.
 
     ``message_id_of`` makes the message_id of a line without one, from the line and how often that line came before.
-    ``queued`` and ``allowed``: as for `check`.
+    ``queued`` and ``rules``: as for `check`.
     """
     checked: dict[str, tuple[int, CheckedMessage]] = {}
     invalid: dict[int, str] = {}
@@ -96,7 +103,7 @@ def read_lines(
     for number, line in _numbered(path):
         seen[line] += 1
         try:
-            found = check(read_object(line), message_id_of(line, seen[line]), queued=queued, allowed=allowed)
+            found = check(read_object(line), message_id_of(line, seen[line]), queued=queued, rules=rules)
         except InvalidMessageError as error:
             invalid[number] = error.detail
             continue

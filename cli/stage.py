@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from cli.output import Tone
 from optus_sms.model.statuses import FAILURE_STATUSES
-from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
+from optus_sms.records.items import OPTED_OUT, LedgerRecord, MessageRecord, ReplyRecord, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +174,11 @@ def next_step(facts: Facts) -> str:
 
 def _next_of_rejected(facts: Facts) -> str:
     ledger = facts.ledger
+    if ledger and ledger.reason == OPTED_OUT:
+        return (
+            "The handset has opted out, so it was not sent. Once the person has opted back in, queue it under a new "
+            "message_id. `opt-outs list` has the opt-outs."
+        )
     if ledger and ledger.has_open_outcome:
         return (
             "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "

@@ -26,6 +26,7 @@ from optus_sms.model.sender_namespaces import in_namespace, namespace_of, namesp
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from cli.dead_letter_queue import DeadLetterQueue
+    from optus_sms.model.queue_message import OutboundMessage
 
 # By lane: the name of the mapping's ID on the local stack, and SAM's name for the queue's event of SendMessageFunction.
 _MAPPINGS: Final = {
@@ -103,7 +105,7 @@ class Target:
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
-        """For the two tables."""
+        """For the tables."""
         return cast("DynamoDBClient", self.client("dynamodb"))
 
     @cached_property
@@ -122,16 +124,23 @@ class Target:
         return HealthRecords.connect(self.dynamodb, self.outputs["SendLedgerTableName"])
 
     @cached_property
+    def opt_outs(self) -> OptOuts:
+        """`OptOutTable`."""
+        return OptOuts.connect(self.dynamodb, self.outputs["OptOutTableName"])
+
+    @cached_property
     def messages(self) -> Messages:
         """`MessagesTable`."""
         days = int(self.settings.get("RetentionDays", "90"))
         return Messages.connect(self.dynamodb, self.outputs["MessagesTableName"], retention_days=days)
 
-    @property
-    def allowed_destinations(self) -> tuple[str, ...]:
-        """The prefixes to which the stack sends; empty: any."""
-        text = self.settings.get("AllowedDestinations", "")
-        return tuple(text.split(",")) if text else ()
+    def check_rules(self, message: OutboundMessage) -> None:
+        """Raise `InvalidMessageError` for a message that this stack does not take, by its parameters."""
+        from optus_sms.model.queue_message import check_allowed, check_despite_opt_out  # pydantic takes its time
+
+        allowed = self.settings.get("AllowedDestinations", "")
+        check_allowed(message, tuple(allowed.split(",")) if allowed else ())
+        check_despite_opt_out(message, allowed=self.settings.get("AllowDespiteOptOut") != "false")
 
     @property
     def separate_senders(self) -> bool:

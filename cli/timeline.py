@@ -9,7 +9,7 @@ from typing import Final
 from cli.output import Tone
 from cli.stage import Facts
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
-from optus_sms.records.items import HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State
+from optus_sms.records.items import OPTED_OUT, HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,11 @@ _WORDS: Final = {
     "too_late": "too little time was left",
     "claim_response_lost": "the table did not confirm the claim",
     "circuit_breaker_open": "the outcome of another message was unknown meanwhile",
+    "opted_out": "the handset has opted out",
+    "opted_out_by_reply": "the handset has opted out, by its own reply",
+    "opted_out_by_person": "the handset has opted out, recorded by an operator",
+    "opted_out_by_import": "the handset has opted out, by an imported list",
+    "opt_out_not_read": "whether the handset has opted out could not be read",
     "reference_not_registered": "its reference could not be recorded first",
     "credentials_refused": "the gateway refused the credentials",
     "throttled": "the gateway reported too high a rate",
@@ -195,6 +200,8 @@ def _step(step: HistoryLine) -> Line:
 def _rejected(step: HistoryLine) -> str:
     """``words``: the dead letter's reason, then the gateway's response."""
     reason, _, response = step.words.partition(" ")
+    if reason == OPTED_OUT:
+        return f"attempt {step.attempt} was not begun, and is not retried: {why(response or reason)}"
     if reason == "attempts_exhausted":
         return f"given up with attempt {step.attempt}, certainly not sent; last: {why(response)}"
     because = _proof(response, not_sent=True)

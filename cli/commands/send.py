@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from cli.checked_message import MOST_CHARACTERS, CheckedMessage, check, describe, new_message_id
+from cli.checked_message import MOST_CHARACTERS, CheckedMessage, Rules, check, describe, new_message_id, no_rules
 from cli.commands.send_file import send_file
 from cli.context import CommandContext, with_context
 from cli.errors import CliError, Exit, not_utf8
@@ -54,6 +54,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway holds it until then.")
 @click.option("--expires-at", metavar="TIME", help="RFC 3339 with offset; not sent at or after this time.")
 @click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="What to do if the send outcome is unknown.")
+@click.option("--despite-opt-out", is_flag=True, default=None, help="Sent even if the handset has opted out.")
 @with_context
 def send(
     context: CommandContext,
@@ -103,7 +104,7 @@ def send(
     if dry_run:
         _show_dry_run(context, checked)
         return
-    checked = _checked(message, allowed=context.target.allowed_destinations)
+    checked = _checked(message, rules=context.target.check_rules)
     _queue(context, replace(checked, group=group), lane, follow=follow, timeout=timeout)
 
 
@@ -136,9 +137,9 @@ def _queue(context: CommandContext, checked: CheckedMessage, lane: Lane, *, foll
     context.out.document({"message_id": message_id, "queued_at": queued_at})
 
 
-def _checked(fields: dict[str, Any], allowed: tuple[str, ...] = ()) -> CheckedMessage:
+def _checked(fields: dict[str, Any], rules: Rules = no_rules) -> CheckedMessage:
     try:
-        return check(fields, new_message_id(), allowed=allowed)
+        return check(fields, new_message_id(), rules=rules)
     except InvalidMessageError as error:
         problems = _BETWEEN_PROBLEMS.sub("\n  ", error.detail)
         raise CliError(f"The message breaks a rule:\n  {problems}", "Nothing was queued.", Exit.INVALID) from None

@@ -32,9 +32,9 @@ def send_file(
     if dry_run:
         _dry_run_file(context, path, skip_invalid)
         return
-    allowed = context.target.allowed_destinations
+    rules = context.target.check_rules
     with Journal(journal_path, context.target.stack_id) as journal:
-        checked, invalid = read_lines(path, journal.message_id_of, queued=journal.queued, allowed=allowed)
+        checked, invalid = read_lines(path, journal.message_id_of, queued=journal.queued, rules=rules)
         _refuse_invalid(path, invalid, skip_invalid=skip_invalid)
         held = set() if queue_uncertain else _held(context, journal) & {message.message_id for message in checked}
         left = [message for message in checked if message.message_id not in journal.queued | held]

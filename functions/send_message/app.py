@@ -18,6 +18,7 @@ from optus_sms.model.times import Clock
 from optus_sms.records.health import HealthRecords
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.runtime.observability import Metric, logger, publish
 from optus_sms.runtime.one_cpu import on_one_cpu
 from optus_sms.runtime.settings import SendSettings
@@ -35,6 +36,7 @@ def sender() -> Sender:
     return Sender(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),
+        opt_outs=OptOuts.connect(dynamodb, settings.opt_out_table_name),
         queues=Queues(
             clients.sqs(),
             dead_letter_queue_url=settings.dead_letter_queue_url,
@@ -49,6 +51,7 @@ def sender() -> Sender:
         on_unknown=settings.on_unknown_outcome,
         require_message_id=settings.require_message_id,
         allowed_destinations=settings.allowed_destinations,
+        allow_despite_opt_out=settings.allow_despite_opt_out,
         separate_senders=settings.separate_senders,
         max_attempts=settings.max_attempts,
     )

@@ -47,7 +47,7 @@ from optus_sms.records.table import Item, Refused, Table, marshal
 from tests.deep.baton import Actor, Baton, CrashError
 from tests.deep.operators import Letter, Operator
 from tests.support.builders import HANDSET
-from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, unpaced
+from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, at_once, unpaced
 from tests.support.health import NO_MESSAGE, MemoryHealthRecords, answer
 
 KEY: Final = "message-1"
@@ -391,6 +391,8 @@ class World:
         return Sender(
             ledger=self.ledger(),
             messages=self.messages(),
+            opt_outs=self.opt_outs(),
+            beside=at_once,
             queues=cast("Any", Port(WorldQueues(self), "queues", self.ports)),
             gateway=CountingGateway(self),
             secret=FixedSecret(),
@@ -818,13 +820,20 @@ class CountingGateway(Gateway):
         self._world = world
 
     def post_message(
-        self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
+        self,
+        fields: Mapping[str, Any],
+        credentials: GatewayCredentials,
+        *,
+        start_within: float,
+        may_start: Callable[[], bool] = lambda: True,
     ) -> PostResult:
         world = self._world
         start_by, over_at, exchange = world.now + start_within, world.now + POST_SECONDS, object()
         world.ports.moment("POST", "before")
         if world.now >= min(start_by, over_at):
             return PostResult(Outcome.NOT_SENT, "too_late")
+        if not may_start():
+            return PostResult(Outcome.NOT_SENT, "not_allowed")
         world.check_may_post()
         world.posting[exchange] = over_at
         outcome = self._answer()

@@ -174,7 +174,7 @@ def unknown_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def post_when_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    def post(sender: Sender, order: Any, credentials: Any) -> PostResult:
+    def post(sender: Sender, order: Any, credentials: Any, _may_start: Any) -> PostResult:
         fields = order.message.gateway_fields(order.message_id, sender.now)
         return sender.gateway.post_message(fields, credentials, start_within=1e9)
 

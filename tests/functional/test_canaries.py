@@ -43,6 +43,7 @@ from tests.support.fakes import (
     FixedSecret,
     MemoryLedger,
     MemoryMessages,
+    MemoryOptOuts,
     Moment,
     RecordingQueues,
     ScriptedGateway,
@@ -253,8 +254,8 @@ OUTCOMES: dict[str, PostResult] = {
     f"accepted as {name}": PostResult(Outcome.ACCEPTED, "accepted", 202, name) for name in (NUMBER, SPACED, EVERYTHING)
 }
 STEPS = (
-    "ledger.claim", "ledger.register_reference", "ledger.accepted", "messages.record_sent", "queues.dead_letter",
-    "queues.give_back", "gateway.post_message", "secret.current",
+    "ledger.claim", "opt_outs.read", "ledger.register_reference", "ledger.accepted", "messages.record_sent",
+    "queues.dead_letter", "queues.give_back", "gateway.post_message", "secret.current",
 )  # fmt: skip
 
 
@@ -271,6 +272,7 @@ def run_sender(outcome: PostResult, body: str, failing: str | None = None, error
         sender = Sender(
             ledger=MemoryLedger(hook),
             messages=MemoryMessages(hook=hook),
+            opt_outs=MemoryOptOuts(hook),
             queues=RecordingQueues(hook),
             gateway=ScriptedGateway([outcome] * 3, hook=hook),
             secret=FixedSecret(GatewayCredentials("app", PASSWORD), hook=hook),

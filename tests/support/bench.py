@@ -28,6 +28,7 @@ from tests.support.fakes import (
     Moment,
     RecordingQueues,
     ScriptedGateway,
+    at_once,
     no_hook,
     paced,
 )
@@ -80,6 +81,8 @@ class Bench:
         self.sender = Sender(
             ledger=self.ledger,
             messages=self.messages,
+            opt_outs=self.opt_outs,
+            beside=at_once,
             queues=self.queues,
             gateway=self.gateway,
             secret=self.secret,

@@ -118,7 +118,7 @@ class CallbackStack:
         for row in self.rows():
             self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": str(row["id"])}})
         for record in self.opt_outs.scan():
-            self.opt_outs.forget(record.handset)
+            self._dynamodb.delete_item(TableName=self._opt_out_table, Key={"handset": {"S": record.handset}})
         for item in self._ledger_items():
             self._dynamodb.delete_item(TableName=self._ledger_table, Key={"pk": item["pk"]})
         self.dead_letters()

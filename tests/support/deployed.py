@@ -49,6 +49,7 @@ def deploy(session: boto3.Session, name: str = STACK, *, separate_senders: bool 
         "DeadLetterQueueUrl": {"Ref": "DeadLetterQueue"},
         "SendLedgerTableName": {"Ref": "SendLedgerTable"},
         "MessagesTableName": {"Ref": "MessagesTable"},
+        "OptOutTableName": {"Ref": "OptOutTable"},
         "GatewaySecretArn": _secret(session, {"application": "REPLACE_ME", "password": "REPLACE_ME"}),
         "CallbackSecretArn": _secret(session, {"username": "gateway", "password": "first-password"}),
         "StatusCallbackUrl": "https://callbacks.invalid/v1/callbacks/status",
@@ -67,6 +68,7 @@ def deploy(session: boto3.Session, name: str = STACK, *, separate_senders: bool 
             "DeadLetterQueue": {"Type": "AWS::SQS::Queue"},
             "SendLedgerTable": _table("SendLedgerTable"),
             "MessagesTable": _table("MessagesTable"),
+            "OptOutTable": _table("OptOutTable"),
         },
         "Outputs": {output: {"Value": value} for output, value in outputs.items()},
     }

@@ -132,6 +132,12 @@ def unpaced(clock: Clock) -> dict[Lane, Pacer]:
     return paced(0.0, clock)
 
 
+def at_once(run: Callable[[], None]) -> Callable[[], None]:
+    """Nothing goes on beside it, so that the order of steps is always the same."""
+    run()
+    return lambda: None
+
+
 @_with_steps
 class MemoryOptOuts(_Steps, OptOuts):
     """The real opt-outs on a table in memory."""
@@ -212,9 +218,16 @@ class ScriptedGateway(_Steps, Gateway):
         self._next_of = {reference: _reader(own) for reference, own in (by_reference or {}).items()}
 
     def post_message(
-        self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
+        self,
+        fields: Mapping[str, Any],
+        credentials: GatewayCredentials,
+        *,
+        start_within: float,
+        may_start: Callable[[], bool] = lambda: True,
     ) -> PostResult:
         with self._step("post_message"):
+            if not may_start():
+                return PostResult(Outcome.NOT_SENT, "not_allowed")
             post = Post(dict(fields), credentials, start_within)
             self.posts.append(post)
             reference = str(fields.get("reference", ""))

@@ -98,10 +98,6 @@ class MemoryTable(Table):
             self.items[key] = after
             return dict(before if returning == "ALL_OLD" else after)
 
-    def delete(self, key: str) -> None:
-        with self._lock:
-            self.items.pop(key, None)
-
     def query(
         self,
         index: str,

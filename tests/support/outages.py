@@ -39,7 +39,7 @@ from optus_sms.records.items import PauseReason
 from optus_sms.runtime.observability import Measurement, Metric, logger
 from tests.deep.baton import Actor, Baton
 from tests.support.builders import NOW, message_body, sqs_record
-from tests.support.fakes import MemoryLedger, MemoryMessages, unpaced
+from tests.support.fakes import MemoryLedger, MemoryMessages, MemoryOptOuts, at_once, unpaced
 from tests.support.health import NO_MESSAGE, NO_PATH, answer, no_response
 
 MINUTE: Final = 60.0
@@ -210,9 +210,7 @@ class _Posts(Gateway):
     def __init__(self, world: World, number: int) -> None:
         self._world, self._number = world, number
 
-    def post_message(
-        self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
-    ) -> PostResult:
+    def post_message(self, fields: Mapping[str, Any], credentials: GatewayCredentials, **_: Any) -> PostResult:
         world = self._world
         exchange, seconds, accepted = world.respond_to_post()
         world.posts += world.is_in_trouble
@@ -445,6 +443,8 @@ class World:
         return Sender(
             ledger=self.ledger,
             messages=MemoryMessages(),
+            opt_outs=MemoryOptOuts(),
+            beside=at_once,
             queues=_Queues(self),
             gateway=_Posts(self, number),
             secret=_Secret(self),

@@ -19,6 +19,7 @@ const FIELDS = [
   { name: "scheduled", label: "Not before", more: true, isTime: true, hint: "2026-12-24T09:00:00+11:00" },
   { name: "expires_at", label: "Not after", more: true, isTime: true, hint: "2026-12-24T09:05:00+11:00" },
   { name: "on_unknown", label: "If the outcome is unknown", more: true, choices: ["hold", "resend"] },
+  { name: "despite_opt_out", label: "Despite an opt-out", more: true, choices: ["true", "false"], flag: true },
   { name: "message_id", label: "Message id", more: true, hint: "made if left out" },
 ];
 const PAUSE_IN_TYPING = 150;
@@ -85,7 +86,7 @@ function typed() {
   const message = {};
   for (const field of FIELDS) {
     const value = inputs.get(field.name).value;
-    if (value !== "") message[field.name] = field.number ? Number(value) : value;
+    if (value !== "") message[field.name] = field.number ? Number(value) : field.flag ? value === "true" : value;
   }
   return message;
 }

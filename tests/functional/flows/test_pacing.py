@@ -24,6 +24,7 @@ from tests.support.fakes import (
     FixedSecret,
     MemoryLedger,
     MemoryMessages,
+    MemoryOptOuts,
     RecordingQueues,
     ScriptedGateway,
     paced,
@@ -161,6 +162,7 @@ def _send(time_: FakeClock, answer: Callable[[SeenPost], PostResult], name: str)
     sender = Sender(
         ledger=MemoryLedger(),
         messages=MemoryMessages(),
+        opt_outs=MemoryOptOuts(),
         queues=RecordingQueues(),
         gateway=ScriptedGateway(answer),
         secret=FixedSecret(GatewayCredentials("app", "old"), GatewayCredentials("app", "new")),

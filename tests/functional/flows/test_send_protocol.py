@@ -33,7 +33,15 @@ from optus_sms.records.table import Item, unmarshal
 from optus_sms.records.updates import NOTHING
 from tests.support.aws import REGION, create_table
 from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown, wanted
-from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, RecordingQueues, ScriptedGateway, unpaced
+from tests.support.fakes import (
+    FakeClock,
+    FixedCallbackSecret,
+    FixedSecret,
+    RecordingQueues,
+    ScriptedGateway,
+    at_once,
+    unpaced,
+)
 from tests.support.health import MemoryHealthRecords
 from tests.support.seeded_bugs import Patch, constant, mistaken, own_claim_not_recognized, same_state, without_condition
 
@@ -80,6 +88,8 @@ class World:
         sender = Sender(
             ledger=self.ledger,
             messages=self.messages,
+            opt_outs=self.opt_outs,
+            beside=at_once,
             queues=self.queues,
             gateway=self.gateway,
             secret=FixedSecret(),
@@ -163,13 +173,20 @@ CLAIM = OUTCOME = "SendLedgerTable.UpdateItem"
 ROW = "MessagesTable.UpdateItem"
 
 
-def test_an_accepted_message_costs_three_writes_and_no_read(world: World) -> None:
-    assert cost(world, world.deliver) == [CLAIM, OUTCOME, ROW]
+OPT_OUT = "OptOutTable.GetItem"
+
+
+def test_an_accepted_message_costs_three_writes_and_a_read(world: World) -> None:
+    assert cost(world, world.deliver) == [CLAIM, OPT_OUT, OUTCOME, ROW]
+
+
+def test_a_message_despite_an_opt_out_costs_no_read(world: World) -> None:
+    assert cost(world, lambda: world.deliver(message_body(despite_opt_out=True))) == [CLAIM, OUTCOME, ROW]
 
 
 def test_an_own_reference_costs_one_write_more(world: World) -> None:
     body = message_body(reference="order-1")
-    assert cost(world, lambda: world.deliver(body)) == [CLAIM, "SendLedgerTable.UpdateItem", OUTCOME, ROW]
+    assert cost(world, lambda: world.deliver(body)) == [CLAIM, OPT_OUT, "SendLedgerTable.UpdateItem", OUTCOME, ROW]
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,27 @@ def test_after_its_time_nothing_is_handed_over(scheme: str, start_within: float)
 
 
 @SCHEMES
+def test_nothing_is_handed_over_before_the_caller_allows_it(scheme: str) -> None:
+    """It is asked once the connection is open, once for an exchange, and the next exchange is as usual."""
+    asked: list[int] = []
+    requests: list[bytes] = []
+
+    def listen(peer: Peer) -> None:
+        requests.append(peer.read_request())
+        peer.send(answer("g-1"))
+
+    def may_start(allowed: bool) -> bool:
+        asked.append(len(requests))
+        return allowed
+
+    with serving(scheme, lambda _peer: None, listen) as (server, client):
+        refused = classify(post(client, server.url, may_start=lambda: may_start(False)), now=time.time())
+        accepted = classify(post(client, server.url, may_start=lambda: may_start(True)), now=time.time())
+    assert (refused.outcome, refused.reason, refused.stop) == (Outcome.NOT_SENT, "not_allowed", None)
+    assert (accepted.outcome, asked, len(requests)) == (Outcome.ACCEPTED, [0, 0], 1)
+
+
+@SCHEMES
 def test_after_its_time_nothing_is_handed_over_on_a_kept_connection_either(scheme: str) -> None:
     with serving(scheme, serve) as (server, client):
         assert outcome(post(client, server.url)) is Outcome.ACCEPTED

@@ -218,6 +218,7 @@ def test_stops_are_those_that_concern_everybody() -> None:
 # An answer for which each row, in its place, is the first that applies.
 REACHES = [
     Exchange(handed_over=False, failure="too_late"),
+    Exchange(handed_over=False, failure="not_allowed"),
     Exchange(handed_over=False),
     Exchange(handed_over=True, failure="client_certificate_required"),
     Exchange(handed_over=True, status=202, body=body_of("send_failed")),

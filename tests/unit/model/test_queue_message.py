@@ -81,6 +81,7 @@ VALID: dict[str, list[Any]] = {
     "message_id": [None, "a", "A-Z_0.9:", "x" * 50],
     "expires_at": [None, at(1), at(-1), at(400 * DAY)],
     "on_unknown": [None, "hold", "resend"],
+    "despite_opt_out": [None, True, False],
 }
 INVALID: dict[str, list[Any]] = {
     "destination": [
@@ -107,6 +108,7 @@ INVALID: dict[str, list[Any]] = {
     "message_id": ["", "x" * 51, "a b", "a/b", "ä", "a\n", 1, "#"],
     "expires_at": ["", "never", "2026-01-01T00:00:00", 1767225600, "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"],
     "on_unknown": ["", "HOLD", "drop", True],
+    "despite_opt_out": ["true", 1, 0, ""],
 }  # fmt: skip
 
 
@@ -339,7 +341,7 @@ class TestPayload:
         assert parse().payload_sha256 == "9b73c2f9f787e8a5983f98649d9adbda9411083e94b823016cba3b3bf6e63fed"
 
     @pytest.mark.parametrize(
-        "changes", [{"message_id": "other"}, {"message_id": None}, {"expires_at": at(60)}, {"on_unknown": "resend"}]
+        "changes", [{"message_id": "other"}, {"message_id": None}, {"expires_at": at(60)}, {"despite_opt_out": True}]
     )
     def test_leaves_out_what_is_ours(self, changes: dict[str, Any]) -> None:
         assert parse(**changes).payload_sha256 == parse().payload_sha256
@@ -388,9 +390,10 @@ class TestGatewayFields:
         assert parse(reference="costs-42").gateway_fields("key-1", NOW)["reference"] == "costs-42"
 
     def test_have_the_gateways_names_and_none_of_ours(self) -> None:
-        fields = parse(class_="bulk", expires_at=at(600), on_unknown="hold").gateway_fields("key-1", NOW)
+        ours = {"expires_at": at(600), "on_unknown": "hold", "despite_opt_out": True}
+        fields = parse(class_="bulk", **ours).gateway_fields("key-1", NOW)
         assert fields["class"] == "bulk"
-        assert not {"message_id", "expires_at", "on_unknown", "routing_class"} & fields.keys()
+        assert not {"message_id", "routing_class", *ours} & fields.keys()
 
     @pytest.mark.parametrize(("ahead", "kept"), [(-60, False), (0, False), (59, False), (60, True), (61, True)])
     def test_have_a_schedule_only_if_it_is_a_minute_ahead(self, ahead: int, kept: bool) -> None:

@@ -14,7 +14,11 @@ from optus_sms.gateway.api import Outcome, PostResult, Stop
 
 # So many messages that something in front of the API refused, with none accepted between: it is not about one text.
 REFUSED_IN_FRONT: Final = 3
-NOT_BEGUN: Final = ("too_late", "circuit_breaker_open")  # reasons of a POST that was not begun, which show nothing
+NOT_BEGUN: Final = (
+    "too_late",
+    "circuit_breaker_open",
+    "not_allowed",
+)  # reasons of a POST that was not begun, which show nothing
 _FIRST_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 60.0
 _LONGEST_ASKED_SECONDS: Final = 900.0  # a Retry-After for one message must not stop the others for hours

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.items import OPTED_OUT, LedgerRecord, State
 
 if TYPE_CHECKING:
     from optus_sms.runtime.settings import OnUnknown
@@ -44,6 +44,8 @@ def next_step(  # noqa: PLR0911
             return NextStep.WAIT_FOR_LEASE  # a callback resolved it; its owner may prove yet that it was not sent
         case State.ACCEPTED:
             return NextStep.REPAIR_MESSAGE
+        case State.REJECTED if record.reason == OPTED_OUT:
+            return NextStep.DONE
         case State.REJECTED:
             return NextStep.DEAD_LETTER
         case State.EXPIRED:  # if this delivery has not expired, its `expires_at` differs, so it is another message

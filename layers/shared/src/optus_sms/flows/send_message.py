@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
+from optus_sms.flows.opt_out_check import Beside, OptOutCheck, in_a_thread
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step, waits_until
 from optus_sms.flows.resolving import complete, log_taken
 from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
@@ -29,6 +30,7 @@ from optus_sms.model.queue_message import (
     MAX_SCHEDULE_DAYS,
     OutboundMessage,
     check_allowed,
+    check_despite_opt_out,
     check_reference,
     choose_key,
     is_message_id,
@@ -38,7 +40,7 @@ from optus_sms.model.queue_message import (
 from optus_sms.model.redaction import loggable_id
 from optus_sms.model.sender_namespaces import namespace_of, namespace_of_sender, reference_of
 from optus_sms.model.times import Clock, format_rfc3339, time_or_none
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.items import OPTED_OUT, LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
 from optus_sms.records.table import EditedItemError
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from optus_sms.gateway.api import Gateway
     from optus_sms.gateway.credentials import GatewayCredentials, GatewaySecret
     from optus_sms.records.messages import Messages
+    from optus_sms.records.opt_outs import OptOuts
     from optus_sms.runtime.settings import OnUnknown
 
 LEASE_MARGIN_SECONDS: Final = 30  # past the function's deadline, so that no running owner loses its lease
@@ -59,7 +62,8 @@ CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, 
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
 API_RESPONDS_SECONDS: Final = 3600.0  # how long a response of the API shows that messages reach it
-NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered")
+OPT_OUT_NOT_READ: Final = "opt_out_not_read"
+NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered", OPT_OUT_NOT_READ)
 CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
 LATE_SECONDS: Final = 900.0  # until then a claim whose response was lost can still be stored
 _FIRST_BACKOFF_SECONDS: Final = 5
@@ -122,11 +126,13 @@ class QueueRecord:
         now: float,
         require_message_id: bool = False,
         allowed_destinations: tuple[str, ...] = (),
+        allow_despite_opt_out: bool = True,
         separate_senders: bool = False,
     ) -> tuple[OutboundMessage, str]:
         """Return the message and its idempotency key, or raise `InvalidMessageError`."""
         message = parse_message(self.body, now=now, queued_at=self.queued_at)
         check_allowed(message, allowed_destinations)
+        check_despite_opt_out(message, allowed=allow_despite_opt_out)
         if separate_senders:
             check_reference(message)
         key = choose_key(
@@ -192,6 +198,7 @@ class Sender:
 
     ledger: Ledger
     messages: Messages
+    opt_outs: OptOuts
     queues: Queues
     gateway: Gateway
     secret: GatewaySecret
@@ -201,11 +208,13 @@ class Sender:
     on_unknown: OnUnknown = "hold"
     require_message_id: bool = False
     allowed_destinations: tuple[str, ...] = ()
+    allow_despite_opt_out: bool = True
     separate_senders: bool = False
     max_attempts: int = 10
     random: random.Random = field(default_factory=random.SystemRandom)
     new_owner: Callable[[], str] = lambda: uuid.uuid4().hex
     workers: int = WORKERS
+    beside: Beside = in_a_thread
     unwritten: UnwrittenOutcomes = field(default_factory=UnwrittenOutcomes)
 
     @property
@@ -272,6 +281,7 @@ class Sender:
                 now=self.now,
                 require_message_id=self.require_message_id,
                 allowed_destinations=self.allowed_destinations,
+                allow_despite_opt_out=self.allow_despite_opt_out,
                 separate_senders=self.separate_senders,
             )
             if namespace_of(message_id) != namespace:
@@ -387,7 +397,7 @@ class Sender:
             case NextStep.DONE if record.state is State.RECALLED:
                 return _done(order, "recalled")
             case NextStep.DONE:
-                return _done(order, "duplicate of an expired message", duplicate)
+                return _done(order, f"duplicate of a message that is {record.state}", duplicate)
             case NextStep.WAIT_FOR_LEASE:
                 return _give_back(order, "another delivery is sending it", int(waits_until(record) - self.now) + 1)
             case NextStep.TAKE_OVER if record.owner in self.unwritten:
@@ -417,7 +427,23 @@ class Sender:
         return self._end(order, claim, self._attempt(order, claim, credentials))
 
     def _attempt(self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials) -> PostResult:
-        """POST the message. A failure before the first byte is an outcome, too: not sent."""
+        """POST the message, unless its handset has opted out. A failure before the first byte is "not sent", too."""
+        if order.message.despite_opt_out:
+            return self._attempt_allowed(order, claim, credentials, lambda: True)
+        with OptOutCheck(partial(self.opt_outs.read, order.message.destination), self.beside) as check:
+            result = self._attempt_allowed(order, claim, credentials, check.allows)
+        if result.reason != "not_allowed":
+            return result
+        if check.opt_out is not None:
+            return PostResult(Outcome.REJECTED, OPTED_OUT, detail=f"{OPTED_OUT}_by_{check.opt_out.by}")
+        if check.error is not None:
+            extra = {"message_id": claim.message_id, **error_fields(check.error)}
+            logger().warning("opt-out not read", extra=extra)
+        return PostResult(Outcome.NOT_SENT, OPT_OUT_NOT_READ)
+
+    def _attempt_allowed(
+        self, order: _Order, claim: LedgerRecord, credentials: GatewayCredentials, may_start: Callable[[], bool]
+    ) -> PostResult:
         try:
             if order.wanted.reference is not None:
                 ttl = int(self.now) + KEEP_REFERENCE_SECONDS
@@ -425,9 +451,9 @@ class Sender:
         except Exception as error:  # noqa: BLE001
             logger().warning("reference not registered", extra={"message_id": claim.message_id, **error_fields(error)})
             return PostResult(Outcome.NOT_SENT, "reference_not_registered")
-        result = self._post(order, credentials)
+        result = self._post(order, credentials, may_start)
         if result.stop is Stop.CREDENTIALS_REFUSED and (newer := self._newer_than(credentials)) is not None:
-            result = self._post(order, newer)
+            result = self._post(order, newer, may_start)
         self.breaker.note(result, claim.message_id)
         return result
 
@@ -438,6 +464,8 @@ class Sender:
                 return self._accepted(order, claim, result)
             case Outcome.UNKNOWN:
                 return self._unknown(order, claim, result)
+            case Outcome.REJECTED if result.reason == OPTED_OUT:
+                return self._opted_out(order, claim, result)
             case Outcome.REJECTED:
                 detail = f"the gateway refused it with HTTP {result.status}: {result.detail or 'no reason given'}"
                 return self._rejected(order, claim, result, DeadLetterReason.REJECTED, detail)
@@ -474,7 +502,7 @@ class Sender:
             logger().error("credentials not read", extra=error_fields(error))
             return None
 
-    def _post(self, order: _Order, credentials: GatewayCredentials) -> PostResult:
+    def _post(self, order: _Order, credentials: GatewayCredentials, may_start: Callable[[], bool]) -> PostResult:
         """POST once in a slot, not begun later than the deadline or `expires_at` allow."""
         latest = order.deadline - OUTCOME_SECONDS - self.gateway.timeout_seconds
         if not self.pacers[order.record.lane].wait_for_slot(at_most=latest - self.now):
@@ -486,7 +514,8 @@ class Sender:
         if self.breaker.blocked_seconds() > 0:  # it opened while this message waited for its slot
             return PostResult(Outcome.NOT_SENT, "circuit_breaker_open")
         fields = order.message.gateway_fields(order.wanted.effective_reference, self.now)
-        return self.gateway.post_message(fields, credentials, start_within=latest - self.now)
+        start_within = latest - self.now
+        return self.gateway.post_message(fields, credentials, start_within=start_within, may_start=may_start)
 
     # Outcomes
 
@@ -564,6 +593,15 @@ class Sender:
                 return self._refused(order, refused_by)
             return self._to_dead_letters(order, reason, detail, rejected, evidence=result.evidence, result=result)
 
+    def _opted_out(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
+        """End a message whose handset has opted out: no dead letter, because no operator could send it either."""
+        write = partial(self.ledger.rejected, claim, OPTED_OUT, result.detail)
+        opted_out = (Metric.MESSAGES_OPTED_OUT, 1.0)
+        with self._written(order, claim, write, opted_out) as refused_by:
+            if refused_by is not None:
+                return self._refused(order, refused_by)
+        return _done(order, OPTED_OUT, opted_out)
+
     def _not_sent(self, order: _Order, claim: LedgerRecord, result: PostResult) -> Handled:
         counts = self._counts(claim, result)
         write = partial(self.ledger.not_sent, claim, result.words, counts=counts, evidence=result.evidence)
@@ -574,7 +612,9 @@ class Sender:
             blocked = self.breaker.blocked_seconds()
             seconds = self._backoff(order.record, blocked) if blocked else 1
             return _give_back(order, "not sent", seconds, result=result)
-        measurements = [(Metric.GATEWAY_ERRORS, 1.0)]
+        measurements: list[Measurement] = (
+            [] if result.reason in NOT_ABOUT_THE_MESSAGE else [(Metric.GATEWAY_ERRORS, 1.0)]
+        )
         if result.stop is Stop.CREDENTIALS_REFUSED:
             measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))
         seconds = self._backoff(order.record, result.retry_after_seconds or 0)

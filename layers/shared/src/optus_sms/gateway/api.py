@@ -134,6 +134,10 @@ CLASSIFICATION: Final = (
         "the sender stopped before the first byte: time was short or the message had expired",
     ),
     Rule(
+        "not_allowed", lambda f: f.exchange.failure == "not_allowed" and not f.exchange.handed_over, Outcome.NOT_SENT,
+        "the sender did not allow the first byte",
+    ),
+    Rule(
         "unreachable", lambda f: not f.exchange.handed_over, Outcome.NOT_SENT,
         "no request byte was handed to the socket", Stop.UNREACHABLE,
     ),
@@ -263,9 +267,14 @@ class Gateway:
         )
 
     def post_message(
-        self, fields: Mapping[str, Any], credentials: GatewayCredentials, *, start_within: float
+        self,
+        fields: Mapping[str, Any],
+        credentials: GatewayCredentials,
+        *,
+        start_within: float,
+        may_start: Callable[[], bool] = lambda: True,
     ) -> PostResult:
-        """Request `POST /messages` once; no byte leaves later than ``start_within`` seconds from now."""
+        """Request `POST /messages` once; ``start_within`` and ``may_start`` as in `Transport.exchange`."""
         response = self._transport.exchange(
             "POST",
             f"{self._base_url}/messages",
@@ -273,6 +282,7 @@ class Gateway:
             body=json.dumps(fields).encode(),
             seconds=self.timeout_seconds,
             start_within=start_within,
+            may_start=may_start,
         )
         return classify(response, now=self._now(), content=str(fields.get("content", "")))
 

@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -64,6 +64,10 @@ class Exchange:
     seconds: float = 0.0
 
 
+class _NotAllowedError(Exception):
+    """The caller does not allow the first byte."""
+
+
 class _TooLateError(Exception):
     """The deadline for handing over the first byte has passed."""
 
@@ -74,6 +78,7 @@ class _InFlight:
 
     deadline: float
     start_by: float
+    may_start: Callable[[], bool]
     handed_over: bool = False
     status: int | None = None
 
@@ -84,6 +89,8 @@ class _InFlight:
         return seconds
 
     def hand_over(self) -> None:
+        if not self.handed_over and not self.may_start():
+            raise _NotAllowedError
         if not self.handed_over and time.monotonic() >= self.start_by:
             raise _TooLateError
         self.handed_over = True
@@ -339,14 +346,18 @@ class Transport:
         body: bytes | None = None,
         seconds: float,
         start_within: float = math.inf,
+        may_start: Callable[[], bool] = lambda: True,
     ) -> Exchange:
         """Make one request and read its response within ``seconds``; never raises, never sends twice.
 
-        No byte is handed over later than ``start_within`` seconds from now.
+        No byte is handed over later than ``start_within`` seconds from now, nor before ``may_start`` returns true; it
+        is called once the connection is open, and may wait.
         """
         self._trust()
         started = time.monotonic()
-        exchange = _InFlight(deadline=started + seconds, start_by=started + min(seconds, start_within))
+        exchange = _InFlight(
+            deadline=started + seconds, start_by=started + min(seconds, start_within), may_start=may_start
+        )
         _thread.exchange = exchange
         try:
             request = requests.Request(method, url, headers=_headers(headers, body), data=body).prepare()
@@ -441,6 +452,7 @@ def _closing(response: requests.Response) -> Iterator[None]:
 
 # Innermost cause first: requests and urllib3 wrap the same errors in several ways.
 _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (_NotAllowedError, "not_allowed"),
     (_TooLateError, "too_late"),
     (socket.gaierror, "name_not_resolved"),
     (ssl.SSLCertVerificationError, "certificate_refused"),  # or one of _CERTIFICATE_CODES

@@ -38,7 +38,7 @@ _GATEWAY_FIELDS: Final = (
 _PROTECTIONS: Final = {name.replace("_", ""): name for name in ("message_id", "expires_at", "on_unknown", "scheduled")}
 UNREADABLE_KEY: Final = "unreadable message_id"  # breaks the rule of a key
 _DESTINATION: Final = "must be an E.164 number with a leading +, like +61491570006"
-_OURS: Final = frozenset({"message_id", "expires_at", "on_unknown"})
+_OURS: Final = frozenset({"message_id", "expires_at", "on_unknown", "despite_opt_out"})
 
 
 def _rule(text: str) -> PydanticCustomError:
@@ -160,6 +160,10 @@ class OutboundMessage(BaseModel):
     )
     on_unknown: Literal["hold", "resend"] | None = Field(None, description="must be hold or resend")
 
+    despite_opt_out: bool | None = Field(
+        None, description="must be true or false; true: sent even if the handset has opted out, such as a one-time code"
+    )
+
     @model_validator(mode="after")
     def _source_or_class(self) -> Self:
         # Version 1 of the gateway's page: "If the source parameter is used then class must not be included".
@@ -245,6 +249,15 @@ def check_allowed(message: OutboundMessage, allowed: tuple[str, ...]) -> None:
         raise InvalidMessageError(
             f"destination: begins with no prefix that this stack allows ({', '.join(allowed)}); "
             "add its prefix to the stack's AllowedDestinations"
+        )
+
+
+def check_despite_opt_out(message: OutboundMessage, *, allowed: bool) -> None:
+    """Refuse a message for opted-out handsets, unless the stack allows such messages."""
+    if message.despite_opt_out and not allowed:
+        raise InvalidMessageError(
+            "despite_opt_out: is not allowed by this stack (AllowDespiteOptOut=false); leave it out, and the message "
+            "goes to handsets that have not opted out"
         )
 
 

@@ -45,6 +45,7 @@ class State(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+OPTED_OUT: Final = "opted_out"  # the reason of a REJECTED message that makes no dead letter
 MAYBE_SENT: Final = (State.SENDING, State.UNKNOWN, State.ACCEPTED)
 
 

@@ -59,10 +59,6 @@ class OptOuts:
         found = OptOutRecord.from_item(written.item)
         return None if found == record else found  # the SDK repeated a write whose response was lost
 
-    def forget(self, handset: str) -> None:
-        """Delete the record of a handset."""
-        self._table.delete(handset)
-
     def scan(self) -> Iterator[OptOutRecord]:
         """Return every record, by reading the whole table."""
         return map(OptOutRecord.from_item, self._table.scan())

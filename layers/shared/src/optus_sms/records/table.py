@@ -88,10 +88,6 @@ class Table:
             return _refused(error)
         return unmarshal(response.get("Attributes", {}))
 
-    def delete(self, key: str) -> None:
-        """Delete the item, if there is one."""
-        self._client.delete_item(TableName=self._name, Key={self.key: {"S": key}})
-
     def query(
         self,
         index: str,

@@ -27,6 +27,7 @@ class Metric(StrEnum):
     MESSAGES_DUE = "MessagesDue"  # accepted, and not scheduled for later: statuses are expected now
     MESSAGES_REJECTED = "MessagesRejected"
     MESSAGES_EXPIRED = "MessagesExpired"
+    MESSAGES_OPTED_OUT = "MessagesOptedOut"  # not sent, because their handsets have opted out
     MESSAGES_RECALLED = "MessagesRecalled"  # by the publisher, because an operator's command line writes no metric
     OUTCOMES_UNKNOWN = "OutcomesUnknown"
     DUPLICATES_SUPPRESSED = "DuplicatesSuppressed"

@@ -150,6 +150,8 @@ class SendSettings(GatewaySettings):
     require_message_id: _TrueFalse
     separate_senders: _TrueFalse
     allowed_destinations: _Prefixes  # empty: all
+    opt_out_table_name: _Text
+    allow_despite_opt_out: _TrueFalse
     max_attempts: _AtLeast1
     retention_days: _AtLeast1
 
