@@ -26,6 +26,7 @@ from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetter, Queues
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.opt_out_check import at_once
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.publish_events import Publisher, event_of
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
@@ -47,7 +48,7 @@ from optus_sms.records.table import Item, Refused, Table, marshal
 from tests.deep.baton import Actor, Baton, CrashError
 from tests.deep.operators import Letter, Operator
 from tests.support.builders import HANDSET
-from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, at_once, unpaced
+from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, unpaced
 from tests.support.health import NO_MESSAGE, MemoryHealthRecords, answer
 
 KEY: Final = "message-1"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.opt_out_check import at_once
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import Receiver
 from optus_sms.flows.send_message import QueueRecord, SendBatchResult, Sender
@@ -28,7 +29,6 @@ from tests.support.fakes import (
     Moment,
     RecordingQueues,
     ScriptedGateway,
-    at_once,
     no_hook,
     paced,
 )

@@ -132,12 +132,6 @@ def unpaced(clock: Clock) -> dict[Lane, Pacer]:
     return paced(0.0, clock)
 
 
-def at_once(run: Callable[[], None]) -> Callable[[], None]:
-    """Nothing goes on beside it, so that the order of steps is always the same."""
-    run()
-    return lambda: None
-
-
 @_with_steps
 class MemoryOptOuts(_Steps, OptOuts):
     """The real opt-outs on a table in memory."""

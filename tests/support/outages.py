@@ -26,6 +26,7 @@ from optus_sms.aws.traffic import SenderMetrics, Traffic
 from optus_sms.flows import send_message
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.check_health import HealthChecker
+from optus_sms.flows.opt_out_check import at_once
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.send_message import QueueRecord, Sender
 from optus_sms.gateway.api import Gateway, Outcome, PostResult, classify
@@ -39,7 +40,7 @@ from optus_sms.records.items import PauseReason
 from optus_sms.runtime.observability import Measurement, Metric, logger
 from tests.deep.baton import Actor, Baton
 from tests.support.builders import NOW, message_body, sqs_record
-from tests.support.fakes import MemoryLedger, MemoryMessages, MemoryOptOuts, at_once, unpaced
+from tests.support.fakes import MemoryLedger, MemoryMessages, MemoryOptOuts, unpaced
 from tests.support.health import NO_MESSAGE, NO_PATH, answer, no_response
 
 MINUTE: Final = 60.0

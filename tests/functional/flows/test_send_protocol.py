@@ -18,6 +18,7 @@ from moto import mock_aws
 from optus_sms.aws import clients
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.opt_out_check import at_once
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.refused_claim import NextStep
@@ -33,15 +34,7 @@ from optus_sms.records.table import Item, unmarshal
 from optus_sms.records.updates import NOTHING
 from tests.support.aws import REGION, create_table
 from tests.support.builders import basic, message_body, queue_record, rejected, send_failed, sent, unknown, wanted
-from tests.support.fakes import (
-    FakeClock,
-    FixedCallbackSecret,
-    FixedSecret,
-    RecordingQueues,
-    ScriptedGateway,
-    at_once,
-    unpaced,
-)
+from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, RecordingQueues, ScriptedGateway, unpaced
 from tests.support.health import MemoryHealthRecords
 from tests.support.seeded_bugs import Patch, constant, mistaken, own_claim_not_recognized, same_state, without_condition
 

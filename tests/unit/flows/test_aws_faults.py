@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeVar
 import pytest
 
 from optus_sms.flows.breaker import Breaker
+from optus_sms.flows.opt_out_check import at_once
 from optus_sms.flows.probing import Probing
 from optus_sms.flows.receive_callback import CallbackRequest, Receiver
 from optus_sms.flows.reconcile_messages import Reconciler
@@ -40,7 +41,6 @@ from tests.support.fakes import (
     FixedSecret,
     RecordingQueues,
     ScriptedGateway,
-    at_once,
     unpaced,
 )
 from tests.support.health import NO_MESSAGE, answer

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
-from optus_sms.flows.opt_out_check import Beside, OptOutCheck, in_a_thread
+from optus_sms.flows.opt_out_check import Beside, OptOutCheck, at_once, in_a_thread
 from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_resend, next_step, waits_until
 from optus_sms.flows.resolving import complete, log_taken
 from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
@@ -176,13 +176,14 @@ class SendBatchResult:
 class _Order:
     """One delivery of one message: its SQS record, and the ledger record to claim for it.
 
-    ``deadline``: epoch seconds, when Lambda ends the invocation.
+    ``deadline``: epoch seconds, when Lambda ends the invocation. ``is_alone``: no other goes side by side with it.
     """
 
     record: QueueRecord
     message: OutboundMessage
     wanted: LedgerRecord
     deadline: float
+    is_alone: bool = True
 
     @property
     def message_id(self) -> str:
@@ -245,7 +246,7 @@ class Sender:
             handled.append(self._handle(rest[0], deadline))
         elif rest:
             with ThreadPoolExecutor(max_workers=min(len(rest), self.workers)) as pool:
-                handled += pool.map(lambda record: self._handle(record, deadline), rest)
+                handled += pool.map(lambda record: self._handle(record, deadline, is_alone=False), rest)
         self.probing.after_batch()
         for pacer in self.pacers.values():
             pacer.hold()
@@ -254,10 +255,10 @@ class Sender:
             measurements=(*written_late, *(measurement for h in handled for measurement in h.measurements)),
         )
 
-    def _handle(self, record: QueueRecord, deadline: float) -> Handled:
+    def _handle(self, record: QueueRecord, deadline: float, *, is_alone: bool = True) -> Handled:
         """Handle one record, whatever happens."""
         try:
-            handled = self._send(record, deadline)
+            handled = self._send(record, deadline, is_alone=is_alone)
         except Exception as error:  # noqa: BLE001 - a record must not harm another; the ledger has what is certain
             handled = Handled(False, "failed", self._backoff(record), fields=error_fields(error))
         if not handled.acknowledged:
@@ -274,7 +275,7 @@ class Sender:
         log(handled.note, extra={"sqs_message_id": record.sqs_message_id, **counts, **again, **handled.fields})
         return handled
 
-    def _send(self, record: QueueRecord, deadline: float) -> Handled:
+    def _send(self, record: QueueRecord, deadline: float, *, is_alone: bool) -> Handled:
         namespace = record.namespace(separate_senders=self.separate_senders)
         try:
             message, message_id = record.read(
@@ -294,7 +295,8 @@ class Sender:
             self._record_refused(record, known, DeadLetterReason.INVALID, error.public)
             self._keep(record, DeadLetterReason.INVALID, error.detail, message_id)
             return Handled(True, "invalid", measurements=((Metric.MESSAGES_REJECTED, 1),))
-        order = _Order(record, message, self._wanted(record, message, message_id, deadline), deadline)
+        wanted = self._wanted(record, message, message_id, deadline)
+        order = _Order(record, message, wanted, deadline, is_alone)
         try:
             return self._deliver(order)
         except EditedItemError:
@@ -430,7 +432,8 @@ class Sender:
         """POST the message, unless its handset has opted out. A failure before the first byte is "not sent", too."""
         if order.message.despite_opt_out:
             return self._attempt_allowed(order, claim, credentials, lambda: True)
-        with OptOutCheck(partial(self.opt_outs.read, order.message.destination), self.beside) as check:
+        beside = self.beside if order.is_alone else at_once
+        with OptOutCheck(partial(self.opt_outs.read, order.message.destination), beside) as check:
             result = self._attempt_allowed(order, claim, credentials, check.allows)
         if result.reason != "not_allowed":
             return result

@@ -103,7 +103,9 @@ class SmsReplyReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsRejected(Event):
-    """A message will not be sent: the gateway rejected it, or its attempts or its days in the queue ran out."""
+    """A message will not be sent: the gateway rejected it, its attempts or its days in the queue ran out, or the handset
+    has opted out.
+    """
 
     detail_type = "SMS Rejected"
 
