@@ -8,7 +8,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from cli.dead_letter_queue import ReceivedDeadLetter, last_digits, readings
 from cli.recalling import IS_RECALLED, Result, Wanted, recall_queued, recall_undecided
@@ -17,7 +17,7 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.refused_claim import may_resend
 from optus_sms.records.items import LedgerRecord, ReplyRecord, State
 
-Place = Literal["queue", "ledger", "messages", "replies", "dead letters", "kept callbacks"]
+Place = Literal["queue", "ledger", "messages", "replies", "opt-outs", "dead letters", "kept callbacks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,13 @@ class Erased:
     left: str = ""
 
 
-def erase(target: Target, handset: str, *, is_paused: bool, dry_run: bool) -> Iterator[Erased | None]:
+def erase(
+    target: Target, handset: str, *, is_paused: bool, dry_run: bool, with_opt_out: bool = False
+) -> Iterator[Erased | None]:
     """Erase everything of a handset that the stack has; None for what was read and has nothing of it.
 
-    The queue is read only if ``is_paused``. With ``dry_run`` nothing is changed.
+    The queue is read only if ``is_paused``. With ``dry_run`` nothing is changed. An opt-out is kept unless
+    ``with_opt_out``, because messages would be sent to the handset again.
     """
     items = list(target.messages.conversation(handset))
     message_ids = {item.message_id for item in items if not isinstance(item, ReplyRecord)}
@@ -49,6 +52,12 @@ def erase(target: Target, handset: str, *, is_paused: bool, dry_run: bool) -> It
         if not dry_run:
             target.messages.erase(item.id, handset, now=time.time())
         yield Erased("replies" if isinstance(item, ReplyRecord) else "messages", item.id)
+    opt_out = target.opt_outs.read(handset)  # after the replies, a repeated callback of which brings nothing back
+    if opt_out is not None and (with_opt_out or not opt_out.opted_out):
+        if not dry_run:
+            key: Any = {"handset": {"S": handset}}
+            target.dynamodb.delete_item(TableName=target.outputs["OptOutTableName"], Key=key)
+        yield Erased("opt-outs", "-")
     yield from _delete_dead_letters(target, handset, dry_run=dry_run)
 
 

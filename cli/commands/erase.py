@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -23,15 +24,19 @@ _ELSEWHERE: Final = (
     "Not reached: backups of the tables (35 days; erase again after a restore), targets of the event bus, the systems "
     "that queued the messages, and the gateway (docs/privacy.md)."
 )
+_OPT_OUT_KEPT: Final = (
+    "Kept: its opt-out, because without it messages would be sent to it again. --with-opt-out erases it too."
+)
 _REPEAT: Final = "Repeat the command in half an hour, when every reader has returned or deleted its own."
 
 
 @click.command("erase")
 @click.argument("handset", type=Name())
+@click.option("--with-opt-out", is_flag=True, help="Erase its opt-out too: messages can be sent to it again.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be erased.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context
-def erase_(context: CommandContext, *, handset: str, dry_run: bool, yes: bool) -> None:
+def erase_(context: CommandContext, *, handset: str, with_opt_out: bool, dry_run: bool, yes: bool) -> None:
     """Erase a person's number, messages and replies. HANDSET is a number in any form.
 
     Recalls messages that wait to be sent to it. `pause` first; otherwise the queue is not searched. message_ids stay,
@@ -45,16 +50,19 @@ def erase_(context: CommandContext, *, handset: str, dry_run: bool, yes: bool) -
             Exit.INVALID,
         )
     is_paused = context.target.switch.is_on() is False
+    run = partial(erase, context.target, number, is_paused=is_paused, with_opt_out=with_opt_out)
     held = _held(context.target, is_paused=is_paused)
     if dry_run or not yes:
-        found = _done(erase(context.target, number, is_paused=is_paused, dry_run=True), "searching")
+        found = _done(run(dry_run=True), "searching")
         if dry_run:
             _report(context, found, held, is_paused=is_paused, dry_run=True)
             return
         _list(context, found, "Would be erased:")
         name = f"{partly_hidden(number)} on {context.target.name}"
         context.confirm(f"Erase {counted(len(found), 'item')} of {name}? It can't be undone.", yes=yes)
-    done = _done(erase(context.target, number, is_paused=is_paused, dry_run=False), "erasing")
+    done = _done(run(dry_run=False), "erasing")
+    if context.target.opt_outs.read(number):
+        context.out.note(_OPT_OUT_KEPT, "unsure")
     _report(context, done, held, is_paused=is_paused, dry_run=False)
 
 

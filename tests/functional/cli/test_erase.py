@@ -13,8 +13,9 @@ import pytest
 from cli.erasing import mentions
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
-from optus_sms.records.items import State
+from optus_sms.records.items import OptOutRecord, State
 from optus_sms.records.messages import Messages
+from optus_sms.records.opt_outs import OptOuts
 from tests.support.aws import REGION
 from tests.support.builders import HANDSET, message_body, sent_message
 from tests.support.cli import Ran, optus_sms
@@ -50,6 +51,26 @@ def fill(stack: DeployedStack) -> None:
         stack.sqs.send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
         stack.letter(message_body(destination=destination), DeadLetterReason.REJECTED, "letter")
         stack.letter(json.dumps({"from": destination}) + "?", DeadLetterReason.UNREADABLE_CALLBACK, "-")
+
+
+def test_an_opt_out_is_kept_unless_it_is_to_go_too(stack: DeployedStack) -> None:
+    opt_outs = OptOuts.connect(stack.session.client("dynamodb"), stack.outputs["OptOutTableName"])
+    since = "2026-01-01T00:00:00.000Z"
+    opt_outs.decide(OptOutRecord(HANDSET, True, since, "reply", reply_id="mo-1"))
+    ran = erase("--yes")
+    assert (opt_outs.read(HANDSET) is not None, "opt-out" in ran.stderr) == (True, True)
+    assert "opt-outs" not in [item["place"] for item in ran.document["items"]]
+    erase("--yes", "--with-opt-out", "--dry-run")
+    assert opt_outs.read(HANDSET) is not None
+    ran = erase("--yes", "--with-opt-out")
+    assert (opt_outs.read(HANDSET), [item["place"] for item in ran.document["items"]]) == (None, ["opt-outs"])
+
+
+def test_an_opt_in_is_erased_because_it_stops_nothing(stack: DeployedStack) -> None:
+    opt_outs = OptOuts.connect(stack.session.client("dynamodb"), stack.outputs["OptOutTableName"])
+    opt_outs.decide(OptOutRecord(HANDSET, False, "2026-01-01T00:00:00.000Z", "reply", reply_id="mo-1"))
+    erase("--yes")
+    assert opt_outs.read(HANDSET) is None
 
 
 def everything(stack: DeployedStack) -> str:

@@ -103,9 +103,7 @@ class SmsReplyReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsRejected(Event):
-    """A message will not be sent: the gateway rejected it, its attempts or its days in the queue ran out, or the handset
-    has opted out.
-    """
+    """A message will not be sent: the gateway rejected it, its attempts or days ended, or its handset opted out."""
 
     detail_type = "SMS Rejected"
 
