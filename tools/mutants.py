@@ -23,6 +23,7 @@ TESTS: Final = {
     "flows/breaker": "tests/unit/flows/test_breaker.py",
     "flows/check_contract": "tests/unit/flows/test_check_contract.py",
     "flows/check_health": "tests/unit/flows/test_check_health.py tests/unit/flows/test_pausing.py",
+    "flows/opt_out_check": "tests/unit/flows/test_opt_out.py",
     "flows/pacing": "tests/unit/flows/test_pacing.py tests/functional/flows/test_pacing.py",
     "flows/pausing": "tests/unit/flows/test_check_health.py tests/unit/flows/test_pausing.py",
     "flows/probing": "tests/unit/flows/test_probing.py tests/unit/flows/test_outages.py",
@@ -39,6 +40,7 @@ TESTS: Final = {
     "records/items": "tests/unit/records/test_items.py tests/contract/records tests/unit/flows/test_edited_items.py",
     "records/ledger": "tests/contract/records/test_ledger.py tests/unit/flows/test_send_message.py",
     "records/messages": "tests/contract/records/test_messages.py tests/unit/flows/test_send_message.py",
+    "records/opt_outs": "tests/contract/records/test_opt_outs.py",
     "records/table": "tests/unit/records/test_table.py tests/contract/records",
     "records/updates": "tests/unit/records/test_table.py tests/contract/records",
 }

@@ -52,6 +52,10 @@ class Rules:
     recall_is_conditional: bool = True  # only absent or RETRY may be recalled
     recalled_is_final: bool = True  # it is never claimed again
     recall_before_deletion: bool = True  # of the waiting message
+    opt_out_is_read_after_claim: bool = True
+    opt_out_is_read_each_time: bool = True  # not only at the first attempt
+    unread_opt_out_waits: bool = True  # a read that fails allows nothing
+    opt_out_is_remembered: bool = True  # a duplicate makes no dead letter, and is not sent
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Setting:
     shared_reference: bool = False
     foreign_reference: bool = False
     statuses: int = 1
+    opts_out: bool = False  # the handset may, at any time
 
 
 class Record(NamedTuple):
@@ -87,6 +92,7 @@ class Record(NamedTuple):
     gateway_id: int = 0
     open: bool = False
     kept: bool = False
+    opted_out: bool = False  # it is REJECTED for that, without a dead letter
 
 
 class Worker(NamedTuple):
@@ -102,6 +108,7 @@ class Worker(NamedTuple):
     late: bool = False
     outcome: str = ""
     gateway_id: int = 0
+    after_opt_out: bool = False  # its claim was made after the opt-out was stored
 
 
 class Row(NamedTuple):
@@ -134,6 +141,7 @@ class World(NamedTuple):
     recall: tuple[int, str] | None = None  # an operator's: of which waiting message, -1 for none, and its next step
     excused: bool = False  # a crash, stall, late or lost write, or ambiguous answer: UNKNOWN has a cause
     known: bool = False  # somebody who read the gateway's yes has written an outcome
+    opted_out: bool = False  # the handset's opt-out is stored
 
 
 class Step(NamedTuple):
@@ -214,11 +222,13 @@ def trace(came_from: dict[World, tuple[World, str] | None], world: World) -> tup
     return tuple(reversed(labels))
 
 
-def broken_promise(before: World, world: World, setting: Setting) -> str | None:  # noqa: PLR0911
+def broken_promise(before: World, world: World, setting: Setting) -> str | None:  # noqa: PLR0911, PLR0912
     """The first promise that this state, or the step to it, breaks: one line for each."""
     record, was = world.record, before.record
     if world.accepted > 1 + (RESENDS if setting.on_unknown == "resend" else 0):
         return "the gateway accepts at most as often as allowed"
+    if any(worker.at == "post" and worker.after_opt_out for worker in world.workers):
+        return "no claim made after an opt-out leads to a POST"
     posting = [worker for worker in world.workers if worker.at in ("post", "outcome") and not worker.late]
     if len(posting) > 1:
         return "only one at a time may send"
@@ -242,7 +252,9 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
         return "what was recalled is not sent"
     if record.state == "UNKNOWN" and not world.excused:
         return "UNKNOWN has a cause"
-    if not any(world.queued) and not world.copied and record.state not in ("ACCEPTED", "EXPIRED", "RECALLED"):
+    if record.opted_out and world.copied and not before.copied:
+        return "an opted-out message makes no dead letter"
+    if not any(world.queued) and not world.copied and not _is_ended(record):
         return "a message is in a queue, or its end is known"
     if any(row.rank != max(row.told, ACCEPTED_RANK if row.linked else 0) for row in world.rows):
         return "the order of callbacks does not matter"
@@ -253,7 +265,11 @@ def is_at_rest(world: World) -> bool:
     """Nobody works on it, nobody will, and a person sees what needs one."""
     if any(world.queued) or world.callback or world.recall or any(worker.at != "idle" for worker in world.workers):
         return False
-    return world.record.state in ("ACCEPTED", "EXPIRED", "RECALLED") or world.copied
+    return _is_ended(world.record) or world.copied
+
+
+def _is_ended(record: Record) -> bool:
+    return record.state in ("ACCEPTED", "EXPIRED", "RECALLED") or record.opted_out
 
 
 def is_true(world: World, setting: Setting) -> bool:
@@ -268,7 +284,7 @@ def is_true(world: World, setting: Setting) -> bool:
 
 def _certainly_not_sent(world: World) -> bool:
     """Whether a worker is about to write that the claim was not sent which a callback has resolved as sent."""
-    unsent = ("too late", "not sent", "rejected")
+    unsent = ("too late", "not sent", "rejected", "opted out")
     return any(w.at == "outcome" and w.outcome in unsent and _is_contradicted(w, world.record) for w in world.workers)
 
 
@@ -303,7 +319,8 @@ class Moves:
         if (record.state == "SENDING" and not record.lease_over) or record.open:
             over = world._replace(record=record._replace(lease_over=True, open=False))
             owner = next(
-                (i for i, w in enumerate(world.workers) if w.at in ("post", "outcome") and _same(w, record)), None
+                (i for i, w in enumerate(world.workers) if w.at in ("read", "post", "outcome") and _same(w, record)),
+                None,
             )
             if owner is None:
                 yield Step("the lease of a lost owner ends", over)
@@ -314,6 +331,8 @@ class Moves:
                 yield Step("the owner stalls past its lease", _faulty(late, excused=True), fault=True)
         if record.state == "UNKNOWN" and not record.waited:
             yield Step("time for proof is over", world._replace(record=record._replace(waited=True)))
+        if self.setting.opts_out and not world.opted_out:
+            yield Step("the handset opts out", world._replace(opted_out=True))
         if self.setting.may_expire and not world.expired:
             yield Step("the message expires", world._replace(expired=True))
         if world.copied and world.redrives:
@@ -408,7 +427,9 @@ class Moves:
             if worker.at == "idle":
                 for message, there in enumerate(world.queued):
                     if there:
-                        yield Step("delivered", _with_worker(world, index, Worker("start", message)))
+                        early = self.setting.opts_out and not self.rules.opt_out_is_read_after_claim
+                        seen = "opted out" if early and world.opted_out else ""
+                        yield Step("delivered", _with_worker(world, index, Worker("start", message, outcome=seen)))
                 continue
             if world.faults:
                 crashed = _with_worker(world, index, Worker())
@@ -436,6 +457,8 @@ class Moves:
         elif not (record.owner == owner and record.state == "SENDING" and self.rules.own_claim_is_recognised):
             return self._refused(world, index)
         claimed = worker._replace(at="post", owner=owner, attempt=record.attempt)
+        if self.setting.opts_out:
+            claimed = claimed._replace(at="read", after_opt_out=world.opted_out)
         return _with_worker(world._replace(record=record), index, claimed)
 
     def _may_claim(self, record: Record) -> bool:
@@ -455,6 +478,8 @@ class Moves:
             case "ACCEPTED":
                 at = "row" if record.gateway_id and self.rules.row_is_repaired else "ack"
                 worker = worker._replace(gateway_id=record.gateway_id)
+            case "REJECTED" if record.opted_out and self.rules.opt_out_is_remembered:
+                at = "ack"
             case "REJECTED":
                 at = "copy" if self.rules.copy_is_repaired else "ack"
             case "EXPIRED" | "RECALLED":
@@ -483,6 +508,19 @@ class Moves:
             world.record.unknowns <= RESENDS or not self.rules.resends_are_counted
         )
         return _with_worker(world, index, Worker() if waits else world.workers[index]._replace(at="copy"))
+
+    def _read(self, world: World, index: int) -> Iterator[Step]:
+        worker = world.workers[index]
+        if self.rules.opt_out_is_read_after_claim:
+            worker = worker._replace(outcome="opted out" if world.opted_out else "")
+        if worker.attempt > 1 and not self.rules.opt_out_is_read_each_time:
+            worker = worker._replace(outcome="")
+        read = worker._replace(at="outcome" if worker.outcome else "post")
+        yield Step("the opt-out is read", _with_worker(world, index, read))
+        if world.faults:
+            waits = self.rules.unread_opt_out_waits
+            unread = worker._replace(at="outcome" if waits else "post", outcome="too late" if waits else "")
+            yield Step("the opt-out can't be read", _faulty(_with_worker(world, index, unread)), fault=True)
 
     def _post(self, world: World, index: int) -> Iterator[Step]:
         worker = world.workers[index]
@@ -516,7 +554,8 @@ class Moves:
             outcome = "not sent"
         if outcome == "sent":
             return self._write_sent(world, index)
-        to = {"too late": "RETRY", "not sent": "RETRY", "rejected": "REJECTED", "unknown": "UNKNOWN"}[outcome]
+        to = _ENDS[outcome]
+        opted_out = outcome == "opted out"
         if outcome == "not sent" and worker.attempt >= MAX_ATTEMPTS:
             to = "REJECTED"
         mine = (not self.rules.owner_is_checked or record.owner == worker.owner) and (
@@ -524,15 +563,18 @@ class Moves:
         )
         corrects = self.rules.certainly_not_sent_corrects_a_callback and to in ("RETRY", "REJECTED")
         if corrects and _is_contradicted(worker, record):
-            world = world._replace(record=record._replace(state=to, gateway_id=0, open=False, kept=to == "RETRY"))
+            corrected = record._replace(state=to, gateway_id=0, open=False, kept=to == "RETRY", opted_out=opted_out)
+            world = world._replace(record=corrected)
         elif record.state == "SENDING" and mine:
-            is_certain = record._replace(state=to, kept=to == "RETRY" or record.unknowns > 0)
+            is_certain = record._replace(state=to, kept=to == "RETRY" or record.unknowns > 0, opted_out=opted_out)
             world = _unknown(world) if to == "UNKNOWN" else world._replace(record=is_certain)
         elif not (record.state == to and _same(worker, record)):
             return self._refused(world, index)
         if to == "UNKNOWN":
             return self._resolve(world, index)
-        return _with_worker(world, index, Worker() if to == "RETRY" else worker._replace(at="copy"))
+        if to == "RETRY":
+            return _with_worker(world, index, Worker())
+        return _with_worker(world, index, worker._replace(at="ack" if opted_out else "copy"))
 
     def _write_sent(self, world: World, index: int) -> World:
         worker, record = world.workers[index], world.record
@@ -660,9 +702,17 @@ def _without_difference(world: World) -> World:
     )
 
 
+_ENDS: Final = {
+    "too late": "RETRY",
+    "not sent": "RETRY",
+    "rejected": "REJECTED",
+    "opted out": "REJECTED",
+    "unknown": "UNKNOWN",
+}
 _KEPT: Final[dict[str, Callable[[Worker], Worker]]] = {
     "idle": lambda _: Worker(),
-    "start": lambda worker: Worker("start", worker.message),
+    "start": lambda worker: Worker("start", worker.message, outcome=worker.outcome),
+    "read": lambda worker: worker,
     "again": lambda worker: Worker("again", worker.message, worker.owner, worker.attempt),
     "take_over": lambda worker: Worker("take_over", worker.message, worker.owner, worker.attempt),
     "post": lambda worker: worker,

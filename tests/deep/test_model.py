@@ -12,6 +12,7 @@ SHARED_REFERENCE = Setting("hold", faults=1, shared_reference=True)
 FOREIGN_REFERENCE = Setting("hold", faults=1, redrives=0, foreign_reference=True)
 RECALL = Setting("hold", faults=1, redrives=0, recalls=1)
 EXPIRY = Setting("hold", faults=1, redrives=0, may_expire=True)
+OPT_OUT = Setting("hold", faults=1, redrives=0, opts_out=True)
 STATUSES = Setting("hold", faults=1, redrives=0, statuses=2)
 SETTINGS = {
     "hold": HOLD,
@@ -20,6 +21,7 @@ SETTINGS = {
     "foreign reference": FOREIGN_REFERENCE,
     "expiry": EXPIRY,
     "recall": RECALL,
+    "opt-out": OPT_OUT,
     "status order": STATUSES,
 }
 
@@ -48,6 +50,10 @@ SEEDED_BUGS = {
     "recall_is_conditional": RECALL,
     "recalled_is_final": RECALL,
     "recall_before_deletion": RECALL,
+    "opt_out_is_read_after_claim": OPT_OUT,
+    "opt_out_is_read_each_time": OPT_OUT,
+    "unread_opt_out_waits": OPT_OUT,
+    "opt_out_is_remembered": OPT_OUT,
 }
 FENCE = {"owner_is_checked", "attempt_is_checked"}
 
@@ -73,6 +79,8 @@ def test_protocol_keeps_its_promises(setting: Setting) -> None:
         Setting("hold", faults=2, recalls=2),
         Setting("hold", faults=3, redrives=0),
         Setting("hold", faults=2, may_expire=True),
+        Setting("resend", faults=1, redrives=0, opts_out=True),
+        Setting("hold", faults=1, opts_out=True),
         Setting("resend", faults=1, may_expire=True, shared_reference=True),
     ],
     ids=str,
