@@ -16,7 +16,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
@@ -37,10 +37,11 @@ from optus_sms.gateway.credentials import GatewayCredentials
 from optus_sms.gateway.transport import Exchange
 from optus_sms.model.events import Event
 from optus_sms.model.lanes import Lane
+from optus_sms.model.opt_outs import OptOutWords
 from optus_sms.model.statuses import STATUS_RANK
 from optus_sms.model.times import Clock, format_rfc3339
 from optus_sms.records.changes import read_change
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.items import OPTED_OUT, LedgerRecord, State
 from optus_sms.records.ledger import KEEP_SECONDS, Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.records.opt_outs import OptOuts
@@ -123,9 +124,10 @@ class Scenario:
     in_attribute: bool
     victim: str
     recalls: bool
+    opts_out: bool
 
     @classmethod
-    def of(cls, rng: random.Random, *, recalls: bool) -> Scenario:
+    def of(cls, rng: random.Random, *, recalls: bool, opts_out: bool) -> Scenario:
         """One of many."""
         reference = rng.choice((None, None, "order-1", SHARED_REFERENCE))
         skew = rng.choice((0.0, 0.0, SKEW_SECONDS))
@@ -147,6 +149,7 @@ class Scenario:
             in_attribute=rng.random() < 0.2,
             victim=rng.choice(("", "", "", "sandbox", "callback", "operator", "reconciler", "publisher")),
             recalls=recalls,
+            opts_out=opts_out,
         )
 
 
@@ -177,7 +180,7 @@ class World:
 
     def __init__(self, seed: int, stores: Stores) -> None:
         self.rng = random.Random(seed)
-        self.scenario = Scenario.of(self.rng, recalls=seed % 4 == 3)
+        self.scenario = Scenario.of(self.rng, recalls=seed % 4 == 3, opts_out=seed % 4 == 1)
         self.stores = stores
         self.health = MemoryHealthRecords()
         self.baton = Baton()
@@ -196,6 +199,8 @@ class World:
         self.story: list[str] = []
         self.known_id: str | None = None
         self.was_recalled = False
+        self.is_opted_out = False
+        self.claimed_after_opt_out: set[str] = set()  # owners
         self.written = True
         self.last_record: LedgerRecord | None = None
         self.sandboxes: list[Sender | None] = [None, None, None]
@@ -295,6 +300,8 @@ class World:
             choices += [(0.6, partial(self._alone, f"operator-{number}", self._operate)) for number in (1, 2)]
         if self.scenario.recalls and self.queue:
             choices.append((1.5, partial(self._alone, "operator-3", self._recall)))
+        if self.scenario.opts_out:
+            choices.append((0.5, partial(self._alone, "reply", self._text_stop)))
         choices.append((0.3, partial(self._alone, "reconciler", self._reconcile)))
         if self.unpublished_from < len(self.stream):
             choices.append((0.3, partial(self._alone, "publisher", self._publish)))
@@ -442,11 +449,14 @@ class World:
         else:
             self._post_callback(self.rng.choice(self.acceptances), self.rng.choice(STATUSES))
 
-    def _post_callback(self, acceptance: Acceptance | None, status: str) -> None:
-        gateway_id = acceptance.gateway_id if acceptance else FOREIGN_ID
-        fields = {"message_id": gateway_id, "status": status, "reference": self.scenario.reference or KEY}
-        self.tell(f"callback: {gateway_id} is {status}")
-        receiver = Receiver(
+    def _text_stop(self) -> None:
+        """The handset's reply, which the gateway delivers again and again."""
+        fields = {"id": "mo-stop", "source": HANDSET, "content": "Stop."}
+        receiver = replace(self._receiver(), words=OptOutWords(frozenset({"stop"})))
+        receiver.receive(CallbackRequest("POST", "/callbacks/reply", AUTHORIZATION, json.dumps(fields).encode()))
+
+    def _receiver(self) -> Receiver:
+        return Receiver(
             ledger=self.ledger(),
             messages=self.messages(),
             opt_outs=self.opt_outs(),
@@ -454,6 +464,12 @@ class World:
             secret=FixedCallbackSecret(AUTHORIZATION),
             clock=self.clock(3),
         )
+
+    def _post_callback(self, acceptance: Acceptance | None, status: str) -> None:
+        gateway_id = acceptance.gateway_id if acceptance else FOREIGN_ID
+        fields = {"message_id": gateway_id, "status": status, "reference": self.scenario.reference or KEY}
+        self.tell(f"callback: {gateway_id} is {status}")
+        receiver = self._receiver()
         request = CallbackRequest("POST", "/callbacks/status", AUTHORIZATION, json.dumps(fields).encode())
         if acceptance is not None:
             acceptance.owed.add(status)
@@ -530,7 +546,7 @@ class World:
         record = self.record()
         self._check_record(record)
         lost = not self.queue and not self.dead_letters
-        if lost and (record is None or record.state not in (State.ACCEPTED, State.EXPIRED, State.RECALLED)):
+        if lost and (record is None or not _needs_no_dead_letter(record)):
             raise BrokenPromiseError(f"in no queue, and the ledger says {record and record.state}")
 
     def _check_record(self, record: LedgerRecord | None) -> None:
@@ -564,6 +580,8 @@ class World:
             return  # by another clock its lease may be over, which makes its outcome unknown
         if any(over_at > self.now for over_at in self.posting.values()):
             raise BrokenPromiseError("two POSTs at a time")
+        if record is not None and record.owner in self.claimed_after_opt_out:
+            raise BrokenPromiseError("a claim made after the opt-out led to a POST")
         held = record is not None and record.state is State.SENDING and self.now < record.lease_until
         if not held and not (record is not None and record.state is State.ACCEPTED and self.scenario.callbacks):
             raise BrokenPromiseError(f"sent without holding the record: {record and record.state}")
@@ -582,7 +600,7 @@ class World:
             return
         if record.state is State.ACCEPTED and not self.acceptances and not self.excused:
             raise BrokenPromiseError("certainly not sent, and taken for sent")
-        if record.state not in (State.ACCEPTED, State.EXPIRED, State.RECALLED) and not self.dead_letters:
+        if not _needs_no_dead_letter(record) and not self.dead_letters:
             raise BrokenPromiseError(f"{record.state} without a dead letter")
         if record.gateway_id and not self.dead_letters and not self.scenario.callbacks:
             self._check_joined(record)
@@ -626,6 +644,11 @@ class World:
             raise BrokenPromiseError("the message row does not know its message")
         if row.get("destination") != HANDSET and record.gateway_id != FOREIGN_ID:
             raise BrokenPromiseError("the message is in no conversation")
+
+
+def _needs_no_dead_letter(record: LedgerRecord) -> bool:
+    opted_out = record.state is State.REJECTED and record.reason == OPTED_OUT
+    return opted_out or record.state in (State.ACCEPTED, State.EXPIRED, State.RECALLED)
 
 
 class Ports:
@@ -737,6 +760,10 @@ class SteppedTable(Table):
         before = self._table.get(key)
         result = self._table.update(key, *args, **more)
         after = self._table.get(key)
+        if self._name == "opt_outs":
+            world.is_opted_out = bool(after.get("opted_out"))
+        if world.is_opted_out and after.get("state") == State.SENDING and after.get("owner") != before.get("owner"):
+            world.claimed_after_opt_out.add(str(after["owner"]))
         if after != before:
             images = {"NewImage": marshal(after), **({"OldImage": marshal(before)} if before else {})}
             numbered = {"SequenceNumber": str(len(world.stream)), "ApproximateCreationDateTime": world.now}

@@ -21,14 +21,16 @@ from cli.dead_letter_queue import ReceivedDeadLetter
 from optus_sms.aws import clients
 from optus_sms.flows import receive_callback, reconcile_messages, refused_claim
 from optus_sms.flows import send_message as sending
+from optus_sms.flows.opt_out_check import OptOutCheck
 from optus_sms.flows.publish_events import PublishBatchResult, Publisher
 from optus_sms.flows.receive_callback import CallbackResponse
 from optus_sms.flows.refused_claim import NextStep
 from optus_sms.flows.send_message import Handled, Sender
 from optus_sms.gateway.api import PostResult
 from optus_sms.records import ledger, messages
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, OptOutRecord, State
 from optus_sms.records.ledger import Ledger
+from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item, Table
 from optus_sms.records.updates import NOTHING, Condition, Update, absent, equals, exists, one_of
 from tests.deep import operators
@@ -330,6 +332,22 @@ def never_registered(self: Ledger, reference: str, message_id: str, *, ttl: int)
     """A reference that the ledger does not keep."""
 
 
+def opt_out_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first attempt has read is remembered."""
+    read = OptOuts.read
+
+    def patched(self: OptOuts, handset: str) -> OptOutRecord | None:
+        if not hasattr(self, "remembered"):
+            self.remembered = read(self, handset)  # type: ignore[attr-defined]
+        return self.remembered  # type: ignore[attr-defined, no-any-return]
+
+    monkeypatch.setattr(OptOuts, "read", patched)
+
+
+def sent_on_a_guess(self: OptOutCheck) -> bool:
+    return self.opt_out is None
+
+
 SEEDED_BUGS: dict[str, Patch] = {
     "a claim has no condition": without_condition("is_free_for"),
     "an expired lease is a free claim": without_condition("is_free_for", claim_expired_lease),
@@ -371,6 +389,9 @@ SEEDED_BUGS: dict[str, Patch] = {
     "a recall has no condition": without_condition("can_be_recalled"),
     "a recalled message is claimed": without_condition("is_free_for", recalled_can_be_claimed),
     "a waiting message is deleted before its recall is written": deleted_before_its_recall,
+    "an opt-out is not looked for": constant(OptOutCheck, "allows", lambda _: True),
+    "an opt-out is read once": opt_out_is_read_once,
+    "a message is sent if the opt-out can't be read": constant(OptOutCheck, "allows", sent_on_a_guess),
 }
 
 
@@ -386,6 +407,7 @@ RARELY_FOUND = {  # after hundreds of schedules, some after thousands; the model
     "a claim that a callback resolved is not waited for",
     "outcomes are not fenced",
     "an own claim is not recognized",
+    "a message is sent if the opt-out can't be read",
     "REJECTED after an unknown outcome is final",
 }
 
