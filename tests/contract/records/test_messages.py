@@ -421,7 +421,7 @@ class TestRecordReply:
 
     def test_a_write_that_the_sdk_repeats_is_no_repeat(self, subject: Subject) -> None:
         for is_new in (True, False):
-            assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW) is is_new
+            assert subject.store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW).is_new is is_new
         assert "repeats" not in subject.row("mo-1")
 
     def test_only_so_many_repeats_are_kept(self, subject: Subject) -> None:

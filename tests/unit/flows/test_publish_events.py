@@ -317,7 +317,7 @@ def test_an_opt_out_that_can_not_be_published_leaves_no_number_in_its_note() -> 
     bus, queues = ScriptedBus({"SMS Opt-Out Changed": Put.REFUSED}), RecordingQueues()
     publisher(bus, queues).publish_batch(records("opted_out"))
     (letter,) = queues.dead_letters
-    assert "61491570006" not in f"{letter.body} {letter.message_id}"
+    assert "61491570006" not in f"{letter.body!r} {letter.message_id}"
 
 
 def test_a_second_unknown_outcome_of_a_message_is_another_event() -> None:
