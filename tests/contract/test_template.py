@@ -557,18 +557,18 @@ def _key_for(stack: Template, service: str, name: str) -> str:
 @invariant(
     *(
         resource_mistake(f"{role}/Policies/0/PolicyDocument/Statement/{number}")
-        for role, numbers in (("SendMessageRole", (8, 9, 10, 11)), ("PublishEventsRole", (7, 8)))
+        for role, numbers in (("SendMessageRole", (9, 10, 11, 12)), ("PublishEventsRole", (7, 8)))
         for number in numbers
     ),
     resource_mistake("SenderPolicy/PolicyDocument/Statement/1"),
-    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/8/Fn::If/1/Action", "kms:*"),
-    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/8/Fn::If/1/Resource", "*"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/9/Fn::If/1/Action", "kms:*"),
+    resource_mistake("SendMessageRole/Policies/0/PolicyDocument/Statement/9/Fn::If/1/Resource", "*"),
     resource_mistake(
-        "SendMessageRole/Policies/0/PolicyDocument/Statement/11/Fn::If/1/Resource/0", {"Ref": "KmsKeyArn"}
+        "SendMessageRole/Policies/0/PolicyDocument/Statement/12/Fn::If/1/Resource/0", {"Ref": "KmsKeyArn"}
     ),
     resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/7/Fn::If/1/Condition"),
     resource_mistake(
-        "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/4/Resource", {"Fn::GetAtt": ["OutboundQueue", "Arn"]}
+        "ReceiveCallbackRole/Policies/0/PolicyDocument/Statement/5/Resource", {"Fn::GetAtt": ["OutboundQueue", "Arn"]}
     ),
     parameters=ALL_CHOSEN,
 )
