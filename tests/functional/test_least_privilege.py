@@ -109,7 +109,7 @@ def receive_callbacks(sandbox: Sandbox) -> None:
     number = next(_numbers)
     for event in (
         status_event({"message_id": f"gw-{number}", "status": "sent", "reference": f"order-{number}"}),
-        reply_event({"id": f"mo-{number}", "source": "+61491570006", "content": "STOP"}),
+        reply_event({"id": f"mo-{number}", "source": "+61491570157", "content": "STOP"}),
         status_event("not JSON"),
     ):
         sandbox.invoke(event)

@@ -49,6 +49,7 @@ RESOURCES: Final = (
     "MessagesTable",
     "OutboundQueue",
     "UrgentQueue",
+    "OptOutTable",
     "DeadLetterQueue",
     "GatewaySecret",
 )
