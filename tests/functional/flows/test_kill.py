@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,8 +23,10 @@ from local.aws.resources import Attributes, Creator, create_resources, local_cli
 from local.aws.stack import listen, start_emulator
 from local.simulator.server import GatewayConfig, GatewaySimulator
 from local.template import REGION, Template
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.model.times import format_rfc3339
+from optus_sms.records.items import LedgerRecord, OptOutRecord, State
 from optus_sms.records.ledger import Ledger
+from optus_sms.records.opt_outs import OptOuts
 from tests.functional.flows.kill_harness import (
     AFTER_CLAIM,
     BEFORE_CLAIM,
@@ -58,11 +61,15 @@ ANSWER_SECONDS: Final = 60.0
 
 
 class Case(NamedTuple):
-    """``original``: "killed", or "frozen" while the redelivery runs and let on afterwards."""
+    """``original``: "killed", or "frozen" while the redelivery runs and let on afterwards.
+
+    ``meanwhile``: "opt-out" if the handset opts out before the redelivery, else "quiet".
+    """
 
     point: str
     on_unknown: str
     original: str
+    meanwhile: str
 
     @property
     def key(self) -> str:
@@ -86,12 +93,15 @@ class Finding:
     has_row: bool
 
 
-CASES: Final = [Case(*parts) for parts in itertools.product(POINTS, ("hold", "resend"), ("killed", "frozen"))]
+CASES: Final = [
+    Case(*parts) for parts in itertools.product(POINTS, ("hold", "resend"), ("killed", "frozen"), ("quiet", "opt-out"))
+]
 ONCE, HELD = End(1, State.ACCEPTED), End(1, State.UNKNOWN)
 TWICE, NEVER = End(2, State.ACCEPTED), End(0, State.UNKNOWN)
+OPTED_OUT, OPTED_OUT_AFTER_ONE = End(0, State.REJECTED), End(1, State.REJECTED)
 
 # By point: hold killed, hold frozen, resend killed, resend frozen.
-EXPECTED: Final = {
+QUIET: Final = {
     BEFORE_CLAIM: (ONCE, ONCE, ONCE, ONCE),
     AFTER_CLAIM: (NEVER, NEVER, ONCE, ONCE),  # it might have been sent, as far as anybody can know
     CONNECTED: (NEVER, NEVER, ONCE, ONCE),  # the thawed one finds that it is too late to begin
@@ -101,6 +111,15 @@ EXPECTED: Final = {
     WRITTEN: (ONCE, ONCE, ONCE, ONCE),
     RETURNED: (ONCE, ONCE, ONCE, ONCE),
 }
+OPT_OUT: Final = QUIET | {
+    BEFORE_CLAIM: (OPTED_OUT, OPTED_OUT, OPTED_OUT, OPTED_OUT),
+    AFTER_CLAIM: (NEVER, NEVER, OPTED_OUT, OPTED_OUT),
+    CONNECTED: (NEVER, NEVER, OPTED_OUT, OPTED_OUT),
+    REQUEST_SENT: (HELD, HELD, OPTED_OUT_AFTER_ONE, OPTED_OUT_AFTER_ONE),
+    STATUS_LINE_READ: (HELD, ONCE, OPTED_OUT_AFTER_ONE, ONCE),  # the thawed one still has the proof
+    BEFORE_WRITE: (HELD, ONCE, OPTED_OUT_AFTER_ONE, ONCE),
+}
+EXPECTED: Final = {"quiet": QUIET, "opt-out": OPT_OUT}
 
 
 class Bench:
@@ -166,6 +185,11 @@ class Bench:
         """The ledger's record."""
         return Ledger.connect(self.dynamodb, self.ref("SendLedgerTable")).read(key)
 
+    def opt_out(self, handset: str) -> None:
+        """Store that it has opted out."""
+        record = OptOutRecord(handset, True, format_rfc3339(time.time()), "person", operator="operator-1")
+        OptOuts.connect(self.dynamodb, self.ref("OptOutTable")).decide(record)
+
     def rows(self) -> list[dict[str, Any]]:
         """MessagesTable."""
         rows: list[dict[str, Any]] = self.dynamodb.scan(TableName=self.ref("MessagesTable"))["Items"]
@@ -184,7 +208,8 @@ class Run:
             sqs.create_queue(QueueName=case.key + end, Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
             for end in ("", "-dead")
         )
-        self._body = message_body(message_id=case.key, on_unknown=case.on_unknown)
+        self._handset = f"+614915{CASES.index(case):05}"
+        self._body = message_body(message_id=case.key, on_unknown=case.on_unknown, destination=self._handset)
         sqs.send_message(QueueUrl=self._queue, MessageBody=self._body)
         message = sqs.receive_message(QueueUrl=self._queue)["Messages"][0]
         self._receipt = message["ReceiptHandle"]
@@ -194,7 +219,7 @@ class Run:
 
     def run(self) -> Finding:
         """The original up to its point, the redelivery to its end, and the original's end."""
-        point, _, fate = self._case
+        point, _, fate, _ = self._case
         original, ear = self._start(stop_at, point, self._shift)
         assert self._hear(ear) == "stopped"
         if POINTS.index(point) >= POINTS.index(REQUEST_SENT):
@@ -224,6 +249,8 @@ class Run:
 
     def _redeliver(self) -> None:
         """In a process of its own, until it is acknowledged; the first time while the lease is alive."""
+        if self._case.meanwhile == "opt-out":
+            self._bench.opt_out(self._handset)
         process, ear = self._start(deliver, self._shift)
         for _ in range(DELIVERIES):
             ear.send("deliver")
@@ -268,11 +295,13 @@ def bench() -> Iterator[Bench]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)
 def test_killed_sender(case: Case, bench: Bench) -> None:
     finding = bench.finding(case)
-    expected = EXPECTED[case.point][(case.on_unknown == "resend") * 2 + (case.original == "frozen")]
+    expected = EXPECTED[case.meanwhile][case.point][(case.on_unknown == "resend") * 2 + (case.original == "frozen")]
     assert finding.end == expected
     assert finding.end.accepted <= (1 if case.on_unknown == "hold" else 2)
     assert finding.queued == 0
     if finding.end.state is State.UNKNOWN:
         assert finding.dead_letters >= 1
+    elif finding.end.state is State.REJECTED:
+        assert finding.dead_letters == 0  # an opt-out
     else:
         assert finding.has_row or case.point == STATUS_LINE_READ  # without an id, a callback brings the row
