@@ -223,8 +223,8 @@ def test_a_fault_that_somebody_else_sets_shows_too(site: Served, client: PageCli
 
 def test_paused_messages_wait_in_the_queue_and_are_counted(site: Served, client: PageClient) -> None:
     assert client.post("/api/pause").status_code == 200
-    source = site.stack.event_sources["OutboundQueue"]
-    eventually(lambda: source.is_idle and client.told.rest["strip"]["paused"], "paused")
+    sources = site.stack.event_sources.values()
+    eventually(lambda: all(each.is_idle for each in sources) and client.told.rest["strip"]["paused"], "paused")
     key = client.send(HANDSET, "Waits", urgent=True)
     other = site.queue(json.dumps({"destination": HANDSET, "content": "of another system"}))
     try:
