@@ -54,13 +54,13 @@ class Outages:
 
     @property
     def is_paused(self) -> bool:
-        return not self.stack.event_sources["OutboundQueue"].enabled
+        return not any(source.enabled for source in self.stack.event_sources.values())
 
     def turn(self, *, enabled: bool) -> None:
-        """What an operator does (docs/runbook.md, Pause and Resume)."""
+        """Turn the mappings of both queues, as an operator can by hand."""
         client = self.stack.client("lambda")
-        mapping = self.stack.event_sources["OutboundQueue"].config.mapping_id
-        client.update_event_source_mapping(UUID=mapping, Enabled=enabled)
+        for source in self.stack.event_sources.values():
+            client.update_event_source_mapping(UUID=source.config.mapping_id, Enabled=enabled)
         eventually(lambda: self.is_paused is not enabled, "the mapping turns", SLOW)
 
     def queue(self, count: int, number: str = SCENARIOS["received"].number) -> list[str]:
