@@ -2,8 +2,9 @@
 
 Two workers and redeliveries, a crash at every step, lost answers of the table (also repeated by the SDK, also arriving
 late) and of the gateway, callbacks at any time, dead-letter copy and message row as steps of their own, redrive,
-recall, expiry. `Rules` are the protocol's lines, each of which can be left out to see that something breaks. The model
-knows nothing of the code; tests/deep/schedules.py puts the code through the same kinds of step.
+recall, expiry, an opt-out, and the message on the queues of both lanes, each of which can be paused. `Rules` are the
+protocol's lines, each of which can be left out to see that something breaks. The model knows nothing of the code;
+tests/deep/schedules.py puts the code through the same kinds of step.
 
 Time has no numbers: a lease or a wait ends at any moment its rules allow. Visibility is ignored: a message that is not
 deleted may be delivered at any moment, which is more than SQS does.
@@ -21,6 +22,7 @@ MAX_ATTEMPTS: Final = 2
 FOREIGN: Final = 9  # a gateway id that belongs to somebody else's message with the same reference
 NOBODY: Final = 0
 ACCEPTED_RANK, SENT_RANK, RECEIVED_RANK = 1, 2, 3
+ORDINARY, URGENT = LANES = 0, 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Rules:
     opt_out_is_read_each_time: bool = True  # not only at the first attempt
     unread_opt_out_waits: bool = True  # a read that fails allows nothing
     opt_out_is_remembered: bool = True  # a duplicate makes no dead letter, and is not sent
+    one_key_for_both_lanes: bool = True  # the second queue's message is no new one
+    lane_is_acknowledged: bool = True  # a message is deleted from the queue that it came by
+    lane_is_remembered: bool = True  # a dead letter is redriven into the queue that it came from
+    lanes_pause_apart: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Setting:
     foreign_reference: bool = False
     statuses: int = 1
     opts_out: bool = False  # the handset may, at any time
+    lanes: tuple[int, ...] = (ORDINARY,)  # in whose queues the message is
+    pauses: int = 0  # of one lane each; an operator may resume it at any time
 
 
 class Record(NamedTuple):
@@ -124,12 +132,15 @@ class Row(NamedTuple):
 
 
 class World(NamedTuple):
-    """``queued``: the original and the redriven message are not deleted. ``late_claim``: a write still on its way."""
+    """``queued``: the original and the redriven message of each lane (`_place`) are not deleted. ``copied``: those of
+    the lane have a dead letter. ``late_claim``: a write still on its way.
+    """
 
     record: Record = Record()
     workers: tuple[Worker, ...] = (Worker(), Worker())
-    queued: tuple[bool, bool] = (True, False)
-    copied: bool = False
+    queued: tuple[bool, ...] = (True, False, False, False)
+    copied: tuple[bool, ...] = (False, False)
+    paused: tuple[bool, ...] = (False, False)
     accepted: int = 0
     rows: tuple[Row, ...] = ()
     callback: tuple[int, str, bool] | None = None  # whose, its next step, and whether it knows what a row needs
@@ -138,6 +149,7 @@ class World(NamedTuple):
     faults: int = 0
     redrives: int = 0
     recalls: int = 0
+    pauses: int = 0
     recall: tuple[int, str] | None = None  # an operator's: of which waiting message, -1 for none, and its next step
     excused: bool = False  # a crash, stall, late or lost write, or ambiguous answer: UNKNOWN has a cause
     known: bool = False  # somebody who read the gateway's yes has written an outcome
@@ -145,7 +157,9 @@ class World(NamedTuple):
 
 
 class Step(NamedTuple):
-    """``fault``: a crash or the like, on which no message may depend to get on. ``callback``: the gateway's doing."""
+    """``fault``: a crash, a pause or the like, on which no message may depend to get on. ``callback``: the gateway's
+    doing, or that of an operator who ends a pause: neither may come.
+    """
 
     label: str
     world: World
@@ -170,7 +184,14 @@ class Report(NamedTuple):
 
 def explore(rules: Rules, setting: Setting, *, limit: int = 1_000_000) -> Report:
     """Visit every reachable state, breadth first, until a promise breaks."""
-    start = World(faults=setting.faults, redrives=setting.redrives, recalls=setting.recalls)
+    queued = tuple(lane in setting.lanes and not redriven for lane in LANES for redriven in (0, 1))
+    start = World(
+        queued=queued,
+        faults=setting.faults,
+        redrives=setting.redrives,
+        recalls=setting.recalls,
+        pauses=setting.pauses,
+    )
     came_from: dict[World, tuple[World, str] | None] = {start: None}
     before: dict[World, list[tuple[World, bool]]] = {}
     todo, taken, moves = deque([start]), 0, Moves(rules, setting)
@@ -252,9 +273,11 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
         return "what was recalled is not sent"
     if record.state == "UNKNOWN" and not world.excused:
         return "UNKNOWN has a cause"
-    if record.opted_out and world.copied and not before.copied:
+    if record.opted_out and sum(world.copied) > sum(before.copied):
         return "an opted-out message makes no dead letter"
-    if not any(world.queued) and not world.copied and not _is_ended(record):
+    if any(_is_redriven_elsewhere(before, world, lane) for lane in LANES):
+        return "a dead letter is redriven into its lane"
+    if not any(world.queued) and not any(world.copied) and not _is_ended(record):
         return "a message is in a queue, or its end is known"
     if any(row.rank != max(row.told, ACCEPTED_RANK if row.linked else 0) for row in world.rows):
         return "the order of callbacks does not matter"
@@ -262,10 +285,13 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
 
 
 def is_at_rest(world: World) -> bool:
-    """Nobody works on it, nobody will, and a person sees what needs one."""
-    if any(world.queued) or world.callback or world.recall or any(worker.at != "idle" for worker in world.workers):
+    """Nobody works on it, nobody will but for what waits in a paused lane, and a person sees what needs one."""
+    waits = [there and world.paused[_lane(message)] for message, there in enumerate(world.queued)]
+    if waits != list(world.queued) or any(worker.at != "idle" for worker in world.workers):
         return False
-    return _is_ended(world.record) or world.copied
+    if world.callback or world.recall:
+        return False
+    return _is_ended(world.record) or any(world.copied) or any(waits)
 
 
 def _is_ended(record: Record) -> bool:
@@ -274,11 +300,13 @@ def _is_ended(record: Record) -> bool:
 
 def is_true(world: World, setting: Setting) -> bool:
     """What was accepted is known as accepted, with its row, as far as a callback can prove it; or a person has it."""
+    if any(world.queued):
+        return False
     record, provable = world.record, not setting.shared_reference
     if record.gateway_id == FOREIGN:
         return True
     if record.state == "ACCEPTED" and record.gateway_id:
-        return world.rows[record.gateway_id - 1].whole or world.copied
+        return world.rows[record.gateway_id - 1].whole or any(world.copied)
     return record.state == "ACCEPTED" or world.accepted == 0 or not provable
 
 
@@ -290,6 +318,19 @@ def _certainly_not_sent(world: World) -> bool:
 
 def _is_contradicted(worker: Worker, record: Record) -> bool:
     return record.open and not record.unknowns and _same(worker, record)
+
+
+def _is_redriven_elsewhere(before: World, world: World, lane: int) -> bool:
+    message = _place(lane, redriven=True)
+    return world.queued[message] and not before.queued[message] and not before.copied[lane]
+
+
+def _place(lane: int, *, redriven: bool) -> int:
+    return 2 * lane + redriven
+
+
+def _lane(message: int) -> int:
+    return message // 2
 
 
 def _holds(worker: Worker, record: Record) -> bool:
@@ -309,7 +350,13 @@ class Moves:
 
     def of(self, world: World) -> Iterator[Step]:
         """All of them; workers are alike, so their order is made one."""
-        for step in (*self._time(world), *self._recalls(world), *self._callbacks(world), *self._workers(world)):
+        for step in (
+            *self._time(world),
+            *self._operators(world),
+            *self._recalls(world),
+            *self._callbacks(world),
+            *self._workers(world),
+        ):
             yield step._replace(world=_without_difference(step.world))
 
     # What happens by itself
@@ -335,14 +382,27 @@ class Moves:
             yield Step("the handset opts out", world._replace(opted_out=True))
         if self.setting.may_expire and not world.expired:
             yield Step("the message expires", world._replace(expired=True))
-        if world.copied and world.redrives:
-            redriven = world._replace(copied=False, queued=(world.queued[0], True), redrives=world.redrives - 1)
-            yield Step("an operator redrives the dead letter", redriven)
         if world.late_claim:
             late = world._replace(late_claim=NOBODY)
             if self._may_claim(record):
                 late = late._replace(record=_claimed(record, world.late_claim), excused=True)
             yield Step("a claim that was on its way arrives", late)
+
+    # Redrive, pause and resume, each of one lane
+
+    def _operators(self, world: World) -> Iterator[Step]:
+        for lane in LANES:
+            if world.copied[lane] and world.redrives:
+                place = _place(lane if self.rules.lane_is_remembered else ORDINARY, redriven=True)
+                queued, copied = _with(world.queued, place, True), _with(world.copied, lane, False)
+                redriven = world._replace(queued=queued, copied=copied, redrives=world.redrives - 1)
+                yield Step("an operator redrives the dead letter", redriven)
+            if world.pauses and lane in self.setting.lanes:
+                paused = world._replace(paused=_with(world.paused, lane, True), pauses=world.pauses - 1)
+                yield Step(f"an operator pauses lane {lane}", paused, fault=True)
+            if world.paused[lane]:
+                resumed = world._replace(paused=_with(world.paused, lane, False))
+                yield Step(f"an operator resumes lane {lane}", resumed, callback=True)
 
     # A recall: by a key alone, or by a waiting message, which is deleted after its recall is written
 
@@ -426,7 +486,7 @@ class Moves:
         for index, worker in enumerate(world.workers):
             if worker.at == "idle":
                 for message, there in enumerate(world.queued):
-                    if there:
+                    if there and not self._is_paused(world, _lane(message)):
                         early = self.setting.opts_out and not self.rules.opt_out_is_read_after_claim
                         seen = "opted out" if early and world.opted_out else ""
                         yield Step("delivered", _with_worker(world, index, Worker("start", message, outcome=seen)))
@@ -435,6 +495,9 @@ class Moves:
                 crashed = _with_worker(world, index, Worker())
                 yield Step(f"crash at {worker.at}", _faulty(crashed, excused=True), fault=True)
             yield from getattr(self, f"_{worker.at}")(world, index)
+
+    def _is_paused(self, world: World, lane: int) -> bool:
+        return world.paused[lane] if self.rules.lanes_pause_apart else any(world.paused)
 
     def _start(self, world: World, index: int) -> Iterator[Step]:
         owner = _new_owner(world)
@@ -452,6 +515,7 @@ class Moves:
                 return _with_worker(world._replace(record=expired), index, worker._replace(at="ack"))
             return self._refused(world, index)
         may_claim = self._may_claim_again(record, worker) if again else self._may_claim(record)
+        may_claim |= not self.rules.one_key_for_both_lanes and _lane(worker.message) != ORDINARY
         if may_claim or not self.rules.claim_is_conditional:
             record = _claimed(record, owner)
         elif not (record.owner == owner and record.state == "SENDING" and self.rules.own_claim_is_recognised):
@@ -614,11 +678,12 @@ class Moves:
             world,
             index,
             "dead-letter copy",
-            lambda at: _with_worker(at._replace(copied=True), index, at.workers[index]._replace(at="ack")),
+            lambda at: _with_copy(at, index),
         )
 
     def _ack(self, world: World, index: int) -> Iterator[Step]:
-        deleted = _without_message(world, world.workers[index].message)
+        message = world.workers[index].message
+        deleted = _without_message(world, message if self.rules.lane_is_acknowledged else (message + 2) % 4)
         yield Step("acknowledged", _with_worker(deleted, index, Worker()))
 
     def _write(
@@ -681,7 +746,17 @@ def _removed(world: World, number: int) -> World:
 
 
 def _without_message(world: World, message: int) -> World:
-    return world._replace(queued=(world.queued[0] and message != 0, world.queued[1] and message != 1))
+    return world._replace(queued=_with(world.queued, message, False)) if message >= 0 else world
+
+
+def _with_copy(world: World, index: int) -> World:
+    worker = world.workers[index]
+    copied = world._replace(copied=_with(world.copied, _lane(worker.message), True))
+    return _with_worker(copied, index, worker._replace(at="ack"))
+
+
+def _with(flags: tuple[bool, ...], index: int, value: bool) -> tuple[bool, ...]:
+    return (*flags[:index], value, *flags[index + 1 :])
 
 
 def _new_owner(world: World) -> int:

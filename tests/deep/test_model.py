@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deep.model import Report, Rules, Setting, explore
+from tests.deep.model import LANES, URGENT, Report, Rules, Setting, explore
 
 HOLD = Setting("hold", faults=1)
 RESEND = Setting("resend", faults=1, redrives=0)
@@ -14,6 +14,10 @@ RECALL = Setting("hold", faults=1, redrives=0, recalls=1)
 EXPIRY = Setting("hold", faults=1, redrives=0, may_expire=True)
 OPT_OUT = Setting("hold", faults=1, redrives=0, opts_out=True)
 STATUSES = Setting("hold", faults=1, redrives=0, statuses=2)
+BOTH_LANES = Setting("hold", faults=1, redrives=0, lanes=LANES)
+BOTH_LANES_REDRIVEN = Setting("hold", faults=0, redrives=1, lanes=LANES)
+PAUSED_LANE = Setting("hold", faults=0, redrives=0, lanes=LANES, pauses=1)
+URGENT_LANE = Setting("hold", faults=1, lanes=(URGENT,))
 SETTINGS = {
     "hold": HOLD,
     "resend": RESEND,
@@ -23,6 +27,9 @@ SETTINGS = {
     "recall": RECALL,
     "opt-out": OPT_OUT,
     "status order": STATUSES,
+    "both lanes": BOTH_LANES,
+    "both lanes, redriven": BOTH_LANES_REDRIVEN,
+    "paused lane": PAUSED_LANE,
 }
 
 # What is left out of the protocol, and where it is enough to look for what goes wrong.
@@ -54,6 +61,10 @@ SEEDED_BUGS = {
     "opt_out_is_read_each_time": OPT_OUT,
     "unread_opt_out_waits": OPT_OUT,
     "opt_out_is_remembered": OPT_OUT,
+    "one_key_for_both_lanes": BOTH_LANES,
+    "lane_is_acknowledged": BOTH_LANES,
+    "lane_is_remembered": URGENT_LANE,
+    "lanes_pause_apart": PAUSED_LANE,
 }
 FENCE = {"owner_is_checked", "attempt_is_checked"}
 
@@ -82,6 +93,9 @@ def test_protocol_keeps_its_promises(setting: Setting) -> None:
         Setting("resend", faults=1, redrives=0, opts_out=True),
         Setting("hold", faults=1, opts_out=True),
         Setting("resend", faults=1, may_expire=True, shared_reference=True),
+        Setting("hold", faults=1, lanes=LANES),
+        Setting("hold", faults=1, redrives=0, lanes=LANES, pauses=1),
+        Setting("hold", faults=0, lanes=LANES, pauses=2),
     ],
     ids=str,
 )
