@@ -1,12 +1,12 @@
 """The real functions and command line in a world where a seed decides who goes next and what goes wrong.
 
-Sender, receiver, reconciler, publisher and operators (`resolve`, `redrive`, `recall`) work at the same time on one
-message. Every call to a table, a queue, the bus or the gateway is a step: before and after it anybody else may go on,
-time may pass (beyond leases too), the process may crash, the call may fail, be repeated by the SDK after
-others, arrive up to a minute late, or be done with its response lost. The clocks of execution environments differ.
-Messages are delivered again, twice at a time, moved to the dead letters by SQS, redriven from there, and callbacks come
-in any order, again or not at all. First there is a time of chaos, then nothing fails any more, then twenty days pass,
-and then the promises are checked.
+Sender, receiver, reconciler, publisher and operators (`resolve`, `redrive`, `recall`, `pause`) work at the same time on
+one message, which waits in the ordinary queue, the urgent one or both. Every call to a table, a queue, the bus or the
+gateway is a step: before and after it anybody else may go on, time may pass (beyond leases too), the process may crash,
+the call may fail, be repeated by the SDK after others, arrive up to a minute late, or be done with its response lost.
+The clocks of execution environments differ. Messages are delivered again, twice at a time, moved to the dead letters by
+SQS, redriven from there, and callbacks come in any order, again or not at all. First there is a time of chaos, then
+nothing fails any more, then twenty days pass, and then the promises are checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol, cast
 from botocore.exceptions import BotoCoreError
 
 from optus_sms.aws.event_bus import EventBus, Put
-from optus_sms.aws.queues import DeadLetter, Queues
+from optus_sms.aws.queues import Queues
 from optus_sms.flows import refused_claim
 from optus_sms.flows.breaker import Breaker
 from optus_sms.flows.opt_out_check import at_once
@@ -47,7 +47,7 @@ from optus_sms.records.messages import Messages
 from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item, Refused, Table, marshal
 from tests.deep.baton import Actor, Baton, CrashError
-from tests.deep.operators import Letter, Operator
+from tests.deep.operators import DEAD_LETTERS, URL_OF, Letter, Operator, WorldSqs
 from tests.support.builders import HANDSET
 from tests.support.fakes import FakeClock, FixedCallbackSecret, FixedSecret, unpaced
 from tests.support.health import NO_MESSAGE, MemoryHealthRecords, answer
@@ -66,6 +66,7 @@ LATE_SECONDS: Final = 60.0  # at most, until a write is stored whose caller has 
 SKEW_SECONDS: Final = 150.0  # at most, of the clock of an execution environment
 DAYS_OF_CHAOS: Final = 9  # less than the queue keeps a message
 DAYS_TO_DECIDE: Final = 20
+LANES: Final = ((Lane.ORDINARY,), (Lane.URGENT,), (Lane.ORDINARY, Lane.URGENT))
 AUTHORIZATION: Final = "Basic " + base64.b64encode(b"gateway:example").decode()
 
 
@@ -105,6 +106,7 @@ class Scenario:
     ``lossy``: some callbacks never come. ``most_receives``: then SQS moves the message to the dead letters. ``skews``:
     of the clocks of the sender's execution environments, the receiver and the reconciler. ``in_attribute``: the
     ``message_id`` is not a field but an SQS attribute. ``victim``: how the names of those begin to whom faults happen.
+    ``lanes``: those in which the message is queued.
     """
 
     on_unknown: str
@@ -125,9 +127,10 @@ class Scenario:
     victim: str
     recalls: bool
     opts_out: bool
+    lanes: tuple[Lane, ...]
 
     @classmethod
-    def of(cls, rng: random.Random, *, recalls: bool, opts_out: bool) -> Scenario:
+    def of(cls, rng: random.Random, *, recalls: bool, opts_out: bool, lanes: tuple[Lane, ...]) -> Scenario:
         """One of many."""
         reference = rng.choice((None, None, "order-1", SHARED_REFERENCE))
         skew = rng.choice((0.0, 0.0, SKEW_SECONDS))
@@ -150,14 +153,16 @@ class Scenario:
             victim=rng.choice(("", "", "", "sandbox", "callback", "operator", "reconciler", "publisher")),
             recalls=recalls,
             opts_out=opts_out,
+            lanes=lanes,
         )
 
 
 @dataclass
 class Queued:
-    """A message on the outbound queue."""
+    """A message on the queue of a lane."""
 
     name: str
+    lane: Lane
     body: str
     visible_at: float
     sent_at: float
@@ -180,7 +185,8 @@ class World:
 
     def __init__(self, seed: int, stores: Stores) -> None:
         self.rng = random.Random(seed)
-        self.scenario = Scenario.of(self.rng, recalls=seed % 4 == 3, opts_out=seed % 4 == 1)
+        lanes = LANES[seed % len(LANES)]
+        self.scenario = Scenario.of(self.rng, recalls=seed % 4 == 3, opts_out=seed % 4 == 1, lanes=lanes)
         self.stores = stores
         self.health = MemoryHealthRecords()
         self.baton = Baton()
@@ -191,6 +197,8 @@ class World:
         self.excused = any(self.scenario.skews)  # UNKNOWN has a cause
         self.queue: dict[str, Queued] = {}
         self.dead_letters: list[Letter] = []
+        self.paused: set[Lane] = set()
+        self.operators_paused: set[Lane] = set()  # at any time
         self.acceptances: list[Acceptance] = []
         self.posting: dict[object, float] = {}  # exchanges that are not over, and when they will be
         self.late_writes: list[tuple[float, Callable[[], object]]] = []  # with the time at which they are stored
@@ -263,12 +271,40 @@ class World:
             Ledger(self.stores.ledger_table).register_reference(SHARED_REFERENCE, "message-of-others", ttl=ttl)
         if self.expires_at is not None:
             fields["expires_at"] = format_rfc3339(self.expires_at)
-        for _ in range(2 if self.scenario.twin else 1):
-            self.enqueue(json.dumps(fields), attributes)
+        for lane in self.scenario.lanes * (2 if self.scenario.twin else 1):
+            self.enqueue(json.dumps(fields), attributes, lane)
 
-    def enqueue(self, body: str, attributes: Mapping[str, str]) -> None:
+    # The queues, and the switch of each
+
+    def enqueue(self, body: str, attributes: Mapping[str, str], lane: Lane) -> None:
+        if lane not in self.scenario.lanes:
+            raise BrokenPromiseError("redriven into another lane")
         name = self.new_name("sqs")
-        self.queue[name] = Queued(name, body, self.now, self.now, attributes)
+        self.queue[name] = Queued(name, lane, body, self.now, self.now, attributes)
+
+    def waiting(self, lane: Lane, handle: str) -> Queued | None:
+        """The message with this receipt, which SQS finds only in its own queue."""
+        found = next((each for each in self.queue.values() if handle in (each.receipt, each.name)), None)
+        if found is not None and found.lane is not lane:
+            raise BrokenPromiseError("returned to, or deleted from, another lane")
+        return found
+
+    def switch(self, lane: Lane, *, is_on: bool) -> None:
+        if not is_on and lane not in self.operators_paused:
+            raise BrokenPromiseError("a lane is paused that nobody paused")
+        (self.paused.discard if is_on else self.paused.add)(lane)
+
+    def queues(self) -> Queues:
+        """The queues as an execution environment has them: each call is a step."""
+        sqs: Any = WorldSqs(self)
+        return Queues(
+            sqs,
+            dead_letter_queue_url=DEAD_LETTERS,
+            outbound_queue_url=URL_OF[Lane.ORDINARY],
+            urgent_queue_url=URL_OF[Lane.URGENT],
+        )
+
+    # What an execution environment has
 
     def ledger(self) -> Ledger:
         """The ledger as an execution environment has it: each call is a step."""
@@ -291,7 +327,7 @@ class World:
         choices: list[tuple[float, Callable[[], None]]] = [(1.0, self._let_time_pass)]
         choices += [(self._pace(actor), partial(self.baton.go_on, actor)) for actor in self.baton.actors]
         if len(self.busy) < len(self.sandboxes):
-            for message in self.queue.values():
+            for message in (each for each in self.queue.values() if each.lane not in self.paused):
                 visible = self.scenario.crowded or message.visible_at <= self.now
                 choices.append((3.0 if visible else 0.3, partial(self._deliver, message)))
         if self.dead_letters and self.redrives:
@@ -302,6 +338,8 @@ class World:
             choices.append((1.5, partial(self._alone, "operator-3", self._recall)))
         if self.scenario.opts_out:
             choices.append((0.5, partial(self._alone, "reply", self._text_stop)))
+        if len(self.scenario.lanes) > 1:
+            choices.append((0.3, partial(self._alone, "operator-4", self._switch_a_lane)))
         choices.append((0.3, partial(self._alone, "reconciler", self._reconcile)))
         if self.unpublished_from < len(self.stream):
             choices.append((0.3, partial(self._alone, "publisher", self._publish)))
@@ -364,14 +402,21 @@ class World:
         if message.receives >= self.scenario.most_receives:
             self.tell(f"{message.name} is moved to the dead letters by SQS")
             del self.queue[message.name]
-            self.dead_letters.append(Letter(message.name, message.body, message.attributes))
+            letter = Letter(message.name, message.body, message.attributes, source=URL_OF[message.lane])
+            self.dead_letters.append(letter)
             return
         sandbox = next(i for i in range(len(self.sandboxes)) if i not in self.busy)
         message.receives += 1
         message.receipt = self.new_name("receipt")
         message.visible_at = self.now + VISIBILITY_SECONDS
         record = QueueRecord(
-            message.name, message.receipt, message.body, dict(message.attributes), message.receives, message.sent_at
+            message.name,
+            message.receipt,
+            message.body,
+            dict(message.attributes),
+            message.receives,
+            message.sent_at,
+            lane=message.lane,
         )
         self.busy[sandbox] = self.now + FUNCTION_SECONDS
         deadline = self.clock(sandbox).now() + FUNCTION_SECONDS
@@ -401,7 +446,7 @@ class World:
             messages=self.messages(),
             opt_outs=self.opt_outs(),
             beside=at_once,
-            queues=cast("Any", Port(WorldQueues(self), "queues", self.ports)),
+            queues=self.queues(),
             gateway=CountingGateway(self),
             secret=FixedSecret(),
             pacers=unpaced(clock),
@@ -417,7 +462,7 @@ class World:
         letter = self.dead_letters.pop(self.rng.randrange(len(self.dead_letters)))
         self.redrives -= 1
         self.tell("a dead letter is redriven")
-        self.enqueue(letter.body, letter.attributes)
+        self.enqueue(letter.body, letter.attributes, letter.lane)
 
     def _late_write(self) -> None:
         self._store_late(self.rng.choice(self.late_writes))
@@ -429,6 +474,17 @@ class World:
     def _recall(self) -> None:
         Operator(self, self.ledger(), self.messages(), KEY).recall()
 
+    def _switch_a_lane(self) -> None:
+        """An operator pauses a lane, or resumes it."""
+        lane = self.rng.choice(self.scenario.lanes)
+        operator = Operator(self, self.ledger(), self.messages(), KEY)
+        if lane in self.paused:
+            operator.resume(lane)
+        else:
+            self.operators_paused.add(lane)
+            operator.pause(lane)
+        self.tell(f"paused: {sorted(self.paused)}")
+
     def _reconcile(self) -> None:
         clock = self.clock(4)
         gateway = CountingGateway(self)
@@ -438,7 +494,7 @@ class World:
         """One batch of the stream; Lambda delivers it again from where it failed."""
         bus = cast("Any", Port(WorldBus(self), "bus", self.ports))
         records = self.stream[self.unpublished_from :][:5]
-        publisher = Publisher(bus, cast("Any", Port(WorldQueues(self), "queues", self.ports)), self.time.clock)
+        publisher = Publisher(bus, self.queues(), self.time.clock)
         failed_from = publisher.publish_batch(records).failed_from
         self.unpublished_from = int(failed_from) if failed_from else self.unpublished_from + len(records)
 
@@ -460,7 +516,7 @@ class World:
             ledger=self.ledger(),
             messages=self.messages(),
             opt_outs=self.opt_outs(),
-            queues=WorldQueues(self),
+            queues=self.queues(),
             secret=FixedCallbackSecret(AUTHORIZATION),
             clock=self.clock(3),
         )
@@ -488,6 +544,7 @@ class World:
         self.deaf.clear()
         for _ in range(60):
             self._finish()
+            self.paused.clear()
             if not self.queue:
                 return
             message = min(self.queue.values(), key=lambda message: message.visible_at)
@@ -674,7 +731,8 @@ class Ports:
     def read(self, name: str, operation: Callable[[], Any]) -> Any:
         """One call that changes nothing."""
         self.moment(name, "before", chance=0.01)
-        if self._fault(0.03):
+        # Whether a message waits then shows only if the handset has opted out.
+        if self._fault(0.3 if self.world.is_opted_out and name == "opt_outs.get" else 0.03):
             self.world.tell(f"{self.world.baton.current.name}: {name} (fails)")
             raise LostError
         return operation()
@@ -689,7 +747,7 @@ class Ports:
             if deaf:
                 operation()
             raise LostError
-        rarely_called = name.startswith(("queues", "sqs", "bus"))
+        rarely_called = name.startswith(("sqs", "bus", "lambda"))
         fault = world.rng.choice(FAULTS) if self._fault(0.3 if rarely_called else 0.12) else None
         world.tell(f"{actor.name}: {name}" + (f" ({fault})" if fault else ""))
         match fault:
@@ -784,7 +842,7 @@ class SteppedTable(Table):
 
 
 class Port:
-    """A queue or the bus as the code sees it: each call goes through `Ports`."""
+    """The bus as the code sees it: each call goes through `Ports`."""
 
     def __init__(self, target: object, name: str, ports: Ports) -> None:
         self._target = target
@@ -805,27 +863,6 @@ def _done(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return operation(*args, **kwargs)
     except Exception as error:
         raise StoreFailedError(repr(error)) from error
-
-
-class WorldQueues(Queues):
-    """The world's queues; an old receipt still works, as it may in SQS."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def give_back(self, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
-        for message in self._world.queue.values():
-            if message.receipt == receipt_handle:
-                message.visible_at = self._world.now + seconds
-
-    def dead_letter(self, letter: DeadLetter, *, now: float) -> None:
-        world = self._world
-        world.tell(f"dead letter: {letter.reason}")
-        attributes = {"reason": letter.reason.value, "detail": letter.detail, "message_id": letter.message_id}
-        attributes["time"] = format_rfc3339(now)
-        if letter.queued_at is not None:
-            attributes["queued_at"] = format_rfc3339(letter.queued_at)
-        world.dead_letters.append(Letter(world.new_name("dead"), str(letter.body), attributes))
 
 
 class WorldBus(EventBus):

@@ -19,14 +19,17 @@ from moto import mock_aws
 from cli import dead_letter_queue, recalling, redrive_plan, unknown_outcomes
 from cli.dead_letter_queue import ReceivedDeadLetter
 from optus_sms.aws import clients
+from optus_sms.aws.queue_switch import QueueSwitch
+from optus_sms.aws.queues import DeadLetter, Queues
 from optus_sms.flows import receive_callback, reconcile_messages, refused_claim
 from optus_sms.flows import send_message as sending
 from optus_sms.flows.opt_out_check import OptOutCheck
 from optus_sms.flows.publish_events import PublishBatchResult, Publisher
 from optus_sms.flows.receive_callback import CallbackResponse
 from optus_sms.flows.refused_claim import NextStep
-from optus_sms.flows.send_message import Handled, Sender
+from optus_sms.flows.send_message import Handled, QueueRecord, Sender
 from optus_sms.gateway.api import PostResult
+from optus_sms.model.lanes import Lane
 from optus_sms.records import ledger, messages
 from optus_sms.records.items import LedgerRecord, OptOutRecord, State
 from optus_sms.records.ledger import Ledger
@@ -41,6 +44,8 @@ from tests.support.seeded_bugs import ALWAYS, Patch, constant, mistaken, own_cla
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from optus_sms.model.queue_message import OutboundMessage
 
 SEED = int(os.environ.get("SCHEDULE_SEED", "0"))
 MANY = int(os.environ.get("SCHEDULES", "10000"))
@@ -293,7 +298,7 @@ def failed_events_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def deleted_before_it_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     def put_back(sqs: Any, url: str, dead_letter: ReceivedDeadLetter) -> None:
-        sqs.delete_message(QueueUrl=url, ReceiptHandle=dead_letter.sqs_id)
+        sqs.delete_message(QueueUrl=operators.DEAD_LETTERS, ReceiptHandle=dead_letter.sqs_id)
         dead_letter_queue.put_back(sqs, url, dead_letter)
 
     for module in (redrive_plan, unknown_outcomes):
@@ -348,6 +353,34 @@ def sent_on_a_guess(self: OptOutCheck) -> bool:
     return self.opt_out is None
 
 
+def a_key_for_each_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message on the second queue is another message."""
+    read = QueueRecord.read
+
+    def patched(self: QueueRecord, **more: Any) -> tuple[OutboundMessage, str]:
+        message, key = read(self, **more)
+        return message, f"{self.lane}-{key}" if self.lane is Lane.URGENT else key
+
+    monkeypatch.setattr(QueueRecord, "read", patched)
+
+
+def returned_to_the_ordinary_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_back = Queues.give_back
+
+    def patched(self: Queues, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
+        give_back(self, receipt_handle, seconds=seconds, lane=Lane.ORDINARY)
+
+    monkeypatch.setattr(Queues, "give_back", patched)
+
+
+def dead_letter_without_its_lane(*args: Any, lane: str, **more: Any) -> DeadLetter:
+    return DeadLetter(*args, **more)
+
+
+def both_lanes_paused(self: QueueSwitch, lanes: Any) -> None:
+    self._set(Lane, enabled=False)
+
+
 SEEDED_BUGS: dict[str, Patch] = {
     "a claim has no condition": without_condition("is_free_for"),
     "an expired lease is a free claim": without_condition("is_free_for", claim_expired_lease),
@@ -392,6 +425,11 @@ SEEDED_BUGS: dict[str, Patch] = {
     "an opt-out is not looked for": constant(OptOutCheck, "allows", lambda _: True),
     "an opt-out is read once": opt_out_is_read_once,
     "a message is sent if the opt-out can't be read": constant(OptOutCheck, "allows", sent_on_a_guess),
+    "a key is another message in each lane": a_key_for_each_lane,
+    "an urgent message is returned to the ordinary queue": returned_to_the_ordinary_lane,
+    "a dead letter forgets its lane": constant(sending, "DeadLetter", dead_letter_without_its_lane),
+    "a redrive ignores the lane": constant(dead_letter_queue, "_lane", lambda *_: Lane.ORDINARY),
+    "a pause of a lane pauses both": constant(QueueSwitch, "pause", both_lanes_paused),
 }
 
 
@@ -407,7 +445,6 @@ RARELY_FOUND = {  # after hundreds of schedules, some after thousands; the model
     "a claim that a callback resolved is not waited for",
     "outcomes are not fenced",
     "an own claim is not recognized",
-    "a message is sent if the opt-out can't be read",
     "REJECTED after an unknown outcome is final",
 }
 
