@@ -13,6 +13,7 @@ from benchmarks import cpu
 from benchmarks.batches import batches
 from benchmarks.charts import as_svg, as_text
 from benchmarks.cold_start import cold_starts
+from benchmarks.lanes import lanes
 from benchmarks.scale import scale
 from benchmarks.servers import Servers, running
 from benchmarks.side_by_side import Figure, NotMeasuredError, new_baseline, progress, table
@@ -68,6 +69,10 @@ def _results(servers: Servers, *, quick: bool) -> Iterator[Figure | Bars | str]:
     yield from cpu.messages(servers, passes=9 if quick else 41)
     yield from cpu.callbacks(servers, passes=9 if quick else 41)
     yield from scale(servers, most=1_000 if quick else 10_000)
+    try:
+        yield from lanes(servers, passes=1 if quick else 3)
+    except NotMeasuredError as error:
+        yield f"Lanes are not measured: {error}."
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield from cold_starts(servers, Path(folder), passes=3 if quick else 15, throttled_passes=0 if quick else 9)

@@ -49,12 +49,16 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Figure:
-    """A ratio or count, and what it must not exceed; ``limit`` None: for comparison only."""
+    """A ratio or count, and what it must not exceed; ``limit`` None: for comparison only.
+
+    ``noisy``: so short a time that the machine decides it; only its limit counts, not the baseline.
+    """
 
     name: str
     value: float
     limit: float | None = None
     note: str = ""
+    noisy: bool = False
 
     @property
     def holds(self) -> bool:
@@ -63,7 +67,7 @@ class Figure:
 
     def worse_by(self, baseline: Mapping[str, float]) -> float:
         """Return by how much it is worse than in the baseline (0.1: a tenth); negative if it is better."""
-        before = baseline.get(self.name, self.value)
+        before = self.value if self.noisy else baseline.get(self.name, self.value)
         return self.value / before - 1 if before else float(self.value > 0)
 
 

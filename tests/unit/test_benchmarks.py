@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from benchmarks.charts import as_svg, as_text, chart
+from benchmarks.lanes import CODES, ORDINARY_CODE, REMINDER, ROUND_TRIP_SECONDS, URGENT_CODE, Run, figures, percentile
 from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, ratio, table
 
 
@@ -44,6 +45,48 @@ def test_a_figure_gets_worse_by_its_share_of_the_baseline() -> None:
     assert Figure("one", 0.75).worse_by(baseline) == -0.25
     assert Figure("new", 9.0).worse_by(baseline) == 0
     assert Figure("none", 0.0).worse_by(baseline) == 0
+
+
+def test_a_noisy_figure_keeps_to_its_limit_only() -> None:
+    figure = Figure("wait", 1.9, 2.0, noisy=True)
+    assert figure.holds
+    assert figure.worse_by({"wait": 0.5}) == 0
+    assert not Figure("wait", 2.1, 2.0, noisy=True).holds
+
+
+def test_the_percentile_is_one_of_the_values() -> None:
+    assert percentile([float(number) for number in range(20, 0, -1)], 0.95) == 19.0
+    assert percentile([float(number) for number in range(21)], 0.95) == 19.0
+    assert percentile([3.0], 0.95) == 3.0
+
+
+def emptied(*, urgent: bool, second: float = 0.02) -> Run:
+    """A hundred reminders, so many seconds each, with codes behind them: urgent ones take 30 ms, one of them 90."""
+    queued = {
+        REMINDER: {f"r{number}": 0.0 for number in range(100)},
+        ORDINARY_CODE: {f"o{number}": 1.0 for number in range(CODES)},
+    }
+    reached = {key: number * second for number, key in enumerate([*queued[REMINDER], *queued[ORDINARY_CODE]])}
+    if urgent:
+        queued[URGENT_CODE] = {f"u{number}": 0.5 for number in range(CODES)}
+        reached |= dict.fromkeys(queued[URGENT_CODE], 0.53) | {"u0": 0.59}
+    return Run(queued, reached)
+
+
+def test_codes_wait_from_their_queue_to_the_gateway_and_cost_the_other_lane_only_themselves() -> None:
+    runs = [(emptied(urgent=False, second=s), emptied(urgent=True, second=s)) for s in (0.03, 0.02, 0.05)]
+    urgent, ordinary, pace = (each for each in figures(runs) if isinstance(each, Figure))
+    assert urgent.value == pytest.approx(0.03 / ROUND_TRIP_SECONDS)
+    assert ordinary.value == pytest.approx((118 * 0.02 - 1.0) / ROUND_TRIP_SECONDS)
+    assert pace.value == pytest.approx(119 / 139), "as long for the reminders, and twenty more messages"
+    assert [each.holds for each in (urgent, ordinary, pace)] == [True, True, True]
+
+
+def test_a_lane_that_slows_the_other_down_exceeds_the_limit() -> None:
+    runs = [(emptied(urgent=False), emptied(urgent=True, second=0.03))]
+    *_, pace = (each for each in figures(runs) if isinstance(each, Figure))
+    assert pace.value > 1
+    assert not pace.holds
 
 
 def test_a_new_baseline_takes_nothing_that_is_over_its_limit() -> None:
