@@ -73,6 +73,11 @@ class Facts:
         return self.queued_at or (self.ledger.queued_at if self.ledger else None)
 
     @property
+    def despite_opt_out(self) -> bool:
+        """Whether an attempt was made that an opt-out would not have stopped."""
+        return self.ledger is not None and any(step.is_despite_opt_out for step in self.ledger.steps())
+
+    @property
     def since(self) -> str:
         """When it became what it is in lists: unknown, queued, or accepted; empty if that is not known."""
         ledger, message = self.ledger, self.message
@@ -159,6 +164,12 @@ _NEXT: Final[Mapping[Stage, str]] = {
 }
 
 
+_BLOCKED: Final = (
+    " `blocked` is believed to mean an opt-out or a block list at the gateway or the carrier; its documents do not "
+    "define it. This stack records no opt-out for it: ask Optus."
+)
+
+
 def next_step(facts: Facts) -> str:
     """Return what happens next, and what an operator can do."""
     stage = stage_of(facts)
@@ -169,11 +180,18 @@ def next_step(facts: Facts) -> str:
             "No attempt follows. The outcome of an earlier one is unknown: look it up in the gateway's portal, then "
             f"`resolve {facts.message_id} --sent` if it was sent."
         )
+    if stage is Stage.UNDELIVERED and facts.status == "blocked":
+        return _NEXT[stage] + _BLOCKED
     return _next_of_unknown(facts) if stage is Stage.UNKNOWN else _NEXT[stage]
 
 
 def _next_of_rejected(facts: Facts) -> str:
     ledger = facts.ledger
+    if ledger and ledger.reason == OPTED_OUT and ledger.has_open_outcome:
+        return (
+            "The handset has opted out, so no attempt follows. The outcome of an earlier one is unknown: look it up in "
+            f"the gateway's portal, then `resolve {facts.message_id} --sent` if it was sent."
+        )
     if ledger and ledger.reason == OPTED_OUT:
         return (
             "The handset has opted out, so it was not sent. Once the person has opted back in, queue it under a new "

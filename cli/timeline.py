@@ -9,7 +9,7 @@ from typing import Final
 from cli.output import Tone
 from cli.stage import Facts
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK
-from optus_sms.records.items import OPTED_OUT, HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State
+from optus_sms.records.items import HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +173,9 @@ def _step(step: HistoryLine) -> Line:
     words, tone = why(step.words), _STEP_TONES.get(step.what, "plain")
     match step.what:
         case "claimed" if step.attempt == 1:
-            text = "taken from the queue and claimed, so that no other execution sends it: attempt 1"
+            text = f"taken from the queue and claimed, so that no other execution sends it: attempt 1{_despite(step)}"
         case "claimed":
-            text = f"claimed again: attempt {step.attempt}"
+            text = f"claimed again: attempt {step.attempt}{_despite(step)}"
         case "not_sent":
             because = _proof(step.words, not_sent=True)
             text = f"attempt {step.attempt} was certainly not sent: {words}. Why so: {because}"
@@ -197,10 +197,14 @@ def _step(step: HistoryLine) -> Line:
     return Line(step.at, text, tone)
 
 
+def _despite(step: HistoryLine) -> str:
+    return "; sent even if the handset has opted out (despite_opt_out)" if step.is_despite_opt_out else ""
+
+
 def _rejected(step: HistoryLine) -> str:
     """``words``: the dead letter's reason, then the gateway's response."""
     reason, _, response = step.words.partition(" ")
-    if reason == OPTED_OUT:
+    if step.ends_opted_out:
         return f"attempt {step.attempt} was not begun, and is not retried: {why(response or reason)}"
     if reason == "attempts_exhausted":
         return f"given up with attempt {step.attempt}, certainly not sent; last: {why(response)}"

@@ -13,7 +13,16 @@ from cli.timeline import status_tone
 from local.demo.watcher import Event
 from optus_sms.model.redaction import partly_hidden
 from optus_sms.records.changes import Change
-from optus_sms.records.items import Health, HealthRecord, LedgerRecord, MessageRecord, ReplyRecord, State
+from optus_sms.records.items import (
+    OPTED_OUT,
+    Health,
+    HealthRecord,
+    LedgerRecord,
+    MessageRecord,
+    OptOutRecord,
+    ReplyRecord,
+    State,
+)
 
 _COLORS: Mapping[Tone, str] = {"good": "32", "bad": "31", "unsure": "33", "dim": "2"}
 _STATES: Mapping[State, tuple[Tone, str]] = {
@@ -93,6 +102,10 @@ class Display:
             case before, ReplyRecord() as after:
                 if not isinstance(before, ReplyRecord) or before.in_reply_to != after.in_reply_to:
                     self._reply(after)
+            case OptOutRecord() | None as before, OptOutRecord() as after:
+                if after.opted_out is not (before is not None and before.opted_out):
+                    words = f"opted {'out' if after.opted_out else 'back in'}, by {after.by}"
+                    self._step("opt-out", after.handset, words, "unsure" if after.opted_out else "good")
 
     def dead_letters(self, new: Sequence[ReceivedDeadLetter], _gone: Sequence[str]) -> None:
         """Some came into the dead-letter queue; whoever took others out knows."""
@@ -127,6 +140,8 @@ class Display:
         tone, words = _STATES[after.state]
         if after.state is State.ACCEPTED:
             words += f" as {after.gateway_id[:8]}" if after.gateway_id else ", without an id"
+        elif after.reason == OPTED_OUT:
+            words = "not sent: its handset has opted out"
         elif after.reason and after.reason != words:
             words += f" ({after.reason})"
         number = after.destination or (before and before.destination) or ""

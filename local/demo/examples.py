@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from local.aws.stack import LocalStack
 from local.demo.display import Display
@@ -28,11 +28,15 @@ class End:
     dead_letter: str | None = None
     """The reason with which a copy is in the dead-letter queue."""
     replies: int = 0
+    opts_out: bool = False
+    """Whether its handset has opted out then."""
 
 
 ACCEPTED = End("accepted by the gateway", state=State.ACCEPTED)
 RECEIVED = End("received on the handset", state=State.ACCEPTED, status="received")
 REPLIED = replace(RECEIVED, words="received, and a reply", replies=1)
+OPTS_OUT = replace(REPLIED, words="received, and an opt-out", opts_out=True)
+OPTED_OUT = End("not sent, opted out", state=State.REJECTED)
 EXPIRED = End("expired, not sent", state=State.EXPIRED)
 REJECTED = End("rejected", state=State.REJECTED, dead_letter="rejected")
 UNDELIVERED = End("rejected by the carrier", state=State.ACCEPTED, status="rejected")
@@ -49,6 +53,8 @@ class Example:
     ends: tuple[End, ...]
     """Of each record; one for all if there is only one."""
     needs_simulator: bool = False
+    in_turn: bool = False
+    """Each record is queued when the one before it has reached its end."""
     scheduled_in: timedelta | None = None
     """A file cannot hold a time in the future for long, so it is filled in."""
 
@@ -57,6 +63,7 @@ EXAMPLES = (
     Example("one_message", "a message with what it needs", (RECEIVED,)),
     Example("urgent", "a code on the urgent queue", (RECEIVED,)),
     Example("with_reply", "the handset replies", (REPLIED,), needs_simulator=True),
+    Example("opt_out", "a reply STOP, then another message", (OPTS_OUT, OPTED_OUT), needs_simulator=True, in_turn=True),
     Example("many_parts", "long text with emoji", (RECEIVED,)),
     Example("every_field", "every field there is", (RECEIVED,), scheduled_in=timedelta(0)),
     Example("key_as_attribute", "its key as an SQS attribute", (RECEIVED,)),
@@ -85,6 +92,8 @@ class Sent:
     end: End
     queue: str = "OutboundQueueUrl"
     """An output of the stack."""
+    after: Self | None = None
+    """Queued when this one has reached its end."""
 
     def reached(self, seen: Seen) -> bool:
         """Whether it is there."""
@@ -94,6 +103,7 @@ class Sent:
             and self.end.status in (None, facts.status)
             and self.end.dead_letter in (None, *self._dead_letters(seen))
             and len(seen.replies_to(facts.gateway_id)) >= self.end.replies
+            and (not self.end.opts_out or self.number in seen.opt_outs)
         )
 
     def now(self, seen: Seen) -> str:
@@ -120,9 +130,12 @@ def example_messages(*, with_simulator: bool, now: datetime | None = None) -> It
             continue
         records = json.loads((EVENTS / f"{example.file}.json").read_text(encoding="utf-8"))["Records"]
         ends = example.ends * len(records) if len(example.ends) == 1 else example.ends
+        before = None
         for record, end in zip(records, ends, strict=True):
             reachable = end if with_simulator or end.status is None else ACCEPTED
-            yield _message(example, record, reachable, now or datetime.now(UTC))
+            message = replace(_message(example, record, reachable, now or datetime.now(UTC)), after=before)
+            before = message if example.in_turn else None
+            yield message
 
 
 def _message(example: Example, record: dict[str, Any], end: End, now: datetime) -> Sent:
@@ -152,7 +165,9 @@ def _fields(body: str) -> dict[str, Any]:
 def run_examples(sent: list[Sent], stack: LocalStack, watcher: Watcher, display: Display) -> tuple[bool, str]:
     """Send the examples and wait. Return whether every one reached its end, and the closing lines, which say so."""
     sqs = stack.client("sqs")
-    for message in sent:
+    for message in sorted(sent, key=lambda each: each.after is not None):
+        if message.after:
+            watcher.wait_until(message.after.reached, EXAMPLES_TIMEOUT_SECONDS, EXAMPLES_TIMEOUT_SECONDS)
         display.queued(message.message_id, message.number, message.what)
         sqs.send_message(
             QueueUrl=stack.outputs[message.queue], MessageBody=message.body, MessageAttributes=message.attributes

@@ -1,4 +1,4 @@
-"""Watches what happens to messages: reads the changes of both tables and new dead letters whenever a function has run.
+"""Watches what happens to messages: reads the changes of the tables and new dead letters whenever a function has run.
 
 Nothing is polled. The stack says when a function was invoked (`LocalStack.on_activity`), and only then are the tables'
 streams read, so an idle stack stays idle and no change is missed. A table whose template has no stream gets one here.
@@ -24,7 +24,7 @@ from local.aws.resources import local_client
 from local.aws.stack import LocalStack
 from local.aws.table_stream import TableStream
 from optus_sms.records.changes import Change, read_change
-from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
+from optus_sms.records.items import LedgerRecord, MessageRecord, OptOutRecord, ReplyRecord, State
 
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
@@ -41,11 +41,13 @@ Event = Mapping[str, Any]
 
 @dataclass
 class Seen:
-    """Everything seen so far: the ledger by message_id, messages and replies by the gateway's id, the rest in order."""
+    """Everything seen so far: the ledger by message_id, messages and replies by the gateway's id, opt-outs by handset,
+    the rest in order."""
 
     ledger: dict[str, LedgerRecord] = field(default_factory=dict)
     messages: dict[str, MessageRecord] = field(default_factory=dict)
     replies: dict[str, ReplyRecord] = field(default_factory=dict)
+    opt_outs: dict[str, OptOutRecord] = field(default_factory=dict)
     dead_letters: list[ReceivedDeadLetter] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -82,8 +84,8 @@ class Watcher(BackgroundThread):
         self.listeners = list(listeners)
         """More may be added until the watcher is entered."""
         self._activity = threading.Event()
-        tables = (stack.outputs["SendLedgerTableName"], stack.outputs["MessagesTableName"])
-        self._streams = [_stream(stack.endpoint_url, table) for table in tables]
+        tables = ("SendLedgerTableName", "MessagesTableName", "OptOutTableName")
+        self._streams = [_stream(stack.endpoint_url, stack.outputs[table]) for table in tables]
         url = stack.outputs["DeadLetterQueueUrl"]
         self._dead_letters = _DeadLetterQueue(stack.endpoint_url, url, self._stopping.is_set)
         self._events = _EventFeed(stack.endpoint_url, stack.outputs["EventBusName"], self._activity.set)
@@ -169,6 +171,8 @@ class Watcher(BackgroundThread):
                 self.seen.messages[record.id] = record
             case ReplyRecord() as record:
                 self.seen.replies[record.id] = record
+            case OptOutRecord() as record:
+                self.seen.opt_outs[record.handset] = record
         for listener in self.listeners:
             listener.change(change)
 
@@ -176,9 +180,15 @@ class Watcher(BackgroundThread):
 def _readable_change(record: Mapping[str, Any]) -> Change | None:
     """What a stream record tells; None if that is nothing, or if it can't be read."""
     try:
-        return read_change(record)
+        return read_change(record) or _erased_opt_out(record)
     except Exception:  # noqa: BLE001 - edited by hand; the publisher keeps a note of it
         return None
+
+
+def _erased_opt_out(record: Mapping[str, Any]) -> Change | None:
+    """Of a deletion: messages go to that handset again."""
+    handset = record["dynamodb"]["Keys"].get("handset")
+    return Change(None, OptOutRecord(handset["S"], opted_out=False), "") if handset else None
 
 
 def _stream(endpoint_url: str, table_name: str) -> TableStream:

@@ -78,8 +78,9 @@ class Actions:
         except InvalidMessageError as error:
             raise ActionRefusedError(422, f"Not queued. {error.detail}", compose.by_field(error)) from None
         queued_at = format_rfc3339(time.time())
-        queue_one(self._target.sqs, self._target.outputs[QUEUES[Lane.URGENT if urgent else Lane.ORDINARY]], ready)
-        self._board.put(ready.message_id, QueuedMessage(ready.message, queued_at))
+        lane = Lane.URGENT if urgent else Lane.ORDINARY
+        queue_one(self._target.sqs, self._target.outputs[QUEUES[lane]], ready)
+        self._board.put(ready.message_id, QueuedMessage(ready.message, queued_at, lane))
         return {"message_id": ready.message_id}
 
     def start_load(self, fields: Json) -> Json:

@@ -10,6 +10,7 @@ from cli.embedded import run as run_command
 from cli.redrive_plan import SENDABLE, DeadLetterKind
 from cli.stage import Facts, Stage, stage_of
 from cli.target import Target
+from optus_sms.records.items import OPTED_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,11 @@ def of_message(facts: Facts) -> list[dict[str, str]]:
     stage, ledger = stage_of(facts), facts.ledger
     is_open = ledger is not None and ledger.has_open_outcome
     names: tuple[str, ...] = ()
-    if stage is Stage.RECALLED and is_open:
+    is_opted_out = stage is Stage.REJECTED and ledger is not None and ledger.reason == OPTED_OUT
+    if (stage is Stage.RECALLED or is_opted_out) and is_open:
         names = ("resolve_sent",)
+    elif is_opted_out:
+        names = ()  # no dead letter: nothing to redrive
     elif stage is Stage.UNKNOWN or (stage is Stage.REJECTED and is_open):
         names = ("resolve_sent", "resolve_not_sent")
     elif stage is Stage.REJECTED:

@@ -15,10 +15,19 @@ from typing import Any, Final
 from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.stage import Facts
 from local.demo.watcher import Event
-from local.page.bubble import GROUPS, QueuedMessage, dead_letter_view, groups, life_of, message_view, reply_view
+from local.page.bubble import (
+    GROUPS,
+    QueuedMessage,
+    dead_letter_view,
+    groups,
+    life_of,
+    message_view,
+    opt_out_view,
+    reply_view,
+)
 from optus_sms.model.lanes import Lane
 from optus_sms.records.changes import Change
-from optus_sms.records.items import HealthRecord, LedgerRecord, MessageRecord, ReplyRecord
+from optus_sms.records.items import HealthRecord, LedgerRecord, MessageRecord, OptOutRecord, ReplyRecord
 
 MESSAGES_AT_FIRST: Final = 5000
 """Of more than these a page that is opened gets the newest; the numbers count all."""
@@ -36,6 +45,7 @@ class Board:
         self._ledger: dict[str, LedgerRecord] = {}
         self._messages: dict[str, MessageRecord] = {}
         self._replies: dict[str, ReplyRecord] = {}
+        self._opt_outs: dict[str, OptOutRecord] = {}
         self._dead_letters: dict[str, ReceivedDeadLetter] = {}
         self._submissions: defaultdict[str, dict[str, QueuedMessage]] = defaultdict(dict)
         """By message_id, then by hash of the payload: of two under one message_id only one is sent."""
@@ -50,7 +60,8 @@ class Board:
         """On the queue, without us knowing what it is."""
         self._latest_messages: dict[str, int] = {}
         self._latest_replies: dict[str, int] = {}
-        """The revisions of both, in the order of the changes."""
+        self._latest_opt_outs: dict[str, int] = {}
+        """The revisions of each, in the order of the changes."""
         self._drawn: dict[str, str] = {}
         """JSON by message_id, until the message changes."""
         self._events: deque[tuple[int, str]] = deque(maxlen=EVENTS_KEPT)
@@ -76,6 +87,9 @@ class Board:
                     self._reply_changed(record)
                 case MessageRecord() as record:
                     self._gateway_changed(record)
+                case OptOutRecord() as record:
+                    self._opt_outs[record.handset] = record
+                    self._note(self._latest_opt_outs, record.handset)
 
     def dead_letters(self, new: Sequence[ReceivedDeadLetter], gone: Sequence[str]) -> None:
         with self._changed:
@@ -164,6 +178,8 @@ class Board:
             messages, replies = self._changed_ids(since)
             _tell(told, "messages", map(self._drawing, messages))
             _tell(told, "replies", (json.dumps(self._reply(reply)) for reply in replies))
+            opt_outs = (self._opt_outs[handset] for handset in _changed_after(since, self._latest_opt_outs))
+            _tell(told, "opt_outs", (json.dumps(opt_out_view(record)) for record in opt_outs))
             _tell(told, "events", (event for at, event in self._events if at > since))
             return self._revision, "{" + ", ".join(f'"{name}": {text}' for name, text in told.items()) + "}"
 

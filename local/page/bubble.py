@@ -13,9 +13,10 @@ from cli.redrive_plan import judge
 from cli.stage import TONES, Facts, Stage, next_step, stage_of
 from cli.timeline import status_tone, timeline, why
 from local.page import acts
+from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_message import OutboundMessage
 from optus_sms.model.statuses import STATUS_RANK
-from optus_sms.records.items import HistoryLine, LedgerRecord, ReplyRecord, attributes
+from optus_sms.records.items import HistoryLine, LedgerRecord, OptOutRecord, ReplyRecord, attributes
 
 GROUPS: Final = (
     "queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired", "recalled",
@@ -43,6 +44,7 @@ class QueuedMessage:
 
     message: OutboundMessage
     queued_at: str
+    lane: Lane = Lane.ORDINARY
 
 
 def groups(facts: Facts) -> tuple[str, ...]:
@@ -63,6 +65,8 @@ def message_view(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
         "segments": queued.segments.count if queued else facts.segments,
         "encoding": queued.segments.encoding if queued else None,
         "queued_at": facts.put_on_queue_at,
+        "urgent": sent is not None and sent.lane is Lane.URGENT,
+        "despite_opt_out": facts.despite_opt_out or bool(queued and queued.despite_opt_out),
         "status": facts.status,
         "stage": stage.value,
         "tone": _tone(facts, stage),
@@ -133,7 +137,9 @@ def _step(step: HistoryLine) -> Iterator[tuple[str, str, Tone]]:
         "recalled": ("recalled", "unsure"),
         "replaced": ("queued again with other fields", "plain"),
     }
-    if step.what in words:
+    if step.ends_opted_out:
+        yield step.at, "not sent: opted out", "bad"
+    elif step.what in words:
         yield step.at, *words[step.what]
 
 
@@ -161,6 +167,11 @@ def reply_view(reply: ReplyRecord, message_id: str | None) -> dict[str, Any]:
         "message_id": message_id,
         "match": reply.reply_match or "none",
     }
+
+
+def opt_out_view(record: OptOutRecord) -> dict[str, Any]:
+    """The latest decision about one handset for its phone."""
+    return {"handset": record.handset, "opted_out": record.opted_out, "since": record.since, "by": record.by}
 
 
 def dead_letter_view(

@@ -32,6 +32,7 @@ from local.simulator.config import LOOPBACK
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.errors import InvalidMessageError
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import format_rfc3339
 
 PORT: Final = "phone page"
@@ -110,7 +111,7 @@ class PhonePage:
     def _taken(self, records: list[dict[str, Any]]) -> None:
         """What the queue gave to the sender: the only place where everybody's texts pass by."""
         for record in records:
-            if submission := submission_of(record):
+            if submission := submission_of(record, self._stack.outputs["UrgentQueueArn"]):
                 self.board.taken(*submission)
 
     def _respond(self, request: HttpRequest) -> HttpResponse:
@@ -179,14 +180,18 @@ class PhonePage:
                 self.board.pause(UPDATE_EVERY_SECONDS)
 
 
-def submission_of(record: Mapping[str, Any]) -> tuple[str, QueuedMessage] | None:
-    """Message_id and message of a record from the queue; None for one that breaks a rule and becomes a dead letter."""
-    queued, now = QueueRecord.from_event(record), time.time()
+def submission_of(record: Mapping[str, Any], urgent_queue: str = "") -> tuple[str, QueuedMessage] | None:
+    """Message_id and message of a record from a queue; None for one that breaks a rule and becomes a dead letter.
+
+    ``urgent_queue``: its ARN.
+    """
+    lane = Lane.URGENT if record.get("eventSourceARN") == urgent_queue else Lane.ORDINARY
+    queued, now = QueueRecord.from_event(record, lane), time.time()
     try:
         message, message_id = queued.read(now=now)
     except InvalidMessageError:
         return None
-    return message_id, QueuedMessage(message, format_rfc3339(queued.sent_at or now))
+    return message_id, QueuedMessage(message, format_rfc3339(queued.sent_at or now), queued.lane)
 
 
 def _meta(stack: LocalStack) -> dict[str, Any]:

@@ -170,6 +170,7 @@ _ROWS = (
     Scenario("reply_unlinked", "802", "received; reply without reply_to", reply=Reply(linked=False)),
     Scenario("reply_base64", "803", "received; binary reply in base64", reply=_BINARY),
     Scenario("reply_duplicated", "804", "received; the same reply twice", reply=Reply(copies=2)),
+    Scenario("reply_stop", "805", "received; reply `STOP`, which opts the handset out", reply=Reply("STOP")),
 )
 
 SCENARIOS = {row.name: row for row in _ROWS}

@@ -204,3 +204,34 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page, canned: CannedP
     page.set_viewport_size({"width": 360, "height": 740})
     _open(page, canned)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+def test_an_opt_out_is_shown_with_its_cause_and_time_in_words_and_spoken(page: Page, canned: CannedPage) -> None:
+    number, unnamed = "+61491570006", "+61491570156"
+    canned.first = snapshot(message("a", "Hello", number), message("b", "Hello", unnamed))
+    canned.first["opt_outs"] = [{"handset": unnamed, "opted_out": True, "since": "", "by": "<b>"}]
+    page.clock.install()
+    _open(page, canned)
+    badges = {each: page.get_by_label(f"Handset {each}", exact=True).locator(".opt-out") for each in (number, unnamed)}
+    assert badges[unnamed].text_content() == "Opted out by hand"
+    assert badges[number].is_hidden()
+    since = "2026-01-01T12:00:00Z"
+    for by, words in (("import", "by an imported list"), ("person", "by an operator"), ("reply", "by its own reply")):
+        canned.update({"opt_outs": [{"handset": number, "opted_out": True, "since": since, "by": by}]})
+        badges[number].filter(has_text=f"Opted out {words}, 1 Jan 2026").wait_for()
+    page.clock.run_for(4000)
+    page.locator("#spoken", has_text="3 handsets opted out").wait_for(state="attached")
+    canned.update({"opt_outs": [{"handset": number, "opted_out": False, "since": since, "by": "reply"}]})
+    badges[number].wait_for(state="hidden")
+
+
+def test_a_pause_of_one_lane_is_shown_and_ended(page: Page, canned: CannedPage) -> None:
+    canned.first["strip"] |= {"paused_lanes": ["urgent"], "depths": {"ordinary": 0, "urgent": 3}}
+    canned.answers["POST", "/api/resume"] = (200, {})
+    _open(page, canned)
+    page.locator("#paused.unsure", has_text="urgent lane paused").wait_for()
+    page.locator("#depths", has_text="queue 0, urgent 3").wait_for()
+    page.get_by_role("button", name="Resume", exact=True).click()
+    canned.update({"strip": canned.first["strip"] | {"paused_lanes": []}})
+    page.get_by_role("button", name="Pause", exact=True).wait_for()
+    assert [path for _, path, _, _ in canned.calls if path.startswith("/api/resume")] == ["/api/resume"]

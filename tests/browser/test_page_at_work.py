@@ -9,6 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from cli.embedded import run
+from cli.target import local_target
+from local import endpoints
 from local.aws.stack import LocalStack
 from local.page.server import PhonePage
 from local.simulator.scenarios import SCENARIOS
@@ -67,12 +70,46 @@ def test_a_message_is_sent_watched_until_it_is_delivered_and_answered(at_work: P
 
     phone = at_work.get_by_label(f"Handset {number}", exact=True)
     answer = phone.get_by_label(f"Reply from {number}", exact=True)
-    for words, match, linked in (("STOP", "inferred", False), ("Yes", "exact", True)):
+    for words, match, linked in (("No", "inferred", False), ("Yes", "exact", True)):
         phone.get_by_label("say which message it replies to").set_checked(linked)
         answer.fill(words)
         answer.press("Enter")
         reply = phone.locator(".bubble.out", has_text=words)
         reply.filter(has_text=f"replies to ({match})").filter(has_text="Will you come?").wait_for()
+
+
+def test_a_handset_that_opts_out_says_so_until_it_is_back_in(at_work: Page, site: Site) -> None:
+    number = "+61491570110"
+    send(at_work, number, "Sale on Friday").locator(".status", has_text="received").wait_for()
+    phone = at_work.get_by_label(f"Handset {number}", exact=True)
+    badge = phone.locator(".opt-out")
+    assert badge.is_hidden()
+
+    def reply(text: str) -> None:
+        phone.get_by_label(f"Reply from {number}", exact=True).fill(text)
+        phone.get_by_label(f"Reply from {number}", exact=True).press("Enter")
+
+    reply("Please stop by at nine.")
+    phone.locator(".bubble.out", has_text="stop by").wait_for()
+    reply("stop!")
+    badge.filter(has_text="Opted out by its own reply, ").wait_for()
+    refused = send(at_work, number, "Sale on Saturday")
+    refused.locator(".status", has_text="not sent: the handset has opted out, by its own reply").wait_for()
+    refused.locator(".steps li", has_text="not sent: opted out").wait_for()
+    refused.locator(".status").click()
+    at_work.locator("#timeline .life", has_text="the handset has opted out, by its own reply").wait_for()
+    assert at_work.locator("#timeline .act").count() == 0
+
+    at_work.locator("#compose .more-fields").first.locator("summary").click()
+    at_work.select_option("#field-despite_opt_out", "true")
+    code = send(at_work, number, "Your code is 204811")
+    code.locator(".marks", has_text="despite an opt-out").wait_for()
+    code.locator(".status", has_text="received").wait_for()
+    code.locator(".status").click()
+    at_work.locator("#timeline .life", has_text="even if the handset has opted out").wait_for()
+
+    assert run(["opt-outs", "remove", number, "--yes"], local_target(endpoints.variables(site.stack))).exit_code == 0
+    badge.wait_for(state="hidden")
 
 
 def test_hostile_text_is_text_both_ways(at_work: Page) -> None:

@@ -487,6 +487,7 @@ ROWS: dict[str, tuple[str, int | None, bool, list[str]]] = {
     "reply_unlinked": ("802", 202, True, DELIVERED),
     "reply_base64": ("803", 202, True, DELIVERED),
     "reply_duplicated": ("804", 202, True, DELIVERED),
+    "reply_stop": ("805", 202, True, DELIVERED),
 }
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 import requests
 
+from cli.embedded import run
 from cli.message_lookup import find_messages
 from cli.stage import Stage
 from cli.target import local_target
@@ -139,6 +140,57 @@ def test_the_timeline_is_that_of_explain(site: Served, client: PageClient) -> No
     life = client.ask("GET", f"/api/messages?id={key}").json()
     assert [(line["at"], line["text"]) for line in life["timeline"]] == [(ln.at, str(ln)) for ln in timeline(facts)]
     assert life["next_step"] == "Nothing; this is final."
+
+
+def test_an_opt_out_is_told_until_it_ends_and_what_it_stopped_says_so(site: Served, client: PageClient) -> None:
+    number = "+61491570110"
+
+    def opt_out() -> dict[str, Any]:
+        return client.told.opt_outs.get(number, {})
+
+    client.until(client.send(number, "Sale on Friday"), lambda m: m["status"] == "received", "received")
+    client.post("/api/reply", {"handset": number, "content": "stop!"})
+    assert eventually(opt_out, "opted out")["by"] == "reply"
+    assert opt_out()["opted_out"]
+    refused = client.until(client.send(number, "Sale on Saturday"), lambda m: m["tone"] == "bad", "not sent")
+    assert (refused["stage"], refused["group"]) == (Stage.REJECTED, ["rejected"])
+    assert refused["problem"] == "the handset has opted out, by its own reply"
+    assert client.ask("GET", f"/api/messages?id={refused['message_id']}").json()["acts"] == []
+
+    code = client.send(number, "Your code is 204811", despite_opt_out=True, urgent=True)
+    sent = client.until(code, lambda m: m["status"] == "received", "received")
+    assert (sent["despite_opt_out"], sent["urgent"]) == (True, True)
+    timeline_of_code = client.ask("GET", f"/api/messages?id={code}").json()["timeline"]
+    assert any("even if the handset has opted out" in line["text"] for line in timeline_of_code)
+
+    client.post("/api/reply", {"handset": number, "content": "Start"})
+    eventually(lambda: not opt_out()["opted_out"], "opted back in by a reply")
+    assert command(site, "opt-outs", "add", number) == 0
+    eventually(lambda: (opt_out()["opted_out"], opt_out()["by"]) == (True, "person"), "opted out by a person")
+    assert command(site, "opt-outs", "remove", number, "--yes") == 0
+    eventually(lambda: not opt_out()["opted_out"], "opted back in by a person")
+    assert command(site, "opt-outs", "add", number) == 0
+    eventually(lambda: opt_out()["opted_out"], "opted out once more")
+    command(site, "erase", number, "--with-opt-out", "--yes")
+    client.send(HANDSET, "something happens")
+    eventually(lambda: not opt_out()["opted_out"], "its opt-out was erased")
+
+
+def command(site: Served, *arguments: str) -> int:
+    return run(arguments, local_target(endpoints.variables(site.stack))).exit_code
+
+
+def test_a_lane_that_is_paused_alone_is_told(site: Served, client: PageClient) -> None:
+    assert command(site, "pause", "--lane", "urgent") == 0
+    eventually(lambda: client.told.rest["strip"]["paused_lanes"] == ["urgent"], "paused")
+    eventually(lambda: site.stack.event_sources["UrgentQueue"].is_idle, "nothing urgent is taken any more")
+    assert client.told.rest["strip"]["paused"] is False
+    key = client.send(HANDSET, "Waits", urgent=True)
+    client.until(client.send(HANDSET, "Goes"), lambda m: m["status"] == "received", "received")
+    eventually(lambda: client.told.rest["strip"]["depths"]["urgent"] == 1, "counted")
+    client.post("/api/resume")
+    client.until(key, lambda m: m["status"] == "received", "received")
+    eventually(lambda: client.told.rest["strip"]["paused_lanes"] == [], "resumed")
 
 
 def test_an_answer_is_tied_to_its_message_exactly_or_by_inference(client: PageClient) -> None:

@@ -77,7 +77,7 @@ def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
 
 
 def everything() -> dict[str, Any]:
-    """Each tone, an unknown text, an answer, a fault, a dead letter, an event, a load."""
+    """Each tone, an unknown text, an answer, an opt-out, a fault, a dead letter, an event, a load."""
     number = "+61491570006"
     steps = [{"name": tone, "at": "2026-01-01T00:00:00Z", "tone": tone} for tone in ("plain", "good", "bad", "unsure")]
     return {
@@ -85,7 +85,7 @@ def everything() -> dict[str, Any]:
             message("a", "Arrived", tone="good", status="received", label="received", steps=steps),
             message("b", None, "+61491570156", tone="bad", label="not delivered", problem="rejected", steps=steps),
             message("c", "Lost", "+61491570157", tone="unsure", label="unknown whether it was sent", steps=steps),
-            message("d", "On its way \u200b", "+61491570158", steps=steps),
+            message("d", "On its way \u200b", "+61491570158", steps=steps, urgent=True, despite_opt_out=True),
         ),
         "replies": [
             {
@@ -93,6 +93,7 @@ def everything() -> dict[str, Any]:
                 "match": "exact", "binary": False,
             }
         ],
+        "opt_outs": [{"handset": "+61491570156", "opted_out": True, "since": "2026-01-01T00:00:01Z", "by": "reply"}],
         "dead_letters": [dead_letter("one", message_id="a", to=number)],
         "events": [
             {"n": 1, "at": "2026-01-01T00:00:00Z", "detail_type": "SMS Accepted", "event": {"detail": {"status": "x"}}}

@@ -39,6 +39,7 @@ class Told:
     def __init__(self) -> None:
         self.messages: dict[str, dict[str, Any]] = {}
         self.replies: dict[str, dict[str, Any]] = {}
+        self.opt_outs: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         self.rest: dict[str, Any] = {}
         self.kinds: list[str] = []
@@ -48,6 +49,7 @@ class Told:
         self.kinds.append(kind)
         self.messages |= {message["message_id"]: message for message in told.pop("messages", [])}
         self.replies |= {reply["id"]: reply for reply in told.pop("replies", [])}
+        self.opt_outs |= {opt_out["handset"]: opt_out for opt_out in told.pop("opt_outs", [])}
         self.events += told.pop("events", [])
         self.rest |= told
 

@@ -18,7 +18,7 @@ let changed = new Set();
 let changedMessages = new Set();
 let frame = 0;
 let awaited = null;
-let news = { delivered: 0, failed: 0, unknown: 0, replies: 0 };
+let news = noNews();
 let speaking = 0;
 let runId;
 
@@ -35,8 +35,9 @@ function onData(kind, data) {
     forgetTimeline();
     if (runId !== undefined && store.meta.run_id !== runId) onRestart();
     runId = store.meta.run_id;
-  } else if (data.replies) {
-    news.replies += data.replies.length;
+  } else if (data.replies || data.opt_outs) {
+    news.replies += data.replies?.length ?? 0;
+    news.optOuts += data.opt_outs?.filter((each) => each.opted_out).length ?? 0;
     speakSoon();
   }
   frame ||= requestAnimationFrame(draw);
@@ -56,7 +57,7 @@ function draw() {
   if (now.has("strip") || now.has("meta")) drawStrip();
   if (now.has("faults") || now.has("meta")) drawFaults();
   if (now.has("load")) drawLoad();
-  if (now.has("messages") || now.has("replies") || now.has("meta")) drawPhones();
+  if (now.has("messages") || now.has("replies") || now.has("opt_outs") || now.has("meta")) drawPhones();
   if (now.has("messages") || now.has("dead_letters")) drawList();
   if (now.has("events") || now.has("meta")) drawEvents();
   if (["messages", "replies", "faults", "meta"].some((name) => now.has(name))) drawTour();
@@ -67,6 +68,10 @@ function drawMeta() {
   drawGateway();
   const { simulator, far, gateway } = store.meta;
   say(byId("where"), simulator ? "Local stack and simulator: nothing leaves this machine." : far ? `Real messages go to ${gateway}.` : `Local stack, gateway ${gateway}.`);
+}
+
+function noNews() {
+  return { delivered: 0, failed: 0, unknown: 0, replies: 0, optOuts: 0 };
 }
 
 // A screen reader hears a sum every few seconds, not each of a thousand changes.
@@ -87,8 +92,9 @@ function speakSoon() {
       news.failed && `${news.failed} failed`,
       news.unknown && `${news.unknown} unknown`,
       news.replies && count(news.replies, "reply", "replies"),
+      news.optOuts && `${count(news.optOuts, "handset")} opted out`,
     ].filter(Boolean);
-    news = { delivered: 0, failed: 0, unknown: 0, replies: 0 };
+    news = noNews();
     say(byId("spoken"), parts.join(", "));
   }, SPEAK_EVERY);
 }

@@ -1,12 +1,13 @@
 // The handsets: one phone per number.
 
-import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
+import { byId, count, day, isolated, make, prose, say, time, visible } from "./text.js";
 import { to } from "./links.js";
 import { call } from "./server.js";
 import { isExample, meaningOf, messageOf, store } from "./store.js";
 
 const PHONES_AT_ONCE = 12;
 const BUBBLES_AT_ONCE = 8;
+const BY = { reply: "by its own reply", person: "by an operator", import: "by an imported list" };
 const ICONS = { good: "✓", bad: "✕", unsure: "?", plain: "…" };
 
 const phones = new Map();
@@ -72,6 +73,7 @@ export function drawPhones() {
     if (next !== phone.root) grid.insertBefore(phone.root, next);
     after = phone.root;
     drawThread(phone, thread);
+    drawOptOut(phone, store.optOuts.get(number));
   }
   const floor = shown.map((number) => store.threads.get(number)?.latest ?? "").reduce((low, at) => (at < low ? at : low), "9");
   const hidden = all.filter(({ number }) => !shown.includes(number));
@@ -96,15 +98,16 @@ function newPhone(number) {
   const scroll = make("div", { class: "screen", tabindex: "0", role: "region", "aria-label": `Conversation of ${number}` }, make("div", {}, earlier, list));
   const words = make("input", { type: "text", placeholder: "Reply", "aria-label": `Reply from ${number}`, dir: "auto", maxlength: "1530" });
   const linked = make("input", { type: "checkbox" });
+  const optOut = make("p", { class: "pill bad opt-out", hidden: true });
   const problem = make("p", { class: "error", role: "alert", hidden: true });
   const form = make("form", { class: "reply-form" },
     make("div", { class: "reply-line" }, words, make("button", { type: "submit", "aria-label": `Send the reply from ${number}` }, "➤")),
     make("label", { class: "small" }, linked, " say which message it replies to"),
     problem);
   const root = make("article", { class: "phone", tabindex: "-1", "aria-label": `Handset ${number}` },
-    make("header", {}, make("h3", {}, make("a", { href: to("handset", number) }, make("bdi", {}, number))), make("p", { class: "small" }, prose(meaning))),
+    make("header", {}, make("h3", {}, make("a", { href: to("handset", number) }, make("bdi", {}, number))), make("p", { class: "small" }, prose(meaning)), optOut),
     scroll, store.meta.simulator ? form : null);
-  const phone = { root, list, earlier, bubbles: new Map(), limit: BUBBLES_AT_ONCE, version: -1 };
+  const phone = { root, list, earlier, optOut, bubbles: new Map(), limit: BUBBLES_AT_ONCE, version: -1 };
   earlier.addEventListener("click", () => {
     phone.limit += 20;
     phone.version = -1;
@@ -128,6 +131,12 @@ function newPhone(number) {
     }
   });
   return phone;
+}
+
+// No message goes to it that does not say despite_opt_out.
+function drawOptOut({ optOut }, record) {
+  optOut.hidden = !record?.opted_out;
+  say(optOut, record?.opted_out ? `Opted out ${BY[record.by] ?? "by hand"}${record.since ? `, ${day(record.since)}` : ""}` : "");
 }
 
 function drawThread(phone, thread) {
@@ -171,9 +180,11 @@ function words(text) {
 }
 
 function messageBubble(message, full) {
+  const marks = [message.urgent ? "urgent" : null, message.despite_opt_out ? "despite an opt-out" : null].filter(Boolean).join(" · ");
   const size = [message.segments ? count(message.segments, "segment") : null, message.encoding].filter(Boolean).join(" · ");
   return make("li", { class: `bubble in ${message.tone} ${message.status === "received" ? "arrived" : ""}`, "data-message": message.message_id },
     make("p", { class: "small who" }, make("span", {}, message.example ? "example, from " : null, isolated(message.from ?? "your account")), size ? make("span", {}, size) : null),
+    marks ? make("p", { class: "small marks" }, marks) : null,
     words(message.text),
     make("a", { class: "status", href: to("message", message.message_id) },
       make("span", { class: "icon", "aria-hidden": "true" }, ICONS[message.tone] ?? "…"), " ", message.label ?? message.stage,

@@ -1,13 +1,13 @@
 // What the page knows, folded from the stream.
 
 const EVENTS_KEPT = 500;
-const PARTS = ["meta", "strip", "faults", "load", "dead_letters", "events", "messages", "replies"];
+const PARTS = ["meta", "strip", "faults", "load", "dead_letters", "events", "messages", "replies", "opt_outs"];
 
-export const store = { isConnected: false, meta: {}, strip: {}, faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), threads: new Map() };
+export const store = { isConnected: false, meta: {}, strip: {}, faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), optOuts: new Map(), threads: new Map() };
 
 /** Takes one snapshot or update in; returns what changed: the names of the parts, and the messages that are new or changed. */
 export function take(kind, data) {
-  if (kind === "snapshot") Object.assign(store, { faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), threads: new Map() });
+  if (kind === "snapshot") Object.assign(store, { faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), optOuts: new Map(), threads: new Map() });
   for (const name of ["meta", "strip", "faults", "load"]) if (data[name]) store[name] = data[name];
   if (data.dead_letters) store.deadLetters = data.dead_letters;
   if (data.events) store.events = store.events.concat(data.events).slice(-EVENTS_KEPT);
@@ -23,6 +23,7 @@ export function take(kind, data) {
     store.replies.set(reply.id, reply);
     place(reply.from, before, { id: `r:${reply.id}`, at: reply.at ?? "", reply });
   }
+  for (const optOut of data.opt_outs ?? []) store.optOuts.set(optOut.handset, optOut);
   return { names: new Set(kind === "snapshot" ? PARTS : Object.keys(data)), fresh };
 }
 

@@ -29,15 +29,17 @@ export function startStrip(onGroup) {
     byId("strip").append(button);
   }
   byId("state").append(
-    make("details", { id: "health-card" }, make("summary", { id: "health" }, ""), make("p", { id: "health-why", class: "card small" })),
     make("p", { id: "depths", class: "pill plain", title: "Messages in the two queues, waiting or being sent" }, ""),
+    make("details", { id: "health-card" }, make("summary", { id: "health" }, ""), make("p", { id: "health-why", class: "card small" })),
     make("p", { id: "paused" }, ""),
     make("button", { type: "button", id: "pause", class: "quiet", onclick: pause }, "Pause"));
 }
 
+const isPaused = ({ paused, paused_lanes: lanes }) => Boolean(paused || lanes?.length);
+
 async function pause() {
   try {
-    await call("POST", store.strip.paused ? "/api/resume" : "/api/pause");
+    await call("POST", isPaused(store.strip) ? "/api/resume" : "/api/pause");
     notice("");
   } catch (refused) {
     notice(refused.message);
@@ -67,9 +69,9 @@ export function drawStrip() {
   const { ordinary = 0, urgent = 0 } = strip.depths ?? {};
   say(byId("depths"), isConnected ? `queue ${ordinary}, urgent ${urgent}` : "queues: not known");
   const paused = byId("paused");
-  paused.className = `pill ${strip.paused && isConnected ? "unsure" : "plain"}`;
+  paused.className = `pill ${isPaused(strip) && isConnected ? "unsure" : "plain"}`;
   const why = strip.pause_reason ? strip.pause_reason.replaceAll("_", " ") : "by hand";
-  say(paused, !isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : strip.paused_lanes?.length ? `${strip.paused_lanes.join(", ")} paused` : "sending");
-  say(byId("pause"), strip.paused ? "Resume" : "Pause");
+  say(paused, !isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : strip.paused_lanes?.length ? `${strip.paused_lanes.join(", ")} lane paused: by hand` : "sending");
+  say(byId("pause"), isPaused(strip) ? "Resume" : "Pause");
   byId("pause").disabled = !isConnected;
 }

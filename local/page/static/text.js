@@ -55,6 +55,12 @@ export function clock(at) {
   const when = at ? new Date(at) : null;
   return when && !Number.isNaN(when.getTime()) ? CLOCK.format(when) : String(at ?? "");
 }
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+/** The same with the day, for what may be long ago. */
+export function day(at) {
+  const when = new Date(at);
+  return Number.isNaN(when.getTime()) ? String(at) : DAY.format(when);
+}
 export const time = (at) => make("time", { datetime: at || null, title: at || null }, clock(at));
 export const count = (n, one, many = `${one}s`) => `${Number(n).toLocaleString("en")} ${n === 1 ? one : many}`;
 export const byId = (id) => document.getElementById(id);

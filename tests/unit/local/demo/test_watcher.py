@@ -25,7 +25,7 @@ from local.demo.watcher import (
     _readable_change,
 )
 from optus_sms.records.changes import Change
-from optus_sms.records.items import LedgerRecord, State
+from optus_sms.records.items import LedgerRecord, OptOutRecord, State
 from tests.support.waiting import eventually
 
 
@@ -136,6 +136,14 @@ def test_at_the_end_of_the_stack_very_many_letters_are_not_read_to_their_end(sqs
     sqs.letters = [f"l{n}" for n in range(1000)]
     assert look(queue) == ([], [])
     assert sqs.receives == 2
+
+
+def test_an_opt_out_that_was_erased_is_one_no_longer() -> None:
+    deletion = lambda_record(stream_record(None, "REMOVE"), "arn")
+    deletion["dynamodb"]["Keys"] = {"handset": {"S": "+61491570006"}}
+    change = _readable_change(deletion)
+    assert change is not None
+    assert change.after == OptOutRecord("+61491570006", opted_out=False)
 
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -278,7 +286,7 @@ def test_failures_deletions_and_writes_without_end_hold_up_nobody(
     table, queue = BusyTable(), EmptyQueue()
     clients: dict[str, Any] = {"sqs": queue, "events": queue}
     monkeypatch.setattr(watcher, "local_client", lambda service, *_: clients.get(service, table))
-    names = ("SendLedgerTableName", "MessagesTableName", "DeadLetterQueueUrl", "EventBusName")
+    names = ("SendLedgerTableName", "MessagesTableName", "OptOutTableName", "DeadLetterQueueUrl", "EventBusName")
     stack = SimpleNamespace(endpoint_url="http://localhost", outputs=dict.fromkeys(names, "name"))
     with Watcher(cast(LocalStack, stack)) as busy:
         stack.on_activity()

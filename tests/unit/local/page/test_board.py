@@ -15,7 +15,7 @@ from local.page.bubble import QueuedMessage
 from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_message import parse_message
 from optus_sms.records.changes import Change, Record
-from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
+from optus_sms.records.items import LedgerRecord, MessageRecord, OptOutRecord, ReplyRecord, State
 from tests.support.builders import NOW, message_body
 
 
@@ -35,6 +35,7 @@ class Browser:
         self.revision = 0
         self.messages: dict[str, dict[str, Any]] = {}
         self.replies: dict[str, dict[str, Any]] = {}
+        self.opt_outs: dict[str, dict[str, Any]] = {}
         self.events: list[int] = []
         self.rest: dict[str, Any] = {}
         self.sizes: list[int] = []
@@ -45,6 +46,7 @@ class Browser:
         self.sizes.append(len(told.get("messages", [])))
         self.messages |= {message["message_id"]: message for message in told.pop("messages", [])}
         self.replies |= {reply["id"]: reply for reply in told.pop("replies", [])}
+        self.opt_outs |= {opt_out["handset"]: opt_out for opt_out in told.pop("opt_outs", [])}
         self.events += [event["n"] for event in told.pop("events", [])]
         self.rest |= told
         return self
@@ -74,7 +76,7 @@ def dead_letter(number: int, message_id: str) -> ReceivedDeadLetter:
 
 WHAT = (
     "put", "taken", "sending", "accepted", "early callback", "received",
-    "reply", "event", "dead letter", "dead letter gone", "measured", "look",
+    "reply", "opted out", "opted in", "event", "dead letter", "dead letter gone", "measured", "look",
 )  # fmt: skip
 CHANGES = st.tuples(st.sampled_from(WHAT), st.integers(0, 3))
 
@@ -96,6 +98,8 @@ def happen(board: Board, what: str, number: int) -> None:
             gateway(board, gateway_id, message_id=key, status="received", destination="+61491570006")
         case "reply":
             reply(board, f"r{number}", gateway_id)
+        case "opted out" | "opted in":
+            change(board, OptOutRecord("+61491570006", what == "opted out", f"2026-01-01T00:00:0{number}.000Z"))
         case "event":
             board.event({"detail-type": "SMS Accepted", "time": "2026-01-01T00:00:00Z", "detail": {}})
         case "dead letter":
@@ -119,6 +123,7 @@ def test_whoever_looks_whenever_has_in_the_end_what_a_new_page_gets(changes: lis
     for browser in browsers:
         browser.look()
         assert (browser.messages, browser.replies, browser.events) == (new.messages, new.replies, new.events)
+        assert browser.opt_outs == new.opt_outs
         assert browser.rest == new.rest
         assert browser.look().sizes[-1] == 0, "what was told is not told again"
 
@@ -200,6 +205,20 @@ def test_a_reply_to_nothing_known_belongs_to_no_message() -> None:
 
 def test_of_a_message_that_is_not_there_there_is_no_life() -> None:
     assert Board().life("k0") is None
+
+
+def test_an_opt_out_is_told_with_its_time_and_by_what_and_so_is_its_end() -> None:
+    board = Board()
+    browser = Browser(board)
+    record = OptOutRecord("+61491570006", True, "2026-01-01T00:00:01.000Z", "reply", reply_id="r0")
+    change(board, record)
+    expected = {"handset": "+61491570006", "opted_out": True, "since": "2026-01-01T00:00:01.000Z", "by": "reply"}
+    assert browser.look().opt_outs == {"+61491570006": expected}
+    happen(board, "event", 0)
+    assert "opt_outs" not in json.loads(board.changes(browser.revision)[1]), "told once"
+    change(board, OptOutRecord("+61491570006", False, "2026-01-01T00:00:02.000Z", "person", operator="kim"))
+    told = browser.look().opt_outs["+61491570006"]
+    assert (told["opted_out"], told["by"], "operator" in told) == (False, "person", False)
 
 
 def test_a_page_that_slept_gets_the_latest_state_and_no_backlog() -> None:

@@ -11,6 +11,7 @@ from cli.dead_letter_queue import ReceivedDeadLetter
 from cli.stage import Facts, next_step
 from cli.timeline import timeline
 from local.page.bubble import GROUPS, QueuedMessage, dead_letter_view, groups, life_of, message_view, reply_view
+from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_message import parse_message
 from optus_sms.model.statuses import FAILURE_STATUSES, STATUS_RANK
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
@@ -98,6 +99,10 @@ def test_an_unknown_outcome_that_is_sent_again_is_on_the_queue_as_well() -> None
             record(State.REJECTED, reason="rejected", detail="rejected (status 400)"), None, "bad", "not sent",
             "the gateway refused it (status 400)",
         ),
+        (
+            record(State.REJECTED, reason="opted_out", detail="opted_out_by_reply"), None, "bad", "not sent",
+            "the handset has opted out, by its own reply",
+        ),
         (record(State.EXPIRED), None, "bad", "expired before it was sent", None),
         (record(State.RECALLED), None, "unsure", "recalled before it was sent", None),
         (accepted(), gateway("accepted"), "plain", "on its way", None),
@@ -109,6 +114,7 @@ def test_an_unknown_outcome_that_is_sent_again_is_on_the_queue_as_well() -> None
             "rejected (no such number)",
         ),
         (accepted(), gateway("dead"), "bad", "not delivered", "dead"),
+        (accepted(), gateway("blocked"), "bad", "not delivered", "blocked"),
     ],
 )  # fmt: skip
 def test_a_bubble_says_where_it_stands_and_why(
@@ -139,6 +145,44 @@ def test_a_resolution_by_a_callback_is_a_step() -> None:
         ("outcome unknown", "unsure"),
         ("accepted, as a callback proved", "plain"),
     ]
+
+
+def test_a_message_to_an_opted_out_handset_says_so_and_offers_no_redrive() -> None:
+    of = facts(record(State.REJECTED, f"{at(1)} claimed 0 ", f"{at(2)} rejected 1 opted_out opted_out_by_reply",
+                      reason="opted_out", detail="opted_out_by_reply"))  # fmt: skip
+    life = life_of(of, submission())
+    assert ("not sent: opted out", "bad") in steps_of(of)
+    assert life["acts"] == []
+    assert any("the handset has opted out, by its own reply" in line["text"] for line in life["timeline"])
+    assert "opted out" in life["next_step"]
+
+
+def test_after_an_unknown_outcome_an_opted_out_message_can_only_be_resolved_as_sent() -> None:
+    of = facts(record(State.REJECTED, reason="opted_out", detail="opted_out_by_reply", unknown_outcomes=1))
+    life = life_of(of, None)
+    assert [each["name"] for each in life["acts"]] == ["resolve_sent"]
+    assert "opted out" in life["next_step"]
+    assert "--sent" in life["next_step"]
+    assert "--not-sent" not in life["next_step"]
+
+
+def test_a_message_despite_an_opt_out_says_so_in_its_bubble_and_its_timeline() -> None:
+    queued = submission(despite_opt_out=True)
+    assert message_view(facts(), queued)["despite_opt_out"]
+    assert not message_view(facts(), submission(despite_opt_out=False))["despite_opt_out"]
+    sent = facts(accepted(f"{at(1)} claimed 0 despite_opt_out"))
+    assert message_view(sent, None)["despite_opt_out"]
+    assert any("even if the handset has opted out" in line["text"] for line in life_of(sent, None)["timeline"])
+
+
+def test_an_urgent_message_says_so() -> None:
+    assert not message_view(facts(), submission())["urgent"]
+    assert message_view(facts(), replace(submission(), lane=Lane.URGENT))["urgent"]
+
+
+def test_what_blocked_means_is_not_claimed() -> None:
+    life = life_of(facts(accepted(), gateway("blocked", times={"blocked": at(3)})), None)
+    assert "records no opt-out" in life["next_step"]
 
 
 def test_the_timeline_is_that_of_explain() -> None:

@@ -361,7 +361,8 @@ class Sender:
 
     def _claim(self, order: _Order, credentials: GatewayCredentials, after: LedgerRecord | None = None) -> Handled:
         try:
-            claim = self.ledger.claim(order.wanted, now=self.now, after=after)
+            despite = order.message.despite_opt_out or False
+            claim = self.ledger.claim(order.wanted, now=self.now, after=after, despite_opt_out=despite)
         except Exception:
             # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
             release = partial(self.ledger.release, order.wanted, CLAIM_RESPONSE_LOST)

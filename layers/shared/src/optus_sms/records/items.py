@@ -46,6 +46,7 @@ class State(StrEnum):
 
 
 OPTED_OUT: Final = "opted_out"  # the reason of a REJECTED message that makes no dead letter
+DESPITE_OPT_OUT: Final = "despite_opt_out"  # the words of a claim for which the opt-out is not read
 MAYBE_SENT: Final = (State.SENDING, State.UNKNOWN, State.ACCEPTED)
 
 
@@ -53,11 +54,11 @@ MAYBE_SENT: Final = (State.SENDING, State.UNKNOWN, State.ACCEPTED)
 class HistoryLine:
     """One line of a message's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for an operator's action.
 
-    ``what`` and its ``words``: ``claimed`` (none); ``not_sent`` and ``unknown`` (the cause); ``not_sent_late`` (the
-    cause; came after a takeover and changed nothing); ``accepted_without_id`` (none); ``rejected`` (the dead letter's
-    reason, then the cause); ``resolved_sent``, ``resolved_not_sent``, ``reopened``, ``recalled`` and ``erased`` (the
-    operator); ``replaced`` (none; the lines before it are about a refused message with other fields); ``edited`` (a
-    line that is none).
+    ``what`` and its ``words``: ``claimed`` (`DESPITE_OPT_OUT` or none); ``not_sent`` and ``unknown`` (the cause);
+    ``not_sent_late`` (the cause; came after a takeover and changed nothing); ``accepted_without_id`` (none);
+    ``rejected`` (the dead letter's reason, or `OPTED_OUT`, then the cause); ``resolved_sent``, ``resolved_not_sent``,
+    ``reopened``, ``recalled`` and ``erased`` (the operator); ``replaced`` (none; the lines before it are about a
+    refused message with other fields); ``edited`` (a line that is none).
     ``evidence``: of the gateway's response (`gateway.evidence`).
     """
 
@@ -66,6 +67,16 @@ class HistoryLine:
     attempt: int
     words: str
     evidence: str = ""
+
+    @property
+    def ends_opted_out(self) -> bool:
+        """Return whether the message ended with this line, because its handset has opted out."""
+        return self.what == "rejected" and self.words.partition(" ")[0] == OPTED_OUT
+
+    @property
+    def is_despite_opt_out(self) -> bool:
+        """Return whether this is a claim that may send to a handset that has opted out."""
+        return (self.what, self.words) == ("claimed", DESPITE_OPT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

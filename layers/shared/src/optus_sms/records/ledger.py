@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import (
+    DESPITE_OPT_OUT,
     EVIDENCE_MARK,
     MAYBE_SENT,
     MESSAGE_PREFIX,
@@ -160,11 +161,14 @@ class Ledger:
         """Return the ledger in the table of that name."""
         return cls(Table(client, table_name, key="pk"))
 
-    def claim(self, wanted: LedgerRecord, *, now: float, after: LedgerRecord | None = None) -> LedgerRecord:
+    def claim(
+        self, wanted: LedgerRecord, *, now: float, after: LedgerRecord | None = None, despite_opt_out: bool = False
+    ) -> LedgerRecord:
         """Claim a message: absent or RETRY with the same payload → SENDING; with ``after``, that UNKNOWN → SENDING.
 
-        ``wanted``: the record to write, with its owner, lease and ttl. Return the record after the write: the claim
-        succeeded if it ``is_held_by`` the owner of ``wanted``, otherwise this record refused the claim.
+        ``wanted``: the record to write, with its owner, lease and ttl. ``despite_opt_out``: noted in the history.
+        Return the record after the write: the claim succeeded if it ``is_held_by`` the owner of ``wanted``, otherwise
+        this record refused the claim.
         """
         update = NOTHING.set(
             state=State.SENDING,
@@ -187,7 +191,7 @@ class Ledger:
         claimed = self._table.update(
             MESSAGE_PREFIX + wanted.message_id,
             update.set_first(on_unknown=wanted.on_unknown, queued_at=wanted.queued_at)
-            .add(attempts=1, history=_line(now, "claimed"))
+            .add(attempts=1, history=_line(now, "claimed", words=DESPITE_OPT_OUT if despite_opt_out else ""))
             .remove("erased_at")
             .only_if(condition),
             returning="ALL_NEW",
