@@ -29,7 +29,6 @@ export function startStrip(onGroup) {
     byId("strip").append(button);
   }
   byId("state").append(
-    make("p", { id: "depths", class: "pill plain", title: "Messages in the two queues, waiting or being sent" }, ""),
     make("details", { id: "health-card" }, make("summary", { id: "health" }, ""), make("p", { id: "health-why", class: "card small" })),
     make("p", { id: "paused" }, ""),
     make("button", { type: "button", id: "pause", class: "quiet", onclick: pause }, "Pause"));
