@@ -118,6 +118,14 @@ class TestDespiteOptOut:
         run.send(message(despite_opt_out=True))
         assert run.state() is State.ACCEPTED
 
+    def test_is_noted_in_the_history_of_each_attempt_that_had_it(self) -> None:
+        run = bench(send_failed(), opted_out=False)
+        run.send(message())
+        run.time.advance(60)
+        run.send(message(despite_opt_out=True))
+        claims = [step for step in run.record().steps() if step.what == "claimed"]
+        assert [(step.attempt, step.is_despite_opt_out) for step in claims] == [(1, False), (2, True)]
+
 
 class TestEveryWayToAnAttempt:
     """An opt-out that is stored before a claim is seen by it."""
