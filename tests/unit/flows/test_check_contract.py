@@ -110,6 +110,7 @@ def test_a_document_is_baseline_then_same_then_changed_then_same_again(daily: Da
     assert daily.check(answer(200, FIRST)) == {"contract": "baseline", "differences": [], "reason": ""}
     assert daily.metrics == {"ContractDifferences": 0.0, "ContractUnreadable": 0.0}
     assert daily.log == [(logging.INFO, "gateway contract stored as the baseline")]
+    assert daily.extra["lines"] == 2
     assert daily.check(answer(200, FIRST))["contract"] == "same"
     assert daily.metrics == {"ContractDifferences": 0.0, "ContractUnreadable": 0.0}
     assert daily.log == [(logging.INFO, "gateway contract unchanged")]
