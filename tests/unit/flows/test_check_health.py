@@ -20,6 +20,7 @@ from optus_sms.flows.check_health import (
     judge_response,
     judge_service_status,
     note,
+    weigh,
 )
 from optus_sms.flows.pausing import (
     FAILED_PROBES,
@@ -58,7 +59,16 @@ class TestOneLook:
         assert seen is not None
         assert seen.health is health
 
-    @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 204])
+    @pytest.mark.parametrize(
+        ("looked", "reason"),
+        [(no_response("timed_out"), "timed_out"), (answer(None), "no response"), (answer(503), "HTTP 503")],
+    )
+    def test_healthz_that_is_bad_says_why(self, looked: Exchange, reason: str) -> None:
+        seen = judge_health(looked)
+        assert seen is not None
+        assert seen.reason == reason
+
+    @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 204, 499])
     def test_a_gateway_without_healthz_is_not_down(self, status: int) -> None:
         assert judge_health(answer(status)) is None
 
@@ -85,6 +95,10 @@ class TestOneLook:
     def test_service_status(self, looked: Exchange | None, health: Health) -> None:
         assert judge_service_status(looked).health is health
 
+    @pytest.mark.parametrize(("looked", "reason"), [(no_response("timed_out"), "timed_out"), (answer(503), "HTTP 503")])
+    def test_service_status_that_is_not_known_says_why(self, looked: Exchange, reason: str) -> None:
+        assert f"({reason})" in judge_service_status(looked).reason
+
     @pytest.mark.parametrize(
         ("looked", "admission"),
         [
@@ -98,6 +112,8 @@ class TestOneLook:
             (answer(403, b"<html>Forbidden"), Admission.REFUSED_IN_FRONT),
             (answer(401, b"<html>Unauthorized"), Admission.REFUSED_IN_FRONT),
             (answer(400, b"<h1>400 Bad Request</h1>"), Admission.REFUSED_IN_FRONT),
+            (answer(413, b"<html>"), Admission.REFUSED_IN_FRONT),
+            (answer(422, b"<html>"), Admission.REFUSED_IN_FRONT),
             (answer(405), Admission.UNKNOWN),
             (answer(429), Admission.UNKNOWN),
             (answer(500), Admission.UNKNOWN),
@@ -119,6 +135,7 @@ class TestJudgeResponse:
             (answer(403, b"<html>"), None),
             (answer(429), None),
             (answer(501), None),
+            (answer(499), None),
             (answer(500), False),
             (answer(503, b"<html>"), False),
             (no_response("timed_out"), False),
@@ -128,6 +145,23 @@ class TestJudgeResponse:
         self, looked: Exchange, responds: bool | None
     ) -> None:
         assert judge_response(looked) is responds
+
+
+HEALTHY = Observation(Health.HEALTHY, "ok")
+
+
+@pytest.mark.parametrize(
+    ("own", "admission", "health"),
+    [
+        (None, Admission.REFUSED_IN_FRONT, Health.UNHEALTHY),
+        (HEALTHY, Admission.REFUSED_IN_FRONT, Health.HEALTHY),
+        (None, Admission.UNKNOWN, Health.HEALTHY),
+    ],
+)
+def test_a_refusal_in_front_is_an_outage_only_if_healthz_got_no_answer_either(
+    own: Observation | None, admission: Admission, health: Health
+) -> None:
+    assert weigh(own, HEALTHY, Trial(admission)).health is health
 
 
 def expected_state(history: tuple[Health, ...]) -> Health:
@@ -170,6 +204,11 @@ class TestHysteresis:
             else:
                 assert after.since == before.since, history
 
+    def test_the_first_check_dates_the_state_and_says_why(self) -> None:
+        first = noted(Health.HEALTHY)
+        assert (first.state, first.since, first.reason) == (Health.UNKNOWN, NOW_TEXT, "healthy")
+        assert noted(Health.HEALTHY, Health.UNHEALTHY).since == NOW_TEXT
+
     def test_other_thresholds_count(self) -> None:
         one = Thresholds(unhealthy_after=1, healthy_after=1, unknown_after=1)
         record = HealthRecord()
@@ -191,10 +230,11 @@ class TestHysteresis:
         record = HealthRecord()
         for admission in (Admission.REFUSED, Admission.UNKNOWN, Admission.REFUSED):
             seen = Observation(Health.HEALTHY, "ok")
-            record = note(record, seen, Trial(admission), now=NOW, thresholds=Thresholds())
-        assert record.refused_checks == 2
-        accepted = Trial(Admission.ACCEPTED)
-        assert note(record, seen, accepted, now=NOW, thresholds=Thresholds()).refused_checks == 0
+            now = NOW + 60 * record.checks
+            record = note(record, seen, Trial(admission), now=now, thresholds=Thresholds())
+        assert (record.refused_checks, record.refused_since) == (2, int(NOW))
+        record = note(record, seen, Trial(Admission.ACCEPTED), now=NOW, thresholds=Thresholds())
+        assert (record.refused_checks, record.refused_since) == (0, 0)
 
 
 NOW_TEXT, LONG_AGO = format_rfc3339(NOW), format_rfc3339(NOW - 600)  # as docs/outages.md has the times
@@ -382,14 +422,22 @@ class TestOutage:
         assert world.switch.calls == []
         record = world.minutes(1)
         assert (record.state, record.pause and record.pause.reason) == (Health.UNHEALTHY, PauseReason.OUTAGE)
-        assert world.switch.calls == ["pause"]
+        assert (record.pause and record.pause.confirmed, world.switch.calls) == (True, ["pause"])
+        asked = len(world.sender_metrics.asked)
         world.minutes(3 * 24 * 60)  # three days
-        assert world.switch.calls == ["pause"]
+        assert (len(world.sender_metrics.asked), world.switch.calls) == (asked, ["pause"])
         world.come_back()
         world.minutes(1)
         assert world.switch.calls == ["pause"], "one good check is not a recovery"
         record = world.minutes(1)
         assert (record.state, record.pause, world.switch.calls) == (Health.HEALTHY, None, ["pause", "resume"])
+        assert not record.resuming
+
+    def test_pauses_at_the_first_failure_if_one_is_enough(self) -> None:
+        world = World(thresholds=Thresholds(unhealthy_after=1)).healthy()
+        world.go_down()
+        world.minutes(1)
+        assert world.switch.calls == ["pause"]
 
     def test_one_write_and_no_question_to_cloudwatch_while_all_is_well(self) -> None:
         world = World()
@@ -442,8 +490,9 @@ class TestOutage:
         world.pause_on_outage = False
         world.minutes(1)
         assert world.switch.calls == ["pause", "resume"]
+        asked = len(world.sender_metrics.asked)
         world.minutes(10)
-        assert world.switch.calls == ["pause", "resume"]
+        assert (len(world.sender_metrics.asked), world.switch.calls) == (asked, ["pause", "resume"])
 
     def test_a_monitor_that_fails_itself_pauses_nothing(self) -> None:
         world = World().healthy()
@@ -589,6 +638,8 @@ class TestCrashes:
         world.minutes(5)
         assert world.record.state is Health.UNHEALTHY
         assert Metric.SENDING_PAUSED not in world.metrics[-1]
+        assert (world.results[-1]["paused"], world.results[-1]["paused_lanes"]) == (None, None)
+        assert world.sender_metrics.asked == []
 
     def test_of_two_checks_at_the_same_time_one_counts_and_acts(self) -> None:
         world = World().healthy()
@@ -668,6 +719,9 @@ class TestCredentials:
         world.minutes(5)
         assert world.switch.calls == ["pause"]
         assert "right" not in caplog.text
+        assert {
+            record.__dict__["reason"] for record in caplog.records if record.getMessage() == "credentials refused"
+        } == {"GatewaySecret still holds the placeholder"}
         world.secret.store("right", "v3")
         world.minutes(1)
         assert world.switch.calls == ["pause", "resume"]
@@ -772,10 +826,35 @@ class TestUnknownOutcomes:
         world.minutes(5)
         assert world.switch.calls == ["pause", "resume"]
         assert world.metrics[-1][Metric.SENDING_PAUSED] == 1.0, "on for a probe is not resumed"
+        assert world.results[-1]["paused_lanes"] == ["ordinary", "urgent"]
         self.probe(world, certain=False)
         world.minutes(1)
         assert world.switch.calls == ["pause", "resume", "pause"]
+        world.minutes(15)
+        assert world.switch.calls == ["pause", "resume", "pause", "resume"], "it is not an operator's pause"
         assert world.record.pause is not None
+
+    def test_a_probe_that_cannot_be_let_through_is_tried_again(self) -> None:
+        """A check that ends between its record and the change must not make the pause an operator's."""
+        world = self.doubted()
+        world.minutes(10)
+        world.switch.change_failure = THROTTLED
+        world.minutes(10)
+        world.switch.change_failure = None
+        record = world.minutes(1)
+        assert (world.switch.calls, record.pause and record.pause.by) == (["pause", "resume"], PausedBy.HEALTH)
+
+    def test_a_pause_after_a_failed_probe_that_cannot_be_made_is_tried_again(self) -> None:
+        """Otherwise it looks as if an operator had resumed sending by hand."""
+        world = self.doubted()
+        world.minutes(20)
+        self.probe(world, certain=False)
+        world.switch.change_failure = THROTTLED
+        world.minutes(1)
+        world.switch.change_failure = None
+        record = world.minutes(1)
+        assert world.switch.calls == ["pause", "resume", "pause"]
+        assert (record.pause and record.pause.by, record.messages_decide_since) == (PausedBy.HEALTH, 0)
 
     def test_end_with_the_first_certain_outcome(self) -> None:
         world = self.doubted()
@@ -826,6 +905,13 @@ class TestTimeBetweenChecks:
         assert world.switch.calls == []
         assert world.results[-1]["skipped"]
 
+    @pytest.mark.parametrize(("seconds", "checks"), [(0, 1), (29, 1), (30, 2)])
+    def test_a_check_counts_half_a_minute_after_the_last(self, seconds: int, checks: int) -> None:
+        world = World()
+        world.minutes(1)
+        world.clock.advance(seconds - 60)
+        assert world.minutes(1).checks == checks
+
     def test_a_clock_that_was_set_back_stops_no_check(self) -> None:
         world = World().healthy()
         world.clock.advance(-3600)
@@ -863,6 +949,21 @@ class TestWhatIsTold:
             "gateway health changed",
             "sending resumed",
         ]
+        paused, resumed = (vars(record) for record in caplog.records if record.getMessage().startswith("sending "))
+        assert paused["reason"] == PauseReason.OUTAGE
+        assert (resumed["paused_at"], resumed["probing"]) == (format_rfc3339(NOW + 240), False)
+
+    @pytest.mark.parametrize(
+        ("stored", "reason"), [(None, "the gateway refused them"), (THROTTLED, "GatewaySecret can't be read")]
+    )
+    def test_refused_credentials_say_why(
+        self, stored: Exception | None, reason: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = World()
+        world.gateway.valid = frozenset()
+        world.secret.stored = stored or world.secret.stored
+        world.minutes(1)
+        assert vars(caplog.records[-1])["reason"] == reason
 
     def test_the_result_says_what_was_seen_and_what_is_held(self) -> None:
         world = World().healthy()
