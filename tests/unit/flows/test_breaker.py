@@ -68,6 +68,7 @@ def test_waits_as_long_as_the_gateway_asks(breaker: Breaker, time: FakeClock) ->
 def test_opens_at_the_first_unknown_outcome_and_is_in_doubt(breaker: Breaker, time: FakeClock, lost: Step) -> None:
     breaker.note(lost.outcome, "message-1")
     assert (breaker.blocked_seconds(), breaker.wants_probe(), breaker.in_doubt()) == (2, True, True)
+    assert breaker.unknown_outcomes == 1
     time.advance(2)
     breaker.note(unreachable(), "message-1")
     assert breaker.in_doubt(), "what was not sent shows nothing of what is"

@@ -536,7 +536,9 @@ class TestOperators:
         assert world.minutes(1).pause is None
 
     @pytest.mark.parametrize("by_hand", [False, True])
-    def test_after_they_resumed_in_an_outage_the_messages_decide(self, by_hand: bool) -> None:
+    def test_after_they_resumed_in_an_outage_the_messages_decide(
+        self, by_hand: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
         world = World().healthy()
         world.go_down()
         world.sender_metrics.traffic, world.sender_metrics.at = Traffic(0, 0, failed=2), world.clock.now()
@@ -547,6 +549,9 @@ class TestOperators:
         world.switch.on = True
         world.minutes(10)
         assert (world.switch.calls, world.switch.on) == (["pause"], True), "no message has failed since then"
+        assert [line for line in caplog.messages if "by hand" in line] == [
+            "an operator resumed sending by hand; it is paused again if messages fail"
+        ] * by_hand
         world.sender_metrics.at = world.clock.now()
         record = world.minutes(1)
         assert (record.pause and record.pause.reason, world.switch.on) == (PauseReason.OUTAGE, False)
@@ -612,7 +617,7 @@ class TestCrashes:
         record = world.minutes(3)
         assert (record.pause, record.messages_decide_since, world.switch.on) == (None, 0, True)
 
-    def test_a_failure_to_pause_or_resume_is_tried_again(self) -> None:
+    def test_a_failure_to_pause_or_resume_is_tried_again(self, caplog: pytest.LogCaptureFixture) -> None:
         world = World().healthy()
         world.go_down()
         world.minutes(2)
@@ -630,6 +635,8 @@ class TestCrashes:
         world.switch.change_failure = None
         assert not world.minutes(1).resuming
         assert world.switch.calls == ["pause", "resume"]
+        failures = [line for line in caplog.messages if line.startswith("sending not ")]
+        assert failures == ["sending not paused", "sending not resumed"]
 
     def test_a_mapping_that_cannot_be_read_is_left_alone(self) -> None:
         world = World().healthy()
@@ -966,7 +973,10 @@ class TestWhatIsTold:
         assert vars(caplog.records[-1])["reason"] == reason
 
     def test_the_result_says_what_was_seen_and_what_is_held(self) -> None:
-        world = World().healthy()
+        world = World()
+        world.gateway.health = replace(answer(200), seconds=2.0)
+        world.minutes(2)
+        assert world.results[-1]["milliseconds"] == 2000
         world.go_down()
         world.minutes(3)
         assert world.results[-1] == {

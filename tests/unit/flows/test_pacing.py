@@ -67,11 +67,11 @@ def test_hold_waits_for_the_end_of_the_last_slot() -> None:
     time = FakeClock()
     paced = pacer(2.0, time)
     paced.wait_for_slot(at_most=60)
-    time.advance(0.5)
+    time.advance(1.5)
     paced.hold()
-    assert time.sleeps == [1.5]
+    assert time.sleeps == [0.5]
     paced.hold()
-    assert time.sleeps == [1.5]
+    assert time.sleeps == [0.5]
 
 
 def test_hold_without_a_slot_does_not_wait() -> None:

@@ -123,6 +123,19 @@ def test_a_message_that_is_not_posted_costs_no_probe() -> None:
     assert stack.batch(only, sent())
 
 
+def test_an_open_breaker_lets_nothing_be_read_or_claimed_to_its_last_moment() -> None:
+    stack = Stack(2)
+    one, other = stack.all
+    stack.batch(one, LOST)
+    other.breaker.note(unreachable(), "message-2")
+    stack.time.advance(1.5)
+    other.before_batch()
+    assert not other.breaker.in_doubt()
+    stack.records.failing = frozenset({"claim_probe"})
+    one.send_alone(lambda: None)
+    assert one.breaker.blocked_seconds() == 0.5, "a claim that fails opens the breaker anew"
+
+
 @pytest.mark.parametrize("failing", ["read_doubt", "begin_doubt", "claim_probe", "end_doubt", "return_probe"])
 def test_a_table_that_fails_stops_no_batch_and_lets_no_message_through_unclaimed(failing: str) -> None:
     stack = Stack(2)

@@ -1570,8 +1570,8 @@ class TestWhatIsToldOfADelivery:
         assert (line["levelname"], line["message"], line["seen_again_in"] > 0) == ("ERROR", "failed", True)
 
     def test_only_what_has_a_reason_has_one_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
-        (line,) = self.logged(bench(), caplog, queue_record())
-        assert ("reason" in line, line["gateway_ms"]) == (False, 250)
+        (line,) = self.logged(bench(replace(sent(), seconds=2.0)), caplog, queue_record())
+        assert ("reason" in line, line["gateway_ms"]) == (False, 2000)
         line = self.logged(bench(unknown(), options={"on_unknown": "resend"}), caplog, queue_record())[-1]
         assert line["reason"]
 
