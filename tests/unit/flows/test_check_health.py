@@ -431,7 +431,7 @@ class TestOutage:
         assert world.switch.calls == ["pause"], "one good check is not a recovery"
         record = world.minutes(1)
         assert (record.state, record.pause, world.switch.calls) == (Health.HEALTHY, None, ["pause", "resume"])
-        assert not record.resuming
+        assert (record.resuming, world.results[-1]["paused"]) == (False, False)
 
     def test_pauses_at_the_first_failure_if_one_is_enough(self) -> None:
         world = World(thresholds=Thresholds(unhealthy_after=1)).healthy()
@@ -637,6 +637,22 @@ class TestCrashes:
         assert world.switch.calls == ["pause", "resume"]
         failures = [line for line in caplog.messages if line.startswith("sending not ")]
         assert failures == ["sending not paused", "sending not resumed"]
+
+    @pytest.mark.parametrize("command", ["pause", "resume"])
+    def test_a_command_before_the_pause_is_recorded_as_done_is_what_the_result_tells(self, command: str) -> None:
+        world = World().healthy()
+        world.go_down()
+        world.minutes(2)
+        write = world.store.write
+
+        def after_the_command(record: HealthRecord, *, seen: HealthRecord) -> bool:
+            if world.switch.calls:
+                getattr(world.store, f"{command}_by_operator")(now=world.clock.now())
+            return write(record, seen=seen)
+
+        world.store.write = after_the_command  # type: ignore[method-assign]
+        world.minutes(1)
+        assert (world.results[-1]["paused"], world.switch.on) == (command == "pause", command == "resume")
 
     def test_a_mapping_that_cannot_be_read_is_left_alone(self) -> None:
         world = World().healthy()
