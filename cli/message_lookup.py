@@ -70,8 +70,8 @@ def _facts(
 
 def _replies_to(target: Target, message: MessageRecord) -> tuple[ReplyRecord, ...]:
     """Return the replies to a message, in time order."""
-    conversation = target.messages.conversation(message.handset) if message.handset else ()
-    return tuple(one for one in conversation if isinstance(one, ReplyRecord) and one.in_reply_to == message.id)
+    replies = target.messages.replies_from(message.handset) if message.handset else ()
+    return tuple(reply for reply in replies if reply.in_reply_to == message.id)
 
 
 def message_json(facts: Facts) -> dict[str, Any]:

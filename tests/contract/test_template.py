@@ -448,7 +448,8 @@ def items_expire_but_opt_outs(stack: Template) -> Problems:
         [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "created_at", "KeyType": "RANGE"}],
     ),
     resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/KeySchema/1/AttributeName", "id"),
-    resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/Projection/ProjectionType", "KEYS_ONLY"),
+    resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/Projection", {"ProjectionType": "ALL"}),
+    resource_mistake("MessagesTable/GlobalSecondaryIndexes/0/Projection/NonKeyAttributes", ["direction"]),
     resource_mistake("MessagesTable/GlobalSecondaryIndexes/1"),
     resource_mistake("SendLedgerTable/GlobalSecondaryIndexes/0/KeySchema/1/AttributeName", "claimed_at"),
 )
@@ -465,16 +466,19 @@ def keys_never_change(stack: Template) -> Problems:
     if _key(messages) != [("id", "HASH")]:
         yield "MessagesTable"
     if _indexes(messages) != {
+        "conversation-index": ([("handset", "HASH"), ("created_at", "RANGE")], ["direction", "has_sender_id"]),
         "handset-index": ([("handset", "HASH"), ("created_at", "RANGE")], "ALL"),
         "awaiting-index": ([("awaiting", "HASH"), ("look_at", "RANGE")], "KEYS_ONLY"),
     }:
         yield "MessagesTable's indexes"
 
 
-def _indexes(properties: Mapping[str, Any]) -> dict[str, tuple[list[tuple[str, str]], str]]:
+def _indexes(properties: Mapping[str, Any]) -> dict[str, tuple[list[tuple[str, str]], str | list[str]]]:
+    """The key of each index, and what it has beside it: a type of projection, or names."""
     return {
-        index["IndexName"]: (_key(index), index["Projection"]["ProjectionType"])
+        index["IndexName"]: (_key(index), projection.get("NonKeyAttributes", projection["ProjectionType"]))
         for index in properties.get("GlobalSecondaryIndexes", [])
+        for projection in (index["Projection"],)
     }
 
 
@@ -1026,7 +1030,7 @@ def roles_allow_what_is_needed(stack: Template) -> Problems:
         ("ReceiveCallbackRole", "secretsmanager:GetSecretValue", "CallbackSecret"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "MessagesTable"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "OptOutTable"),
-        ("ReceiveCallbackRole", "dynamodb:Query", "MessagesTable/index/handset-index"),
+        ("ReceiveCallbackRole", "dynamodb:Query", "MessagesTable/index/conversation-index"),
         ("ReceiveCallbackRole", "dynamodb:GetItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "dynamodb:UpdateItem", "SendLedgerTable"),
         ("ReceiveCallbackRole", "sqs:SendMessage", "DeadLetterQueue"),

@@ -33,13 +33,15 @@ def ledger(stack: LocalStack, pk: str) -> dict[str, str]:
 
 def conversation(stack: LocalStack, handset: str) -> list[dict[str, str]]:
     """The strings of every message to and reply from a handset, in time order."""
-    answer = stack.client("dynamodb").query(
-        TableName=stack.outputs["MessagesTableName"],
-        IndexName="handset-index",
+    client, table = stack.client("dynamodb"), stack.outputs["MessagesTableName"]
+    listed = client.query(
+        TableName=table,
+        IndexName="conversation-index",
         KeyConditionExpression="handset = :handset",
         ExpressionAttributeValues={":handset": {"S": handset}},
-    )
-    return [{name: value["S"] for name, value in item.items() if "S" in value} for item in answer["Items"]]
+    )["Items"]
+    items = [client.get_item(TableName=table, Key={"id": entry["id"]})["Item"] for entry in listed]
+    return [{name: value["S"] for name, value in item.items() if "S" in value} for item in items]
 
 
 def with_key(stack: LocalStack, handset: str, key: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from local.aws.resources import Attributes, Creator, create_resources
 from local.template import Resource, Template
 from optus_sms.aws import clients
 from optus_sms.records.ledger import Ledger
-from optus_sms.records.messages import HANDSET_INDEX, Messages
+from optus_sms.records.messages import CONVERSATION_INDEX, Messages
 from optus_sms.records.opt_outs import OptOuts
 from optus_sms.records.table import Item, unmarshal
 from optus_sms.runtime import observability
@@ -169,7 +169,7 @@ class CallbackStack:
         """What the index lists for a handset, in its order."""
         answer = self._dynamodb.query(
             TableName=self._table,
-            IndexName=HANDSET_INDEX,
+            IndexName=CONVERSATION_INDEX,
             KeyConditionExpression="handset = :handset",
             ExpressionAttributeValues={":handset": {"S": handset}},
         )

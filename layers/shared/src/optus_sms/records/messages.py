@@ -20,7 +20,7 @@ from optus_sms.model.redaction import without_numbers
 from optus_sms.model.statuses import FINAL_STATUSES, STATUS_RANK, normalized
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, read_message
-from optus_sms.records.table import DueIndex, Refused, Table, shard
+from optus_sms.records.table import Between, DueIndex, Refused, Table, shard
 from optus_sms.records.updates import NOTHING, Condition, Update, absent, equals, exists, less, smaller_set
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from optus_sms.model.callbacks import ReplyCallback
 
-HANDSET_INDEX: Final = "handset-index"
+CONVERSATION_INDEX: Final = "conversation-index"  # keys, `direction` and `has_sender_id`: no status changes it
 AWAITING_INDEX: Final = "awaiting-index"
 FIRST_LOOK_SECONDS: Final = 86_400  # after acceptance: most final statuses come within minutes
 # After acceptance or `scheduled`: then `flows.reconcile_messages` gives up a message the gateway never responds about.
@@ -306,7 +306,7 @@ class Messages:
         Replies and messages with a sender ID don't count, so this can read several pages.
         """
         newest = self._table.query(
-            HANDSET_INDEX,
+            CONVERSATION_INDEX,
             ("handset", handset),
             between=("created_at", format_rfc3339(since), format_rfc3339(until)),
             where=CAN_BE_REPLIED_TO,
@@ -321,8 +321,19 @@ class Messages:
 
     def conversation(self, handset: str, *, since: str = "0") -> Iterator[MessageRecord | ReplyRecord]:
         """Return the messages to and the replies from a handset, in time order; ``since``: RFC 3339, UTC."""
-        items = self._table.query(HANDSET_INDEX, ("handset", handset), between=("created_at", since, "9"))
-        return map(read_message, items)
+        return self._listed(handset, between=("created_at", since, "9"))
+
+    def replies_from(self, handset: str) -> Iterator[ReplyRecord]:
+        """Return the replies from a handset, in time order."""
+        listed = self._listed(handset, between=("created_at", "0", "9"), where=equals(direction="MO"))
+        return (record for record in listed if isinstance(record, ReplyRecord))
+
+    def _listed(
+        self, handset: str, *, between: Between, where: Condition | None = None
+    ) -> Iterator[MessageRecord | ReplyRecord]:
+        """Return the records that the index lists, each read whole, because the index has only what never changes."""
+        listed = self._table.query(CONVERSATION_INDEX, ("handset", handset), between=between, where=where)
+        return (record for entry in listed if (record := self.read(str(entry["id"]))) is not None)
 
     def scan(self) -> Iterator[MessageRecord]:
         """Return every message, by reading the whole table."""
