@@ -514,6 +514,15 @@ class TestLatestSentTo:
         store.record_sent(*sent_message("gw-2", has_sender_id=True), now=NOW + 10)
         assert store.latest_sent_to(HANDSET, since=NOW - DAY, until=NOW + DAY) == "gw-1"
 
+    def test_a_conversation_has_the_whole_items_though_its_index_has_not(self, store: Messages) -> None:
+        store.record_sent(*sent_message("gw-1"), now=NOW)
+        answer = store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW + DAY).record
+        first, *_ = conversation = list(store.conversation(HANDSET))
+        assert isinstance(first, MessageRecord)
+        assert first.status == "accepted"
+        assert answer in conversation
+        assert list(store.replies_from(HANDSET)) == [answer]
+
     def test_skips_the_other_side_of_the_conversation(self, store: Messages) -> None:
         store.record_sent(*sent_message("gw-1"), now=NOW)
         store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW + 10)
