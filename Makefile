@@ -117,7 +117,7 @@ mutants: $(READY) ## change `records/` and `flows/` a line at a time, and list t
 	@$(BIN)/python -m tools.mutants $(MODULES)
 
 .PHONY: bench
-bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, against their limits and the baseline (eleven minutes; QUICK=1: four; SAVE=1: new baseline)
+bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, against their limits and the baseline (about eleven minutes; QUICK=1: two to three; SAVE=1: new baseline)
 	@BOTO_DISABLE_CRT=true PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
 
 .PHONY: build

@@ -65,7 +65,7 @@ def _silence() -> TextIO:
 
 
 def _results(servers: Servers, *, quick: bool) -> Iterator[Figure | Bars | str]:
-    yield from batches(servers, passes=5 if quick else 21)
+    yield from batches(servers, passes=5 if quick else 21, quick=quick)
     yield from cpu.messages(servers, passes=9 if quick else 41)
     yield from cpu.callbacks(servers, passes=9 if quick else 41)
     yield from scale(servers, most=1_000 if quick else 10_000)

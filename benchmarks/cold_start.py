@@ -30,6 +30,8 @@ _TUTORIAL, _EMPTY = "the usual tutorial", "empty handler"
 _LIMITS: Final = {name: 0.36 if name == "SendMessageFunction" else 0.30 for name in _FIRST_EVENT}
 """Of the tutorial's handler."""
 _EMPTY_CODE: Final = "def lambda_handler(event, context):\n    return {}\n"
+_SECONDS: Final = 80.0
+"""Of each comparison; with a share of a CPU a pass takes half a minute."""
 _WHOLE_CPU_MB: Final = 1769
 """Memory that brings one whole CPU, by AWS's guide to Lambda (configuration-memory)."""
 
@@ -65,7 +67,7 @@ def _compare(
             each.share = share
             running.callback(each.exit.close)
         arms = [Arm(each.name, each.invoke, each.start) for each in (*functions, *others)]
-        seconds = measure(arms, passes=passes, timer=time.perf_counter)
+        seconds = measure(arms, passes=passes, timer=time.perf_counter, at_most=_SECONDS)
     for function in functions:
         note = f"of the tutorial's; {ratio(seconds, function.name, _EMPTY):.1f} times an empty handler's"
         name = f"cold start of {function.name}{slower}"

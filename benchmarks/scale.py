@@ -36,7 +36,7 @@ def _through_one(
     with aws_in_process():
         invoke(app, event())
         for done in range(0, most, units):
-            if done % 500 == 0:
+            if done % (most // 4) == 0:
                 progress(f"{done:,} of {most:,} {what} through one execution environment")
             following = event()
             fixed = _cpu(lambda: json.loads(json.dumps(_WORK)))

@@ -1,10 +1,15 @@
 """Two or more ways of doing a thing, measured in one go, so that a noisy machine is noisy for all of them alike."""
 
+import math
 import random
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_LEAST_PASSES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -17,13 +22,21 @@ class Arm:
     units: int = 1
 
 
-def measure(arms: Sequence[Arm], *, passes: int, timer: Callable[[], float]) -> dict[str, list[float]]:
-    """Return seconds per unit of each arm in each pass: all arms once, in random order. One run of each warms up."""
+def measure(
+    arms: Sequence[Arm], *, passes: int, timer: Callable[[], float], at_most: float = math.inf
+) -> dict[str, list[float]]:
+    """Return seconds per unit of each arm in each pass: all arms once, in random order. One run of each warms up.
+
+    ``at_most``: seconds after which no pass begins but the first three.
+    """
+    until = time.monotonic() + at_most
     order, seconds = random.Random(1), {arm.name: list[float]() for arm in arms}
     for arm in arms:
         arm.prepare()
         arm.work()
-    for _ in range(passes):
+    for number in range(passes):
+        if number >= _LEAST_PASSES and time.monotonic() > until:
+            break
         for arm in order.sample(arms, len(arms)):
             arm.prepare()
             start = timer()
@@ -38,9 +51,11 @@ def ratio(seconds: Mapping[str, Sequence[float]], of: str, to: str) -> float:
 
 
 def progress(what: str) -> None:
-    """Show what is being done, in one line that is rewritten; only on a terminal."""
+    """Show what is being done: on a terminal in one line that is rewritten, else in a line each."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+    elif what:
+        print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)
 
 
 class NotMeasuredError(Exception):

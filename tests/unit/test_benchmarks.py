@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.charts import as_svg, as_text, chart
 from benchmarks.lanes import CODES, ORDINARY_CODE, REMINDER, ROUND_TRIP_SECONDS, URGENT_CODE, Run, figures, percentile
-from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, ratio, table
+from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, progress, ratio, table
 
 
 def test_each_pass_runs_every_arm_once_and_times_only_its_work() -> None:
@@ -26,6 +26,17 @@ def test_each_pass_runs_every_arm_once_and_times_only_its_work() -> None:
     seconds = measure(arms, passes=4, timer=lambda: clock[0])
     assert seconds == {"slow": [2.0] * 4, "fast": [1.0] * 4}
     assert ran == {"slow": 5, "fast": 5, "preparing": 5}, "one run to warm up"
+
+
+def test_after_its_time_no_pass_begins_but_the_first_three() -> None:
+    assert len(measure([Arm("one", lambda: None)], passes=9, timer=lambda: 0.0, at_most=-1)["one"]) == 3
+
+
+def test_progress_is_a_line_each_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    progress("cold starts")
+    progress("")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("  cold starts")
 
 
 def test_the_ratio_is_the_median_of_those_within_a_pass() -> None:
