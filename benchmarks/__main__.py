@@ -14,6 +14,7 @@ from benchmarks.batches import batches
 from benchmarks.charts import as_svg, as_text
 from benchmarks.cold_start import cold_starts
 from benchmarks.lanes import lanes
+from benchmarks.latency import latency
 from benchmarks.scale import scale
 from benchmarks.servers import Servers, running
 from benchmarks.side_by_side import Figure, NotMeasuredError, new_baseline, progress, table
@@ -73,6 +74,7 @@ def _results(servers: Servers, *, quick: bool) -> Iterator[Figure | Bars | str]:
         yield from lanes(servers, passes=1 if quick else 3)
     except NotMeasuredError as error:
         yield f"Lanes are not measured: {error}."
+    yield from latency(passes=20 if quick else 200)
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield from cold_starts(servers, Path(folder), passes=3 if quick else 15, throttled_passes=0 if quick else 9)
