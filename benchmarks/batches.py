@@ -22,7 +22,7 @@ _BATCH_LIMITS: Final = {("warm connections", 10, 100): 1.3, ("fresh TLS", 10, 10
 
 
 _BATCHES: Final = ((10, 100), (1, 100), (100, 100), (10, 20), (10, 500))
-_SECONDS: Final = 40.0
+_SECONDS: Final = 30.0
 """Of each; at a gateway of 500 ms the tutorial's way takes five of them for a batch."""
 
 

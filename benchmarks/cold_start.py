@@ -30,7 +30,7 @@ _TUTORIAL, _EMPTY = "the usual tutorial", "empty handler"
 _LIMITS: Final = {name: 0.36 if name == "SendMessageFunction" else 0.30 for name in _FIRST_EVENT}
 """Of the tutorial's handler."""
 _EMPTY_CODE: Final = "def lambda_handler(event, context):\n    return {}\n"
-_SECONDS: Final = 80.0
+_SECONDS: Final = 60.0
 """Of each comparison; with a share of a CPU a pass takes half a minute."""
 _WHOLE_CPU_MB: Final = 1769
 """Memory that brings one whole CPU, by AWS's guide to Lambda (configuration-memory)."""
