@@ -14,7 +14,7 @@ from benchmarks.side_by_side import Figure, NotMeasuredError
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _TUTORIAL: Final = Path(__file__).with_name("tutorial")
-# Each in the version that the layer has, so that only the ways of importing and packaging differ.
+# Each in the version that is locked here, so that only the ways of importing and packaging differ.
 _TUTORIAL_NEEDS: Final = {"aws-lambda-powertools": "[tracer]", "boto3": "", "pydantic": "", "requests": ""}
 _LAYER_MEGABYTES: Final = 30.0
 

@@ -200,3 +200,18 @@ def test_the_probe_sees_what_it_looks_for(tmp_path: Path, line: str) -> None:
     folder.mkdir(parents=True)
     (folder / "app.py").write_text(line)
     assert what_importing_does("app", folder) != ""
+
+
+# What costs a cold start milliseconds. pydantic is for the queue message only.
+HEAVY = {"asyncio", "boto3", "charset_normalizer", "multiprocessing", "pydantic", "requests", "s3transfer", "unittest"}
+NEEDED = {"send_message": {"pydantic"}}
+
+
+@pytest.mark.parametrize("app", APPS, ids=lambda path: path.parent.name)
+def test_an_entry_point_loads_nothing_heavy_that_it_does_not_need(app: Path) -> None:
+    command = f"import sys; sys.path[:0] = {[str(PACKAGE.parent), str(app.parent)]}; import app; print(*sys.modules)"
+    environment = {"BOTO_DISABLE_CRT": "true"}  # awscrt, which the layer lacks, loads more
+    loaded = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True, env=environment, timeout=60
+    ).stdout.split()
+    assert HEAVY & set(loaded) == NEEDED.get(app.parent.name, set())

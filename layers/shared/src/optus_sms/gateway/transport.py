@@ -1,8 +1,8 @@
 """HTTP to the gateway, with a record of what has left this machine and what has come back.
 
-The exceptions of `requests` and `urllib3` don't distinguish "not sent" from "sent, response lost". So the connection
-class below notes the instant before the first request byte is handed to the socket, and the status line as soon as it
-is read. `Transport.exchange` reports both and never raises.
+The exceptions of `urllib3` don't distinguish "not sent" from "sent, response lost". So the connection class below notes
+the instant before the first request byte is handed to the socket, and the status line as soon as it is read.
+`Transport.exchange` reports both and never raises.
 
 - Nothing sends a request again: no retries, redirects, proxies, netrc or cookies.
 - No server can hold up the function: no decompression, no bodies over 64 KB, one hard deadline for the whole exchange,
@@ -20,14 +20,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
 from itertools import islice
 from typing import Any, Final, Protocol
 
 import certifi
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -272,33 +269,6 @@ class _TlsPool(_PoolMixin, urllib3.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-class _Adapter(HTTPAdapter):
-    """An adapter with one TLS context for all connections, because loading the CA roots costs tens of milliseconds."""
-
-    def __init__(self, tls: ssl.SSLContext, connections: int) -> None:
-        self._tls = tls
-        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=urllib3.Retry(False))
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-
-    def close(self) -> None:
-        """Close the connections at once; urllib3 leaves them to the garbage collector."""
-        pools = self.poolmanager.pools
-        for key in pools.keys():  # noqa: SIM118 - this container refuses to be iterated
-            pools[key].close()
-        super().close()
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the context checks certificates, and requests would load the CA file for each connection."""
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect: `Session.send` would read and decompress its body without a limit."""
-
-
 class Authority(Protocol):
     """A private certificate authority to trust besides the public ones; it can be replaced at any time."""
 
@@ -335,7 +305,7 @@ class Transport:
     def __post_init__(self) -> None:
         self._trusted = ""
         self._trusting = threading.Lock()
-        self._session = self._new_session()
+        self._pools = self._new_pools()
 
     def exchange(
         self,
@@ -360,8 +330,9 @@ class Transport:
         )
         _thread.exchange = exchange
         try:
-            request = requests.Request(method, url, headers=_headers(headers, body), data=body).prepare()
-            response = self._session.send(request, stream=True, allow_redirects=False, timeout=CONNECT_SECONDS)
+            response = self._pools.urlopen(
+                method, url, headers=_headers(headers, body), body=body, redirect=False, preload_content=False
+            )
         except Exception as error:  # noqa: BLE001 - any error; only what was handed over and read counts
             failure = failure_code(error)
             if self.authority and failure.startswith("certificate_"):
@@ -378,16 +349,15 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        _close(self._pools)
 
-    def _new_session(self) -> _Session:
-        session = _Session()
-        session.trust_env = False
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        adapter = _Adapter(self.tls, self.connections)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        return session
+    def _new_pools(self) -> urllib3.PoolManager:
+        """Return pools with one TLS context, because loading the roots costs tens of milliseconds."""
+        pools = urllib3.PoolManager(
+            num_pools=1, maxsize=self.connections, retries=False, timeout=CONNECT_SECONDS, ssl_context=self.tls
+        )
+        pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        return pools
 
     def _trust(self) -> None:
         """Make a new TLS context if the authority to trust has changed since the last exchange."""
@@ -396,8 +366,15 @@ class Transport:
             if pem is None or pem == self._trusted:
                 return
             self.tls, self._trusted = new_tls_context(pem), pem
-            before, self._session = self._session, self._new_session()
-        before.close()
+            before, self._pools = self._pools, self._new_pools()
+        _close(before)
+
+
+def _close(pools: urllib3.PoolManager) -> None:
+    """Close the connections at once; urllib3 leaves them to the garbage collector."""
+    for key in pools.pools.keys():  # noqa: SIM118 - this container refuses to be iterated
+        pools.pools[key].close()
+    pools.clear()
 
 
 def _headers(headers: Mapping[str, str] | None, body: bytes | None) -> dict[str, str]:
@@ -407,11 +384,11 @@ def _headers(headers: Mapping[str, str] | None, body: bytes | None) -> dict[str,
     return common | dict(headers or {})
 
 
-def _read_body(response: requests.Response) -> bytes:
+def _read_body(response: urllib3.BaseHTTPResponse) -> bytes:
     """Read the body, or one byte more than is allowed; raises if it ended early, which the last read reveals."""
     body = b""
     while len(body) <= MAX_BODY_BYTES:
-        part: bytes = response.raw.read(MAX_BODY_BYTES + 1 - len(body), decode_content=False)
+        part: bytes = response.read(MAX_BODY_BYTES + 1 - len(body), decode_content=False)
         if not part:
             break
         body += part
@@ -422,7 +399,7 @@ def _exchange(
     exchange: _InFlight,
     started: float,
     *,
-    response: requests.Response | None = None,
+    response: urllib3.BaseHTTPResponse | None = None,
     content: bytes | None = None,
     failure: str | None = None,
 ) -> Exchange:
@@ -437,20 +414,22 @@ def _exchange(
 
 
 def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = ((name.lower(), value) for name, value in headers.items() if KEPT_HEADERS.fullmatch(name))
+    # By name: urllib3 joins the values of one name only then.
+    kept = ((name.lower(), headers[name]) for name in headers if KEPT_HEADERS.fullmatch(name))
     return dict(islice(kept, _MOST_HEADERS))
 
 
 @contextmanager
-def _closing(response: requests.Response) -> Iterator[None]:
+def _closing(response: urllib3.BaseHTTPResponse) -> Iterator[None]:
     """Close the connection, unless the body was read to its end, which returned the connection to the pool."""
     try:
         yield
     finally:
         response.close()
+        response.release_conn()
 
 
-# Innermost cause first: requests and urllib3 wrap the same errors in several ways.
+# Innermost cause first: urllib3 wraps the same errors in several ways.
 _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (_NotAllowedError, "not_allowed"),
     (_TooLateError, "too_late"),
@@ -493,7 +472,7 @@ def failure_code(error: BaseException) -> str:
     causes = list(_causes(error))
     for kind, code in _CODES:
         for cause in causes:
-            if isinstance(cause, kind) and not isinstance(cause, requests.RequestException):
+            if isinstance(cause, kind):
                 return _tls_code(cause) or code
     return type(causes[-1]).__name__
 
