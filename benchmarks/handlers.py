@@ -13,11 +13,11 @@ from unittest import mock
 from uuid import uuid4
 
 from botocore.awsrequest import AWSResponse
-from botocore.httpsession import URLLib3Session
 
 from benchmarks.servers import Servers, aws_response, example
 from local.aws.app_loader import load_app
 from local.template import REGION, load_template
+from optus_sms.aws.connections import Connections
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -90,7 +90,7 @@ def aws_requests(app: ModuleType, event: dict[str, Any]) -> list[tuple[str, dict
 def aws_in_process(record: Callable[[str, bytes], None] = lambda _operation, _body: None) -> Iterator[None]:
     """Respond for AWS without the network; botocore does everything but the transfer."""
 
-    def send(_session: object, request: Any) -> AWSResponse:
+    def send(_connections: object, request: Any) -> AWSResponse:
         operation, body = request.headers["X-Amz-Target"], request.body or b"{}"
         operation = operation.decode() if isinstance(operation, bytes) else str(operation)
         record(operation, body)
@@ -98,7 +98,7 @@ def aws_in_process(record: Callable[[str, bytes], None] = lambda _operation, _bo
         headers = {"Content-Type": "application/x-amz-json-1.0"}
         return AWSResponse(request.url, 200, headers, content)  # type: ignore[arg-type]
 
-    with mock.patch.object(URLLib3Session, "send", send):
+    with mock.patch.object(Connections, "send", send):
         yield
 
 

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from functools import cache
@@ -17,6 +18,7 @@ import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
+from optus_sms.aws.connections import Connections
 from tests.support.aws import FAKE_AWS_ENVIRONMENT
 from tests.support.execution_environment import forget_execution_environment
 
@@ -73,6 +75,20 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget_execution_environment()
     yield
     forget_execution_environment()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _moto_responds() -> Iterator[None]:
+    """While moto responds to botocore's event `before-send`, no other handler may: botocore calls all of them."""
+    send = Connections.on_before_send
+
+    def unless_moto(self: Connections, request: Any, **event: Any) -> Any:
+        moto = sys.modules.get("moto.core.models")
+        return None if moto and moto.botocore_stubber.enabled else send(self, request, **event)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connections, "on_before_send", unless_moto)
+        yield
 
 
 class NetworkBlockedError(Exception):

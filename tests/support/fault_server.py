@@ -306,6 +306,11 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
+def trusted_pem() -> bytes:
+    """The root certificate of the authority that clients trust."""
+    return bytes(_trusted_authority().cert_pem.bytes())
+
+
 def stranger_pem() -> bytes:
     """The root certificate of an authority that no client should trust."""
     return bytes(trustme.CA().cert_pem.bytes())

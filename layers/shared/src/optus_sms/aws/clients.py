@@ -9,9 +9,12 @@ from __future__ import annotations
 import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from urllib.request import getproxies
 
 from botocore.config import Config
 from botocore.session import Session
+
+from optus_sms.aws.connections import Connections
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
 
 # Parameter validation repeats what the type checker and the tests have checked, and boto3 would build a new user agent
 # for each call: together a third of a call's CPU. Three requests at most, of 1 + 2 seconds each.
+_CONNECT_SECONDS, _READ_SECONDS, _CONNECTIONS = 1, 2, 32
 _CONFIG: Final = Config(
-    connect_timeout=1,
-    read_timeout=2,
+    connect_timeout=_CONNECT_SECONDS,
+    read_timeout=_READ_SECONDS,
     retries={"mode": "standard", "total_max_attempts": 3},
-    max_pool_connections=32,
+    max_pool_connections=_CONNECTIONS,
     parameter_validation=False,
     user_agent="optus-sms",
 )
@@ -36,7 +40,12 @@ _CONFIG: Final = Config(
 @cache
 def _session() -> Session:
     logging.getLogger("botocore").setLevel(logging.WARNING)  # otherwise each cold start logs where it found credentials
-    return Session()
+    session = Session()
+    if not getproxies():  # only botocore's own HTTP client supports them
+        ca_bundle = session.get_config_variable("ca_bundle")
+        connections = Connections(_CONNECT_SECONDS, _READ_SECONDS, ca_bundle=ca_bundle, most=_CONNECTIONS)
+        session.register("before-send", connections.on_before_send)  # type: ignore[arg-type] # the stubs want **kwargs only
+    return session
 
 
 def _client(service: str) -> Any:

@@ -1,0 +1,142 @@
+"""Connections to AWS: sends what botocore has signed, in place of botocore's own HTTP client.
+
+botocore keeps credentials, signatures, retries and errors. It reports each signed request by its event `before-send`,
+and takes the response that a handler returns. Its own client looks for proxies and pools at each request, and reads the
+root certificates for each connection (docs/decisions/lean-calls.md).
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+import weakref
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.httpsession import create_urllib3_context, get_cert_path
+from urllib3.util import wait_for_read
+
+
+@dataclass(frozen=True)
+class _Body:
+    """A body that is read already, as `AWSResponse` wants it."""
+
+    content: bytes
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.content
+
+
+@dataclass(eq=False)
+class Connections:
+    """One per execution environment, for all services; safe for many threads at a time.
+
+    ``ca_bundle``: a file of the root certificates to trust, None for certifi's. ``most``: idle connections of one host.
+    """
+
+    connect_seconds: float
+    read_seconds: float
+    ca_bundle: str | None = None
+    most: int = 32
+    _idle: defaultdict[tuple[str, str], deque[http.client.HTTPConnection]] = field(
+        default_factory=lambda: defaultdict(deque), init=False
+    )
+    _tls: ssl.SSLContext | None = field(default=None, init=False)
+    _making_tls: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _close, self._idle)
+
+    def on_before_send(self, request: Any, **_: Any) -> AWSResponse:
+        """Send an `AWSPreparedRequest`: a handler of botocore's event `before-send`."""
+        return self.send(request)
+
+    def send(self, request: Any) -> AWSResponse:
+        """Send a request, and return the response; raises botocore's errors, which botocore retries."""
+        url = urlsplit(request.url)
+        idle = self._idle[url.scheme, url.netloc]
+        connection = self._open(request, idle)
+        try:
+            target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+            connection.request(request.method, target, body=request.body, headers=request.headers)
+            response = connection.getresponse()
+            content = response.read()
+        except Exception as error:
+            connection.close()
+            raise _as_botocores(error, request) from error
+        if response.will_close or len(idle) >= self.most:
+            connection.close()
+        else:
+            idle.append(connection)
+        headers: Any = response.headers
+        return AWSResponse(request.url, response.status, headers, _Body(content))
+
+    def _open(self, request: Any, idle: deque[http.client.HTTPConnection]) -> http.client.HTTPConnection:
+        """Return an idle connection that the server has not closed, else a new one."""
+        while idle:
+            try:
+                connection = idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if connection.sock and not wait_for_read(connection.sock, timeout=0):
+                return connection
+            connection.close()
+        url = urlsplit(request.url)
+        if url.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                url.netloc, timeout=self.connect_seconds, context=self._shared_tls()
+            )
+        else:
+            connection = http.client.HTTPConnection(url.netloc, timeout=self.connect_seconds)
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(endpoint_url=request.url, error=error) from error
+        except ssl.SSLError as error:
+            raise SSLError(endpoint_url=request.url, error=error) from error
+        except OSError as error:
+            raise EndpointConnectionError(endpoint_url=request.url, error=error) from error
+        connection.sock.settimeout(self.read_seconds)
+        return connection
+
+    def _shared_tls(self) -> ssl.SSLContext:
+        """Return the context of all connections, with botocore's own settings; the threads of a batch make one."""
+        with self._making_tls:
+            if self._tls is None:
+                context: ssl.SSLContext = create_urllib3_context()
+                context.check_hostname = True
+                context.load_verify_locations(self.ca_bundle or get_cert_path(True))
+                self._tls = context
+            return self._tls
+
+
+def _close(idle: dict[tuple[str, str], deque[http.client.HTTPConnection]]) -> None:
+    for connections in idle.values():
+        while connections:
+            connections.pop().close()
+
+
+def _as_botocores(error: Exception, request: Any) -> BotoCoreError:
+    """Return the error that botocore's own client would raise."""
+    match error:
+        case TimeoutError():
+            return ReadTimeoutError(endpoint_url=request.url, error=error)
+        case ssl.SSLError():
+            return SSLError(endpoint_url=request.url, error=error)
+        case OSError() | http.client.HTTPException():
+            return ConnectionClosedError(endpoint_url=request.url, request=request, error=error)
+    return HTTPClientError(error=error)

@@ -1,0 +1,193 @@
+"""Requests to AWS over the project's own connections: botocore sees the same responses and errors as from its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.session import Session
+
+from optus_sms.aws import clients
+from optus_sms.aws.connections import Connections
+from tests.support.fault_server import FaultServer, Peer, Script, server_tls, stranger_pem, trusted_pem
+
+ITEM: Final = {"pk": {"S": "msg#1"}}
+Connect = Callable[..., Any]
+
+
+def answer(status: int, body: object, *headers: bytes) -> bytes:
+    content = json.dumps(body).encode()
+    head = [b"HTTP/1.1 %d Reason" % status, b"Content-Length: %d" % len(content), *headers, b"", b""]
+    return b"\r\n".join(head) + content
+
+
+def responding(*answers: bytes, then: Callable[[Peer], None] = Peer.wait_until_closed) -> Script:
+    def script(peer: Peer) -> None:
+        for each in answers:
+            peer.read_request()
+            peer.send(each)
+        then(peer)
+
+    return script
+
+
+def failing(then: Callable[[Peer], None]) -> Script:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        then(peer)
+
+    return script
+
+
+FOUND: Final = answer(200, {"Item": ITEM})
+THROTTLED: Final = answer(400, {"__type": "x#ThrottlingException", "message": "slow"}, b"Connection: close")
+
+
+@pytest.fixture(params=["ours", "botocore's own"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """Makes a client of a server, over either kind of connections; one attempt as a rule."""
+
+    def new(url: str, *, attempts: int = 1, ca_bundle: Path | None = None) -> BaseClient:
+        session = Session()
+        config = clients._CONFIG.merge(
+            Config(read_timeout=0.3, retries={"mode": "standard", "total_max_attempts": attempts})
+        )
+        if request.param == "ours":
+            ours = Connections(1, 0.3, ca_bundle=str(ca_bundle) if ca_bundle else None)
+            session.register("before-send", ours.on_before_send)  # type: ignore[arg-type] # the stubs want **kwargs only
+        verify = str(ca_bundle) if ca_bundle else None
+        return session.create_client("dynamodb", endpoint_url=url, config=config, verify=verify)
+
+    return new
+
+
+def url_of(server: FaultServer) -> str:
+    return server.url.removesuffix("/messages")
+
+
+def read(client: Any) -> Any:
+    return client.get_item(TableName="table", Key=ITEM)
+
+
+@pytest.mark.parametrize(
+    ("server_does", "error"),
+    [
+        (failing(Peer.reset), ConnectionClosedError),
+        (failing(Peer.fin), ConnectionClosedError),
+        (responding(b"SSH-2.0-OpenSSH\r\n\r\n", then=Peer.fin), ConnectionClosedError),
+        (failing(Peer.wait_until_closed), ReadTimeoutError),
+        (responding(answer(500, {}), then=Peer.fin), ClientError),
+        (responding(THROTTLED, then=Peer.fin), ClientError),
+    ],
+    ids=["reset", "closed", "not HTTP", "silent", "HTTP 500", "throttled"],
+)
+def test_a_fault_is_the_error_that_botocore_raises(
+    connect: Connect, server_does: Script, error: type[Exception]
+) -> None:
+    with FaultServer(server_does) as server, pytest.raises(error) as raised:
+        read(connect(url_of(server)))
+
+    assert type(raised.value) is error or error is ClientError
+    assert server.complete_requests == 1
+
+
+def test_a_server_that_does_not_listen(connect: Connect) -> None:
+    with FaultServer(Peer.reset) as server:
+        url = url_of(server)
+
+    with pytest.raises(EndpointConnectionError):
+        read(connect(url))
+
+
+def test_a_body_that_ends_early_is_no_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's own client returns it as a table without the item: a handset without an opt-out."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    with FaultServer(responding(FOUND[:-3], then=Peer.fin), responding(FOUND)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url_of(server))
+        assert read(clients.dynamodb())["Item"] == ITEM
+        assert server.complete_requests == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        failing(Peer.reset),
+        responding(THROTTLED),
+        *(responding(answer(each, {}, b"Connection: close")) for each in (500, 503)),
+    ],
+    ids=["reset", "throttled", "HTTP 500", "HTTP 503"],
+)
+def test_botocore_tries_again(connect: Connect, fault: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", waited.append)
+
+    with FaultServer(fault, responding(FOUND)) as server:
+        assert read(connect(url_of(server), attempts=2))["Item"] == ITEM
+
+    assert (len(waited), server.complete_requests) == (1, 2)
+
+
+def test_the_same_request_is_sent() -> None:
+    seen = {}
+    for name in ("ours", "own"):
+        session = Session()
+        if name == "ours":
+            session.register("before-send", Connections(1, 2).on_before_send)  # type: ignore[arg-type] # the stubs want **kwargs only
+        with FaultServer(responding(FOUND)) as server:
+            read(session.create_client("dynamodb", endpoint_url=url_of(server), config=clients._CONFIG))
+        head, _, body = bytes(server.connections[0].received).partition(b"\r\n\r\n")
+        line, *headers = head.split(b"\r\n")
+        seen[name] = line, {header.partition(b":")[0].lower() for header in headers}, body
+
+    assert seen["ours"] == seen["own"]
+
+
+def test_a_connection_serves_again_until_the_server_closes_it(connect: Connect) -> None:
+    with FaultServer(responding(FOUND, FOUND, then=Peer.fin), responding(FOUND)) as server:
+        client = connect(url_of(server), attempts=2)
+        assert [read(client)["Item"] for _ in range(2)] == [ITEM, ITEM]
+        assert len(server.connections) == 1
+        assert read(client)["Item"] == ITEM
+        assert len(server.connections) == 2
+
+
+def test_tls_is_verified(connect: Connect, tmp_path: Path) -> None:
+    roots, strange = tmp_path / "roots.pem", tmp_path / "strange.pem"
+    roots.write_bytes(trusted_pem())
+    strange.write_bytes(stranger_pem())
+
+    with FaultServer(responding(FOUND), tls=server_tls()) as server:
+        assert read(connect(url_of(server), ca_bundle=roots))["Item"] == ITEM
+        with pytest.raises(SSLError):
+            read(connect(url_of(server), ca_bundle=strange))
+        with pytest.raises(SSLError):
+            read(connect(url_of(server)))
+    with FaultServer(responding(FOUND), tls=server_tls(name="other.example")) as server, pytest.raises(SSLError):
+        read(connect(url_of(server), ca_bundle=roots))
+
+
+def test_a_proxy_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer(responding(FOUND)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", url_of(proxy))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws.example")
+        assert read(clients.dynamodb())["Item"] == ITEM
+        assert proxy.connections[0].received.startswith(b"POST http://aws.example/ ")
+
+
+def test_without_a_proxy_the_functions_send_by_their_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.httpsession.URLLib3Session.send", lambda *_: pytest.fail("botocore's own client"))
+    with FaultServer(responding(FOUND)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url_of(server))
+        assert read(clients.dynamodb())["Item"] == ITEM
