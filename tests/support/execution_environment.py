@@ -1,4 +1,4 @@
-"""An execution environment keeps clients and the logger for its life; a test is one of its own."""
+"""An execution environment keeps clients, the logger and the metrics for its life; a test is one of its own."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def forget_execution_environment() -> None:
         del kept.init  # type: ignore[attr-defined] # Powertools' mark of a logger that is set up
         del kept.powertools_handler  # type: ignore[attr-defined] # and where it would look for the handler
         observability.logger.cache_clear()
+    if observability._metrics.cache_info().currsize:
+        metrics = observability._metrics()
+        metrics.clear_default_dimensions()
+        metrics.clear_metrics()  # after the defaults, which it would otherwise set again
+        observability._metrics.cache_clear()

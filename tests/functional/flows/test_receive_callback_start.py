@@ -21,7 +21,7 @@ sys.addaudithook(lambda event, arguments: seen.append(event) if event in WATCHED
 import app
 from optus_sms.aws import clients
 from optus_sms.runtime import observability
-made = [f.__name__ for f in (app.receiver, clients._session, observability.logger)
+made = [f.__name__ for f in (app.receiver, clients._session, observability.logger, observability._metrics)
         if f.cache_info().currsize]
 import threading
 print(json.dumps({"modules": sorted(sys.modules), "seen": seen, "made": made, "threads": threading.active_count()}))

@@ -4,17 +4,16 @@ Log fields are IDs, codes and counts. Of an error only type, code and line are l
 exception can quote its input.
 """
 
-import json
 import logging
 import os
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 
 from optus_sms.model.lanes import Lane
 
@@ -72,9 +71,6 @@ class Metric(StrEnum):
 
 _MILLISECONDS: Final = frozenset({Metric.GATEWAY_LATENCY, Metric.QUEUE_DELAY, Metric.DELIVERY_LATENCY})
 
-_MOST_VALUES: Final = 100  # of a metric in one record
-_ENCODER: Final = json.JSONEncoder(default=str, separators=(",", ":"), ensure_ascii=False)
-
 Measurement = tuple[Metric, float]
 
 
@@ -83,37 +79,33 @@ def logger() -> Logger:
     """Return the function's logger: JSON lines, level from POWERTOOLS_LOG_LEVEL."""
     # urllib3 puts headers and request paths into some warnings; `gateway.transport` reports these failures instead.
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-    # Lambda reads level and time of a record only if its time is RFC 3339. No line of code: a message stands once in
-    # it, an error has `error_at`, and each byte is paid for.
-    return Logger(
-        log_uncaught_exceptions=False, use_rfc3339=True, utc=True, location=None, json_serializer=_ENCODER.encode
-    )
+    # Lambda reads level and time of a record only if its time is RFC 3339. No line of code: a message stands once in it, an
+    # error has `error_at`, and each byte is paid for.
+    return Logger(log_uncaught_exceptions=False, use_rfc3339=True, utc=True, location=None)
+
+
+@cache
+def _metrics() -> Metrics:
+    metrics = Metrics(namespace=NAMESPACE)
+    metrics.set_default_dimensions(stack=os.environ.get("STACK_NAME", "local"))
+    return metrics
 
 
 def publish(measurements: Iterable[Measurement], lane: Lane | None = None) -> None:
-    """Print measurements as a record of the CloudWatch embedded metric format; latencies in milliseconds.
+    """Print measurements as one record of the CloudWatch embedded metric format; latencies in milliseconds.
 
-    ``lane``: one more dimension, for a metric that each lane has for itself. Powertools' `Metrics` takes twice the CPU.
+    ``lane``: one more dimension, for a metric that each lane has for itself.
     """
-    values: dict[str, list[float]] = {}
+    metrics = _metrics()
+    empty = True
     for name, value in measurements:
-        values.setdefault(name, []).append(value)
-    while values:
-        _print({name: each[:_MOST_VALUES] for name, each in values.items()}, lane)
-        values = {name: each[_MOST_VALUES:] for name, each in values.items() if len(each) > _MOST_VALUES}
-
-
-def _print(values: Mapping[str, list[float]], lane: Lane | None) -> None:
-    dimensions = {
-        "stack": os.environ.get("STACK_NAME", "local"),
-        "service": os.environ.get("POWERTOOLS_SERVICE_NAME", "local"),
-    }
-    if lane is not None:
-        dimensions["lane"] = lane
-    metrics = [{"Name": name, "Unit": "Milliseconds" if name in _MILLISECONDS else "Count"} for name in values]
-    directive = {"Namespace": NAMESPACE, "Dimensions": [list(dimensions)], "Metrics": metrics}
-    about = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}
-    print(_ENCODER.encode({"_aws": about, **dimensions, **values}))  # noqa: T201 - CloudWatch reads them from there
+        unit = MetricUnit.Milliseconds if name in _MILLISECONDS else MetricUnit.Count
+        metrics.add_metric(name=name, unit=unit, value=value)
+        empty = False
+    if not empty:
+        if lane is not None:
+            metrics.add_dimension("lane", lane)
+        metrics.flush_metrics()
 
 
 def error_fields(error: BaseException) -> dict[str, str]:
