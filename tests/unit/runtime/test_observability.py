@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.gateway.credentials import GatewayCredentials
+from optus_sms.model.lanes import Lane
 from optus_sms.model.times import parse_rfc3339
 from optus_sms.runtime.observability import Metric, error_fields, logger, publish
 from tests.support.bench import Bench, FailAt
@@ -102,6 +103,16 @@ class TestPublish:
             for name in totals:
                 totals[name] += sum(record.get(name, []))
         assert set(totals.values()) == {150.0}
+
+    @pytest.mark.parametrize("count", [1, 99, 100, 250])
+    def test_names_the_lane_in_each_record_of_a_large_batch(
+        self, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder, count: int
+    ) -> None:
+        publish([(Metric.QUEUE_DELAY, 1.0)] * count, Lane.URGENT)
+        records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {record["lane"] for record in records} == {Lane.URGENT}
+        assert sum(len(record["QueueDelay"]) for record in records) == count
+        assert not recwarn.list  # Powertools warns of an empty record
 
 
 def test_log_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:

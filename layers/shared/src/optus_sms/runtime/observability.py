@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -71,6 +72,9 @@ class Metric(StrEnum):
 
 _MILLISECONDS: Final = frozenset({Metric.GATEWAY_LATENCY, Metric.QUEUE_DELAY, Metric.DELIVERY_LATENCY})
 
+# At 100 values of a metric Powertools prints a record by itself, and the next one lacks the lane.
+_MOST_IN_A_RECORD: Final = 99
+
 Measurement = tuple[Metric, float]
 
 
@@ -92,19 +96,17 @@ def _metrics() -> Metrics:
 
 
 def publish(measurements: Iterable[Measurement], lane: Lane | None = None) -> None:
-    """Print measurements as one record of the CloudWatch embedded metric format; latencies in milliseconds.
+    """Print measurements in the CloudWatch embedded metric format; latencies in milliseconds.
 
     ``lane``: one more dimension, for a metric that each lane has for itself.
     """
-    metrics = _metrics()
-    empty = True
-    for name, value in measurements:
-        unit = MetricUnit.Milliseconds if name in _MILLISECONDS else MetricUnit.Count
-        metrics.add_metric(name=name, unit=unit, value=value)
-        empty = False
-    if not empty:
+    metrics, rest = _metrics(), iter(measurements)
+    while some := tuple(islice(rest, _MOST_IN_A_RECORD)):
         if lane is not None:
             metrics.add_dimension("lane", lane)
+        for name, value in some:
+            unit = MetricUnit.Milliseconds if name in _MILLISECONDS else MetricUnit.Count
+            metrics.add_metric(name=name, unit=unit, value=value)
         metrics.flush_metrics()
 
 
