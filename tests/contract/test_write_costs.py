@@ -1,7 +1,7 @@
-"""The writes that DynamoDB bills for a message and its callbacks, counted by its rules with the indexes of the template.
+"""The writes that DynamoDB bills for a message and its callbacks, counted by its rules and the template's indexes.
 
-A write costs a unit for each kilobyte of the larger of the item before and after. An index costs a unit if what it has of
-the item changes, and two if its key does (DynamoDB's guide, "Global secondary indexes": write capacity).
+A write costs a unit for each kilobyte of the larger of the item before and after. An index costs a unit if what it has
+of the item changes, and two if its key does (DynamoDB's guide, "Global secondary indexes": write capacity).
 """
 
 import math

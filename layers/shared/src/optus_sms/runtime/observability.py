@@ -83,8 +83,8 @@ def logger() -> Logger:
     """Return the function's logger: JSON lines, level from POWERTOOLS_LOG_LEVEL."""
     # urllib3 puts headers and request paths into some warnings; `gateway.transport` reports these failures instead.
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-    # Lambda reads level and time of a record only if its time is RFC 3339. No line of code: a message stands once in it, an
-    # error has `error_at`, and each byte is paid for.
+    # Lambda reads level and time of a record only if its time is RFC 3339. `location` is left out: each message stands
+    # once in the code, an error has `error_at`, and each byte is paid for.
     return Logger(log_uncaught_exceptions=False, use_rfc3339=True, utc=True, location=None)
 
 
