@@ -30,7 +30,7 @@ def publisher() -> Publisher:
 
 
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Publish a batch, and return the partial batch response: Lambda delivers again from the named record on."""
+    """Publish a batch; return the partial batch response: Lambda delivers the named record and all later ones again."""
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(_is_stream_record(record) for record in records):
         logger().error("not a DynamoDB stream event, nothing done")

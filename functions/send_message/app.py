@@ -58,7 +58,7 @@ def sender() -> Sender:
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Send a batch, and return the partial batch response: SQS deletes all messages but those it lists."""
+    """Send a batch, and return the partial batch response: Lambda deletes all messages but those that it lists."""
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         logger().error("not an SQS event, nothing done")
@@ -70,6 +70,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         batch = [QueueRecord.from_event(record, lane_of(record.get("eventSourceARN"))) for record in records]
         result = service.send_batch(batch, deadline=deadline)
     publish(result.measurements)
-    for lane in {record.lane for record in batch}:  # one, as Lambda makes its batches
+    for lane in {record.lane for record in batch}:  # one, because a batch comes from one queue
         publish((each for each in result.measurements if each[0] is Metric.QUEUE_DELAY), lane)
     return {"batchItemFailures": [{"itemIdentifier": failure} for failure in result.failures]}

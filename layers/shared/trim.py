@@ -2,7 +2,7 @@
 
     python3 trim.py PACKAGES ROOTS
 
-PACKAGES: the folder of installed packages, changed in place. ROOTS: the file to write Amazon's root certificates to.
+PACKAGES: the folder of installed packages, changed in place. ROOTS: the file for Amazon's root certificates.
 Reasons and figures: docs/decisions/boto3-in-the-layer.md and amazons-roots.md.
 """
 
@@ -31,7 +31,7 @@ FOLDERS = (
     "aws_lambda_powertools/event_handler",  # a third of Powertools; two routes need no router
 )
 PATTERNS = (
-    "*.dist-info",  # which only plug-in and version look-ups would read
+    "*.dist-info",  # read only by look-ups of plug-ins and versions
     "**/__pycache__",
     "**/tests",
     "**/*.pyi",
@@ -39,7 +39,7 @@ PATTERNS = (
     ".lock",
 )
 
-AMAZONS_ROOTS = (  # www.amazontrust.com/repository: a trust store of one's own needs all five
+AMAZONS_ROOTS = (  # www.amazontrust.com/repository asks clients with their own trust store to include all five
     "Amazon Root CA 1",
     "Amazon Root CA 2",
     "Amazon Root CA 3",
@@ -49,7 +49,7 @@ AMAZONS_ROOTS = (  # www.amazontrust.com/repository: a trust store of one's own 
 
 
 def trim(packages: Path, roots: Path) -> None:
-    """Trim the packages and write the root certificates. Raise SystemExit if a package has an unexpected content."""
+    """Trim the packages and write the root certificates. Raise SystemExit if a package's content is not as expected."""
     for path in [packages / name for name in FOLDERS] + [path for name in PATTERNS for path in packages.glob(name)]:
         _remove(path)
     data = packages / "botocore" / "data"
@@ -119,7 +119,7 @@ def _undocumented(value: Any) -> Any:
 
 
 def _keep_endpoints(path: Path) -> None:
-    """Trim the endpoints to the called services, because each first client reads the whole file."""
+    """Trim the endpoints to the called services, because the first client of a process reads the whole file."""
     endpoints = json.loads(path.read_text(encoding="utf-8"))
     for partition in endpoints["partitions"]:
         partition["services"] = {name: one for name, one in partition["services"].items() if name in OPERATIONS}

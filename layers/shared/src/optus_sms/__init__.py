@@ -1,6 +1,6 @@
 """Send SMS through the Optus SMS Suite gateway, at most once, and store the statuses and replies that come back.
 
-Imports run in one direction: a package imports from itself and from those above its row
+Imports run in one direction: a package imports from itself and from the packages in the rows above its own
 (tests/contract/test_imports.py reads this table and enforces it; no module imports in a circle):
 
 =========  ======================================================================

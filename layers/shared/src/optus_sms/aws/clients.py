@@ -1,6 +1,6 @@
 """AWS clients: one lean session per function, with timeouts short enough to leave a POST its time.
 
-They are boto3's low-level clients, made by botocore's session, which boto3's wraps: `import boto3` also loads its
+The clients are boto3's low-level ones, made by botocore's session without boto3's wrapper: `import boto3` also loads
 resources and S3 transfers, 16 ms of CPU at each cold start (docs/decisions/boto3-in-the-layer.md).
 """
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
-# Parameter validation repeats what the type checker and the tests have checked, and boto3 would build a new user agent
-# for each call: together a third of a call's CPU. Three requests at most, of 1 + 2 seconds each.
+# Parameter validation repeats the type checker and the tests, and boto3 would build a new user agent for each call;
+# together they cost a third of a call's CPU. At most three requests: 1 second to connect and 2 to read, each.
 _CONNECT_SECONDS, _READ_SECONDS, _CONNECTIONS = 1, 2, 32
 _CONFIG: Final = Config(
     connect_timeout=_CONNECT_SECONDS,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_ENTRIES: Final = 10
 MAX_BYTES: Final = 256 * 1024
 _TIME_BYTES: Final = 14
-# Error codes of an entry that EventBridge will never accept; any other error can pass.
+# Error codes of an entry that EventBridge will never accept; after any other a retry can succeed.
 _REFUSED_FOR_GOOD: Final = frozenset({"MalformedDetail", "InvalidArgument"})
 
 
@@ -45,7 +45,7 @@ class EventBus:
         self._bus_name = bus_name
 
     def put(self, events: Sequence[Event]) -> list[Put]:
-        """Put events on the bus in order, and return a result for each. After a failed call no other is made.
+        """Put events on the bus in order, and return a result for each. After a failed call it makes no other.
 
         An event too large for any call is refused.
         """

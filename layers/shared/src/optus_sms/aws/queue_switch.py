@@ -1,6 +1,6 @@
 """Pauses and resumes sending: disables and enables the event source mappings of the sender function, one for each lane.
 
-While one is disabled, messages wait in its queue and spend no receives.
+While a mapping is disabled, messages wait in its queue, and their receive count does not grow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from optus_sms.model.lanes import Lane
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-# A change takes a while, and shows as the second of each pair first. Other states belong to creation and deletion.
+# A change takes a while; until then the state is the second of each pair. Other states belong to creation and deletion.
 _ON: Final = ("Enabled", "Enabling")
 _PAUSED: Final = ("Disabled", "Disabling")
 
@@ -30,7 +30,7 @@ class QueueSwitch:
         return {lane: self._is_on(mapping_id) for lane, mapping_id in self._mapping_ids.items()}
 
     def is_on(self) -> bool | None:
-        """Return whether sending is on: False if all lanes are paused, None if a state is another."""
+        """Return whether sending is on: False if all lanes are paused, None if a lane's state is neither on nor off."""
         states = self.lanes().values()
         return None if None in states else any(states)
 

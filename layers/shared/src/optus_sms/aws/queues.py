@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 MAX_VISIBILITY_SECONDS: Final = 43_200 - 360
 _MAX_ATTRIBUTE: Final = 1000
 # Characters that an SQS body and attribute can't hold: all but "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
-# #x10000 to #x10FFFF" (SendMessage). The forbidden ones are listed, since the others take ten times as long to compile.
+# #x10000 to #x10FFFF" (SendMessage). The pattern lists the forbidden ones, because one of the allowed ones takes ten
+# times as long to compile.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -41,10 +42,10 @@ class DeadLetterReason(StrEnum):
 class DeadLetter:
     """A message or callback that needs an operator. ``message_id``: `-` if there is none.
 
-    ``evidence``: of the gateway's response to the last attempt, for its support; may be empty.
-    ``queued_at``: epoch seconds, when a message was queued first. ``route`` and ``charset``: of a callback, the end of
-    its URL and the charset of its Content-Type, so that it can be posted again. ``lane``: of a message; empty for a
-    callback.
+    ``evidence``: of the gateway's response to the last attempt, for the gateway's support; can be empty.
+    ``queued_at``: epoch seconds, when a message was queued first. ``route`` and ``charset``: the end of a callback's
+    URL and the charset of its Content-Type, with which an operator can post it again. ``lane``: of a message; empty for
+    a callback.
     """
 
     body: str | bytes
@@ -79,7 +80,7 @@ class Queues:
         return Lane.URGENT if name == self._url_of[Lane.URGENT].rpartition("/")[2] else Lane.ORDINARY
 
     def give_back(self, receipt_handle: str, *, seconds: int, lane: Lane) -> None:
-        """Return a message to its queue, which delivers it again after so many seconds."""
+        """Return a message to its queue, which delivers it again after ``seconds``."""
         self._client.change_message_visibility(
             QueueUrl=self._url_of[lane],
             ReceiptHandle=receipt_handle,
@@ -113,7 +114,7 @@ class Queues:
 
 
 def _storable(body: str | bytes) -> tuple[str, str | None]:
-    """Return a body that SQS accepts, and its encoding if it had to be changed."""
+    """Return a body that SQS accepts, and its encoding if it had to be encoded."""
     try:
         text = body.decode() if isinstance(body, bytes) else body
     except UnicodeDecodeError:

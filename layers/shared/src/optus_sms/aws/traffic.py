@@ -1,4 +1,4 @@
-"""The sender function's metrics, read back from CloudWatch, which saves a write for each message."""
+"""The sender function's metrics, read from CloudWatch. Counting in a table would cost a write for each message."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SENDER: Final = "send_message"  # POWERTOOLS_SERVICE_NAME of SendMessageFunction
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The numbers of messages that the gateway accepted, of requests whose credentials it refused, of unknown outcomes,
-    and of requests that failed in any way.
+    """How many messages the gateway accepted, how often it refused the credentials, how many outcomes were unknown, and
+    how many requests failed in any way.
     """
 
     accepted: int
@@ -28,7 +28,7 @@ class Traffic:
 
 
 class TrafficUnknownError(Exception):
-    """An incomplete response of CloudWatch."""
+    """CloudWatch's response was incomplete."""
 
 
 class SenderMetrics:

@@ -1,8 +1,9 @@
-"""Circuit breaker per execution environment, for a gateway that is down, refuses, throttles or leaves outcomes unknown.
+"""Circuit breaker per execution environment: opens when the gateway is down, refuses, throttles or leaves an unknown
+outcome.
 
-An outage must delay messages, not lose them. After a failure that would stop every message, messages return to the
-queue unclaimed for a growing time. Then one goes alone as a probe, and the others follow if its outcome is certain.
-After an unknown outcome a probe also needs the stack's permission (`flows.probing`).
+An outage must delay messages, not lose them. After a failure that concerns every message, messages return to the queue
+unclaimed for a growing time. Then one message is sent alone as a probe, and the others follow if its outcome is
+certain. After an unknown outcome a probe also needs the stack's permission (`flows.probing`).
 """
 
 import threading
@@ -12,13 +13,13 @@ from typing import Final
 
 from optus_sms.gateway.api import Outcome, PostResult, Stop
 
-# So many messages that something in front of the API refused, with none accepted between: it is not about one text.
+# If a proxy in front of the API refuses so many messages with none accepted in between, the cause is not one text.
 REFUSED_IN_FRONT: Final = 3
 NOT_BEGUN: Final = (
     "too_late",
     "circuit_breaker_open",
     "not_allowed",
-)  # reasons of a POST that was not begun, which show nothing
+)  # the POST was not begun, so the reason shows nothing about the gateway
 _FIRST_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 60.0
 _LONGEST_ASKED_SECONDS: Final = 900.0  # a Retry-After for one message must not stop the others for hours
@@ -43,12 +44,12 @@ class Breaker:
             return max(0.0, self._open_until - self.monotonic())
 
     def wants_probe(self) -> bool:
-        """Return whether the next message must go alone, because no outcome was certain since the last failure."""
+        """Return whether the next message must be sent alone, because no outcome was certain since the last failure."""
         with self._lock:
             return self._openings > 0 or self._in_doubt
 
     def in_doubt(self) -> bool:
-        """Return whether an outcome was unknown, here or elsewhere in the stack, and none was certain since."""
+        """Return whether an outcome was unknown, here or elsewhere in the stack, with no certain outcome since."""
         with self._lock:
             return self._in_doubt
 
@@ -66,7 +67,7 @@ class Breaker:
                 self._in_doubt = True
                 self._open(None)
             elif result.reason not in NOT_BEGUN:
-                # A response of the API itself, good or bad, came through.
+                # The API itself responded, with success or with an error.
                 self._close()
                 self._responded_at = self.monotonic()
 
@@ -81,17 +82,17 @@ class Breaker:
             self._open(None)
 
     def doubt(self) -> None:
-        """Let messages go only as probes: another execution environment has met an unknown outcome."""
+        """Allow messages only as probes: another execution environment has had an unknown outcome."""
         with self._lock:
             self._in_doubt = True
 
     def hold(self, seconds: float) -> None:
-        """Stay open, until another execution environment's probe may have shown more."""
+        """Stay open until another execution environment's probe can have ended."""
         with self._lock:
             self._open_until = self.monotonic() + min(max(seconds, 1.0), _LONGEST_SECONDS)
 
     def close(self) -> None:
-        """Let every message through: the outcome of another execution environment's probe was certain."""
+        """Allow every message: the outcome of another execution environment's probe was certain."""
         with self._lock:
             self._close()
 

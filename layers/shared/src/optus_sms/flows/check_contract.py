@@ -26,7 +26,7 @@ class ContractChecker:
     clock: Clock = field(default_factory=Clock)
 
     def check(self) -> Mapping[str, Any]:
-        """Request, compare, report, then store: after a crash a change is reported again rather than never."""
+        """Request, compare, report, then store. In this order, a crash repeats a report and never loses one."""
         comparison = compare(self.gateway.get_contract(self._credentials()), self.records.get())
         result = {
             "contract": comparison.contract.value,

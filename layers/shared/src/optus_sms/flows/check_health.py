@@ -1,8 +1,8 @@
 """Check the gateway and its credentials every minute, and pause or resume sending (docs/outages.md).
 
-A check makes its requests, `note` and `decide` judge the results (both pure), one write stores the record, and then
-sending is paused or resumed, which another write records as done. A result that proves nothing is unknown, and unknown
-is never down: it neither makes the gateway unhealthy nor pauses sending.
+A check makes its requests. Two pure functions, `note` and `decide`, judge the results. One write stores the record,
+then sending is paused or resumed, and another write records that as done. A result that proves nothing is unknown.
+Unknown never counts as down: it neither makes the gateway unhealthy nor pauses sending.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from optus_sms.gateway.credentials import GatewaySecret
     from optus_sms.gateway.transport import Exchange
 
-QUIET_SECONDS: Final = 300  # nothing accepted in this time, or since the failures began: sending fails
+QUIET_SECONDS: Final = 300  # if nothing was accepted in this time or since the failures began, sending fails
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The gateway's health by one check, and the reason."""
+    """The gateway's health as one check found it, and the reason."""
 
     health: Health
     reason: str
@@ -52,7 +52,7 @@ class Observation:
 def judge_health(response: Exchange) -> Observation | None:
     """Judge the response to `GET /healthz` (gateway-rest-v2.txt): HTTP 200 is healthy.
 
-    None: this gateway does not offer the check, which proves nothing about sending. The status API decides then.
+    None: this gateway does not offer the check, which proves nothing about sending. Then the status API decides.
     """
     status = response.status
     if status is None:
@@ -101,15 +101,15 @@ def judge_credentials(response: Exchange) -> Admission:
 def judge_response(response: Exchange) -> bool | None:
     """Judge whether the API itself responds: False for HTTP 5xx or no response, None if that is not known."""
     if response.status is None or (response.status >= 500 and response.status != 501):
-        return False  # 501: look-ups are not offered, which says nothing of POSTs
+        return False  # 501: look-ups are not offered, which proves nothing about POSTs
     return True if judge_credentials(response) in (Admission.ACCEPTED, Admission.REFUSED) else None
 
 
 def weigh(own: Observation | None, seen: Observation, trial: Trial) -> Observation:
     """Weigh what the monitors report against the response to `GET /messages?id=`.
 
-    ``own``: by `GET /healthz`; ``seen``: by it or the status API. A gateway whose API responds is not down. If neither
-    request got through to the API, no message does: an outage, whatever the status API reports.
+    ``own``: the result of `GET /healthz`; ``seen``: of it or of the status API. A gateway whose API responds is not
+    down. If neither request reached the API, no message does: that is an outage, whatever the status API reports.
     """
     if seen.health is Health.UNHEALTHY and trial.responds:
         return Observation(Health.UNKNOWN, f"{seen.reason}, but the API responds")
@@ -121,8 +121,7 @@ def weigh(own: Observation | None, seen: Observation, trial: Trial) -> Observati
 def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, thresholds: Thresholds) -> HealthRecord:
     """Return the record after one check. The state changes only after several checks in a row.
 
-    An unknown check counts as neither healthy nor unhealthy and interrupts neither row, until there are enough unknown
-    ones.
+    An unknown check is neither healthy nor unhealthy. It interrupts a row of either only after enough unknown checks.
     """
     good, bad, unknown = before.good_checks, before.bad_checks, before.unknown_checks
     match seen.health:
@@ -181,7 +180,7 @@ class HealthChecker:
         response = self.gateway.get_health()
         own, trial = judge_health(response), self._try_credentials()
         seen = weigh(own, own or judge_service_status(self.gateway.get_service_status()), trial)
-        lanes = self._lanes()  # before the record: a change that it does not show yet was recorded first
+        lanes = self._lanes()  # read before the record, because every change of a lane is recorded before it is made
         before, now = self.store.read(), self.clock.now()
         if self._is_too_soon(before, now):
             return {"state": before.state.value, "skipped": True}, ()
@@ -205,7 +204,7 @@ class HealthChecker:
         if action is not Action.LEAVE and not self._change(action, after):
             action = Action.LEAVE
         elif action is Action.LEAVE and any(lanes[lane] and after.hold(lane) is Hold.RECORDED for lane in Lane):
-            self._set(after, is_on=bool(is_on), failure="lane not paused")  # its command was cut short
+            self._set(after, is_on=bool(is_on), failure="lane not paused")  # the operator's command was interrupted
         self._log(before, after, trial, action)
         is_on = {Action.PAUSE: False, Action.RESUME: True}.get(action, is_on)
         result = {
@@ -240,7 +239,7 @@ class HealthChecker:
         return Trial(admission, reason, credentials.version, judge_response(response))
 
     def _is_too_soon(self, before: HealthRecord, now: float) -> bool:
-        """Return whether the last check was just now: checks in a row show something only if time passes between."""
+        """Return whether the last check was just now: checks in a row prove something only if some time apart."""
         checked_at = time_or_none(before.checked_at)
         return checked_at is not None and 0 <= now - checked_at < self.seconds_between_checks
 
@@ -252,8 +251,8 @@ class HealthChecker:
     def _set(self, recorded: HealthRecord, *, is_on: bool, failure: str) -> bool:
         """Turn all lanes as recorded, and record that as done.
 
-        If that record is refused, an operator's command came in between, perhaps before this change. It is done again,
-        so that it has the last word.
+        If that record is refused, an operator gave a command in between, perhaps before this change. The operator's
+        command is then carried out again, so that it wins.
         """
         on = recorded.free if is_on else ()
         if not self._done(partial(self._turn_on, on), failure):

@@ -1,7 +1,7 @@
-"""Whether a handset has opted out, read beside the other calls between a claim and the first byte of its POST.
+"""Reads whether a handset has opted out, in parallel to the other calls between a claim and the first byte of its POST.
 
-The read begins after the claim, so that it sees every opt-out stored before the claim. The reference's registration and
-the opening of a connection go on meanwhile; the first byte waits for it (docs/decisions/opt-out-read.md).
+The read begins after the claim, so that it sees every opt-out stored before the claim. Meanwhile the reference is
+registered and a connection opened. The first byte waits for the read (docs/decisions/opt-out-read.md).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Beside = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 def at_once(run: Callable[[], None]) -> Callable[[], None]:
-    """Run before the caller goes on: in a batch the records run side by side, and threads cost CPU."""
+    """Run before the caller continues: the records of a batch already run in parallel, and more threads cost CPU."""
     run()
     return lambda: None
 
 
 def in_a_thread(run: Callable[[], None]) -> Callable[[], None]:
-    """Run beside the caller."""
+    """Run in parallel to the caller."""
     thread = threading.Thread(target=run)
     thread.start()
     return thread.join
@@ -32,7 +32,7 @@ def in_a_thread(run: Callable[[], None]) -> Callable[[], None]:
 
 @dataclass
 class OptOutCheck:
-    """The read for one attempt. ``opt_out``: what it found, if the handset has opted out. ``error``: if it failed."""
+    """The read for one attempt. ``opt_out``: the record, if the handset opted out. ``error``: if the read failed."""
 
     read: Callable[[], OptOutRecord | None]
     beside: Beside = in_a_thread

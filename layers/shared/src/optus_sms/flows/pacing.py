@@ -1,8 +1,8 @@
 """Limits POSTs to `MaxMessagesPerSecond`, without state shared by execution environments.
 
-Each one spaces its POSTs at `SenderConcurrency / MaxMessagesPerSecond` seconds, those of the urgent lane at
-`UrgentConcurrency / MaxUrgentPerSecond`, and holds its invocation to the end of
-the last slot. So the next invocation, in the same or in a new execution environment, can't start early.
+Each execution environment starts POSTs at least `SenderConcurrency / MaxMessagesPerSecond` seconds apart, those of the
+urgent lane `UrgentConcurrency / MaxUrgentPerSecond` seconds. It holds its invocation until the last slot ends, so that
+the next one, in the same or in a new execution environment, can't start early.
 """
 
 import threading
@@ -21,7 +21,7 @@ class Pacer:
     _next_slot: float = field(default=0.0, init=False)
 
     def wait_for_slot(self, *, at_most: float) -> bool:
-        """Reserve the next slot and wait for it; False, without one, if it is more than ``at_most`` seconds away."""
+        """Reserve the next slot and wait for it; if it is more than ``at_most`` seconds away, only return False."""
         if self.interval <= 0:
             return True
         with self._lock:

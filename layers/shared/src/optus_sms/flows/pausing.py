@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from optus_sms.aws.traffic import Traffic
 
-PROBE_PAUSE_SECONDS: Final = 600  # a pause so old is probed by a message, if only that can show whether it must last
-DOUBT_SECONDS: Final = 180  # nothing but unknown outcomes for so long, with so many failed probes: a reason to pause
+PROBE_PAUSE_SECONDS: Final = 600  # after so long, one message probes a pause whose reason nothing else can test
+DOUBT_SECONDS: Final = 180  # only unknown outcomes for so long, and so many failed probes: a reason to pause
 FAILED_PROBES: Final = 2
 
 
@@ -34,7 +34,7 @@ class Admission(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    REFUSED_IN_FRONT = "refused_in_front"  # by a proxy or firewall, which says nothing of the credentials
+    REFUSED_IN_FRONT = "refused_in_front"  # by a proxy or firewall, which proves nothing about the credentials
     UNKNOWN = "unknown"
 
 
@@ -61,7 +61,7 @@ class Action(StrEnum):
 
 
 def failing_since(record: HealthRecord, thresholds: Thresholds, now: float) -> int:
-    """Return since when messages that fail are a reason to pause, in epoch seconds; 0 if they are none."""
+    """Return the time since which failing messages are a reason to pause (epoch seconds); 0 if they are no reason."""
     if not _is_in_trouble(record, thresholds, now):
         return 0
     since = record.doubt.since if record.doubt else 0
@@ -79,10 +79,11 @@ def _is_in_trouble(record: HealthRecord, thresholds: Thresholds, now: float) -> 
 
 
 def see_lanes(record: HealthRecord, lanes: Mapping[Lane, bool | None]) -> tuple[HealthRecord, bool | None]:
-    """Return the record with the pauses of single lanes as they are, and whether sending is on in the other lanes.
+    """Return the record, updated with the pauses of single lanes, and whether sending is on in the other lanes.
 
-    ``lanes``: whether each is on; None: another state. A lane paused or resumed by hand counts as an operator's wish.
-    In a pause of both, and until it was ended, a lane alone does not: then sending is on once all are.
+    ``lanes``: whether each is on; None: another state. A lane that was paused or resumed by hand counts as an
+    operator's decision. During a pause of both lanes, and until it has ended, a change of one lane does not count:
+    sending is on only when both lanes are.
     """
     for lane, is_lane_on in lanes.items():
         if record.hold(lane) is Hold.RECORDED and is_lane_on is False:
@@ -102,7 +103,7 @@ def see_lanes(record: HealthRecord, lanes: Mapping[Lane, bool | None]) -> tuple[
 def decide_for_all(
     action: Action, record: HealthRecord, lanes: Mapping[Lane, bool | None]
 ) -> tuple[Action, HealthRecord]:
-    """Pause a lane that is on alone in a pause of both: one that a deployment has made, or a pause cut short."""
+    """Pause a lane that is still on in a pause of both: a deployment just made it, or the pause was interrupted."""
     is_one_on = any(lanes[lane] for lane in record.free) and not all(lanes[lane] for lane in record.free)
     if action is Action.LEAVE and is_one_on and record.pause and not record.pause.probing:
         return Action.PAUSE, replace(record, pause=replace(record.pause, confirmed=False))
@@ -121,10 +122,10 @@ def decide(
 ) -> tuple[Action, HealthRecord]:
     """Decide whether to pause or resume sending, and return the record with that decision.
 
-    The record is written before sending is changed, so a check first makes a change that it finds recorded and not
-    made. It ends only the health check's own pause; any other pause is an operator's. If sending is on although an
-    earlier check saw it paused, an operator resumed it by hand. After an operator resumed, messages decide: the health
-    check pauses again if they fail.
+    The record is written before sending is changed. So a check first completes a change that was recorded and not made.
+    It ends only the health check's own pause; any other pause is an operator's. If sending is on although an earlier
+    check saw it paused, an operator resumed it by hand. From then on messages decide: the health check pauses again if
+    they fail.
     """
     if is_on is None:
         return Action.LEAVE, record
@@ -156,7 +157,7 @@ def _keep(record: HealthRecord, pause: Pause, is_on: bool, now: float) -> tuple[
 
 
 def _resume(record: HealthRecord, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
-    """Resume sending. One message goes first, as a probe: messages may fail whatever the checks show."""
+    """Resume sending. One message goes first, as a probe, because messages can fail although the checks succeed."""
     if is_on:
         return Action.LEAVE, replace(record, pause=None)
     doubt = record.doubt or Doubt(int(now), 0, int(now))
@@ -194,9 +195,9 @@ def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
     """Return whether the reason of a pause is over.
 
     An outage is over when the state is no longer unhealthy; an unknown state is no reason to hold messages. Refused
-    credentials are over when the gateway accepts them, or when the secret has new ones. The next message tries those,
-    because the gateway may allow the credentials to send and not to read. Unknown outcomes are over when the outcome of
-    a message was certain: other requests don't show it.
+    credentials are over when the gateway accepts them, or when the secret has new ones. The next message tests new
+    credentials, because the gateway can allow them to send and not to read. Unknown outcomes are over when the outcome
+    of a message was certain: other requests don't show it.
     """
     match pause.reason:
         case PauseReason.OUTAGE | None:
@@ -208,7 +209,7 @@ def _is_over(pause: Pause, record: HealthRecord, trial: Trial) -> bool:
 
 
 def _may_probe(pause: Pause, record: HealthRecord, trial: Trial, now: float) -> bool:
-    """Return whether a message may show that the reason of a pause is over: not while the gateway is down for sure."""
+    """Return whether a message may probe if the reason of a pause is over: not while the gateway is surely down."""
     if now - (time_or_none(pause.at) or 0.0) < PROBE_PAUSE_SECONDS:
         return False
     match pause.reason:
@@ -225,8 +226,8 @@ def _decide_by_probe(
 ) -> tuple[Action, HealthRecord]:
     """Let a message show whether a pause must last.
 
-    A pause for an outage that only `/healthz` upholds ends, and messages decide about the next one. A pause for unknown
-    outcomes stays recorded while sending is on for one probe.
+    If only `/healthz` still reports an outage, the pause ends, and messages decide about the next one. A pause for
+    unknown outcomes stays recorded while sending is on for one probe.
     """
     if pause.reason is PauseReason.OUTAGE:
         return _resume(replace(record, messages_decide_since=int(now)), is_on, now)

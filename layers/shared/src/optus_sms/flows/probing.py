@@ -1,8 +1,9 @@
-"""After an unknown outcome, one probe at a time in the whole stack, and few an hour.
+"""Limits probes after an unknown outcome: one at a time in the whole stack, and few an hour.
 
-Each unknown outcome is work for an operator, and an execution environment can't see what the others have met. So they
-share the doubt in the item `health#gateway`. It is written only after an unknown outcome and for a probe, and read only
-by an execution environment that has seen no certain outcome for a minute (docs/decisions/breaker-with-a-probe.md).
+Each unknown outcome is work for an operator, and an execution environment can't see the outcomes of the others. So they
+share their doubt in the item `health#gateway`. The item is written only after an unknown outcome and for a probe. It is
+read only by an execution environment that has seen no certain outcome for a minute
+(docs/decisions/breaker-with-a-probe.md).
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from optus_sms.records.health import HealthRecords
     from optus_sms.records.items import Doubt
 
-CERTAIN_SECONDS: Final = 60.0  # for so long a certain outcome shows that messages pass
+CERTAIN_SECONDS: Final = 60.0  # for so long a certain outcome proves that messages get through
 
 _T = TypeVar("_T")
 
 
 @dataclass
 class Probing:
-    """One per execution environment, beside its circuit breaker; used between the messages, so by one thread."""
+    """One per execution environment, beside its circuit breaker. One thread uses it, between messages."""
 
     breaker: Breaker
     records: HealthRecords
@@ -62,7 +63,7 @@ class Probing:
                 logger().warning("doubt not recorded", extra=error_fields(error))
 
     def send_alone(self, send: Callable[[], _T]) -> _T:
-        """Send one message alone. In doubt it goes only as the stack's probe; else the breaker opens and holds it."""
+        """Send one message alone. In doubt send it only as the stack's probe; else the breaker opens and holds it."""
         if not self.breaker.in_doubt() or self.breaker.blocked_seconds() > 0:
             return send()
         claimed = self._claim()
@@ -74,7 +75,7 @@ class Probing:
             if not self.breaker.in_doubt():
                 self.records.end_doubt(claimed)
             elif self.breaker.unknown_outcomes == unknown_outcomes:
-                # Nothing was handed over, so another probe may go as soon as the breaker lets one.
+                # No byte left, so another probe may go as soon as the breaker allows one.
                 self._doubt = self.records.return_probe(claimed, now=self.clock.now())
         except Exception as error:  # noqa: BLE001 - the claim ends by itself
             logger().warning("probe not recorded", extra=error_fields(error))

@@ -237,8 +237,8 @@ class Publisher:
     def publish_batch(self, records: Sequence[Mapping[str, Any]]) -> PublishBatchResult:
         """Publish the events of a batch of one shard, in order. Never raises for a record.
 
-        A record that can never be published becomes a dead letter and holds up no other. From the first record that may
-        succeed later on, all are delivered again, so that the events of an item keep their order.
+        A record that can never be published becomes a dead letter and holds up no other. From the first record that can
+        succeed later, all records are delivered again, so that an item's events keep their order.
         """
         read = [self._read(record) for record in records]
         put = iter(self._put([event for event in read if isinstance(event, Event)]))

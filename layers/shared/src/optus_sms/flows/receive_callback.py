@@ -149,7 +149,7 @@ class Receiver:
         for number, callback in enumerate(callbacks, 1):
             is_late = number > 1 and self.clock.monotonic() - began > STORING_SECONDS
             if is_late and failed:
-                break  # all are delivered again
+                break  # the gateway delivers the whole array again
             late = UnreadableCallbackError("one of too many in a request to be stored in time")
             try:
                 measurements += self._store_one(late if is_late else callback)
@@ -189,7 +189,7 @@ class Receiver:
         logger().warning("callback unreadable", extra={"reason": detail})
 
     def _identified(self, callback: StatusCallback) -> StatusCallback:
-        """Return a status callback without an ID with that of the only message that has its reference."""
+        """Return a status callback without an ID, completed with the ID of the only message that has its reference."""
         record = self.ledger.with_reference(callback.reference or "")
         if record is None or record.gateway_id is None or record.other_gateway_ids:
             raise UnreadableCallbackError("no usable message_id or id, and not exactly one known ID has its reference")
@@ -227,7 +227,8 @@ class Receiver:
                 self.ledger, self.messages, callback.gateway_id, callback.reference, now=now
             )
         except Exception:
-            # HTTP 503 makes the gateway deliver again. It can give up too early, so reconciliation tries as well.
+            # HTTP 503 makes the gateway deliver again. It can give up too early, so reconciliation tries to match the
+            # callback too.
             with contextlib.suppress(Exception):
                 self.messages.await_message(callback.gateway_id, now=now)
             raise
@@ -255,9 +256,10 @@ class Receiver:
         return [(Metric.REPLIES_RECEIVED, 1.0)] if stored.is_new else []
 
     def _opt_out(self, reply: ReplyRecord) -> bool | None:
-        """Opt the handset out, or back in, if the stored reply says so; a later decision stays.
+        """Opt the handset out, or back in, if the stored reply is one of the words; a later decision stays.
 
-        Its time is that of the first callback, because the gateway gives a reply none. An erased reply has no text.
+        The decision's time is that of the first callback, because the gateway reports no time for a reply. An erased
+        reply has no text and decides nothing.
         """
         opted_out = self.words.decision(reply.content)
         if opted_out is None:
@@ -291,7 +293,7 @@ def _status_measurements(callback: StatusCallback, result: StatusResult, now: fl
 
 
 def _had_ended(status: str, message: MessageRecord) -> bool:
-    """Return whether the message had another final status before, and was counted then."""
+    """Return whether an earlier final status has already counted this message."""
     return not message.times.keys().isdisjoint(FINAL_STATUSES - {status})
 
 

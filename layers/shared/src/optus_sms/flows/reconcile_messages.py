@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 200  # items of each kind in one run
 ASKS_AT_ONCE: Final = 100  # requests to the gateway in one run
 ASK_SECONDS: Final = 0.5  # between two of them
-IN_VAIN_IN_A_ROW: Final = 3  # requests that are to be repeated later, or are refused; then the run makes no more
+IN_VAIN_IN_A_ROW: Final = 3  # after so many requests that fail or are refused in a row, the run makes no more
 RUN_SECONDS: Final = 60.0  # after which no new item is begun
 SET_ASIDE_SECONDS: Final = 86_400
 WRITE_SECONDS: Final = 10.0  # at the end of the invocation, for the writes of the last item
@@ -48,8 +48,8 @@ class Lookup(Enum):
     """What a response to `GET /messages?id=` means for the rest of the run."""
 
     RESPONDED = auto()  # the gateway returned the message, or that there is none
-    REFUSED = auto()  # no such operation, no permission, or another message; several in a row: for every message
-    LATER = auto()  # 5xx, 429 or no response: the gateway may be down, or fail for this message only
+    REFUSED = auto()  # no such operation, no permission, or another message; several in a row concern every message
+    LATER = auto()  # 5xx, 429 or no response: the gateway is down, or fails for this message only
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def judge_lookup(response: Exchange, gateway_id: str) -> Lookup:
     """Judge a response: HTTP 200 has a message (the OpenAPI file of the gateway's page, MessageDetails), 404 has none.
 
     The API's own errors have ``statusCode``. A 404 without it comes from a proxy in front of the API that has no such
-    path. HTTP 200 with another message, or with none, comes from a server that ignores the query. 410 means that there
-    is none any more, whoever returns it.
+    path. HTTP 200 with another message, or with none, comes from a server that ignores the query. 410 means that the
+    message is gone, whether the API or a proxy returns it.
     """
     if response.status == 200:
         is_the_one = str(json_object(response.body).get("id")).casefold() == gateway_id.casefold()
@@ -156,13 +156,13 @@ class _Run:
         logger().error("not reconciled", extra={"step": step, **error_fields(error)})
 
     def _set_aside(self, step: str, item: object) -> None:
-        """Set an item that can't be handled aside for a day, so that it keeps no other from its turn."""
+        """Set an item that can't be handled aside for a day, so that it doesn't block the others."""
         at = self._clock.now() + SET_ASIDE_SECONDS
         try:
             if isinstance(item, LedgerRecord):
                 self._ledger.look_again(item, at=at)
             elif isinstance(item, MessageRecord):
-                for awaiting in Awaiting:  # it waits for one of them
+                for awaiting in Awaiting:  # the item waits for only one of them
                     self._messages.look_again(item.id, awaiting, at=at, counts=False)
         except Exception as error:  # noqa: BLE001
             self._note_failure(step, error)
@@ -187,7 +187,7 @@ class _Run:
             logger().warning("outcome unknown, its claim was never finished", extra={"message_id": record.message_id})
 
     def _give_up_on_outcome(self, record: LedgerRecord) -> None:
-        """Stop waiting for a callback after longer than carriers try; one that comes later still resolves it."""
+        """Stop waiting for a callback when carriers have long stopped trying; a later callback still resolves it."""
         if self._ledger.give_up(record, now=self._clock.now()):
             self._counts[Metric.OUTCOMES_UNRESOLVED] += 1
             fields = {"message_id": record.message_id, "state": record.state.value}
@@ -210,11 +210,11 @@ class _Run:
             logger().error("not sent, and no queue holds it any more", extra=fields)
 
     def _find_message(self, message: MessageRecord) -> None:
-        """Match a callback to its message that could not be matched when the callback came."""
+        """Match a callback to its message, if that failed when the callback came."""
         now = self._clock.now()
         resolution = resolve_by_reference(self._ledger, self._messages, message.id, message.reference or "", now=now)
         if resolution is None or resolution.is_contradiction:
-            # A record and its reference are written before the POST, so none can appear later.
+            # A record and its reference are written before the POST, so neither can appear later.
             self._messages.give_up(message.id, Awaiting.MESSAGE, now=now)
             if resolution is not None:
                 self._counts[Metric.CALLBACKS_CONTRADICTORY] += 1
@@ -260,7 +260,7 @@ class _Run:
             logger().warning("statuses not requested", extra={"reason": reason})
             self._ask_later.append(message)
             return len(self._ask_later) < IN_VAIN_IN_A_ROW
-        while self._ask_later:  # the gateway responds, so these failed alone and must not hold up the others
+        while self._ask_later:  # the gateway responds to others: don't let these hold them up
             self._look_again(self._ask_later.pop())
         self._refused_in_a_row = self._refused_in_a_row + 1 if lookup is Lookup.REFUSED else 0
         if lookup is Lookup.REFUSED:
@@ -281,7 +281,7 @@ class _Run:
         return True
 
     def _move_to_end(self, message: MessageRecord) -> None:
-        """Let the next run begin with others, because the gateway may be down, or have no response to this one only."""
+        """Let the next run begin with others, because the gateway may be down, or fail for this message only."""
         now = self._clock.now()
         if now < _sent_at(message) + UNANSWERED_SECONDS:
             self._messages.look_again(message.id, Awaiting.STATUS, at=now, counts=False)
@@ -314,7 +314,7 @@ class _Run:
 
 
 def _sent_at(message: MessageRecord) -> float:
-    """Return when the gateway sent it or will, epoch seconds; 0 if its times were edited by hand."""
+    """Return when the gateway sent the message or will send it (epoch seconds); 0 if its times were edited by hand."""
     return time_or_none(message.created_at or message.times.get("accepted")) or 0.0
 
 

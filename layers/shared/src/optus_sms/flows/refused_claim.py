@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 RESEND_AFTER_SECONDS: Final = 120  # time for a status callback to prove the first attempt
 RESENDS: Final = 1
-# After the lease, until a claim that a callback resolved needs no correction by its owner any more: the clocks of two
-# execution environments can differ by minutes, and a write can be stored a minute late.
+# How long after the lease the owner of a claim can still correct what a callback resolved: the clocks of two execution
+# environments can differ by minutes, and a write can be stored a minute late.
 CORRECTION_SECONDS: Final = 360
 
 
@@ -36,12 +36,12 @@ class NextStep(Enum):
 def next_step(  # noqa: PLR0911
     record: LedgerRecord, wanted: LedgerRecord, *, now: float, is_expired: bool, is_too_late: bool
 ) -> NextStep:
-    """Decide by the state of the record; ``is_too_late``: for another attempt, because it ``is_expired`` or too old."""
+    """Decide by the record's state. ``is_too_late``: no other attempt, because it ``is_expired`` or too old."""
     if record.payload_sha256 not in (None, wanted.payload_sha256):
         return NextStep.REPLACE if may_replace(record, wanted) else NextStep.CONFLICT
     match record.state:
         case State.ACCEPTED if now < waits_until(record) and record.owner != wanted.owner:
-            return NextStep.WAIT_FOR_LEASE  # a callback resolved it; its owner may prove yet that it was not sent
+            return NextStep.WAIT_FOR_LEASE  # a callback resolved it, but its owner can still prove that it was not sent
         case State.ACCEPTED:
             return NextStep.REPAIR_MESSAGE
         case State.REJECTED if record.reason == OPTED_OUT:
@@ -63,14 +63,14 @@ def next_step(  # noqa: PLR0911
 
 
 def waits_until(record: LedgerRecord) -> int:
-    """Return until when another delivery can write the outcome of its claim, epoch seconds; past if it has."""
+    """Return until when another delivery can write the outcome of its claim (epoch seconds); a past time if it has."""
     return record.lease_until + (CORRECTION_SECONDS if record.state is State.ACCEPTED else 0)
 
 
 def may_replace(record: LedgerRecord, wanted: LedgerRecord) -> bool:
-    """Return whether a message with other fields is a mended one: all before it was refused with certainty.
+    """Return whether a message with other fields may replace this one: every attempt so far was certainly refused.
 
-    One that was replaced itself never comes back, so that its dead letter is not sent in place of the mended message.
+    A message that was replaced never returns, so that its dead letter is not sent in place of the corrected message.
     """
     was_never_sent = record.state is State.REJECTED and not record.unknown_outcomes and record.gateway_id is None
     return was_never_sent and wanted.payload_sha256 not in record.refused_payloads

@@ -11,10 +11,10 @@ from optus_sms.runtime.observability import logger
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The message of a callback. ``resolved``: the state that the callback ended, if it ended one.
+    """The message of a callback. ``resolved``: the message's state before, if the callback resolved it.
 
     ``is_contradiction``: the message was certainly not sent, so the callback is about another one.
-    ``id_is_taken``: the callback's ID is another message's meanwhile.
+    ``id_is_taken``: another message has the callback's ID by now.
     """
 
     message_id: str
@@ -43,8 +43,8 @@ def resolve_by_reference(
     before = ledger.resolve_by_callback(record.message_id, gateway_id, now=now)
     if before is None and not _has_id(ledger, record, gateway_id):
         return None
-    # Also if the ledger has this ID already: the write to `MessagesTable` after it may have failed. Reconciliation
-    # finds that too, but only minutes later.
+    # Also if the ledger has this ID already, because the write to `MessagesTable` after it can have failed.
+    # Reconciliation would find that too, but minutes later.
     taken_by = complete(ledger, messages, before or record, gateway_id, now=now)
     return Resolution(record.message_id, before.state if before else None, id_is_taken=taken_by is not None)
 
@@ -63,7 +63,7 @@ def complete(
 
 
 def log_taken(gateway_id: str, message_id: str, taken_by: MessageRecord) -> None:
-    """Log that the gateway gave a message an ID that another has."""
+    """Log that the gateway gave a message the ID of another one."""
     fields = {"message_id": message_id, "gateway_id": loggable_id(gateway_id)}
     logger().error("gateway ID taken", extra=fields | {"taken_by": taken_by.message_id})
 
@@ -71,8 +71,8 @@ def log_taken(gateway_id: str, message_id: str, taken_by: MessageRecord) -> None
 def _has_id(ledger: Ledger, record: LedgerRecord, gateway_id: str) -> bool:
     """Return whether the record has this gateway ID, as read or by now.
 
-    Another callback of the message may have written it since, or this write itself, repeated by the SDK after a lost
-    response.
+    Another callback of the message may have written it since. So may this very write, if the SDK repeated it after a
+    lost response.
     """
     if record.gateway_id is None:
         record = ledger.read(record.message_id) or record

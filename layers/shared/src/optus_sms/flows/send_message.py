@@ -56,9 +56,10 @@ if TYPE_CHECKING:
     from optus_sms.runtime.settings import OnUnknown
 
 LEASE_MARGIN_SECONDS: Final = 30  # past the function's deadline, so that no running owner loses its lease
-# As long as any record with this reference, whatever its `scheduled`, so that no other message shortens it.
+# As long as the longest record with this reference can be kept (with `scheduled`), so that no other message shortens
+# it.
 KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
-CLAIM_SECONDS: Final = 2.0  # for a claim and a reference; if they take longer, the POST is not begun
+CLAIM_SECONDS: Final = 2.0  # for the claim and the reference; if they take longer, no POST is begun
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
 WORKERS: Final = 32
 API_RESPONDS_SECONDS: Final = 3600.0  # how long a response of the API shows that messages reach it
@@ -67,8 +68,8 @@ NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered", OPT_OUT_
 CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
 LATE_SECONDS: Final = 900.0  # until then a claim whose response was lost can still be stored
 _FIRST_BACKOFF_SECONDS: Final = 5
-# OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff the receives last longer than the
-# retention, so that an outage never makes a dead letter.
+# OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff, a message reaches its retention
+# before its last receive, so that an outage never makes a dead letter.
 QUEUE_RETENTION_SECONDS: Final = 10 * 86_400
 QUEUE_RECEIVES: Final = 1000
 SQS_RETENTION_SECONDS: Final = 14 * 86_400  # the longest that SQS offers
@@ -112,7 +113,7 @@ class QueueRecord:
 
     @property
     def queued_at(self) -> float | None:
-        """Return when it was queued first. A redriven dead letter brings that time, because SQS gives it a new one."""
+        """Return when the message was queued first: for a redriven dead letter an attribute, because SQS resets it."""
         first = time_or_none(self.attributes.get("queued_at"))
         return min((at for at in (first, self.sent_at) if at is not None), default=None)
 
@@ -145,9 +146,9 @@ class QueueRecord:
         return message, key
 
     def seconds_to_last_call(self, now: float) -> float:
-        """Return the time until it becomes a dead letter, because its retention ends soon; 0 or less: now.
+        """Return the seconds until the message must become a dead letter before its retention ends; 0 or less: now.
 
-        An event older than any queue keeps a message is an example without a queue, and has no last call.
+        An event that is older than any queue's retention is an example without a queue, and has no last call.
         """
         age = math.inf if self.sent_at is None else now - self.sent_at
         return QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS - age if age < SQS_RETENTION_SECONDS else math.inf
@@ -176,7 +177,7 @@ class SendBatchResult:
 class _Order:
     """One delivery of one message: its SQS record, and the ledger record to claim for it.
 
-    ``deadline``: epoch seconds, when Lambda ends the invocation. ``is_alone``: no other goes side by side with it.
+    ``deadline``: epoch seconds, when Lambda ends the invocation. ``is_alone``: no other is handled in parallel.
     """
 
     record: QueueRecord
@@ -238,7 +239,7 @@ class Sender:
         self.secret.forget_refused()
         self.probing.before_batch()
         while len(handled) < len(records) and self.breaker.wants_probe():
-            # A probe goes alone. If it fails as the last messages did, the others return to the queue unclaimed.
+            # A probe is sent alone. If it fails as the messages before did, the others return to the queue unclaimed.
             record = records[len(handled)]
             handled.append(self.probing.send_alone(partial(self._handle, record, deadline)))
         rest = records[len(handled) :]
@@ -289,7 +290,7 @@ class Sender:
                 self._check_redriven(message, message_id)
         except InvalidMessageError as error:
             message_id = key_of_refused(record.body, record.attributes, record.sqs_message_id, namespace=namespace)
-            # The event names no message of another sender, whatever the attributes of this one are.
+            # Whatever this message's attributes claim, the event must not name another sender's message.
             is_own = is_message_id(message_id) and namespace_of(message_id) == namespace
             known = message_id if is_own else record.sqs_message_id
             self._record_refused(record, known, DeadLetterReason.INVALID, error.public)
@@ -308,7 +309,8 @@ class Sender:
     def _check_redriven(self, message: OutboundMessage, message_id: str) -> None:
         """Refuse a `message_id` of another sender, unless the ledger has this very message under it.
 
-        Any sender can set the attributes of a redriven dead letter. It gains nothing by the other's own message.
+        Any sender can set the attributes of a redriven dead letter. Repeating the other sender's very message gains it
+        nothing.
         """
         record = self.ledger.read(message_id)
         if record is None or record.payload_sha256 != message.payload_sha256:
@@ -364,7 +366,7 @@ class Sender:
             despite = order.message.despite_opt_out or False
             claim = self.ledger.claim(order.wanted, now=self.now, after=after, despite_opt_out=despite)
         except Exception:
-            # It may be stored, now or later, although its response was lost. No byte leaves under this owner.
+            # The claim can be stored, now or later, although the response was lost. No byte leaves under this owner.
             release = partial(self.ledger.release, order.wanted, CLAIM_RESPONSE_LOST)
             with self._written(order, order.wanted, release, repeat_until=self.now + LATE_SECONDS):
                 raise
@@ -390,7 +392,7 @@ class Sender:
                 return self._refused(order, refused_by, credentials) if refused_by else self._deliver(order)
             case NextStep.REPAIR_MESSAGE:
                 repaired = self._record_sent(order, record.gateway_id) if record.gateway_id else ()
-                if record.gateway_id and record.undecided:  # proved by a callback or an operator
+                if record.gateway_id and record.undecided:  # accepted by proof of a callback or an operator
                     self.ledger.completed(order.message_id, record.gateway_id)
                 return _done(order, "duplicate of a sent message", duplicate, *repaired)
             case NextStep.DEAD_LETTER:
@@ -486,10 +488,10 @@ class Sender:
         return claim.attempts - claim.uncounted_attempts >= self.max_attempts
 
     def _counts(self, claim: LedgerRecord, result: PostResult) -> bool:
-        """Whether an attempt that was not sent counts towards ``MAX_ATTEMPTS``.
+        """Return whether an attempt that was not sent counts towards ``MAX_ATTEMPTS``.
 
-        A fault that concerns every message doesn't. A refusal in front of the API does if the API has accepted other
-        messages meanwhile, which is after the first refusal of this one.
+        A fault that concerns every message doesn't count. A refusal by a proxy in front of the API counts if the API
+        has accepted other messages since the first refusal of this one.
         """
         if result.stop is Stop.REFUSED_IN_FRONT:
             refusals = (step for step in claim.steps() if step.words.startswith(Stop.REFUSED_IN_FRONT))
@@ -507,7 +509,7 @@ class Sender:
             return None
 
     def _post(self, order: _Order, credentials: GatewayCredentials, may_start: Callable[[], bool]) -> PostResult:
-        """POST once in a slot, not begun later than the deadline or `expires_at` allow."""
+        """POST once in a slot. Don't begin later than the deadline or `expires_at` allows."""
         latest = order.deadline - OUTCOME_SECONDS - self.gateway.timeout_seconds
         if not self.pacers[order.record.lane].wait_for_slot(at_most=latest - self.now):
             return PostResult(Outcome.NOT_SENT, "too_late")
@@ -515,7 +517,7 @@ class Sender:
             latest = min(latest, order.message.expires_epoch)
         if self.now >= latest:
             return PostResult(Outcome.NOT_SENT, "too_late")
-        if self.breaker.blocked_seconds() > 0:  # it opened while this message waited for its slot
+        if self.breaker.blocked_seconds() > 0:  # the breaker opened while this message waited for its slot
             return PostResult(Outcome.NOT_SENT, "circuit_breaker_open")
         fields = order.message.gateway_fields(order.wanted.effective_reference, self.now)
         start_within = latest - self.now
@@ -544,7 +546,8 @@ class Sender:
     def _write_accepted(self, order: _Order, claim: LedgerRecord, result: PostResult, *, now: float) -> None:
         """Write the proof of acceptance to the ledger, which is never refused.
 
-        If the record has another ID, that one's item is written, too: its own delivery may have ended before.
+        If the record has another ID, the item of that ID is written too, because the delivery that had to write it may
+        have crashed.
         """
         first = self.ledger.accepted(claim, result.gateway_id, evidence=result.evidence, now=now)
         if first is None or first.gateway_id is None:
@@ -587,7 +590,7 @@ class Sender:
     def _rejected(
         self, order: _Order, claim: LedgerRecord, result: PostResult, reason: DeadLetterReason, detail: str
     ) -> Handled:
-        if claim.has_open_outcome:  # this attempt was not sent, but that one may have been
+        if claim.has_open_outcome:  # this attempt was not sent, but an earlier one may have been
             detail += "; the outcome of an earlier attempt is unknown"
         # The gateway's error text can quote the message: it goes into the dead letter, not into the ledger.
         write = partial(self.ledger.rejected, claim, reason.value, result.words, evidence=result.evidence)
@@ -652,7 +655,7 @@ class Sender:
     def _keep(
         self, record: QueueRecord, reason: DeadLetterReason, detail: str, message_id: str, evidence: str = ""
     ) -> None:
-        """Put a copy on the dead-letter queue."""
+        """Put a copy of the message on the dead-letter queue."""
         dead_letter = DeadLetter(record.body, reason, detail, message_id, evidence, record.queued_at, lane=record.lane)
         self.queues.dead_letter(dead_letter, now=self.now)
 
@@ -665,9 +668,10 @@ class Sender:
         *measurements: Measurement,
         repeat_until: float = 0.0,
     ) -> Iterator[LedgerRecord | None]:
-        """Write the outcome of a claim, for a block that does the rest; the record that refused it, if one did.
+        """Write the outcome of a claim, then run the block for the rest; yield the record that refused the write, if
+        one did.
 
-        If either fails, the next batch writes it, and counts ``measurements``.
+        If the write or the block fails, the next batch writes the outcome again, and counts ``measurements``.
         """
         with self.unwritten.remembered(claim.owner, write, *measurements, repeat_until=repeat_until):
             yield self._write(order, lambda: write(now=self.now))
@@ -687,7 +691,7 @@ class Sender:
                 pause = min(pause * 2, 1.0)
 
     def _backoff(self, record: QueueRecord, at_least: float = 0.0) -> int:
-        """Return the seconds until the next delivery: doubled with each receive, with jitter, above ``at_least``."""
+        """Return the seconds until the next delivery: over ``at_least``, doubled with each receive, with jitter."""
         ceiling = min(_FIRST_BACKOFF_SECONDS * 2 ** min(record.receive_count - 1, 10), _LONGEST_BACKOFF_SECONDS)
         return int(at_least) + 1 + int(self.random.uniform(ceiling / 2, ceiling))
 

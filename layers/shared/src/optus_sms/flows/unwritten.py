@@ -1,4 +1,5 @@
-"""Outcomes that the ledger did not take: the execution environment remembers them, and writes them with its next batch.
+"""Outcomes whose write to the ledger failed: the execution environment remembers them, and writes them with its next
+batch.
 
 Otherwise the outcome would become unknown when the lease ends, although it is known here.
 """
@@ -30,7 +31,7 @@ class LedgerWrite(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Unwritten:
-    """``measurements``: what to count once it is written. ``repeat_until``: as in `UnwrittenOutcomes.remembered`."""
+    """A write to repeat; the other two fields are the arguments of `UnwrittenOutcomes.remembered`."""
 
     write: LedgerWrite
     measurements: tuple[Measurement, ...]
@@ -39,7 +40,7 @@ class _Unwritten:
 
 @dataclass
 class UnwrittenOutcomes:
-    """One per execution environment, shared by its threads. In it: the owners of the claims."""
+    """One per execution environment, shared by its threads; a dict by the owner of the claim."""
 
     _outcomes: dict[str, _Unwritten] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -53,25 +54,26 @@ class UnwrittenOutcomes:
     ) -> Iterator[None]:
         """Remember the write of an outcome if the block raises.
 
-        ``measurements``: what to count when it is written late. ``repeat_until``: epoch seconds, for a claim whose
-        response was lost: until then a refused write is repeated, because the claim can still be stored.
+        ``measurements``: to count when the outcome is written late. ``repeat_until`` (epoch seconds): for a claim whose
+        response was lost. Until then a refused write is repeated, because the claim can still be stored.
         """
         try:
             yield
         except EditedItemError:
-            raise  # never to be written; the message becomes a dead letter
+            raise  # no retry can write this outcome; the message becomes a dead letter
         except Exception:
             with self._lock:
                 if len(self._outcomes) >= MOST:
-                    # The oldest lost claim, else the oldest outcome.
+                    # Forget the oldest lost claim first, else the oldest outcome.
                     del self._outcomes[min(self._outcomes, key=lambda owner: not self._outcomes[owner].repeat_until)]
                 self._outcomes[owner] = _Unwritten(write, measurements, repeat_until)
             raise
 
     def write(self, clock: Clock, *, until: float) -> tuple[Measurement, ...]:
-        """Write what is remembered, before ``until`` (epoch seconds); return the metrics. Never raises.
+        """Write the remembered outcomes before ``until`` (epoch seconds), and return the metrics. Never raises.
 
-        Only the ledger: the message is delivered again, and finds there what is left to do.
+        It writes only the ledger. The message is delivered again, and its record in the ledger shows what is left to
+        do.
         """
         measurements: list[Measurement] = []
         for owner, outcome in list(self._outcomes.items()):

@@ -1,7 +1,7 @@
 """The gateway's REST API v2: its requests, and what the response to a POST proves.
 
-The API has no idempotency key: a repeated POST is a second SMS and a second charge, and without the ID in a response a
-message can't be looked up. So every outcome is either certain or unknown, and only `classify` decides which;
+The API has no idempotency key: a repeated POST is a second SMS and a second charge, and a message can't be looked up
+without the ID that the response has. So every outcome is either certain or unknown, and only `classify` decides which;
 `flows.send_message` acts on it.
 """
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from optus_sms.runtime.settings import GatewaySettings
 
 _MAX_ERROR_TEXT: Final = 600
-# The error codes of the gateway's prose page for REST v2, and the sentences beside them, which are in use as well. The
-# page doesn't say which field carries them.
+# The error codes of the gateway's prose page for REST v2, with the sentences beside them, because the gateway sends
+# either. The page doesn't name the field that holds them.
 _TRY_AGAIN_WORDS: Final = frozenset(
     {"send_failed", "could not queue message", "could not queue message due to an unknown error"}
 )
@@ -66,12 +66,12 @@ class Stop(StrEnum):
     UNREACHABLE = "unreachable"
     THROTTLED = "throttled"
     MISCONFIGURED = "misconfigured"
-    REFUSED_IN_FRONT = "refused_in_front"  # if it happens to several messages; else it may be about one text
+    REFUSED_IN_FRONT = "refused_in_front"  # stops sending after several; one can be about the text
 
 
 @dataclass(frozen=True, slots=True)
 class PostResult:
-    """The outcome, the code of the rule that decided it, and facts for the next step and for an operator.
+    """The outcome of a POST, the code of the rule that decided it, and facts for the next step and for an operator.
 
     ``detail``: the error text of the gateway, numbers redacted; for a dead letter, not for a log. ``evidence``: of the
     response, for the gateway's support; empty for an accepted message with an ID.

@@ -39,7 +39,7 @@ class Comparison:
     """A comparison's result. ``document``: normalized, empty if there is none.
 
     ``differences``: lines of a unified diff, safe for a log. ``changed_lines``: the number of changed lines, including
-    those that are too many to list. ``reason``: why nothing was compared.
+    those beyond the listed ones. ``reason``: why nothing was compared.
     """
 
     contract: Contract

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PLACEHOLDER: Final = "REPLACE_ME"
 _CURRENT, _PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
-# GetSecretValue's errors that don't pass by themselves.
+# GetSecretValue's errors that last until an operator fixes their cause.
 _REVOKED: Final = ("InvalidRequestException", "AccessDeniedException", "DecryptionFailure")
 
 
@@ -43,14 +43,14 @@ class GatewayCredentials:
 
 
 class GatewaySecret:
-    """`GatewaySecret`, read once per execution environment; again only if the gateway refuses it or isn't trusted."""
+    """`GatewaySecret`, read once per execution environment, and again if the gateway refuses it or isn't trusted."""
 
     def __init__(self, client: SecretsManagerClient, secret_id: str) -> None:
         self._client = client
         self._secret_id = secret_id
         self._lock = threading.Lock()
         self._current: GatewayCredentials | None = None
-        self._refused: GatewayCredentials | None = None  # refused by the gateway, and the secret was read since
+        self._refused: GatewayCredentials | None = None  # refused by the gateway, although the secret was read again
 
     def current(self) -> GatewayCredentials:
         """Return the cached credentials; `CredentialsError` names the secret and the value to store in it."""
@@ -60,7 +60,7 @@ class GatewaySecret:
             return self._current
 
     def newer_than(self, refused: GatewayCredentials) -> GatewayCredentials | None:
-        """Return credentials other than the refused ones, or None: reads the secret again, once for all threads."""
+        """Read the secret again, once for all threads; return credentials other than the refused ones, or None."""
         with self._lock:
             if self._refused != refused and self._current in (None, refused):
                 self._current = self._read()
@@ -68,7 +68,7 @@ class GatewaySecret:
             return None if self._current == refused else self._current
 
     def forget_refused(self) -> None:
-        """Read the secret again at the next use if the gateway refused the cached one: it may be corrected by then."""
+        """If the gateway refused the cached credentials, read the secret again at the next use: it may be corrected."""
         with self._lock:
             if self._refused is not None and self._refused == self._current:
                 self._current = None
@@ -77,7 +77,7 @@ class GatewaySecret:
     def ca_certificate(self) -> str | None:
         """Return the PEM of the authority to trust, empty for none; None while the secret is unusable.
 
-        That is reported where its credentials are needed: the gateway's health can be checked without.
+        Code that needs the credentials reports that error; the gateway's health can be checked without them.
         """
         try:
             return self.current().ca_certificate
@@ -85,7 +85,7 @@ class GatewaySecret:
             return None
 
     def certificate_refused(self) -> None:
-        """Read the secret again in the next batch, because it may name another authority by then."""
+        """Read the secret again in the next batch, because by then it may name another authority."""
         with self._lock:
             self._refused = self._current
 
@@ -129,11 +129,11 @@ class CallbackSecret:
         self._failure: Exception | None = None
 
     def admits(self, authorization: str) -> bool:
-        """Return whether a Basic header has valid credentials; takes the same time for any wrong ones.
+        """Return whether a Basic header has valid credentials. All wrong ones take the same time.
 
-        While the secret can't be read, the versions read before stay valid, unless it is deleted or access is denied:
-        then they are revoked. Any other password may be a new one, so it is not refused but raises the cause:
-        `CredentialsError` for an unusable secret, or botocore's error.
+        While the secret can't be read, the versions that were read before stay valid, unless it is deleted or access is
+        denied: then they are revoked. Any other password may be a new one. So it is not refused; instead the cause is
+        raised: `CredentialsError` for an unusable secret, or botocore's error.
         """
         given = _basic_digest(authorization)
         self._refresh_if_older_than(self.KEEP_SECONDS)
@@ -159,15 +159,15 @@ class CallbackSecret:
         failure = self._read(_CURRENT)
         if failure is None or isinstance(failure, CredentialsError):
             failure = self._read(_PREVIOUS) or failure
-        self._failure = failure  # raised for callers that can't be judged without the secret
+        self._failure = failure  # raised for callers whose password can't be checked without the secret
 
     def _read(self, stage: str) -> Exception | None:
-        """Read one version, and return what prevented it. A previous one that is absent, unusable or denied is none."""
+        """Read one version; return the error if that failed. An absent, unusable or denied previous one is no error."""
         try:
             found = read_json(self._client, self._secret_id, stage)
         except Exception as error:  # noqa: BLE001 - kept in `_failure`
             if _code(error) not in _REVOKED:
-                return error  # it passes; what was read before stays valid
+                return error  # a temporary error; the version that was read before stays valid
             return self._forget(stage, error)
         fields = found[0] if found else {}
         username, password = _text(fields, "username"), _text(fields, "password")
@@ -228,7 +228,7 @@ def _authority(pem: object) -> str:
 
 
 def _basic_digest(authorization: str) -> bytes:
-    """Return the digest of ``user:password`` in a Basic header; any other header gives one that never matches."""
+    """Return the digest of ``user:password`` in a Basic header; for any other header a digest that never matches."""
     scheme, _, encoded = authorization.strip().partition(" ")
     try:
         credentials = base64.b64decode(encoded.strip().encode(), validate=True) if scheme.lower() == "basic" else b""

@@ -35,8 +35,8 @@ CONNECT_SECONDS: Final = 3.0
 # execution environment, a request ends in a reset or a timeout after it was written: a needless unknown outcome.
 REUSE_SECONDS: Final = 3.0
 USER_AGENT: Final = "optus-sms/1"
-# By which the gateway's support, AWS and the usual proxies find a request. The gateway documents none for REST v2; its
-# platform's other APIs return X-Modica-Request-Id.
+# Headers by which the gateway's support, AWS and the usual proxies find a request. The gateway documents none for REST
+# v2; other APIs of its platform return X-Modica-Request-Id.
 KEPT_HEADERS: Final = re.compile(
     "retry-after|date|server|via|cf-ray|apigw-requestid|x-amzn?-.*|x-modica-.*|x-request-id|x-correlation-id",
     re.IGNORECASE,
@@ -105,7 +105,7 @@ class _ResponseTooLargeError(http.client.HTTPException):
 
 
 class _DeadlineFile(io.RawIOBase):
-    """The response's bytes, so many at most; each read can wait only for the rest of the exchange's time."""
+    """The response's bytes, up to a limit; each read can wait only for the rest of the exchange's time."""
 
     def __init__(self, sock: socket.socket, exchange: _InFlight) -> None:
         self._sock = sock
@@ -141,14 +141,14 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineFile(self._sock, self._exchange))
 
 
-# Stricter than http.client, which accepts `2_02`, `+202` and `HTTP/9 202` for a status too.
+# Stricter than http.client, which also accepts `2_02`, `+202` and `HTTP/9 202`.
 _STATUS_LINE_START: Final = re.compile(rb"HTTP/1\.(?P<minor>\d) (?P<status>[1-9]\d\d)[ \r\n]?")
 _STATUS_LINE_START_BYTES: Final = len(b"HTTP/1.1 202 ")
 _MAX_LINE_BYTES: Final = 64 * 1024
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that notes the status once its three digits are read, even if nothing follows."""
+    """A response that notes the status as soon as its three digits are read, even if nothing follows."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         self._exchange = _thread.exchange
@@ -156,7 +156,7 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        # Headers that could not be parsed can quote the request, and urllib3 would log them.
+        # urllib3 would log headers that it can't parse, and they can quote the request.
         self.msg.defects.clear()
         self.msg.set_payload("")
 
@@ -185,7 +185,7 @@ class _TrackingMixin:
     used_at: tuple[float, float] | None = None  # wall clock and monotonic: a freeze can stop either
 
     def _new_conn(self) -> socket.socket:
-        """Connect as urllib3 does, but share the time to connect among all addresses of a name."""
+        """Connect as urllib3 does, but divide the time to connect among all addresses of a name."""
         connection: Any = self
         deadline = time.monotonic() + min(CONNECT_SECONDS, _thread.exchange.remaining())
         try:
@@ -208,7 +208,7 @@ class _TrackingMixin:
                 sock.settimeout(max(0.001, deadline - time.monotonic()))  # the TLS handshake counts too
             except OSError as error:
                 sock.close()
-                failure = error.with_traceback(None)  # it would hold this frame, and the frame its connection
+                failure = error.with_traceback(None)  # its traceback would keep the connection alive
             else:
                 return sock
         if isinstance(failure, TimeoutError):
@@ -273,7 +273,7 @@ class Authority(Protocol):
     """A private certificate authority to trust besides the public ones; it can be replaced at any time."""
 
     def ca_certificate(self) -> str | None:
-        """Return its certificates in PEM, empty for none; None leaves what is trusted as it is."""
+        """Return its certificates in PEM, empty for none; None changes nothing in what is trusted."""
 
     def certificate_refused(self) -> None:
         """Note that a server's certificate was not trusted."""
@@ -282,8 +282,8 @@ class Authority(Protocol):
 def new_tls_context(ca_certificate: str = "") -> ssl.SSLContext:
     """Return a context for TLS 1.2 or newer that checks certificate and name against certifi's roots.
 
-    ``ca_certificate``: of one more authority. The public ones stay, so that the gateway is reached with and without the
-    proxy that the authority belongs to.
+    ``ca_certificate``: of one more authority. The public ones stay trusted, so that the gateway can be reached with and
+    without the authority's proxy.
     """
     context = ssl.create_default_context(cafile=certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -320,8 +320,8 @@ class Transport:
     ) -> Exchange:
         """Make one request and read its response within ``seconds``; never raises, never sends twice.
 
-        No byte is handed over later than ``start_within`` seconds from now, nor before ``may_start`` returns true; it
-        is called once the connection is open, and may wait.
+        No byte is handed over later than ``start_within`` seconds from now, nor before ``may_start`` returns true.
+        ``may_start`` is called once the connection is open, and may wait.
         """
         self._trust()
         started = time.monotonic()
@@ -385,7 +385,7 @@ def _headers(headers: Mapping[str, str] | None, body: bytes | None) -> dict[str,
 
 
 def _read_body(response: urllib3.BaseHTTPResponse) -> bytes:
-    """Read the body, or one byte more than is allowed; raises if it ended early, which the last read reveals."""
+    """Read the body, or one byte more than is allowed. Raises if the body ended early, which the last read detects."""
     body = b""
     while len(body) <= MAX_BODY_BYTES:
         part: bytes = response.read(MAX_BODY_BYTES + 1 - len(body), decode_content=False)

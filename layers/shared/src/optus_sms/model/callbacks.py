@@ -1,7 +1,8 @@
 """Status callbacks and reply callbacks, in every shape that the gateway's documents show.
 
-Only the fields of the dataclasses below are read. What no table can hold, in these fields or in others, costs no
-callback: it is replaced, and the rest is stored. A body that may have lost a character of a stored field is unreadable.
+Only the fields of the dataclasses below are read. A value that no table can hold, in these fields or in others, does
+not lose the callback: the value is replaced, and the rest is stored. A body that may have lost a character of a stored
+field is unreadable.
 
 Parsed without pydantic, whose import would slow down the receiving function's cold start
 (docs/decisions/callbacks-without-pydantic.md). Facts: gateway-rest-v2.txt, StatusCallback and ReplyCallback; the prose
@@ -70,7 +71,7 @@ Callback = StatusCallback | ReplyCallback
 def parse_callbacks(
     body: bytes, *, charset: str = "", expect_reply: bool
 ) -> tuple[Callback | UnreadableCallbackError, ...]:
-    """Parse a request body: a callback, or an array of them, in which each is read by itself.
+    """Parse a request body: a callback, or an array of callbacks, each of which is read separately.
 
     ``charset``: of the Content-Type. Raise `UnreadableCallbackError` if the body is not JSON.
     """
@@ -80,7 +81,7 @@ def parse_callbacks(
 
 
 def in_pieces(body: bytes, *, charset: str, size: int) -> list[bytes]:
-    """Return a body that can be parsed as bodies of so many callbacks at most; an array of more as ASCII."""
+    """Return a body that can be parsed as several bodies, each with a limited number of callbacks (then in ASCII)."""
     document, _ = _document(body, charset)
     if not isinstance(document, list) or len(document) <= size:
         return [body]

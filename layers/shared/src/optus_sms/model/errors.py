@@ -42,7 +42,7 @@ class InvalidMessageError(OptusSmsError):
     """A queue message that breaks a rule.
 
     Each of ``problems`` is ``field: rule``; ``detail`` joins them. They never quote a value, but can quote the name of
-    an unknown field and a mended number, so they go to the dead-letter queue and not into a log.
+    an unknown field and the corrected number, so they go to the dead-letter queue and not into a log.
     """
 
     def __init__(self, *problems: str) -> None:

@@ -1,16 +1,16 @@
-"""IDs that the gateway gives to messages and replies: opaque texts; now UUIDs, whole numbers in API version 1."""
+"""IDs that the gateway gives to messages and replies: opaque texts. In version 2 UUIDs, in version 1 whole numbers."""
 
 import re
 from typing import Final
 
 MAX_ID: Final = 255
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-# What serializers write for "none". Taken for an ID, it would merge all messages that have it.
+# Texts that serializers write for "none". As an ID, such a text would merge all messages that have it.
 _NONE: Final = frozenset({"0", "false", "null", "none", "nil", "undefined", "00000000-0000-0000-0000-000000000000"})
 
 
 def canonical_id(gateway_id: str) -> str:
-    """Return a UUID in lower case, because it is the same ID in any case (RFC 9562, section 4); any other unchanged."""
+    """Return a UUID in lower case, because its case has no meaning (RFC 9562, section 4); any other ID unchanged."""
     return gateway_id.lower() if _UUID.fullmatch(gateway_id) else gateway_id
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Lane(StrEnum):
-    """The queue that a message came by. Everything else is shared, so a `message_id` on both is one message."""
+    """The queue that a message came from. The ledger is shared, so a `message_id` on both queues is one message."""
 
     ORDINARY = "ordinary"
     URGENT = "urgent"

@@ -1,4 +1,4 @@
-"""JSON from the gateway: what Python or the tables can't hold in one field costs no other field."""
+"""JSON from the gateway: a value that Python or the tables can't hold does not lose the other fields."""
 
 import json
 import re
@@ -7,12 +7,12 @@ from typing import Any, Final
 REPLACEMENT: Final = "\ufffd"
 _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 255
-_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which UTF-8 can't spell
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which UTF-8 can't encode
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse_json(text: str) -> Any:
-    """Parse a JSON text; ValueError if it is none. Strings can hold half characters: see `storable`."""
+    """Parse a JSON text; ValueError if it is not JSON. Strings can hold half characters: see `storable`."""
     return json.loads(_flattened(text), parse_int=_whole_number)
 
 
@@ -22,7 +22,7 @@ def storable(text: str) -> str:
 
 
 def _flattened(text: str) -> str:
-    """Return JSON with null for what is nested too deep; the parser would refuse the whole text."""
+    """Return JSON with null for values that are nested too deep, for which the parser would refuse the whole text."""
     if text.count("[") + text.count("{") <= _MAX_DEPTH:
         return text
     kept, end, depth = "", 0, 0
@@ -39,5 +39,5 @@ def _flattened(text: str) -> str:
 
 
 def _whole_number(digits: str) -> int | str:
-    """Return a number, or its digits if there are more than in any ID: Python refuses to convert thousands of them."""
+    """Return a number, or its digits if they are too many for an ID: Python refuses to convert thousands of them."""
     return int(digits) if len(digits) <= _MAX_DIGITS else digits

@@ -1,7 +1,7 @@
-"""Phone numbers by their meaning: which no handset can have, and what a text not in E.164 probably means.
+"""Phone numbers: which numbers no handset can have, and which number a text that is not in E.164 probably means.
 
 The rules of `phonenumbers`, without the library: importing it would add a tenth of a second to each cold start. A test
-compares both. A number that no operator has assigned is possible, and the gateway's business.
+compares both. A number that no carrier has assigned is possible; the gateway decides about it.
 """
 
 import re
@@ -17,11 +17,11 @@ _BETWEEN_DIGITS: Final = re.compile(r"[\s().\-/\u00ad\u200b-\u200f\u2010-\u2015\
 
 
 class NumberingPlan(NamedTuple):
-    """Of one country code. ``lengths``: of mobile numbers, or of all if the plan has no mobile numbers.
+    """The plan of a country code. ``lengths``: of mobile numbers, or of all numbers if the plan has no mobile ones.
 
-    ``prefix``: the pattern of the national prefix, and ``rule``, by which some change the number. ``pattern`` and the
-    other lengths: of all numbers; empty if mobile numbers have all lengths and there is no prefix. Lengths are those of
-    the national number.
+    ``prefix``: the pattern of the national prefix; ``rule``: how some prefixes change the number. ``pattern`` and the
+    other lengths are those of all numbers, and empty if mobile numbers have all lengths and there is no prefix. Lengths
+    count the digits of the national number.
     """
 
     lengths: tuple[int, ...]
@@ -45,7 +45,7 @@ def problem_of(number: str) -> str | None:
 
 
 def did_you_mean(text: str) -> str | None:
-    """Return the E.164 number that a text probably means: spaced, without its plus, or as dialed within Australia."""
+    """Return the E.164 number that a text probably means: with spaces, without plus, or as dialed within Australia."""
     digits = _BETWEEN_DIGITS.sub("", unicodedata.normalize("NFKC", text)).removeprefix("+")
     if not digits.isascii() or not digits.isdigit():
         return None
@@ -54,9 +54,9 @@ def did_you_mean(text: str) -> str | None:
 
 
 def e164(number: str) -> str:
-    """Return a handset's number in E.164; a short code, a name or anything else as it is, without spaces around it.
+    """Return a handset's number in E.164; a short code, a name or anything else unchanged, without spaces around it.
 
-    National numbers are Australian, because the gateway's are.
+    A number without country code is Australian, because the gateway's are.
     """
     return did_you_mean(number) or number.strip()
 
@@ -70,7 +70,7 @@ def _meant(digits: str) -> str | None:
 def _canonical(number: str, *, mobile_only: bool = False) -> str | None:
     """Return an E.164 number without a national prefix; None if no handset can have it.
 
-    Numbers of machines and fixed lines can have lengths of their own; not with ``mobile_only``.
+    Numbers of machines and fixed lines can have other lengths; with ``mobile_only`` these don't count.
     """
     code = _country_code(number[1:])
     if code is None:
@@ -86,7 +86,7 @@ def _country_code(digits: str) -> str | None:
 
 
 def _without_prefix(national: str, plan: NumberingPlan) -> str:
-    """Return a national number without its national prefix, as `phonenumbers.parse` does: not if that spoils it."""
+    """Return a national number without its national prefix, unless the rest is no number (as `phonenumbers.parse`)."""
     found = re.match(plan.prefix, national) if plan.prefix else None
     if found is None:
         return national

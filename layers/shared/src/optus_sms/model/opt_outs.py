@@ -11,13 +11,13 @@ def parse_words(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class OptOutWords:
-    """The words that opt out and back in. A word in both opts out."""
+    """The words that opt a handset out and back in. A word in both lists opts out."""
 
     opt_out: frozenset[str] = frozenset()
     opt_in: frozenset[str] = frozenset()
 
     def decision(self, content: str | None) -> bool | None:
-        """Return whether a reply opts its handset out; None if its whole text is none of the words."""
+        """Return whether a reply opts its handset out (True) or back in (False); None if its whole text is neither."""
         word = _canonical(content or "")
         if word in self.opt_out:
             return True

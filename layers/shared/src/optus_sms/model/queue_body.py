@@ -7,17 +7,17 @@ from typing import Any, Final, NoReturn
 from optus_sms.model.errors import InvalidMessageError
 
 _BYTE_ORDER_MARK: Final = "\ufeff"  # some editors and .NET write it
-_SHOWN: Final = 50  # characters of a name from outside
+_SHOWN: Final = 50  # characters of a name from the message
 
 
 def read_object(body: str) -> dict[str, Any]:
     """Return the JSON object in a body. `InvalidMessageError` if it is another value, or has a name twice.
 
-    With a name given twice the readers of JSON disagree about the value, so I-JSON forbids it (RFC 7493, 2.3): a
-    message could go to the other of two numbers. A byte order mark is skipped.
+    If a name is given twice, JSON parsers disagree about the value, so I-JSON forbids it (RFC 7493, 2.3): of two
+    numbers, the message could go to the wrong one. A byte order mark is skipped.
     """
     try:
-        body.encode()  # a lone surrogate has no UTF-8
+        body.encode()  # a lone surrogate can't be encoded as UTF-8
         value = json.loads(
             body.removeprefix(_BYTE_ORDER_MARK), object_pairs_hook=_names_once, parse_constant=_no_number
         )
@@ -34,7 +34,7 @@ def read_object(body: str) -> dict[str, Any]:
 
 
 def _envelope(value: object) -> str | None:  # noqa: PLR0911 - one line for each
-    """Return what the value is, if the message may be inside of it, and how to queue the message itself."""
+    """If the message can be inside the value, return what the value is and how to queue the message itself."""
     match value:
         case str() if value.lstrip().startswith("{"):
             return "is a JSON string with JSON in it; encode the object once, not twice"
@@ -54,7 +54,7 @@ def _envelope(value: object) -> str | None:  # noqa: PLR0911 - one line for each
 
 
 def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Names are compared as they are read, so an escaped spelling is the same name."""
+    """Refuse a name that is given twice. Names are compared after parsing, so an escaped spelling is the same name."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found

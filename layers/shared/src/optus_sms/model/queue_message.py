@@ -20,14 +20,14 @@ from optus_sms.model.times import format_whole_seconds, parse_rfc3339
 _KEY: Final = r"[A-Za-z0-9._:-]{1,50}"
 MAX_SCHEDULE_DAYS: Final = 60  # gateway-rest-v2.txt, SingleMessage: "an upper limit of 60 days"
 SEND_NOW_SECONDS: Final = 60  # the gateway returns HTTP 422 for a time in the past, and a POST takes some seconds
-PAST_SECONDS: Final = 60  # for clocks that differ: a schedule no further back counts as now
+PAST_SECONDS: Final = 60  # clocks can differ: a schedule that is past by no more than this counts as now
 FIRST_YEAR: Final = "2000"
 """Times before it were never set: Go and .NET write such a field as year 1, others as 1601, 1900 or 1970."""
 
 _MESSAGE_ID = re.compile(rf"(?:[A-Za-z0-9]+/)?{_KEY}")
 # ACMA's register of sender IDs (2 to 11 characters, not digits only, no space or underscore at an end, no "Unverified"
-# in any case) and the gateway's page (no symbol but hyphen, space and underscore). The stricter one wins in each point,
-# because the gateway refuses the one and handsets show "Unverified" for the other.
+# in any case) and the gateway's page (no symbol but hyphen, space and underscore). For each rule the stricter source
+# applies: the gateway refuses what breaks its own, and handsets show "Unverified" for what breaks the register's.
 MASK: Final = r"(?=.*[^0-9])(?!.*[Uu][Nn][Vv][Ee][Rr][Ii][Ff][Ii][Ee][Dd])[A-Za-z0-9-][A-Za-z0-9 _-]{0,9}[A-Za-z0-9-]"
 _CONTROL = re.compile(f"[{CONTROLS}]")
 _VISIBLE = re.compile(f"[^{INVISIBLE}{INVISIBLE_BEYOND}]")
@@ -42,7 +42,7 @@ _OURS: Final = frozenset({"message_id", "expires_at", "on_unknown", "despite_opt
 
 
 def _rule(text: str) -> PydanticCustomError:
-    """Return an error with its own text; any other error is reported with the field's description."""
+    """Return an error with a text of its own; all other errors are reported with the field's description."""
     return PydanticCustomError("rule", "{text}", {"text": text})
 
 
@@ -87,7 +87,7 @@ def _check_time(text: str) -> str:
 
 
 def _whole(number: object) -> object:
-    """JSON has one type of number: 1.0 is 1, as in the JSON Schema."""
+    """Return 1 for 1.0, because JSON has one type of number, as has the JSON Schema."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
@@ -211,8 +211,7 @@ class OutboundMessage(BaseModel):
         """Return the body of the POST, without absent fields. ``reference``: for a message without its own.
 
         A `scheduled` less than a minute ahead, or past by now, is left out, because the gateway returns HTTP 422 for a
-        time in the past. It has one form, whatever the sender's was, because readers differ in the rarer forms of RFC
-        3339.
+        time in the past. It always has one form, because parsers differ in the rarer forms of RFC 3339.
         """
         fields = self.model_dump(by_alias=True, exclude={*_OURS, "scheduled"}, exclude_none=True)
         fields.setdefault("reference", reference)
@@ -224,10 +223,10 @@ class OutboundMessage(BaseModel):
 def parse_message(body: str, *, now: float, queued_at: float | None = None) -> OutboundMessage:
     """Parse the message in an SQS body; `InvalidMessageError` names every broken field and its rule.
 
-    ``queued_at``: epoch seconds; now, if it is not known. Only a schedule that passed since then is sent at once: one
-    that was past already is a mistake, such as a wrong year.
+    ``queued_at``: epoch seconds; now, if it is not known. A message whose schedule has passed since then is sent at
+    once. A schedule that was past already is a mistake, such as a wrong year.
     """
-    # Not model_validate_json: it takes a name given twice, and ignores a field's Python name where only the alias is
+    # Not model_validate_json: it accepts a name given twice, and ignores a field's Python name where only the alias is
     # allowed (pydantic 2.13).
     fields = read_object(body)
     try:
@@ -244,7 +243,7 @@ def parse_message(body: str, *, now: float, queued_at: float | None = None) -> O
 
 
 def check_allowed(message: OutboundMessage, allowed: tuple[str, ...]) -> None:
-    """Refuse a destination without one of these prefixes; any is allowed if there are none."""
+    """Refuse a destination with none of these prefixes; without prefixes every destination is allowed."""
     if allowed and not message.destination.startswith(allowed):
         raise InvalidMessageError(
             f"destination: begins with no prefix that this stack allows ({', '.join(allowed)}); "
@@ -253,7 +252,7 @@ def check_allowed(message: OutboundMessage, allowed: tuple[str, ...]) -> None:
 
 
 def check_despite_opt_out(message: OutboundMessage, *, allowed: bool) -> None:
-    """Refuse a message for opted-out handsets, unless the stack allows such messages."""
+    """Refuse a message that has `despite_opt_out`, unless the stack allows such messages."""
     if message.despite_opt_out and not allowed:
         raise InvalidMessageError(
             "despite_opt_out: is not allowed by this stack (AllowDespiteOptOut=false); leave it out, and the message "
@@ -262,7 +261,7 @@ def check_despite_opt_out(message: OutboundMessage, *, allowed: bool) -> None:
 
 
 def check_reference(message: OutboundMessage) -> None:
-    """Refuse a reference that can be another message's, where senders don't trust each other."""
+    """With separate senders, refuse a reference that can be another message's."""
     if message.reference is not None and is_made_reference(message.reference):
         raise InvalidMessageError(
             "reference: has the form of references that this stack makes (SeparateSenders=true): some characters, a "
@@ -292,7 +291,7 @@ def choose_key(
 
     ``attributes``: the SQS message attributes; None for one that is not text. With ``required`` the SQS message ID is
     refused, because a redrive in the SQS console assigns a new one. ``namespace``: the sender's. A redriven dead letter
-    keeps the key that it had, with its namespace.
+    keeps its key and its namespace.
     """
     _check_attributes(message, attributes)
     if (redriven := redriven_id(attributes)) is not None:
@@ -310,7 +309,7 @@ def choose_key(
 def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_id: str, *, namespace: str = "") -> str:
     """Return the key that the dead letter of an invalid message gets, so that a redrive does not change it.
 
-    A key that can't be read stays one: under another key the message could be sent twice.
+    A key that can't be read stays an invalid key, because under another one the message could be sent twice.
     """
     if (redriven := redriven_id(attributes)) is not None:
         return redriven
@@ -327,7 +326,7 @@ def key_of_refused(body: str, attributes: Mapping[str, str | None], sqs_message_
 
 
 def _check_attributes(message: OutboundMessage, attributes: Mapping[str, str | None]) -> None:
-    """Refuse a protection that the sender believes to have set: an attribute of another name or type is not read."""
+    """Refuse an attribute that the sender probably meant as a field: with a wrong name or type it is not read."""
     is_redriven = redriven_id(attributes) is not None
     for name, value in attributes.items():
         field = _meant_by(name)
@@ -348,7 +347,7 @@ def _check_attributes(message: OutboundMessage, attributes: Mapping[str, str | N
 
 
 def _meant_by(attribute: str) -> str | None:
-    """Return the field that protects a message and that this attribute is named after, nearly or exactly."""
+    """Return the protective field that this attribute's name means, exactly or nearly; None for any other."""
     return _PROTECTIONS.get(re.sub(r"[^a-z0-9]", "", attribute.lower()))
 
 

@@ -20,8 +20,8 @@ _WORD: Final = re.compile(r"[^\W_]{3,}")
 _QUOTED_CHARACTERS: Final = 12
 """A text that has so many characters in a row in common with a message quotes the message."""
 
-# What counts as one character: a time, which is not a number; a character as a program, JSON, a URL or HTML escapes it,
-# however often; any other.
+# The units of a text: a time, which is not a phone number; a character escaped as in code, JSON, a URL or HTML, even
+# more than once; any other character.
 _HEX: Final = "[0-9A-Fa-f]"
 _ESCAPE: Final = re.compile(
     rf"\\+(?P<pair>u[dD][89abAB]{_HEX}{{2}}\\+u[dD][c-fC-F]{_HEX}{{2}})"
@@ -42,12 +42,12 @@ _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Mn", "Me"})  # controls, 
 
 
 def partly_hidden(number: str) -> str:
-    """Return the last three characters of a phone number: enough to compare, not to call. Short codes are hidden."""
+    """Return a phone number's last three characters: enough to compare, not to call. Short codes are hidden."""
     return f"{REDACTED}{number[-3:]}" if len(number) > 6 else REDACTED
 
 
 def without_numbers(text: str, *, least_digits: int = 5) -> str:
-    """Remove what may be a phone number: so many digits or more of any script, however they are spaced or escaped."""
+    """Remove what may be a phone number: several digits of any script, however they are spaced or escaped."""
     units = _units(text)
     kinds = "".join(map(_kind, units))
     for found in reversed(list(re.finditer(rf"d(?:i*(?:si*){{0,4}}d){{{least_digits - 1},}}", kinds))):
@@ -58,7 +58,7 @@ def without_numbers(text: str, *, least_digits: int = 5) -> str:
 
 
 def without_text(text: str, content: str) -> str:
-    """Remove what ``text`` quotes of a message's ``content``: the whole, or at least 12 characters of it in a row."""
+    """Remove quotations of a message's ``content`` from ``text``: the whole, or at least 12 characters in a row."""
     whole = re.sub(rf"(?<!\w){re.escape(content)}(?!\w)", REDACTED, text) if content else text
     size = _QUOTED_CHARACTERS
     runs = {content[start : start + size] for start in range(len(content) - size + 1)}
@@ -71,7 +71,7 @@ def without_text(text: str, content: str) -> str:
 def without_words(text: str, content: str) -> str:
     """Remove from a text every word (three letters or digits, or more) that a message's ``content`` has too.
 
-    Also a part of a word, and one that JSON, a URL or HTML spell in their way. What remains can't quote the message.
+    Parts of words count too, and words as JSON, a URL or HTML escape them. The remaining text can't quote the message.
     """
     words = [word.casefold() for word in _WORD.findall(content)]
     joined = "".join(words)
@@ -84,7 +84,7 @@ def without_words(text: str, content: str) -> str:
 
 
 def loggable_id(gateway_id: str) -> str:
-    """Return an ID as it may be logged: partly hidden if it may be a number or a text that ended up in its place."""
+    """Return an ID as it may be logged: partly hidden if it may be a phone number or a text given as an ID."""
     if _UUID.fullmatch(gateway_id):
         return gateway_id
     is_plain = _PLAIN_ID.fullmatch(gateway_id) and without_numbers(gateway_id) == gateway_id
@@ -114,7 +114,7 @@ def _kind(unit: str) -> str:
 
 
 def _character(unit: str) -> str:
-    """Return the character that a unit spells; the unit itself if it spells none. HTML's other names are spaces."""
+    """Return the character of a unit; the unit itself if there is none. Other named entities of HTML are spaces."""
     found = _ESCAPE.fullmatch(unit) if len(unit) > 1 else None
     if not found:
         return unit

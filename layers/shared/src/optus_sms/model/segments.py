@@ -1,8 +1,8 @@
 """The segments that carry a text (AWS: message parts): their number and their encoding.
 
-GSM 03.38 with its extension table (3GPP TS 23.038, 6.2.1) if every character is in it, else UCS-2. A segment of several
-loses 6 bytes to its header (3GPP TS 23.040, 9.2.3.24.1) and never ends inside an escape pair or a surrogate pair.
-The gateway documents none of this for REST v2 and can shorten links, so its bill can differ.
+GSM 03.38 with its extension table (3GPP TS 23.038, 6.2.1) if every character is in it, else UCS-2. In a message of
+several segments each loses 6 bytes to its header (3GPP TS 23.040, 9.2.3.24.1), and none ends inside an escape pair or a
+surrogate pair. The gateway documents none of this for REST v2 and can shorten links, so its bill can differ.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def count_segments(text: str) -> Segments:
 
 
 def _parts(units: int | list[int], *, alone: int, each: int) -> int:
-    """Return the number of segments for so many units, or for characters of these sizes, which are never split."""
+    """Return the number of segments for so many units, or for characters of these sizes, which can't be split."""
     if isinstance(units, int):
         return 1 if units <= alone else -(-units // each)
     if sum(units) <= alone:

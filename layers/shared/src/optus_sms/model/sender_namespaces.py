@@ -1,8 +1,8 @@
 """A namespace for the keys of each sender (docs/decisions/separate-senders.md).
 
-With `SeparateSenders` the `message_id` of the ledger is the sender's ID and its key: `AROAEXAMPLEID/order-17`. The part
-of SQS's `SenderId` before a colon is the ID of an IAM user or role, or of an account; after it comes the session of a
-role. SNS and EventBridge have one ID each, for all topics and rules.
+With `SeparateSenders` the ledger's `message_id` consists of the sender's ID and its key: `AROAEXAMPLEID/order-17`. In
+SQS's `SenderId` the part before a colon is the ID of an IAM user or role, or of an account; after the colon comes the
+session of a role. SNS has one ID for all topics, and EventBridge one for all rules.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _MADE = re.compile(rf"[A-Za-z0-9._:-]{{1,{_KEY_CHARACTERS}}}{_SEPARATOR}[0-9a-f]
 
 
 def namespace_of_sender(sender_id: str) -> str:
-    """Return the namespace of an SQS `SenderId`; the sessions of a role share one, and so do all senders without ID."""
+    """Return the namespace of an SQS `SenderId`. A role's sessions share one, and so do all senders without an ID."""
     sender = sender_id.partition(":")[0]
     return sender if _SENDER.fullmatch(sender) else _UNKNOWN
 
@@ -40,9 +40,9 @@ def key_of(message_id: str) -> str:
 
 
 def redriven_id(attributes: Mapping[str, str | None]) -> str | None:
-    """Return the `message_id` that a dead letter brings back; None for any other message.
+    """Return the `message_id` of a redriven dead letter; None for any other message.
 
-    A dead letter and the copy of a redrive have it as an attribute, beside the time when the message was queued first.
+    A dead letter and its redriven copy have it as an attribute, beside the time when the message was queued first.
     """
     return attributes.get("message_id") if "queued_at" in attributes else None
 
@@ -50,7 +50,8 @@ def redriven_id(attributes: Mapping[str, str | None]) -> str | None:
 def reference_of(message_id: str) -> str | None:
     """Return the reference that a message without one gets; None for a `message_id` that is the reference itself.
 
-    The gateway takes 50 characters of a reference: the beginning of the key, to be recognized, and a hash of the whole.
+    It has the beginning of the key, for people to recognize, and a hash of the whole, within the gateway's 50
+    characters.
     """
     if not namespace_of(message_id):
         return None

@@ -29,7 +29,7 @@ FAILURE_STATUSES: Final = FINAL_STATUSES - {"received"}
 
 
 def normalized(status: str) -> str:
-    """Return a status in lower case, as documented; clients of the gateway have met upper case too."""
+    """Return a status in lower case, as documented; other clients of the gateway report upper case too."""
     return status.strip().lower()
 
 

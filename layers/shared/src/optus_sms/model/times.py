@@ -27,10 +27,10 @@ def format_whole_seconds(epoch_seconds: float) -> str:
 
 
 def time_or_none(text: object) -> float | None:
-    """Return the epoch seconds of an RFC 3339 time from outside; None for anything else and if UTC has no such time."""
+    """Return the epoch seconds of an RFC 3339 time from outside; None for other texts, and if UTC has no such time."""
     try:
         seconds = parse_rfc3339(str(text))
-        format_rfc3339(seconds)  # a day at either end of the calendar is in no year of UTC
+        format_rfc3339(seconds)  # near either end of the calendar, an offset can lead to a year that UTC lacks
     except ValueError:
         return None
     return seconds

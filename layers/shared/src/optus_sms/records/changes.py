@@ -50,7 +50,7 @@ def read_change(record: Mapping[str, Any]) -> Change | None:
 
 
 def read_item(item: Item) -> Record | None:
-    """Read an item of any table; None for one that is not a record: a reference, or an item without its state."""
+    """Read an item of any table; None for an item that is not a record: a reference, or one without a state."""
     key = str(item.get("pk", ""))
     if key.startswith(MESSAGE_PREFIX):
         return LedgerRecord.from_item(item) if "state" in item else None
@@ -64,7 +64,7 @@ def read_item(item: Item) -> Record | None:
 
 
 def subject_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the ID of the changed item under its name, ``gateway_id`` or ``message_id``; empty if it has none."""
+    """Return the changed item's ID as a log field, ``gateway_id`` or ``message_id``; empty if it has neither."""
     try:
         keys = unmarshal(record["dynamodb"]["Keys"])
     except (KeyError, TypeError, AttributeError):

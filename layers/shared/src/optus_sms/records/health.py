@@ -1,7 +1,7 @@
 """The item `health#gateway` of `SendLedgerTable`: the gateway's health and the pause, kept from check to check.
 
 It has three writers. The health check replaces the whole item, unless another writer changed it since it was read. An
-operator's command always writes. The sender function writes the doubt, only after an unknown outcome.
+operator's command always writes. The sender function writes only the doubt, after an unknown outcome.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from optus_sms.records.updates import NOTHING, Condition, absent, equals, greate
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# The first probes after an unknown outcome, each so long after the one before, and every later one: with these numbers
-# there are at most six in any hour.
+# Seconds before each of the first probes after an unknown outcome, and before every later one. With these numbers there
+# are at most six in any hour.
 PROBES_AFTER_SECONDS: Final = (2, 15, 60)
 PROBE_SECONDS: Final = 900
 
@@ -54,7 +54,7 @@ class HealthRecords:
         return HealthRecord.from_item(self._table.get(HEALTH_KEY))
 
     def write(self, record: HealthRecord, *, seen: HealthRecord) -> bool:
-        """Replace the record that was read; False if a check, an operator or a probe has written since."""
+        """Replace the record that was read; False if a check, an operator or a probe has written in between."""
         is_ours = seen.pause is not None and seen.pause.by is PausedBy.HEALTH
         item = record.to_item()
         refused = self._table.put(
@@ -70,7 +70,7 @@ class HealthRecords:
     # An operator's commands. Each write is unconditional, and makes the write of a check in flight fail.
 
     def pause_by_operator(self, lane: Lane | None = None, *, now: float) -> None:
-        """Record an operator's pause, which no health check ends. To be written before sending is paused."""
+        """Record an operator's pause, which no health check ends. Write this before sending is paused."""
         if lane is not None:
             hold = NOTHING.set(**{hold_attribute(lane): Hold.RECORDED.value}).add(operator_commands=1)
             self._table.update(HEALTH_KEY, hold)
@@ -79,11 +79,11 @@ class HealthRecords:
         self._table.update(HEALTH_KEY, pause.set(resuming=False).remove(*_PAUSE).add(operator_commands=1))
 
     def resume_by_operator(self, lane: Lane | None = None, *, now: float) -> None:
-        """Record that an operator resumes. To be written before sending is resumed.
+        """Record that an operator resumes. Write this before sending is resumed.
 
         If only one ``lane`` is resumed in a pause of both, the other stays paused until an operator resumes it too.
-        Unless the gateway is known to be healthy, one message goes first, as a probe, at once. Messages that fail from
-        the next whole minute on, as CloudWatch counts them, make another pause.
+        Unless the gateway is known to be healthy, one message goes first, at once, as a probe. Messages that fail from
+        the next whole minute on (CloudWatch counts by minute) cause another pause.
         """
         decides_since = (int(now) // 60 + 1) * 60
         resume = NOTHING.set(resuming=True, messages_decide_since=decides_since).add(operator_commands=1)
@@ -109,7 +109,7 @@ class HealthRecords:
         return (read_doubt(found.item) if isinstance(found, Refused) else None) or doubt
 
     def claim_probe(self, doubt: Doubt, *, now: float) -> tuple[bool, Doubt | None]:
-        """Claim the stack's next probe; return whether that succeeded, and the doubt as it is then.
+        """Claim the stack's next probe; return whether that succeeded, and the doubt after it.
 
         None: the doubt is over, because the outcome of a probe was certain.
         """

@@ -1,7 +1,7 @@
-"""The items of the tables as typed records: a field is the attribute of that name.
+"""The items of the tables as typed records. Each field is the attribute of the same name.
 
-`SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>``, the
-messages behind a reference that is no `message_id`, ``health#gateway`` (`HealthRecord`) and ``contract#gateway``.
+`SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>`` (the
+messages with a reference that is no `message_id`), ``health#gateway`` (`HealthRecord`) and ``contract#gateway``.
 `MessagesTable` (key ``id``, the gateway's ID) holds what the gateway reported: a `MessageRecord` for each message, a
 `ReplyRecord` for each reply. `OptOutTable` (key ``handset``) holds an `OptOutRecord` for each handset that opted out.
 """
@@ -58,7 +58,7 @@ class HistoryLine:
     ``not_sent_late`` (the cause; came after a takeover and changed nothing); ``accepted_without_id`` (none);
     ``rejected`` (the dead letter's reason, or `OPTED_OUT`, then the cause); ``resolved_sent``, ``resolved_not_sent``,
     ``reopened``, ``recalled`` and ``erased`` (the operator); ``replaced`` (none; the lines before it are about a
-    refused message with other fields); ``edited`` (a line that is none).
+    refused message with other fields); ``edited`` (an unreadable line).
     ``evidence``: of the gateway's response (`gateway.evidence`).
     """
 
@@ -84,13 +84,13 @@ class LedgerRecord:
     """What the stack did with a message. ``unknown_at``, ``look_at``, ``scheduled_at``, ``lease_until`` and ``ttl``:
     epoch seconds; every other time: RFC 3339.
 
-    ``attempts`` counts claims, and keeps a late writer from changing a newer claim. ``uncounted_attempts`` do not count
-    towards ``MAX_ATTEMPTS``: what stopped them was no fault of the message, or an operator allowed it to be sent again.
-    ``resolved_outcomes``: how many of its ``unknown_outcomes`` there were when an operator resolved it as not sent.
+    ``attempts`` counts claims, and prevents a late writer from changing a newer claim. ``uncounted_attempts`` do not
+    count towards ``MAX_ATTEMPTS``, because they failed for no fault of the message, or an operator allowed it to be
+    sent again. ``resolved_outcomes``: the number of ``unknown_outcomes`` when an operator last resolved it as not sent.
     """
 
     message_id: str
-    state: State = State.UNKNOWN  # an item that was deleted meanwhile proves nothing
+    state: State = State.UNKNOWN  # the default, because an item that was deleted meanwhile proves nothing
     owner: str = ""
     attempts: int = 0
     uncounted_attempts: int = 0
@@ -126,7 +126,7 @@ class LedgerRecord:
 
     @classmethod
     def from_item(cls, item: Item, message_id: str = "") -> Self:
-        """Read an item; ``message_id`` is for an absent one. A state that is none proves nothing, as `UNKNOWN`."""
+        """Read an item; ``message_id``: for an absent one. An invalid state counts as `UNKNOWN`: it proves nothing."""
         key = str(item.get("pk", "")).removeprefix(MESSAGE_PREFIX) or message_id
         values = _known(cls, item) | {"message_id": key}
         values["state"] = _member(State, item.get("state"), State.UNKNOWN)
@@ -166,9 +166,9 @@ class LedgerRecord:
                 found.append(HistoryLine("", "edited", 0, step))
                 continue
             at, what, attempt, words = step.split(" ", 3)
-            # A claim is written before its number is known, so claims are counted here.
+            # The line of a claim is written before the claim's number is known, so the numbers are counted here.
             claims = sum(earlier.what == "claimed" for earlier in found) + 1
-            # An outcome without a number is of a claim whose response was lost.
+            # An outcome without a number belongs to a claim whose response was lost.
             number = claims if what == "claimed" else int(attempt) or (claims - 1 if what == "not_sent" else 0)
             found.append(HistoryLine(at, what, number, words, evidence))
         return found
@@ -196,7 +196,7 @@ class RefusedRecord:
 class MessageRecord:
     """A message as the gateway reported it. ``times``: by status, when it was first seen, RFC 3339.
 
-    Without ``handset`` it is in no conversation. ``erased_at``: when what identifies a person was removed (RFC 3339).
+    Without ``handset`` it is in no conversation. ``erased_at``: when personal data was removed (RFC 3339).
     ``look_at`` and ``ttl``: epoch seconds.
     """
 
@@ -267,9 +267,9 @@ class ReplyRecord:
 
 @dataclass(frozen=True, slots=True)
 class OptOutRecord:
-    """The latest decision about a handset. ``since``: RFC 3339, its time. ``by``: `reply`, `person` or `import`.
+    """The latest decision about a handset. ``since``: its time, RFC 3339. ``by``: `reply`, `person` or `import`.
 
-    ``reply_id``: the gateway's ID of the reply. ``operator``: of the other two.
+    ``reply_id``: the gateway's ID of the reply. ``operator``: who decided, for the other two.
     """
 
     handset: str
@@ -281,12 +281,12 @@ class OptOutRecord:
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
-        """Read an item. One that was edited by hand is an opt-out, unless it says otherwise."""
+        """Read an item. One that was edited by hand counts as an opt-out, unless `opted_out` is false."""
         return cls(**{"opted_out": True} | _known(cls, item))
 
     @property
     def decision(self) -> str:
-        """Return a text by which decisions sort: by time, and of one time an opt-out last."""
+        """Return a text by which decisions sort: by time; at the same time an opt-out wins."""
         return f"{self.since} {'out' if self.opted_out else 'in'} {self.by} {self.reply_id or self.operator or ''}"
 
 
@@ -320,7 +320,7 @@ class PauseReason(StrEnum):
 
 
 class PausedBy(StrEnum):
-    """Who paused sending. Only the health check's own pauses end by themselves."""
+    """Who paused sending. The health check ends only its own pauses."""
 
     HEALTH = "health"
     OPERATOR = "operator"
@@ -330,8 +330,8 @@ class PausedBy(StrEnum):
 class Pause:
     """A pause. ``at``: RFC 3339. ``reason``: the health check's; an operator's pause has none.
 
-    ``probing``: sending is on, for one probe to show whether the reason still holds. ``confirmed``: sending was seen as
-    this record has it (paused, or on while ``probing``), so if it differs now, an operator changed it.
+    ``probing``: sending is on so that one probe can show whether the reason still holds. ``confirmed``: a check has
+    seen sending in the recorded state (paused, or on while ``probing``); if it differs later, an operator changed it.
     ``credentials_version``: the secret's version at that time; a new one ends a pause for refused credentials.
     """
 
@@ -349,9 +349,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An outcome was unknown, and none was certain since: messages go one at a time in the whole stack, as probes.
+    """An outcome was unknown, with no certain one since: the whole stack sends one message at a time, as a probe.
 
-    ``probe_after``: no other probe may go before. ``probes``: the number begun. Both times: epoch seconds.
+    ``probe_after``: the earliest time of the next probe. ``probes``: the number begun. Times are epoch seconds.
     """
 
     probe_after: int
@@ -365,9 +365,9 @@ class HealthRecord:
 
     ``…_checks``: checks in a row with that result. ``checks``: all checks; also the version of the record, with
     ``operator_commands``. ``credentials``: the result of the last trial; ``tried_version``: of the secret, empty if it
-    was unusable. ``resuming``: sending is to be on, and was not seen on yet. ``messages_decide_since``: when an
-    operator resumed, or a pause that only `/healthz` upheld ended by itself; only messages that fail since then make
-    another. ``doubt``: written by the sender function as well. ``…_hold``: an operator's pause of that lane alone
+    was unusable. ``resuming``: sending was resumed, but no check has seen it on yet. ``messages_decide_since``: when an
+    operator resumed, or when a pause ended that only `/healthz` upheld; only messages that fail after that cause
+    another pause. ``doubt``: written by the sender function as well. ``…_hold``: an operator's pause of that lane alone
     (`Hold`).
     """
 
@@ -394,7 +394,7 @@ class HealthRecord:
 
     @property
     def free(self) -> tuple[Lane, ...]:
-        """Return the lanes that no operator has paused by themselves."""
+        """Return the lanes without an operator's pause of that lane alone."""
         return tuple(lane for lane in Lane if self.hold(lane) is Hold.NONE)
 
     def hold(self, lane: Lane) -> Hold:
@@ -438,7 +438,7 @@ def hold_attribute(lane: Lane) -> str:
 
 
 def _read_pause(item: Item) -> Pause | None:
-    """Read the pause. Any name but the health check's is an operator's, written by hand."""
+    """Read the pause. Any name but the health check's counts as an operator's."""
     by = item.get("paused_by")
     if by is None:
         return None
@@ -465,7 +465,7 @@ def doubt_attributes(doubt: Doubt) -> dict[str, int]:
 
 
 def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dict[str, Any]:
-    """The record as JSON shows it: attributes by name, without those that are empty; sets as sorted lists."""
+    """Return the record for JSON: attributes by name, without empty ones; sets as sorted lists."""
     if record is None:
         return {}
     values = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "times"}
@@ -491,13 +491,13 @@ def _kinds(record: Any) -> Mapping[str, tuple[type, ...]]:
 
 
 def _known(record: Any, item: Item) -> dict[str, Any]:
-    """Return the attributes that the record has a field for. One of another type, edited by hand, is left out."""
+    """Return the attributes that the record has a field for, without those of a wrong type (edited by hand)."""
     kinds = _kinds(record)
     return {name: value for name, value in item.items() if type(value) in kinds.get(name, ())}
 
 
 def _member(kind: type[_Kind], value: object, otherwise: _Kind) -> _Kind:
-    """Return the member with this value; another value, edited by hand, counts as ``otherwise``."""
+    """Return the member with this value; any other value (edited by hand) counts as ``otherwise``."""
     try:
         return kind(str(value))
     except ValueError:

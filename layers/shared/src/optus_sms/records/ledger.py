@@ -13,14 +13,14 @@
 
 An operator (command line) can resolve UNKNOWN, and RETRY, REJECTED or EXPIRED after it, as sent (ACCEPTED) or not sent
 (RETRY), and reopen a REJECTED message (RETRY). A RECALLED message can only be resolved as sent: no attempt follows it.
-The record keeps the operator's name and the time. A message with other fields may take the place of a REJECTED one
-without any unknown outcome (RETRY): its sender has mended it. The refused one can never take it back.
+The record keeps the operator's name and the time. A message with other fields may replace a REJECTED one that never had
+an unknown outcome (→ RETRY), because its sender has corrected it. The refused message can never return.
 
-The ledger stores no message text, and the destination only until the message is certainly not sent, or its item in
-`MessagesTable` stands, so that a late callback can complete the conversation. ``history`` has a line for each claim,
-each outcome but acceptance, and each action of an operator; it needs no write of its own. A reference that two messages
-share is ambiguous from then on; the item of a reference keeps two of its messages at most. A message that is refused
-before it is claimed has an item of its own, for its event only.
+The ledger stores no message text. It keeps the destination until the message is certainly not sent or its item in
+`MessagesTable` exists, so that a late callback can complete the conversation. ``history`` has a line for each claim,
+each outcome but acceptance, and each action of an operator; it is written with the state. A reference that two messages
+share is ambiguous from then on; its item keeps at most two of its messages. A message that is refused before it is
+claimed has a separate item, which only serves its event.
 
 While a message is undecided (SENDING, RETRY, UNKNOWN, or ACCEPTED without an ID or item), its record has ``undecided``
 and ``look_at``. The sparse index `undecided-index` lists it by both for `flows.reconcile_messages`.
@@ -61,23 +61,23 @@ from optus_sms.records.updates import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# How long a `message_id`, the idempotency key, is remembered after its last claim or `scheduled`: longer than a message
-# can spend in the queues, which is 10 days in the queue, 14 in the dead-letter queue, and both again after a redrive.
+# How long the ledger keeps a `message_id` after its last claim or `scheduled`. A message can spend less time than that
+# in the queues: 10 days in the queue, 14 in the dead-letter queue, and both again after a redrive.
 KEEP_SECONDS: Final = 60 * 86_400
 # When an undecided record is looked at again (docs/outages.md).
 LAPSE_SECONDS: Final = 15 * 60  # after its lease: long after the queue has delivered the message again
 # After claim or `scheduled`: carriers try for 7 days (Optus, "SMS delivery retry process").
 UNRESOLVED_SECONDS: Final = 8 * 86_400
 ABANDONED_SECONDS: Final = 11 * 86_400  # after the last attempt: the queue keeps a message for 10 days
-COMPLETE_SECONDS: Final = 600  # after proof without the queue message: its item in `MessagesTable` stands by then
-_REFRESH_SECONDS: Final = 86_400  # at most one write a day keeps a reference that many messages share
+COMPLETE_SECONDS: Final = 600  # after proof without the queue message: by then its item in `MessagesTable` exists
+_REFRESH_SECONDS: Final = 86_400  # a reference that many messages share is written at most once a day to keep it
 KEEP_REFUSED_SECONDS: Final = 14 * 86_400  # as long as its dead letter
 UNDECIDED_INDEX: Final = "undecided-index"
 _ATTEMPTS_WITH_EVIDENCE: Final = 20
 _MOST_KEYS: Final = 2  # messages kept for a reference
 
-# Attributes kept until the message's item in `MessagesTable` can stand without them, and those that list a message as
-# undecided (docs/decisions/ledger-keeps-destination-while-undecided.md).
+# Attributes kept until the message's item in `MessagesTable` is written, and those that list a message as undecided
+# (docs/decisions/ledger-keeps-destination-while-undecided.md).
 _FOR_MESSAGE_ITEM: Final = ("destination", "segments", "has_sender_id", "scheduled_at")
 _UNTIL_DECIDED: Final = ("undecided", "look_at")
 _BY_CALLBACK: Final = ("gateway_id", "resolved_by", "accepted_at")
@@ -99,7 +99,7 @@ def is_free_for(record: LedgerRecord) -> Condition:
 
 
 def can_be_recalled(record: LedgerRecord) -> Condition:
-    """Require that the message has no record yet, or is in RETRY; with the same payload, if ``record`` has a hash."""
+    """Require that the message has no record yet, or is in RETRY (with the same payload, if ``record`` has a hash)."""
     return is_free_for(record) if record.payload_sha256 else IS_NEW | equals(state=State.RETRY)
 
 
@@ -111,7 +111,7 @@ def is_still(record: LedgerRecord) -> Condition:
 
 
 def _is_refused(record: LedgerRecord) -> Condition:
-    """Require that the record still has the REJECTED message that was read."""
+    """Require that the record still is that of the REJECTED message that was read."""
     condition = is_still(replace(record, state=State.REJECTED))
     return condition & equals(payload_sha256=record.payload_sha256) if record.payload_sha256 else condition
 
@@ -122,7 +122,7 @@ def has_no_id_but(gateway_id: str) -> Condition:
 
 
 def was_resolved_by_callback(claim: LedgerRecord, now: float) -> Condition:
-    """Require that a callback resolved this claim as sent while its lease lasts, and no other attempt can be meant.
+    """Require that a callback resolved this claim as sent while its lease lasts, and can mean no other attempt.
 
     If its owner proves that it was not sent, the callback was about another system's message with the same reference.
     An owner has one claim, so its attempt number need not be known.
@@ -134,7 +134,7 @@ def was_resolved_by_callback(claim: LedgerRecord, now: float) -> Condition:
 def awaits_an_operator(record: LedgerRecord) -> Condition:
     """Require that the record is as it was read, with an unknown outcome that neither a callback nor an operator ended.
 
-    Any state but SENDING and ACCEPTED can come after one, because it is certain of the last attempt only.
+    Any state but SENDING and ACCEPTED can follow an unknown outcome, because it is certain of the last attempt only.
     """
     ended = (State.RETRY, State.REJECTED, State.EXPIRED, State.RECALLED)
     after_one = one_of(state=ended) & HAD_AN_UNKNOWN_OUTCOME
@@ -149,7 +149,7 @@ def all_resolved(record: LedgerRecord) -> Condition:
 class Ledger:
     """The ledger records of messages. A method that writes makes one conditional write, as a rule.
 
-    Unless it says otherwise it returns None if the write was done, else the record that refused it.
+    Unless its docstring differs, it returns None if the write was done, else the record that refused it.
     """
 
     def __init__(self, table: Table) -> None:
@@ -183,7 +183,7 @@ class Ledger:
             reference=wanted.reference,
             **self._look_at(wanted.message_id, State.SENDING, wanted.lease_until + LAPSE_SECONDS),
         )
-        # RETRY of the same owner: its claim is over, and this is a copy of it that the SDK sent and that comes late.
+        # RETRY of the same owner: its claim has ended, and this is the SDK's repeat of that claim, which arrives late.
         condition = is_free_for(wanted) & ~equals(owner=wanted.owner)
         if after is not None:
             same_payload = equals(payload_sha256=wanted.payload_sha256 or "")
@@ -196,7 +196,7 @@ class Ledger:
             .only_if(condition),
             returning="ALL_NEW",
         )
-        # The owner's own claim can be the one that refuses: the SDK repeated a write whose response was lost.
+        # The owner's own claim can refuse this write: the SDK repeated a write whose response was lost.
         return LedgerRecord.from_item(claimed.item if isinstance(claimed, Refused) else claimed, wanted.message_id)
 
     def register_reference(self, reference: str, message_id: str, *, ttl: int) -> None:
@@ -234,7 +234,8 @@ class Ledger:
         """Mark a message as accepted: any state → ACCEPTED. ``evidence``: for one without an ID.
 
         Refused only if the record has another ID, of another POST of the message or, for one without an ID, from a
-        callback; it keeps both. The item of that ID may not stand yet: whoever was to write it can be gone.
+        callback; it keeps both. The item of that ID may not exist yet, because the delivery that had to write it can
+        have crashed.
         """
         update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id).set_first(
             accepted_at=format_rfc3339(now), payload_sha256=claim.payload_sha256, ttl=claim.ttl
@@ -251,10 +252,10 @@ class Ledger:
     def _accepted_late(
         self, claim: LedgerRecord, gateway_id: str, update: Update, found: LedgerRecord, now: float
     ) -> LedgerRecord | None:
-        """Mark a message as accepted whose claim has ended: by a callback with this ID, or by another delivery.
+        """Mark a message as accepted after its claim has ended, by a callback with this ID or by another delivery.
 
-        That one may have acknowledged the message before this one writes its item. So the record keeps what the item is
-        written from, and reconciliation completes it.
+        The other delivery may acknowledge the message before this one writes its item. So the record keeps the values
+        for the item, and reconciliation completes it.
         """
         if (found.state, found.gateway_id) != (State.ACCEPTED, gateway_id):
             kept = {name: getattr(claim, name) for name in _FOR_MESSAGE_ITEM}
@@ -272,7 +273,8 @@ class Ledger:
         """Mark an attempt as not sent: SENDING → RETRY. After a takeover this only adds a line to the history.
 
         ``counts``: whether the attempt counts towards ``MAX_ATTEMPTS``. ``evidence``: kept for the first attempts only,
-        so that a long outage does not fill the record. It replaces what a callback resolved meanwhile.
+        so that a long outage does not fill the record. It also replaces an acceptance that a callback recorded
+        meanwhile.
         """
         update = NOTHING.set(
             reason=reason, **self._look_at(claim.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
@@ -289,9 +291,9 @@ class Ledger:
         return refused_by
 
     def release(self, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
-        """Give back a claim whose response was lost, before any byte left: SENDING of this owner → RETRY.
+        """Release a claim whose response was lost, before any byte left: SENDING of this owner → RETRY.
 
-        Also if a callback has resolved it meanwhile, which was then about another system's message.
+        Also if a callback has resolved it meanwhile, because that callback was about another system's message.
         """
         look_at = self._look_at(wanted.message_id, State.RETRY, int(now) + ABANDONED_SECONDS)
         update = NOTHING.set(state=State.RETRY, reason=reason, **look_at).remove("lease_until")
@@ -312,7 +314,7 @@ class Ledger:
         return self._certainly_not_sent(claim, State.REJECTED, update, now)
 
     def unknown(self, claim: LedgerRecord, reason: str, *, evidence: str = "", now: float) -> LedgerRecord | None:
-        """Mark the outcome as unknown: SENDING → UNKNOWN. It is given up so long after the claim or `scheduled`."""
+        """Mark the outcome as unknown: SENDING → UNKNOWN. It is given up a set time after the claim or `scheduled`."""
         look_at = (claim.ttl or int(now) + KEEP_SECONDS) - KEEP_SECONDS + UNRESOLVED_SECONDS
         update = NOTHING.set(
             reason=reason,
@@ -351,9 +353,9 @@ class Ledger:
         return sorted(keys) if isinstance(keys, frozenset) else []
 
     def with_reference(self, reference: str) -> LedgerRecord | None:
-        """Return the only record that the reference of a callback can mean; None if there is none or more than one.
+        """Return the only record that a callback's reference can mean; None if there is none or more than one.
 
-        A record that was certainly not sent counts only if no other may have been sent.
+        A record of a message that was certainly not sent counts only if no other one may have been sent.
         """
         registered = self.messages_under(reference)
         if len(registered) > 1:
@@ -393,8 +395,8 @@ class Ledger:
     def resolve_by_callback(self, message_id: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
         """Resolve a message as sent by a callback: SENDING, UNKNOWN, or ACCEPTED without an ID → ACCEPTED.
 
-        Also any state after an unknown outcome, because it is certain of the last attempt only. Return the record as it
-        was before the write, or None if the write was refused. `completed` must follow.
+        Also from any state that follows an unknown outcome, because such a state is certain of the last attempt only.
+        Return the record as it was before the write, or None if the write was refused. `completed` must follow.
         """
         update = NOTHING.set(
             state=State.ACCEPTED,
@@ -409,7 +411,7 @@ class Ledger:
     def resolve_sent(self, record: LedgerRecord, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:
         """Resolve the unknown outcome just read as sent, on an operator's word. With an ID `completed` must follow."""
         look_at = int(now) + COMPLETE_SECONDS
-        if gateway_id is None:  # a late callback can still bring it
+        if gateway_id is None:  # a late callback can still bring the ID
             look_at = int(max(now, record.scheduled_at or 0)) + UNRESOLVED_SECONDS
         update = NOTHING.set(
             state=State.ACCEPTED,
@@ -421,7 +423,7 @@ class Ledger:
         return self._write(record, update.only_if(awaits_an_operator(record)))
 
     def completed(self, message_id: str, gateway_id: str) -> None:
-        """Remove what an ACCEPTED message needs no more, because its item in `MessagesTable` stands."""
+        """Remove what an ACCEPTED message no longer needs, because its item in `MessagesTable` is written."""
         update = NOTHING.remove(*_FOR_MESSAGE_ITEM, *_UNTIL_DECIDED)
         update = update.only_if(equals(state=State.ACCEPTED, gateway_id=gateway_id))
         self._table.update(MESSAGE_PREFIX + message_id, update)
@@ -432,16 +434,16 @@ class Ledger:
         return self._try_anew(record, awaits_an_operator(record) & ~IS_RECALLED, line, now)
 
     def erase(self, message_id: str, *, by: str, now: float) -> LedgerRecord | None:
-        """Remove what identifies a person; the key stays. Refused while an attempt is under way, which needs it."""
+        """Remove personal data; the key stays. Refused during an attempt, which needs the data."""
         update = NOTHING.set_first(erased_at=format_rfc3339(now)).add(history=_line(now, "erased", words=by))
         is_idle = IS_THERE & ~equals(state=State.SENDING)
         return self._write(LedgerRecord(message_id), update.remove(*_FOR_MESSAGE_ITEM).only_if(is_idle))
 
     def replace_refused(self, refused: LedgerRecord, wanted: LedgerRecord, *, now: float) -> LedgerRecord | None:
-        """Give the key of the REJECTED message just read to the mended one that is wanted: REJECTED → RETRY.
+        """Give the key of the REJECTED message just read to the corrected message in ``wanted``: REJECTED → RETRY.
 
-        Nothing of the refused message stays but its attempts, which don't count, its history and the hash by which it
-        is known.
+        Of the refused message only three things stay: its attempts, which don't count, its history and its payload
+        hash.
         """
         new = {"reference": wanted.reference, "queued_at": wanted.queued_at}
         update = NOTHING.set(
@@ -479,7 +481,7 @@ class Ledger:
         return self._write(record, update.remove("lease_until").add(history=line).only_if(condition))
 
     def _end(self, record: LedgerRecord, to: State, update: Update, condition: Condition) -> LedgerRecord | None:
-        """End a message without another attempt. After an unknown outcome it keeps the destination for a callback."""
+        """End a message without another attempt. After an unknown outcome the destination stays, for a callback."""
         update = update.set(
             state=to, payload_sha256=record.payload_sha256, reference=record.reference, ttl=record.ttl
         ).remove(*_UNTIL_DECIDED)

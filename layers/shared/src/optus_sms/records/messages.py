@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 CONVERSATION_INDEX: Final = "conversation-index"  # keys, `direction` and `has_sender_id`: no status changes it
 AWAITING_INDEX: Final = "awaiting-index"
 FIRST_LOOK_SECONDS: Final = 86_400  # after acceptance: most final statuses come within minutes
-# After acceptance or `scheduled`: then `flows.reconcile_messages` gives up a message the gateway never responds about.
+# After acceptance or `scheduled`: `flows.reconcile_messages` then gives up a message for which the gateway never
+# responds.
 UNANSWERED_SECONDS: Final = 11 * 86_400
-MATCH_SECONDS: Final = 600  # until reconciliation searches the message of a callback again
+MATCH_SECONDS: Final = 600  # until reconciliation tries again to find a callback's message
 _LATEST_SECONDS: Final = 366 * 86_400  # a `scheduled_at` after more than that was edited by hand
 _MAX_UNKNOWN_STATUSES: Final = 20
-MAX_REPEATS: Final = 20  # at most, so that a gateway that repeats callbacks forever can't fill the item
+MAX_REPEATS: Final = 20  # so that a gateway that repeats callbacks forever can't fill the item
 _UNTIL_FINAL: Final = ("awaiting", "look_at")
-# What an erasure removes. IDs, statuses and times stay, so that a repeated callback brings nothing back.
+# The attributes that an erasure removes. IDs, statuses and times stay, so that a repeated callback restores nothing.
 _PERSONAL: Final = ("handset", "destination", "source", "content", "operator", "encoding", "segments", "detail")
 
 # The conditions of the writes below.
@@ -51,7 +52,7 @@ CAN_BE_REPLIED_TO: Final = equals(direction="MT", has_sender_id=False)
 
 
 def belongs_to(message_id: str) -> Condition:
-    """The gateway's id is no reply's, and no other message's."""
+    """Require that the gateway's ID belongs neither to a reply nor to another message."""
     return IS_NO_REPLY & (absent("message_id") | equals(message_id=message_id))
 
 
@@ -70,14 +71,14 @@ class Awaiting(StrEnum):
     """What an item of `MessagesTable` waits for."""
 
     STATUS = "status"  # a final status of an accepted message
-    MESSAGE = "message"  # the message of a callback that has a reference
+    MESSAGE = "message"  # the message that belongs to a callback with a reference
 
 
 class Applied(StrEnum):
     """The effect of a status callback."""
 
     APPLIED = "applied"  # the message has this status now
-    STALE = "stale"  # a status of higher rank was there; the time of this one is kept
+    STALE = "stale"  # the message has a status of higher rank; the time of this one is kept
     DUPLICATE = "duplicate"
     UNKNOWN_STATUS = "unknown_status"  # kept in `unknown_statuses`
     NO_STATUS = "no_status"
@@ -106,8 +107,8 @@ class IdTakenError(Exception):
 class Messages:
     """The records of messages and replies. They are kept for ``retention_days``.
 
-    Those of a message count from its acceptance or `scheduled`, and outlast the last request for its status. No later
-    write shortens that, because a callback's only write can't know of `scheduled`.
+    For a message the days count from its acceptance or `scheduled`, and last at least until the last request for its
+    status. No later write shortens them, because the one write of a callback doesn't know `scheduled`.
     """
 
     def __init__(self, table: Table, *, retention_days: int) -> None:
@@ -129,12 +130,13 @@ class Messages:
         detail: str | None = None,
         now: float,
     ) -> MessageRecord | None:
-        """Write what the ledger has of an accepted message; idempotent. None values of ``sent`` change nothing.
+        """Write an accepted message's item from the ledger's values; idempotent. None values of ``sent`` change
+        nothing.
 
-        Without a destination, the ledger has removed it, and this only names the message of an item that has none yet.
+        If the ledger has removed the destination, this only adds the `message_id` to an item that has none yet.
 
-        ``status`` and ``detail``: of the gateway's response; they go by rank, like a callback's. If the ID belongs to
-        another message or to a reply, return that one, and write nothing.
+        ``status`` and ``detail``: of the gateway's response; they apply by rank, like a callback's. If the ID belongs
+        to another message or to a reply, return that one, and write nothing.
         """
         update = self._sender_half(gateway_id, sent, now)
         may_write = belongs_to(sent.message_id) & IS_NOT_ERASED
@@ -154,7 +156,7 @@ class Messages:
             taken_by = MessageRecord.from_item(written.item)
             return None if taken_by.message_id == sent.message_id else taken_by
         if written.status in FINAL_STATUSES:
-            self.stop_waiting(gateway_id, Awaiting.STATUS)  # nothing better is expected
+            self.stop_waiting(gateway_id, Awaiting.STATUS)  # the status is final
         return None
 
     def _sender_half(self, gateway_id: str, sent: LedgerRecord, now: float) -> Update:
@@ -214,7 +216,7 @@ class Messages:
         return StatusResult(applied, message)
 
     def _record_loser(self, callback: StatusCallback, status: str, seen: MessageRecord, now: float) -> StatusResult:
-        """Record a status that the message has or had already, or one of lower rank."""
+        """Record a status that the message already has or had, or one of lower rank."""
         at = format_rfc3339(now)
         update = NOTHING.set(direction="MT").set_first(reference=callback.reference)
         if status not in seen.times:
@@ -225,7 +227,7 @@ class Messages:
         message = seen
         detail = callback.detail or ""
         if seen.status == status and detail > (seen.detail or ""):
-            # Of two details of one status the greater text is kept, so that their order does not matter.
+            # If one status comes with two details, the greater text is kept, so that their order does not matter.
             condition = has_a_smaller_detail(seen, detail)
             if seen.erased_at is None:
                 condition &= IS_NOT_ERASED
@@ -239,7 +241,7 @@ class Messages:
         return StatusResult(Applied.DUPLICATE, message)
 
     def await_message(self, gateway_id: str, *, now: float) -> None:
-        """Let reconciliation search the message of this item later, if the item still has none."""
+        """Let reconciliation look for this item's message later, if the item still has none."""
         update = NOTHING.set(awaiting=shard(Awaiting.MESSAGE, gateway_id), look_at=int(now) + MATCH_SECONDS)
         self._update(gateway_id, update.only_if(HAS_NO_MESSAGE), now)
 
@@ -301,7 +303,7 @@ class Messages:
         self._table.update(gateway_id, update.only_if(equals(handset=handset)))
 
     def latest_sent_to(self, handset: str, *, since: float, until: float) -> str | None:
-        """Return the gateway ID of the latest message to a handset in that time that can be replied to, if any.
+        """Return the gateway ID of the latest message in that time to which the handset can reply, if any.
 
         Replies and messages with a sender ID don't count, so this can read several pages.
         """
@@ -364,13 +366,13 @@ def _with_status(update: Update, status: str, detail: str | None, now: float) ->
 
 
 def _as_accepted(update: Update) -> Update:
-    """What a 202 says by itself; a callback that overtook it already holds something better."""
+    """Add the status that HTTP 202 means; a callback that came before it has already stored a higher one."""
     return update.set_first(status="accepted", status_rank=STATUS_RANK["accepted"])
 
 
 def _repeat(seen: MessageRecord | ReplyRecord, what: str, *, first_at: str, at: str) -> frozenset[str] | None:
     """Return the line ``<time> <what>`` that records a repeated callback.
 
-    None if it is the first callback, whose write the SDK repeated after a lost response, or if there are enough.
+    None if it is the first callback, whose write the SDK repeated after a lost response, or at `MAX_REPEATS`.
     """
     return frozenset({f"{at} {what}"}) if at != first_at and len(seen.repeats) < MAX_REPEATS else None

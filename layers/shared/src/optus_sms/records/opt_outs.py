@@ -1,8 +1,8 @@
-"""`OptOutTable`: which handsets have opted out, or back in; one item for each, by its number in E.164.
+"""`OptOutTable`: which handsets have opted out or back in. Each has one item, by its number in E.164.
 
-The latest decision wins by its own time: of replies when the first callback came, of operators when they decided. So
-the order and number of callbacks does not matter. An item stays after its handset has opted back in, so that a late
-callback of an earlier reply changes nothing.
+The decision with the latest time wins. A reply's time is when its first callback came, an operator's is when the
+command ran. So the order and number of callbacks does not matter. An item stays after its handset has opted back in, so
+that a late callback of an earlier reply changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IS_NEW: Final = absent("handset")
 
 
 def is_older(record: OptOutRecord) -> Condition:
-    """Require that the item has no decision, or one that ``record`` comes after."""
+    """Require that the item has no decision, or an older one than ``record``."""
     return absent("decision") | less(decision=record.decision)
 
 
@@ -42,7 +42,7 @@ class OptOuts:
         return OptOutRecord.from_item(item) if item else None
 
     def decide(self, record: OptOutRecord, *, only_if_new: bool = False) -> OptOutRecord | None:
-        """Store a decision. Return None if that was done, else the record of a later one, or any if ``only_if_new``."""
+        """Store a decision. Return None if done, else the later one that refused it (any one with ``only_if_new``)."""
         update = NOTHING.set(
             opted_out=record.opted_out,
             since=record.since,

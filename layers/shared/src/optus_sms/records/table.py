@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # A partition of an index accepts about 1,000 writes a second, and a throttled index throttles its table. Eight
 # partitions carry thousands of messages a second (docs/decisions/due-time-indexes.md).
 SHARDS: Final = 8
-_MOST_PAGES_COUNTED: Final = 10  # of 1 MB: a hundred thousand items or so
+_MOST_PAGES_COUNTED: Final = 10  # of 1 MB: about a hundred thousand items
 
 Item = dict[str, Value]
 Between = tuple[str, Value, Value]
@@ -33,7 +33,7 @@ class Refused:
 
 
 class EditedItemError(Exception):
-    """An item that can't be changed as wanted, because an attribute was edited by hand and has a wrong type."""
+    """A write failed because an attribute of the item was edited by hand and has a wrong type."""
 
 
 class Table:
@@ -107,7 +107,7 @@ class Table:
             yield from map(unmarshal, page["Items"])
 
     def count(self, index: str, only: tuple[str, Value], *, most_pages: int) -> int:
-        """Count the items of an index's partition, reading at most so many pages of 1 MB."""
+        """Count the items of an index's partition, in at most `_MOST_PAGES_COUNTED` pages of 1 MB."""
         pages = self._client.get_paginator("query").paginate(**self._query(index, only), Select="COUNT")
         return sum(page["Count"] for _, page in zip(range(most_pages), pages, strict=False))
 
@@ -161,9 +161,9 @@ class DueIndex:
     attribute: str
 
     def due(self, kind: str, *, now: float, limit: int) -> Iterator[Item]:
-        """Return the due items of a kind, read whole and consistently; at most ``limit``, the longest due first.
+        """Return at most ``limit`` due items of a kind, the longest due first; whole items, read consistently.
 
-        An item that changed its kind since it was listed is left out.
+        An item whose kind has changed since the index listed it is left out.
         """
         due: list[tuple[float, Item, str]] = []
         for partition in self._listed_partitions(kind):
@@ -178,7 +178,7 @@ class DueIndex:
             yield from self._as_they_are(iter((entry,)), partition)
 
     def listed(self, kind: str) -> Iterator[Item]:
-        """Return every item of a kind, due or not, read whole and consistently."""
+        """Return every item of a kind, due or not; whole items, read consistently."""
         for partition in self._listed_partitions(kind):
             yield from self._as_they_are(self.table.query(self.name, (self.attribute, partition)), partition)
 
@@ -310,7 +310,7 @@ def _as_is(value: Value) -> Value:
 
 
 def _as_stored(number: str) -> int | float:
-    """Return a number as DynamoDB has it, so that a condition on what was read holds; a fraction was edited by hand."""
+    """Return a number as DynamoDB has it, so that a condition on it holds later. Only edits by hand make fractions."""
     if number.lstrip("-").isdigit():
         return int(number)
     value = float(number)

@@ -62,7 +62,7 @@ def greater(**values: Value) -> Condition:
 
 
 def smaller_set(**sizes: int) -> Condition:
-    """Require that every attribute is a set with fewer members than that."""
+    """Require that every attribute is a set with fewer members than its value."""
     return _all(Condition("size<", name, size) for name, size in sizes.items())
 
 
@@ -85,7 +85,7 @@ class Update(NamedTuple):
     removed: tuple[str, ...] = ()
     condition: Condition | None = None
 
-    # The methods do without `dataclasses.replace`, which was a quarter of a write's own CPU time.
+    # The methods avoid `dataclasses.replace`, which took a quarter of a write's CPU time.
     def set(self, **values: Value | None) -> Update:
         """Set attributes."""
         return Update(self.values | _given(values), self.first_values, self.additions, self.removed, self.condition)

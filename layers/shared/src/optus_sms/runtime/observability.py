@@ -1,7 +1,7 @@
-"""Logs and metrics: their names, without message text, phone numbers or credentials.
+"""Logs and metrics. Neither holds message text, phone numbers or credentials.
 
-Log fields are IDs, codes and counts. Of an error only type, code and line are logged, because the message of an
-exception can quote its input.
+Log fields are IDs, codes and counts. Only type, code and line of an error are logged, because an exception's message
+can quote its input.
 """
 
 import logging
@@ -29,7 +29,7 @@ class Metric(StrEnum):
     MESSAGES_REJECTED = "MessagesRejected"
     MESSAGES_EXPIRED = "MessagesExpired"
     MESSAGES_OPTED_OUT = "MessagesOptedOut"  # not sent, because their handsets have opted out
-    MESSAGES_RECALLED = "MessagesRecalled"  # by the publisher, because an operator's command line writes no metric
+    MESSAGES_RECALLED = "MessagesRecalled"  # counted by the publisher, because the command line writes no metrics
     OUTCOMES_UNKNOWN = "OutcomesUnknown"
     DUPLICATES_SUPPRESSED = "DuplicatesSuppressed"
     SEGMENTS_SENT = "SegmentsSent"
@@ -41,7 +41,7 @@ class Metric(StrEnum):
     STATUSES_APPLIED = "StatusesApplied"
     STATUSES_STALE = "StatusesStale"
     STATUSES_CONTRADICTORY = "StatusesContradictory"
-    CALLBACKS_CONTRADICTORY = "CallbacksContradictory"  # named a message that was certainly not sent
+    CALLBACKS_CONTRADICTORY = "CallbacksContradictory"  # about a message that was certainly not sent
     OUTCOMES_RESOLVED = "OutcomesResolved"
     REPLIES_RECEIVED = "RepliesReceived"
     CALLBACKS_REFUSED = "CallbacksRefused"
@@ -83,8 +83,8 @@ def logger() -> Logger:
     """Return the function's logger: JSON lines, level from POWERTOOLS_LOG_LEVEL."""
     # urllib3 puts headers and request paths into some warnings; `gateway.transport` reports these failures instead.
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-    # Lambda reads level and time of a record only if its time is RFC 3339. `location` is left out: each message stands
-    # once in the code, an error has `error_at`, and each byte is paid for.
+    # Lambda reads a log record's level and time only if the time is RFC 3339. `location` is left out: each message
+    # occurs once in the code, an error has `error_at`, and every byte is paid for.
     return Logger(log_uncaught_exceptions=False, use_rfc3339=True, utc=True, location=None)
 
 
@@ -98,7 +98,7 @@ def _metrics() -> Metrics:
 def publish(measurements: Iterable[Measurement], lane: Lane | None = None) -> None:
     """Print measurements in the CloudWatch embedded metric format; latencies in milliseconds.
 
-    ``lane``: one more dimension, for a metric that each lane has for itself.
+    ``lane``: another dimension, for metrics that exist for each lane.
     """
     metrics, rest = _metrics(), iter(measurements)
     while some := tuple(islice(rest, _MOST_IN_A_RECORD)):

@@ -1,7 +1,7 @@
-"""Keeps the threads of a batch on one CPU, so that they don't pass Python's lock between two.
+"""Keeps the threads of a batch on one CPU, so that they don't pass Python's lock (GIL) between CPUs.
 
-Only one thread at a time runs Python. Each wait for a socket hands the lock to another thread, and to wake a thread on
-another CPU costs more than to run it next on the same one (docs/decisions/one-cpu.md).
+Only one thread at a time runs Python. Each wait for a socket hands the lock to another thread, and waking a thread on
+another CPU costs more than running it next on the same one (docs/decisions/one-cpu.md).
 """
 
 import os
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 def on_one_cpu() -> Iterator[None]:
     """Keep this thread, and the threads it starts meanwhile, on one CPU; afterwards allow all CPUs again.
 
-    Where the system does not support this (macOS) or refuses it, only the speed differs.
+    If the system does not support this (macOS) or refuses it, the batch is only slower.
     """
     if sys.platform == "linux":
         allowed: set[int] = set()

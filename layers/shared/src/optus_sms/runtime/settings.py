@@ -1,7 +1,8 @@
 """The environment variables of each function, parsed once; an error lists all problems.
 
-A field's variable is its name in capitals, and its rule is part of its type. Plain dataclasses, because pydantic costs
-a cold start more than these few rules are worth. No postponed annotations: the rules are read from the annotations.
+A field's variable is its name in capitals, and its rule is part of its type. Plain dataclasses, because importing
+pydantic would slow down cold starts. No `from __future__ import annotations`, because the rules are read from the
+annotations.
 """
 
 import ipaddress
@@ -50,13 +51,13 @@ def _choice(choices: Mapping[str, object]) -> _Rule:
 
 def _seconds(text: str, _: _Environment) -> float:
     number = float(text)
-    if not 1 <= number <= 30:  # an API gateway in front of the gateway would cut the response off at 30 seconds
+    if not 1 <= number <= 30:  # an API gateway in front of the gateway ends each request after 30 seconds
         raise ValueError
     return number
 
 
 def _gateway_url(text: str, environment: _Environment) -> str:
-    """Accept https only, because each request carries the password; http to loopback or if explicitly allowed."""
+    """Accept only https, because each request has the password; accept http to loopback, or if explicitly allowed."""
     url = urlsplit(text)
     if not url.hostname or url.username or url.query or url.fragment or (url.port is not None and url.port <= 0):
         raise ValueError
@@ -74,7 +75,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _optional_url(text: str, _: _Environment) -> str:
-    """Accept http too, because no credentials are sent to this URL."""
+    """Accept http and https, because no credentials are sent to this URL."""
     if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
         raise ValueError
     return text
@@ -156,7 +157,7 @@ class SendSettings(GatewaySettings):
     retention_days: _AtLeast1
 
     def seconds_between_posts(self, lane: Lane) -> float:
-        """Return a lane's pace in one execution environment, so that all together keep to its rate; 0: not paced."""
+        """Return the seconds between a lane's POSTs in each execution environment that keep its rate; 0: no limit."""
         rate, concurrency = {
             Lane.ORDINARY: (self.max_messages_per_second, self.sender_concurrency),
             Lane.URGENT: (self.max_urgent_per_second, self.urgent_concurrency),
