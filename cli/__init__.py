@@ -1,1 +1,1 @@
-"""The operator's and the sender's command line, `optus-sms`: see docs/cli.md. Not part of what is deployed."""
+"""The command line for operators and senders, `optus-sms` (docs/cli.md). It is not deployed."""

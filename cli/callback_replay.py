@@ -1,4 +1,4 @@
-"""Post callbacks that could not be read once more, as the gateway did, after the cause was corrected."""
+"""Post unreadable callbacks again, as the gateway did, after the cause was corrected."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ from optus_sms.model.callbacks import in_pieces, parse_callbacks
 from optus_sms.model.errors import UnreadableCallbackError
 
 _SECONDS: Final = 30.0
-_AT_ONCE: Final = 20  # callbacks of an array that were too many for one request
+_AT_ONCE: Final = 20  # callbacks in each request, for an array with more of them
 _CHARSET: Final = re.compile(r"[A-Za-z0-9._:-]{1,40}")
 _OUTPUTS: Final = {CallbackRoute.STATUS: "StatusCallbackUrl", CallbackRoute.REPLY: "ReplyCallbackUrl"}
 
@@ -35,7 +35,7 @@ class Replayed:
 def replay(target: Target, callbacks: Iterable[ReceivedDeadLetter], queue: DeadLetterQueue) -> Iterator[Replayed]:
     """Post each callback that this version can read, and delete its dead letter once the stack has it.
 
-    The stack makes a new dead letter of one that it can't read. Ends at the first that gets no response.
+    If the stack can't read one, it makes a new dead letter. Ends at the first callback that gets no response.
     """
     secret = callback_secret(target)
     credentials = base64.b64encode(f"{secret['username']}:{secret['password']}".encode()).decode()
@@ -63,7 +63,7 @@ def replay(target: Target, callbacks: Iterable[ReceivedDeadLetter], queue: DeadL
 
 
 def _posted(post: Callable[..., Exchange], pieces: list[bytes]) -> Exchange:
-    """Post the pieces of a body; return the first response that is no success, else one that kept its piece."""
+    """Post the pieces of a body; return the first response that failed, else one whose piece became a dead letter."""
     responses: list[Exchange] = []
     for piece in pieces:
         responses.append(post(body=piece))
@@ -103,7 +103,7 @@ def _readable(callback: ReceivedDeadLetter) -> tuple[bytes, str]:
 
 
 def _route(callback: ReceivedDeadLetter) -> CallbackRoute:
-    """Return where it was posted to. Its fields decide in most cases, and if the dead letter has no route."""
+    """Return the path to post to: by the callback's fields, which usually decide, else by the dead letter's route."""
     return CallbackRoute.REPLY if callback.route == CallbackRoute.REPLY else CallbackRoute.STATUS
 
 

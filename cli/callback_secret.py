@@ -13,7 +13,7 @@ _LATELY: Final = timedelta(days=1)
 
 
 def rotated_lately(target: Target) -> bool:
-    """Whether the secret changed within a day, so that the portal may still have its previous version."""
+    """Return whether the secret changed in the last day, so that the portal can still have the previous version."""
     described: Any = target.secrets.describe_secret(SecretId=target.outputs["CallbackSecretArn"])
     stages = {stage for names in described.get("VersionIdsToStages", {}).values() for stage in names}
     changed = described.get("LastChangedDate")
@@ -21,7 +21,7 @@ def rotated_lately(target: Target) -> bool:
 
 
 def rotate(target: Target) -> None:
-    """Write a new password into the callback secret; the version before it still counts."""
+    """Write a new password into the callback secret; the previous version stays valid."""
     password = target.secrets.get_random_password(PasswordLength=_PASSWORD_LENGTH, ExcludePunctuation=True)
     fields = callback_secret(target) | {"password": password["RandomPassword"]}
     target.secrets.put_secret_value(SecretId=target.outputs["CallbackSecretArn"], SecretString=json.dumps(fields))

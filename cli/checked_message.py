@@ -24,7 +24,7 @@ MOST_CHARACTERS: Final = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class CheckedMessage:
-    """A message that breaks no rule, with the body as it goes on the queue."""
+    """A message that breaks no rule, with the body for the queue."""
 
     message_id: str
     body: str = field(repr=False)
@@ -33,7 +33,7 @@ class CheckedMessage:
 
     @property
     def request(self) -> Any:
-        """What SQS gets; with the group as MessageGroupId, for its fair queues."""
+        """The request to SQS. ``group``: the MessageGroupId, for SQS's fair queues."""
         return {"MessageBody": self.body, **({"MessageGroupId": self.group} if self.group else {})}
 
 
@@ -41,7 +41,7 @@ Rules = Callable[[OutboundMessage], None]
 
 
 def no_rules(_message: OutboundMessage) -> None:
-    """Take every message."""
+    """Accept every message."""
 
 
 def new_message_id() -> str:
@@ -54,8 +54,8 @@ def check(
 ) -> CheckedMessage:
     """Return the message with these fields, and this ``message_id`` if it has none; or raise `InvalidMessageError`.
 
-    ``queued``: message_ids that are on the queue already, so their schedule may have passed since. ``rules``: of the
-    stack, `Target.check_rules`.
+    ``queued``: message_ids that are on the queue already; their schedule may be past. ``rules``: the stack's,
+    `Target.check_rules`.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     body = json.dumps({"message_id": message_id, **given})
@@ -92,9 +92,9 @@ def read_lines(
     queued: Collection[str] = (),
     rules: Rules = no_rules,
 ) -> tuple[list[CheckedMessage], dict[int, str]]:
-    """Return the messages of a file of JSON lines, and what is invalid, by line number.
+    """Return the messages of a file of JSON lines, and the invalid lines with their problems, by line number.
 
-    ``message_id_of`` makes the message_id of a line without one, from the line and how often that line came before.
+    ``message_id_of`` makes a message_id for a line without one, from the line and the number of equal lines before it.
     ``queued`` and ``rules``: as for `check`.
     """
     checked: dict[str, tuple[int, CheckedMessage]] = {}
@@ -108,7 +108,7 @@ def read_lines(
             invalid[number] = error.detail
             continue
         earlier = checked.setdefault(found.message_id, (number, found))
-        if earlier[1].message != found.message:  # with another expires_at, the one queued first could be too late
+        if earlier[1].message != found.message:  # with another expires_at, the first one could be too late
             invalid[number] = f"message_id: is used by line {earlier[0]} with other fields; give each message its own"
     return [found for _, found in checked.values()], invalid
 
@@ -136,7 +136,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def invalid_lines(path: Path, invalid: Mapping[int, str]) -> str:
-    """Return what is invalid in a file, a line for each problem."""
+    """Return the problems of a file, one on each line."""
     lines = [f"{path}, line {number}: {problem}" for number, problem in list(invalid.items())[:_MOST_SHOWN]]
     if len(invalid) > _MOST_SHOWN:
         lines.append(f"… and {len(invalid) - _MOST_SHOWN} more lines")

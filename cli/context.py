@@ -1,4 +1,4 @@
-"""What every command has: which stack, how to print, and errors that end in an exit code."""
+"""The options that all commands share: the stack, the output, and errors with exit codes."""
 
 import functools
 import os
@@ -38,7 +38,7 @@ class CommandContext:
 
     @cached_property
     def target(self) -> Target:
-        """The stack; a note names the local one where no option did."""
+        """The stack. If no option names one, it is the local stack, which a note says."""
         if self.given is not None:
             return self.given
         found = targets.choose(stack=self.stack, local=self.local, region=self.region, profile=self.profile)
@@ -51,7 +51,7 @@ class CommandContext:
         return self.target.outputs[output]
 
     def agrees(self, question: str, *, yes: bool) -> bool:
-        """Ask about something that the command can leave undone. False if it can't ask: stdin is not a terminal."""
+        """Ask whether to take an optional step. Return False if stdin is not a terminal, so that it can't ask."""
         try:
             return yes or (sys.stdin.isatty() and click.confirm(question, err=True))
         except click.Abort:
@@ -82,7 +82,7 @@ _OPTIONS = (
 
 
 def with_context(command: Callable[..., R]) -> Callable[..., R]:
-    """Give a command the shared options, as a `CommandContext`; AWS's errors leave it as `CliError`."""
+    """Give a command the shared options as a `CommandContext`, and turn AWS's errors into `CliError`."""
 
     @functools.wraps(command)
     def run(
@@ -92,7 +92,7 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
         if os.environ.get("NO_COLOR"):
             current.color = False
         if local and current.get_parameter_source("stack") is ParameterSource.ENVIRONMENT:
-            stack = None  # an option goes before an environment variable
+            stack = None  # an option has precedence over an environment variable
         embedding = current.obj
         out = embedding.out if embedding else Output(as_json)
         context = CommandContext(stack, local, region, profile, out, given=embedding and embedding.target)
@@ -122,7 +122,7 @@ def _translated(context: CommandContext, command: Callable[..., R], options: dic
         return command(context, **options)
     except KeyboardInterrupt:
         raise CliError("Interrupted.", context.if_interrupted or _CONTINUES, Exit.INTERRUPTED) from None
-    except aws_errors() as error:  # before OSError, which botocore's timeouts and TLS errors are too
+    except aws_errors() as error:  # before OSError, because botocore's timeouts and TLS errors are subclasses of it
         is_local = "target" in context.__dict__ and context.target.local
         translated = from_aws(error, local=is_local, profile=context.profile)
         steps = "\n".join(step for step in (translated.next_step, context.if_interrupted) if step)

@@ -1,4 +1,4 @@
-"""Try the gateway's credentials from here, and say which version of the secret was tried, where and when."""
+"""Try the gateway's credentials from this machine, and report which version of the secret was tried, where and when."""
 
 import time
 import uuid
@@ -26,7 +26,7 @@ _SHOWN = 8  # characters of a version ID, which is a UUID
 class CredentialsTrial:
     """One trial. ``admission``: `Admission`. ``version``: the beginning of the secret's version ID; empty: unusable.
 
-    ``at``: RFC 3339; empty if none was made. ``problem``: why, or why it proves nothing.
+    ``at``: RFC 3339; empty if no trial was made. ``problem``: the reason for that, or why the trial proves nothing.
     """
 
     by: str
@@ -37,11 +37,11 @@ class CredentialsTrial:
 
     @property
     def proves(self) -> bool:
-        """Return whether it shows that the gateway accepts or refuses the credentials."""
+        """Return whether the trial proves that the gateway accepts or refuses the credentials."""
         return self.admission in (Admission.ACCEPTED, Admission.REFUSED)
 
     def __str__(self) -> str:
-        """With where and when, for people."""
+        """Return the result with place and time, for people."""
         if not self.at:
             return f"not tried {self.by}: {self.problem}"
         version = f"version {self.version}" if self.version else "no usable version"
@@ -50,7 +50,7 @@ class CredentialsTrial:
 
 
 def try_from_here(target: Target, *, seconds: float) -> CredentialsTrial:
-    """Request a message that does not exist, with the current version; AWS's errors are a trial that was not made."""
+    """Request a message that does not exist, with the current version. After an error of AWS, no trial was made."""
     by = "from here"
     try:
         credentials = gateway_secret(target).current()
@@ -74,7 +74,7 @@ def trial_of_stack(record: HealthRecord) -> CredentialsTrial:
 
 
 def verdict(here: CredentialsTrial, stack: CredentialsTrial) -> str:
-    """Return what is known of the current version. A trial of another version, or before, does not count.
+    """Return the result for the current version. A trial of another version does not count, nor does an older one.
 
     `untried`: only another version was tried.
     """
@@ -90,7 +90,7 @@ def gateway_secret(target: Target) -> GatewaySecret:
 
 @contextmanager
 def gateway_of(target: Target, *, seconds: float) -> Iterator[Gateway]:
-    """Yield the gateway of a stack, with the authority that its secret names."""
+    """Yield a stack's gateway, which trusts the certificate authority in the secret."""
     url = target.settings.get("GatewayBaseUrl", "")
     with closing(Transport(authority=gateway_secret(target))) as transport:
         yield Gateway(transport, url.rstrip("/"), timeout_seconds=seconds, now=time.time)

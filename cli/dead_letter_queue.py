@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _SAME_DIGITS: Final = 9
-_HOLD_SECONDS: Final = 300  # others do not see a dead letter that is read; reading thousands takes far less
+_HOLD_SECONDS: Final = 300  # while a dead letter is read, others can't see it; reading thousands takes far less
 _MOVED_BY_SQS: Final = "SQS moved it, because the sender function ended no receive of it; its log has the errors"
 _ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})")
-_WAIT_SECONDS: Final = 1  # of a receive, unless the caller asks for another
+_WAIT_SECONDS: Final = 1  # of a receive, unless the caller sets another time
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
     """A dead letter as it was received. ``problem``: why it is not a message, or empty; ``since``: RFC 3339.
 
-    ``reason``: `receives_exhausted` for one that SQS itself moved, which gives no reason. ``queued_at``: RFC 3339, when
-    it was queued first. ``encoding``: of a body that SQS could not hold as it was. ``route`` and
-    ``charset``: of a callback. ``group``: its MessageGroupId. ``lane``: of a message.
+    ``reason``: `receives_exhausted` if SQS itself moved it, because SQS gives no reason. ``queued_at``: RFC 3339, when
+    it was queued first. ``encoding``: of a body that SQS could not hold unchanged. ``route`` and ``charset``: of a
+    callback. ``group``: its MessageGroupId. ``lane``: of a message.
     """
 
     sqs_id: str
@@ -60,11 +60,11 @@ class ReceivedDeadLetter:
 
     @property
     def body_sha256(self) -> str:
-        """SHA-256 of the body as it is."""
+        """The SHA-256 of the unchanged body."""
         return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
 
     def is_named(self, *ids: str) -> bool:
-        """Return whether its message_id or SQS ID is among these."""
+        """Return whether its message_id or SQS ID is in ``ids``."""
         return self.message_id in ids or self.sqs_id in ids
 
     @property
@@ -79,7 +79,7 @@ class ReceivedDeadLetter:
 
     @property
     def _content(self) -> str:
-        """The text, also of a message that breaks a rule; empty if there is none."""
+        """The text of a valid or invalid message; empty if there is none."""
         with contextlib.suppress(InvalidMessageError):
             content = self.message.content if self.message else read_object(self.body).get("content")
             return content if isinstance(content, str) else ""
@@ -87,7 +87,7 @@ class ReceivedDeadLetter:
 
 
 def readings(body: str) -> list[str]:
-    """Return the readings of a body that is not a message, without JSON's escapes and a URL's; the last from base64."""
+    """Return a body that is not a message in several readings: without escapes of JSON or URLs, decoded from base64."""
     texts = [body]
     with contextlib.suppress(ValueError):
         texts.append(base64.b64decode(body, validate=True).decode("utf-8", "replace"))
@@ -95,7 +95,7 @@ def readings(body: str) -> list[str]:
 
 
 def last_digits(number: str) -> str:
-    """Return the last digits of a number in E.164, which are the same however it is written; of a short one, all."""
+    """Return the last digits of an E.164 number, equal in every way to write it; of a short number all digits."""
     return number[1:][-_SAME_DIGITS:]
 
 
@@ -106,9 +106,9 @@ def read_dead_letter(
     given = raw.get("MessageAttributes", {})
     attributes = {name: str(value.get("StringValue", "")) for name, value in given.items()}
     reason, message_id = attributes.get("reason", ""), attributes.get("message_id", "")
-    is_ours = reason in set(DeadLetterReason)  # SQS moves a message with the attributes that its sender gave it
+    is_ours = reason in set(DeadLetterReason)  # if SQS moved the message, the attributes are its sender's
     if not is_message_id(message_id):
-        message_id = raw["MessageId"]  # what was refused as a message_id may be a number or a text
+        message_id = raw["MessageId"]  # a refused message_id can be a phone number or a text
     system = raw.get("Attributes", {})
     sent = int(system.get("SentTimestamp", 0)) / 1000  # SQS keeps it when it moves a message here
     texts = {name: value.get("StringValue") for name, value in given.items()}
@@ -122,7 +122,7 @@ def read_dead_letter(
         try:
             message, message_id = record.read(now=now, separate_senders=separate_senders)
         except InvalidMessageError as error:
-            message, problem = None, without_numbers(error.detail)  # it may quote the name of a field
+            message, problem = None, without_numbers(error.detail)  # the detail can quote a field's name
     return ReceivedDeadLetter(
         sqs_id=raw["MessageId"],
         body=raw["Body"],
@@ -143,16 +143,16 @@ def read_dead_letter(
 
 
 def _lane(named: str | None, system: Mapping[str, str], urgent_queue: str) -> Lane:
-    """Return the lane of a dead letter: as the sender function noted it, else by the queue that SQS moved it from."""
+    """Return a dead letter's lane: as the sender function recorded it, else by the queue from which SQS moved it."""
     source = system.get("DeadLetterQueueSourceArn", "").rpartition(":")[2]
     return Lane.URGENT if named == Lane.URGENT or (urgent_queue and source == urgent_queue) else Lane.ORDINARY
 
 
 @dataclass
 class DeadLetterQueue:
-    """The queue, as a context manager: a dead letter received and not deleted is visible again at its end.
+    """The queue, as a context manager: at its end every dead letter that was not deleted is visible again.
 
-    ``what``: the name of its messages, to show how many were read; empty: not to. It reads another queue too.
+    ``what``: the name of its messages for the progress; empty: no progress. The class can read other queues too.
     """
 
     sqs: SQSClient
@@ -178,8 +178,8 @@ class DeadLetterQueue:
     def _dead_letters(self) -> Iterator[ReceivedDeadLetter]:
         seen: set[str] = set()
         again = 0
-        # A receive that waits asks all of SQS's servers, so an empty one is the end. What comes again was held too long
-        # and is no end, unless it all came again.
+        # A receive that waits asks all of SQS's servers, so an empty one is the end. A message that comes a second time
+        # was held too long; that is the end only if the whole batch came before.
         while (received := self._receive()) and again <= len(seen):
             for message in received:
                 if message["MessageId"] in seen:
@@ -195,7 +195,7 @@ class DeadLetterQueue:
                 )
 
     def hold(self, is_wanted: Callable[[ReceivedDeadLetter], bool]) -> list[ReceivedDeadLetter]:
-        """Return the dead letters that are wanted; the others are visible again."""
+        """Return the wanted dead letters and make the others visible again."""
         wanted = [each for each in self.dead_letters() if is_wanted(each)]
         self.release(keep={each.sqs_id for each in wanted})
         return wanted
@@ -206,7 +206,7 @@ class DeadLetterQueue:
         del self.held[dead_letter.sqs_id]
 
     def release(self, *, keep: Collection[str] = ()) -> None:
-        """Make each dead letter that is still held visible, but those with the SQS IDs to ``keep``.
+        """Make each dead letter that is still held visible, except those with SQS IDs in ``keep``.
 
         Without this, SQS does so within minutes.
         """
@@ -243,7 +243,7 @@ class DeadLetterQueue:
 
 
 def put_back(sqs: SQSClient, queue_url: str, dead_letter: ReceivedDeadLetter) -> None:
-    """Queue a copy of a dead letter with its message_id and first time stamped on it: SQS gives the copy new ones."""
+    """Queue a copy of a dead letter. Attributes keep its message_id and first time, because SQS gives it new ones."""
     stamps = {"message_id": dead_letter.message_id, "queued_at": dead_letter.queued_at}
     group: Any = {"MessageGroupId": dead_letter.group} if dead_letter.group else {}
     sqs.send_message(

@@ -1,6 +1,6 @@
 """Check whether a stack is fit to send. Each check has a finding and, if it fails, a remedy.
 
-No message is sent, and nothing is written but the refused callbacks in the metrics.
+No message is sent, and nothing is written except metrics of refused callbacks.
 """
 
 import base64
@@ -44,7 +44,7 @@ class Check(NamedTuple):
 
 
 def examine(target: Target) -> Iterator[tuple[str, Check]]:
-    """Yield each check with its name; one that can't be made has failed, and stops none of the others."""
+    """Yield each check with its name. A check that can't be made has failed, and the others continue."""
     trial = cache(lambda: try_from_here(target, seconds=_SECONDS))
     with closing(Transport()) as transport:
         checks: dict[str, Callable[[], Check]] = {
@@ -174,7 +174,7 @@ def _sending(target: Target) -> Check:
 
 
 def _sending_on(record: HealthRecord, finding: str) -> Check:
-    """Check that sending was not turned on past a pause; the next health check takes it for an operator's wish."""
+    """Check that sending is not on despite a recorded pause, which the next health check would take for a resume."""
     if record.pause and record.pause.reason is None and record.pause.confirmed:
         remedy = "`pause` again, unless it was on purpose: an update of the stack can enable the mapping."
         return Check("warning", f"{finding}; it was paused by an operator at {record.pause.at}", remedy)
@@ -182,7 +182,7 @@ def _sending_on(record: HealthRecord, finding: str) -> Check:
 
 
 def _events(target: Target) -> Check:
-    """Check that changes of the tables reach the bus, whose policy refuses callers without TLS."""
+    """Check that changes of the tables can reach the bus: its policy refuses only callers without TLS."""
     if count := queue_counts(target, "UnpublishedEventsQueueUrl")["waiting"]:
         finding = f"about {counted(count, 'change')} could not be published"
         return Check("failed", finding, "docs/runbook.md, Unpublished events")
@@ -202,7 +202,7 @@ def _events(target: Target) -> Check:
 
 
 def _access_log(target: Target) -> Check:
-    """Check the role that API Gateway has for the logs of a region, which is a setting of the account."""
+    """Check the role by which API Gateway writes logs, a setting of the account in each region."""
     if target.local:
         return Check("skipped", "a local stack has none")
     role = target.client("apigateway").get_account().get("cloudwatchRoleArn")
@@ -230,7 +230,7 @@ def _alarms(target: Target) -> Check:
 
 
 def _fault_of(alarms: list[dict[str, Any]]) -> Check | None:
-    """Return the worst of what is wrong with alarms that exist; None if nothing is."""
+    """Return the worst fault of the alarms that exist; None if there is none."""
     faults: tuple[tuple[Result, str, Callable[[dict[str, Any]], bool], str], ...] = (
         (
             "failed",

@@ -1,4 +1,4 @@
-"""A command in another program's process, such as the phone page's: on a stack that it is given, without questions."""
+"""Run a command inside another program, such as the phone page: on a given stack, without questions."""
 
 import io
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from cli.target import Target
 
 @dataclass(frozen=True)
 class KeptOutput(Output):
-    """Keeps what the command would print, each line with its tone."""
+    """Keeps the command's output: lines with their tone."""
 
     lines: list[tuple[str, Tone]] = field(default_factory=list)
 
@@ -30,13 +30,13 @@ class KeptOutput(Output):
 
     @property
     def progress(self) -> TextIO:
-        """Nothing shows it."""
+        """Do nothing, because no user sees it."""
         return io.StringIO()
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a command finds as click's object: its stack, and where its output goes."""
+    """The click object of the command: its stack and its output."""
 
     target: Target
     out: KeptOutput = field(default_factory=KeptOutput)
@@ -51,7 +51,7 @@ class Ran:
 
 
 def run(arguments: Sequence[str], target: Target) -> Ran:
-    """Run a command with its arguments. Give it --yes: it can ask nothing."""
+    """Run a command with its arguments. Include --yes, because the command can't ask."""
     name, *rest = arguments
     command = main.get_command(click.Context(main), name)
     if command is None:

@@ -1,6 +1,7 @@
-"""`.local/endpoints.env`, which says where messages go: trusted only if this checkout's running stack wrote it.
+"""`.local/endpoints.env`, which names the stack that gets messages: trusted only if this checkout's running stack wrote
+it.
 
-A folder that came from elsewhere can have such a file too, and a port of an earlier run can be another program's.
+A folder from elsewhere can have such a file too, and the port of an earlier run can belong to another program by now.
 """
 
 import fcntl
@@ -57,7 +58,7 @@ def _is_of_this_checkout(found: os.stat_result) -> bool:
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Whether a running stack has the file: it keeps its lock until it ends, however it ends."""
+    """Return whether a running stack has the file. The stack holds the lock until it ends, even by a crash."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

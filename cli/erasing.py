@@ -1,7 +1,7 @@
-"""Erase one handset: what identifies a person leaves tables and queues, and the message_ids stay.
+"""Erase one handset: remove personal data from tables and queues, and keep the message_ids.
 
-Messages that were not sent are recalled first, since an attempt would write the number again. Everything can be
-interrupted and repeated: a record is erased before the items that lead to it.
+Messages that were not sent are recalled first, because an attempt would write the number again. Everything can be
+interrupted and repeated: an item by which a record is found is erased after that record.
 """
 
 import time
@@ -22,7 +22,7 @@ Place = Literal["queue", "ledger", "messages", "replies", "opt-outs", "dead lett
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """One thing that names the handset. ``left``: why it was not erased; empty if it was."""
+    """One item or message with the handset's data. ``left``: why it was not erased; empty if it was."""
 
     place: Place
     id: str
@@ -32,7 +32,7 @@ class Erased:
 def erase(
     target: Target, handset: str, *, is_paused: bool, dry_run: bool, with_opt_out: bool = False
 ) -> Iterator[Erased | None]:
-    """Erase everything of a handset that the stack has; None for what was read and has nothing of it.
+    """Erase all data of a handset, and yield each step; None for an item or message without such data.
 
     The queue is read only if ``is_paused``. With ``dry_run`` nothing is changed. An opt-out is kept unless
     ``with_opt_out``, because messages would be sent to the handset again.
@@ -52,7 +52,7 @@ def erase(
         if not dry_run:
             target.messages.erase(item.id, handset, now=time.time())
         yield Erased("replies" if isinstance(item, ReplyRecord) else "messages", item.id)
-    opt_out = target.opt_outs.read(handset)  # after the replies, a repeated callback of which brings nothing back
+    opt_out = target.opt_outs.read(handset)  # after the replies: erased ones decide nothing any more
     if opt_out is not None and (with_opt_out or not opt_out.opted_out):
         if not dry_run:
             key: Any = {"handset": {"S": handset}}
@@ -62,7 +62,7 @@ def erase(
 
 
 def mentions(text: str, handset: str) -> bool:
-    """Return whether a text that can't be parsed has this number, however it is spaced, or with which digits."""
+    """Return whether a text that can't be parsed has this number, with any spacing and in any script's digits."""
     return any(last_digits(handset) in _digits_of(plain) for plain in readings(text))
 
 
@@ -72,7 +72,7 @@ def _digits_of(text: str) -> str:
 
 
 def _recall(target: Target, wanted: Wanted, *, is_paused: bool, dry_run: bool) -> Iterator[Erased]:
-    """Recall what was not sent yet. Of what is only in the ledger, its record shows what is left."""
+    """Recall the messages that were not sent. For a message that is only in the ledger, its record decides."""
     for batch in recall_queued(target, wanted, dry_run=dry_run) if is_paused else ():
         for each in batch:
             left = "" if each.result in IS_RECALLED else f"{each.result}; `resume`, then repeat the command"
@@ -90,7 +90,7 @@ def _erase_record(target: Target, record: LedgerRecord, *, by: str, dry_run: boo
 
 
 def _needed_for(record: LedgerRecord, *, is_recalled: bool) -> str:
-    """Return why a record still needs the number; empty if it doesn't. ``is_recalled``: what is in RETRY will be."""
+    """Return why a record still needs the number; empty if it doesn't. ``is_recalled``: RETRY will be recalled."""
     match record.state:
         case State.SENDING:
             return "an attempt is under way; repeat the command in a few minutes"

@@ -24,16 +24,16 @@ class Exit(IntEnum):
     USAGE = 2  # click's own code
     NO_TARGET = 3  # no stack, no credentials, not running
     NOT_FOUND = 4
-    INVALID = 5  # a message, a plan or a journal breaks a rule; nothing was done
-    NOT_DELIVERED = 6  # and will not be
-    UNKNOWN = 7  # whether it was sent is unknown
-    ON_ITS_WAY = 8  # still, at the timeout
-    NOT_ALL = 9  # some of it was refused, or some check failed
-    INTERRUPTED = 130  # by Ctrl-C, as shells have it
+    INVALID = 5  # a message, a plan or a journal breaks a rule, and nothing was done
+    NOT_DELIVERED = 6  # and it never will be
+    UNKNOWN = 7  # the outcome is unknown
+    ON_ITS_WAY = 8  # at the timeout
+    NOT_ALL = 9  # some messages were refused, or a check failed
+    INTERRUPTED = 130  # by Ctrl-C: the code that shells use
 
 
 class CliError(click.ClickException):
-    """What is wrong, and what to do next. May quote untrusted text: it is made fit for a terminal."""
+    """An error, and what to do next. It can quote untrusted text, which is made safe for a terminal."""
 
     def __init__(self, problem: str, next_step: str = "", code: Exit = Exit.FAILED) -> None:
         lines = [*problem.split("\n"), *(next_step.split("\n") if next_step else ())]
@@ -45,7 +45,7 @@ class CliError(click.ClickException):
 def not_utf8(name: str, beginning: bytes, convert: Callable[[str], str]) -> CliError:
     """Return the error for a text that is not UTF-8. ``convert``: the whole command, from the part with iconv."""
     is_utf16 = beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    probable = "UTF-16" if is_utf16 else "WINDOWS-1252"  # iconv needs a name: what Windows writes by itself
+    probable = "UTF-16" if is_utf16 else "WINDOWS-1252"  # iconv needs a name; this is Windows's default
     command = convert(f"iconv -f {probable} -t UTF-8")
     return CliError(f"{name} is not UTF-8, but probably {probable}.", f"Convert it: {command}", Exit.INVALID)
 
@@ -55,14 +55,14 @@ _EXPIRED: Final = frozenset(
 )
 _WRONG: Final = frozenset({"InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthFailure"})
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"})
-# Of botocore's errors, those that a new login ends. "SSO", "Login" and "Token" are in the names of the rest.
+# Errors of botocore that a new login fixes, besides those with "SSO", "Login" or "Token" in their names.
 _LOGIN_ENDED: Final = frozenset(
     {"CredentialRetrievalError", "MetadataRetrievalError", "RefreshWithMFAUnsupportedError", "NoAuthTokenError"}
 )
 
 
 def aws_errors() -> tuple[type[BotoCoreError], type[ClientError]]:
-    """Return the errors of AWS's client, imported only when there is an error."""
+    """Return the error classes of AWS's client, imported only after an error."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError
@@ -71,7 +71,7 @@ def aws_errors() -> tuple[type[BotoCoreError], type[ClientError]]:
 def from_aws(  # noqa: PLR0911 - one line for each cause
     error: BotoCoreError | ClientError, *, local: bool, profile: str | None = None
 ) -> CliError:
-    """Return the error in words that name the next step. AWS's own texts hold neither message texts nor numbers."""
+    """Return an error that names the next step. AWS's own texts hold neither message texts nor numbers."""
     from botocore import exceptions as aws
 
     if local and isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
@@ -121,7 +121,7 @@ def _from_response(error: ClientError, profile: str | None) -> CliError:
 
 
 def _how_to_log_in(profile: str | None) -> str:
-    """Return the command that renews the login, by what the profile's settings say of it."""
+    """Return the command that renews the login, by the profile's settings."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
@@ -134,7 +134,7 @@ def _how_to_log_in(profile: str | None) -> str:
     except BotoCoreError:
         profiles, name = {}, profile or "default"
     settings = profiles.get(name, {})
-    for _ in profiles:  # a role's own login is that of its source
+    for _ in profiles:  # a role's login is that of its source profile
         if "source_profile" not in settings:
             break
         name = settings["source_profile"]

@@ -1,4 +1,4 @@
-"""Find a message wherever it is, by number, key or reference, and say where that looked and where it can't look."""
+"""Find a message wherever it is, by number, key or reference, and report which places could not be searched."""
 
 import re
 import unicodedata
@@ -23,30 +23,30 @@ _IN_A_KEY: Final = "[A-Za-z0-9._:-]"
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """An ID, and the number that it may be, in E.164."""
+    """A text to search: an ID, and as E.164 if it can be a number."""
 
     id_: str
     number: str | None
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Read what an operator typed."""
+        """Read the operator's input."""
         return cls(text.strip(), did_you_mean(text))
 
     def is_of(self, message_id: str, reference: str | None, destination: str | None) -> bool:
-        """Return whether a message is meant; by its key, whichever sender's it is."""
+        """Return whether a message matches, also by its key in any sender's namespace."""
         is_named = self.id_ in (message_id, key_of(message_id), reference)
         return is_named or (self.number is not None and destination == self.number)
 
     def is_in(self, text: str) -> bool:
-        """Return whether a text that is not a message names it."""
+        """Return whether a text that is not a message contains it."""
         if re.search(f"(?<!{_IN_A_KEY}){re.escape(self.id_)}(?!{_IN_A_KEY})", text):
             return True
         plain = unicodedata.normalize("NFKC", text)
         return self.number is not None and bool(re.search(_BETWEEN_DIGITS.join(last_digits(self.number)), plain))
 
     def is_letter(self, letter: ReceivedDeadLetter) -> bool:
-        """Return whether a dead letter, or a message of the queue, is meant."""
+        """Return whether a dead letter or a message of the queue matches."""
         message = letter.message
         if message is None:
             return letter.is_named(self.id_) or any(map(self.is_in, readings(letter.body)))
@@ -66,7 +66,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What was found, and in words where that looked, and where it did not or can't look."""
+    """The places found, and in words which places were searched, were not, and can't be."""
 
     found: list[Found]
     looked: list[str]
@@ -74,7 +74,7 @@ class Search:
 
 
 def find(target: Target, sought: Sought, *, queue: bool) -> Search:
-    """Search everything but the queue, which is read only if asked for: that hides its messages for a moment."""
+    """Search all but the queue, which is read only on request, because that hides its messages for a moment."""
     search = Search([], [], [])
     _search_tables(target, sought, search)
     found, read, hidden = _read(target, "DeadLetterQueueUrl", "dead letters", sought)
@@ -137,7 +137,7 @@ def _search_queue(target: Target, sought: Sought, search: Search, *, queue: bool
 
 
 def _read(target: Target, output: str, what: str, sought: Sought) -> tuple[list[ReceivedDeadLetter], int, int]:
-    """Return what is meant in a queue, how many were read, and about how many were hidden."""
+    """Return the matching messages of a queue, how many were read, and about how many were hidden."""
     with target.dead_letter_queue(output, what) as queue:
         hidden = queue.hidden()
         read = list(queue.dead_letters())

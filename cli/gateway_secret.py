@@ -12,7 +12,7 @@ from optus_sms.gateway.credentials import credentials_in, read_json
 from optus_sms.model.errors import CredentialsError
 
 NAMES: Final = ("application", "password")
-_MOST_BYTES: Final = 65_536  # of a secret, in Secrets Manager
+_MOST_BYTES: Final = 65_536  # Secrets Manager's limit for a secret
 _FORMS: Final = (
     "Give the application name and the password as two lines, or as JSON:\n"
     '{"application": "…", "password": "…"}. Nothing was stored.'
@@ -53,7 +53,7 @@ def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_certificate(path: Path) -> str:
-    """Return the text of a PEM file; the functions' own rules judge it."""
+    """Return the text of a PEM file; the functions' own rules check it later."""
     try:
         with path.open(encoding="ascii", errors="replace") as file:
             return file.read(_MOST_BYTES)
@@ -66,7 +66,7 @@ def _wrong(problem: str) -> CliError:
 
 
 def store(target: Target, credentials: Mapping[str, str]) -> None:
-    """Write the credentials into the secret, whose other fields stay; `CliError` if the functions would refuse them.
+    """Write the credentials into the secret and keep its other fields; `CliError` if the functions would refuse them.
 
     Control characters are refused only here: credentials that a gateway accepted with one continue to work.
     """

@@ -1,4 +1,4 @@
-"""The gateway's health as the stack sees it, with sending and the queues at a glance."""
+"""The gateway's health as the stack has recorded it, with the state of sending and the queues."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _COUNTS: Final = {
 
 
 def health_of(target: Target) -> dict[str, Any]:
-    """Return the whole report. ``credentials``: by the trials in ``credentials_tried``, or `untried`."""
+    """Return the whole report. ``credentials``: the result of the trials in ``credentials_tried``, or `untried`."""
     record = target.health.read()
     here, stack = try_from_here(target, seconds=_TRIAL_SECONDS), trial_of_stack(record)
     return {
@@ -37,9 +37,10 @@ def health_of(target: Target) -> dict[str, Any]:
 
 
 def sending_of(target: Target, record: HealthRecord) -> dict[str, str]:
-    """Return whether sending is on; who paused it, and in words what ends that; empty if it is on.
+    """Return whether sending is on, who paused it, and in words what ends the pause (empty if it is on).
 
-    On for one probe, in a pause, is paused. ``paused_lanes``: with spaces between; sending is on if one lane is.
+    Sending that is on for one probe during a pause counts as paused. ``paused_lanes``: separated by spaces. Sending is
+    on if one lane is.
     """
     lanes = target.switch.lanes()
     if None in lanes.values():
@@ -66,7 +67,7 @@ def waiting_counts(target: Target) -> dict[str, int]:
 
 
 def queue_counts(target: Target, output: str) -> dict[str, int]:
-    """Return how many messages of a queue are waiting, in flight and delayed: approximately, as SQS counts."""
+    """Return about how many messages of a queue are waiting, in flight and delayed (SQS counts approximately)."""
     names: Any = list(_COUNTS.values())
     response: Any = target.sqs.get_queue_attributes(QueueUrl=target.outputs[output], AttributeNames=names)
     return {name: int(response["Attributes"].get(attribute, 0)) for name, attribute in _COUNTS.items()}

@@ -1,4 +1,4 @@
-"""The journal beside a file of messages: it notes which are on the queue, so that `send --file` can be resumed."""
+"""The journal beside a file of messages: records which messages are on the queue, so that `send --file` can resume."""
 
 import contextlib
 import fcntl
@@ -22,10 +22,11 @@ _ENTRY: Final = TypeAdapter(dict[Literal["queueing", "queued", "found"], frozens
 
 
 class Journal:
-    """Notes beside a file which of its messages are on the queue: a line before each batch and a line after it.
+    """Records which messages of a file are on the queue, with a line before each batch and a line after it.
 
-    A line without a message_id gets one from the journal's own random run and the line's text: the same when the file
-    is resumed, another next week with a new journal. A context manager; only one process at a time has it.
+    A line without a message_id gets one, made from a random part of the journal and the line's text. So it stays the
+    same when the file is resumed, and differs next week with a new journal. A context manager; one process at a time
+    can have it.
     """
 
     def __init__(self, path: Path, stack_id: str) -> None:
@@ -50,16 +51,16 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close(remove=not self._began)  # a file that was refused leaves nothing behind
+        self._close(remove=not self._began)  # after a file that was refused, no journal remains
 
     def _close(self, *, remove: bool) -> None:
-        """``remove``: the file too. Only of a file that this run has made, or that begins as a journal."""
+        """Close the journal. ``remove``: delete it too, if this run made it or it begins as a journal does."""
         if remove and self._is_in_place():
             self.path.unlink(missing_ok=True)
         self._file.close()
 
     def _opened(self) -> TextIO:
-        """Make the journal, or open it. An empty one is of the run that has just made it: no other writes to it."""
+        """Make or open the journal. An empty one belongs to the run that has just made it; no other writes to it."""
         try:
             try:
                 descriptor = create(self.path)
@@ -73,7 +74,7 @@ class Journal:
         return os.fdopen(descriptor, "a+", encoding="utf-8")
 
     def _lock(self) -> None:
-        """Lock the file; `CliError` if another process has it, or has removed it, so that no run would find it."""
+        """Lock the file; `CliError` if another process has it, or has removed it so that no later run would find it."""
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(self._file, fcntl.LOCK_EX if self._is_new else fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(self._file.fileno()).st_nlink > 0:
@@ -83,28 +84,28 @@ class Journal:
         )
 
     def _is_in_place(self) -> bool:
-        """Whether the path still leads to the open file, and not to one that replaced it."""
+        """Return whether the path still leads to the open file, not to one that replaced it."""
         try:
             return os.path.samestat(self.path.lstat(), os.fstat(self._file.fileno()))
         except FileNotFoundError:
             return False
 
     def message_id_of(self, line: str, occurrence: int) -> str:
-        """Return the message_id of a line without one: the same whenever this journal is continued."""
+        """Return the message_id for a line without one: the same in every run with this journal."""
         return f"{self.run}-{hashlib.sha256(f'{occurrence}:{line}'.encode()).hexdigest()[:32]}"
 
     def queueing(self, message_ids: Sequence[str]) -> None:
-        """Note a batch before it is queued: uncertain from now on, until `done`."""
+        """Record a batch before it is queued: its messages are uncertain until `done`."""
         self._began = True
         self._append({"queueing": list(message_ids)})
 
     def done(self, message_ids: Sequence[str]) -> None:
-        """Note after a batch what is on the queue. What SQS did not take is not."""
+        """Record after a batch which of its messages are on the queue: those that SQS accepted."""
         self._append({"queued": list(message_ids)})
         self.queued |= set(message_ids)
 
     def found(self, message_ids: Sequence[str]) -> None:
-        """Note that these uncertain messages are on the queue after all; the others stay uncertain."""
+        """Record that these uncertain messages are on the queue after all; the others stay uncertain."""
         self._append({"found": list(message_ids)})
         self.queued |= set(message_ids)
 
@@ -121,7 +122,7 @@ class Journal:
         self._file.seek(0)
         try:
             head = self._file.readline(_LONGEST_HEAD)
-            self.run = self._run_of(head)  # the rest is read only of a journal
+            self.run = self._run_of(head)  # read no further unless the file is a journal
             text = self._file.read()
         except UnicodeDecodeError:
             raise self._is_none() from None
@@ -129,7 +130,7 @@ class Journal:
         self._began = bool(lines)
         pending: frozenset[str] = frozenset()
         for what, message_ids in self._entries(lines):
-            # A batch ends with its line "queued"; one without it is of a process that was killed.
+            # A batch ends with the line "queued"; without that line, the process was killed.
             if what == "queueing":
                 self.uncertain |= pending
                 pending = message_ids
@@ -145,7 +146,7 @@ class Journal:
             try:
                 entry = json.loads(line)
             except (ValueError, RecursionError):
-                continue  # the last line of a process that was killed while writing it
+                continue  # the last line, if the process was killed while writing it
             try:
                 yield from _ENTRY.validate_python(entry).items()
             except ValidationError:

@@ -1,4 +1,4 @@
-"""Log records of the functions and of the callback API: those of CloudWatch, or the local stack's file."""
+"""Log records of the functions and of the callback API, from CloudWatch or from the local stack's file."""
 
 import json
 import re
@@ -15,14 +15,14 @@ from cli.target import Target
 FUNCTIONS: Final = ("SendMessage", "ReceiveCallback", "CheckHealth", "ReconcileMessages", "PublishEvents")
 ACCESS: Final = "CallbackAccess"
 _LOCAL_LOG: Final = ENDPOINTS.with_name("functions.log")
-# An error of the function, or Lambda's own report of a timeout or a crash.
+# A function's error, or Lambda's report of a timeout or a crash.
 _FAILED: Final = '($.level = "ERROR" || ($.type = "platform.report" && $.record.status != "success"))'
 _CONDITION: Final = re.compile(r"([a-z_]+)(!?=)(.+)")
 
 
 @dataclass(frozen=True)
 class FieldCondition:
-    """A field has one of these values, or with ``negated`` another one; `*` in a value stands for any characters."""
+    """A field has one of these values (with ``negated``: none of them); `*` in a value means any characters."""
 
     field: str
     values: tuple[str, ...]
@@ -30,20 +30,20 @@ class FieldCondition:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the condition that `field=value,value` or `field!=value` spells; raise ValueError otherwise."""
+        """Return the condition in `field=value,value` or `field!=value`; raise ValueError for any other text."""
         found = _CONDITION.fullmatch(text)
         if not found:
             raise ValueError(text)
         return cls(found[1], tuple(found[3].split(",")), found[2] == "!=")
 
     def holds(self, record: Mapping[str, Any]) -> bool:
-        """Whether it is true of a record. A field that is not there has no value."""
+        """Return whether a record meets the condition. An absent field has no value."""
         if self.field not in record:
             return False
         return any(fnmatchcase(str(record[self.field]), value) for value in self.values) is not self.negated
 
     def __str__(self) -> str:
-        """As CloudWatch's filter patterns have it."""
+        """Return the condition in the syntax of CloudWatch's filter patterns."""
         operator, joint = ("!=", " && ") if self.negated else ("=", " || ")
         quoted = (value if value == "*" else json.dumps(value) for value in self.values)
         return "(" + joint.join(f"$.{self.field} {operator} {value}" for value in quoted) + ")"
@@ -70,7 +70,7 @@ def records(
 def _of_local_stack(
     names: Sequence[str], conditions: Sequence[FieldCondition], *, since: float, failed: bool
 ) -> Iterator[tuple[str, str]]:
-    """Yield those of the file that the latest `make run` writes, which has no access log and no reports of Lambda."""
+    """Yield the records in the latest `make run`'s file, which has no access log and no reports of Lambda."""
     oldest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
     for line in _LOCAL_LOG.read_text(encoding="utf-8").splitlines():
         function, _, text = line.partition(" ")
@@ -78,7 +78,7 @@ def _of_local_stack(
         try:
             record = json.loads(text)
         except ValueError:
-            record = {"level": "ERROR"}  # what the runtime prints when a process ends
+            record = {"level": "ERROR"}  # the line that the runtime prints when a process ends
         is_wanted = name in names and all(condition.holds(record) for condition in conditions)
         if is_wanted and record.get("timestamp", oldest) >= oldest and (not failed or record.get("level") == "ERROR"):
             yield name, text

@@ -1,4 +1,4 @@
-"""Reads that can take minutes: how far they are, on stderr, and patience with AWS while they last."""
+"""Reads that can take minutes: their progress on stderr, and more retries of AWS's calls meanwhile."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ _THROTTLED: Final = ("Throttl", "ProvisionedThroughputExceeded", "RequestLimitEx
 
 
 def shown(items: Iterable[T], what: str) -> Iterator[T]:
-    """Yield the items, and show on stderr how many there were: a line that changes on a terminal, else now and then."""
+    """Yield the items and show their number on stderr: as a changing line on a terminal, else from time to time."""
     is_terminal = sys.stderr.isatty()
     every = _EVERY_SECONDS if is_terminal else _EVERY_SECONDS_IN_A_FILE
     last, width = time.monotonic(), 0
@@ -34,13 +34,13 @@ def shown(items: Iterable[T], what: str) -> Iterator[T]:
 
 
 class Patience:
-    """Lets a client repeat a call that AWS throttled or failed more often than the SDK does, with a note each time.
+    """Lets a client retry more often than the SDK does if AWS throttles or fails, with a note each time.
 
     Not for the first call of a command, which shows whether AWS can be reached, and not if a local stack has ended.
     """
 
     def __init__(self, client: Any, *, attempts: int, local: bool) -> None:
-        self._attempts = attempts  # of the SDK
+        self._attempts = attempts  # the SDK's number
         self._local = local
         client.meta.events.register_last("needs-retry", self._wait)
 
@@ -53,7 +53,7 @@ class Patience:
         operation: Any,
         **_: object,
     ) -> int | None:
-        """Return the seconds to wait before another attempt; None for none, as botocore wants it."""
+        """Return the seconds to wait before another attempt; None for no other attempt (botocore's convention)."""
         problem = self._problem(response[1] if response else {}, caught_exception)
         number = attempts - self._attempts
         if not problem or not 0 <= number < len(_WAITS):
@@ -62,7 +62,7 @@ class Patience:
         return _WAITS[number]
 
     def _problem(self, response: Mapping[str, Any], failure: Exception | None) -> str:
-        """Return what went wrong if it may pass by itself; empty if not."""
+        """Return a temporary problem in words; empty for any other."""
         if failure is not None:
             is_gone = isinstance(failure, SSLError) or (self._local and isinstance(failure, EndpointConnectionError))
             may_pass = isinstance(failure, HTTPClientError | NoConnectionError) and not is_gone

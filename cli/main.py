@@ -1,4 +1,4 @@
-"""The command `optus-sms`. A command is imported when it is called: AWS's client takes longer to import than to use."""
+"""The command `optus-sms`. It imports only the called command: importing AWS's client takes longer than using it."""
 
 import importlib
 import io
@@ -43,18 +43,18 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class _Commands(click.Group):
-    """The commands, on any terminal: a character that its character set lacks is a question mark."""
+    """The commands. If the terminal's character set lacks a character, a question mark is printed."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """As click calls it."""
-        sys.stdin = sys.stdin or io.TextIOWrapper(io.BytesIO())  # None where the shell closed it
+        sys.stdin = sys.stdin or io.TextIOWrapper(io.BytesIO())  # None if the shell closed it
         sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as it runs
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
         try:
             return super().main(*args, **kwargs)
-        except OSError as error:  # of click's own output, such as --help
+        except OSError as error:  # from click's own output, such as --help
             discard_stdout()
             click.echo(f"Error: The output can't be written: {error.strerror}.", err=True)
             sys.exit(int(Exit.FAILED))
@@ -77,7 +77,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click calls it; an option of a command that stands before it is told its place."""
+        """As click calls it. If a command's option stands before the command, an error names the right place."""
         given = tuple(args)
         try:
             return super().parse_args(ctx, args)
@@ -93,7 +93,7 @@ class _Commands(click.Group):
             raise click.UsageError(f"{error.option_name} goes after the command: {usage}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click calls it; Ctrl-C also while a command is imported."""
+        """As click calls it; handles Ctrl-C also while a command is imported."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

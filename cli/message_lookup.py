@@ -31,14 +31,14 @@ def find_messages(target: Target, id_: str) -> list[Facts]:
 
 
 def whose(target: Target) -> str:
-    """Return a line about the message_ids of others, for an error; empty if all senders share one namespace."""
+    """Return a sentence for an error about other senders' message_ids; empty if all senders share one namespace."""
     if not target.separate_senders:
         return ""
     return "\nThe message_id of another sender begins with its ID and a slash (SeparateSenders)."
 
 
 def facts_of(target: Target, message_id: str) -> Facts:
-    """Return everything that the tables hold of a message_id."""
+    """Return all records of a message_id in both tables."""
     ledger = target.ledger.read(message_id)
     found = target.messages.read(ledger.gateway_id) if ledger and ledger.gateway_id else None
     return _facts(target, message_id, ledger, found)
@@ -85,7 +85,7 @@ def message_json(facts: Facts) -> dict[str, Any]:
 
 
 def without_phone_numbers(facts: Facts) -> Facts:
-    """Hide the numbers of a message, also those that the gateway or an operator quotes. IDs and times stay."""
+    """Hide the numbers in a message's JSON, also those that the gateway or an operator quotes. IDs and times stay."""
     ledger, message = facts.ledger, facts.message
     return replace(facts, ledger=ledger and _hidden(ledger), message=message and _hidden(message))
 
@@ -99,7 +99,7 @@ def _hidden(record: R) -> R:
 
 
 def exit_code(facts: Facts) -> Exit:
-    """Return the exit code for where a message stands: 0 if it was received, or is a reply."""
+    """Return the exit code for a message's stage: 0 if it was received, or is a reply."""
     match stage_of(facts):
         case Stage.RECEIVED | Stage.REPLY:
             return Exit.OK

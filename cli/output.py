@@ -1,4 +1,4 @@
-"""What the command prints: lines for people, or one JSON document for programs. Colors only on a terminal."""
+"""The command's output: lines for people, or one JSON document for programs. Colors only on a terminal."""
 
 import codecs
 import contextlib
@@ -22,7 +22,8 @@ _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
     "dim": {"dim": True},
     "plain": {},
 }
-# What a terminal or an editor acts on: DEL and C1, and what changes the direction of text (UAX #9) or ends a line.
+# Characters that a terminal or an editor acts on: DEL and C1, those that change the direction of text (UAX #9) or end a
+# line.
 _ACTS: Final = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f"
 _CONTROL: Final = re.compile(f"[\x00-\x1f{_ACTS}]")
 _RAW_IN_JSON: Final = re.compile(f"[{_ACTS}\ud800-\udfff]")
@@ -39,16 +40,16 @@ class Output:
 
     @property
     def progress(self) -> TextIO:
-        """Where a command shows how far it is."""
+        """Where a command shows its progress."""
         return sys.stderr
 
     def line(self, text: str = "", tone: Tone = "plain") -> None:
-        """Write a line for people; nothing with --json."""
+        """Write a line for people; with --json write nothing."""
         if not self.as_json:
             click.secho(_harmless(text), **_COLOURS[tone])
 
     def note(self, text: str, tone: Tone = "dim") -> None:
-        """Write a note to stderr, for people and with --json alike."""
+        """Write a note to stderr, also with --json."""
         click.secho(_harmless(text), err=True, **_COLOURS[tone])
 
     def document(self, value: object) -> None:
@@ -75,17 +76,17 @@ def _columns(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return an untrusted text fit for a terminal: without control characters or line ends."""
+    """Return an untrusted text that is safe for a terminal: without control characters or line ends."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " ⏎ "))
 
 
 def _harmless(text: str) -> str:
-    """Return lines that have untrusted texts in them without control characters."""
+    """Return lines that contain untrusted texts, without control characters."""
     return "\n".join(map(one_line, text.split("\n")))
 
 
 def shortened(text: str) -> str:
-    """Return the beginning of a text, with a mark where some is left out."""
+    """Return the beginning of a text, with a mark if the rest is cut."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -102,19 +103,19 @@ def number_in_list(number: str | None, *, show: bool = False) -> str:
 
 
 def json_text(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Return JSON that reads well and drives no terminal: what a terminal would act on is escaped, so still true."""
+    """Return readable JSON that is safe for a terminal: characters that a terminal acts on are escaped, not lost."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=_jsonable)
     return _RAW_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def discard_stdout() -> None:
-    """Drop what stdout still holds, after it could not be written: otherwise the interpreter's end reports it again."""
+    """Drop stdout's buffer after a failed write; otherwise the interpreter reports the same error when it ends."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_stdout_ascii() -> bool:
-    """Whether other characters must be escaped, because the character set may lack them."""
+    """Return whether characters beyond ASCII must be escaped, because the character set may lack them."""
     return codecs.lookup(sys.stdout.encoding).name != "utf-8"
 
 

@@ -1,4 +1,4 @@
-"""Types of arguments and options: what makes no sense is refused before anything is looked up."""
+"""Types of arguments and options: invalid values are refused before any look-up."""
 
 import re
 import time
@@ -32,7 +32,7 @@ class Text(click.ParamType):
 
 
 class Name(Text):
-    """A text that names something: neither empty, like a shell's variable that is not set, nor too long for a key."""
+    """A name or ID: neither empty, such as from an unset shell variable, nor too long for a table's key."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """As click wants it."""
@@ -55,7 +55,7 @@ class Group(click.ParamType):
 
 
 class Handset(Name):
-    """A number as people write it, spaced, national or in E.164. Gives E.164; a short code or a name as it is."""
+    """A number as people write it: with spaces, national or in E.164. Gives E.164; a short code or a name unchanged."""
 
     name = "number"
 
@@ -76,7 +76,7 @@ class Since(click.ParamType):
         found = _AGO.fullmatch(value)
         try:
             seconds = time.time() - int(found[1]) * _SECONDS[found[2]] if found else parse_rfc3339(value)
-            format_rfc3339(seconds)  # what is before the year 1 or after 9999 can't be written
+            format_rfc3339(seconds)  # a time before the year 1 or after 9999 can't be formatted
         except (ValueError, OverflowError):
             self.fail("must be a time like 2026-12-24T09:00:00+11:00, or an age like 15m, 2h or 7d", param, ctx)
         return seconds

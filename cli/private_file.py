@@ -1,4 +1,4 @@
-"""Files that the command line makes for its user only, and files that it reads without trusting them."""
+"""Creates files that only the user can read, and opens files without trusting what they are."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ _CAREFULLY: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def create(path: Path) -> int:
-    """Make a file that only its user can read, and return its descriptor; FileExistsError for whatever is there."""
+    """Make a file that only its user can read, and return its descriptor; FileExistsError if the path exists."""
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _CAREFULLY, 0o600)
 
 

@@ -1,4 +1,4 @@
-"""Put messages on the queue: one, or many in batches of ten that are noted in a journal."""
+"""Put messages on the queue: one, or many in batches of ten that a journal records."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH: Final = 10  # SQS's most
+BATCH: Final = 10  # SQS's limit
 SQS_COUNTS_AFTER_SECONDS: Final = 60
 """SQS's counts of a queue are right a minute after the last message was sent to it (its API reference says so)."""
-_ATTEMPTS: Final = 5  # of what SQS did not take from a batch through no fault of the message
+_ATTEMPTS: Final = 5  # for messages of a batch that SQS failed to accept by its own fault
 
 
 def queue_one(sqs: SQSClient, url: str, checked: CheckedMessage) -> None:
@@ -31,14 +31,14 @@ def queue_one(sqs: SQSClient, url: str, checked: CheckedMessage) -> None:
 
 @contextlib.contextmanager
 def stopping_between_batches() -> Iterator[Callable[[], bool]]:
-    """Yield whether Ctrl-C, SIGTERM or the end of the terminal came: obeyed only between batches, which are certain.
+    """Yield a function that returns whether Ctrl-C, SIGTERM or SIGHUP came, so that work stops between two batches.
 
-    In a program's other threads nothing comes: Python handles signals in the main one only.
+    In other threads it returns False, because Python handles signals only in the main thread.
     """
     asked: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()
     every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
-    signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup wants it
+    signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
     before = [signal.signal(number, lambda number, _frame: asked.append(number)) for number in signals]
     try:
         yield lambda: bool(asked)
@@ -71,14 +71,14 @@ def queue_all(
 
 
 def in_batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield the items in lists of as many as one request to SQS may have."""
+    """Yield the items in lists, each as long as one request to SQS allows."""
     left = iter(items)
     while batch := list(islice(left, BATCH)):
         yield batch
 
 
 def _queue_batch(sqs: SQSClient, url: str, batch: Sequence[CheckedMessage]) -> list[str]:
-    """Return the message_ids that SQS took; those that failed through SQS are retried."""
+    """Return the message_ids that SQS accepted. Messages that failed by SQS's fault are retried."""
     left = {str(number): checked for number, checked in enumerate(batch)}
     taken: list[str] = []
     for again in range(_ATTEMPTS):

@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class Result(StrEnum):
-    """What became of one message."""
+    """The result for one message."""
 
     RECALLED = "recalled"
     BEFORE = "recalled before"
@@ -55,9 +55,7 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Messages to recall: those that agree in each field that is not None. Times: when they were queued first, epoch
-    seconds.
-    """
+    """Messages to recall: those that match each field that is not None. Times: first queued, epoch seconds."""
 
     reference: str | None = None
     since: float | None = None
@@ -65,32 +63,32 @@ class Wanted:
     destination: str | None = None
 
     def has(self, queued_at: str | None, reference: str, destination: str | None) -> bool:
-        """Return whether a message is among them. ``queued_at``: RFC 3339; a message without it has no time."""
+        """Return whether a message matches. ``queued_at``: RFC 3339; empty if unknown, and then no time matches."""
         if self.reference not in (None, reference) or self.destination not in (None, destination):
             return False
         at = time_or_none(queued_at)
         return self.since is None or (at is not None and self.since <= at < self.until)
 
     def has_record(self, record: LedgerRecord) -> bool:
-        """Return whether the message of a ledger record is among them."""
+        """Return whether a ledger record's message matches."""
         return self.has(record.queued_at, record.effective_reference, record.destination)
 
 
 def of_message(message_id: str, message: OutboundMessage) -> LedgerRecord:
-    """Return what is known of a message whose fields are known, so that no other is recalled in its place."""
+    """Return a record with the message's payload hash, so that no other message is recalled in its place."""
     reference = message.reference or reference_of(message_id)
     return LedgerRecord(message_id, payload_sha256=message.payload_sha256, reference=reference)
 
 
 def recall_all(target: Target, records: Sequence[LedgerRecord], *, dry_run: bool) -> Iterator[list[Recalled]]:
-    """Recall the messages with these keys; with a hash in a record, only the message that has those fields."""
+    """Recall the messages with these keys. If a record has a hash, recall only the message with that payload."""
     recall_one = _way(target, dry_run=dry_run)
     for batch in in_batches(records):
         yield _each(recall_one, batch)
 
 
 def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
-    """Recall what waits in the paused queue, and what the ledger lists as undecided; a message once."""
+    """Recall messages that wait in the paused queues or that the ledger lists as undecided, each once."""
     done: set[str] = set()
     for results in chain(
         recall_queued(target, wanted, dry_run=dry_run), recall_undecided(target, wanted, dry_run=dry_run)
@@ -103,7 +101,7 @@ def recall_waiting(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator
 
 
 def recall_queued(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
-    """Recall what waits in the paused queues, and delete it there; a message in them twice has two results."""
+    """Recall messages that wait in the paused queues, and delete them there; a copy has a result of its own."""
     recall_one = _way(target, dry_run=dry_run)
     for output in QUEUES.values():
         yield from _recall_of(target, output, wanted, recall_one, dry_run=dry_run)
@@ -127,7 +125,7 @@ def _recall_of(
 
 
 def recall_undecided(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterator[list[Recalled]]:
-    """Recall what waits for another attempt, by the ledger: it can be invisible in the queue for half an hour."""
+    """Recall messages that the ledger has in RETRY. In the queue they can be invisible for half an hour."""
     recall_one = _way(target, dry_run=dry_run)
     undecided = (record for state in _UNDECIDED for record in target.ledger.undecided(state))
     for records in in_batches(record for record in undecided if wanted.has_record(record)):
@@ -135,7 +133,7 @@ def recall_undecided(target: Target, wanted: Wanted, *, dry_run: bool) -> Iterat
 
 
 def sent_already(target: Target, wanted: Wanted) -> Iterator[list[Recalled]]:
-    """Return what was sent of the messages that are wanted, by reading the whole ledger."""
+    """Return those wanted messages that were sent already, by reading the whole ledger."""
     for record in target.ledger.scan():
         is_sent = record.state is State.ACCEPTED and wanted.has_record(record)
         yield [Recalled(record.message_id, Result.SENT)] if is_sent else []
@@ -157,12 +155,12 @@ def recall(ledger: Ledger, wanted: LedgerRecord, *, by: str) -> Recalled:
 
 
 def preview(ledger: Ledger, wanted: LedgerRecord) -> Recalled:
-    """Return what `recall` would do, and do nothing."""
+    """Return the result that `recall` would have, and change nothing."""
     return Recalled(wanted.message_id, *judge(wanted, ledger.read(wanted.message_id)))
 
 
 def judge(wanted: LedgerRecord, record: LedgerRecord | None) -> tuple[Result, str]:  # noqa: PLR0911 - one line each
-    """Return what a recall does with a message, and why. ``record``: the ledger's record of its message_id now."""
+    """Return the result of a recall, and why. ``record``: the ledger's current record of the message_id."""
     if record is None:
         why = "" if wanted.payload_sha256 else "the ledger knows no such message; any that comes is refused"
         return Result.RECALLED, why
@@ -190,14 +188,14 @@ def judge(wanted: LedgerRecord, record: LedgerRecord | None) -> tuple[Result, st
 
 
 def _way(target: Target, *, dry_run: bool) -> Callable[[LedgerRecord], Recalled]:
-    """Return how each message is handled. Here, because a session can't make clients in several threads."""
+    """Return the function for one message. Made before the threads, in which a session can't make clients."""
     return partial(preview, target.ledger) if dry_run else partial(recall, target.ledger, by=target.operator)
 
 
 def _wanted_of(
     wanted: Wanted, waiting: Iterable[ReceivedDeadLetter]
 ) -> list[list[tuple[ReceivedDeadLetter, LedgerRecord]]]:
-    """Return what is to be recalled of the messages that wait, by message_id. One that breaks a rule is never sent."""
+    """Return the waiting messages to recall, by message_id; without invalid ones, which are never sent."""
     found: defaultdict[str, list[tuple[ReceivedDeadLetter, LedgerRecord]]] = defaultdict(list)
     for each in waiting:
         if each.message is None:
@@ -209,7 +207,7 @@ def _wanted_of(
 
 
 def _each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Call a function for each item, side by side: a call to DynamoDB takes milliseconds, and there are many."""
+    """Call a function for each item, in parallel, because each call to DynamoDB takes milliseconds."""
     if len(items) < 2:
         return list(map(function, items))
     with ThreadPoolExecutor(len(items)) as pool:

@@ -1,8 +1,8 @@
 """Redrive dead letters by a plan that an operator can read and change.
 
-Making a plan changes nothing. Applying it trusts only the actions in it: each dead letter is judged again by the queue
-and the ledger, and is refused unless it was certainly not sent. Each is copied, then deleted; after an interruption
-between the two, both copies have the same message_id, so the ledger lets only one through.
+Making a plan changes nothing. Applying a plan trusts only its actions: each dead letter is judged again by the queue
+and the ledger, and refused unless it was certainly not sent. Each is copied, then deleted. After an interruption in
+between, both copies have the same message_id, so the ledger allows only one to be sent.
 """
 
 import codecs
@@ -37,7 +37,7 @@ _HOW: Final = (
 
 
 class DeadLetterKind(StrEnum):
-    """What a dead letter is, by the queue and the ledger together."""
+    """The kind of a dead letter, by the queue and the ledger together."""
 
     SAFE = "safe"
     SENT = "already_sent"
@@ -56,7 +56,7 @@ SENDABLE: Final = (DeadLetterKind.SAFE, DeadLetterKind.REJECTED)
 
 
 class PlanItem(BaseModel):
-    """One message of the plan, and its copies in the queue (their SQS ids)."""
+    """One message of the plan, with the SQS IDs of its copies in the queue."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -94,7 +94,7 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """The result for one dead letter. ``done``: as the plan wanted, or nothing was left to do."""
+    """The result for one dead letter. ``done``: the plan's action was carried out, or had been before."""
 
     message_id: str
     result: str
@@ -115,7 +115,7 @@ def make_plan(target: Target) -> tuple[Plan, int]:
 
 
 def plan_items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, *, now: float) -> list[PlanItem]:
-    """Return an item for each message: a dead letter that is there twice is one item with two copies."""
+    """Return an item for each message. Two dead letters of one message are one item with two copies."""
     return list(_items(dead_letters, ledger, now))
 
 
@@ -146,14 +146,14 @@ def _items(dead_letters: Iterable[ReceivedDeadLetter], ledger: Ledger, now: floa
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a new file for its user only, never over another: a plan may hold an operator's changes."""
+    """Write a new file that only its user can read. Never overwrite one: a plan can hold an operator's changes."""
     try:
         descriptor = create(path)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(json_text(plan.model_dump(mode="json"), indent=2) + "\n")
         except BaseException:
-            path.unlink()  # half a plan would only be in the way of the next one
+            path.unlink()  # otherwise half a plan would block the next one
             raise
     except FileExistsError:
         raise CliError(f"{path} exists already.", "Name another file, or remove it.", Exit.USAGE) from None
@@ -162,14 +162,14 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def read_plan(path: Path, target: Target) -> Plan:
-    """Return a plan that was made for this stack; raise `CliError` for anything else, before anything is done."""
+    """Return a plan that was made for this stack; raise `CliError` for any other file, before any change."""
     remedy = "Make a new one with `redrive --plan FILE`; change only its actions."
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
             raise CliError(f"{path} is far too large to be a plan.", remedy, Exit.INVALID)
-        plan = Plan.model_validate_json(text.removeprefix(codecs.BOM_UTF8))  # some editors write it
+        plan = Plan.model_validate_json(text.removeprefix(codecs.BOM_UTF8))  # some editors write a byte order mark
     except OSError as error:
         raise CliError(f"{path} can't be read: {error.strerror}.", "Name another file.", Exit.USAGE) from None
     except ValidationError as error:
@@ -215,7 +215,7 @@ def _step(item: PlanItem, result: str, why: str = "") -> PlanStep:
 def _apply(  # noqa: PLR0911 - one line for each result
     item: PlanItem, dead_letter: ReceivedDeadLetter, queue: DeadLetterQueue, target: Target, done: dict[str, str]
 ) -> tuple[str, str]:
-    """Apply an item to one of its dead letters. ``done``: the bodies (SHA-256) queued in this run, by message_id."""
+    """Apply an item to one of its dead letters. ``done``: SHA-256 of the bodies queued in this run, by message_id."""
     message_id = dead_letter.message_id
     if (message_id, dead_letter.body_sha256) != (item.message_id, item.body_sha256):
         return "refused", "the dead letter in the queue is not the one in the plan"
@@ -243,7 +243,7 @@ def _apply(  # noqa: PLR0911 - one line for each result
 
 
 def _open_again(target: Target, record: LedgerRecord | None) -> str:
-    """Reopen a REJECTED record, so that it is sent again. Return what has changed if that prevents it."""
+    """Reopen a REJECTED record, so that its message is sent again. Return the change that prevents it, if any."""
     if record is None or record.state is not State.REJECTED:
         return ""
     refused_by = target.ledger.reopen(record, by=target.operator, now=time.time())
@@ -255,7 +255,7 @@ def _open_again(target: Target, record: LedgerRecord | None) -> str:
 
 
 def judge(dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, now: float) -> tuple[DeadLetterKind, str]:  # noqa: PLR0911, PLR0912 - one line each
-    """Return what may be done with a dead letter, and why. ``record``: the ledger's record of its message_id now."""
+    """Return the action allowed for a dead letter, and why. ``record``: the ledger's current one of its message_id."""
     if dead_letter.reason == DeadLetterReason.UNREADABLE_CALLBACK:
         return DeadLetterKind.CALLBACK, "an unreadable callback, not a message"
     if dead_letter.message is None:

@@ -1,4 +1,4 @@
-"""Sending as an operator sees it: who paused it, what ends the pause, what speaks against resuming. Pure."""
+"""The state of sending in words: who paused it, what ends the pause, what speaks against resuming. Pure functions."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,12 +16,12 @@ _ENDS: Final[Mapping[PauseReason, str]] = {
 
 
 def is_checked_lately(record: HealthRecord, *, now: float) -> bool:
-    """Return whether the stack's health check runs, by its last result."""
+    """Return whether the stack's health check is running, by the time of its last result."""
     return now - (time_or_none(record.checked_at) or 0.0) <= _CHECKED_LATELY_SECONDS
 
 
 def is_paused_by_health_check(record: HealthRecord) -> bool:
-    """Return whether a pause is the health check's own, which ends by itself."""
+    """Return whether the health check made this pause, and so will end it."""
     return record.pause is not None and record.pause.by is PausedBy.HEALTH
 
 
@@ -39,7 +39,7 @@ def pause_in_words(record: HealthRecord, *, now: float) -> str:
 
 
 def trouble_in_words(record: HealthRecord) -> str:
-    """Return why messages would fail if sending were resumed, by the last health check; empty if nothing is known."""
+    """Return why messages would fail if sending were resumed, by the last health check; empty for no known reason."""
     if record.state is Health.UNHEALTHY:
         return f"The gateway is unhealthy since {record.since}: {record.reason} (checked at {record.checked_at})."
     if record.credentials == Admission.REFUSED:

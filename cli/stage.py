@@ -1,4 +1,4 @@
-"""Where one message stands, and what happens next, from the records of the two tables. Pure."""
+"""The stage of one message, and what happens next, from the records of both tables. Pure functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from optus_sms.records.items import OPTED_OUT, LedgerRecord, MessageRecord, Repl
 class Facts:
     """The records of one message and of its replies, or of one reply, whose ID then stands for the message_id.
 
-    ``queued_at``: RFC 3339, if the caller knows it better than the ledger, which learns it with the first claim.
+    ``queued_at``: RFC 3339, if the caller has it; the ledger has it only from the first claim on.
     ``id_taken_by``: the message, or `a reply`, that had this message's gateway ID first.
     """
 
@@ -53,7 +53,7 @@ class Facts:
 
     @property
     def erased_at(self) -> str | None:
-        """When what identifies a person was removed, if it was."""
+        """The time when personal data was removed; None if it was not."""
         records = (self.message, self.reply, self.ledger)
         return next((record.erased_at for record in records if record and record.erased_at), None)
 
@@ -69,7 +69,7 @@ class Facts:
 
     @property
     def put_on_queue_at(self) -> str | None:
-        """When it was queued, as far as that is known."""
+        """The time when it was queued, if known."""
         return self.queued_at or (self.ledger.queued_at if self.ledger else None)
 
     @property
@@ -79,23 +79,23 @@ class Facts:
 
     @property
     def since(self) -> str:
-        """When it became what it is in lists: unknown, queued, or accepted; empty if that is not known."""
+        """The time in lists: when its outcome became unknown, when it was queued or accepted; empty if unknown."""
         ledger, message = self.ledger, self.message
         if ledger:
             return ledger.unknown_since or ledger.queued_at or ""
-        if message:  # without the sender's own write it has only the times of callbacks
+        if message:  # before the sender function's write it has only the times of callbacks
             return message.created_at or min(message.times.values(), default=message.unresolved_at or "")
         return ""
 
     @property
     def is_sent_once_more(self) -> bool:
-        """Whether its outcome is unknown and it is sent once more (`resend`)."""
+        """Whether its outcome is unknown and the message will be sent once more (`resend`)."""
         ledger, once_more = self.ledger, (State.UNKNOWN, "resend", 1)
         return ledger is not None and (ledger.state, ledger.on_unknown, ledger.unknown_outcomes) == once_more
 
 
 class Stage(StrEnum):
-    """Where a message stands. The ledger's states are among the names."""
+    """The stage of a message. The ledger's states are among the names."""
 
     NOT_SEEN = "not seen"
     SENDING = "being sent"
@@ -128,7 +128,7 @@ TONES: Final[Mapping[Stage, Tone]] = {
 
 
 def stage_of(facts: Facts) -> Stage:
-    """Return where the message stands. A final status of the gateway goes before the ledger's state."""
+    """Return the stage of the message. A final status of the gateway has precedence over the ledger's state."""
     if facts.reply:
         return Stage.REPLY
     if facts.status == "received":
@@ -140,7 +140,7 @@ def stage_of(facts: Facts) -> Stage:
 
 
 def standing(facts: Facts) -> str:
-    """Return where the message stands, in words, with the date of its erasure."""
+    """Return the stage of the message in words, with the date of its erasure."""
     stage = stage_of(facts)
     if not facts.erased_at:
         return stage.value

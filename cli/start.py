@@ -1,4 +1,4 @@
-"""The entry point of `optus-sms`: as little as can be interrupted before an interruption ends in one line."""
+"""The entry point of `optus-sms`. It does little, because Ctrl-C before `main` runs prints a traceback."""
 
 import _signal  # type: ignore[import-not-found] # `signal` and `typing` import more, and meanwhile Ctrl-C is a traceback
 import os.path
@@ -11,7 +11,7 @@ if os.path.exists(os.path.join(os.path.dirname(__file__), "main.py")):  # noqa: 
 
 
 def main() -> None:
-    """Run the command. SIGTERM and a lost terminal end it as Ctrl-C does, so that no half-written file stays."""
+    """Run the command. SIGTERM and a lost terminal end it as Ctrl-C does, so that no half-written file remains."""
     try:
         for number in (_signal.SIGTERM, _signal.SIGHUP):
             if _signal.getsignal(number) == _signal.SIG_DFL:  # nohup ignores SIGHUP

@@ -1,4 +1,4 @@
-"""Where the commands work: a deployed stack, by its outputs, or the local stack, by `.local/endpoints.env`."""
+"""The stack that a command works on: a deployed one, by its outputs, or the local one, by `.local/endpoints.env`."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _MAPPINGS: Final = {
 QUEUES: Final = {Lane.ORDINARY: "OutboundQueueUrl", Lane.URGENT: "UrgentQueueUrl"}
 """The output with the URL of each lane's queue."""
 _ATTEMPTS: Final = 5
-# SendMessage is among the calls: a retry after a lost response is the same message_id twice, hence one SMS.
+# Retries also concern SendMessage: a retry after a lost response queues the same message_id twice, which is one SMS.
 _CONFIG: Final = Config(
     connect_timeout=5,
     read_timeout=30,
     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
     user_agent="optus-sms-cli",
 )
-# On this machine nothing is worth waiting for: either it runs or it does not.
+# On this machine waiting doesn't help: the local stack runs or it doesn't.
 _ATTEMPTS_HERE: Final = 1
 _CONFIG_HERE: Final = _CONFIG.merge(
     Config(retries={"mode": "standard", "total_max_attempts": _ATTEMPTS_HERE}, proxies={})
@@ -62,7 +62,7 @@ _NO_PROFILE: Final[Any] = {
 }
 """Settings of a session that works whatever AWS_PROFILE names, or the user's files have."""
 _DELETE_FIRST: Final = "Delete it, then deploy it again; docs/deploy.md, If the first deployment fails."
-# By the status of a stack that can't be worked on: what it means, and what can come true.
+# For each status in which a stack can't be used: its meaning, and what can happen next.
 _NOT_READY: Final = {
     "CREATE_IN_PROGRESS": "Wait for it: aws cloudformation wait stack-create-complete --stack-name {name}",
     "REVIEW_IN_PROGRESS": "Its first change set was never executed. Deploy it: sam deploy --stack-name {name}",
@@ -78,7 +78,7 @@ _NOT_READY: Final = {
 
 @dataclass(frozen=True)
 class Target:
-    """A stack. ``stack_id``: which one it is.
+    """A stack. ``stack_id``: its identity.
 
     ``settings``: its parameters, or the local functions' environment with the names of parameters.
     """
@@ -92,7 +92,7 @@ class Target:
     endpoint_url: str | None = None
 
     def client(self, service: str) -> Any:
-        """A new client of that service in the stack's region."""
+        """Return a new client of that service in the stack's region."""
         config = _CONFIG_HERE if self.local else _CONFIG
         client: Any = self.session.client(service, endpoint_url=self.endpoint_url, config=config)  # type: ignore[call-overload]
         Patience(client, attempts=_ATTEMPTS_HERE if self.local else _ATTEMPTS, local=self.local)
@@ -100,17 +100,17 @@ class Target:
 
     @cached_property
     def sqs(self) -> SQSClient:
-        """For the queues."""
+        """The client for the queues."""
         return cast("SQSClient", self.client("sqs"))
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
-        """For the tables."""
+        """The client for the tables."""
         return cast("DynamoDBClient", self.client("dynamodb"))
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
-        """For the two secrets."""
+        """The client for the two secrets."""
         return cast("SecretsManagerClient", self.client("secretsmanager"))
 
     @cached_property
@@ -120,7 +120,7 @@ class Target:
 
     @cached_property
     def health(self) -> HealthRecords:
-        """What the stack's own health check recorded, also in `SendLedgerTable`."""
+        """The record of the stack's health check, also in `SendLedgerTable`."""
         return HealthRecords.connect(self.dynamodb, self.outputs["SendLedgerTableName"])
 
     @cached_property
@@ -135,8 +135,8 @@ class Target:
         return Messages.connect(self.dynamodb, self.outputs["MessagesTableName"], retention_days=days)
 
     def check_rules(self, message: OutboundMessage) -> None:
-        """Raise `InvalidMessageError` for a message that this stack does not take, by its parameters."""
-        from optus_sms.model.queue_message import check_allowed, check_despite_opt_out  # pydantic takes its time
+        """Raise `InvalidMessageError` for a message that this stack's parameters don't allow."""
+        from optus_sms.model.queue_message import check_allowed, check_despite_opt_out  # importing pydantic takes long
 
         allowed = self.settings.get("AllowedDestinations", "")
         check_allowed(message, tuple(allowed.split(",")) if allowed else ())
@@ -144,19 +144,19 @@ class Target:
 
     @property
     def separate_senders(self) -> bool:
-        """Whether each sender's keys are in a namespace of its own."""
+        """Whether each sender's keys have their own namespace (`SeparateSenders`)."""
         return self.settings.get("SeparateSenders") == "true"
 
     def id_of(self, key: str) -> str:
-        """Return the `message_id` of what these credentials queue under this key; a whole `message_id` as it is."""
+        """Return the `message_id` of a message that these credentials queue under this key; a whole one unchanged."""
         if not self.separate_senders or namespace_of(key):
             return key
         # GetCallerIdentity returns as `UserId` what SQS reports as `SenderId`.
         return in_namespace(namespace_of_sender(self._identity["UserId"]), key)
 
     def dead_letter_queue(self, output: str = "DeadLetterQueueUrl", what: str = "dead letters") -> DeadLetterQueue:
-        """`DeadLetterQueue`, or another queue read like it. ``what``: what is in it, for the progress."""
-        from cli.dead_letter_queue import DeadLetterQueue  # with all that reads a message, which `status` does not need
+        """Return a reader of `DeadLetterQueue` or another queue. ``what``: the name of its messages, for progress."""
+        from cli.dead_letter_queue import DeadLetterQueue  # its imports are slow, and `status` needs none
 
         urgent = self.outputs["UrgentQueueUrl"]
         return DeadLetterQueue(
@@ -169,7 +169,7 @@ class Target:
 
     @property
     def switch(self) -> QueueSwitch:
-        """Pauses and resumes sending: the event source mappings between the queues and the sender function."""
+        """The switch of sending: the event source mappings between the queues and the sender function."""
         mappings = {
             lane: self.settings.get(setting, "") if self.local else self.physical_id(logical_id) or ""
             for lane, (setting, logical_id) in _MAPPINGS.items()
@@ -183,29 +183,29 @@ class Target:
         return QueueSwitch(self.client("lambda"), mappings)
 
     def pause_sending(self, lane: Lane | None = None) -> None:
-        """Pause as an operator, which no health check ends: it is recorded first, so that a check in flight sees it."""
+        """Pause as an operator; no health check ends that. It is recorded first, so that a running check sees it."""
         self.health.pause_by_operator(lane, now=time.time())
         self.switch.pause([lane] if lane else Lane)
 
     def resume_sending(self, lane: Lane | None = None) -> None:
-        """Resume as an operator, whoever paused: it is recorded first, so that a check in flight sees it."""
+        """Resume as an operator, whoever paused. It is recorded first, so that a running check sees it."""
         self.health.resume_by_operator(lane, now=time.time())
         self.switch.resume([lane] if lane else Lane)
 
     @cached_property
     def operator(self) -> str:
-        """The operator, recorded with what an operator decides."""
+        """The operator's name, recorded with each of the operator's decisions."""
         if self.local:
             return _local_user()
         return self._identity["Arn"]
 
     @cached_property
     def _identity(self) -> Mapping[str, str]:
-        """Of these credentials."""
+        """The ARN and user ID of these credentials."""
         return cast("Mapping[str, str]", self.client("sts").get_caller_identity())
 
     def physical_id(self, logical_id: str) -> str | None:
-        """Of a resource of a deployed stack; None if there is none."""
+        """Return the physical ID of a resource of a deployed stack; None if there is none."""
         try:
             response = self.client("cloudformation").describe_stack_resource(
                 StackName=self.name, LogicalResourceId=logical_id
@@ -218,7 +218,7 @@ class Target:
 
 
 class Outputs(dict[str, str]):
-    """The template's outputs; one that is missing says that this is another template."""
+    """The template's outputs. An error for a missing one says that the stack has another template."""
 
     def __missing__(self, name: str) -> str:
         raise CliError(
@@ -229,7 +229,7 @@ class Outputs(dict[str, str]):
 
 
 def choose(*, stack: str | None, local: bool, region: str | None, profile: str | None) -> Target:
-    """The target that the options name; without any, the local stack if there is one."""
+    """Return the stack that the options name; without options the local stack, if there is one."""
     if stack and local:
         raise CliError("--stack and --local exclude each other.", "Give one of them.", Exit.USAGE)
     if stack:
@@ -245,7 +245,7 @@ def choose(*, stack: str | None, local: bool, region: str | None, profile: str |
 
 
 def local_target(values: Mapping[str, str]) -> Target:
-    """A local stack, by the variables of its endpoints file."""
+    """Return the local stack, by the variables of its endpoints file."""
     session = boto3.Session(
         botocore_session=BotocoreSession(session_vars=_NO_PROFILE),
         aws_access_key_id=values.get("AWS_ACCESS_KEY_ID", "local"),
@@ -265,7 +265,7 @@ def local_target(values: Mapping[str, str]) -> Target:
 
 
 def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
-    """A deployed stack, with the AWS credentials in place."""
+    """Return a deployed stack, reached with the current AWS credentials."""
     session = boto3.Session(region_name=region, profile_name=profile)
     try:
         response = session.client("cloudformation", config=_CONFIG).describe_stacks(StackName=stack)["Stacks"][0]
@@ -296,13 +296,13 @@ def deployed(stack: str, *, region: str | None, profile: str | None) -> Target:
 
 
 def parse_endpoints(text: str) -> dict[str, str]:
-    """The variables of a file with lines ``export NAME=value``, quoted for a shell."""
+    """Return the variables of a file with lines ``export NAME=value``, quoted for a shell."""
     words = shlex.split(text, comments=True)
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def _camel(name: str) -> str:
-    """`OUTBOUND_QUEUE_URL` as `OutboundQueueUrl`."""
+    """Return `OutboundQueueUrl` for `OUTBOUND_QUEUE_URL`."""
     return re.sub(r"(?:^|_)([A-Z0-9])([A-Z0-9]*)", lambda part: part[1] + part[2].lower(), name)
 
 

@@ -1,4 +1,4 @@
-"""The timeline of one message in plain words, from the records of the two tables. Pure: facts in, lines out."""
+"""The timeline of one message in plain words, from the records of both tables. Pure functions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from optus_sms.records.items import HistoryLine, LedgerRecord, MessageRecord, Re
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something that happened; ``at``: RFC 3339, UTC, or empty for what has no time of its own.
+    """One event of the timeline. ``at``: RFC 3339, UTC; empty if its time is unknown.
 
-    ``detail``: the gateway's words, which may move on to a later line when its status wins.
+    ``detail``: the gateway's text. It moves to a later line if that line's status wins.
     """
 
     at: str
@@ -25,7 +25,7 @@ class Line:
     detail: str = ""
 
     def __str__(self) -> str:
-        """Without the time."""
+        """Return the line without its time."""
         return f"{self.text} ({self.detail})" if self.detail else self.text
 
 
@@ -45,7 +45,7 @@ _STATUS_MEANS: Final = {
     "received": "it is on the handset",
 }
 _REASON: Final = re.compile(r"(?P<word>\w+)(?: \(status (?P<status>\d+)\))?")
-# The transport's words for what went wrong on the wire, those of the sender, and those of the classification.
+# Words for the codes of the transport's failures, of the sender function and of the classification.
 _WORDS: Final = {
     "name_not_resolved": "the gateway's name could not be looked up",
     "certificate_refused": "the gateway's certificate is not trusted",
@@ -101,7 +101,7 @@ _STEP_TONES: Final[Mapping[str, Tone]] = {
 
 
 def timeline(facts: Facts) -> list[Line]:
-    """Everything that is known to have happened, in time order; what has no time comes last."""
+    """Return every known event in time order; events without a time come last."""
     if facts.reply:
         return list(_reply(facts.reply))
     replies = (line for reply in facts.replies for line in _reply(reply))
@@ -112,7 +112,7 @@ def timeline(facts: Facts) -> list[Line]:
 
 
 def why(reason: str) -> str:
-    """A ledger's reason, like ``throttled (status 429)``, in words."""
+    """Return a ledger's reason, such as ``throttled (HTTP 429)``, in words."""
     found = _REASON.fullmatch(reason)
     if not found:
         return reason
@@ -122,7 +122,7 @@ def why(reason: str) -> str:
 
 
 def _proof(reason: str, *, not_sent: bool) -> str:
-    """Why an outcome was classified so: the row of `optus_sms.gateway.api.CLASSIFICATION` that decided."""
+    """Return why the outcome was classified so, from the deciding row of `optus_sms.gateway.api.CLASSIFICATION`."""
     found = _REASON.fullmatch(reason)
     word = found["word"] if found else reason
     if word == "owner_lost":
@@ -134,7 +134,7 @@ def _proof(reason: str, *, not_sent: bool) -> str:
 
 @cache
 def _proofs() -> Mapping[str, str]:
-    from optus_sms.gateway.api import CLASSIFICATION  # with its HTTP client, which `status` does not need
+    from optus_sms.gateway.api import CLASSIFICATION  # imports the HTTP client, which `status` does not need
 
     return {row.reason: row.why for row in CLASSIFICATION}
 
@@ -145,7 +145,7 @@ def _queued(facts: Facts) -> Iterator[Line]:
 
 
 def _ours(facts: Facts) -> Iterator[Line]:
-    """Yield what the ledger records: claims, outcomes, and what operators did."""
+    """Yield the ledger's events: claims, outcomes and the actions of operators."""
     record = facts.ledger
     if record is None:
         return
@@ -169,7 +169,7 @@ def _ours(facts: Facts) -> Iterator[Line]:
 
 
 def _step(step: HistoryLine) -> Line:
-    """Tell a line of the ledger's history; `optus_sms.records.items.HistoryLine` has its kinds."""
+    """Return a line of the ledger's history in words; `optus_sms.records.items.HistoryLine` lists the kinds."""
     words, tone = why(step.words), _STEP_TONES.get(step.what, "plain")
     match step.what:
         case "claimed" if step.attempt == 1:
@@ -224,13 +224,13 @@ def _accepted(record: LedgerRecord, message: MessageRecord | None) -> str:
 
 
 def _first_callback_at(message: MessageRecord | None) -> str:
-    """Return when the first status came, except `accepted`, which the sender writes too; empty if none did."""
+    """Return when the first status came, without `accepted`, which the sender function writes too; empty if none."""
     times = message.times if message else {}
     return min((at for status, at in times.items() if status != "accepted"), default="")
 
 
 def _callbacks(facts: Facts) -> Iterator[Line]:
-    """Each status at the time it was first seen, each repeat, and why one was ignored."""
+    """Yield each status with the time when it was first seen, each repeat, and why one was ignored."""
     message = facts.message
     if message is None:
         return
@@ -238,7 +238,7 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
     for at, rank, status in sorted((at, STATUS_RANK[status], status) for status, at in message.times.items()):
         if status == "accepted" and facts.ledger and facts.ledger.accepted_at:
             highest, best = max((highest, best), (rank, status))
-            continue  # the sender's own write, which the ledger has recorded
+            continue  # the sender function's write, which the ledger has recorded
         text = f"callback: {status}, {_STATUS_MEANS[status]}"
         if rank < highest:
             yield Line(at, f"{text}; ignored, because {best} was known already and ranks higher", "dim")
@@ -249,14 +249,14 @@ def _callbacks(facts: Facts) -> Iterator[Line]:
     if message.unknown_statuses:
         named = ", ".join(sorted(message.unknown_statuses))
         yield Line("", f"callbacks with undocumented statuses: {named}; kept, and ignored", "dim")
-    if message.erased_at and not facts.ledger:  # the ledger's history has it too
+    if message.erased_at and not facts.ledger:  # otherwise the ledger's history has it
         yield Line(message.erased_at, "its number was erased")
     if message.unresolved_at:
         yield Line(message.unresolved_at, "no final status came; no longer reconciled", "unsure")
 
 
 def _repeats(record: MessageRecord | ReplyRecord) -> Iterator[Line]:
-    """Callbacks that came again; of very many the first ones."""
+    """Yield repeated callbacks; if there are very many, only the first ones."""
     for line in sorted(record.repeats):
         at, _, what = line.partition(" ")
         yield Line(at, f"callback: {what} again; ignored, because it was known already", "dim")

@@ -1,4 +1,4 @@
-"""Resolve unknown outcomes by what an operator knows."""
+"""Resolve unknown outcomes by an operator's decision."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -33,7 +33,7 @@ def unknown_between(target: Target, since: float, until: float) -> list[LedgerRe
 def resolve_sent(target: Target, record: LedgerRecord, gateway_id: str | None, *, by: str) -> Resolved:
     """Resolve as sent: ACCEPTED, and with a gateway ID also in `MessagesTable`.
 
-    ``record``: what the operator's decision is about. It is refused if the record has changed since it was read.
+    ``record``: the record that the operator decided about. The decision is refused if the record has changed since.
     """
     message_id = record.message_id
     if gateway_id is not None and (other := _other_owner(target, message_id, gateway_id)):
@@ -48,9 +48,11 @@ def resolve_sent(target: Target, record: LedgerRecord, gateway_id: str | None, *
 
 
 def resolve_not_sent(target: Target, records: Sequence[LedgerRecord], *, by: str) -> list[Resolved]:
-    """Resolve as not sent: RETRY, and queued again from the dead letters, which alone have the texts.
+    """Resolve as not sent: RETRY, and queue the messages again from their dead letters, because only those have the
+    texts.
 
-    ``records``: what the operator's decision is about. One that has changed since it was read is refused.
+    ``records``: the records that the operator decided about. The decision is refused for a record that has changed
+    since.
     """
     dead_letters: dict[str, list[ReceivedDeadLetter]] = {record.message_id: [] for record in records}
     with target.dead_letter_queue() as queue:
@@ -69,8 +71,8 @@ def _resolve_not_sent(
         if dead_letter.message and dead_letter.message.payload_sha256 == record.payload_sha256
     ]
     refused_by = target.ledger.resolve_not_sent(record, by=by, now=time.time())
-    # RETRY without an open outcome is certainly not sent. With a dead letter, an earlier run was interrupted before it
-    # queued the copy.
+    # A message in RETRY without an open outcome was certainly not sent. If it has a dead letter, an earlier run was
+    # interrupted before it queued the copy.
     is_unsent = refused_by is not None and refused_by.state is State.RETRY and not refused_by.has_open_outcome
     if refused_by is not None and not (is_unsent and copies):
         return _refused(record, refused_by)
@@ -87,7 +89,7 @@ def _resolve_not_sent(
 
 
 def moot_dead_letters(target: Target, queue: DeadLetterQueue, message_ids: Collection[str]) -> list[ReceivedDeadLetter]:
-    """Return the dead letters of these messages that are certainly sent; all others in the queue are released."""
+    """Return these messages' dead letters if they were certainly sent; all others in the queue are released."""
     return queue.hold(lambda each: each.message_id in message_ids and _is_moot(target, each))
 
 
@@ -96,7 +98,7 @@ def _is_moot(target: Target, dead_letter: ReceivedDeadLetter) -> bool:
 
 
 def _other_owner(target: Target, message_id: str, gateway_id: str) -> str:
-    """Return why this gateway ID can't be the message's; empty if it can."""
+    """Return why this gateway ID can't belong to the message; empty if it can."""
     found = target.messages.read(gateway_id)
     if isinstance(found, ReplyRecord):
         return f"not resolved: {gateway_id} is a reply"
@@ -105,12 +107,12 @@ def _other_owner(target: Target, message_id: str, gateway_id: str) -> str:
 
 
 def _is_repeated(record: LedgerRecord, gateway_id: str | None) -> bool:
-    """Whether the same was recorded before, perhaps by a run that was interrupted before its second write."""
+    """Return whether the same decision was recorded before, perhaps by a run interrupted before its second write."""
     return record.state is State.ACCEPTED and record.gateway_id == gateway_id
 
 
 def _refused(seen: LedgerRecord, refused_by: LedgerRecord) -> Resolved:
-    """Return why the operator's decision about the record that was ``seen`` does not hold for the record of now."""
+    """Return why the operator's decision about the record that was ``seen`` does not apply to the current record."""
     if refused_by.state is State.RECALLED:
         result = "not resolved: it was recalled, so it is not sent in any case; only --sent can end its outcome"
     elif refused_by.has_open_outcome and refused_by.gateway_id is None:

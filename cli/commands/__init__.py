@@ -1,1 +1,1 @@
-"""The commands by what they are for; each reads its options, calls the modules beside this folder, and prints."""
+"""The commands, a module each: it reads the options, calls the modules of the folder above, and prints."""

@@ -1,4 +1,4 @@
-"""`dead-letters`: what needs an operator, newest first; one of them whole on request."""
+"""`dead-letters`: messages and callbacks that need an operator, newest first; one of them whole on request."""
 
 from collections import Counter
 from typing import Final
@@ -63,7 +63,7 @@ def dead_letters(
 
 
 def _delete(context: CommandContext, id_: str, *, yes: bool) -> None:
-    """Delete the dead letters with this ID. What the ledger knows of the message stays."""
+    """Delete the dead letters with this ID. The message's record in the ledger stays."""
     ids = ids_of(context, id_)
     with context.target.dead_letter_queue() as queue:
         hidden = queue.hidden()
@@ -80,7 +80,7 @@ def _delete(context: CommandContext, id_: str, *, yes: bool) -> None:
 
 
 def _show(context: CommandContext, dead_letters: list[ReceivedDeadLetter]) -> None:
-    """Show dead letters whole. The command's one way to see a text: it was asked for by its ID."""
+    """Show dead letters whole, because their ID was named. This is the command's only way to show a text."""
     found = [
         _as_json(each, show_numbers=True)
         | {"detail": each.detail, "problem": each.problem, "body": each.body, "body_encoding": each.encoding}
@@ -124,7 +124,7 @@ def _as_json(dead_letter: ReceivedDeadLetter, *, show_numbers: bool) -> dict[str
 
 
 def ids_of(context: CommandContext, id_: str) -> tuple[str, str]:
-    """Return the IDs that an operator can mean: the whole one, or one's own key."""
+    """Return the IDs that the operator can mean: the ID itself, or the `message_id` of the operator's own key."""
     return id_, context.target.id_of(id_)
 
 

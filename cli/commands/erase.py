@@ -1,4 +1,4 @@
-"""`erase`: remove what identifies a person."""
+"""`erase`: remove a person's data."""
 
 import sys
 from collections import Counter
@@ -67,7 +67,7 @@ def erase_(context: CommandContext, *, handset: str, with_opt_out: bool, dry_run
 
 
 def _held(target: Target, *, is_paused: bool) -> dict[str, int]:
-    """Return about how many messages others hold, by place. Called before reading, because SQS's counts lag."""
+    """Return about how many messages other readers hold, by place. Call it before reading, because SQS's counts lag."""
     outputs = {"queue": "OutboundQueueUrl", "urgent queue": "UrgentQueueUrl"} if is_paused else {}
     outputs["dead letters"] = "DeadLetterQueueUrl"
     counts = {place: queue_counts(target, output)["in_flight"] for place, output in outputs.items()}
@@ -75,7 +75,7 @@ def _held(target: Target, *, is_paused: bool) -> dict[str, int]:
 
 
 def _done(steps: Iterator[Erased | None], label: str) -> list[Erased]:
-    """Take all steps, with progress. Ctrl-C, SIGTERM and a lost terminal end them between two."""
+    """Take all steps and show progress. Ctrl-C, SIGTERM and a lost terminal stop it between two steps."""
     progress: Any = click.progressbar(steps, label=label, file=sys.stderr, show_pos=True, update_min_steps=100)
     found: list[Erased] = []
     with stopping_between_batches() as stop, progress as bar:

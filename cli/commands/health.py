@@ -1,4 +1,4 @@
-"""`health`: the gateway as the stack sees it, and whether sending is on."""
+"""`health`: the gateway's health as the stack has recorded it, and whether sending is on."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`list`: messages by what became of them."""
+"""`list`: messages by stage."""
 
 import heapq
 from collections.abc import Iterable
@@ -67,7 +67,7 @@ def list_(
 
 
 def _latest(facts: Iterable[Facts], limit: int) -> tuple[int, list[Facts]]:
-    """Return how many there are, and the latest of them in time order. Tables are read in no order."""
+    """Return the number of messages, and the latest of them in time order. A table is read in no order."""
     heap: list[tuple[str, int, Facts]] = []
     count = 0
     for count, each in enumerate(facts, start=1):

@@ -1,4 +1,4 @@
-"""`logs`: what the functions logged."""
+"""`logs`: the functions' log records."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`opt-outs`: list, change, import and export who has opted out."""
+"""`opt-outs`: list, change, import and export opt-outs."""
 
 import csv
 import io
@@ -76,7 +76,7 @@ def _list(context: CommandContext, *, show_numbers: bool) -> None:
 
 
 def _export(context: CommandContext) -> None:
-    """Write what `import` reads."""
+    """Write the opt-outs in the form that `import` reads."""
     found = _opted_out(context)
     context.out.document([{name: getattr(each, name) for name in _COLUMNS} for each in found])
     text = io.StringIO()
@@ -122,7 +122,7 @@ class _Line:
 
 
 def _import(context: CommandContext, path: Path, *, yes: bool) -> None:
-    """Add the handsets of a file that the table does not know: an old list says nothing of who opted back in since."""
+    """Add a file's handsets that the table lacks. A handset that opted back in after the list was made stays in."""
     lines = _read(path)
     target = context.target
     context.confirm(f"Opt {counted(len(lines), 'handset')} out on {target.name}?", yes=yes)
@@ -147,7 +147,7 @@ def _import(context: CommandContext, path: Path, *, yes: bool) -> None:
 
 
 def _read(path: Path) -> list[_Line]:
-    """Return the handsets of a file, each once; raise `CliError` with every line that has none, and import nothing."""
+    """Return a file's handsets, each once. If a line has no number, raise `CliError` that lists all such lines."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

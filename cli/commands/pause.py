@@ -57,7 +57,7 @@ def resume(context: CommandContext, *, lane: str | None, yes: bool) -> None:
     is_on = was["sending"] == "on"
     paused = {*was["paused_lanes"].split(), *(each for each in Lane if each not in record.free)}
     if is_on and record.pause is None and not paused & ({lane} if lane else set(Lane)):
-        # Recorded, it would count as a resume: the health check would wait longer before it pauses in an outage.
+        # If it were recorded, the health check would take it for a resume, and would pause later in an outage.
         context.out.document({"paused": False})
         context.out.line("Sending is on. Nothing was changed.", "good")
         if trouble := trouble_in_words(record):

@@ -1,4 +1,4 @@
-"""`recall`: stop messages that were not sent yet."""
+"""`recall`: prevent messages from being sent."""
 
 import time
 from collections import Counter
@@ -75,7 +75,7 @@ def recall(
 
 
 def _whole_id(target: Target, message_id: str) -> str:
-    """Return the `message_id` that is meant: as the ledger has it, else one's own key of that name."""
+    """Return the `message_id` that the operator means: one in the ledger, else the operator's own key of that name."""
     is_key = target.separate_senders and not namespace_of(message_id)
     return target.id_of(message_id) if is_key and target.ledger.read(message_id) is None else message_id
 
@@ -90,7 +90,7 @@ def _recall_keys(context: CommandContext, records: list[LedgerRecord], *, dry_ru
 
 
 def _recall_file(context: CommandContext, path: Path, journal_path: Path, *, dry_run: bool, yes: bool) -> None:
-    """Recall the lines that were queued, or may have been. Without a journal: those that name their message_id."""
+    """Recall the lines that were or may have been queued. Without a journal: the lines that have a message_id."""
     if not journal_path.exists():
         checked, invalid = read_lines(path, lambda _line, _occurrence: "")
         if invalid:
@@ -148,7 +148,7 @@ def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_
 
 
 def _done(context: CommandContext, length: int, batches: Iterable[list[Recalled]]) -> list[Recalled]:
-    """Recall all batches, with progress. Ctrl-C, SIGTERM and a lost terminal end it between two."""
+    """Recall all batches and show progress. Ctrl-C, SIGTERM and a lost terminal stop it between two batches."""
     progress: Any = click.progressbar(length=length, label="recalling", file=context.out.progress, show_pos=True)
     done: list[Recalled] = []
     with stopping_between_batches() as stop, progress as bar:

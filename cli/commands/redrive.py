@@ -1,4 +1,4 @@
-"""`redrive`: redrive one dead letter, or many by a plan."""
+"""`redrive`: send one dead letter again, or many by a plan."""
 
 import time
 from collections import Counter
@@ -117,7 +117,7 @@ def _report(context: CommandContext, steps: list[PlanStep]) -> None:
 
 
 def _shown(context: CommandContext, steps: Iterable[PlanStep]) -> list[PlanStep]:
-    """Print each step as it happens, and return all."""
+    """Print each step as it happens, and return all steps."""
     done: list[PlanStep] = []
     for step in steps:
         done.append(step)

@@ -1,4 +1,4 @@
-"""`resolve`: end an unknown outcome by what an operator knows."""
+"""`resolve`: end an unknown outcome by an operator's decision."""
 
 import sys
 import time
@@ -104,7 +104,7 @@ def _delete_moot(context: CommandContext, message_ids: Sequence[str], *, yes: bo
 
 
 def _record(context: CommandContext, id_: str) -> LedgerRecord:
-    """Return the record of the one message that an ID names. Two are an error: only one of them was looked up."""
+    """Return the record of the one message that an ID names. Two are an error: the operator looked up only one."""
     facts = find_messages(context.target, id_)
     first = facts[0]
     by_reference = first.message_id != id_ and first.gateway_id != canonical_id(id_)

@@ -1,4 +1,4 @@
-"""`send`: one message, with a dry run, and following it to its end."""
+"""`send`: queue one message, or check it with a dry run, and follow it to its final status."""
 
 import json
 import re
@@ -122,7 +122,7 @@ def _from_stdin() -> str:
 def _queue(context: CommandContext, checked: CheckedMessage, lane: Lane, *, follow: bool, timeout: int) -> None:
     sqs, url, message_id = context.target.sqs, context.url(QUEUES[lane]), context.target.id_of(checked.message_id)
     queued_at = format_rfc3339(time.time())
-    # The same command again makes another message_id, and so another SMS.
+    # Without --message-id, a repeated command makes another message_id and so another SMS.
     context.if_interrupted = (
         f"The message may be on the queue. Retry with --message-id {checked.message_id}; otherwise a second SMS "
         "goes out."

@@ -1,4 +1,4 @@
-"""`send --file`: a file of messages, resumable."""
+"""`send --file`: queue a file of messages; can be resumed."""
 
 import sys
 from dataclasses import replace
@@ -70,13 +70,13 @@ def _refuse_invalid(path: Path, invalid: dict[int, str], *, skip_invalid: bool) 
 def _held(context: CommandContext, journal: Journal) -> set[str]:
     """Return the messages that may be on the queue, because an earlier run was killed during their batch.
 
-    A message with a ledger record was queued. One without a record was not, if the queue is empty.
+    A message with a ledger record was queued. A message without one was not queued if the queue is empty.
     """
     if not journal.uncertain:
         return set()
     counts = waiting_counts(context.target)
     is_queue_empty = journal.idle_seconds >= SQS_COUNTS_AFTER_SECONDS and not any(counts.values())
-    # Read after the counts: a sender that has taken a message since then has written its record.
+    # Read after the counts: if the sender function has taken a message in between, its record is written.
     target = context.target
     known = [each for each in sorted(journal.uncertain) if target.ledger.read(target.id_of(each))]
     if known:

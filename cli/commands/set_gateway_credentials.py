@@ -20,7 +20,7 @@ def set_gateway_credentials(context: CommandContext, *, ca_certificate: Path | N
     On stdin: the name and the password as two lines, or JSON {"application": "…", "password": "…"}. Other fields of
     the secret stay unchanged.
     """
-    name = context.target.name  # an error of the stack comes before any question
+    name = context.target.name  # if the stack can't be used, the command fails before it asks a question
     authority = {"ca_certificate": read_certificate(ca_certificate)} if ca_certificate else {}
     credentials = _asked(name) if sys.stdin.isatty() else read_credentials(sys.stdin.buffer)
     store(context.target, {**credentials, **authority})

@@ -1,4 +1,4 @@
-"""`status`: what became of a message."""
+"""`status`: the stage of a message."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -44,7 +44,7 @@ def _show_status(context: CommandContext, facts: Facts) -> None:
 
 
 def _shown(facts: Facts) -> Iterator[tuple[str, object]]:
-    """Yield each fact with its label; None for what is not known."""
+    """Yield each fact with its label; None for an unknown fact."""
     ledger, message, reply = facts.ledger, facts.message, facts.reply
     yield "to", facts.destination
     yield "from", reply and reply.source
