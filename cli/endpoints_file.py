@@ -1,5 +1,4 @@
-"""`.local/endpoints.env`, which names the stack that gets messages: trusted only if this checkout's running stack wrote
-it.
+"""`.local/endpoints.env`, which names the stack to use. Trusted only if this checkout's running stack wrote it.
 
 A folder from elsewhere can have such a file too, and the port of an earlier run can belong to another program by now.
 """

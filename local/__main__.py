@@ -1,4 +1,4 @@
-"""`make run` as a program: how it ends before it has begun. The rest is `local.run`, whose imports take a second."""
+"""The start of `make run`, which handles signals until `local.run` is imported (that takes a second)."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def main() -> int:
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:
-    """Nothing is started yet. An exception amid the imports could be lost there, or leave a traceback."""
+    """Exit at once, as nothing is started yet. An exception amid imports could get lost, or print a traceback."""
     with contextlib.suppress(OSError):
         os.write(1, b"make run: has ended, before it had started anything.\n")
     os._exit(0)

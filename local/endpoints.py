@@ -1,4 +1,4 @@
-"""`.local/endpoints.env`: how other programs reach the running stack, to be sourced by a shell."""
+"""`.local/endpoints.env`: the variables by which other programs reach the running stack. A shell can source it."""
 
 import re
 import shlex
@@ -13,10 +13,10 @@ PATH = Path(".local/endpoints.env")
 
 
 def variables(stack: LocalStack) -> dict[str, str]:
-    """Every output of the template under its upper-snake name, the functions' variables, and who may call back.
+    """Return the template's outputs by upper-snake name, the functions' variables and the callbacks' credentials.
 
-    A variable that differs between functions (such as their own name) is left out: it would be wrong for most. So is
-    AWS_CA_BUNDLE: the file is in the execution environment, and a shell that names it reaches nothing over TLS.
+    A variable that differs between functions (such as the function's name) is left out, because it would be wrong for
+    most. So is AWS_CA_BUNDLE: its file exists only in Lambda, and with it a shell could reach nothing over TLS.
     """
     found = {
         **_common([function.config.environment for function in stack.functions.values()]),
@@ -38,11 +38,11 @@ def _common(environments: list[Mapping[str, str]]) -> dict[str, str]:
 
 
 def upper_snake(name: str) -> str:
-    """`OutboundQueueUrl` as `OUTBOUND_QUEUE_URL`."""
+    """Return `OUTBOUND_QUEUE_URL` for `OutboundQueueUrl`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 
 def as_text(values: Mapping[str, str]) -> str:
-    """As it stands in the file. A shell that sources it works on this stack, whatever it was set up for."""
+    """Return the file's text. A shell that sources it uses this stack, whatever AWS settings it had before."""
     variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
     return f"{variables}unset OPTUS_SMS_STACK AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN\n"

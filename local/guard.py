@@ -1,7 +1,8 @@
-"""Who may use a listener of this machine: programs, and no web page but the listener's own. Pure.
+"""Rules for a listener on this machine: programs may use it, and its own web page, but no other page. Pure functions.
 
-Another site's page sends its ``Origin``, or the browser reports it in ``Sec-Fetch-Site``. A name that somebody points
-at this machine is another ``Host``. An address in ``Host`` can't be pointed anywhere, because no name is resolved.
+A request from another site's page has that site's ``Origin``, or the browser reports it in ``Sec-Fetch-Site``. A
+foreign name that resolves to this machine shows in ``Host``. An IP address in ``Host`` is safe, because no name is
+resolved.
 """
 
 import ipaddress
@@ -35,9 +36,9 @@ def refusal_of_host(header: Header, address: str) -> str | None:
 
 
 def refusal_of_page(header: Header, *, own: bool = False, link: bool = False) -> str | None:
-    """Return why the page that a request comes from may not send it, or None. ``own``: the listener's page may.
+    """Return why the page that sent a request may not, or None. ``own``: the listener's own page may.
 
-    ``link``: another site's page may lead to it, if nothing but the browser's window shows the response.
+    ``link``: another site's page may link to it, if only a browser window shows the response.
     """
     origins = (None, f"http://{header('Host')}".lower()) if own else (None,)
     sites = (None, "none", "same-origin") if own else (None, "none")

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over threads: read `HttpRequest`s from a connection and write `HttpResponse`s, also badly behaved ones.
+"""HTTP/1.1 with threads: reads `HttpRequest`s and writes `HttpResponse`s, also deliberately faulty ones.
 
 Serves the gateway simulator, its control endpoint, the phone page and the callback API.
 """
@@ -24,7 +24,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from local.guard import Guard, refusal_of_request
 
 IDLE_CONNECTION_SECONDS = 75.0
-# How soon `close` is noticed; ten looks a second cost no CPU worth naming.
+# The delay until `close` is noticed. Ten looks a second cost almost no CPU.
 POLL_SECONDS = 0.1
 BACKLOG = 128
 _LINGER_SECONDS = 0.5
@@ -35,7 +35,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 
 
 class Ending(Enum):
-    """How a response travels."""
+    """How a response ends."""
 
     WHOLE = "whole"
     NONE = "the connection is closed instead"
@@ -45,7 +45,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """`client`: the address it came from."""
+    """A request. `client`: the address that it came from."""
 
     method: str
     path: str
@@ -55,12 +55,12 @@ class HttpRequest:
     client: str = ""
 
     def header(self, name: str) -> str | None:
-        """As `local.guard.Header`."""
+        """Return a header's value, as `local.guard.Header`."""
         values = self.headers.get_all(name)
         return None if values is None else ",".join(values)
 
     def json_object(self) -> dict[str, Any]:
-        """The body. ValueError if it is not a JSON object."""
+        """Return the body. Raise ValueError if it is not a JSON object."""
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -72,11 +72,11 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """`delay_seconds` pass before the first byte; `drip_seconds` between two bytes of a dripped response.
+    """A response. `delay_seconds`: before the first byte; `drip_seconds`: between two bytes of a dripped response.
 
-    `stream`, instead of a body: its pieces are sent as they come, and the connection ends with it. It is closed when
-    the client has gone by its next piece (an empty one is enough), or has not read for `IDLE_CONNECTION_SECONDS`. With
-    no `content_type`, `headers` name it.
+    `stream`, instead of a body: its pieces are sent as they come, and the connection ends after the last one. The
+    stream is closed if the client is gone at the next piece (which can be empty), or has not read for
+    `IDLE_CONNECTION_SECONDS`. Without `content_type`, `headers` have it.
     """
 
     status: int
@@ -93,18 +93,18 @@ Application = Callable[[HttpRequest], HttpResponse]
 
 
 def json_response(value: object, status: int = 200) -> HttpResponse:
-    """A response whose body is this value."""
+    """Return a response whose body is this value as JSON."""
     return HttpResponse(status, json.dumps(value).encode())
 
 
 def refusal(status: HTTPStatus, why: str = "") -> HttpResponse:
-    """The response to a request that no application gets to see."""
+    """Return the response to a request that is refused before any application gets it."""
     return json_response({"message": why or status.phrase}, status)
 
 
 @dataclass(frozen=True)
 class HttpRules:
-    """How one port treats request bodies, and at its end responses under way."""
+    """How a port treats request bodies, and responses under way when it closes."""
 
     max_body_bytes: int = 1024 * 1024
     finishes_responses: bool = False
@@ -116,7 +116,7 @@ class HttpRules:
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that keeps a port (0: any) and refuses connections. Raises OSError."""
+    """Return a socket that reserves a port (0: any) and refuses connections. Raises OSError."""
     bound = socket.socket()
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,9 +128,9 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 class HttpListener:
-    """One port that can be opened, closed, and made to refuse connections while it stays reserved.
+    """A port that can be opened and closed, and can refuse connections while it stays reserved.
 
-    `bound`: its socket, listening or not.
+    `bound`: the port's socket, listening or not.
     """
 
     def __init__(self, application: Application, bound: socket.socket, rules: HttpRules | None = None) -> None:
@@ -150,7 +150,7 @@ class HttpListener:
             self._thread.start()
 
     def close(self) -> None:
-        """Stops listening and ends every connection."""
+        """Stop listening, and end every connection."""
         if self._thread is not None:
             self._server.shutdown()
             self._thread.join()
@@ -159,7 +159,7 @@ class HttpListener:
         self._server.server_close()
 
     def refuse(self) -> None:
-        """Connections are refused until `open`. A bound socket that does not listen keeps the port."""
+        """Refuse connections until `open`. A bound socket that does not listen keeps the port."""
         if self._thread is not None:
             host, port = self._server.server_address[:2]
             self.close()
@@ -175,12 +175,12 @@ class _Server(ThreadingHTTPServer):
         self.socket = bound
         self.application = application
         self.rules = rules
-        self.daemon_threads = not rules.finishes_responses  # server_close waits for those that are none
+        self.daemon_threads = not rules.finishes_responses  # server_close waits for threads that are no daemons
         self.stopping = threading.Event()
         self._connections: set[socket.socket] = set()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """A connection; its TLS handshake is made by the first read, in the thread of the connection."""
+        """Return a connection. Its TLS handshake happens at the first read, in the connection's thread."""
         connection, address = super().get_request()
         if self.rules.tls is not None:
             connection = self.rules.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -195,19 +195,19 @@ class _Server(ThreadingHTTPServer):
         if isinstance(request, ssl.SSLSocket):
             with contextlib.suppress(OSError, ValueError):
                 request.settimeout(0)
-                request.unwrap()  # says goodbye, and waits for no response
+                request.unwrap()  # sends TLS's close message, and waits for no response
         super().shutdown_request(request)
 
     def end_connections(self) -> None:
-        """Take no more requests on open connections; nor write what is under way, unless the rules say so."""
+        """Read no more requests from open connections, and abort responses under way, unless the rules finish them."""
         if not self.rules.finishes_responses:
             self.stopping.set()
         for connection in list(self._connections):
-            with contextlib.suppress(OSError):  # the other side was quicker
+            with contextlib.suppress(OSError):  # the other side has closed it already
                 connection.shutdown(socket.SHUT_RD if self.rules.finishes_responses else socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours; anything else is printed as usual."""
+        """Ignore a client that closed the connection; print any other error as usual."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -219,16 +219,16 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_CONNECTION_SECONDS
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        """Any method, known or not, is the application's; the base class calls `do_GET` and the like."""
+        """Pass every method to the application, known or not; the base class calls `do_GET` and the like."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
 
     def log_message(self, *args: Any, **kwargs: Any) -> None:
-        """Silent: a request line can hold a message ID."""
+        """Log nothing, because a request line can hold a message ID."""
 
-    # The base class responds to `Expect: 100-continue` before it calls this, also for a body that will be refused: the
-    # client of Java 17 waits forever for the 100, whatever comes instead.
+    # The base class responds to `Expect: 100-continue` before it calls this, even if the body will be refused, because
+    # Java 17's client waits forever for the 100 whatever else it gets.
     def _serve(self) -> None:
         try:
             url = self._url()
@@ -258,14 +258,14 @@ class _Handler(BaseHTTPRequestHandler):
         length = lengths.pop()
         if lengths or not (length.isascii() and length.isdigit()):
             raise _RefusedError(HTTPStatus.BAD_REQUEST)
-        size = int(length[:_LENGTH_DIGITS])  # more digits are a larger number, and too many
+        size = int(length[:_LENGTH_DIGITS])  # more digits are too large a number in any case
         self._check_room(size, self.server.rules.max_body_bytes)
         return self._read(size)
 
     def _read_chunks(self) -> bytes:
         if self.headers["Transfer-Encoding"].strip().lower() != "chunked":
             raise _RefusedError(HTTPStatus.NOT_IMPLEMENTED)
-        if "Content-Length" in self.headers:  # which of the two is meant decides where the next request begins
+        if "Content-Length" in self.headers:  # with both, it is ambiguous where the next request begins
             raise _RefusedError(HTTPStatus.BAD_REQUEST)
         body = b""
         while size := self._chunk_size():
@@ -295,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _linger(self) -> None:
-        """Read what still comes: closing at once would reset the connection, and lose the response."""
+        """Read the rest of the request, because closing now would reset the connection and lose the response."""
         with contextlib.suppress(OSError):
             self.connection.settimeout(_LINGER_SECONDS)
             for _ in range(_LINGER_READS):
@@ -317,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Ending.DRIP:
                 self._drip(head + body, response.drip_seconds)
             case _:
-                # One write: head and body in two packets wait for each other's acknowledgment.
+                # One write, because a body in a second packet waits for the first one's acknowledgment.
                 self.wfile.write(head + body)
                 if response.stream is not None and self.command != "HEAD":
                     for piece in response.stream:
@@ -326,7 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
                         self.wfile.write(piece)
 
     def _client_has_gone(self) -> bool:
-        """A write would not tell: the first one after the end still succeeds."""
+        """Return whether the client has closed. A write can't show it: the first one after that still succeeds."""
         poll = select.poll()
         poll.register(self.connection, select.POLLIN)
         return bool(poll.poll(0)) and self.connection.recv(1, socket.MSG_PEEK) == b""
@@ -352,7 +352,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _RefusedError(Exception):
-    """A request that can't be read; the connection ends with the response, since the rest may still be in it."""
+    """A request that can't be read. The connection ends after the response, because it can still hold the rest."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)

@@ -1,4 +1,4 @@
-"""The options of `make run`, from environment variables; an empty one counts as not set."""
+"""The options of `make run`, from environment variables. An empty variable counts as unset."""
 
 import ipaddress
 import os
@@ -13,12 +13,12 @@ DEFAULT_PORT = 4600
 
 
 class OptionError(Exception):
-    """An option has a value that cannot be used; the text names it and what would be right."""
+    """An option has an invalid value; the text names the option and its rule."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `make run` was asked for."""
+    """The options of one `make run`."""
 
     once: bool = False
     no_examples: bool = False
@@ -35,12 +35,12 @@ class Options:
 
     @property
     def gateway_is_far(self) -> bool:
-        """Whether messages would leave this machine, and may cost money."""
+        """Whether messages would leave this machine, and can cost money."""
         return self.gateway is not None and self.gateway.is_far
 
 
 def read_options(environment: Mapping[str, str] = os.environ) -> Options:
-    """Raises OptionError."""
+    """Read the options from the environment. Raises OptionError."""
     given = {name: value.strip() for name, value in environment.items() if value.strip()}
     return Options(
         once=_flag(given, "ONCE"),
@@ -90,7 +90,7 @@ def _gateway(given: Mapping[str, str]) -> ExternalGateway | None:
     if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
         raise OptionError("GATEWAY_BASE_URL: plain http would show credentials and texts to others; use https")
     if url.hostname in LOOPBACK_HOSTS:
-        # A gateway on this machine is one made for tests; those take what the simulator takes, or anything.
+        # A gateway on this machine is made for tests, and accepts the simulator's credentials or any others.
         given = {"GATEWAY_APPLICATION": GatewayConfig.application, "GATEWAY_PASSWORD": GatewayConfig.password, **given}
     missing = [name for name in ("GATEWAY_APPLICATION", "GATEWAY_PASSWORD") if name not in given]
     if missing:

@@ -1,4 +1,4 @@
-"""The files of `.local/`: readable by their owner only, because they hold passwords and texts, if only local ones."""
+"""The files of `.local/`, which only their owner can read, because they hold (local) passwords and texts."""
 
 import contextlib
 import fcntl
@@ -10,12 +10,12 @@ from cli import private_file
 
 
 class FolderInUseError(Exception):
-    """Another run works in the folder; the text says what to do."""
+    """Another run uses the folder; the text has the fix."""
 
 
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder, by a lock that ends with the process. Raises FolderInUseError."""
+    """Lock the folder against other runs until the process ends. Raises FolderInUseError."""
     folder.mkdir(exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -32,7 +32,7 @@ def only_run(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, how: int) -> None:
-    """Lock what is open; BlockingIOError if another process has the lock. A file system can be without locks."""
+    """Lock an open file; BlockingIOError if another process has the lock. File systems without locks are ignored."""
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:
@@ -42,7 +42,7 @@ def _lock(descriptor: int, how: int) -> None:
 
 
 def create(path: Path) -> None:
-    """Make an empty file, in place of one that is there."""
+    """Make an empty file, in place of an existing one."""
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     os.close(private_file.create(path))
@@ -50,10 +50,10 @@ def create(path: Path) -> None:
 
 @contextlib.contextmanager
 def present(path: Path, text: str) -> Iterator[None]:
-    """Write the file, and remove it at the end unless another stack has written its own meanwhile.
+    """Write the file, and remove it after the block, unless another stack has replaced it.
 
-    It appears whole, for those who wait for it, and is locked until the end: the command line takes an unlocked one for
-    that of an earlier run.
+    The file appears complete, for programs that wait for it. It is locked until the end, because the command line
+    treats an unlocked one as an earlier run's.
     """
     draft = path.with_name(f"{path.name}.draft")
     try:

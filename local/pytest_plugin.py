@@ -1,6 +1,6 @@
 """A pytest plugin for the tests of senders, installed as `optus_sms_testing`: the local stack as a fixture.
 
-It starts `make run`'s program once a session, on free ports and in a folder of its own.
+It starts the program of `make run` once per session, on free ports and in its own folder.
 """
 
 import contextlib
@@ -35,18 +35,18 @@ _RUN: Final = "import optus_sms_cli.start, runpy; runpy.run_module('local', run_
 
 @dataclass(frozen=True)
 class OptusSmsStack:
-    """A running local stack. ``environment``: what the system under test needs (AWS endpoint, credentials, outputs)."""
+    """A running local stack. ``environment``: for the system under test (AWS endpoint, credentials, outputs)."""
 
     environment: Mapping[str, str]
 
     @property
     def queue_url(self) -> str:
-        """Of the queue for messages, as the output `OutboundQueueUrl`."""
+        """Return the output `OutboundQueueUrl`."""
         return self.environment["OUTBOUND_QUEUE_URL"]
 
     @property
     def event_bus_name(self) -> str:
-        """As the output `EventBusName`."""
+        """Return the output `EventBusName`."""
         return self.environment["EVENT_BUS_NAME"]
 
     def client(self, service: str) -> Any:
@@ -66,7 +66,7 @@ class OptusSmsStack:
         self.client("sqs").send_message(QueueUrl=self.queue_url, MessageBody=json.dumps(message))
 
     def received(self, handset: str, *, reference: str | None = None, wait: int = 10) -> list[dict[str, Any]]:
-        """Return what the handset received, oldest first, as soon as there is something; [] after ``wait`` seconds."""
+        """Return the handset's messages, oldest first, as soon as there is one; [] after ``wait`` seconds."""
         query = {"wait": str(wait), **({} if reference is None else {"reference": reference})}
         path = f"api/handsets/{urllib.parse.quote(handset)}/messages?{urllib.parse.urlencode(query)}"
         messages: list[dict[str, Any]] = _json(self.environment["PAGE_URL"] + path, timeout=wait + 10)["messages"]
@@ -80,7 +80,7 @@ class OptusSmsStack:
 
 @pytest.fixture(scope="session")
 def optus_sms_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OptusSmsStack]:
-    """The local stack: queue, functions, tables, bus and a simulated gateway; one for the session."""
+    """Yield the session's local stack: queue, functions, tables, bus and a simulated gateway."""
     folder = tmp_path_factory.mktemp("optus-sms")
     with (folder / "output.txt").open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
@@ -101,13 +101,13 @@ def _environment() -> dict[str, str]:
 
 
 def _root() -> Path:
-    """The folder with template.yaml, functions/ and local/: beside this module if installed, else the checkout."""
+    """Return the folder with template.yaml, functions/ and local/: this module's if installed, else the checkout."""
     installed = Path(__file__).with_name("optus_sms_stack")
     return installed if (installed / "local").is_dir() else Path(optus_sms.__path__[0]).parents[3]
 
 
 def _endpoints(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, str]:
-    """The variables in `.local/endpoints.env`, which is there as soon as the stack is up."""
+    """Return the variables in `.local/endpoints.env`, which exists as soon as the stack is up."""
     file, end = folder / ".local" / "endpoints.env", time.monotonic() + _UP_WITHIN_SECONDS
     while not file.exists():
         if process.poll() is not None or time.monotonic() > end:
@@ -118,7 +118,7 @@ def _endpoints(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, str]
 
 
 def exported(file: Path) -> dict[str, str]:
-    """The variables that a shell has after sourcing the file."""
+    """Return the variables that a shell has after sourcing the file."""
     lines = (shlex.split(line) for line in file.read_text(encoding="utf-8").splitlines())
     return dict(words[1].split("=", 1) for words in lines if words[0] == "export")
 

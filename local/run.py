@@ -1,4 +1,4 @@
-"""`make run`: the whole stack on this machine. It shows the examples on their way and then stays up until Ctrl-C.
+"""`make run`: the whole stack on this machine. It sends and shows the examples, then stays up until Ctrl-C.
 
 Options are environment variables (local/options.py); docs/local-stack.md explains them.
 """
@@ -32,7 +32,7 @@ AUTHORITY_PATH = endpoints.PATH.with_name("simulator-ca.pem")
 
 
 def main() -> int:
-    """The exit status: 0, or 1 when an example did not reach its end, or 2 when the stack cannot start."""
+    """Return the exit status: 0; 1 if an example did not reach its expected end; 2 if the stack can't start."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal in Latin-1 shows a question mark
     display = Display(on_lost=_end_without_reader)
@@ -50,16 +50,16 @@ def main() -> int:
 
 
 def _forget_aws_settings() -> None:
-    """The account and profile that this shell is set up for have no part in a local stack."""
+    """Remove the shell's AWS account and profile from the environment, because a local stack must not use them."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
 def _end_by_signals() -> None:
-    """A signal to end raises KeyboardInterrupt, once: what cleans up afterwards is not interrupted again.
+    """Make a signal raise KeyboardInterrupt once, so that the clean-up is not interrupted again.
 
-    Where it is raised amid a destructor or a weak reference's callback, Python drops it; then it is raised again.
+    Python drops an exception in a destructor or a weak reference's callback; in that case it is raised again.
     """
     ending = ending_signals()
 
@@ -81,10 +81,10 @@ def _end_by_signals() -> None:
 
 
 def _end_without_reader() -> None:
-    """Nothing reads the output any more, as behind `| head`. May be called in any thread."""
+    """End the run, because the output has lost its reader, as behind `| head`. Can be called in any thread."""
     with contextlib.suppress(OSError):
         print("make run: has ended, because nothing reads its output any more.", file=sys.stderr, flush=True)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter still flushes at its end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes at its end
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
@@ -118,7 +118,7 @@ def _run(options: Options, display: Display) -> int:
         watching.enter_context(watcher)
         all_reached, closing = _send(stack, watcher, page, options, display)
         if options.once:
-            watching.close()  # no event comes below the closing lines
+            watching.close()  # so that no event is printed after the closing lines
         if closing:
             display.line(f"\n{closing}")
         if options.once:
@@ -204,7 +204,7 @@ To try by hand, in another terminal:
 
 
 def _tell_next_steps(at_work: str, display: Display) -> None:
-    """Print the last lines, which a person sees without scrolling."""
+    """Print the last lines, which the user sees without scrolling."""
     display.line(f"""
 It stays up until Ctrl-C; what happens to messages shows below. Next, in another terminal (docs/cli.md):
 

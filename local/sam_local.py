@@ -1,8 +1,9 @@
 """`.local/sam-template.json`: template.yaml as `sam local` needs it to run the built functions on the running stack.
 
-A template of its own, because `sam local` gives a function only those variables that its template declares: what makes
-a run local (`AWS_ENDPOINT_URL`, `GATEWAY_ALLOW_HTTP`) is in no deployed template, so no file for `--env-vars` could set
-it. It names this machine's processor too, since the default, arm64, runs on no other without an emulator.
+A separate template is needed, because `sam local` gives a function only the variables that its template declares. The
+variables of a local run (`AWS_ENDPOINT_URL`, `GATEWAY_ALLOW_HTTP`) are in no deployed template, so a file for
+`--env-vars` can't set them. It also names this machine's processor, because other machines run the default, arm64, only
+with an emulator.
 """
 
 import json
@@ -22,7 +23,7 @@ BUILD_FOLDER: Final = Path(".aws-sam/build")
 
 
 def template(stack: LocalStack, machine: str | None = None) -> dict[str, Any]:
-    """The template for `sam local`: each function with its built folder, this machine's processor, its variables."""
+    """Return the template for `sam local`: each function with its built folder, variables and this processor."""
     source = stack.config.template_path
     document = read_template(source)
     architecture = "arm64" if (machine or platform.machine()) in ("arm64", "aarch64") else "x86_64"
@@ -45,5 +46,5 @@ def _as_seen_from_a_container(environment: Mapping[str, str], host: str) -> dict
 
 
 def as_text(document: Mapping[str, Any]) -> str:
-    """As it stands in the file."""
+    """Return the file's text."""
     return json.dumps(document, indent=2)

@@ -1,7 +1,7 @@
-"""The stack as CloudFormation would see it: template.yaml, translated by the SAM translator and evaluated, without AWS.
+"""The stack as CloudFormation would make it: template.yaml, translated by SAM's translator and evaluated without AWS.
 
-`make run` creates its resources from what `load_template` gives and the template's tests check the same object, so that
-there is one description of the stack and nothing to drift.
+`make run` creates its resources from the result of `load_template`, and the template's tests check the same object, so
+that the stack has only one description.
 """
 
 import copy
@@ -23,7 +23,8 @@ TEMPLATE_PATH: Final = Path(__file__).resolve().parent.parent / "template.yaml"
 REGION: Final = "ap-southeast-2"
 ACCOUNT_ID: Final = "123456789012"
 STACK_NAME: Final = "optus-sms"
-# The code's place for the translator, which insists on S3. The key stays the folder, relative to template.yaml.
+# A stand-in for the code's place in S3, which the translator requires. The key is the folder, relative to
+# template.yaml.
 CODE_BUCKET: Final = "local"
 
 _PSEUDO_PARAMETERS: Final[Mapping[str, Any]] = {
@@ -34,17 +35,17 @@ _PSEUDO_PARAMETERS: Final[Mapping[str, Any]] = {
     "AWS::StackName": STACK_NAME,
     "AWS::URLSuffix": "amazonaws.com",
 }
-_NO_VALUE: Final = object()  # what {"Ref": "AWS::NoValue"} stands for; containers leave it out
+_NO_VALUE: Final = object()  # the value of {"Ref": "AWS::NoValue"}; containers leave it out
 _SUB_VARIABLE: Final = re.compile(r"\$\{(!?)([^}]+)\}")
 
 
 class TemplateError(ValueError):
-    """The template, a parameter or a reference in it is wrong; the text says which and why."""
+    """The template, a parameter or a reference is invalid; the text names it and the reason."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A template parameter with the value it has in this stack (always a string, as CloudFormation keeps it)."""
+    """A template parameter with its value in this stack (always a string, as in CloudFormation)."""
 
     name: str
     type: str
@@ -52,7 +53,7 @@ class Parameter:
     definition: Mapping[str, Any]
 
     def parsed(self) -> str | list[str]:
-        """What `Ref` gives: a list for list types, else the string itself, for a Number too, as in CloudFormation."""
+        """Return the value of `Ref`: a list for list types, else the string, also for a Number (as CloudFormation)."""
         if self.type == "CommaDelimitedList" or self.type.startswith("List<"):
             return [item.strip() for item in self.value.split(",")]
         return self.value
@@ -60,7 +61,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource that this stack has. Its `properties` refer to nothing any more but other resources.
+    """A resource of this stack. Its `properties` refer only to other resources.
 
     A function's `Code` is `{"S3Bucket": CODE_BUCKET, "S3Key": <folder relative to template.yaml>}`.
     """
@@ -75,10 +76,10 @@ class Resource:
 
 @dataclass(frozen=True)
 class Template:
-    """The stack for one set of parameters: conditions applied, parameters filled in.
+    """The stack for one set of parameters, with conditions applied and parameters filled in.
 
-    `outputs` are as in the template (value and description), to be given to `resolve` once the resources exist.
-    `document` is the translated template itself, in CloudFormation's words.
+    `outputs`: as in the template (value and description); `resolve` evaluates them once the resources exist.
+    `document`: the translated CloudFormation template.
     """
 
     resources: Mapping[str, Resource]
@@ -88,36 +89,36 @@ class Template:
     _evaluator: "_Evaluator" = field(repr=False)
 
     def of_type(self, resource_type: str) -> Iterator[Resource]:
-        """The resources of one type, for example `AWS::SQS::Queue`."""
+        """Return the resources of a type, such as `AWS::SQS::Queue`."""
         return (resource for resource in self.resources.values() if resource.type == resource_type)
 
     def resolve(self, value: Any, attributes: Mapping[str, Mapping[str, str]]) -> Any:
-        """`value` with every reference filled in.
+        """Return `value` with every reference filled in.
 
-        `attributes` has, by logical id, what `Ref` gives (under "Ref") and the `Fn::GetAtt` attributes of the resources
-        that exist by now. Raises TemplateError naming the reference when `value` needs one that is not there.
+        `attributes`: by logical ID, the value of `Ref` (under "Ref") and the `Fn::GetAtt` attributes of the existing
+        resources. Raise TemplateError, which names the reference, if `value` needs one that does not exist.
         """
         return replace(self._evaluator, attributes=attributes).evaluate(value)
 
 
 def load_template(path: Path = TEMPLATE_PATH, parameters: Mapping[str, str] | None = None) -> Template:
-    """The stack that `path` describes with these parameters (the rest have their defaults). Raises TemplateError."""
+    """Return the stack that `path` describes with these parameters (the others have defaults). Raises TemplateError."""
     return translate(read_template(path), parameters or {})
 
 
 def read_template(path: Path = TEMPLATE_PATH) -> dict[str, Any]:
-    """The file as data, with `!Ref` and the like in their long form."""
+    """Return the file as data, with `!Ref` and the like in their long form."""
     return cast(dict[str, Any], yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader))  # noqa: S506 - a SafeLoader
 
 
 def translate(document: Mapping[str, Any], parameters: Mapping[str, str]) -> Template:
-    """What `load_template` does, for a template that is data already. Raises TemplateError."""
+    """Do the same as `load_template` for a template that is data already. Raises TemplateError."""
     known = known_parameters(document, parameters)
     return evaluated(_translated(document, {name: parameter.value for name, parameter in known.items()}), known)
 
 
 def evaluated(translated: Mapping[str, Any], known: Mapping[str, Parameter]) -> Template:
-    """The stack of a template that SAM has translated already, with these parameters. Raises TemplateError."""
+    """Return the stack of a template that is translated already, with these parameters. Raises TemplateError."""
     evaluator = _Evaluator(
         values={**_PSEUDO_PARAMETERS, **{name: parameter.parsed() for name, parameter in known.items()}},
         mappings=translated.get("Mappings", {}),
@@ -138,7 +139,7 @@ def evaluated(translated: Mapping[str, Any], known: Mapping[str, Parameter]) -> 
 
 
 def known_parameters(document: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Parameter]:
-    """Every parameter with its value. Raises TemplateError for what CloudFormation would refuse, Rules included."""
+    """Return every parameter with its value. Raise TemplateError where CloudFormation would refuse, Rules included."""
     parameters = _parameters(document.get("Parameters", {}), given)
     _check_rules(document.get("Rules", {}), {name: parameter.parsed() for name, parameter in parameters.items()})
     return parameters
@@ -151,7 +152,7 @@ def _resource(name: str, body: Mapping[str, Any], present: Mapping[str, Any], ev
         logical_id=name,
         type=body["Type"],
         properties=cast(Mapping[str, Any], evaluator.evaluate(body.get("Properties", {}))),
-        # CloudFormation ignores a dependency on something that a condition leaves out.
+        # CloudFormation ignores a dependency on a resource that a condition leaves out.
         depends_on=tuple(other for other in names if other in present),
         deletion_policy=body.get("DeletionPolicy"),
         update_replace_policy=body.get("UpdateReplacePolicy"),
@@ -164,7 +165,7 @@ def _translated(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[
     translator = Translator({}, Parser(), boto_session=_session())
     try:
         translated = translator.translate(prepared, parameter_values=dict(values))
-        translator.metrics.publish()  # to no receiver; unpublished ones make it complain at the end
+        translator.metrics.publish()  # to no receiver; unpublished metrics cause a warning at the end
         return cast(dict[str, Any], translated)
     except InvalidDocumentException as error:
         causes = [cause.message for cause in error.causes]
@@ -173,7 +174,7 @@ def _translated(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[
 
 @cache
 def _session() -> boto3.session.Session:
-    """A session that knows its region, so that the translator does not look for one; nothing is called through it."""
+    """Return a session with a region, so that the translator looks for none; it makes no calls."""
     return boto3.session.Session(region_name=REGION)
 
 
@@ -204,7 +205,7 @@ def _parameters(definitions: Mapping[str, Any], given: Mapping[str, str]) -> dic
 
 
 def _checked(parameter: Parameter) -> Parameter:
-    """The parameter, if CloudFormation would take its value."""
+    """Return the parameter, if CloudFormation would accept its value."""
     definition, value = parameter.definition, parameter.value
     refused = (
         ("AllowedPattern" in definition and not re.fullmatch(definition["AllowedPattern"], value))
@@ -227,7 +228,7 @@ def _in_range(definition: Mapping[str, Any], value: str) -> bool:
 
 
 def _check_rules(rules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuses what the template's Rules section refuses."""
+    """Raise for parameters that break the template's Rules section."""
     evaluator = _Evaluator(values=values)
     for name, rule in rules.items():
         if not evaluator.evaluate(rule.get("RuleCondition", True)):
@@ -242,7 +243,7 @@ def _check_rules(rules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Evaluator:
-    """Evaluates intrinsic functions. Without `attributes`, whatever needs a resource's attribute is left as it is."""
+    """Evaluates intrinsic functions. Without `attributes`, expressions that need a resource's attribute stay."""
 
     values: Mapping[str, Any]
     mappings: Mapping[str, Any] = field(default_factory=dict)
@@ -251,7 +252,7 @@ class _Evaluator:
     attributes: Mapping[str, Mapping[str, str]] | None = None
 
     def holds(self, condition: str | None) -> bool:
-        """Whether a named condition is true; no condition always is."""
+        """Return whether a named condition is true; without a name always True."""
         if condition is None:
             return True
         if condition not in self.conditions:
@@ -334,7 +335,7 @@ class _Evaluator:
 
 
 def _intrinsic(value: Mapping[str, Any]) -> str | None:
-    """The name of the intrinsic function that `value` calls, if it does."""
+    """Return the name of the intrinsic function that `value` calls, if it calls one."""
     if len(value) != 1:
         return None
     ((name, argument),) = value.items()
@@ -344,7 +345,7 @@ def _intrinsic(value: Mapping[str, Any]) -> str | None:
 
 
 def _is_pending(value: object) -> bool:
-    """Whether an intrinsic function is left anywhere in `value`."""
+    """Return whether `value` still contains an intrinsic function."""
     if isinstance(value, Mapping):
         return _intrinsic(value) is not None or any(map(_is_pending, value.values()))
     return isinstance(value, list) and any(map(_is_pending, value))
@@ -354,7 +355,7 @@ def _is_pending(value: object) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that also knows CloudFormation's short forms and leaves dates alone."""
+    """SafeLoader that also reads CloudFormation's short forms, and leaves dates as text."""
 
 
 _Loader.add_multi_constructor("!", intrinsics_multi_constructor)

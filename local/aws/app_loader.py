@@ -1,4 +1,4 @@
-"""A function's `app.py` in this process. What the package keeps for its execution environment, all loads share."""
+"""Loads a function's `app.py` in this process. All loads share what the package keeps per execution environment."""
 
 import importlib.util
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 
 def load_app(path: Path) -> ModuleType:
-    """A fresh copy of a function's module."""
+    """Return a fresh copy of a function's module."""
     name = f"{path.parent.name}_{uuid4().hex}"
     loader = SourceFileLoader(name, str(path))
     module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))

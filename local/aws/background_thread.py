@@ -1,27 +1,27 @@
-"""The parts of the local stack that work in a thread of their own."""
+"""The base class of the local stack's parts that have their own thread."""
 
 import threading
 from abc import ABC, abstractmethod
 
 
 class BackgroundThread(ABC):
-    """A thread to be started and stopped once, and joined after all of them were stopped."""
+    """A thread that is started and stopped once, and joined after all such threads were stopped."""
 
     def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
-        # Daemon: a signal between its start and the `with` that joins it must not leave it behind.
+        # A daemon, so that a signal between its start and the `with` that joins it can't leave it running.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin nothing new; return at once."""
+        """Begin no new work, and return at once."""
         self._stopping.set()
 
     def join(self) -> None:
-        """Wait for what is under way."""
+        """Wait for running work to end."""
         if self._thread.ident is not None:
             self._thread.join()
 

@@ -1,6 +1,6 @@
-"""The callback API as API Gateway would serve it, from the translated template's own OpenAPI body.
+"""Serves the callback API as API Gateway would, from the OpenAPI body in the translated template.
 
-What API Gateway does by itself is done here too: stage path, routes, required parameters (request validator), gateway
+This module also does API Gateway's own work: stage path, routes, required parameters (request validator), gateway
 responses, the body limit, the proxy event, the mapping of its result. Sources: API Gateway developer guide, "Set up
 Lambda proxy integrations", "Gateway response types", "Amazon API Gateway important notes" (renamed headers), "Content
 type conversions", "Quotas" (10 MB).
@@ -32,7 +32,7 @@ Invoke = Callable[[Any], Invocation]
 
 @dataclass(frozen=True)
 class ApiRoute:
-    """One method of one path of the API."""
+    """A method of a path of the API."""
 
     resource: str
     method: str
@@ -42,7 +42,7 @@ class ApiRoute:
 
 @dataclass(frozen=True)
 class ApiConfig:
-    """One stage of an AWS::ApiGateway::RestApi."""
+    """A stage of an AWS::ApiGateway::RestApi."""
 
     api_id: str
     stage: str
@@ -54,7 +54,7 @@ class ApiConfig:
     """Whether every media type is binary, so that the function gets each body in base64."""
 
 
-# Status and message of the gateway responses that a template has not changed; template.yaml makes 401 of the first.
+# Status and message of AWS's default gateway responses; template.yaml changes the first to 401.
 _DEFAULT_RESPONSES = {
     "BAD_REQUEST_PARAMETERS": (400, "Missing required request parameters"),
     "MISSING_AUTHENTICATION_TOKEN": (403, "Missing Authentication Token"),
@@ -64,7 +64,7 @@ _DEFAULT_RESPONSES = {
 
 
 def api_config(api_id: str, stage: str, body: Mapping[str, Any]) -> ApiConfig:
-    """From the resolved OpenAPI `Body` of the API. Raises ValueError for what the local API does not serve."""
+    """Return the stage of a resolved OpenAPI `Body`. Raise ValueError for features that the local API does not have."""
     binary = body.get("x-amazon-apigateway-binary-media-types", [])
     if binary not in ([], ["*/*"]):
         raise ValueError(f"the local API knows no binary media types but */*, not {', '.join(binary)}")
@@ -85,7 +85,7 @@ def _route(path: str, method: str, operation: Mapping[str, Any], body: Mapping[s
 
 
 def _required_headers(operation: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The headers that API Gateway insists on; none unless a request validator checks them."""
+    """Return the headers that API Gateway requires; none unless a request validator checks them."""
     validators = body.get("x-amazon-apigateway-request-validators", {})
     validator = validators.get(operation.get("x-amazon-apigateway-request-validator"), {})
     if not validator.get("validateRequestParameters"):
@@ -97,7 +97,7 @@ def _required_headers(operation: Mapping[str, Any], body: Mapping[str, Any]) -> 
 
 
 def no_page(header: Header, _address: str) -> str | None:
-    """Accept any Host: a tunnel from a real gateway brings its own."""
+    """Accept any Host, because a real gateway reaches this listener by a tunnel's host name."""
     return refusal_of_page(header)
 
 
@@ -106,7 +106,7 @@ def _response(status: int, headers: list[tuple[str, str]], body: bytes, request_
 
 
 class CallbackApi:
-    """Serves one API on a socket that is listening already; `functions` are by ARN."""
+    """Serves an API on a listening socket. `functions`: by ARN."""
 
     def __init__(
         self,
@@ -125,13 +125,14 @@ class CallbackApi:
         self._listener.open()
 
     def stop(self) -> None:
-        """Stop serving; responses under way are finished."""
+        """Stop serving, after responses under way have ended."""
         self._listener.close()
 
     def _serve(self, request: HttpRequest) -> HttpResponse:
         request_id = str(uuid.uuid4())
         path = unquote(request.path).removeprefix(f"/{self._config.stage}")
-        # A slash at the end is the same resource; the event's path keeps it (seen on AWS, in no document of it).
+        # A path with a slash at its end is the same resource; the event's path keeps the slash (observed on AWS,
+        # undocumented).
         route = self._config.routes.get((request.method, path.removesuffix("/")))
         if route is None or not request.path.startswith(f"/{self._config.stage}/"):
             return self._gateway_response("MISSING_AUTHENTICATION_TOKEN", request_id)
@@ -144,7 +145,7 @@ class CallbackApi:
             return self._gateway_response("DEFAULT_5XX", request_id)
 
     def _gateway_response(self, kind: str, request_id: str) -> HttpResponse:
-        """API Gateway's own response: the template's of this kind, else its DEFAULT_…, else AWS's."""
+        """Return the gateway response of this type: the template's, else its DEFAULT_… one, else AWS's."""
         own = self._config.gateway_responses
         default_status, message = _DEFAULT_RESPONSES[kind]
         spec = own.get(kind) or own.get(f"DEFAULT_{default_status // 100}XX", {})
@@ -162,7 +163,7 @@ class CallbackApi:
 
 
 def proxy_event(config: ApiConfig, route: ApiRoute, request: HttpRequest, port: int, request_id: str) -> dict[str, Any]:
-    """A request as the event of a REST API's Lambda proxy integration. `port`: where the API is served."""
+    """Return a request as the event of a REST API's Lambda proxy integration. `port`: of the local API."""
     now = time.time()
     path = route.resource + ("/" if request.path.endswith("/") else "")
     headers = [*request.headers.items(), *_added_headers(request.client, port, now)]
@@ -199,12 +200,12 @@ def proxy_event(config: ApiConfig, route: ApiRoute, request: HttpRequest, port: 
 
 
 def _body(body: bytes, passes_bytes: bool) -> str:
-    """Without binary media types, API Gateway mangles what is not UTF-8."""
+    """Return the body as text. Without binary media types, API Gateway replaces bytes that are not UTF-8."""
     return base64.b64encode(body).decode() if passes_bytes else body.decode("utf-8", "replace")
 
 
 def _added_headers(client: str, port: int, now: float) -> list[tuple[str, str]]:
-    """What API Gateway adds to a request's headers."""
+    """Return the headers that API Gateway adds to a request."""
     return [
         ("X-Forwarded-For", client),
         ("X-Forwarded-Port", str(port)),
@@ -214,7 +215,7 @@ def _added_headers(client: str, port: int, now: float) -> list[tuple[str, str]]:
 
 
 def proxy_response(invocation: Invocation, request_id: str) -> HttpResponse:
-    """The response that a function's result describes. Raises ValueError when API Gateway would return 502."""
+    """Return the response that a function's result describes. Raise ValueError where API Gateway returns HTTP 502."""
     result = invocation.result
     body = (result.get("body") or "") if isinstance(result, dict) else None
     if invocation.error is not None or not isinstance(result, dict) or not isinstance(body, str):

@@ -1,9 +1,8 @@
-"""The program that plays AWS's services: an emulator (`ministack`) in a process of its own.
+"""The program that emulates AWS's services: `ministack` in its own process.
 
-A process of its own has fresh state at each start, leaves the second core to the runner, and takes everything that the
-emulator knows with it when it ends. It serves on the listening socket it inherits (so that the parent has found a port
-in use before anything started) and ends when its standard input closes, so that it never outlives its parent, however
-that ends.
+A separate process starts with fresh state, leaves no state behind, and leaves the second core to the runner. It serves
+on an inherited listening socket, so that the parent detects a port in use before anything starts. It ends when its
+standard input closes, so that it never outlives its parent, even after a crash.
 
     python -m local.aws.emulator_server <file descriptor of the listening socket>
 
@@ -35,7 +34,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 def serve(listening_fd: int) -> None:
     """Serve the emulator on an inherited listening socket until standard input closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     with socket.socket(fileno=os.dup(listening_fd)) as listener:
         address = listener.getsockname()[0]
     lambda_svc._ensure_poller = lambda: None  # noqa: SLF001 - the runner feeds the functions
@@ -46,10 +45,10 @@ def serve(listening_fd: int) -> None:
 
 
 async def _guarded(address: str, scope: Message, receive: Receive, send: Send) -> None:
-    """Serve programs of this machine: a page could read the secrets, because the emulator allows every origin.
+    """Serve only programs of this machine: the emulator allows every origin, so any web page could read the secrets.
 
-    Only HTTP. At its own startup, which ASGI offers too, the emulator starts its schedules, runs scripts that it finds
-    below /etc, and removes Docker containers that another instance of it has made.
+    Serve HTTP requests only, and not ASGI's startup event: there the emulator would start its schedules, run scripts
+    below /etc, and remove Docker containers of its other instances.
     """
     if scope["type"] != "http":
         return
@@ -71,7 +70,7 @@ async def _without_cors(send: Send, message: Message) -> None:
 
 
 def _refusal(headers: list[tuple[bytes, bytes]], address: str) -> dict[str, str] | None:
-    """As AWS words one. It requires a signature too, and no page can send that header to another site by itself."""
+    """Return a refusal in AWS's form. A request must be signed, in a header that no page can send to other sites."""
 
     def header(name: str) -> str | None:
         return ",".join(value.decode("latin-1") for key, value in headers if key == name.lower().encode()) or None
@@ -85,7 +84,7 @@ def _refusal(headers: list[tuple[bytes, bytes]], address: str) -> dict[str, str]
 
 def _stop_when_parent_is_gone() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # requests may still be long polling, with no client left
+    os._exit(0)  # requests can still be long polling without a client
 
 
 if __name__ == "__main__":

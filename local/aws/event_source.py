@@ -1,4 +1,4 @@
-"""What Lambda does between an SQS queue and a function: polls, makes batches, invokes, deletes what succeeded.
+"""Does Lambda's work between an SQS queue and a function: polls, makes batches, invokes, deletes successful messages.
 
 The rules are Lambda's ("Using Lambda with Amazon SQS", "Handling errors for an SQS event source"): a batch that fails
 as a whole stays in the queue and comes back after the visibility timeout; with `ReportBatchItemFailures` the response
@@ -42,7 +42,7 @@ class EventSourceConfig:
     def from_properties(
         cls, properties: Mapping[str, Any], queue_url: str, mapping_id: str = ""
     ) -> "EventSourceConfig":
-        """From the resolved properties of the mapping. Raises ValueError for a property that would be ignored."""
+        """Read the resolved properties of a mapping. Raise ValueError for a property that would be ignored."""
         known = {
             *("BatchSize", "Enabled", "EventSourceArn", "FunctionName", "FunctionResponseTypes"),
             "ScalingConfig",
@@ -61,7 +61,7 @@ class EventSourceConfig:
 
 
 def refuse_unknown(properties: Mapping[str, Any], known: set[str], what: str) -> None:
-    """Raises ValueError for a property of a mapping that would be ignored."""
+    """Raise ValueError for a property of a mapping that would be ignored."""
     if unknown := sorted(set(properties) - known):
         raise ValueError(f"the local {what} does not know {', '.join(unknown)}")
 
@@ -69,7 +69,7 @@ def refuse_unknown(properties: Mapping[str, Any], known: set[str], what: str) ->
 class EventSource(BackgroundThread):
     """Feeds a queue to a function while it is enabled.
 
-    `invoke` runs the function with an event and waits; `sqs` is a client that does not retry.
+    `invoke` runs the function with an event and waits for the result. `sqs`: a client without retries.
     """
 
     def __init__(self, config: EventSourceConfig, invoke: Callable[[Any], Invocation], sqs: Any) -> None:
@@ -85,7 +85,7 @@ class EventSource(BackgroundThread):
 
     @property
     def enabled(self) -> bool:
-        """Whether messages are taken from the queue; what is being worked on is finished either way."""
+        """Whether messages are received. Batches under way are finished either way."""
         return self._may_poll.is_set()
 
     @enabled.setter
@@ -97,11 +97,11 @@ class EventSource(BackgroundThread):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is disabled and the last poll has ended, so that nothing is taken any more."""
+        """Whether it is disabled and the last poll has ended, so that no more messages are received."""
         return self._waits.is_set() and not self.enabled
 
     def stop(self) -> None:
-        """Take nothing more. The long poll under way ends at once only if the server is gone; `join` waits for it."""
+        """Receive no more messages. A long poll under way ends early only if the server is gone; `join` waits."""
         super().stop()
         self._may_poll.set()
         self._free.release()
@@ -161,10 +161,10 @@ class EventSource(BackgroundThread):
 
 
 def items_to_keep(message_ids: list[str], invocation: Invocation, report_batch_item_failures: bool) -> frozenset[str]:
-    """Which messages of a batch stay in the queue, by Lambda's rules for partial batch responses.
+    """Return the messages of a batch that stay in the queue, by Lambda's rules for partial batch responses.
 
-    Nothing, an empty object or an empty list means complete success. A failure that names no message of the batch, or
-    that has no usable `itemIdentifier`, and a response of another shape, mean that the whole batch failed.
+    Null, an empty object or an empty list means success. The whole batch failed if a failure names no message of the
+    batch or has no usable `itemIdentifier`, or if the response has another shape.
     """
     everything = frozenset(message_ids)
     if invocation.error is not None:
@@ -181,7 +181,7 @@ def items_to_keep(message_ids: list[str], invocation: Invocation, report_batch_i
 
 
 def record(message: Mapping[str, Any], queue_arn: str) -> dict[str, Any]:
-    """A received message as the record of Lambda's event."""
+    """Return a received message as a record of Lambda's event."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],

@@ -1,7 +1,7 @@
-"""The program inside one local execution environment: it imports the handler once, then serves event after event.
+"""The program of one local execution environment: imports the handler once, then serves one event after another.
 
 The parent (`local/aws/function.py`) starts it with the function's environment. Events come in and results go out as
-JSON lines over a socket; what the handler prints is log output, as in Lambda. It ends when the socket closes.
+JSON lines over a socket. The handler's output is the log, as in Lambda. The program ends when the socket closes.
 
     python -P execution_environment.py <handler, e.g. app.lambda_handler> <file descriptor of the socket>
 
@@ -64,14 +64,14 @@ def _invoke(handler: Callable[[Any, InvocationContext], Any], request: dict[str,
     context = InvocationContext(request["request_id"], request["arn"], request["deadline"])
     try:
         result = handler(request["event"], context)
-        json.dumps(result)  # what cannot be written as JSON is an error of the function
+        json.dumps(result)  # a result that JSON can't hold is the function's error
     except Exception as error:  # noqa: BLE001 - any exception of the handler is its result
         return {"error": _describe(error)}
     return {"result": result}
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
-    """The arguments of `FunctionError`."""
+    """Return the arguments of `FunctionError`."""
     return {
         "error_type": type(error).__name__,
         "message": str(error),

@@ -1,8 +1,8 @@
 """A Lambda function on this machine: a pool of execution environments, each an OS process, as Lambda keeps them.
 
-An execution environment serves one event at a time, is used again while it lives, is killed when the function's
-timeout passes and is replaced. Nothing of this process's own environment reaches the handler except what a process
-needs to run at all; the rest is the template's.
+An execution environment serves one event at a time, and is reused until the function's timeout kills it; then a new one
+replaces it. The handler gets the template's environment variables. From this process it gets only the variables that
+any process needs.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ LogSink = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class FunctionConfig:
-    """What the template says about one function."""
+    """A function's settings in the template."""
 
     name: str
     arn: str
@@ -46,7 +46,7 @@ class FunctionConfig:
 
 @dataclass(eq=False)
 class FunctionError(Exception):
-    """Why an invocation ended without a result, in Lambda's words."""
+    """Why an invocation ended without a result, in Lambda's terms."""
 
     error_type: str
     message: str
@@ -55,7 +55,7 @@ class FunctionError(Exception):
 
 @dataclass(frozen=True)
 class Invocation:
-    """One finished invocation: `error` is None exactly when the handler returned."""
+    """A finished invocation. `error`: None only if the handler returned."""
 
     request_id: str
     result: Any = None
@@ -65,7 +65,7 @@ class Invocation:
 class LocalFunction:
     """Invokes a function's handler in one of its execution environments.
 
-    More events at a time than `concurrency` wait for one to become free.
+    At most `concurrency` events run at a time; the others wait.
     """
 
     def __init__(self, config: FunctionConfig, log: LogSink) -> None:
@@ -78,13 +78,13 @@ class LocalFunction:
         self._closed = False
 
     def warm_up(self) -> None:
-        """Start an execution environment now, so that the first event meets a warm one. Returns at once."""
+        """Start an execution environment, so that the first event finds a warm one. Return at once."""
         with self._lock:
             if not self._closed and not self._alive:
                 self._idle.append(self._new_environment())
 
     def invoke(self, event: Any, request_id: str | None = None) -> Invocation:
-        """Run the handler once and wait for the end; never raises for what the handler does."""
+        """Run the handler once and wait for its end; never raises for an error of the handler."""
         request_id = request_id or str(uuid.uuid4())
         with self._free:
             invocation = self._invoke(event, request_id)
@@ -104,7 +104,7 @@ class LocalFunction:
             for environment in self._alive:
                 environment.kill()
         for _ in range(self.config.concurrency):
-            self._free.acquire()  # invocations under way have noticed and cleaned up after themselves
+            self._free.acquire()  # wait until the invocations under way have ended and cleaned up
         for environment in self._idle:
             environment.release()
         self._idle.clear()
@@ -112,7 +112,7 @@ class LocalFunction:
         self._free.release(self.config.concurrency)  # later events get "Local.Stopped"
 
     def process_ids(self) -> list[int]:
-        """The processes that stand ready or are busy."""
+        """Return the processes that are idle or busy."""
         with self._lock:
             return [environment.pid for environment in self._alive]
 
@@ -127,7 +127,7 @@ class LocalFunction:
             self._discard(environment)
             return Invocation(request_id, error=error)
         with self._lock:
-            self._idle.append(environment)  # the last one used is the first one used again, as in Lambda
+            self._idle.append(environment)  # the one used last is reused first, as in Lambda
         return invocation
 
     def _take(self) -> "_ExecutionEnvironment":
@@ -149,7 +149,7 @@ class LocalFunction:
 
 
 class _ExecutionEnvironment:
-    """A process of `execution_environment.py`. Its methods raise FunctionError when it cannot be used again."""
+    """A process of `execution_environment.py`. Its methods raise FunctionError if it can't be used again."""
 
     def __init__(self, config: FunctionConfig, log: LogSink) -> None:
         self._config = config
@@ -168,7 +168,7 @@ class _ExecutionEnvironment:
                 encoding="utf-8",
                 errors="replace",
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C in the terminal is the runner's to handle
+                start_new_session=True,  # the runner handles Ctrl-C in the terminal
             )
         self._log_reader = threading.Thread(target=self._read_log, name=f"log of {config.name}", daemon=True)
         self._log_reader.start()
@@ -196,14 +196,14 @@ class _ExecutionEnvironment:
         self._process.kill()
 
     def release(self) -> None:
-        """Wait for the killed process and close what belonged to it; only for the thread that used it last."""
+        """Wait for the killed process and close its resources. Only the thread that used it last may call this."""
         self._process.wait()
         self._log_reader.join()
         self._lines.close()
         self._connection.close()
 
     def _converse(self, text: str, seconds: float, late: FunctionError) -> dict[str, Any]:
-        """Send a line to the program, and return its next one. Raises `late` when there is none in time."""
+        """Send a line to the program, and return its next line. Raise `late` if none comes in time."""
         self._connection.settimeout(seconds)
         try:
             self._connection.sendall(text.encode())
@@ -231,7 +231,7 @@ def _variables(config: FunctionConfig) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(config.memory_mb),
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{config.name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": f"local/{uuid.uuid4().hex}",
-        "AWS_CONFIG_FILE": os.devnull,  # this machine's own AWS settings have no part in it
+        "AWS_CONFIG_FILE": os.devnull,  # ignore this machine's AWS settings
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "LAMBDA_TASK_ROOT": str(config.code),
         "PYTHONPATH": os.pathsep.join(str(path) for path in (config.code, *config.layers)),

@@ -1,4 +1,4 @@
-"""Enables and disables the local event source as Lambda's API enables and disables its mapping."""
+"""Enables and disables the local event source when Lambda's API enables and disables its mapping."""
 
 import logging
 from collections.abc import Callable
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 class MappingSwitch(BackgroundThread):
-    """Looks at a source's mapping and passes on each change, in a thread of its own, to `turned` too.
+    """Reads a source's mapping, and applies each change to the source and to `turned`, in its own thread.
 
-    `lambda_client` does not retry. Only changes count, so that a test may turn the source itself.
+    `lambda_client`: without retries. Only changes are applied, so that a test can switch the source directly.
     """
 
     def __init__(self, source: EventSource, lambda_client: Any, turned: Callable[[bool], None]) -> None:
@@ -33,7 +33,7 @@ class MappingSwitch(BackgroundThread):
             try:
                 mapping = self._client.get_event_source_mapping(UUID=self._source.config.mapping_id)
             except (BotoCoreError, ClientError) as error:
-                if not self._stopping.is_set():  # the emulator ends before this thread does
+                if not self._stopping.is_set():  # the emulator ends before this thread
                     log.warning("the event source mapping cannot be read: %s", error)
                 continue
             if "State" not in mapping:  # the emulator is ending

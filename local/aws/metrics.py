@@ -1,6 +1,6 @@
-"""Put what the functions measure into CloudWatch, as AWS does with log lines in the embedded metric format.
+"""Put the functions' metrics into CloudWatch, as AWS does with log lines in the embedded metric format.
 
-Counts go in as their sum, other units value by value.
+Counts are put as sums, other units as single values.
 """
 
 import json
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class MetricRecorder(BackgroundThread):
-    """Takes log lines from many threads, and puts the metrics in them from a thread of its own.
+    """Receives log lines from many threads, and puts their metrics in its own thread.
 
-    `cloudwatch` is a client that does not retry.
+    `cloudwatch`: a client without retries.
     """
 
     def __init__(self, cloudwatch: Any) -> None:
@@ -29,12 +29,12 @@ class MetricRecorder(BackgroundThread):
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def take(self, line: str) -> None:
-        """One line of a function's log; most have no metrics."""
+        """Add a line of a function's log; most lines have no metrics."""
         if '"_aws"' in line:
             self._lines.put(line)
 
     def stop(self) -> None:
-        """Put no more than what is waiting."""
+        """Put the waiting metrics, and no later ones."""
         super().stop()
         self._lines.put(None)
 
@@ -44,12 +44,12 @@ class MetricRecorder(BackgroundThread):
                 try:
                     self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
                 except (BotoCoreError, ClientError) as error:
-                    if not self._stopping.is_set():  # the emulator ends before this thread does
+                    if not self._stopping.is_set():  # the emulator ends before this thread
                         log.warning("metrics are lost: %s", error)
 
 
 def metric_data(line: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Namespace and data, as PutMetricData takes them, of a line in the embedded metric format; else nothing."""
+    """Yield PutMetricData's namespace and data for a line in the embedded metric format; nothing for any other."""
     try:
         record = json.loads(line)
         directives = record["_aws"]["CloudWatchMetrics"]

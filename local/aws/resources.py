@@ -1,8 +1,8 @@
 """Create the template's resources in the emulator, as CloudFormation would, and return their attributes.
 
 Every resource type of the template is in exactly one of three tables: created here, played by the runner, or left out
-with the reason. A type in none of them is an error, and so is a property that would be ignored: nothing of the template
-gets lost unnoticed.
+with the reason. A type in none of them is an error, and so is a property that would be ignored, so that no part of the
+template gets lost.
 """
 
 import contextlib
@@ -54,12 +54,12 @@ LEFT_OUT = {
 
 
 class ResourceError(Exception):
-    """The template holds something that the local stack would have to ignore; the text names it and the fix."""
+    """The template has a part that the local stack would ignore; the text names it and the fix."""
 
 
 @dataclass(frozen=True)
 class Creator:
-    """What creating a resource needs besides its properties."""
+    """The context in which resources are created."""
 
     endpoint_url: str
     secret_values: Mapping[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Creator:
     """Password by logical id of a secret, instead of a random one."""
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the local endpoint."""
+        """Return a boto3 client of the local endpoint."""
         return local_client(service, self.endpoint_url)
 
 
@@ -81,16 +81,16 @@ def _session() -> boto3.session.Session:
 
 
 def local_client(service: str, endpoint_url: str, max_attempts: int = 5) -> Any:
-    """A boto3 client that talks to the local endpoint with fake credentials, whatever this machine is set up for."""
+    """Return a boto3 client of the local endpoint with fake credentials; this machine's AWS settings don't matter."""
     config = Config(retries={"total_max_attempts": max_attempts}, proxies={}, max_pool_connections=20)
-    with _session_lock:  # making clients is not thread-safe, using them is
+    with _session_lock:  # creating clients is not thread-safe; using them is
         return _session().client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
 
 
 def create_resources(template: Template, creator: Creator) -> Attributes:
-    """Create what the emulator holds, in order of dependency; returns the attributes of every resource of the template.
+    """Create the emulator's resources, in order of dependency; return the attributes of all resources of the template.
 
-    Raises ResourceError when the template has a resource or property that would be ignored.
+    Raise ResourceError if the template has a resource or property that would be ignored.
     """
     attributes: Attributes = {}
     for resource in template.resources.values():
@@ -117,7 +117,7 @@ def _in_order(template: Template) -> Iterator[Resource]:
 
 
 def _references(properties: Mapping[str, Any]) -> list[str]:
-    """The logical ids (and whatever else looks like one) that properties refer to."""
+    """Return the logical IDs in properties (and other texts that look like one)."""
     return re.findall(r'(?:"Ref": "|"Fn::GetAtt": \["|\$\{)(\w+)', json.dumps(properties))
 
 
@@ -139,7 +139,7 @@ def _plain_attributes(resource: Resource) -> dict[str, str]:
             return {"Ref": name, "Arn": f"arn:aws:{other.split('::')[1].lower()}:{region_and_account}:{name}"}
 
 
-# One function per type that the emulator holds: (logical id, properties, creator) -> attributes
+# One function for each type that the emulator has: (logical ID, properties, creator) -> attributes
 
 
 def _queue(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
@@ -184,13 +184,13 @@ _NO_CODE = b"PK\5\6".ljust(22, b"\0")
 
 
 def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
-    """For Lambda's API, which turns it on and off; `event_source.py` does its work. A stream's mapping is never
-    turned, so the emulator has none of it.
+    """Create a mapping for Lambda's API to enable and disable; `event_source.py` does its work. A stream's mapping is
+    never disabled, so it is not created.
     """
     if ":sqs:" not in properties["EventSourceArn"]:
         return {"Ref": logical_id}
     client = creator.client("lambda")
-    with contextlib.suppress(client.exceptions.ResourceConflictException):  # it is there, for another queue
+    with contextlib.suppress(client.exceptions.ResourceConflictException):  # it exists, for another queue
         client.create_function(
             FunctionName=properties["FunctionName"],
             Role=_any_role(creator),
@@ -207,7 +207,7 @@ def _event_source_mapping(logical_id: str, properties: dict[str, Any], creator: 
 
 
 def _any_role(creator: Creator) -> str:
-    """A function must have a role that exists, whatever it allows."""
+    """Return the ARN of an existing role, which a function must have, whatever the role allows."""
     trust, iam = json.dumps({"Version": "2012-10-17", "Statement": []}), creator.client("iam")
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_role(RoleName="any", AssumeRolePolicyDocument=trust)
@@ -221,23 +221,23 @@ def _event_bus(_logical_id: str, properties: dict[str, Any], creator: Creator) -
 
 
 def _topic(logical_id: str, properties: dict[str, Any], creator: Creator) -> dict[str, str]:
-    properties.pop("Subscription", None)  # a local stack sends no mail
+    properties.pop("Subscription", None)  # the local stack sends no email
     attributes = {key: _as_text(value) for key, value in properties.items()}
     arn = creator.client("sns").create_topic(Name=_name(logical_id), Attributes=attributes)["TopicArn"]
     return {"Ref": arn, "TopicArn": arn, "TopicName": _name(logical_id)}
 
 
 def _name(logical_id: str) -> str:
-    """The physical name; the template fixes none."""
+    """Return the physical name; the template sets none."""
     return f"{STACK_NAME}-{logical_id}"
 
 
 def _as_text(value: object) -> str:
-    """An attribute as SQS and SNS take it."""
+    """Return an attribute in the form of SQS and SNS."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-# boto3 refuses a property that it does not know, so none is ignored; those of a mapping its event source checks.
+# boto3 refuses unknown properties, so none is ignored. The event source checks those of a mapping.
 _CREATORS: Mapping[str, Callable[[str, dict[str, Any], Creator], dict[str, str]]] = {
     "AWS::DynamoDB::Table": _table,
     "AWS::Events::EventBus": _event_bus,

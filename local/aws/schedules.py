@@ -1,4 +1,4 @@
-"""Fires the template's schedule rules: what EventBridge does with AWS::Events::Rule and a ScheduleExpression."""
+"""Fires the template's schedule rules, as EventBridge does for an AWS::Events::Rule with a ScheduleExpression."""
 
 import re
 import uuid
@@ -15,7 +15,7 @@ _UNIT_SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 
 
 def seconds_between(expression: str) -> float:
-    """Return how often a ScheduleExpression fires. Raises ValueError if it is not a rate."""
+    """Return the seconds between two firings of a ScheduleExpression. Raise ValueError if it is not a rate."""
     match = _RATE.fullmatch(expression)
     if match is None:
         raise ValueError(f"the local schedules know rates only, not {expression}")
@@ -23,7 +23,7 @@ def seconds_between(expression: str) -> float:
 
 
 def scheduled_event(rule_arn: str, at: datetime) -> dict[str, Any]:
-    """The event EventBridge sends for a schedule rule."""
+    """Return the event that EventBridge sends for a schedule rule."""
     region, account = rule_arn.split(":")[3:5]
     return {
         "version": "0",
@@ -39,10 +39,10 @@ def scheduled_event(rule_arn: str, at: datetime) -> dict[str, Any]:
 
 
 class Schedule(BackgroundThread):
-    """One target of a schedule rule: fires soon after the start, then every `every_seconds`.
+    """A target of a schedule rule: fires soon after the start, then every `every_seconds`.
 
-    `event`: the target's constant Input; None for EventBridge's own scheduled event. A firing that is still running
-    when the next is due delays it; EventBridge would start a second one.
+    `event`: the target's constant Input; None for EventBridge's own scheduled event. A firing delays the next one if it
+    is still running then; EventBridge would start both.
     """
 
     def __init__(

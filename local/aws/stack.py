@@ -1,4 +1,4 @@
-"""The whole stack on this machine: AWS's services, the gateway, and the functions with everything that calls them.
+"""The whole stack on this machine: AWS's services, the gateway, the functions, and all that invokes the functions.
 
 `make run` and the integration tests use the same `LocalStack`.
 """
@@ -46,7 +46,7 @@ SourceConfig = EventSourceConfig | StreamSourceConfig
 
 
 class StackError(Exception):
-    """The local stack cannot start; the text says why and what to do."""
+    """The local stack can't start; the text has the reason and the fix."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class ExternalGateway:
 
     @property
     def is_far(self) -> bool:
-        """Whether messages would leave this machine, and may cost money."""
+        """Whether messages would leave this machine, and can cost money."""
         return urlsplit(self.base_url).hostname not in LOOPBACK_HOSTS
 
 
 @dataclass(frozen=True)
 class StackConfig:
-    """What may differ between local stacks. Port 0: free ports; else `port` plus PORT_OF."""
+    """The settings of a local stack. Port 0: free ports; else each part's port is `port` plus PORT_OF."""
 
     template_path: Path = TEMPLATE_PATH
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -84,9 +84,9 @@ class StackConfig:
 
 
 class LocalStack:
-    """A running local stack, as a context manager; everything it started is gone at the end.
+    """A running local stack, as a context manager; everything that it started ends with it.
 
-    Raises StackError when it cannot start.
+    Raise StackError if it can't start.
     """
 
     def __init__(self, config: StackConfig | None = None) -> None:
@@ -124,17 +124,17 @@ class LocalStack:
         self._exit.close()
 
     def client(self, service: str) -> Any:
-        """A new boto3 client of the local AWS endpoint."""
+        """Return a new boto3 client of the local AWS endpoint."""
         return local_client(service, self.endpoint_url)
 
     def secret(self, logical_id: str) -> dict[str, str]:
-        """The fields of a secret that the template creates."""
+        """Return the fields of a secret that the template creates."""
         secret = self.client("secretsmanager").get_secret_value(SecretId=self._attributes[logical_id]["Ref"])
         fields: dict[str, str] = json.loads(secret["SecretString"])
         return fields
 
     def _start(self) -> None:
-        # The order of clean-up is the reverse: polling stops, functions end, then what they talk to, then threads.
+        # Clean-up goes in reverse: polling stops, functions end, then the services that they call, then threads.
         self._exit.callback(self._join_threads)
         aws_listener, api_listener = self._listen("AWS services"), self._listen("callback API")
         self.api_url = self._url(api_listener)
@@ -176,7 +176,7 @@ class LocalStack:
         return listener
 
     def port(self, part: str) -> int:
-        """The port of a part of PORT_OF; 0 for any."""
+        """Return the port of a part of PORT_OF; 0 for any port."""
         return self.config.port + PORT_OF[part] if self.config.port else 0
 
     def _url(self, listener: socket.socket) -> str:
@@ -199,7 +199,7 @@ class LocalStack:
         )
 
     def _local_addresses(self, value: Any) -> Any:
-        """API Gateway's addresses, with the local API's instead."""
+        """Return the local API's address for each address of API Gateway."""
         return _EXECUTE_API.sub(self.api_url, value) if isinstance(value, str) else value
 
     def _bind_gateway(self) -> None:
@@ -207,7 +207,7 @@ class LocalStack:
             self.gateway_url = self.config.gateway.base_url
             return
         for part, host in (("gateway simulator", self.config.bind), ("simulator control", LOOPBACK)):
-            listen(host, self.port(part), part).close()  # for the error that names the port and the fix
+            listen(host, self.port(part), part).close()  # raises the error that names the port and the fix
         self.simulator = GatewaySimulator(
             replace(
                 self.config.simulator,
@@ -272,7 +272,7 @@ class LocalStack:
             own["GATEWAY_BASE_URL"] = self.gateway_url
             if self.simulator is not None and not self.config.tls:
                 own["GATEWAY_ALLOW_HTTP"] = "true"
-        if "LEAST_SECONDS_BETWEEN_CHECKS" in own:  # as fast as the schedule
+        if "LEAST_SECONDS_BETWEEN_CHECKS" in own:  # as often as the schedule
             own["LEAST_SECONDS_BETWEEN_CHECKS"] = str(
                 int(int(own["LEAST_SECONDS_BETWEEN_CHECKS"]) / self.config.schedule_speed)
             )
@@ -281,13 +281,13 @@ class LocalStack:
         return {**own, **self.aws_environment(), **self.config.environment}
 
     def _service_status_url(self) -> str:
-        """The simulator's; of another gateway's nothing is known."""
+        """Return the simulator's status URL; empty for another gateway, whose URL is unknown."""
         if self.simulator is None:
             return ""
         return f"{self._reachable(self.simulator.services_url)}/status?service=restv2"
 
     def aws_environment(self) -> dict[str, str]:
-        """The variables with which any AWS SDK talks to the local endpoint."""
+        """Return the variables by which any AWS SDK uses the local endpoint."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": "local",
@@ -297,7 +297,7 @@ class LocalStack:
         }
 
     def _event_sources_of(self, template: Template) -> Iterator[tuple[str, SourceConfig]]:
-        """The function's logical id and the settings of every event source mapping."""
+        """Return each event source mapping's settings, with the logical ID of its function."""
         queues = {
             self._attributes[queue.logical_id]["Arn"]: self._attributes[queue.logical_id]["QueueUrl"]
             for queue in template.of_type("AWS::SQS::Queue")
@@ -314,7 +314,7 @@ class LocalStack:
                 raise StackError(f"{resource.logical_id}: the local stack feeds functions from queues and streams only")
 
     def _invoker(self, function: str) -> Callable[[Any], Invocation]:
-        """Of a function by its name or ARN."""
+        """Return the function that invokes a Lambda function, by name or ARN."""
         return partial(self._invoke, self.functions[_name_of(function)])
 
     def _invoke(self, function: LocalFunction, event: Any) -> Invocation:
@@ -384,7 +384,7 @@ class LocalStack:
 
 
 def listen(host: str, port: int, part: str) -> socket.socket:
-    """A listening socket. Raises StackError naming the port and the fix when it is taken."""
+    """Return a listening socket. If the port is taken, raise StackError that names it and the fix."""
     try:
         return socket.create_server((host, port), backlog=128)
     except OSError as error:
@@ -396,9 +396,10 @@ def listen(host: str, port: int, part: str) -> socket.socket:
 
 
 def start_emulator(listener: socket.socket, host: str) -> subprocess.Popen[bytes]:
-    """Start the process that plays AWS's services, and give it the socket. ``host``: by which others reach it."""
+    """Start the process that emulates AWS's services, and give it the socket. ``host``: by which clients reach it."""
     environment = {
-        # Of the shell only these: the emulator has many switches, some with names that other programs use too.
+        # Only these variables of the shell: the emulator has many switches, some with names that other programs use
+        # too.
         **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
         "PYTHONPATH": os.pathsep.join(sys.path),
         "GATEWAY_PORT": str(listener.getsockname()[1]),
@@ -414,23 +415,23 @@ def start_emulator(listener: socket.socket, host: str) -> subprocess.Popen[bytes
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         pass_fds=(listener.fileno(),),
-        start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+        start_new_session=True,  # this process handles Ctrl-C in the terminal
     )
-    listener.close()  # the process has it now; should it die, connections are refused at once
+    listener.close()  # the process has its own copy; if it dies, connections are refused at once
     return process
 
 
 def _name_of(function: str) -> str:
-    """From a function's ARN or name, which is its logical id here."""
+    """Return a function's name, which is its logical ID here, from its ARN or name."""
     return function.rpartition(":")[2]
 
 
 def reachable_address(bind: str) -> str:
-    """The address under which others reach what listens on `bind`: itself, or this machine's own for all of them."""
+    """Return the address by which others reach a listener on `bind`: `bind` itself; for 0.0.0.0 this machine's own."""
     if bind != "0.0.0.0":
         return bind
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks which of our addresses would be used
+        probe.connect(("192.0.2.1", 9))  # sends nothing; it only finds the local address that would be used
         return str(probe.getsockname()[0])
     return LOOPBACK
 

@@ -1,8 +1,8 @@
-"""What Lambda does between a DynamoDB stream and a function: reads, filters, makes batches, invokes, retries.
+"""Does Lambda's work between a DynamoDB stream and a function: reads, filters, makes batches, invokes, retries.
 
 The rules are Lambda's ("Process DynamoDB records with Lambda", "Configuring partial batch response", "Control which
-events Lambda sends to your function"): the records of a shard come in order, one batch at a time; what failed comes
-again before anything later; when there is no attempt left, a note about the batch goes to the on-failure destination.
+events Lambda sends to your function"): the records of a shard come in order, one batch at a time. Failed records come
+again before later ones. After the last attempt, a note about the batch goes to the on-failure destination.
 """
 
 import json
@@ -43,9 +43,9 @@ class StreamSourceConfig:
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any], queue_urls: Mapping[str, str]) -> "StreamSourceConfig":
-        """From the resolved properties of the mapping, and the URLs of queues by ARN.
+        """Read the resolved properties of a mapping, with the URLs of queues by ARN.
 
-        Raises ValueError for a property that would be ignored.
+        Raise ValueError for a property that would be ignored.
         """
         known = {
             *("BatchSize", "BisectBatchOnFunctionError", "DestinationConfig", "EventSourceArn", "FilterCriteria"),
@@ -67,9 +67,9 @@ class StreamSourceConfig:
 
 
 class StreamSource(BackgroundThread):
-    """Feeds one table's stream to a function, from its beginning.
+    """Feeds a table's stream to a function, from its beginning.
 
-    `invoke` runs the function with an event and waits; `streams` and `sqs` are clients that do not retry.
+    `invoke` runs the function with an event and waits for the result. `streams` and `sqs`: clients without retries.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class StreamSource(BackgroundThread):
         self._changed = threading.Event()
 
     def wake(self) -> None:
-        """Look now: something may have changed."""
+        """Read the stream now, because it may have changed."""
         self._changed.set()
 
     def stop(self) -> None:
@@ -107,7 +107,7 @@ class StreamSource(BackgroundThread):
                 self._changed.wait(LOOK_EVERY_SECONDS)
 
     def _deliver(self, records: list[Record], attempts: int = 0) -> None:
-        """Until all are done, given up, or the stack stops."""
+        """Deliver a batch until all records are done or given up, or the stack stops."""
         while records and not self._stopping.is_set():
             again = records_to_repeat(records, self._invoke({"Records": records}), self.config)
             if not again or self._stopping.is_set():
@@ -143,14 +143,14 @@ class StreamSource(BackgroundThread):
 
 
 def records_to_repeat(records: list[Record], invocation: Invocation, config: StreamSourceConfig) -> list[Record]:
-    """Which records of a batch come again, by Lambda's rules: those from the lowest failed sequence number on."""
+    """Return the records of a batch that come again, by Lambda's rules: from the lowest failed sequence number on."""
     names = [record["dynamodb"]["SequenceNumber"] for record in records]
     failed = items_to_keep(names, invocation, config.report_batch_item_failures)
     return records[min(map(names.index, failed)) :] if failed else []
 
 
 def wants(filters: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> bool:
-    """Whether a record passes one of the patterns; without any, all do. Raises ValueError for an unknown rule."""
+    """Return whether a record matches a pattern (or there is none). Raise ValueError for an unknown rule."""
     return not filters or any(_matches(pattern, record) for pattern in filters)
 
 

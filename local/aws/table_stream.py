@@ -1,4 +1,4 @@
-"""The stream of one table, as the emulator has it: one shard for each table, read from its beginning."""
+"""The stream of a table in the emulator: one shard for each table, read from its beginning."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Record = dict[str, Any]
 
 
 class TableStream:
-    """The changes of a table, oldest first. `client`: of DynamoDB's streams."""
+    """The changes of a table, oldest first. `client`: of DynamoDB Streams."""
 
     def __init__(self, client: Any, arn: str) -> None:
         self._client, self._arn = client, arn
@@ -19,19 +19,19 @@ class TableStream:
         """Sequence number of the last record that was read."""
 
     def read(self) -> list[Record]:
-        """The new changes, as many as one request gives. Raises botocore's errors."""
+        """Return the new changes in one response. Raises botocore's errors."""
         try:
             response = self._get_records()
             records: list[Mapping[str, Any]] = response["Records"]
             self._iterator = response["NextShardIterator"]
             if records:
                 self._last_number = records[-1]["dynamodb"]["SequenceNumber"]
-        except KeyError:  # the emulator ended in the middle of its response
+        except KeyError:  # the emulator ended during its response
             raise IncompleteReadError(actual_bytes=0, expected_bytes=1) from None
         return [lambda_record(record, self._arn) for record in records]
 
     def _get_records(self) -> Mapping[str, Any]:
-        """An iterator is good for 15 minutes, in which an idle stack, or one on a machine that slept, reads nothing."""
+        """Read, if need be with a new iterator: one lasts 15 minutes, and an idle stack reads nothing for longer."""
         try:
             found: Mapping[str, Any] = self._client.get_records(
                 ShardIterator=self._iterator or self._new_iterator(), Limit=1000
@@ -55,7 +55,7 @@ class TableStream:
 
 
 def lambda_record(record: Mapping[str, Any], stream_arn: str) -> Record:
-    """A record as the streams API gives it, as the record of Lambda's event."""
+    """Return a record of the streams API as a record of Lambda's event."""
     images = dict(record["dynamodb"])
     images["ApproximateCreationDateTime"] = images["ApproximateCreationDateTime"].timestamp()
     return {

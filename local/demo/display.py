@@ -1,4 +1,4 @@
-"""Shows live what happens: one aligned line per step of a message, or one progress line for many."""
+"""Shows each step of a message live on an aligned line, or one progress line for many messages."""
 
 import contextlib
 import sys
@@ -40,7 +40,7 @@ _LINES_EVERY_SECONDS = 5.0
 class Display:
     """Writes lines to a stream; colors and a moving progress line only on a terminal.
 
-    ``on_lost`` is called once, when the stream takes no more; from then on nothing is written.
+    ``on_lost`` is called once, when the stream can't be written; after that nothing is written.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Display:
 
     @contextlib.contextmanager
     def quietly(self) -> Iterator[None]:
-        """Meanwhile single messages are not shown, because there are many."""
+        """Show no single messages during the block, because there are many."""
         with self._lock:
             self._quiet += 1
         try:
@@ -67,7 +67,7 @@ class Display:
                 self._quiet -= 1
 
     def line(self, text: str = "") -> None:
-        """A line of its own."""
+        """Write a line."""
         with self._lock:
             if self._progress_shown:
                 self._write("\r\x1b[K")
@@ -75,7 +75,7 @@ class Display:
             self._write(f"{text}\n")
 
     def progress(self, text: str, *, final: bool = False) -> None:
-        """The state of many messages: on a terminal one line that changes, elsewhere a line every few seconds."""
+        """Show the state of many messages: on a terminal one line that changes, elsewhere a line every few seconds."""
         with self._lock:
             now = time.monotonic()
             if self._is_terminal:
@@ -87,11 +87,11 @@ class Display:
                 self._progress_at = now
 
     def queued(self, message_id: str, number: str, what: str) -> None:
-        """A message was put on the queue."""
+        """Show that a message was put on the queue."""
         self._step(message_id, number, f"queued: {what}")
 
     def change(self, change: Change) -> None:
-        """Something changed in one of the tables."""
+        """Show a change of a table."""
         match change.before, change.after:
             case LedgerRecord() | None as before, LedgerRecord() as after:
                 self._ledger_change(before, after)
@@ -108,20 +108,20 @@ class Display:
                     self._step("opt-out", after.handset, words, "unsure" if after.opted_out else "good")
 
     def dead_letters(self, new: Sequence[ReceivedDeadLetter], _gone: Sequence[str]) -> None:
-        """Some came into the dead-letter queue; whoever took others out knows."""
+        """Show new dead letters. Those that were removed are not shown, because the user removed them."""
         for each in new:
             words = f"dead letter, {each.reason}: {shortened(each.detail_for_lists())}"
             self._step(each.message_id, "", words, "bad")
 
     def event(self, event: Event) -> None:
-        """An event came over the bus."""
+        """Show an event of the bus."""
         detail = event["detail"]
         id_ = str(detail.get("message_id") or detail.get("gateway_id", "")[:8])
         what = " ".join(str(detail[name]) for name in ("status", "state") if name in detail)
         self._step(id_, "", f"event: {event['detail-type']} {what}".rstrip(), "dim")
 
     def colored(self, text: str, tone: Tone) -> str:
-        """The text, in color where there is color."""
+        """Return the text, in color if the stream shows colors."""
         return f"\x1b[{_COLORS[tone]}m{text}\x1b[0m" if tone in _COLORS and self._is_terminal else text
 
     def _write(self, text: str) -> None:
@@ -130,7 +130,7 @@ class Display:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:  # a closed pipe, or a terminal that is gone
+        except OSError:  # a closed pipe or terminal
             self._is_lost = True
             self._on_lost()
 
@@ -148,7 +148,7 @@ class Display:
         self._step(after.message_id, number, words, tone)
 
     def _health_change(self, before: HealthRecord, after: HealthRecord) -> None:
-        """The health check's outcome, and its pauses."""
+        """Show a change of the gateway's health, and a pause or resume."""
         if after.state is not before.state:
             self._step("gateway", "", f"{after.state}: {after.reason}", _HEALTH_TONES[after.state])
         if after.pause and not before.pause:
@@ -159,7 +159,7 @@ class Display:
             self._step("sending", "", f"resumed{by_hand}", "good")
 
     def _status(self, before: MessageRecord | None, after: MessageRecord) -> None:
-        if after.status in (None, "accepted", before and before.status):  # `accepted`: the ledger has said so
+        if after.status in (None, "accepted", before and before.status):  # `accepted` was shown from the ledger
             return
         self._step(
             after.message_id or after.id[:8], after.handset or "", f"status {after.status}", status_tone(after.status)

@@ -1,4 +1,4 @@
-"""The example messages: put on the queue as any other system would, each with the end it is expected to reach."""
+"""The example messages. They are put on the queue as another system would, and each has an expected end."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ EXAMPLES_TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class End:
-    """Where a message is expected to end; what is None does not matter."""
+    """The expected end of a message; a field that is None does not matter."""
 
     words: str
     state: State | None = None
@@ -46,7 +46,7 @@ INVALID = End("dead letter: invalid", dead_letter="invalid")
 
 @dataclass(frozen=True)
 class Example:
-    """One file of events/sqs. `needs_simulator`: the simulator plays a part that no other gateway knows."""
+    """A file of events/sqs. `needs_simulator`: the example needs a feature that only the simulator has."""
 
     file: str
     what: str
@@ -81,7 +81,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class Sent:
-    """A message on the queue, with the end it should reach."""
+    """A message on the queue, with its expected end."""
 
     file: str
     message_id: str
@@ -96,7 +96,7 @@ class Sent:
     """Queued when this one has reached its end."""
 
     def reached(self, seen: Seen) -> bool:
-        """Whether it is there."""
+        """Return whether the message has reached its expected end."""
         facts = seen.facts(self.message_id)
         return (
             self.end.state in (None, facts.ledger and facts.ledger.state)
@@ -107,7 +107,7 @@ class Sent:
         )
 
     def now(self, seen: Seen) -> str:
-        """Where it is instead, for the report."""
+        """Return the message's actual state, for the report."""
         facts = seen.facts(self.message_id)
         state = facts.ledger.state if facts.ledger else "not in the ledger"
         return ", ".join(
@@ -119,12 +119,12 @@ class Sent:
 
 
 def marks(sent: list[Sent]) -> set[str]:
-    """By what an example is known again: its message_id, and its body if that is no message."""
+    """Return what identifies an example: its message_id, and its body if that is not a message."""
     return {message.message_id for message in sent} | {message.body for message in sent if message.end is INVALID}
 
 
 def example_messages(*, with_simulator: bool, now: datetime | None = None) -> Iterator[Sent]:
-    """The messages of every example. Without the simulator nobody plays a handset, so being accepted is their end."""
+    """Return all example messages. Without the simulator there is no handset, so their expected end is ACCEPTED."""
     for example in EXAMPLES:
         if example.needs_simulator and not with_simulator:
             continue
@@ -163,7 +163,7 @@ def _fields(body: str) -> dict[str, Any]:
 
 
 def run_examples(sent: list[Sent], stack: LocalStack, watcher: Watcher, display: Display) -> tuple[bool, str]:
-    """Send the examples and wait. Return whether every one reached its end, and the closing lines, which say so."""
+    """Send the examples and wait. Return whether each reached its end, and the closing lines that report it."""
     sqs = stack.client("sqs")
     for message in sorted(sent, key=lambda each: each.after is not None):
         if message.after:

@@ -1,4 +1,4 @@
-"""Many messages: put on the queue a bounded number ahead, and counted until each has an end."""
+"""Sends many messages, with a bounded number on the queue, and counts them until each has an end."""
 
 import json
 import threading
@@ -27,7 +27,7 @@ _UNDECIDED = (Stage.NOT_SEEN, Stage.SENDING, Stage.RETRY)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a load is. `decided`: no sender will try them again; `finished`: nothing more is expected of them."""
+    """The progress of a load. `decided`: messages without another attempt; `finished`: without another status."""
 
     total: int
     queued: int = 0
@@ -37,7 +37,7 @@ class Progress:
     finished: int = 0
 
     def __str__(self) -> str:
-        """As one line."""
+        """Return the progress as one line."""
         return (
             f"{self.total} messages: {self.queued} queued, {self.accepted} accepted, "
             f"{self.received} received, {self.finished} finished"
@@ -45,7 +45,7 @@ class Progress:
 
 
 def progress_of(message_ids: Sequence[str], queued: int, seen: Seen, *, with_handsets: bool) -> Progress:
-    """Pure. Without handsets (another gateway than the simulator) nobody tells of delivery: decided is finished."""
+    """Count the messages. Without the simulator no delivery is reported, so decided counts as finished. Pure."""
     found = [stage_of(seen.facts(message_id)) for message_id in message_ids]
     decided = sum(each not in _UNDECIDED for each in found)
     on_their_way = found.count(Stage.ACCEPTED)
@@ -72,11 +72,11 @@ class Load:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """What is on the queue goes on."""
+        """Queue no more; messages on the queue continue."""
         self._stopping.set()
 
     def run(self, tell: Callable[[Progress], None], quiet_seconds: float | None = QUIET_SECONDS) -> Progress:
-        """Until all are finished, it is stopped, or nothing has happened for so long (None: however long)."""
+        """Run until all messages are finished, `stop` is called, or nothing changes for so long (None: no limit)."""
         last, quiet_since = Progress(len(self._message_ids)), time.monotonic()
         while not self._stopping.is_set():
             with self._watcher.changed:
@@ -110,9 +110,9 @@ class Load:
 
 
 def run_many(stack: LocalStack, watcher: Watcher, display: Display, count: int) -> bool:
-    """Send many messages with a progress line; whether every one was delivered.
+    """Send many messages with a progress line, and return whether every one was delivered.
 
-    With another gateway than the simulator, whether every one was accepted.
+    With a gateway other than the simulator: whether every one was accepted.
     """
     started = time.monotonic()
     with display.quietly():

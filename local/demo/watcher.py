@@ -1,7 +1,8 @@
-"""Watches what happens to messages: reads the changes of the tables and new dead letters whenever a function has run.
+"""Follows messages: reads the changes of the tables and new dead letters whenever a function has run.
 
-Nothing is polled. The stack says when a function was invoked (`LocalStack.on_activity`), and only then are the tables'
-streams read, so an idle stack stays idle and no change is missed. A table whose template has no stream gets one here.
+Nothing is polled. The stack reports each invocation of a function (`LocalStack.on_activity`), and only then are the
+tables' streams read. So an idle stack stays idle, and no change is missed. A table without a stream in the template
+gets one here.
 """
 
 import contextlib
@@ -41,8 +42,8 @@ Event = Mapping[str, Any]
 
 @dataclass
 class Seen:
-    """Everything seen so far: the ledger by message_id, messages and replies by the gateway's id, opt-outs by handset,
-    the rest in order."""
+    """All records seen: the ledger's by message_id, messages and replies by the gateway's ID, opt-outs by handset, the
+    rest in order."""
 
     ledger: dict[str, LedgerRecord] = field(default_factory=dict)
     messages: dict[str, MessageRecord] = field(default_factory=dict)
@@ -52,30 +53,30 @@ class Seen:
     events: list[Event] = field(default_factory=list)
 
     def facts(self, message_id: str) -> Facts:
-        """The records of a message, without those of its replies."""
+        """Return the records of a message, without its replies."""
         ledger = self.ledger.get(message_id)
         return Facts.of(message_id, ledger, self.messages.get((ledger and ledger.gateway_id) or ""))
 
     def replies_to(self, gateway_id: str | None) -> list[ReplyRecord]:
-        """The replies to a message."""
+        """Return the replies to a message."""
         return [reply for reply in self.replies.values() if reply.in_reply_to and reply.in_reply_to == gateway_id]
 
 
 class WatchListener(Protocol):
-    """Is told what happens, in the watcher's thread. What a listener does not care for does nothing."""
+    """Receives changes, in the watcher's thread. By default each method does nothing."""
 
     def change(self, change: Change) -> None:
-        """Something changed in one of the tables."""
+        """Handle a change of a table."""
 
     def dead_letters(self, new: Sequence[ReceivedDeadLetter], gone: Sequence[str]) -> None:
-        """Some came into the dead-letter queue, and some, by their SQS ids, are there no more."""
+        """Handle new dead letters, and the SQS IDs of those that are gone."""
 
     def event(self, event: Event) -> None:
-        """An event came over the bus."""
+        """Handle an event of the bus."""
 
 
 class Watcher(BackgroundThread):
-    """Follows a running stack in a thread of its own. `changed` is notified after every look that saw something."""
+    """Follows a running stack in its own thread. `changed` is notified after every look that found a change."""
 
     def __init__(self, stack: LocalStack, *listeners: WatchListener) -> None:
         super().__init__("watcher")
@@ -105,11 +106,11 @@ class Watcher(BackgroundThread):
 
     @property
     def dead_letters_in_use(self) -> AbstractContextManager[None]:
-        """Lock for another reader of the dead-letter queue in this process."""
+        """Return a lock for another reader of the dead-letter queue in this process."""
         return self._dead_letters.read_by_another()
 
     def wait_until(self, reached: Callable[[Seen], bool], timeout_seconds: float, quiet_seconds: float) -> bool:
-        """Whether the condition became true before the time was over, or before nothing had changed for so long."""
+        """Wait for a condition until a timeout, or until nothing changes for so long; return whether it is true."""
         end = time.monotonic() + timeout_seconds
         with self.changed:
             while not reached(self.seen):
@@ -136,7 +137,7 @@ class Watcher(BackgroundThread):
             pause_seconds = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_FOR_LOOK * took_seconds), LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
-        """One request to each stream and queue, without the lock: whoever waits for it must not wait for AWS."""
+        """Make one request to each stream and queue. Not under the lock: its waiters must not wait for AWS."""
         for stream in self._streams:
             records = stream.read()
             with self._telling(bool(records)):
@@ -155,7 +156,7 @@ class Watcher(BackgroundThread):
 
     @contextlib.contextmanager
     def _telling(self, news: bool) -> Iterator[None]:
-        """The lock, and with news a word to those who wait, and another look: there may be more already."""
+        """Hold the lock for the block. If the block found changes, notify the waiting threads and look again."""
         with self.changed:
             yield
             if news:
@@ -178,7 +179,7 @@ class Watcher(BackgroundThread):
 
 
 def _readable_change(record: Mapping[str, Any]) -> Change | None:
-    """What a stream record tells; None if that is nothing, or if it can't be read."""
+    """Return the change in a stream record; None if there is none, or it can't be read."""
     try:
         return read_change(record) or _erased_opt_out(record)
     except Exception:  # noqa: BLE001 - edited by hand; the publisher keeps a note of it
@@ -201,7 +202,7 @@ def _stream(endpoint_url: str, table_name: str) -> TableStream:
 
 
 class _DeadLetterQueue:
-    """What is in the dead-letter queue. Looking hides its messages for a moment and counts as a receive."""
+    """The content of the dead-letter queue. Each look hides the messages for a moment and counts as a receive."""
 
     def __init__(self, endpoint_url: str, queue_url: str, is_ending: Callable[[], bool] = lambda: False) -> None:
         self.may_differ = False
@@ -218,13 +219,13 @@ class _DeadLetterQueue:
 
     @contextlib.contextmanager
     def read_by_another(self) -> Iterator[None]:
-        """Keep this reader away, and let it look at what the other one has done."""
+        """Keep this reader from the queue during the block, and let it look again afterwards."""
         with self._in_use:
             yield
             self.may_differ = True
 
     def look(self) -> tuple[list[ReceivedDeadLetter], list[str]]:
-        """The dead letters that were not there at the last look, and the SQS ids of those that are gone."""
+        """Return the dead letters that are new since the last look, and the SQS IDs of those that are gone."""
         if not self._in_use.acquire(blocking=False):
             self.look_again_in = LOOK_AGAIN_SECONDS
             return [], []
@@ -251,7 +252,7 @@ class _DeadLetterQueue:
                 dead_letters[dead_letter.sqs_id] = dead_letter
         self._not_before = time.monotonic() + PAUSE_FOR_DEAD_LETTERS * (time.monotonic() - started)
         new = [dead_letter for sqs_id, dead_letter in dead_letters.items() if sqs_id not in self._known]
-        # What somebody else is looking at is hidden from us, and not gone.
+        # Dead letters that another reader holds are hidden, and not gone.
         self.may_differ = bool(hidden)
         self.look_again_in = LOOK_AGAIN_SECONDS if hidden else None
         gone = [] if hidden else sorted(self._known - dead_letters.keys())
@@ -266,10 +267,10 @@ class _DeadLetterQueue:
 
 
 class _EventFeed(BackgroundThread):
-    """What comes over the bus: a rule for all of our events with a queue as its target, as anybody could add one.
+    """The events of the bus, received as any listener can: by a rule for all events, with a queue as its target.
 
-    A thread of its own empties the queue without a pause. It is idle until ``activity`` is set, and calls
-    ``heard`` when there is something to take.
+    Its own thread empties the queue without a pause. It is idle until ``activity`` is set, and calls ``heard`` when
+    `take` has events.
     """
 
     def __init__(self, endpoint_url: str, bus_name: str, heard: Callable[[], None]) -> None:
@@ -286,12 +287,12 @@ class _EventFeed(BackgroundThread):
         events.put_targets(Rule="seen", EventBusName=bus_name, Targets=[{"Id": "queue", "Arn": arn}])
 
     def stop(self) -> None:
-        """Follow no more; what is left in the queue stays there."""
+        """Stop; events in the queue stay there."""
         super().stop()
         self.activity.set()
 
     def take(self) -> list[Event]:
-        """The events that have come since this was last asked."""
+        """Return the events since the last call."""
         return [self._found.popleft() for _ in range(len(self._found))]
 
     def _run(self) -> None:
@@ -306,7 +307,7 @@ class _EventFeed(BackgroundThread):
                 self.activity.set()  # if it has not ended, what was due is still there
 
     def _empty(self) -> bool:
-        """Take the next few; whether there were any."""
+        """Receive the next few events, and return whether there were any."""
         response = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=0)
         messages = response.get("Messages", [])
         if messages:

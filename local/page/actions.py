@@ -1,4 +1,4 @@
-"""What a person can do on the page: each action takes a request's JSON and returns the response's, or refuses."""
+"""The actions of the page's user. Each receives a request's JSON, and returns the response's JSON or refuses."""
 
 import threading
 import time
@@ -38,7 +38,7 @@ Json = Mapping[str, Any]
 
 
 class ActionRefusedError(Exception):
-    """HTTP status, what is wrong and what would be right; ``fields``: the same by field of the queue message."""
+    """A refusal: HTTP status, error and fix; ``fields``: the errors by field of the queue message."""
 
     def __init__(self, status: int, words: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(words)
@@ -46,7 +46,7 @@ class ActionRefusedError(Exception):
 
 
 class Actions:
-    """Of one page. ``quietly``: what keeps the terminal calm while many messages are sent."""
+    """The actions of one page. ``quietly``: silences the terminal while many messages are sent."""
 
     def __init__(
         self,
@@ -60,15 +60,15 @@ class Actions:
         self._load = _Load(lambda count: Load(stack, watcher, count), board, quietly)
 
     def stop(self) -> None:
-        """End what is under way, and begin nothing more."""
+        """End what is under way, and start no new action."""
         self._load.close()
 
     def validate(self, fields: Json) -> Json:
-        """Segments and broken rules of a message as typed."""
+        """Return the segments and the broken rules of a message as typed."""
         return compose.look(fields)
 
     def send(self, fields: Json) -> Json:
-        """Put one message on a queue, as any other system would; on that of the urgent lane if ``urgent`` is true."""
+        """Put a message on a queue, as another system would; on the urgent lane's queue if ``urgent`` is true."""
         urgent = fields.get("urgent", False)
         if not isinstance(urgent, bool):
             raise ActionRefusedError(422, "urgent: must be true or false.")
@@ -84,7 +84,7 @@ class Actions:
         return {"message_id": ready.message_id}
 
     def start_load(self, fields: Json) -> Json:
-        """Send many messages, but only where they cost nothing."""
+        """Send many messages, but only if they cost nothing."""
         count = fields.get("count")
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_AT_ONCE:
             raise ActionRefusedError(422, f"count: must be a whole number from 1 to {MOST_AT_ONCE}.")
@@ -97,12 +97,12 @@ class Actions:
         return {}
 
     def stop_load(self, _: Json) -> Json:
-        """Queue no more of them."""
+        """Queue no more messages of the load."""
         self._load.stop()
         return {}
 
     def reply(self, fields: Json) -> Json:
-        """A handset replies: a reply callback, as the gateway sends it."""
+        """Let a handset reply: the gateway sends a reply callback."""
         if unknown := fields.keys() - _REPLY_FIELDS:
             raise ActionRefusedError(
                 422, f"{min(unknown)[:50]!a}: unknown field; the fields are {', '.join(_REPLY_FIELDS)}."
@@ -115,7 +115,7 @@ class Actions:
         return {"id": self._simulator().send_reply(**given)}
 
     def turn_fault(self, fields: Json) -> Json:
-        """Turn one switch."""
+        """Switch a fault on or off."""
         simulator = self._simulator()
         try:
             changes = switches.turned(simulator.faults(), fields.get("name"), fields.get("on"), fields.get("value"))
@@ -124,16 +124,16 @@ class Actions:
         return self._faults(simulator.set_faults(**changes))
 
     def clear_faults(self, _: Json) -> Json:
-        """Back to normal."""
+        """Switch all faults off."""
         return self._faults(self._simulator().clear_faults())
 
     def pause(self, _: Json) -> Json:
-        """Messages wait in the queue until `resume`, as with `optus-sms pause`."""
+        """Pause sending, as `optus-sms pause` does."""
         self._target.pause_sending()
         return {}
 
     def resume(self, _: Json) -> Json:
-        """Messages go again."""
+        """Resume sending."""
         self._target.resume_sending()
         return {}
 
@@ -146,7 +146,7 @@ class Actions:
             raise ActionRefusedError(422, "id: must be a text, the message_id or SQS ID.")
         with self._watcher.dead_letters_in_use:
             ran = acts.run(name, id_, self._target)
-        self._stack.on_activity()  # no function has run, but the tables and the queue have changed
+        self._stack.on_activity()  # no function ran, but the tables and the queue have changed
         if ran.exit_code:
             status = 404 if ran.exit_code == Exit.NOT_FOUND else 409
             raise ActionRefusedError(status, "\n".join(text for text, _ in ran.lines))
@@ -166,7 +166,7 @@ class Actions:
 
 
 class _Load:
-    """Many messages in a thread of their own, one load at a time; the board tells how far it is."""
+    """Sends many messages in its own thread, one load at a time, and reports the progress to the board."""
 
     def __init__(
         self, new_load: Callable[[int], Load], board: Board, quietly: Callable[[], AbstractContextManager[None]]
@@ -178,7 +178,7 @@ class _Load:
         self._is_closed = False
 
     def start(self, count: int) -> None:
-        """RefusedError while another one is under way, and at the end."""
+        """Start a load. Raise ActionRefusedError while another one is under way, and after `close`."""
         with self._lock:
             if self._is_closed:
                 raise ActionRefusedError(503, "make run is ending.")
@@ -190,13 +190,13 @@ class _Load:
             self._thread.start()
 
     def stop(self) -> None:
-        """Queue no more."""
+        """Queue no more messages."""
         with self._lock:
             if self._load is not None:
                 self._load.stop()
 
     def close(self) -> None:
-        """Stop, wait for the end, and start no other."""
+        """Stop, wait for the end, and start no other load."""
         with self._lock:
             self._is_closed = True
         self.stop()

@@ -1,4 +1,4 @@
-"""What an operator can do about a message or a dead letter. Pure, but for `run`: that is the command line itself."""
+"""The acts of an operator on a message or a dead letter. Pure, except `run`, which runs the command line."""
 
 import shlex
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from optus_sms.records.items import OPTED_OUT
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One command. ``does``: its effect, shown before it is done."""
+    """A command. ``does``: its effect, shown before it runs."""
 
     label: str
     does: str
@@ -23,12 +23,12 @@ class Act:
     after: tuple[str, ...] = ()
 
     def command(self, id_: str) -> str:
-        """The same on the command line, which asks before it acts."""
+        """Return the command for a terminal, where it asks before it acts."""
         words = [*self.before, *self.after, "--", id_] if id_.startswith("-") else [*self.before, id_, *self.after]
         return shlex.join(["optus-sms", *words])
 
     def arguments(self, id_: str) -> list[str]:
-        """The same without a question."""
+        """Return the command's arguments, with --yes."""
         if self.before[-1].startswith("-"):  # an option whose value is the ID
             return [*self.before[:-1], f"{self.before[-1]}={id_}", *self.after, "--yes"]
         return [*self.before, *self.after, "--yes", "--", id_]
@@ -56,7 +56,7 @@ ACTS: Final = {
 
 
 def of_message(facts: Facts) -> list[dict[str, str]]:
-    """The acts that a message's stage suggests; the command line decides."""
+    """Return the acts that a message's stage suggests. The command line decides whether they are allowed."""
     stage, ledger = stage_of(facts), facts.ledger
     is_open = ledger is not None and ledger.has_open_outcome
     names: tuple[str, ...] = ()
@@ -75,13 +75,13 @@ def of_message(facts: Facts) -> list[dict[str, str]]:
 
 
 def of_dead_letter(dead_letter: ReceivedDeadLetter, kind: DeadLetterKind) -> list[dict[str, str]]:
-    """The acts that a dead letter's kind suggests. It is deleted by its SQS ID: another can have its message_id."""
+    """Return the acts for a dead letter's kind. Deletion is by SQS ID, because another one can have its message_id."""
     redrive = [_shown("redrive", dead_letter.message_id)] if kind in SENDABLE else []
     return [*redrive, _shown("delete", dead_letter.sqs_id)]
 
 
 def run(name: str, id_: str, target: Target) -> Ran:
-    """Do it."""
+    """Run the act."""
     return run_command(ACTS[name].arguments(id_), target)
 
 

@@ -1,7 +1,7 @@
 """Everything that the page shows, each thing with the revision at which it last changed.
 
-A browser is told what changed after the revision that it has. So a slow one gets the latest state instead of a backlog,
-one that comes later gets all of it, and nobody has to be remembered.
+A browser gets all changes after its own revision. So a slow browser gets the latest state instead of a backlog, a new
+one gets everything, and the board keeps no record of browsers.
 """
 
 import json
@@ -36,7 +36,7 @@ DEAD_LETTERS_SHOWN: Final = 100
 
 
 class Board:
-    """Hears of everything as a `local.demo.watcher.WatchListener`; thread-safe."""
+    """Collects all changes as a `local.demo.watcher.WatchListener`; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -73,7 +73,7 @@ class Board:
         self._examples: frozenset[str] = frozenset()
         """The message_ids of the examples, and the bodies of those that may have none."""
 
-    # What happens
+    # Changes
 
     def change(self, change: Change) -> None:
         with self._changed:
@@ -105,19 +105,19 @@ class Board:
             self._events.append((self._advance(), json.dumps({**told, "event": event}, default=str)))
 
     def put(self, message_id: str, sent: QueuedMessage) -> None:
-        """The page put a message on the queue."""
+        """Note that the page put a message on the queue."""
         with self._changed:
             self._submitted(message_id, sent)
 
     def taken(self, message_id: str, sent: QueuedMessage) -> None:
-        """A function got a message from the queue; whoever put it there."""
+        """Note that a function received a message, of the page or of any other sender."""
         with self._changed:
             if message_id not in self._groups:
                 self._elsewhere = max(0, self._elsewhere - 1)
             self._submitted(message_id, sent)
 
     def measured(self, depths: Mapping[Lane, int] | None, *, is_paused: bool) -> None:
-        """What only a look tells: how many messages each queue has (None: as before), and whether both are shut."""
+        """Note polled values: how many messages each queue has (None: unchanged), and whether both lanes are paused."""
         with self._changed:
             elsewhere, seen = self._elsewhere, self._depths if depths is None else dict(depths)
             if depths is not None:
@@ -132,37 +132,37 @@ class Board:
             self._examples = frozenset(ids_and_bodies)
 
     def set(self, part: str, value: Any) -> None:
-        """Replace a part that is told as a whole: meta, faults, load; the dead letters are one too."""
+        """Replace a part that is sent as a whole: meta, faults or load (the dead letters are such a part too)."""
         with self._changed:
             if self._parts.get(part, (0, None))[1] != value:
                 self._parts[part] = (self._advance(), value)
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """End all waits."""
         self._closed.set()
         with self._changed:
             self._changed.notify_all()
 
-    # What is shown
+    # The view
 
     @property
     def revision(self) -> int:
-        """Of the last change."""
+        """Return the revision of the last change."""
         return self._revision
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything is on the queue or may come to wait there."""
+        """Return whether messages are on the queue or can come there."""
         with self._changed:
             return bool(self._is_paused or self._elsewhere or self._counts["queued"] or self._counts["in_flight"])
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more will come."""
+        """Return whether the board was closed."""
         return self._closed.is_set()
 
     def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:
-        """Whether something has changed after the revision, or the board was closed, before the time was over."""
+        """Wait for a change after the revision or for `close`; return False if the time ended first."""
         with self._changed:
             return self._changed.wait_for(lambda: self.is_closed or self._revision > revision, timeout_seconds)
 
@@ -171,7 +171,7 @@ class Board:
         self._closed.wait(seconds)
 
     def changes(self, since: int) -> tuple[int, str]:
-        """The revision now, and JSON of what changed after ``since``; of everything for 0."""
+        """Return the current revision, and the JSON of all changes after ``since`` (0: everything)."""
         with self._changed:
             told = {name: json.dumps(value) for name, (at, value) in self._parts.items() if at > since}
             told["strip"] = json.dumps(self._strip())
@@ -184,7 +184,7 @@ class Board:
             return self._revision, "{" + ", ".join(f'"{name}": {text}' for name, text in told.items()) + "}"
 
     def life(self, message_id: str) -> dict[str, Any] | None:
-        """One message's timeline; None if there is no such message."""
+        """Return a message's timeline; None if there is no such message."""
         with self._changed:
             if message_id not in self._groups:
                 return None
@@ -223,7 +223,7 @@ class Board:
         reply = self._replies[gateway_id]
         return reply_view(reply, self._message_id_of.get(reply.in_reply_to or ""))
 
-    # What is known of a message
+    # Facts of a message
 
     def _facts(self, message_id: str) -> Facts:
         ledger, sent = self._ledger.get(message_id), self._submission(message_id)
@@ -237,14 +237,14 @@ class Board:
         )
 
     def _submission(self, message_id: str) -> QueuedMessage | None:
-        """What was put on the queue under a message_id; of several what is being sent, as far as the ledger says."""
+        """Return the message queued under a message_id; of several the one with the ledger's payload hash."""
         submissions, ledger = self._submissions.get(message_id, {}), self._ledger.get(message_id)
         if ledger and ledger.payload_sha256:
             return submissions.get(ledger.payload_sha256)
         return next(iter(submissions.values()), None)
 
     def _submitted(self, message_id: str, sent: QueuedMessage) -> None:
-        """A message that comes again is no news."""
+        """Note a queued message. A message that comes again changes nothing."""
         if sent.message.payload_sha256 not in self._submissions[message_id]:
             self._submissions[message_id][sent.message.payload_sha256] = sent
             self._message_changed(message_id)
@@ -255,10 +255,10 @@ class Board:
             self._tie(record.message_id, record.gateway_id)
         self._message_changed(record.message_id)
         if any(each.message_id == record.message_id for each in self._newest_dead_letters()):
-            self._dead_letters_changed()  # what may be done with it has changed, too
+            self._dead_letters_changed()  # its allowed acts have changed, too
 
     def _gateway_changed(self, record: MessageRecord) -> None:
-        """What no message is known for waits for it, unseen."""
+        """Note a record of the gateway's. If its message is unknown, it is not shown until the message is known."""
         self._messages[record.id] = record
         if record.message_id:
             self._tie(record.message_id, record.id)
@@ -300,7 +300,7 @@ class Board:
         self._parts["dead_letters"] = (self._advance(), views)
 
     def _newest_dead_letters(self) -> list[ReceivedDeadLetter]:
-        """Those that are shown, the newest last."""
+        """Return the dead letters that are shown, the newest last."""
         return list(islice(reversed(self._dead_letters.values()), DEAD_LETTERS_SHOWN))[::-1]
 
     def _is_of_example(self, dead_letter: ReceivedDeadLetter) -> bool:
@@ -317,11 +317,11 @@ class Board:
 
 
 def _changed_after(revision: int, latest: dict[str, int]) -> list[str]:
-    """The keys that changed after it, the latest last."""
+    """Return the keys that changed after a revision, the latest last."""
     return list(takewhile(lambda key: latest[key] > revision, reversed(latest)))[::-1]
 
 
 def _tell(told: dict[str, str], name: str, items: Iterable[str]) -> None:
-    """Add a list to what is told, unless it is empty."""
+    """Add a list to the update, unless it is empty."""
     if found := list(items):
         told[name] = f"[{', '.join(found)}]"

@@ -1,6 +1,6 @@
-"""What the page tells of one message, reply or dead letter. Pure: what is known of it in, what the browser shows out.
+"""The page's view of one message, reply or dead letter. Pure: records in, the browser's JSON out.
 
-Where a message stands, and why, is said in the words of `optus-sms explain` (`cli.timeline`).
+A message's stage and its reason are worded as in `optus-sms explain` (`cli.timeline`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ _GROUPS_OF: Final[Mapping[Stage, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message as somebody put it on the queue; ``queued_at``: RFC 3339. Its text is in no table."""
+    """A message as it was put on the queue, because its text is in no table. ``queued_at``: RFC 3339."""
 
     message: OutboundMessage
     queued_at: str
@@ -48,13 +48,13 @@ class QueuedMessage:
 
 
 def groups(facts: Facts) -> tuple[str, ...]:
-    """Which of `GROUPS` a message counts in."""
+    """Return the groups of `GROUPS` in which a message counts."""
     found = _GROUPS_OF.get(stage_of(facts), ())
     return (*found, "in_flight") if facts.is_sent_once_more else found
 
 
 def message_view(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
-    """One message for its bubble; what is not known is None."""
+    """Return a message for its bubble; unknown values are None."""
     stage, queued = stage_of(facts), sent.message if sent else None
     return {
         "message_id": facts.message_id,
@@ -80,7 +80,7 @@ def message_view(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
 
 def _tone(facts: Facts, stage: Stage) -> Tone:
     if stage is Stage.NOT_SEEN:
-        return "plain"  # the page has seen it on the queue
+        return "plain"  # the page saw it on the queue
     return "unsure" if stage is Stage.ACCEPTED and facts.status == "failed" else TONES[stage]
 
 
@@ -95,7 +95,7 @@ def _label(facts: Facts, stage: Stage) -> str:
 
 
 def _problem(facts: Facts, stage: Stage) -> str | None:
-    """Why it is not as it should be, in the gateway's word where it has one."""
+    """Return the problem with the message, in the gateway's words if it has any."""
     ledger, message = facts.ledger, facts.message
     if stage is Stage.UNDELIVERED and message:
         return f"{message.status} ({message.detail})" if message.detail else message.status
@@ -105,12 +105,12 @@ def _problem(facts: Facts, stage: Stage) -> str | None:
 
 
 def _steps(facts: Facts) -> list[tuple[str, str, Tone]]:
-    """What happened to it so far in few words, in time order; the timeline tells it at length."""
+    """Return the steps so far in few words, in time order; the timeline has the details."""
     return sorted(_all_steps(facts), key=lambda step: step[0])
 
 
 def _all_steps(facts: Facts) -> Iterator[tuple[str, str, Tone]]:
-    """Those of the same time in the order in which one leads to the other."""
+    """Return the steps; steps of the same time are in the order in which one causes the next."""
     if facts.put_on_queue_at:
         yield facts.put_on_queue_at, "put on the queue", "plain"
     ledger, times = facts.ledger, facts.message.times if facts.message else {}
@@ -144,7 +144,7 @@ def _step(step: HistoryLine) -> Iterator[tuple[str, str, Tone]]:
 
 
 def life_of(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
-    """One message's whole life, as `optus-sms explain` tells it, with what the two tables hold."""
+    """Return a message's timeline, as `optus-sms explain` shows it, and its records in both tables."""
     return {
         "message": message_view(facts, sent),
         "next_step": next_step(facts),
@@ -156,7 +156,7 @@ def life_of(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
 
 
 def reply_view(reply: ReplyRecord, message_id: str | None) -> dict[str, Any]:
-    """One reply for its bubble; ``message_id``: of the message that it replies to, if that is known."""
+    """Return a reply for its bubble. ``message_id``: of the message that it replies to, if known."""
     return {
         "id": reply.id,
         "from": reply.handset,
@@ -177,7 +177,7 @@ def opt_out_view(record: OptOutRecord) -> dict[str, Any]:
 def dead_letter_view(
     dead_letter: ReceivedDeadLetter, record: LedgerRecord | None, *, known: bool, now: float
 ) -> dict[str, Any]:
-    """One dead letter; ``record``: the ledger's of its message_id; ``known``: whether there is a message to tell of."""
+    """Return a dead letter. ``record``: the ledger's of its message_id; ``known``: whether the page has the message."""
     kind, judgment = judge(dead_letter, record, now=now)
     return {
         "sqs_id": dead_letter.sqs_id,

@@ -1,4 +1,4 @@
-"""What the form shows of a message while it is typed: its segments, and what is wrong with it. Pure."""
+"""The form's view of a message while it is typed: its segments and broken rules. Pure."""
 
 import unicodedata
 from bisect import bisect_right
@@ -14,7 +14,7 @@ _ANY_ID: Final = "not-queued"
 
 
 def look(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The segments of a message as typed, and by field the rules it breaks."""
+    """Return the segments of a message as typed, and the broken rules by field."""
     try:
         check(fields, _ANY_ID)
         problems = {}
@@ -25,12 +25,12 @@ def look(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_field(error: InvalidMessageError) -> dict[str, str]:
-    """Each rule by the field that breaks it."""
+    """Return each broken rule under its field."""
     return dict(problem.split(": ", 1) for problem in error.problems)
 
 
 def counted(text: str) -> dict[str, Any]:
-    """Segments, encoding, units and how many are left in the last segment, and which characters make it UCS-2."""
+    """Return segments, encoding, units, the units left in the last segment, and the characters that make it UCS-2."""
     if not text:
         return {"segments": 0}
     segments = count_segments(text)
@@ -50,13 +50,13 @@ def _units(text: str, segments: Segments) -> int:
 
 
 def _left(text: str, segments: Segments) -> int:
-    """How many plain letters may follow until there is one segment more: asked of the one function that counts them."""
+    """Return how many plain letters fit before another segment is needed, by trying `count_segments`."""
     letters = range(_LARGEST_SEGMENT + 1)
     return bisect_right(letters, segments.count, key=lambda more: count_segments(text + "a" * more).count) - 1
 
 
 def _culprits(text: str) -> list[dict[str, Any]]:
-    """Each character that GSM 03.38 lacks, with the index at which it first stands."""
+    """Return each character that GSM 03.38 lacks, with the index of its first use."""
     first: dict[str, int] = {}
     for at, character in enumerate(text):
         if character not in GSM_BASIC and character not in GSM_EXTENSION:

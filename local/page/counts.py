@@ -1,4 +1,4 @@
-"""Looks at what no stream tells: the queue, whether it is shut, the faults. Only while somebody has the page open."""
+"""Polls values that no stream reports: the queues, whether sending is on, the faults. Only while a page is open."""
 
 import contextlib
 import threading
@@ -21,11 +21,11 @@ SENDER = "SendMessageFunction"
 
 
 class TooManyPagesError(Exception):
-    """`MOST_PAGES` are open."""
+    """`MOST_PAGES` pages are open."""
 
 
 class QueueCounter(BackgroundThread):
-    """Sleeps until a page is open. The queue is counted only while something may be in it."""
+    """Polls only while a page is open. The queues are counted only while they can hold messages."""
 
     def __init__(self, stack: LocalStack, target: Target, board: Board) -> None:
         super().__init__("queue counter")
@@ -37,13 +37,13 @@ class QueueCounter(BackgroundThread):
         self._counted_at = -1
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         super().stop()
         self._now.set()
 
     @contextlib.contextmanager
     def page_open(self) -> Iterator[None]:
-        """While a page is open. Raises TooManyPagesError."""
+        """Count a page as open during the block. Raises TooManyPagesError."""
         with self._lock:
             if self.pages >= MOST_PAGES:
                 raise TooManyPagesError
@@ -56,7 +56,7 @@ class QueueCounter(BackgroundThread):
                 self.pages -= 1
 
     def look_now(self) -> None:
-        """Something that it looks at has just been changed."""
+        """Poll now, because a polled value has just been changed."""
         self._now.set()
 
     def _run(self) -> None:
@@ -69,12 +69,12 @@ class QueueCounter(BackgroundThread):
     def _look(self) -> None:
         if self._stack.simulator is not None:
             self._board.set("faults", switches.view(self._stack.simulator.faults()))
-        with contextlib.suppress(BotoCoreError, ClientError):  # AWS's part of the stack ends before this thread does
+        with contextlib.suppress(BotoCoreError, ClientError):  # the emulator ends before this thread
             is_paused = not any(source.enabled for source in self._stack.event_sources.values())
             self._board.measured(self._depths(), is_paused=is_paused)
 
     def _depths(self) -> dict[Lane, int] | None:
-        """How many messages the queue of each lane has; None while nothing can have changed."""
+        """Return the number of messages in each lane's queue; None while nothing can have changed."""
         revision = self._board.revision
         if revision == self._counted_at and not self._board.is_busy:
             return None

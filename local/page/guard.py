@@ -1,4 +1,4 @@
-"""What the page's own browser may ask its server for, beyond the guard of every listener (`local.guard`). Pure."""
+"""Rules for requests to the page's server, beyond those of every listener (`local.guard`). Pure functions."""
 
 import hmac
 from typing import Final
@@ -13,10 +13,10 @@ _READING: Final = ("GET", "HEAD")
 
 
 def refusal(request: HttpRequest, *, token: str) -> tuple[int, str] | None:
-    """HTTP status and why; None if the request is allowed.
+    """Return the HTTP status and the reason of a refusal; None if the request is allowed.
 
-    Another site's page cannot read the token, and cannot send the header it belongs in. A link to the page from
-    elsewhere is welcome: it only opens it.
+    Another site's page can neither read the token nor send its header. A link from another site is allowed, because it
+    only opens the page.
     """
     is_reading = request.method in _READING
     is_link = is_reading and request.path == "/"

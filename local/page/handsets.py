@@ -1,4 +1,4 @@
-"""What a handset received, for the tests of other systems: `GET /api/handsets/+61…/messages?wait=10&reference=…`."""
+"""A handset's received messages, for tests of other systems: `GET /api/handsets/+61…/messages?wait=10&reference=…`."""
 
 import re
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ _QUERY: Final = frozenset({"wait", "reference"})
 
 
 def handset_in(path: str) -> str | None:
-    """The handset whose messages a path asks for; None for any other path. The number is not checked yet."""
+    """Return the handset in a path of this API, unchecked; None for any other path."""
     found = _PATH.fullmatch(path)
     return found["handset"] if found else None
 
 
 def received_messages(simulator: Engine | None, handset: str, query: Mapping[str, list[str]]) -> HttpResponse:
-    """The messages that the handset has received, oldest first, as soon as there is one or the wait is over."""
+    """Return the handset's received messages, oldest first, as soon as there is one or the wait is over."""
     if simulator is None:
         return _refused(409, "A real gateway is used: only its handsets know what they received.")
     if not re.fullmatch(E164, handset):

@@ -1,7 +1,7 @@
-"""The phone page's server: a view on a local stack, for a browser on this machine only.
+"""The server of the phone page, a view of a local stack for browsers on this machine.
 
-`local/page/static` is the page. It reads the stream of changes and single messages' timelines, and posts what a person
-does to `_routes`. `make run` and tests use the same `PhonePage`.
+`local/page/static` is the page. It reads the stream of changes and single messages' timelines, and posts the user's
+actions to `_routes`. `make run` and tests use the same `PhonePage`.
 """
 
 import contextlib
@@ -61,9 +61,9 @@ _READY: Final = "/api/ready"
 
 
 class PhonePage:
-    """The page of one stack; a context manager, to be entered before the watcher that it listens to.
+    """The page of a stack, as a context manager. Enter it before the watcher that it listens to.
 
-    Port and address: as `local.aws.stack.StackConfig.port`, and always loopback, wherever the stack itself listens.
+    Port: as `local.aws.stack.StackConfig.port`. Address: always loopback, wherever the stack itself listens.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PhonePage:
         watcher: Watcher,
         quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        """Raises `local.aws.stack.StackError` if the port is taken. ``quietly``: see `Actions`."""
+        """Raise `local.aws.stack.StackError` if the port is taken. ``quietly``: see `Actions`."""
         self._stack = stack
         self.board = Board()
         self.board.set("meta", _meta(stack))
@@ -86,12 +86,12 @@ class PhonePage:
 
     @property
     def url(self) -> str:
-        """For a browser on this machine."""
+        """Return the address for a browser on this machine."""
         return f"http://{LOOPBACK}:{self._listener.port}/"
 
     @property
     def pages_open(self) -> int:
-        """How many browsers listen."""
+        """Return the number of open pages."""
         return self._counter.pages
 
     def __enter__(self) -> Self:
@@ -109,7 +109,7 @@ class PhonePage:
         self._listener.close()
 
     def _taken(self, records: list[dict[str, Any]]) -> None:
-        """What the queue gave to the sender: the only place where everybody's texts pass by."""
+        """Note the records that the sender function receives: only here the page sees the texts of all senders."""
         for record in records:
             if submission := submission_of(record, self._stack.outputs["UrgentQueueArn"]):
                 self.board.taken(*submission)
@@ -130,14 +130,14 @@ class PhonePage:
         return action(request)
 
     def _reading(self, path: str) -> Mapping[str, Callable[[HttpRequest], HttpResponse]] | None:
-        """What can only be read."""
+        """Respond to a GET."""
         if path == _STREAM:
             return {"GET": lambda _: self._open_stream()}
         if path == _READY:
             return {"GET": lambda _: json_response({"ready": True})}
         if (handset := handset_in(path)) is not None:
             return {"GET": lambda request: received_messages(self._stack.simulator, unquote(handset), request.query)}
-        if path == _MESSAGES:  # its ID is not in the path: a browser reads `..` there as the folder above
+        if path == _MESSAGES:  # the ID is not in the path, where browsers resolve `..`
             return {"GET": lambda request: self._life(request.query.get("id", [""])[-1])}
         files = {f"/static/{file.name}": file for file in _STATIC.iterdir()} | {"/": _STATIC / "index.html"}
         return {"GET": lambda _: self._file(files[path])} if path in files else None
@@ -163,7 +163,7 @@ class PhonePage:
         return HttpResponse(200, content_type="text/event-stream", stream=stream)
 
     def _stream(self) -> Generator[bytes]:
-        """Nothing, once it has its place; a snapshot, then what changes, for as long as the browser listens."""
+        """Yield an empty piece once the page counts as open, then a snapshot, then changes until the browser leaves."""
         with self._counter.page_open():
             yield b""
             revision, told = self.board.changes(0)
@@ -181,7 +181,7 @@ class PhonePage:
 
 
 def submission_of(record: Mapping[str, Any], urgent_queue: str = "") -> tuple[str, QueuedMessage] | None:
-    """Message_id and message of a record from a queue; None for one that breaks a rule and becomes a dead letter.
+    """Return a record's message_id and message; None if it breaks a rule and becomes a dead letter.
 
     ``urgent_queue``: its ARN.
     """
@@ -209,7 +209,7 @@ def _meta(stack: LocalStack) -> dict[str, Any]:
 
 
 def _routes(actions: Actions) -> Mapping[str, Mapping[str, Callable[[HttpRequest], HttpResponse]]]:
-    """By path and method: what changes something, and what is told a whole message."""
+    """Return the handlers, by path and method, of requests that change something or send a whole message."""
     posts = {
         "/api/validate": actions.validate,
         "/api/send": actions.send,
@@ -241,10 +241,10 @@ def _acting(action: Callable[[Json], Json]) -> Callable[[HttpRequest], HttpRespo
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
-    """Of an empty body: an empty one."""
+    """Return the JSON object of a body; an empty one for an empty body."""
     try:
         value = json.loads(body or b"{}", parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair parses, but nobody can send or store it
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair parses, but can't be sent or stored
     except (ValueError, RecursionError):
         raise ActionRefusedError(400, "The body must be JSON in UTF-8, not nested too deeply.") from None
     if not isinstance(value, dict):
@@ -253,7 +253,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    """NaN and Infinity, which Python reads and JSON does not have."""
+    """Refuse NaN and Infinity, which Python reads although JSON does not have them."""
     raise ValueError(name)
 
 

@@ -26,18 +26,18 @@ _SETS: Final[Mapping[str, tuple[str, Any]]] = {
 
 
 def active(faults: Mapping[str, Any]) -> list[str]:
-    """The switches that are on."""
+    """Return the switches that are on."""
     on = [name for name, (fault, value) in _SETS.items() if faults[fault] == value]
     return [*on, SLOW] if faults["response_delay_seconds"] else on
 
 
 def view(faults: Mapping[str, Any]) -> dict[str, Any]:
-    """The faults as the page shows them."""
+    """Return the faults as the page shows them."""
     return {"active": active(faults), "response_delay_seconds": faults["response_delay_seconds"]}
 
 
 def turned(faults: Mapping[str, Any], name: object, on: object, seconds: object) -> dict[str, Any]:
-    """What to change of the faults to turn a switch; ``seconds``: of `SLOW`. ValueError says what is wrong."""
+    """Return the changes of the faults that turn a switch. ``seconds``: of `SLOW`. ValueError names the error."""
     if on is not True and on is not False:
         raise ValueError("on: must be true or false")
     if name == SLOW:

@@ -15,7 +15,7 @@ DEFAULTS = GatewayConfig(port=8025, control_port=8026)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until Ctrl-C or SIGTERM. 0: ended as asked; 1: could not start."""
+    """Serve until Ctrl-C or SIGTERM. Return 0 after these, 1 if it could not start."""
     options = vars(_parser().parse_args(arguments))
     if options.pop("numbers"):
         print(numbers_table())
@@ -51,7 +51,7 @@ def _serve(simulator: GatewaySimulator) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Each option sets the field of GatewayConfig that `dest` names, its own name if there is none."""
+    """Return the parser. Each option sets the field of GatewayConfig that its `dest` or its own name names."""
     parser = argparse.ArgumentParser(
         prog="python -m local.simulator",
         description="An SMS gateway for one machine: REST APIv2, callbacks, and every way to misbehave.",

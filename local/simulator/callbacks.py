@@ -1,8 +1,8 @@
-"""Send one callback: where to, with which credentials, and what came back.
+"""Send one callback, with the credentials in its URL, and return the result.
 
 The REST v2 page (docs/gateway-simulator.md, "Sources"): POST, application/json; the only authentication is
-`user:password@` in the configured URL, sent as a Basic header. Whether it is sent at once or after a 401 is not
-documented, so both can be chosen.
+`user:password@` in the configured URL, sent as a Basic header. It is not documented whether the header is sent at once
+or only after a 401, so both can be configured.
 """
 
 import base64
@@ -26,7 +26,7 @@ class CallbackUrl:
 
 
 def parse_callback_url(url: str) -> CallbackUrl:
-    """Take a URL apart. ValueError (without the URL in it: it may hold credentials) unless it is http or https."""
+    """Parse a URL. Raise ValueError if it is not http or https; the text lacks the URL, which can hold credentials."""
     wrong = ValueError("a callback URL looks like https://user:password@host:port/path, user and password URL-encoded")
     try:
         parts = urlsplit(url)
@@ -46,7 +46,7 @@ def basic_authorization(user: str, password: str) -> str:
 
 
 def post_callback(url: CallbackUrl, body: Mapping[str, Any], challenged: bool, timeout_seconds: float) -> int | str:
-    """The receiver's HTTP status, or the name of what went wrong. `challenged`: credentials only after a 401 asks."""
+    """Return the receiver's HTTP status or the error's name. `challenged`: send credentials only after a 401."""
     try:
         status, challenge = _post(url.public, body, None if challenged else url.authorization, timeout_seconds)
         asked = status == http.client.UNAUTHORIZED and challenge.lower().startswith("basic")
@@ -58,13 +58,13 @@ def post_callback(url: CallbackUrl, body: Mapping[str, Any], challenged: bool, t
 
 
 def _post(url: str, body: Mapping[str, Any], authorization: str | None, timeout_seconds: float) -> tuple[int, str]:
-    """The status and the challenge of the response."""
+    """Return the response's status and challenge."""
     parts = urlsplit(url)
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT, "Connection": "close"}
     if authorization is not None:
         headers["Authorization"] = authorization
-    # Half a surrogate pair, which JSON can spell and UTF-8 cannot, becomes a question mark.
+    # Half a surrogate pair, which JSON can have and UTF-8 can't encode, becomes a question mark.
     data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     with contextlib.closing(connect(parts.netloc, timeout=timeout_seconds)) as connection:
         connection.request("POST", urlunsplit(("", "", parts.path, parts.query, "")), data, headers)

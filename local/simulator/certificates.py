@@ -1,6 +1,6 @@
-"""A certificate authority made on the spot, so that the simulator can speak TLS as the gateway does.
+"""Makes a certificate authority, so that the simulator can use TLS as the gateway does.
 
-This module needs `cryptography`. It is imported only for TLS, so that the simulator needs nothing else without.
+Imported only for TLS, because only this module needs `cryptography`.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ _PEM = serialization.Encoding.PEM
 
 
 def server_context(hosts: Sequence[str]) -> tuple[ssl.SSLContext, str]:
-    """A server's context for these names and addresses, and the certificate (PEM) of the authority to trust for it."""
+    """Return a server's context for these names and addresses, and its authority's certificate (PEM) to trust."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("Authority of the gateway simulator")
     authority = (
@@ -35,7 +35,7 @@ def server_context(hosts: Sequence[str]) -> tuple[ssl.SSLContext, str]:
         .sign(authority_key, hashes.SHA256())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # A context loads its key from a file only; this one can be read by its owner only.
+    # A context can load its key only from a file, which only its owner can read.
     with tempfile.NamedTemporaryFile() as file:
         file.write(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         file.write(certificate.public_bytes(_PEM))

@@ -8,12 +8,12 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """Everything that is fixed when a simulator starts; what may change later is in `faults`.
+    """The settings that are fixed when a simulator starts; those that can change later are in `faults`.
 
-    `seed=None` takes a random one (`GatewaySimulator.seed`). Port 0 takes a free port. Callback URLs may hold
-    `user:password@`, URL-encoded, as in the platform's own portal; None sends no callbacks of that kind.
-    `tls_hosts`: speak TLS, with a certificate for these names and addresses, of an authority made at the start.
-    The platform itself retries a callback every 60 s, up to 50 times (the carrier retry page).
+    `seed=None`: a random one (`GatewaySimulator.seed`). Port 0: a free port. Callback URLs can have `user:password@`,
+    URL-encoded, as in the platform's own portal; None: no callbacks of that kind. `tls_hosts`: use TLS, with a
+    certificate for these names and addresses by an authority made at the start. The platform itself retries a callback
+    every 60 s, up to 50 times (the carrier retry page).
     """
 
     application: str = "simulator"

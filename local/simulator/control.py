@@ -1,6 +1,6 @@
-"""The control endpoint: watch and steer a running simulator by JSON (docs/gateway-simulator.md).
+"""The control endpoint: observe and control a running simulator by JSON (docs/gateway-simulator.md).
 
-It listens on loopback only, on a port of its own, so that it still responds when the gateway refuses connections.
+It listens only on loopback and on its own port, so that it responds even while the gateway refuses connections.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _STATUS_FIELDS = ("id", "status", "detail", "reference")
 
 
 class ControlError(Exception):
-    """A request that is refused: the HTTP status and why. A ValueError is HTTP 400."""
+    """A refused request: HTTP status and reason. A ValueError is HTTP 400."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -93,7 +93,7 @@ class Control:
 def _known(
     body: Mapping[str, Any], names: tuple[str, ...], required: tuple[str, ...], nullable: bool = False
 ) -> dict[str, Any]:
-    """The body, if it has only these fields, all texts."""
+    """Return the body. Raise if it has other fields, or values that are not texts."""
     for name, value in body.items():
         if name not in names:
             raise ValueError(f"{name!r} is not known; there are {', '.join(names)}")

@@ -17,8 +17,8 @@ OPERATOR = "Optus"
 
 
 class Deliveries:
-    """Side effects of accepted messages. A message's next step is planned when the one before is done, so its callbacks
-    keep their order however fast the steps are; only a retry may be overtaken, as on the platform.
+    """The side effects of accepted messages. A message's next step is scheduled when the step before is done, so its
+    callbacks keep their order however fast the steps are. Only a retry can be overtaken, as on the platform.
     """
 
     def __init__(self, config: GatewayConfig, records: MessageRecords, switches: FaultSwitches) -> None:
@@ -32,7 +32,7 @@ class Deliveries:
         self.set_urls(config.status_callback_url, config.reply_callback_url)
 
     def set_urls(self, status: str | None, reply: str | None) -> None:
-        """None: callbacks of this kind are not sent. ValueError for what is not a URL."""
+        """Set the callback URLs; None: no callbacks of this kind. Raise ValueError for a text that is not a URL."""
         kinds = {"status": status, "reply": reply}
         self.urls = {kind: None if url is None else parse_callback_url(url) for kind, url in kinds.items()}
 
@@ -43,13 +43,13 @@ class Deliveries:
         self._scheduler.stop()
 
     def clear(self) -> None:
-        """Forget what is planned; a callback on its way arrives first."""
+        """Drop all scheduled steps, after callbacks under way have arrived."""
         self._scheduler.clear(self._config.callback_timeout_seconds)
         with self._lock:
             self._held.clear()
 
     def follow(self, message: SimulatedMessage, steps: tuple[StatusStep, ...], start_in_seconds: float) -> None:
-        """Take the steps one after another, the first `start_in_seconds` after its own wait."""
+        """Schedule the steps one after another, the first one `start_in_seconds` later than its own wait."""
         if steps:
             first, *later = steps
             action = partial(self._step_and_follow, message, first, tuple(later))
@@ -65,21 +65,21 @@ class Deliveries:
         self._scheduler.after(0, partial(self._send, message, kind, body))
 
     def release_held(self) -> None:
-        """Send what was held back."""
+        """Send the callbacks that were held back."""
         with self._lock:
             held, self._held = self._held, []
         for message, callback in held:
             self._scheduler.after(0, partial(self._try, message, callback))
 
     def status_body(self, message: SimulatedMessage, status: str) -> dict[str, Any]:
-        """StatusCallback; the two REST v2 documents name the id differently, hence the setting."""
+        """Return a StatusCallback. A setting names the ID's field, because the two REST v2 documents differ."""
         id_key: str = self._config.id_key
         if message.scenario is not None and SCENARIOS[message.scenario].callbacks is Callbacks.OTHER_ID_KEY:
             id_key = "id" if id_key == "message_id" else "message_id"
         return {id_key: message.id, "status": status, "detail": f"simulated {status}", **self.reference_of(message)}
 
     def reply_fields(self, message: SimulatedMessage, reply: Reply) -> dict[str, Any]:
-        """ReplyCallback without its id (the REST v2 page): `reference` comes only together with `reply_to`."""
+        """Return a ReplyCallback without its ID (the REST v2 page). `reference` comes only together with `reply_to`."""
         fields = {
             "source": message.fields["destination"],
             "destination": message.fields.get("source", self._config.source),
@@ -93,7 +93,7 @@ class Deliveries:
         return fields
 
     def reply(self, fields: Mapping[str, Any], copies: int = 1) -> SimulatedMessage:
-        """A handset's message: recorded, then called back `copies` times."""
+        """Record a handset's message, then call back `copies` times."""
         message = self._records.new("MO", fields, "queued")
         body = {"id": message.id, **fields}
         for _ in range(copies):
@@ -101,7 +101,7 @@ class Deliveries:
         return message
 
     def reference_of(self, message: SimulatedMessage) -> dict[str, Any]:
-        """The reference as callbacks carry it: nothing if there is none or it is not echoed."""
+        """Return the reference for callbacks; empty if there is none or it is not echoed."""
         reference = message.fields.get("reference")
         return {"reference": reference} if self._config.echo_reference and reference is not None else {}
 
@@ -145,6 +145,6 @@ class Deliveries:
             self._arrived(message, "frozen")
 
     def _arrived(self, message: SimulatedMessage, status: str) -> None:
-        """A reply's own status says whether the customer has it (the delivery receipts page)."""
+        """Set a reply's own status, which is whether the customer has it (the delivery receipts page)."""
         if message.direction == "MO" and message.status != "sent":
             self._records.reached(message, status)

@@ -1,4 +1,4 @@
-"""The gateway's side of the API: each request in, its response out, and what follows from it.
+"""The gateway's side of the API: request in, response out, and the effects of a request.
 
 Paths, responses and their sources: gateway-rest-v2.txt and the others in docs/gateway-simulator.md.
 """
@@ -34,9 +34,9 @@ _OPENAPI = Path(__file__).with_name("openapi.yaml")
 
 
 class Engine:
-    """One gateway, without a network: `handle` serves a request; what follows from it happens in `deliveries`.
+    """A gateway without a network: `handle` serves a request; its effects happen in `deliveries`.
 
-    Raises ValueError if a callback URL is none.
+    Raise ValueError for an invalid callback URL.
     """
 
     def __init__(self, config: GatewayConfig) -> None:
@@ -64,30 +64,30 @@ class Engine:
         return replace(response, delay_seconds=response.delay_seconds + self._response_delay_seconds())
 
     def state(self) -> dict[str, Any]:
-        """Seed, callback URLs (without credentials), faults."""
+        """Return the seed, the callback URLs (without credentials) and the faults."""
         urls = {kind: None if url is None else url.public for kind, url in self.deliveries.urls.items()}
         return {"seed": self.seed, "callback_urls": urls, "faults": self.faults()}
 
     def taken(self, since: int = 0, **wanted: str) -> list[dict[str, Any]]:
-        """Messages that the gateway took, each POST once, also if its response was lost; as in GET /control/messages.
+        """Return the accepted messages, one for each POST, even if its response was lost; as in GET /control/messages.
 
-        `wanted`: equal values of any field, such as reference or destination, or of status or scenario.
+        `wanted`: values of any fields, such as reference or destination, or of status or scenario.
         """
         return self.records.find({"direction": "MT", **wanted}, since)[1]
 
     def requests(self) -> dict[str, Any]:
-        """Counts of POST /messages: posts, taken, and how many by scenario and by status."""
+        """Return counts of POST /messages: posts, accepted, by scenario and by status."""
         return self.counts.as_dict()
 
     def arrivals(self) -> list[float]:
-        """When each POST /messages came, unix seconds."""
+        """Return when each POST /messages came (epoch seconds)."""
         return sorted(self.counts.arrivals())
 
     def faults(self) -> dict[str, Any]:
         return self.switches.current.as_dict()
 
     def set_faults(self, **changes: Any) -> dict[str, Any]:
-        """Changes these fields of `faults.Faults`, leaves the others. ValueError names what is wrong."""
+        """Change these fields of `faults.Faults`, and keep the others. ValueError names the error."""
         self.switches.set(changes)
         self._apply_faults()
         return self.faults()
@@ -98,13 +98,14 @@ class Engine:
         return self.faults()
 
     def set_callback_urls(self, status: str | None, reply: str | None) -> None:
-        """From now on; retries go there too. None: no callbacks of this kind."""
+        """Set the URLs for later callbacks, retries included. None: no callbacks of this kind."""
         self.deliveries.set_urls(status, reply)
 
     def send_reply(self, source: str, content: str, **fields: str) -> str:
-        """A reply callback as if a handset had typed it; the id of the reply.
+        """Send a reply callback as if a handset had replied, and return the reply's ID.
 
-        Fields as in ReplyCallback; `destination` and `operator` have defaults, `reference` too if `reply_to` is known.
+        The fields are ReplyCallback's; `destination` and `operator` have defaults, and so has `reference` if `reply_to`
+        is known.
         """
         replied_to = self.records.get(fields.get("reply_to", ""))
         reference = {} if replied_to is None else self.deliveries.reference_of(replied_to)
@@ -112,7 +113,7 @@ class Engine:
         return self.deliveries.reply({**defaults, **reference, **fields}).id
 
     def send_status(self, message_id: str, status: str, **fields: str) -> None:
-        """The message reaches this status, and its callback is sent. KeyError if there is no such message."""
+        """Set a message's status and send its callback. Raise KeyError if there is no such message."""
         message = self.records.get(message_id)
         if message is None:
             raise KeyError("no message has this id")
@@ -120,9 +121,9 @@ class Engine:
         self.deliveries.call_back(message, "status", {**self.deliveries.status_body(message, status), **fields})
 
     def reset(self) -> None:
-        """As just started, with the same seed; callback URLs stay."""
+        """Return to the state after the start, with the same seed; callback URLs stay."""
         self.switches.clear()
-        # First the records: what is still running then plans nothing new.
+        # Records first, so that work under way schedules nothing new.
         self.records.clear()
         self.deliveries.clear()
         self.counts.clear()
@@ -132,7 +133,7 @@ class Engine:
         self._apply_faults()
 
     def _apply_faults(self) -> None:
-        """Does what a change of the faults asks for at once."""
+        """Apply the immediate effects of changed faults."""
         if self.switches.current.callbacks != "held":
             self.deliveries.release_held()
 
@@ -189,7 +190,7 @@ class Engine:
             return SCENARIOS["received"]
 
     def _begin(self, message: SimulatedMessage, scenario: Scenario, submission: Submission) -> None:
-        """What happens to the message from here; a scheduled one waits as queued, we assume."""
+        """Start the message's steps. A scheduled message is assumed to wait as queued."""
         config, scenario = self.config, self.switches.current.applied_to(scenario)
         random = self.records.random_for(message)
         steps = steps_for(scenario, random, config.status_step_seconds, config.late_seconds)
@@ -249,7 +250,7 @@ class Engine:
             raise RefusedError(503, "Service Unavailable")
         return response if state == "on" else self._not_found()
 
-    # The Health Monitoring API, a service of its own: no authentication, and it stays up when the gateway is down
+    # The Health Monitoring API is a separate service: no authentication, and it stays up when the gateway is down
 
     def _services(self, _: HttpRequest) -> HttpResponse:
         return json_response({"services": SERVICES})

@@ -1,8 +1,8 @@
 """Error bodies of the gateway.
 
 Shape: gateway-rest-v2.txt, "API Error Response" (`message`, `statusCode`, `error`, all required). The words are those
-of the REST v2 page; which of the two text fields carries them is not documented, here it is `error`.
-Both fields keep to the specification's alphabet: letters, digits, space, `-` and `_`.
+of the REST v2 page. It is not documented which of the two text fields has them; here it is `error`. Both fields have
+only the characters of the specification: letters, digits, space, `-` and `_`.
 """
 
 import json
@@ -11,7 +11,7 @@ SERVICE_ERROR = "SMS Gateway Service V2 error"
 
 
 class RefusedError(Exception):
-    """A request that the gateway refuses. `error` is the documented word where there is one."""
+    """A request that the gateway refuses. `error`: the documented word, if there is one."""
 
     def __init__(
         self, status: int, error: str, message: str = SERVICE_ERROR, headers: tuple[tuple[str, str], ...] = ()
@@ -24,5 +24,5 @@ class RefusedError(Exception):
 
 
 def error_body(status: int, error: str, message: str = SERVICE_ERROR) -> str:
-    """The JSON text of an `ApiErrorResponse`."""
+    """Return the JSON text of an `ApiErrorResponse`."""
     return json.dumps({"message": message, "statusCode": status, "error": error})

@@ -13,11 +13,12 @@ _MANNERS = ("duplicated", "reordered", "early", "late")
 
 @dataclass(frozen=True)
 class Faults:
-    """`Faults()` is a gateway without faults; None means as configured.
+    """The faults of a gateway; `Faults()` has none. None means as configured.
 
-    - down: "refused" (nothing listens) or "closed" (requests are read and the connection closed, nothing is taken).
-    - scenario: the row that every message meets, whatever its number; `next`: only so many messages (None: until
-      cleared); `share`: only this share of them, chosen by the seed.
+    - down: "refused" (nothing listens) or "closed" (requests are read, and the connection is closed with none
+      accepted).
+    - scenario: the row that applies to every message, whatever its number; `next`: only to so many messages (None:
+      until cleared); `share`: only to this share of them, chosen by the seed.
     - response_delay_seconds: before each response of the gateway.
     - credentials_refused: 401 for every request.
     - callbacks: "on", "off" (never sent) or "held" (sent when on again).
@@ -41,7 +42,7 @@ class Faults:
         return asdict(self)
 
     def applied_to(self, scenario: Scenario) -> Scenario:
-        """Return the scenario with its callbacks as `callbacks_come` has them, unless it has a manner of its own."""
+        """Return the scenario with callbacks as in `callbacks_come`, unless the scenario itself changes them."""
         if self.callbacks_come is None or scenario.callbacks is not Callbacks.IN_ORDER:
             return scenario
         return replace(scenario, callbacks=Callbacks[self.callbacks_come.upper()])
@@ -71,7 +72,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
-    """The faults with these fields replaced. ValueError names the field and what it may be."""
+    """Return the faults with these fields replaced. ValueError names the field and its allowed values."""
     for name, value in changes.items():
         if name not in _RULES:
             raise ValueError(
@@ -102,7 +103,7 @@ class FaultSwitches:
             self.current = Faults()
 
     def take_scenario(self, random: Random) -> Scenario | None:
-        """The scenario that the next message must meet; one message fewer is left."""
+        """Return the scenario for the next message, and count that message."""
         with self._lock:
             faults = self.current
             if faults.scenario is None or random.random() >= faults.share:

@@ -1,4 +1,4 @@
-"""What the gateway knows: messages, what happened to them, and how many requests came."""
+"""The gateway's records: messages, their statuses and callbacks, and counts of requests."""
 
 import threading
 import time
@@ -12,13 +12,13 @@ from uuid import UUID
 
 
 def seeded(*parts: object) -> Random:
-    """A generator of its own for these parts (the seed, then what it is for), which the same parts repeat."""
+    """Return a random generator for these parts (seed, then purpose); the same parts give the same numbers."""
     return Random("/".join(str(part) for part in parts))  # noqa: S311 - to be repeatable is the point
 
 
 @dataclass(slots=True)
 class Callback:
-    """One callback and each attempt to deliver it: (unix time, HTTP status or the name of the error)."""
+    """A callback, and each attempt to deliver it: (epoch seconds, HTTP status or the error's name)."""
 
     kind: str
     body: Mapping[str, Any]
@@ -27,7 +27,7 @@ class Callback:
 
 @dataclass(slots=True)
 class SimulatedMessage:
-    """A message to a handset (MT) or from one (MO). `number` counts each direction from 1, as they are accepted."""
+    """A message to a handset (MT) or from one (MO). `number` counts each direction from 1, in order of acceptance."""
 
     id: str
     number: int
@@ -41,7 +41,7 @@ class SimulatedMessage:
     revision: int = 0
 
     def details(self, echo_reference: bool) -> dict[str, Any]:
-        """MessageDetails (the REST v2 page): reference and encoding only if the record has them."""
+        """Return MessageDetails (the REST v2 page), with reference and encoding only if the record has them."""
         names = ["source", "destination", "content", "encoding", *(["reference"] if echo_reference else [])]
         known = {name: self.fields[name] for name in names if name in self.fields}
         return {"id": self.id, "direction": self.direction, **known, "status": self.status}
@@ -73,9 +73,9 @@ def timestamp(unix_seconds: float) -> str:
 
 
 class MessageRecords:
-    """All messages, the least recently changed first; beyond `keep`, those are forgotten.
+    """All messages, the least recently changed first. If there are more than `keep`, the first are forgotten.
 
-    Ids depend on the seed and the message's number only, so the same order of messages gives the same ids.
+    IDs depend only on the seed and the message's number, so the same order of messages gives the same IDs.
     """
 
     def __init__(self, keep: int, seed: int) -> None:
@@ -87,13 +87,13 @@ class MessageRecords:
         self._revision = 0
 
     def random_for(self, message: SimulatedMessage) -> Random:
-        """What is random about this message; always the same for the same seed and number."""
+        """Return the random generator of a message; always the same for the same seed and number."""
         return seeded(self._seed, message.direction, message.number, "steps")
 
     def new(
         self, direction: str, fields: Mapping[str, Any], status: str, scenario: str | None = None
     ) -> SimulatedMessage:
-        """Numbers, names and keeps a message."""
+        """Add a message, with a number and an ID."""
         with self._lock:
             self._numbers[direction] += 1
             number = self._numbers[direction]
@@ -111,7 +111,7 @@ class MessageRecords:
             return self._messages.get(message_id)
 
     def knows(self, message: SimulatedMessage) -> bool:
-        """False once the message is forgotten, by a reset too."""
+        """Return False if the message was forgotten, as after a reset."""
         return self.get(message.id) is message
 
     def reached(self, message: SimulatedMessage, status: str) -> None:
@@ -133,9 +133,9 @@ class MessageRecords:
     def find(
         self, wanted: Mapping[str, str], since: int = 0, limit: int | None = None
     ) -> tuple[int, list[dict[str, Any]]]:
-        """Messages changed after revision `since`, least recently changed first, and the revision to go on from.
+        """Return messages changed after revision `since`, least recently changed first, and the next `since`.
 
-        `wanted`: equal values of direction, status, scenario or a field of the message.
+        `wanted`: values of direction, status, scenario or fields of the message.
         """
         with self._lock:
             chosen = [message for message in self._newer_than(since) if _matches(message, wanted)][:limit]
@@ -144,7 +144,7 @@ class MessageRecords:
             return revision, [message.as_dict() for message in chosen]
 
     def wait_for(self, wanted: Mapping[str, str], timeout_seconds: float) -> list[dict[str, Any]]:
-        """Messages as `find` selects them, as soon as there is one; none when the time is over."""
+        """Return messages as `find` does, as soon as there is one; none after the timeout."""
         with self._lock:
             self._lock.wait_for(
                 lambda: any(_matches(each, wanted) for each in self._messages.values()), timeout_seconds
@@ -178,7 +178,7 @@ def _matches(message: SimulatedMessage, wanted: Mapping[str, str]) -> bool:
 
 
 class RequestCounts:
-    """Every `POST /messages`, whatever became of it."""
+    """Counts of every `POST /messages`, whatever its result."""
 
     def __init__(self, keep_arrivals: int) -> None:
         self._lock = threading.Lock()
@@ -188,7 +188,7 @@ class RequestCounts:
         self._responses: Counter[str] = Counter()
 
     def count(self, arrived_at: float, outcome: str, status: int | None, taken: bool) -> None:
-        """`status` None: the connection was closed without a response."""
+        """Count a POST. `status` None: the connection was closed without a response."""
         with self._lock:
             self._arrivals.append(arrived_at)
             self._taken += taken
@@ -205,7 +205,7 @@ class RequestCounts:
             }
 
     def arrivals(self) -> list[float]:
-        """Unix times of the posts, in the order in which they were decided."""
+        """Return the times of the POSTs (epoch seconds), in the order in which they were decided."""
         with self._lock:
             return list(self._arrivals)
 

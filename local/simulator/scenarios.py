@@ -1,7 +1,8 @@
-"""What the simulator can do, as one table: a magic destination number, and what happens to a message sent to it.
+"""The simulator's scenarios in one table: a magic destination number, and the fate of a message to it.
 
 Every other number behaves like `received`. Magic numbers are `+447700900` and three digits: the thousand mobile numbers
-that the British regulator (Ofcom) keeps for drama, so nobody's, should one ever reach a real gateway.
+that the British regulator (Ofcom) reserves for drama. So no subscriber gets a message, even if one reaches a real
+gateway.
 """
 
 import base64
@@ -14,7 +15,7 @@ from random import Random
 from local.http_server import Ending
 from local.simulator.errors import error_body
 
-FICTITIOUS_NUMBER = "+61491570006"  # kept for fiction by the Australian regulator
+FICTITIOUS_NUMBER = "+61491570006"  # reserved for fiction by the Australian regulator
 _MAGIC = "+447700900"
 # The documented happy path (the delivery receipts page).
 DELIVERED = ("queued", "sent", "submitted", "received")
@@ -47,7 +48,7 @@ class ScriptedResponse:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the handset sends back. `linked`: the callback carries `reply_to` and the message's reference."""
+    """The handset's reply. `linked`: the callback has `reply_to` and the message's reference."""
 
     content: str = "Yes please"
     linked: bool = True
@@ -57,10 +58,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row. `taken`: the message is in the gateway and would be charged.
+    """A row of the table. `taken`: the gateway has accepted the message and would charge it.
 
-    `times`: so often a message (identified by its reference) meets this response and is not taken; then it is accepted
-    and delivered like any other. None: always.
+    `times`: how often a message (identified by its reference) gets this response and is not accepted; after that it is
+    accepted and delivered like any other. None: always.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class StatusStep:
-    """One thing that happens to a message, `wait_seconds` after the one before it."""
+    """A step of a message, `wait_seconds` after the step before."""
 
     wait_seconds: float
     status: str | None = None  # the record's new status
@@ -109,7 +110,7 @@ _BINARY = Reply(base64.b64encode(b"\x00\x01\xfe\xff").decode(), encoding="base64
 
 _ROWS = (
     _ends("received", "", "202; queued, sent, submitted, received", *DELIVERED),
-    # How it ends
+    # Final statuses
     _ends("rejected", "101", "the carrier rejects it", "queued", "sent", "rejected"),
     _ends("expired", "102", "the phone stays off until it expires", "queued", "sent", "submitted", "expired"),
     _ends("failed_then_received", "103", "fails once, then arrives", "queued", "failed", *DELIVERED[1:]),
@@ -118,11 +119,11 @@ _ROWS = (
     _ends("blocked", "106", "blocked", "queued", "blocked"),
     _ends("deficient", "107", "deficient", "queued", "deficient"),
     _ends("submitted_only", "108", "no final status ever comes", "queued", "sent", "submitted"),
-    # Taken, with a response that says so badly
+    # Accepted, with a faulty response
     Scenario("accepted_without_id", "201", "taken; 202 whose body has no id", _NO_ID),
     Scenario("accepted_not_json", "202", "taken; 202 whose body is not JSON", _NOT_JSON),
     Scenario("accepted_cut", "203", "taken; 202 whose body ends half-way", ScriptedResponse(ending=Ending.CUT)),
-    # Not taken
+    # Not accepted
     _not_taken("redirect", "302", "not taken; 302 to the same place", _REDIRECT),
     _not_taken("bad_request", "400", "not taken; 400 invalid_attrib", _error(400, "invalid_attrib")),
     _not_taken("unauthorized", "401", "not taken; 401", _error(401, "Unauthorized")),
@@ -140,7 +141,7 @@ _ROWS = (
     ),
     _not_taken("bad_gateway", "502", "not taken; 502 with an HTML page", _HTML_PAGE),
     _not_taken("unavailable", "503", "not taken; 503", _error(503, "Service Unavailable")),
-    # The response does not show whether it was taken
+    # The response does not show whether it was accepted
     Scenario("taken_server_error", "600", "taken; 500 all the same", _error(500, "an example error message")),
     Scenario("slow_response", "601", "taken; 202 after 5 s (--slow-response)", ScriptedResponse(slow=True)),
     Scenario("drip_fed_response", "602", "taken; 202 a byte at a time (--drip)", ScriptedResponse(ending=Ending.DRIP)),
@@ -180,13 +181,13 @@ _BY_NUMBER = {row.number: row for row in _ROWS}
 
 
 def scenario_for(destination: str) -> Scenario:
-    """The row of this number; for one in no row `received`, or `rejected` if it is not in E.164."""
+    """Return the row of this number; for a number without a row `received`, or `rejected` if it is not in E.164."""
     is_number = re.fullmatch(r"\+[0-9]+", destination, re.ASCII) is not None
     return _BY_NUMBER.get(destination, SCENARIOS["received" if is_number else "rejected"])
 
 
 def steps_for(scenario: Scenario, random: Random, step_seconds: float, late_seconds: float) -> tuple[StatusStep, ...]:
-    """What happens to a message that was taken, in order."""
+    """Return the steps of an accepted message, in order."""
     steps = _status_steps(scenario, random, step_seconds, late_seconds)
     if scenario.reply is not None:
         steps += [StatusStep(step_seconds, reply=scenario.reply)]
@@ -200,7 +201,7 @@ def _status_steps(scenario: Scenario, random: Random, step_seconds: float, late_
         case Callbacks.NONE:
             return happens
         case Callbacks.REORDERED:
-            # It all happens first: a callback never says more than the record.
+            # All record changes come first, so that a callback never reports more than the record has.
             return happens + _callbacks(_reordered(statuses, random))
         case Callbacks.LATE:
             return [*happens, StatusStep(late_seconds), *_callbacks(statuses)]
@@ -225,7 +226,7 @@ def _reordered(statuses: Sequence[str], random: Random) -> list[str]:
 
 
 def numbers_table() -> str:
-    """The table as text, lined up."""
+    """Return the table as aligned text."""
     width = max(len(row.number) for row in _ROWS)
     name_width = max(len(row.name) for row in _ROWS)
     return "\n".join(f"{row.number:<{width}}  {row.name:<{name_width}}  {row.meaning}" for row in _ROWS)

@@ -1,4 +1,4 @@
-"""Run things later: one timer thread, and a few worker threads for what is due."""
+"""Runs actions later: one timer thread, and a few worker threads for the due actions."""
 
 import sched
 import threading
@@ -9,7 +9,7 @@ Action = Callable[[], None]
 
 
 class Scheduler:
-    """Thousands of waiting actions cost an entry each, never a thread."""
+    """The scheduler. Each waiting action costs an entry, not a thread."""
 
     def __init__(self, workers: int) -> None:
         self._waiting = sched.scheduler()
@@ -23,7 +23,7 @@ class Scheduler:
         self._timer.start()
 
     def stop(self) -> None:
-        """What is running finishes, what waits is dropped."""
+        """Finish running actions, and drop waiting ones."""
         self._stopping = True
         self._changed.set()
         if self._timer.is_alive():
@@ -35,7 +35,7 @@ class Scheduler:
         self._changed.set()
 
     def clear(self, timeout_seconds: float) -> None:
-        """Drop what waits, now and again when what was running has finished."""
+        """Drop waiting actions now, and again when the running ones have finished."""
         self._drop()
         wait(list(self._begun), timeout_seconds)
         self._drop()
@@ -60,4 +60,4 @@ class Scheduler:
     def _finished(self, done: Future[None]) -> None:
         self._begun.discard(done)
         if not done.cancelled():
-            done.result()  # an error in a callback is logged
+            done.result()  # raises an error of the action, to log it

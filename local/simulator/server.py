@@ -1,4 +1,4 @@
-"""The simulator as an object: start it, steer it, ask it what it took.
+"""The simulator as an object, to start, control and query.
 
 with GatewaySimulator(GatewayConfig(seed=1)) as gateway:
     requests.post(gateway.url + "/messages", …)
@@ -17,9 +17,10 @@ __all__ = ["GatewayConfig", "GatewaySimulator"]
 
 
 class GatewaySimulator(Engine):
-    """A gateway on its own port and its control endpoint on another, both bound at once, served from `start` to `stop`.
+    """A gateway and its control endpoint, on a port each. Both are bound at once, and served from `start` to `stop`.
 
-    `ca_certificate`: of the authority to trust (PEM), if it speaks TLS. Raises OSError if a port is taken. Starts once.
+    `ca_certificate`: of the authority to trust (PEM), if it uses TLS. Raises OSError if a port is taken. Can be started
+    once.
     """
 
     def __init__(self, config: GatewayConfig | None = None) -> None:
@@ -40,12 +41,12 @@ class GatewaySimulator(Engine):
 
     @property
     def url(self) -> str:
-        """Base URL of the API, to be used as the gateway's base URL."""
+        """Return the base URL of the API, to use as the gateway's base URL."""
         return f"{self._origin}{BASE_PATH}"
 
     @property
     def services_url(self) -> str:
-        """Base URL of the Health Monitoring API."""
+        """Return the base URL of the Health Monitoring API."""
         return f"{self._origin}{SERVICES_PATH}"
 
     @property
@@ -64,7 +65,7 @@ class GatewaySimulator(Engine):
         return self
 
     def stop(self) -> None:
-        """Ends every connection and drops what waits."""
+        """End every connection and drop waiting actions."""
         self._gateway.close()
         self._control.close()
         self.deliveries.stop()
@@ -76,7 +77,7 @@ class GatewaySimulator(Engine):
         self.stop()
 
     def state(self) -> dict[str, Any]:
-        """Its addresses too."""
+        """Return the engine's state, with the addresses."""
         return {"url": self.url, "services_url": self.services_url, **super().state()}
 
     def _apply_faults(self) -> None:

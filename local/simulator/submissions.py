@@ -1,7 +1,7 @@
-"""Read a `POST /messages` body as the gateway would: strict where the documentation is, lenient everywhere else.
+"""Read a `POST /messages` body as the gateway would: strict where its documentation is, otherwise lenient.
 
-Rules: gateway-rest-v2.txt, SingleMessage, and the errors of the REST v2 page. Unknown fields are ignored, a
-destination is any text, and the longest of the published limits counts.
+Rules: gateway-rest-v2.txt, SingleMessage, and the errors of the REST v2 page. Unknown fields are ignored, any text is a
+destination, and of several published limits the longest applies.
 """
 
 import re
@@ -29,7 +29,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:
 
 @dataclass(frozen=True)
 class Submission:
-    """A message as the client gave it. `fields` are the known fields that were present."""
+    """A message as the client sent it. `fields`: the known fields that it has."""
 
     fields: Mapping[str, Any]
     scheduled: datetime | None
@@ -44,7 +44,7 @@ class Submission:
 
 
 def read_submission(request: HttpRequest, now: datetime) -> Submission:
-    """Raises `RefusedError` with the documented error."""
+    """Read a body. Raise `RefusedError` with the documented error."""
     try:
         given = request.json_object()
     except ValueError:

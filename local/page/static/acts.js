@@ -1,4 +1,4 @@
-// What an operator can do: each act shows its command before it is done, and what the command printed after.
+// The acts of an operator. Each shows its command before it runs, and the command's output afterwards.
 
 import { byId, make, prose, visible } from "./text.js";
 import { call } from "./server.js";
@@ -10,7 +10,7 @@ export function startActs() {
   addEventListener("hashchange", () => tell("", ""));
 }
 
-/** One fold for each act. */
+/** Returns a fold for each act. */
 export const actsOf = (acts) => (acts ?? []).map((act) => make("details", { class: "act", "data-act": act.name },
   make("summary", {}, act.label, " …"),
   make("p", { class: "small" }, prose(act.does)),

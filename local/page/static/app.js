@@ -1,4 +1,4 @@
-// Starts the page: the stream comes in, and what it changed is drawn once per frame.
+// Starts the page: reads the stream and draws its changes once per frame.
 
 import { byId, count, make, notice, say } from "./text.js";
 import { startLinks } from "./links.js";
@@ -74,7 +74,7 @@ function noNews() {
   return { delivered: 0, failed: 0, unknown: 0, replies: 0, optOuts: 0 };
 }
 
-// A screen reader hears a sum every few seconds, not each of a thousand changes.
+// A screen reader gets a summary every few seconds, not each of a thousand changes.
 function hear(before, message) {
   if (before?.tone === message.tone) return;
   if (message.tone === "good") news.delivered += 1;
@@ -99,7 +99,7 @@ function speakSoon() {
   }, SPEAK_EVERY);
 }
 
-// One banner says how this page and `make run` stand; `problem`: null while they are connected.
+// One banner for the connection to `make run`. `problem`: null while connected.
 function onState(problem) {
   store.isConnected = problem === null;
   document.body.classList.toggle("lost", !store.isConnected);
@@ -120,7 +120,7 @@ function onRestart() {
   banner.hidden = false;
 }
 
-// What was said while nothing responded is no longer true, wherever it was said.
+// Errors that were shown during the disconnection no longer hold, wherever they are.
 function forgetSilence() {
   byId("notice").hidden = true;
   for (const line of document.querySelectorAll("[role=status], [role=alert], .error")) if (line.textContent === NO_RESPONSE) say(line, "");

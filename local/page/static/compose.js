@@ -1,4 +1,4 @@
-// Compose and load: what puts messages on the queue.
+// Compose and load: puts messages on the queue.
 
 import { byId, count, isolated, make, nameOf, say, visible } from "./text.js";
 import { FORMS } from "./copy_as.js";
@@ -81,7 +81,7 @@ function choose(name, value) {
   later();
 }
 
-/** The queue message as typed: what is empty is left out. */
+/** Returns the queue message as typed, without empty fields. */
 function typed() {
   const message = {};
   for (const field of FIELDS) {
@@ -145,7 +145,7 @@ function showCounter({ segments, encoding, units, left_in_segment: left, culprit
     culprits.length > shown.length ? make("span", { class: "small" }, ` and ${culprits.length - shown.length} more`) : "");
 }
 
-// `at` counts characters as Unicode does, a text field counts UTF-16 units.
+// `at` counts Unicode characters; a text field counts UTF-16 units.
 function select(at, char) {
   const area = inputs.get("content");
   const from = [...area.value].slice(0, at).join("").length;
@@ -195,7 +195,7 @@ async function startLoad() {
 
 const isRunning = (load) => Boolean(load && !load.done);
 
-/** How far the load is; `null`: none was started. */
+/** Shows the progress of the load; `null`: none was started. */
 export function drawLoad() {
   const load = store.load;
   const running = isRunning(load);
@@ -215,7 +215,7 @@ export function drawLoad() {
   say(byId("load-says"), load.problem ? `${load.problem} (${figures})` : `${figures}${seconds}`);
 }
 
-// Once, so that Send works at one click; never over what a person has typed.
+// Once, so that Send works at one click; never replaces what the user has typed.
 function fillIn() {
   isPrefilled = true;
   if (inputs.get("content").value || [...store.messages.values()].some(({ example }) => !example)) return;
@@ -223,7 +223,7 @@ function fillIn() {
   later();
 }
 
-/** Offers the numbers that mean something, warns of a gateway that costs money, and keeps load from it. */
+/** Offers the simulator's magic numbers. For a gateway that costs money, shows a warning and disables load. */
 export function drawGateway() {
   const { far, gateway, numbers = [] } = store.meta;
   byId("numbers").replaceChildren(...numbers.map(({ number, name, meaning }) => make("option", { value: number, label: `${number} ${meaning ?? name}` })));

@@ -1,5 +1,5 @@
-// What queues the same message from elsewhere. Pure: the message in, the text to copy out.
-// The addresses are variables of .local/endpoints.env, so the same text works on a deployed stack.
+// Commands and code that queue the same message. Pure: the message in, the text to copy out.
+// Addresses are variables of .local/endpoints.env, so the same text works with a deployed stack.
 
 const inShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const lines = (...all) => all.join("\n");
@@ -41,7 +41,7 @@ export const FORMS = {
 
 const queueUrl = (urgent) => urgent ? "URGENT_QUEUE_URL" : "OUTBOUND_QUEUE_URL";
 
-// A shell reads these three in a here-document.
+// A shell interprets these three characters in a here-document.
 function inHereDocument(text) {
   return text.replace(/[\\$`]/g, "\\$&");
 }

@@ -1,4 +1,4 @@
-// The list of dead letters: each with its time, what may be done with it, and why.
+// The list of dead letters: each with its time, the allowed acts, and the reason.
 
 import { byId, count, isolated, make, prose, say, time, visible } from "./text.js";
 import { actsOf } from "./acts.js";
@@ -28,7 +28,7 @@ export function drawDeadLetters(wanted) {
   say(byId("list-says"), found.length === 0 ? "No dead letters." : store.strip.dead_letters > found.length && !wanted ? `The newest ${found.length} of ${count(store.strip.dead_letters, "dead letter")}.` : `${count(found.length, "dead letter")}.`);
 }
 
-/** Moves no row that is in its place, because a row that moves loses the focus. */
+/** Leaves rows that are in their place, because a row that moves loses the focus. */
 function place(list, nodes) {
   for (const each of [...list.children]) if (!nodes.includes(each)) each.remove();
   nodes.forEach((node, index) => { if (list.children[index] !== node) list.insertBefore(node, list.children[index] ?? null); });

@@ -1,4 +1,4 @@
-// The events of SmsEventBus: by the message that they are about, filtered by kind, and held still on request.
+// The events of SmsEventBus: grouped by message, filtered by kind, and paused on request.
 
 import { byId, isolated, make, say, time, visible } from "./text.js";
 import { to } from "./links.js";
@@ -29,7 +29,7 @@ export function drawEvents() {
   filter();
 }
 
-/** After a snapshot: all of them come again. */
+/** Clears the list: after a snapshot all events come again. */
 export function forgetEvents() {
   byId("events").replaceChildren();
   groups.clear();
@@ -38,7 +38,7 @@ export function forgetEvents() {
   isHeld = false;
 }
 
-// The group of the latest event is the first; inside, the events stand in the order in which they came.
+// The group with the latest event is first; inside a group, the events are in order of arrival.
 function add({ at, detail_type: kind, event }) {
   const { message_id: messageId, source, gateway_id: id, status, state, reason } = event?.detail ?? {};
   const about = messageId || messageOf("", id)?.message_id;

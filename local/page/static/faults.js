@@ -31,7 +31,7 @@ const boxes = new Map();
 let seconds = null;
 
 export function startFaults() {
-  // Beside the handsets there is room for it; above them it would hide them.
+  // Open only beside the handsets; above them it would hide them.
   byId("faults-card").open = matchMedia("(min-width: 761px)").matches;
   byId("state").prepend(make("button", { type: "button", id: "faults-on", class: "pill unsure", hidden: true, onclick: normal }, ""));
   byId("faults").append(

@@ -1,6 +1,6 @@
-// Draws a part of the page again without folding what a person has unfolded in it.
+// Keeps folds open when changes draw them again.
 
-/** Replaces what `box` holds with `nodes`. A fold that was open opens again by its name, and keeps the focus if it had it. */
+/** Replaces the content of `box` by `nodes`. An open fold opens again by its name, and keeps the focus if it had it. */
 export function redraw(box, nodes) {
   const unfolded = new Set(foldsOf(box).filter(({ open }) => open).map(nameOf));
   const held = document.activeElement;

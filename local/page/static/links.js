@@ -4,13 +4,13 @@ const routes = new Map();
 
 export const to = (...parts) => `#/${parts.map(encodeURIComponent).join("/").replaceAll("%2B", "+")}`;
 
-/** Leads to an address, also to that which is open already. */
+/** Opens an address, even if it is open already. */
 export function go(address) {
   if (location.hash === address) show();
   else location.hash = address;
 }
 
-/** `views`: by the first word of an address, what shows the rest of it. */
+/** `views`: functions that show an address, by its first word. */
 export function startLinks(views) {
   for (const [name, view] of Object.entries(views)) routes.set(name, view);
   addEventListener("hashchange", show);

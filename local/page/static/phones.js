@@ -22,13 +22,13 @@ export function startPhones() {
   byId("older").addEventListener("click", () => { limit += PHONES_AT_ONCE; pickNewest(); drawPhones(); });
 }
 
-/** After a snapshot: the phones are chosen anew, and old ones drawn again. */
+/** After a snapshot: chooses the phones again, and redraws old ones. */
 export function forgetPhones() {
   for (const phone of phones.values()) phone.version = -1;
   shown = shown.filter((number) => store.threads.has(number));
 }
 
-/** Shows a number's phone, as after sending to it; `focus`: and goes there. */
+/** Shows a number's phone, as after sending to it; `focus`: also focuses it. */
 export function bringForward(number, focus = false) {
   showsExamples ||= isExample(store.threads.get(number));
   if (!shown.includes(number)) shown.unshift(number);
@@ -49,7 +49,7 @@ function pickNewest() {
   shown = matching().sort((one, other) => (one.latest < other.latest ? 1 : -1)).slice(0, limit).map(({ number }) => number);
 }
 
-/** Draws what changed. A phone on the page never moves by itself: somebody may be writing in it. */
+/** Draws the changes. A phone on the page never moves, because the user can be typing in it. */
 export function drawPhones() {
   const all = matching();
   if (shown.length === 0) pickNewest();

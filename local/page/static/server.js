@@ -10,7 +10,7 @@ const FULL = "Too many windows have this page open. Close one of them; this page
 export const NO_RESPONSE = "make run does not respond. Start it again in its terminal: make run.";
 let token = tokenOf(document);
 
-/** What went wrong, in the server's sentence; `fields` says it per field of the queue message. */
+/** An error in the server's words; `fields`: the errors by field of the queue message. */
 export class Refused extends Error {
   constructor(message, fields = {}) {
     super(message);
@@ -18,7 +18,7 @@ export class Refused extends Error {
   }
 }
 
-/** The JSON of the response; throws Refused. */
+/** Returns the JSON of the response; throws Refused. */
 export async function call(method, path, body) {
   let response = await ask(method, path, body);
   if (response.status === 403 && method !== "GET") {
@@ -41,18 +41,18 @@ async function ask(method, path, body) {
   }
 }
 
-// A new start of `make run` has a new token, and this page may be older than it.
+// After a restart of `make run` the token of an older page is no longer valid.
 async function renewToken() {
   const page = await (await fetch("/")).text();
   token = tokenOf(new DOMParser().parseFromString(page, "text/html"));
 }
 
-/** Follows the stream while the page is in sight; `onData(kind, data)`, `onState(problem)`: null while it is connected. */
+/** Follows the stream while the page is visible; `onData(kind, data)`, `onState(problem)`: null while connected. */
 export function follow(onData, onState) {
   let leave = null;
   let leaving = 0;
   const join = () => { leave ??= share(connect, (kind, text) => onData(kind, JSON.parse(text)), onState); };
-  // A page out of sight needs no connection.
+  // A hidden page needs no connection.
   document.addEventListener("visibilitychange", () => {
     clearTimeout(leaving);
     if (document.hidden) leaving = setTimeout(() => { leave?.(); leave = null; }, LEAVE_AFTER);
@@ -61,7 +61,7 @@ export function follow(onData, onState) {
   if (!document.hidden) join();
 }
 
-// A stream of the server's, opened again until it is closed; returns what closes it.
+// Opens the server's stream, and reopens it until it is closed; returns the function that closes it.
 function connect(onEvent, onState) {
   let stream = null;
   let again = 0;
@@ -73,7 +73,7 @@ function connect(onEvent, onState) {
       if (mine !== stream) return;
       onState(LOST);
       if (mine.readyState !== EventSource.CLOSED) return;
-      // The browser gives up for good after a refusal; a restart of `make run` must still be found.
+      // After a refusal the browser never retries, so this does, to find a restarted `make run`.
       again = setTimeout(open, TRY_AGAIN_AFTER);
       if (await isFull() && mine === stream) onState(FULL);
     });
@@ -86,7 +86,7 @@ function connect(onEvent, onState) {
   };
 }
 
-// An event source does not say why it was refused.
+// An EventSource does not report why it was refused.
 async function isFull() {
   const response = await fetch("/api/stream", { method: "HEAD" }).catch(() => null);
   return response?.status === 503;

@@ -1,15 +1,12 @@
 // One stream for all windows of this page: a browser has six connections to a server, and a seventh window would not load.
-// The window that holds the lock follows the server and passes everything on; when it goes, the next one takes its place.
+// The window that holds the lock follows the server and passes all changes on. When it closes, the next one takes its
+// place.
 
 const NAME = "optus-sms-stream";
 
-/** `onMessage({ kind, text })`: a snapshot or update; `onState(problem)`. `connect(onEvent, onState)` opens a stream and returns what closes it. */
-export function share(connect, onMessage, onState) {
-  const channel = new BroadcastChannel(NAME);
-  const left = new AbortController();
-  let revision = null;
-  let waiting = [];
-  let close = () => {};
+/** `onMessage({ kind, text })`: a snapshot or update; `onState(problem)`. `connect(onEvent, onState)` opens a stream
+and returns the function that closes it. */ export function share(connect, onMessage, onState) { const channel = new
+BroadcastChannel(NAME); const left = new AbortController(); let revision = null; let waiting = []; let close = () => {};
 
   function take({ kind, text, id }) {
     if (kind === "snapshot") {
@@ -23,7 +20,7 @@ export function share(connect, onMessage, onState) {
     }
   }
 
-  // Until it has a snapshot of its own: what is passed on meanwhile waits, so that nothing is missed.
+  // Until this window has a snapshot, changes that are passed on wait, so that none is missed.
   function listen() {
     channel.onmessage = ({ data }) => (data.kind ? take(data) : onState(data.problem));
     close = connect((event) => { close(); take(event); }, onState);

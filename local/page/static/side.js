@@ -35,7 +35,7 @@ export function startSide() {
 
 const addressOf = (tab) => (tab === "timeline" && open !== null ? to("message", open) : tab === "messages" ? groupAddress(byId("group").value) : to(tab));
 const groupAddress = (group) => (group === "dead_letters" ? to("dead-letters") : group ? to("messages", group) : to("messages"));
-/** Leads to the messages of a group, all of them. */
+/** Opens all messages of a group. */
 export function goToGroup(group) {
   byId("find-message").value = "";
   go(groupAddress(group));
@@ -57,7 +57,7 @@ export function showGroup(group = "") {
   reveal();
 }
 
-// On a narrow screen the column is far below what was pressed.
+// On a narrow screen the column is far below the pressed button.
 function reveal() {
   const side = document.querySelector(".side");
   if (side.getBoundingClientRect().top > innerHeight - 80) side.scrollIntoView({ block: "start" });
@@ -85,7 +85,7 @@ export function drawList() {
   say(byId("list-says"), matches > 0 ? listed + unlisted : unlisted || "None here. Choose another group, or clear the search.");
 }
 
-// The number above counts what cannot be listed, too.
+// The number above includes messages that can't be listed.
 function beyond(group, listed) {
   const more = (store.strip[group] ?? 0) - listed;
   if (more <= 0) return "";

@@ -1,11 +1,11 @@
-// What the page knows, folded from the stream.
+// The page's data, collected from the stream.
 
 const EVENTS_KEPT = 500;
 const PARTS = ["meta", "strip", "faults", "load", "dead_letters", "events", "messages", "replies", "opt_outs"];
 
 export const store = { isConnected: false, meta: {}, strip: {}, faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), optOuts: new Map(), threads: new Map() };
 
-/** Takes one snapshot or update in; returns what changed: the names of the parts, and the messages that are new or changed. */
+/** Adds a snapshot or update; returns the names of the changed parts, and the new or changed messages. */
 export function take(kind, data) {
   if (kind === "snapshot") Object.assign(store, { faults: null, load: null, deadLetters: [], events: [], messages: new Map(), replies: new Map(), optOuts: new Map(), threads: new Map() });
   for (const name of ["meta", "strip", "faults", "load"]) if (data[name]) store[name] = data[name];
@@ -43,13 +43,13 @@ function place(number, before, item) {
   }
 }
 
-/** Whether all messages of a handset are examples of `make run`. */
+/** Returns whether all messages of a handset are examples of `make run`. */
 export function isExample(thread) {
   const messages = thread.items.flatMap(({ message }) => message ?? []);
   return messages.length > 0 && messages.every(({ example }) => example);
 }
 
-/** The message with this message_id or gateway id, if the page has it. */
+/** Returns the message with this message_id or gateway ID, if the page has it. */
 export function messageOf(messageId, gatewayId) {
   if (messageId && store.messages.has(messageId)) return store.messages.get(messageId);
   if (!gatewayId) return undefined;

@@ -1,4 +1,4 @@
-// The strip of numbers on top, and the health of the bundle.
+// The strip of numbers on top, and the health of the stack.
 
 import { byId, clock, make, notice, say } from "./text.js";
 import { call } from "./server.js";
@@ -45,7 +45,7 @@ async function pause() {
   }
 }
 
-// What the examples leave behind alarms no newcomer.
+// The examples' dead letters must not alarm new users.
 function markExamples(button, all, ofExamples) {
   const isAll = ofExamples > 0 && all === ofExamples;
   button.classList.toggle("bad", !isAll);

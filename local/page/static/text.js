@@ -1,4 +1,4 @@
-// Text of others on the page: always text nodes, with what cannot be seen made visible.
+// Shows untrusted text: always as text nodes, with invisible characters made visible.
 
 const EMOJI = "\\p{RI}\\p{RI}|[0-9#*]\\uFE0F?\\u20E3|\\p{ExtPict}(?:\\uFE0F|\\p{EMod})?(?:[\\u{E0020}-\\u{E007F}]+|(?:\\u200D\\p{ExtPict}(?:\\uFE0F|\\p{EMod})?)*)";
 const HIDDEN = "[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}\\p{Co}\\p{Cs}\\p{DI}]";
@@ -14,7 +14,7 @@ const NAMES = new Map([
 const hex = (char) => `U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 export const nameOf = (char) => C0[char.codePointAt(0)] ?? NAMES.get(char.codePointAt(0)) ?? hex(char);
 
-/** A fragment that shows `text` exactly; each invisible character is a chip with its name. */
+/** Returns a fragment that shows `text` exactly; each invisible character is a chip with its name. */
 export function visible(text) {
   const fragment = document.createDocumentFragment();
   let from = 0;
@@ -27,7 +27,7 @@ export function visible(text) {
   return fragment;
 }
 
-/** An element; children are nodes or strings, strings become text nodes, nullish ones are left out. */
+/** Returns an element. Children are nodes or strings; strings become text nodes, nullish ones are left out. */
 export function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -39,18 +39,18 @@ export function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** A sentence of the command line: what stands in back-ticks is code. */
+/** Returns a sentence of the command line, with the text in back-ticks as code. */
 export function prose(text) {
   const fragment = document.createDocumentFragment();
   String(text ?? "").split(/`([^`]+)`/).forEach((part, index) => fragment.append(index % 2 ? make("code", {}, visible(part)) : visible(part)));
   return fragment;
 }
 
-/** Somebody else's words in a line of ours. */
+/** Returns untrusted words as a part of a line. */
 export const isolated = (text) => make("bdi", {}, visible(String(text ?? "")));
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-/** RFC 3339 to the local time of day, or the words themselves if they are no time. */
+/** Returns the local time of day of an RFC 3339 time; any other text unchanged. */
 export function clock(at) {
   const when = at ? new Date(at) : null;
   return when && !Number.isNaN(when.getTime()) ? CLOCK.format(when) : String(at ?? "");
@@ -64,12 +64,12 @@ export function day(at) {
 export const time = (at) => make("time", { datetime: at || null, title: at || null }, clock(at));
 export const count = (n, one, many = `${one}s`) => `${Number(n).toLocaleString("en")} ${n === 1 ? one : many}`;
 export const byId = (id) => document.getElementById(id);
-/** The line under the banner; empty: none. */
+/** Shows the line under the banner; empty: none. */
 export function notice(text) {
   say(byId("notice"), text);
   byId("notice").hidden = !text;
 }
-/** Sets a text only if it differs, so that nothing is laid out or spoken again for nothing. */
+/** Sets a text only if it differs, so that the same text is neither laid out nor spoken again. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

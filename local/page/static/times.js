@@ -1,4 +1,4 @@
-// Times to choose instead of typing them, in RFC 3339 with the offset that this browser's zone has then. Pure.
+// Times to choose from, in RFC 3339 with the offset of the browser's zone at that time. Pure.
 
 const two = (number) => String(number).padStart(2, "0");
 
@@ -10,7 +10,7 @@ export function rfc3339(when) {
 }
 
 const after = (minutes) => (now) => new Date(now.getTime() + minutes * 60_000);
-// By the calendar, because a day with a change of the clocks does not have 24 hours.
+// By the calendar, because a day on which clocks change does not have 24 hours.
 const tomorrowAt = (hour) => (now) => new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1, hour);
 
 export const CHOICES = [

@@ -1,4 +1,4 @@
-// Three first steps, for one who has never seen this: send, answer, break the gateway and mend it. Dismissed for good.
+// Three first steps for a new user: send, reply, break and repair the gateway. Once dismissed, they don't come back.
 
 import { byId, make, notice } from "./text.js";
 import { go, to } from "./links.js";
@@ -18,7 +18,7 @@ export function startTour() {
   });
 }
 
-/** After a restart of `make run`: what is ticked is of one run. */
+/** Clears the ticks after a restart of `make run`, because they belong to one run. */
 export function forgetTour() {
   wasBroken = isMended = false;
 }
@@ -35,7 +35,7 @@ export function drawTour() {
     { done: isReplied, title: "Answer it", does: "Type into the handset. The reply comes back by a callback, as from a real one.", label: "Go to the handset", act: own && (() => go(to("handset", own.to))) },
     { done: isMended, title: "Break the gateway, and mend it", does: "While it is down, messages wait and are retried. Send one, and watch it arrive later.", label: isBroken ? "Mend it" : "Break it", act: isBroken ? () => fault("DELETE") : () => fault("POST", { name: "gateway_down", on: true }) },
   ];
-  // Drawn again only if it changes, so that the focus stays.
+  // Redrawn only if it changes, so that the focus stays.
   const now = JSON.stringify(steps.map(({ done, label, act }) => [done, label, Boolean(act)]));
   if (now === drawn) return;
   drawn = now;
@@ -46,7 +46,7 @@ export function drawTour() {
 
 const fault = (method, body) => call(method, "/api/faults", body).catch((refused) => notice(refused.message));
 
-// A browser may keep nothing, and says so by an exception.
+// A browser that stores nothing raises an exception.
 function isDismissed() {
   try {
     return localStorage.getItem(DISMISSED) !== null || byId("tour").dataset.dismissed === "true";
@@ -59,5 +59,5 @@ function remember() {
   byId("tour").dataset.dismissed = "true";
   try {
     localStorage.setItem(DISMISSED, "true");
-  } catch { /* until the page is loaded again */ }
+  } catch { /* then it is kept until the page is loaded again */ }
 }
