@@ -1,4 +1,4 @@
-# One command per need; `make` alone lists them. Needs only make and Python 3.11 or newer.
+# The commands for development; `make` alone lists them. Needs only make and Python 3.11 or newer.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -12,7 +12,7 @@ NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --silent --prefix
 SBOM := .aws-sam/sbom.cdx.json
 CHECKOV := .checkov/.ready
 export SAM_CLI_TELEMETRY := 0
-# Bytecode is kept whatever the shell says: without it each start of the local stack compiles all that it imports.
+# Write bytecode even if the shell disables it, because otherwise each start of the local stack compiles every import.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -22,11 +22,11 @@ help: ## list these commands
 .PHONY: setup
 setup: $(READY) ## install the locked tools into .venv (every other command does this first)
 
-# uv and older pip bring their own certificates. They do not trust a TLS-inspecting proxy that the system trusts.
+# uv and older pip have their own root certificates, so they do not trust a TLS-inspecting proxy that the system trusts.
 SETUP_FAILED := { echo "The set-up could not get its packages. If a proxy here inspects TLS, name the system's certificates: PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt make setup" >&2; exit 1; }
 
-# The interpreter is checked first, because what pip and uv say of an old one does not name the fix. Nothing unpinned runs:
-# pip checks uv by the lock's hashes and uv checks the rest; this project alone is built, by the locked hatchling.
+# The interpreter is checked first, because the errors of pip and uv for an old one do not name the fix. Nothing unpinned
+# runs: pip checks uv by the lock's hashes, and uv checks the rest. Only this project is built, by the locked hatchling.
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; about a minute) …"
@@ -36,35 +36,35 @@ $(READY): pyproject.toml uv.lock
 	@touch $(READY)
 
 .PHONY: run
-run: $(READY) ## the whole bundle on this machine: examples go through, then it stays up (ONCE=1 NO_EXAMPLES=1 MESSAGES=… SCHEDULE_SPEED=… TLS=1 PORT=… BIND=… GATEWAY_BASE_URL=…)
+run: $(READY) ## run the whole stack on this machine: sends the examples, then stays up (ONCE=1 NO_EXAMPLES=1 MESSAGES=… SCHEDULE_SPEED=… TLS=1 PORT=… BIND=… GATEWAY_BASE_URL=…)
 	@$(BIN)/python -m local
 
 .PHONY: sms
-sms: $(READY) ## the command line: make sms ARGS="send +61491570006 'Hello' --follow"; same as .venv/bin/optus-sms
+sms: $(READY) ## run the command line: make sms ARGS="send +61491570006 'Hello' --follow"; same as .venv/bin/optus-sms
 	@$(BIN)/optus-sms $(ARGS)
 
-# A worker more than there are CPUs, because tests of the local stack wait for it.
+# One more worker than CPUs, because tests of the local stack mostly wait.
 .PHONY: test
-test: $(READY) ## every test that needs neither Docker, a browser, a deployment nor long (minutes)
+test: $(READY) ## run every test that needs no Docker, browser or deployment and is not long (minutes)
 	@$(BIN)/pytest -m "not deep and not docker and not browser and not deploy" -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadscope --no-loadscope-reorder -q
 
 .PHONY: test-deep
-test-deep: $(READY) ## the long suites: model, schedules, kill tests (several minutes)
+test-deep: $(READY) ## run the long suites: model, schedules, kill tests (several minutes)
 	@$(BIN)/pytest -m deep -n auto --dist loadscope --no-loadscope-reorder -q
 
 .PHONY: test-node
-test-node: $(READY) ## the roles by an IAM evaluator, schemas/asyncapi.yaml by its parser, senders on Node (once with npm; then `make test` runs them too)
+test-node: $(READY) ## test the roles with an IAM evaluator, schemas/asyncapi.yaml with its parser, senders on Node (needs npm once; then `make test` includes them)
 	@for folder in support/axe support/iam support/asyncapi support/senders projects/node; do $(NPM_CI) tests/$$folder || exit 1; done
 	@$(BIN)/pytest -q tests/functional/test_resource_privilege.py tests/functional/test_sender_access.py tests/functional/test_key_policy.py tests/contract/test_schemas.py \
 	  tests/integration/test_senders.py::test_node_sends_one_message tests/integration/test_sender_projects.py::test_a_node_project_tests_with_the_json_api
 
-# Synced each time, because a plain `uv sync` removes what only this group has.
+# Synced each time, because a plain `uv sync` removes packages that only this group has.
 .PHONY: browser
 browser: $(READY)
 	@$(SYNC) --group browser
 
 .PHONY: test-browser
-test-browser: browser ## the phone page in a real browser, if Chromium or Chrome is installed
+test-browser: browser ## test the phone page in a real browser, if Chromium or Chrome is installed
 	@$(NPM_CI) tests/support/axe || echo "Without axe: npm or its packages are missing."
 	@$(BIN)/pytest -m browser -q
 
@@ -73,11 +73,11 @@ screenshot: browser ## take the picture of the phone page at work: docs/images/p
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.screenshot
 
 .PHONY: test-sam
-test-sam: $(READY) ## `sam local` with every event, if a Docker engine answers (minutes)
+test-sam: $(READY) ## test `sam local` with every event, if a Docker engine responds (minutes)
 	@$(BIN)/pytest -m docker
 
-# The functions run under the emulator's interpreter, so that one is Lambda's (PYENV_VERSION: layers/shared/Makefile). Where only
-# Docker is there, AWS's image has it, in the network of this machine. Without both the tests skip themselves.
+# The functions run under the emulator's interpreter, so it must be Lambda's version (PYENV_VERSION: see layers/shared/Makefile).
+# With Docker only, AWS's image runs in this machine's network. Without both, the tests are skipped.
 RUNTIME_IMAGE := public.ecr.aws/lambda/python:3.13-$(if $(filter x86_64,$(shell uname -m)),x86_64,arm64)
 
 .PHONY: emulator
@@ -92,7 +92,7 @@ emulator: $(READY)
 	fi
 
 .PHONY: test-deploy
-test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if Python 3.13 or Docker is there; the rules of the tables on three (minutes)
+test-deploy: emulator ## test `sam build` and `sam deploy` on an emulator of AWS, with Python 3.13 or Docker; test the tables' rules on three emulators (minutes)
 	@$(NPM_CI) tests/support/dynalite || echo "Without dynalite: npm or its packages are missing."
 	@$(BIN)/pytest -m deploy -q
 
@@ -101,33 +101,33 @@ test-deploy: emulator ## `sam build` and `sam deploy` on an emulator of AWS, if 
 pictures: $(READY)
 	@$(SYNC) --group pictures
 
-# The pages link to one another as in the checkout. Synced each time, as above.
+# The site has the checkout's paths, so that links between pages work. Synced each time, as above.
 SITE := .site/source
 SITE_FILES := README.md SECURITY.md CONTRIBUTING.md CHANGELOG.md docs schemas tests/README.md tests/projects events/README.md local/simulator/openapi.yaml
 .PHONY: site
-site: $(READY) ## the documentation as a site with search, into .site/html; fails on a broken link
+site: $(READY) ## build the documentation site into .site/html; fails on a broken link
 	@$(SYNC) --group docs
 	@rm -rf $(SITE)
 	@for file in $(SITE_FILES); do mkdir -p $(SITE)/$$(dirname $$file) && ln -s $(CURDIR)/$$file $(SITE)/$$file; done
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: mutants
-mutants: $(READY) ## change `records/` and `flows/` a line at a time, and list the changes that no test notices (hours; MODULES="flows/breaker …")
+mutants: $(READY) ## change `records/` and `flows/` one line at a time, and list the changes that no test notices (hours; MODULES="flows/breaker …")
 	@$(SYNC) --group mutants
 	@$(BIN)/python -m tools.mutants $(MODULES)
 
 .PHONY: bench
-bench: $(READY) $(if $(SAVE),pictures) ## the ratios that show the speed, against their limits and the baseline (about eleven minutes; QUICK=1: two to three; SAVE=1: new baseline)
+bench: $(READY) $(if $(SAVE),pictures) ## measure the speed as ratios, and compare them with their limits and the baseline (about eleven minutes; QUICK=1: two to three; SAVE=1: new baseline)
 	@BOTO_DISABLE_CRT=true PYTHONPATH=layers/shared/src $(BIN)/python -m benchmarks
 
 .PHONY: build
-build: $(READY) ## what `sam deploy` ships, into .aws-sam/, and a list of its packages (OSV_DATABASE=all.zip: compared with known vulnerabilities)
+build: $(READY) ## build the deployment package into .aws-sam/, with a list of its Python packages (OSV_DATABASE=all.zip: compared with known vulnerabilities)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
 	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements layers/shared/requirements.txt --pyproject pyproject.toml --output-reproducible --output-file $(SBOM)
 	@$(BIN)/python -m tools.known_vulnerabilities $(SBOM) $(OSV_DATABASE)
 
 .PHONY: release
-release: build ## what a release consists of, into dist/: wheel, list of the layer's packages, checksums, notes (RELEASE=1.2.3)
+release: build ## build a release into dist/: wheel, list of the layer's packages, checksums, notes (RELEASE=1.2.3)
 	@$(BIN)/python -m tools.release_notes "$(RELEASE)" > /dev/null
 	@rm -rf dist && $(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
 	@cp $(SBOM) dist/
@@ -135,7 +135,7 @@ release: build ## what a release consists of, into dist/: wheel, list of the lay
 	@$(BIN)/python -m tools.release_notes "$(RELEASE)" > dist/notes.md
 
 .PHONY: check
-check: site $(CHECKOV) ## lint, format, types, spelling, secrets, template, what scanners report of it, documentation site
+check: site $(CHECKOV) ## check lint, format, types, spelling, secrets, the template and its scanners' findings, the documentation site
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -151,7 +151,7 @@ format: $(READY) ## rewrite the code in the project's format
 	@$(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: $(READY) ## take the newest allowed versions into uv.lock and the layer's requirements.txt
+lock: $(READY) ## update uv.lock and the layer's requirements.txt to the newest allowed versions
 	@$(BIN)/uv lock --upgrade
 	@$(MAKE) --no-print-directory layers/shared/requirements.txt
 	@echo checkov | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file tools/checkov/requirements.txt -
@@ -166,7 +166,7 @@ schemas: $(READY) ## write schemas/, docs/settings.md and docs/messages.md from 
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.settings_page
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.messages_page
 
-# Checkov needs older packages than this project, so it has an environment and a lock of its own.
+# Checkov needs older packages than this project, so it has its own environment and lock.
 $(CHECKOV): tools/checkov/requirements.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .checkov
 	@VIRTUAL_ENV=.checkov $(BIN)/uv pip sync --quiet --require-hashes --no-build tools/checkov/requirements.txt || $(SETUP_FAILED)
@@ -185,5 +185,5 @@ dashboard: pictures ## draw the dashboard from a run of the local stack: docs/im
 	@PYTHONPATH=layers/shared/src $(BIN)/python -m tools.dashboard
 
 .PHONY: clean
-clean: ## remove everything that make has made
+clean: ## remove all files that make has made
 	rm -rf $(VENV) dist .emulator .checkov tests/*/*/node_modules .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache

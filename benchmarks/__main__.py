@@ -1,4 +1,4 @@
-"""`make bench`: the ratios of this project side by side, against their limits and the committed baseline."""
+"""`make bench`: this project's ratios, compared with their limits and the committed baseline."""
 
 import json
 import os
@@ -25,11 +25,11 @@ PICTURE: Final = Path(__file__).resolve().parent.parent / "docs" / "images" / "s
 SUBTITLE: Final = (
     "Medians of one run of make bench, each way in turn; read the ratios, not the milliseconds. Gray: to compare with."
 )
-TOLERANCE: Final = 0.15  # the machine is noisy
+TOLERANCE: Final = 0.15  # because the machine is noisy
 
 
 def main() -> int:
-    """Return the exit status: 1 when a limit is exceeded or a ratio got worse than the baseline."""
+    """Return the exit status: 1 if a limit is exceeded or a ratio is worse than the baseline."""
     started = time.monotonic()
     report = _silence()
     baseline: dict[str, float] = json.loads(BASELINE.read_text())
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _silence() -> TextIO:
-    """Discard what the handlers print, which they still format and write; return the standard output for the report."""
+    """Discard the handlers' output, which they still format and write; return the real stdout for the report."""
     report = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return report

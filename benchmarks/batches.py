@@ -1,4 +1,4 @@
-"""Wall time of a batch of messages against the gateway's own time, with the way of a tutorial beside it."""
+"""Wall time of a batch of messages compared with the gateway's own time, and the same for a tutorial's handler."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from tools.charts import Bars
 _AUTH: Final = (GATEWAY_SECRET["application"], GATEWAY_SECRET["password"])
 _GATEWAY, _TUTORIAL = "the gateway alone", "the usual tutorial"
 _BATCH_LIMITS: Final = {("warm connections", 10, 100): 1.3, ("fresh TLS", 10, 100): 1.6}
-"""Of the gateway's own time: connections, messages, milliseconds."""
+"""To compute the gateway's own time: connections, messages, milliseconds."""
 
 
 _BATCHES: Final = ((10, 100), (1, 100), (100, 100), (10, 20), (10, 500))
@@ -41,7 +41,7 @@ def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Fig
         Arm("warm connections", lambda: invoke(warm, batch(size))),
         Arm("fresh TLS", lambda: invoke(fresh, batch(size)), fresh.sender().gateway._transport.close),
     ]
-    if size <= 10:  # one after the other: a hundred take ten seconds
+    if size <= 10:  # the tutorial sends one after the other: a hundred take ten seconds
         arms.append(Arm(_TUTORIAL, partial(_tutorial, batch(size), f"{servers.plain}/{delay}/messages")))
     with aws_in_process():
         seconds = measure(arms, passes=passes, timer=time.perf_counter, at_most=_SECONDS)
@@ -54,14 +54,14 @@ def _batch(servers: Servers, size: int, delay: int, passes: int) -> Iterator[Fig
 
 
 def _sender(servers: Servers, base_url: str) -> ModuleType:
-    """Return an execution environment of its own, which trusts the servers' certificate too."""
+    """Return a new execution environment, which also trusts the servers' certificate."""
     app = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=base_url)
     app.sender().gateway._transport.tls.load_verify_locations(cadata=servers.authority.decode())
     return app
 
 
 def _tutorial(event: dict[str, Any], url: str) -> None:
-    """Send as a first search finds it: one record after the other, a new connection for each."""
+    """Send as the first tutorial in a search does: one record after the other, each with a new connection."""
     for record in event["Records"]:
         fields = json.loads(record["body"])
         payload = {"destination": fields["destination"], "content": fields["content"]}

@@ -1,4 +1,4 @@
-"""The same figures to look at: bars in the terminal, and as a file for the pages."""
+"""The figures as charts: bars in the terminal, and a picture for the pages."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ _BLOCKS: Final = {_OURS: "█", _OTHERS: "░"}
 
 
 def chart(title: str, unit: str, seconds: Mapping[str, Sequence[float]], *others: str) -> Bars:
-    """Return bars of what `measure` gave: medians in ``unit`` (ms or µs), the shortest first, ``others`` in gray."""
+    """Return bars of the results of `measure`: medians in ``unit`` (ms or µs), the shortest first, ``others`` gray."""
     scale = {"ms": 1e3, "µs": 1e6}[unit]
     bars = [
         (name, statistics.median(each) * scale, _OTHERS if name in others else _OURS) for name, each in seconds.items()

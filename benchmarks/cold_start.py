@@ -1,6 +1,6 @@
 """Cold start: INIT and the first invocation of the built functions, under AWS's runtime client and its emulator.
 
-Together, because what is not done at INIT is done in the first invocation, on a slower CPU.
+Both are measured together, because work that INIT leaves is done in the first invocation, on a slower CPU.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ _FIRST_EVENT: Final[Mapping[str, Callable[[], object]]] = {
 }
 _TUTORIAL, _EMPTY = "the usual tutorial", "empty handler"
 _LIMITS: Final = {name: 0.36 if name == "SendMessageFunction" else 0.30 for name in _FIRST_EVENT}
-"""Of the tutorial's handler."""
+"""The limits, as ratios to the tutorial's handler."""
 _EMPTY_CODE: Final = "def lambda_handler(event, context):\n    return {}\n"
 _SECONDS: Final = 60.0
 """Of each comparison; with a share of a CPU a pass takes half a minute."""
 _WHOLE_CPU_MB: Final = 1769
-"""Memory that brings one whole CPU, by AWS's guide to Lambda (configuration-memory)."""
+"""The memory size that has one whole CPU, by AWS's guide to Lambda (configuration-memory)."""
 
 
 def cold_starts(servers: Servers, folder: Path, *, passes: int, throttled_passes: int) -> Iterator[Figure | Bars]:
     """Measure each function against the tutorial's handler and an empty one, and the size of the layer.
 
-    Then the same with the share of a CPU that the memory brings. Raises NotMeasuredError.
+    Then repeat it with the CPU share of the functions' memory. Raises NotMeasuredError.
     """
     if platform.system() != "Linux":
         raise NotMeasuredError("the emulator that AWS SAM CLI brings is for Linux")

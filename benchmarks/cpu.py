@@ -1,4 +1,4 @@
-"""CPU of a message and of a status callback against their requests by requests and boto3 alone, and their AWS calls."""
+"""CPU time of a message and of a status callback, compared with their bare requests, and their AWS calls."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A function as Lambda starts it: AWS's runtime client in a process of its own, under AWS's emulator of the rest."""
+"""A function as Lambda starts it: AWS's runtime client in its own process, under AWS's runtime interface emulator."""
 
 import contextlib
 import importlib.resources
@@ -19,30 +19,30 @@ from typing import Final
 from benchmarks.side_by_side import NotMeasuredError
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
-_PERIOD_US: Final = 20_000  # in each of which a process may run for its share
+_PERIOD_US: Final = 20_000  # a process may run for its share of each period
 _TIMEOUT_SECONDS: Final = 300.0
 
 
 @dataclass
 class ExecutionEnvironment:
-    """One at a time; the emulator starts it at its first invocation."""
+    """One execution environment at a time. The emulator starts it at the first invocation."""
 
     name: str
     folders: Sequence[Path]
-    """On Python's path, the one with `app.py` first."""
+    """Folders on Python's path; the one with `app.py` is first."""
     event: Callable[[], object]
-    """Makes its first event."""
+    """Makes the first event."""
     variables: Mapping[str, str]
     python: Path
     memory_mb: int = 512
     share: float | None = None
-    """Of a CPU; None: all there is."""
+    """The share of a CPU; None: no limit."""
     _port: int = 0
     exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    """Ends what runs."""
+    """Ends the running processes."""
 
     def start(self) -> None:
-        """Start a new one, up to waiting for its first invocation. Raises NotMeasuredError."""
+        """Start a new one that waits for its first invocation. Raises NotMeasuredError."""
         self.exit.close()
         self._port, runtime_port = _free_ports(2)
         command = [_emulator(), "--runtime-interface-emulator-address", f"127.0.0.1:{self._port}"]
@@ -84,7 +84,7 @@ class ExecutionEnvironment:
 
 
 def _emulator() -> str:
-    """Return the path of the one that AWS SAM CLI brings."""
+    """Return the path of the emulator in AWS SAM CLI."""
     kind = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     return str(importlib.resources.files("samcli") / "local" / "rapid" / f"aws-lambda-rie-{kind}")
 
@@ -106,7 +106,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _cpu_share(share: float) -> Iterator[Path]:
-    """Make a control group (version 2 or 1) whose processes get this share of a CPU and no more, as in Lambda."""
+    """Make a control group (version 2 or 1) that limits its processes to this share of a CPU, as Lambda does."""
     quota = str(round(share * _PERIOD_US))
     if (_CGROUPS / "cgroup.controllers").exists():
         parent, limits = _CGROUPS, {"cpu.max": f"{quota} {_PERIOD_US}"}
@@ -120,6 +120,6 @@ def _cpu_share(share: float) -> Iterator[Path]:
         raise NotMeasuredError(f"control groups are closed to this user ({error})") from error
     yield group
     while group.exists():
-        with contextlib.suppress(OSError):  # until the kernel has buried its processes
+        with contextlib.suppress(OSError):  # fails until the kernel has removed its processes
             group.rmdir()
         time.sleep(0.002)

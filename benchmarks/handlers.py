@@ -1,4 +1,4 @@
-"""The functions' own handlers with everything on, wired to the servers of this benchmark."""
+"""The functions' own handlers, with all features on, connected to the benchmark's servers."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 class _Context:
-    """Lambda's context object, as far as the handlers use it."""
+    """The part of Lambda's context object that the handlers use."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
@@ -46,7 +46,7 @@ def environment(servers: Servers, function: str, **changes: str) -> dict[str, st
 
 
 def load(servers: Servers, function: str, **changes: str) -> ModuleType:
-    """Return a fresh copy of a function's module, as a cold start has it. Its variables become this process's."""
+    """Return a fresh copy of a function's module, as after a cold start. Its variables become this process's."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= environment(servers, function, **changes)
@@ -54,7 +54,7 @@ def load(servers: Servers, function: str, **changes: str) -> ModuleType:
 
 
 def batch(size: int) -> dict[str, Any]:
-    """Return an SQS event of that many new messages."""
+    """Return an SQS event with so many new messages."""
     (record,) = example("sqs/one_message.json")["Records"]
     fields = json.loads(record["body"])
     attributes = {**record["attributes"], "SentTimestamp": str(int(time.time() * 1000))}
@@ -88,7 +88,7 @@ def aws_requests(app: ModuleType, event: dict[str, Any]) -> list[tuple[str, dict
 
 @contextlib.contextmanager
 def aws_in_process(record: Callable[[str, bytes], None] = lambda _operation, _body: None) -> Iterator[None]:
-    """Respond for AWS without the network; botocore does everything but the transfer."""
+    """Respond for AWS without the network: botocore does all but the transfer."""
 
     def send(_connections: object, request: Any) -> AWSResponse:
         operation, body = request.headers["X-Amz-Target"], request.body or b"{}"

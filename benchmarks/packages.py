@@ -1,4 +1,4 @@
-"""Packages made anew: what `sam build` makes of this project, a tutorial's, and the runtime that they start under."""
+"""Builds packages: this project's with `sam build`, a tutorial's, and the runtime for both."""
 
 import os
 import shutil
@@ -14,18 +14,18 @@ from benchmarks.side_by_side import Figure, NotMeasuredError
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _TUTORIAL: Final = Path(__file__).with_name("tutorial")
-# Each in the version that is locked here, so that only the ways of importing and packaging differ.
+# The layer's versions, so that only importing and packaging differ.
 _TUTORIAL_NEEDS: Final = {"aws-lambda-powertools": "[tracer]", "boto3": "", "pydantic": "", "requests": ""}
 _LAYER_MEGABYTES: Final = 30.0
 
 
 def runtime(folder: Path, runtime_version: str) -> Path:
-    """Return an interpreter of Lambda's version (such as 3.13) with AWS's runtime client, in an environment of its own.
+    """Return an interpreter of Lambda's version (such as 3.13) in a new environment with AWS's runtime client.
 
     Raises NotMeasuredError if this machine has no such interpreter.
     """
     options = ("--quiet", "--no-python-downloads", "--python", runtime_version)
-    environment = {"UV_PROJECT_ENVIRONMENT": str(folder), "PYENV_VERSION": runtime_version}  # lets pyenv's commands run
+    environment = {"UV_PROJECT_ENVIRONMENT": str(folder), "PYENV_VERSION": runtime_version}  # for pyenv's commands
     try:
         _run("uv", "venv", "--seed", *options, str(folder), **environment)
     except subprocess.CalledProcessError as error:
@@ -42,14 +42,14 @@ def build(folder: Path, python: Path) -> None:
 
 
 def build_tutorial(folder: Path, python: Path) -> None:
-    """Package the tutorial's handler into a folder: as SAM's own builder for Python does it, without bytecode."""
+    """Package the tutorial's handler into a folder without bytecode, as SAM's own builder for Python does."""
     shutil.copytree(_TUTORIAL, folder)
     needs = [f"{name}{extra}=={version(name)}" for name, extra in _TUTORIAL_NEEDS.items()]
     _run("uv", "pip", "install", "--python", str(python), "--target", str(folder), *needs)
 
 
 def sizes(layer: Path) -> Iterator[Figure]:
-    """Measure the megabytes of the layer, unzipped and with bytecode, by dependency; the limit is for the whole."""
+    """Measure the layer in megabytes, unzipped and with bytecode, by dependency; the limit is for the total."""
     by_dependency = Counter[str]()
     for path in layer.rglob("*"):
         if path.is_file():

@@ -1,7 +1,7 @@
-"""Whether the ten-thousandth message or callback costs what the first ones did, and the memory stays.
+"""Checks that the ten-thousandth message or callback costs the same as the first ones, and that memory doesn't grow.
 
-AWS is played in process: moto's own cost grows with what it holds. Beside each event a fixed piece of work is timed,
-so that a machine that gets slower meanwhile is not taken for a handler that does.
+AWS's responses are made in this process, because an emulator's cost grows with its data. A fixed piece of work is timed
+beside each event, so that a machine that gets slower does not look like a handler that does.
 """
 
 import json
@@ -22,7 +22,7 @@ _WORK: Final = [{"number": number} for number in range(200)]
 
 
 def scale(servers: Servers, *, most: int) -> Iterator[Figure]:
-    """Measure both handlers, each in an execution environment of its own."""
+    """Measure both handlers, each in a new execution environment."""
     sender = load(servers, "SendMessageFunction", GATEWAY_BASE_URL=f"{servers.plain}/0")
     yield from _through_one(sender, partial(batch, _BATCH), _BATCH, most, "messages")
     receiver = load(servers, "ReceiveCallbackFunction")
@@ -55,5 +55,5 @@ def _cpu(work: Callable[[], object]) -> float:
 
 
 def _undisturbed(ratios: list[float]) -> float:
-    """Return the sum of the lower half: whatever else the machine does disturbs only some."""
+    """Return the sum of the lower half, because other work on the machine disturbs only some measurements."""
     return sum(sorted(ratios)[: len(ratios) // 2])

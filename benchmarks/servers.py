@@ -1,4 +1,4 @@
-"""The gateway and AWS as far as the handlers need them, in a process of their own: their CPU time is not measured."""
+"""The parts of the gateway and AWS that the handlers need, in a separate process, whose CPU time is not measured."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ import trustme
 from local.aws.stack import CALLBACK_PASSWORD
 
 GATEWAY_SECRET: Final = {"application": "benchmark", "password": "benchmark"}
-CALLBACK_SECRET: Final = {"username": "gateway", "password": CALLBACK_PASSWORD}  # those of events/api
+CALLBACK_SECRET: Final = {"username": "gateway", "password": CALLBACK_PASSWORD}  # the credentials of events/api
 EVENTS: Final = Path(__file__).resolve().parent.parent / "events"
 
 
@@ -29,13 +29,13 @@ def example(name: str) -> dict[str, Any]:
 
 
 _MESSAGE: Final = example("stream/status_before_our_own_write.json")["Records"][-1]["dynamodb"]["NewImage"]
-"""Every item of MessagesTable, with a status that the write may change."""
+"""Stands for every item of MessagesTable; its status allows the write."""
 _WRITTEN: Final = re.compile(r"(#\w+) (?:= (?:if_not_exists\(#\w+, )?)?(:\w+)")
-"""Name and value of what an UpdateExpression sets or adds."""
+"""Name and value of an attribute that an UpdateExpression sets or adds."""
 
 
 def aws_response(operation: str, body: bytes) -> bytes:
-    """Return what AWS responds. ``operation``: as in the header ``X-Amz-Target``; the path where there is none."""
+    """Return AWS's response. ``operation``: the header ``X-Amz-Target``, or the path if there is none."""
     response: dict[str, Any] = {}
     match operation.rpartition(".")[2]:
         case "GetSecretValue":
@@ -56,7 +56,7 @@ def aws_response(operation: str, body: bytes) -> bytes:
 
 
 def _item(update: dict[str, Any]) -> dict[str, Any]:
-    """Return the item that an update leaves, if it was the first of its key."""
+    """Return the item after an update, as if it was the first write of its key."""
     if update["ReturnValues"] == "ALL_OLD":
         return {}
     names, values = update["ExpressionAttributeNames"], update["ExpressionAttributeValues"]
@@ -66,7 +66,7 @@ def _item(update: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Servers:
-    """Addresses of AWS. Below them is the gateway: ``/100/messages`` accepts a message after 100 ms."""
+    """The addresses of AWS. The gateway has paths there: ``/100/messages`` accepts a message after 100 ms."""
 
     plain: str
     tls: str
@@ -76,7 +76,7 @@ class Servers:
 
 @contextlib.contextmanager
 def running() -> Iterator[Servers]:
-    """Run both servers until the end."""
+    """Run both servers during the block."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as tls:

@@ -1,4 +1,4 @@
-"""Two or more ways of doing a thing, measured in one go, so that a noisy machine is noisy for all of them alike."""
+"""Measures two or more ways to do something in turn, so that noise of the machine affects all of them alike."""
 
 import math
 import random
@@ -14,7 +14,7 @@ _LEAST_PASSES: Final = 3
 
 @dataclass(frozen=True)
 class Arm:
-    """One way. ``work`` is timed, ``prepare`` before it is not. ``units``: messages or callbacks in one run of it."""
+    """One way. ``work`` is timed; ``prepare``, before it, is not. ``units``: messages or callbacks in one run."""
 
     name: str
     work: Callable[[], object]
@@ -46,12 +46,12 @@ def measure(
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], of: str, to: str) -> float:
-    """Return the median over the passes of how many times as long ``of`` took as ``to`` in the same pass."""
+    """Return the median of the ratio ``of`` / ``to`` over all passes, each from the times of one pass."""
     return statistics.median(one / other for one, other in zip(seconds[of], seconds[to], strict=True))
 
 
 def progress(what: str) -> None:
-    """Show what is being done: on a terminal in one line that is rewritten, else in a line each."""
+    """Show the progress: on a terminal in one line that is rewritten, else in a line each."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
     elif what:
@@ -59,12 +59,12 @@ def progress(what: str) -> None:
 
 
 class NotMeasuredError(Exception):
-    """A figure cannot be measured on this machine; the text says why."""
+    """A figure can't be measured on this machine; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A ratio or count, and what it must not exceed; ``limit`` None: for comparison only.
+    """A ratio or count, and its limit; ``limit`` None: for comparison only.
 
     ``noisy``: so short a time that the machine decides it; only its limit counts, not the baseline.
     """
@@ -77,17 +77,17 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether it keeps to its limit."""
+        """Whether the value is within its limit."""
         return self.limit is None or self.value <= self.limit
 
     def worse_by(self, baseline: Mapping[str, float]) -> float:
-        """Return by how much it is worse than in the baseline (0.1: a tenth); negative if it is better."""
+        """Return how much worse the value is than in the baseline (0.1: a tenth); negative if it is better."""
         before = self.value if self.noisy else baseline.get(self.name, self.value)
         return self.value / before - 1 if before else float(self.value > 0)
 
 
 def new_baseline(figures: Sequence[Figure], baseline: Mapping[str, float]) -> dict[str, float]:
-    """Return what this run measured; a figure over its limit keeps the value that it had, if any."""
+    """Return this run's values as a baseline; a figure over its limit keeps its old value, if any."""
     measured = {
         figure.name: round(figure.value, 3) if figure.holds else baseline.get(figure.name) for figure in figures
     }
@@ -95,7 +95,7 @@ def new_baseline(figures: Sequence[Figure], baseline: Mapping[str, float]) -> di
 
 
 def table(figures: Sequence[Figure], baseline: Mapping[str, float]) -> str:
-    """Return the figures, lined up."""
+    """Return the figures as aligned text."""
     width = max(len(figure.name) for figure in figures)
     lines = [f"{'':{width}}  {'now':>7}  {'limit':>6}  {'baseline':>8}"]
     for figure in figures:

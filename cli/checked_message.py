@@ -19,7 +19,7 @@ from optus_sms.model.queue_message import OutboundMessage, parse_message
 _MOST_SHOWN: Final = 20
 _LONG_AGO: Final = 1.0  # epoch seconds
 MOST_CHARACTERS: Final = 1_048_576
-"""Of a line or a text that is read: as many as SQS takes bytes of a message."""
+"""The most characters of a line or text that is read: SQS's limit for a message, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

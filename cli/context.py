@@ -34,7 +34,7 @@ class CommandContext:
     given: Target | None = None
     """The stack of a program that runs the command in its own process (`cli.embedded`)."""
     if_interrupted: str = ""
-    """What to do after an interruption, where the same command again would do more than continue."""
+    """The advice after an interruption, if repeating the command would do more than continue it."""
 
     @cached_property
     def target(self) -> Target:

@@ -163,7 +163,7 @@ class DeadLetterQueue:
     urgent_queue: str = ""
     held: dict[str, str] = field(default_factory=dict)
     lost: int = 0
-    """At most so many were in responses that did not arrive; they are hidden for some minutes."""
+    """The most dead letters that can be in lost responses; they stay hidden for some minutes."""
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _EVERY_SECONDS: Final = 0.2
 _EVERY_SECONDS_IN_A_FILE: Final = 10.0
 _WAITS: Final = (1, 2, 4, 8, 10, 10, 10, 10)
-"""Seconds before each further attempt, after those of the SDK."""
+"""Seconds before each additional attempt, after the SDK's own."""
 _THROTTLED: Final = ("Throttl", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "TooManyRequests", "SlowDown")
 
 

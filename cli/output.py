@@ -27,9 +27,9 @@ _COLOURS: Final[Mapping[str, dict[str, Any]]] = {
 _ACTS: Final = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f"
 _CONTROL: Final = re.compile(f"[\x00-\x1f{_ACTS}]")
 _RAW_IN_JSON: Final = re.compile(f"[{_ACTS}\ud800-\udfff]")
-"""What `json` leaves as it is in a string, besides what UTF-8 has no bytes for."""
+"""Characters that `json` does not escape in a string, and those that UTF-8 can't encode."""
 _SHOWN: Final = 60
-"""Characters of a text in a table; `--json` has all of it."""
+"""The most characters of a text in a table; `--json` has the whole text."""
 
 
 @dataclass(frozen=True)

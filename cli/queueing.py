@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 BATCH: Final = 10  # SQS's limit
 SQS_COUNTS_AFTER_SECONDS: Final = 60
-"""SQS's counts of a queue are right a minute after the last message was sent to it (its API reference says so)."""
+"""SQS's counts are exact a minute after the last message was sent to the queue (SQS API reference)."""
 _ATTEMPTS: Final = 5  # for messages of a batch that SQS failed to accept by its own fault
 
 

@@ -60,7 +60,7 @@ _NO_PROFILE: Final[Any] = {
     name: (None, None, default, None)
     for name, default in (("profile", None), ("config_file", os.devnull), ("credentials_file", os.devnull))
 }
-"""Settings of a session that works whatever AWS_PROFILE names, or the user's files have."""
+"""Settings of a session that ignores AWS_PROFILE and the user's AWS files."""
 _DELETE_FIRST: Final = "Delete it, then deploy it again; docs/deploy.md, If the first deployment fails."
 # For each status in which a stack can't be used: its meaning, and what can happen next.
 _NOT_READY: Final = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from local.aws.stack import LocalStack
 
 PATH = Path(".local/endpoints.env")
-"""In the folder in which `make run` was called."""
+"""The file's path, in the folder in which `make run` was called."""
 
 
 def variables(stack: LocalStack) -> dict[str, str]:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 Header = Callable[[str], str | None]
-"""A header's value, or None; if a request repeats it, its values with a comma between them."""
+"""Returns a header's value, or None; if a request repeats the header, its values joined by commas."""
 Guard = Callable[[Header, str], str | None]
-"""Takes a listener's address too, and returns why it refuses a request, or None."""
+"""Returns why a listener on this address refuses a request, or None."""
 
 CONTAINER_HOST: Final = "host.docker.internal"
-"""What a container calls this machine: Docker Desktop by itself, Linux through samconfig.toml's `add_host`."""
+"""The name of this machine in a container: set by Docker Desktop; on Linux by `add_host` in samconfig.toml."""
 _NAMES: Final = ("localhost", CONTAINER_HOST)
 _HOST: Final = re.compile(r"(\[[0-9a-f:]+\]|[0-9a-z.-]+)(:[0-9]{1,5})?")
 

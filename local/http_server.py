@@ -108,11 +108,11 @@ class HttpRules:
 
     max_body_bytes: int = 1024 * 1024
     finishes_responses: bool = False
-    """`close` waits for them instead of ending their connections."""
+    """Whether `close` waits for responses under way instead of ending their connections."""
     refusal: Callable[[HTTPStatus], HttpResponse] = refusal
     tls: ssl.SSLContext | None = None
     guard: Guard | None = refusal_of_request
-    """None: the application has its own."""
+    """None: the application has a guard of its own."""
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

@@ -25,13 +25,13 @@ class Options:
     messages: int = 0
     """Messages to send after the examples, with a progress line."""
     port: int = DEFAULT_PORT
-    """As `StackConfig.port`."""
+    """See `StackConfig.port`."""
     bind: str = LOOPBACK
     gateway: ExternalGateway | None = None
     tls: bool = False
-    """Whether the simulator speaks TLS."""
+    """Whether the simulator uses TLS."""
     schedule_speed: int = 1
-    """How many times faster than their rate the schedules fire."""
+    """The factor by which the schedules fire faster than their rate."""
 
     @property
     def gateway_is_far(self) -> bool:

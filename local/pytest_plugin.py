@@ -29,7 +29,7 @@ _OPTIONS: Final = {
     "NO_EXAMPLES": "1",
     "PORT": "0",
 }
-"""Of `make run`, whatever the shell has set: a `GATEWAY_BASE_URL` of it would send the tests' messages to handsets."""
+"""Options set here, not by the shell: its `GATEWAY_BASE_URL` would send the tests' messages to real handsets."""
 _RUN: Final = "import optus_sms_cli.start, runpy; runpy.run_module('local', run_name='__main__', alter_sys=True)"
 
 

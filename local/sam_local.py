@@ -17,9 +17,9 @@ from local.guard import CONTAINER_HOST
 from local.template import read_template
 
 PATH = Path(".local/sam-template.json")
-"""In the folder in which `make run` was called; samconfig.toml names it."""
+"""The file's path, in the folder in which `make run` was called; samconfig.toml names it."""
 BUILD_FOLDER: Final = Path(".aws-sam/build")
-"""Beside template.yaml: what `sam build` made."""
+"""The folder that `sam build` makes beside template.yaml."""
 
 
 def template(stack: LocalStack, machine: str | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Finds a browser on this machine, and says how to start it without a screen; for the tests and the picture."""
+"""Finds a browser on this machine, and starts it without a screen; for the tests and the screenshot."""
 
 import shutil
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING: Final = "no Chromium or Chrome on this machine: apt-get install chromium"
 FLAGS: Final = (
-    # Chromium's sandbox cannot start as root in a container, and only the phone page is ever opened.
+    # Chromium's sandbox can't start as root in a container. It is not needed, because only the phone page is opened.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",

@@ -1,4 +1,4 @@
-"""Draws panels of bars and lines as one SVG, with matplotlib; as CloudWatch lays out the widgets of a dashboard."""
+"""Draws panels of bars and lines as one SVG, with matplotlib, in CloudWatch's layout of a dashboard."""
 
 import io
 import re
@@ -25,10 +25,10 @@ _STYLE: Final[Mapping[str, Any]] = {
     "legend.fontsize": 7,
     "legend.handlelength": 1.0,
     "svg.fonttype": "none",
-    "svg.hashsalt": "optus-sms",  # the same picture, byte by byte, from the same figures
+    "svg.hashsalt": "optus-sms",  # the same figures give the same file, byte by byte
 }
 _INVISIBLE: Final = re.compile(r'\n *<g id="\w+"/>| transform="rotate\(-0 [^"]*"|(?<=\n) +| (?=\n)|(?<=\.\d)\d{3,}')
-"""A third of the file that no eye can see: empty groups, rotations by nothing, hundredths of a point."""
+"""Invisible parts, a third of the file: empty groups, rotations by zero, hundredths of a point."""
 
 Place = tuple[int, int, int, int]
 """Column, row, width and height on a grid of 24 columns."""
@@ -36,7 +36,7 @@ Place = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar for each label, with its value and color."""
+    """A bar for each label, with a value and a color."""
 
     title: str
     bars: Sequence[tuple[str, float, str]]
@@ -86,7 +86,7 @@ def _draw_bars(axes: Any, panel: Bars) -> None:
     labels, values, colors = zip(*panel.bars, strict=True)
     axes.bar_label(axes.barh(labels, values, color=colors), fmt="{:,.0f}", padding=4, weight="bold")
     axes.margins(x=0.15)
-    axes.invert_yaxis()  # the first on top
+    axes.invert_yaxis()  # the first bar on top
     axes.spines[:].set_visible(False)
     axes.xaxis.set_visible(False)
     axes.grid(visible=False)

@@ -2,8 +2,9 @@
 
     python -m tools.dashboard          (`make dashboard`; docs/images/dashboard.svg)
 
-The widgets are the template's. The functions' own metrics come from their log lines, as in AWS; those of SQS and Lambda
-are measured here, except the age of the oldest message, which stays empty. A period is two seconds instead of a minute.
+The widgets are the template's. The functions' own metrics come from their log lines, as in AWS; the metrics of SQS and
+Lambda are measured here, except the age of the oldest message, which stays empty. A period is two seconds instead of a
+minute.
 """
 
 import itertools
@@ -40,10 +41,10 @@ _FAULTS_AT: Final[Mapping[float, Mapping[str, Any]]] = {
     62: {"response_delay_seconds": None},
 }
 _MIX: Final = ("received",) * 15 + ("reply", "rejected", "expired", "bad_request", "lost_response")
-"""What happens to the messages, in turn."""
+"""The phases of the run, in order."""
 
 Key = tuple[str, str, str]
-"""Namespace, metric, and the values of the dimensions that tell one from another: service and lane, queue, function."""
+"""Namespace, metric, and the values of the dimensions that distinguish series: service and lane, queue, function."""
 
 
 @dataclass
@@ -52,14 +53,14 @@ class Measured:
 
     started: float = field(default_factory=time.time)
     samples: list[tuple[Key, float, float]] = field(default_factory=list)
-    """What was measured, seconds since the start, and the value."""
+    """The series, seconds since the start, and the value."""
 
     def add(self, namespace: str, metric: str, of: str, value: float) -> None:
-        """Take a value of now."""
+        """Add a value with the current time."""
         self.samples.append(((namespace, metric, of), time.time() - self.started, value))
 
     def take_log(self, _function: str, line: str) -> None:
-        """Take the metrics of a function's log line."""
+        """Add the metrics of a function's log line."""
         for namespace, data in metric_data(line):
             for metric in data:
                 of = {d["Name"]: d["Value"] for d in metric["Dimensions"] if d["Name"] in ("service", "lane")}
@@ -69,7 +70,7 @@ class Measured:
                     )
 
     def points(self, key: Key, statistic: str, seconds: float) -> list[tuple[float, float]]:
-        """Return the statistic by period; a sum has every period, other statistics those with a value."""
+        """Return the statistic by period: a sum for every period, other statistics for periods with a value."""
         periods: dict[int, list[float]] = defaultdict(list)
         for sample_key, at, value in self.samples:
             if sample_key == key:
@@ -88,7 +89,7 @@ def _statistic(name: str, values: list[float]) -> float:
 
 
 def panels(body: str, measured: Measured, seconds: float) -> list[tuple[Place, Bars | Lines]]:
-    """Return the widgets of a dashboard's body, filled with what was measured, each with its place."""
+    """Return the widgets of a dashboard's body with their places, filled with the measured values."""
     return [
         ((widget["x"], widget["y"], widget["width"], widget["height"]), _panel(widget["properties"], measured, seconds))
         for widget in json.loads(body)["widgets"]
@@ -112,7 +113,7 @@ def _panel(widget: Mapping[str, Any], measured: Measured, seconds: float) -> Bar
 
 
 def dashboard_body() -> str:
-    """Return the body of the template's dashboard, in which each queue and function has its logical id as its name."""
+    """Return the body of the template's dashboard, with logical IDs as the names of queues and functions."""
     template = load_template()
     attributes = {name: {"Ref": name, "QueueName": name, "Arn": name} for name in template.resources}
     body: str = template.resolve(template.resources["Dashboard"].properties["DashboardBody"], attributes)
@@ -120,7 +121,7 @@ def dashboard_body() -> str:
 
 
 def run(stack: LocalStack, measured: Measured, display: Display) -> None:
-    """Send for a while, with an outage and a slow gateway in between, and wait until nothing moves any more."""
+    """Send for a while, with an outage and a slow gateway in between, and wait until all messages have ended."""
     simulator, sqs = stack.simulator, stack.client("sqs")
     if simulator is None:
         raise ValueError("the run needs the simulator")
@@ -165,7 +166,7 @@ def _measure_function(function: LocalFunction, measured: Measured) -> None:
 
 
 def main(path: Path = PATH) -> None:
-    """Run, draw, and print where the picture is."""
+    """Run, draw, and print the picture's path."""
     display, measured = Display(), Measured()
     config = StackConfig(
         simulator=GatewayConfig(seed=7, status_step_seconds=0.6, response_delay_seconds=0.1),

@@ -3,7 +3,7 @@
 python -m tools.known_vulnerabilities .aws-sam/sbom.cdx.json [all.zip]      (`make build OSV_DATABASE=all.zip`)
 
 The database is OSV's export for PyPI (https://osv.dev, "Data dumps"): a zip with one JSON document for each.
-Without one it says so and succeeds. With one it fails for each package that a vulnerability affects.
+Without a database it prints a note and succeeds. With one it fails if a vulnerability affects a package.
 """
 
 import json
@@ -18,12 +18,12 @@ from packaging.version import InvalidVersion, Version
 
 
 def packages(sbom: Mapping[str, Any]) -> dict[str, str]:
-    """Version by normalized name."""
+    """Return each package's version by its normalized name."""
     return {_normalized(component["name"]): component["version"] for component in sbom["components"]}
 
 
 def known(database: Path, versions: Mapping[str, str]) -> Iterator[str]:
-    """Name each vulnerability that affects one of these packages, with its ID."""
+    """Return each vulnerability that affects one of these packages, with its ID."""
     with zipfile.ZipFile(database) as archive:
         for file in archive.namelist():
             entry = json.loads(archive.read(file))
@@ -44,7 +44,7 @@ def _is_affected(version: str, affected: Mapping[str, Any]) -> bool:
 
 
 def _is_within(version: Version, events: list[Mapping[str, str]]) -> bool:
-    """Follow OSV's events, which come in any order: it is affected from `introduced` to before `fixed`."""
+    """Return whether a version is affected: by OSV's events, in any order, from `introduced` to before `fixed`."""
     within = False
     for bound, kind in sorted((_bound(text, kind), kind) for event in events for kind, text in event.items()):
         if kind == "introduced" and version >= bound:
@@ -55,7 +55,7 @@ def _is_within(version: Version, events: list[Mapping[str, str]]) -> bool:
 
 
 def _bound(text: str, kind: str) -> Version:
-    """Return the version of an event; of one that is not a version, what reports too much rather than too little."""
+    """Return the version of an event; for an invalid one the bound that reports too much rather than too little."""
     try:
         return Version(text)
     except InvalidVersion:
@@ -67,7 +67,7 @@ def _normalized(name: str) -> str:
 
 
 def main(sbom: str, database: str = "") -> int:
-    """Print what is found; the exit code is 1 if something is."""
+    """Print the vulnerabilities; return 1 if there are any."""
     versions = packages(json.loads(Path(sbom).read_text(encoding="utf-8")))
     if not database:
         print(f"{sbom}: {len(versions)} packages, not compared with known vulnerabilities. Set OSV_DATABASE=all.zip.")

@@ -7,7 +7,7 @@ LOCK = Path(__file__).resolve().parent.parent / "uv.lock"
 
 
 def requirement() -> str:
-    """As pip's hash-checking mode wants it."""
+    """Return the requirement for pip's hash-checking mode."""
     packages = tomllib.loads(LOCK.read_text(encoding="utf-8"))["package"]
     uv = next(package for package in packages if package["name"] == "uv")
     return " ".join([f"uv=={uv['version']}", *(f"--hash={wheel['hash']}" for wheel in uv["wheels"])])

@@ -87,7 +87,7 @@ def messages_page() -> str:
 
 
 def _queue_messages() -> str:
-    """Return what the dead letter of an invalid message says: the rule of each field, then the other reasons."""
+    """Return the details of invalid messages' dead letters: the rule of each field, then the other reasons."""
     fields = [(field.alias or name, field.description or "") for name, field in OutboundMessage.model_fields.items()]
     others = {tuple(texts[0].split(": ", 1)) for texts in _messages((_LAYER,), {"InvalidMessageError"})}
     return "\n".join(
@@ -115,7 +115,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _messages(folders: Sequence[str], errors: AbstractSet[str]) -> Iterator[tuple[str, ...]]:
-    """Yield what the constructors of these errors are given in these folders, as texts."""
+    """Yield the arguments of these errors' constructors in these folders, as texts."""
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         everywhere = _named_texts(tree.body)
@@ -126,14 +126,14 @@ def _messages(folders: Sequence[str], errors: AbstractSet[str]) -> Iterator[tupl
                     given = [*node.args, *(keyword.value for keyword in node.keywords)]
                     texts = [text for argument in given if (text := _text(argument, named))]
                     own_words = [re.sub("<[^>]*>", "", text) for text in texts]
-                    if any(" " in text or text.endswith(".") for text in own_words):  # else it passes on another's
+                    if any(" " in text or text.endswith(".") for text in own_words):  # else it passes another error on
                         if re.fullmatch("`[A-Z_]+`", texts[-1]) and len(texts) == 2:
-                            texts.insert(1, "")  # no next step
+                            texts.insert(1, "")  # it has no next step
                         yield tuple(texts)
 
 
 def _named_texts(nodes: Iterable[ast.AST]) -> dict[str, ast.expr]:
-    """Return what the assignments among these nodes give a name to."""
+    """Return the values that assignments among these nodes name."""
     found: dict[str, ast.expr] = {}
     for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -144,7 +144,7 @@ def _named_texts(nodes: Iterable[ast.AST]) -> dict[str, ast.expr]:
 
 
 def _text(node: ast.expr, named: Mapping[str, ast.expr]) -> str:
-    """Return an argument as a template: texts as they are, an exit code by its name, any other value as `<name>`."""
+    """Return an argument as a template: texts unchanged, an exit code as its name, any other value as `<name>`."""
     match node:
         case ast.Constant(value=str() | int() as value):
             text = str(value)
@@ -164,7 +164,7 @@ def _text(node: ast.expr, named: Mapping[str, ast.expr]) -> str:
 
 
 def _name(node: ast.expr) -> str:
-    """Return a value's name, if a reader can make something of it."""
+    """Return a value's name, if it means something to a reader."""
     names = re.findall(r"[A-Za-z_]{2,}", ast.unparse(node))
     return names[-1].strip("_").replace("_", " ").lower() if names else "…"
 

@@ -1,8 +1,8 @@
 """Change `records/` and `flows/` a line at a time, and list the changes that no test notices: `make mutants`.
 
 The lines are changed in a copy in `.local/mutants`, so that an interrupted run leaves no changed line behind. The same
-command continues an interrupted run: until the report, a session file there keeps the results. It counts only for the
-same module and tests.
+command continues an interrupted run, because a session file in that folder keeps the results until the report. The file
+is used only for the same module and tests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 WORK: Final = ROOT / ".local" / "mutants"
 PACKAGE: Final = Path("layers/shared/src/optus_sms")
-# The fastest tests that notice most, and then those of its level above; the first failure ends a run.
+# First the fast tests that notice most, then those of the level above; the first failure ends a run.
 TESTS: Final = {
     "flows/breaker": "tests/unit/flows/test_breaker.py",
     "flows/check_contract": "tests/unit/flows/test_check_contract.py",
@@ -65,7 +65,7 @@ exclude-operators = [
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the modules of that name, such as `flows/breaker`; all of the table without one."""
+    """Run the modules with these names, such as `flows/breaker`; without names all of the table."""
     unknown = [name for name in names if name not in TESTS]
     if unknown:
         print(f"{', '.join(unknown)}: no such module. Give some of: {', '.join(TESTS)}", file=sys.stderr)
@@ -100,7 +100,7 @@ def session_file(name: str, tests: str) -> Path:
 
 
 def _copy_to(folder: Path) -> None:
-    """Copy what git tracks, as it is now."""
+    """Copy the tracked files, with their uncommitted changes."""
     shutil.rmtree(folder, ignore_errors=True)
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
     for name in filter(None, listed.stdout.split("\0")):

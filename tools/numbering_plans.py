@@ -1,4 +1,4 @@
-"""Writes model/numbering_plans.py: the little of `phonenumbers` that tells a possible mobile number from another.
+"""Writes model/numbering_plans.py: the part of `phonenumbers` that recognizes possible mobile numbers.
 
 python -m tools.numbering_plans     (`make numbers`; a test fails when it is not up to date)
 """
@@ -29,8 +29,8 @@ def text() -> str:
 
 
 def _plan(code: int) -> tuple[Any, ...]:
-    """Return the fields of a `NumberingPlan`; of most plans the first says all."""
-    # Numbers of countries that share a code have the rules of its main country, as in `is_possible_number`.
+    """Return the fields of a `NumberingPlan`; most plans need only the first one."""
+    # Countries that share a code have the rules of the code's main country, as in `is_possible_number`.
     metadata: Any = PhoneMetadata.metadata_for_region_or_calling_code(code, COUNTRY_CODE_TO_REGION_CODE[code][0])
     everything, mobile = metadata.general_desc, metadata.mobile
     lengths = tuple(length for length in (mobile.possible_length if mobile else ()) if length > 0)

@@ -1,4 +1,4 @@
-"""Prints what CHANGELOG.md says of a version, as the notes of its release.
+"""Prints a version's section of CHANGELOG.md, as the notes of its release.
 
 python -m tools.release_notes 1.2.3      (`make release RELEASE=1.2.3`)
 """
@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 def release_notes(version: str, *, changelog: str, pyproject: str) -> str:
-    """Return the section of this version. Raise ValueError if it is not the project's or has no dated section."""
+    """Return the version's section. Raise ValueError if it is not the project's version or has no dated section."""
     if version != (own := tomllib.loads(pyproject)["project"]["version"]):
         raise ValueError(f"RELEASE={version}: pyproject.toml has {own}; set both to the same")
     section = re.search(
@@ -25,7 +25,7 @@ def release_notes(version: str, *, changelog: str, pyproject: str) -> str:
 
 
 def main(version: str) -> int:
-    """Print the notes, or say what is wrong."""
+    """Print the notes or the error."""
     texts = {
         name: (ROOT / path).read_text(encoding="utf-8")
         for name, path in (("changelog", "CHANGELOG.md"), ("pyproject", "pyproject.toml"))

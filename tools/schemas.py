@@ -22,10 +22,10 @@ from optus_sms.records.changes import read_change
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 QUEUE_MESSAGE_VERSION = "1"
-"""A new one for each change that senders can notice; a stack shows its own in Parameter Store as `SchemaVersion`."""
+"""Raise it with each change that senders can notice; a stack shows its own in Parameter Store as `SchemaVersion`."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TIME = f"^(?=[{FIRST_YEAR[0]}-9]){RFC_3339}$"
-_END = r"$(?!\n)"  # in Python's engine `$` also stands before a line break at the end
+_END = r"$(?!\n)"  # in Python's engine `$` also matches before a line break at the end
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in r"\]^-["} | {"\n": r"\n", "\r": r"\r", "\f": r"\f"})
 """Within the brackets of ECMA's regular expressions."""
 _EVENTS = FOLDER.with_name("events")
@@ -70,7 +70,7 @@ def file_name(event: type[Event]) -> str:
 
 
 def message_schema() -> dict[str, Any]:
-    """Return the rules of the queue message as JSON Schema; its description lists those it cannot express."""
+    """Return the rules of the queue message as JSON Schema; its description lists the rules that it can't express."""
     made = OutboundMessage.model_json_schema(by_alias=True)
     properties = {name: _tidy(rule, nullable=True) for name, rule in made["properties"].items()}
     properties["content"] |= {"pattern": f"[^{INVISIBLE}]", "anyOf": _segments()}
@@ -109,7 +109,7 @@ def _segments() -> list[dict[str, Any]]:
 
 
 def event_schema(event: type[Event], detail_example: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of an event as a rule's target gets it: EventBridge's envelope with the detail."""
+    """Return the schema of an event as a rule's target receives it: EventBridge's envelope with the detail."""
     made = TypeAdapter(event).json_schema()
     properties = {name: _tidy(rule, nullable=False) for name, rule in made["properties"].items()}
     properties["occurred_at"] |= {"format": "date-time"}
@@ -147,7 +147,7 @@ def event_schema(event: type[Event], detail_example: Mapping[str, Any]) -> dict[
 
 
 def _detail_examples() -> dict[str, dict[str, Any]]:
-    """Return an example by the event's name: what the publisher makes of the last record of a file in events/."""
+    """Return examples by the event's name: the publisher's event for the last record of a file in events/."""
     changes = [read_change(_records(f"stream/{name}")[-1]) for name in _STREAM_FILES]
     events = [event_of(change) for change in changes if change]
     return {event.detail_type: event.to_detail() for event in events if event}

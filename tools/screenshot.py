@@ -1,4 +1,4 @@
-"""Takes the picture of the phone page at work: a few messages, each with another outcome, on the real local stack.
+"""Takes the picture of the phone page at work: a few messages, each with a different outcome, on the local stack.
 
     python -m tools.screenshot          (`make screenshot`; docs/images/page.png)
 
@@ -24,7 +24,7 @@ from tools import browser
 PATH: Final = Path(__file__).resolve().parent.parent / "docs" / "images" / "page.png"
 LONGEST_SECONDS: Final = 120.0
 SCHEDULE_SPEED: Final = 60.0
-"""Two checks make the gateway healthy; at their own rate that takes two minutes."""
+"""The gateway is healthy after two checks, which take two minutes at their normal rate."""
 
 _ASKED, _REPLIED_TO = "+61491570159", "appointment-4711"
 _MESSAGES: Final = (
@@ -58,7 +58,7 @@ def main(path: Path = PATH) -> None:
 
 
 def _send(stack: LocalStack, watcher: Watcher) -> None:
-    """Send one message after another, so that the phones stand in the same order each time."""
+    """Send one message after another, so that the phones have the same order each time."""
     simulator, sqs = stack.simulator, stack.client("sqs")
     if simulator is None:
         raise ValueError("the picture needs the simulator")
@@ -91,7 +91,7 @@ def _show(page: Any) -> None:
     page.locator(".culprit").wait_for()
     page.locator("[data-message=code-118] .status").click()
     page.locator("#timeline .life .good").wait_for()
-    page.locator("h1").click()  # takes the mouse off the page's controls
+    page.locator("h1").click()  # moves the mouse away from the page's controls
     page.evaluate("() => scrollTo(0, 0)")
     time.sleep(0.5)
 

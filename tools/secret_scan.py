@@ -1,7 +1,7 @@
-"""Scan the repository for secrets (`make check`); tools/accepted_secrets.toml lists what is none, each with its reason.
+"""Scan the repository for secrets (`make check`). tools/accepted_secrets.toml lists false findings, with reasons.
 
-By the detectors of what this project could leak. Not by those of other services, which take half of the time, nor by
-entropy, which finds IDs and hashes here.
+It uses the detectors for secrets that this project could leak. Those of other services would take half of the time, and
+entropy would report IDs and hashes.
 """
 
 import re
@@ -38,13 +38,13 @@ class Finding(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A pattern of texts that are no secrets in files whose path begins with one of ``where``."""
+    """A pattern for texts that are no secrets, in files whose path begins with one of ``where``."""
 
     where: tuple[str, ...]
     pattern: str
 
     def covers(self, finding: Finding) -> bool:
-        """Whether it is such a text, in such a file."""
+        """Return whether a finding matches."""
         return finding.path.startswith(self.where) and re.fullmatch(self.pattern, finding.text, re.DOTALL) is not None
 
 
@@ -57,7 +57,7 @@ def read_accepted(text: str) -> list[Accepted]:
 
 
 def scan(folder: Path, paths: Iterable[str]) -> list[Finding]:
-    """Return what the detectors find in these files."""
+    """Return the detectors' findings in these files."""
     with transient_settings({"plugins_used": [{"name": name} for name in _DETECTORS]}):
         collection = SecretsCollection(root=str(folder))
         collection.scan_files(*(path for path in paths if not path.endswith(_NOT_READ)))
@@ -65,7 +65,7 @@ def scan(folder: Path, paths: Iterable[str]) -> list[Finding]:
 
 
 def problems(findings: Iterable[Finding], accepted: Iterable[Accepted]) -> Iterator[str]:
-    """Yield what is not accepted, without its text, and what is accepted in vain."""
+    """Yield findings that are not accepted (without their texts), and accepted patterns without a finding."""
     findings, accepted = list(findings), list(accepted)
     for finding in findings:
         if not any(each.covers(finding) for each in accepted):

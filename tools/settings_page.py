@@ -1,4 +1,4 @@
-"""Writes docs/settings.md: every parameter of template.yaml, with its default, its values and what it does.
+"""Writes docs/settings.md: every parameter of template.yaml, with its default, values and effect.
 
 python -m tools.settings_page      (`make schemas`; a test fails when the page is not up to date)
 """

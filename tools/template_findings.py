@@ -1,8 +1,9 @@
-"""Runs checkov on the translated template and compares what it reports with tools/accepted_findings.toml.
+"""Runs checkov on the translated template and compares its findings with tools/accepted_findings.toml.
 
 python -m tools.template_findings [write]      (`make check`; `make security` writes docs/security.md)
 
-Translated, because checkov reads no conditions: once with every default, once with every parameter for organizations.
+The template is translated because checkov ignores conditions: once with every default, once with every parameter for
+organizations.
 """
 
 import json
@@ -37,7 +38,7 @@ STACKS: Final[Mapping[str, Mapping[str, str]]] = {"default": {}, "chosen": CHOSE
 
 @dataclass(frozen=True)
 class TemplateFinding:
-    """One check of checkov that fails, and on which resources of each stack."""
+    """A failed check of checkov, with the resources of each stack."""
 
     id: str
     title: str
@@ -45,12 +46,12 @@ class TemplateFinding:
 
     @property
     def when(self) -> str:
-        """In which of the stacks: always, default or chosen."""
+        """Return the stacks that have it: always, default or chosen."""
         return "always" if set(self.resources) == set(STACKS) else next(iter(self.resources))
 
 
 def scan(stacks: Mapping[str, Template]) -> list[TemplateFinding]:
-    """Return what checkov reports on these stacks, by ID."""
+    """Return checkov's findings for these stacks, by ID."""
     with tempfile.TemporaryDirectory() as folder:
         for name, stack in stacks.items():
             (Path(folder) / f"{name}.json").write_text(json.dumps(as_deployed(stack)), encoding="utf-8")
@@ -61,7 +62,7 @@ def scan(stacks: Mapping[str, Template]) -> list[TemplateFinding]:
 
 
 def as_deployed(stack: Template) -> dict[str, Any]:
-    """The stack as a template without parameters and conditions."""
+    """Return the stack as a template without parameters and conditions."""
     resources = {name: {"Type": one.type, "Properties": one.properties} for name, one in stack.resources.items()}
     return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}
 
@@ -84,7 +85,7 @@ def findings(failed: list[Mapping[str, Any]]) -> list[TemplateFinding]:
 
 
 def problems(found: list[TemplateFinding], accepted: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """What is new, and what is accepted in vain."""
+    """Return new findings, and accepted ones that no longer exist."""
     for each in found:
         if each.id not in accepted:
             places = sorted({name for names in each.resources.values() for name in names})
@@ -134,7 +135,7 @@ Controls for which checkov has no check. They are from AWS's list of controls, n
 
 
 def main(write: str = "") -> int:
-    """Compare, or write the page; the exit code is 1 if something differs."""
+    """Compare, or write the page; return 1 if the findings differ."""
     document = tomllib.loads(ACCEPTED.read_text(encoding="utf-8"))
     found = scan({name: load_template(parameters=parameters) for name, parameters in STACKS.items()})
     wrong = list(problems(found, document["checkov"]))

@@ -1,4 +1,4 @@
-"""The usual handler: everything at once on top, one record after the other, sent anew after every failure."""
+"""The usual handler of tutorials: all imports at the top, one record after the other, sent again after any failure."""
 
 import os
 

@@ -22,7 +22,7 @@ OPERATIONS = {
     "secretsmanager": {"GetSecretValue"},
     "sqs": {"ChangeMessageVisibility", "SendMessage"},
 }
-"""The operations that the functions call, of 400 services. Each new client reads the whole file of its service."""
+"""The operations that the functions call, by service, of 400. Each new client reads its service's whole file."""
 
 FOLDERS = (
     "bin",

@@ -49,7 +49,7 @@ class ApiConfig:
     routes: Mapping[tuple[str, str], ApiRoute]
     """By method and path."""
     gateway_responses: Mapping[str, Mapping[str, Any]]
-    """The `x-amazon-apigateway-gateway-responses` of the body, by kind."""
+    """The `x-amazon-apigateway-gateway-responses` of the body, by type."""
     passes_bytes: bool = False
     """Whether every media type is binary, so that the function gets each body in base64."""
 

@@ -19,9 +19,9 @@ from local.aws.background_thread import BackgroundThread
 from local.aws.function import Invocation
 
 LONG_POLL_SECONDS = 2
-"""How long a disabled or stopped source may still take messages; Lambda polls for up to 20 seconds."""
+"""How long a disabled or stopped source can still receive messages; Lambda polls for up to 20 seconds."""
 DEFAULT_CONCURRENCY = 5
-"""Batches at a time when the mapping has no MaximumConcurrency; Lambda starts with five pollers."""
+"""Batches in parallel if the mapping has no MaximumConcurrency; Lambda starts with five pollers."""
 
 log = logging.getLogger(__name__)
 

@@ -21,11 +21,11 @@ from typing import Any
 
 PROGRAM = Path(__file__).with_name("execution_environment.py")
 INIT_TIMEOUT_SECONDS = 30.0
-"""Lambda gives the import of the handler 10 seconds; a busy laptop may need more."""
+"""Lambda allows 10 seconds for the handler's import; a busy laptop can need more."""
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 
 LogSink = Callable[[str, str], None]
-"""Takes a function's name and one line of its log."""
+"""Receives a function's name and a line of its log."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FunctionConfig:
     timeout_seconds: float
     memory_mb: int
     concurrency: int = 1
-    """How many execution environments there may be."""
+    """The most execution environments."""
 
 
 @dataclass(eq=False)

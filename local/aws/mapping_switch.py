@@ -10,7 +10,7 @@ from local.aws.background_thread import BackgroundThread
 from local.aws.event_source import EventSource
 
 LOOK_EVERY_SECONDS = 0.5
-"""Lambda itself takes seconds."""
+"""Lambda itself needs seconds."""
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from botocore.config import Config
 from local.template import ACCOUNT_ID, REGION, STACK_NAME, Resource, Template
 
 Attributes = dict[str, dict[str, str]]
-"""By logical id: what `Ref` gives (under "Ref") and the attributes that `Fn::GetAtt` knows."""
+"""By logical ID: the value of `Ref` (under "Ref") and the attributes of `Fn::GetAtt`."""
 
 PLAYED_BY_THE_RUNNER = {
     "AWS::Lambda::Function": "execution environments (local/aws/function.py)",
@@ -63,9 +63,9 @@ class Creator:
 
     endpoint_url: str
     secret_values: Mapping[str, str] = field(default_factory=dict)
-    """Secret string by logical id, instead of what the template gives."""
+    """Secret strings by logical ID, in place of the template's."""
     generated_passwords: Mapping[str, str] = field(default_factory=dict)
-    """Password by logical id of a secret, instead of a random one."""
+    """Passwords by a secret's logical ID, in place of random ones."""
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the local endpoint."""

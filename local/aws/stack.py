@@ -33,11 +33,11 @@ from local.simulator.server import GatewaySimulator
 from local.template import ACCOUNT_ID, REGION, STACK_NAME, TEMPLATE_PATH, Resource, Template, load_template
 
 CALLBACK_PASSWORD = "example-password-for-local-use"
-"""In the local stack's CallbackSecret, so that the files in events/ work; a deployed stack generates its own."""
+"""The password in the local CallbackSecret, so that the files in events/ work; a deployed stack generates one."""
 FUNCTION_CONCURRENCY = 4
-"""Of a function that no event source limits. AWS would start a thousand; two cores gain nothing from more."""
+"""The concurrency if no event source limits it. AWS would start a thousand; two cores gain nothing from more."""
 PORT_OF = {"AWS services": 0, "callback API": 1, "gateway simulator": 2, "simulator control": 3, "phone page": 4}
-"""What `StackConfig.port` is counted from."""
+"""Each part's offset from `StackConfig.port`."""
 LOOPBACK_HOSTS = (LOOPBACK, "localhost", "::1")
 _EXECUTE_API = re.compile(r"https://[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 
@@ -73,12 +73,12 @@ class StackConfig:
     port: int = 0
     gateway: ExternalGateway | None = None
     simulator: GatewayConfig = field(default_factory=GatewayConfig)
-    """Settings of the simulator; addresses, ports and callback URLs are filled in."""
+    """Settings of the simulator; the stack fills in addresses, ports and callback URLs."""
     tls: bool = False
-    """Whether the simulator speaks TLS; the functions trust its authority as they would a company's own."""
+    """Whether the simulator uses TLS. The functions trust its authority by the same setting as a company's own."""
     schedule_speed: float = 1.0
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables of every function, on top of the template's."""
+    """Environment variables of every function, besides the template's."""
     log: LogSink = lambda _name, _line: None
     progress: Callable[[str], None] = lambda _step: None
 

@@ -21,7 +21,7 @@ from local.aws.function import Invocation
 from local.aws.table_stream import Record, TableStream
 
 LOOK_EVERY_SECONDS = 1.0
-"""Between two looks when no function has run meanwhile; Lambda looks four times a second."""
+"""Seconds between two reads if no function has run; Lambda reads four times a second."""
 PAUSE_BEFORE_RETRY_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class StreamSourceConfig:
     max_retries: int
     on_failure_queue_url: str | None
     concurrency: int = 1
-    """A shard's batches come one after the other, and there is one shard."""
+    """One, because a shard's batches come one after the other, and there is one shard."""
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any], queue_urls: Mapping[str, str]) -> "StreamSourceConfig":

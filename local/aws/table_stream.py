@@ -6,7 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError, IncompleteReadError
 
 Record = dict[str, Any]
-"""Of a Lambda event."""
+"""A record of a Lambda event."""
 
 
 class TableStream:

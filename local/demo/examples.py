@@ -22,11 +22,11 @@ class End:
 
     words: str
     state: State | None = None
-    """In the ledger."""
+    """The state in the ledger."""
     status: str | None = None
-    """What the gateway says of it."""
+    """The gateway's status."""
     dead_letter: str | None = None
-    """The reason with which a copy is in the dead-letter queue."""
+    """The reason of its dead letter."""
     replies: int = 0
     opts_out: bool = False
     """Whether its handset has opted out then."""
@@ -51,12 +51,12 @@ class Example:
     file: str
     what: str
     ends: tuple[End, ...]
-    """Of each record; one for all if there is only one."""
+    """The end of each record; a single one applies to all."""
     needs_simulator: bool = False
     in_turn: bool = False
     """Each record is queued when the one before it has reached its end."""
     scheduled_in: timedelta | None = None
-    """A file cannot hold a time in the future for long, so it is filled in."""
+    """The schedule is filled in, because a time in a file would soon be past."""
 
 
 EXAMPLES = (
@@ -91,7 +91,7 @@ class Sent:
     attributes: dict[str, Any]
     end: End
     queue: str = "OutboundQueueUrl"
-    """An output of the stack."""
+    """The output with the queue's URL."""
     after: Self | None = None
     """Queued when this one has reached its end."""
 

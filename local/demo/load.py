@@ -14,13 +14,13 @@ from local.demo.display import Display
 from local.demo.watcher import Seen, Watcher
 
 AHEAD = 100
-"""Messages that wait in the queue at a time: enough for every sender, and a stop leaves few."""
+"""The most messages that wait in the queue: enough for full concurrency, and a stop leaves few behind."""
 QUIET_SECONDS = 90.0
-"""Many messages are given up when nothing has happened for so long."""
+"""A load is given up after so many seconds without a change."""
 LOOK_EVERY_SECONDS = 1.0
-"""How soon a stop is noticed while nothing happens."""
+"""The delay until a stop is noticed while nothing changes."""
 NUMBERS = ("+61491570006", "+61491570156", "+61491570157", "+61491570158", "+61491570159")
-"""Of those that the regulator keeps for fiction."""
+"""Numbers that the regulator reserves for fiction."""
 
 _UNDECIDED = (Stage.NOT_SEEN, Stage.SENDING, Stage.RETRY)
 

@@ -30,14 +30,14 @@ from optus_sms.records.items import LedgerRecord, MessageRecord, OptOutRecord, R
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_FOR_LOOK = 3.0
-"""Between two looks, how often the time that the last one took: watching takes at most a quarter of AWS's time."""
+"""The pause after a look, as a multiple of the look's time: watching uses at most a quarter of the emulator's time."""
 PAUSE_FOR_DEAD_LETTERS = 9.0
-"""The same for reading the dead letters, which takes the longer the more there are."""
+"""The same for reading the dead letters, which takes longer the more there are."""
 LOOK_AGAIN_SECONDS = 1.0
-"""For dead letters that somebody else is looking at."""
+"""The delay for dead letters that another reader holds."""
 
 Event = Mapping[str, Any]
-"""As a rule's target gets it."""
+"""An event as a rule's target receives it."""
 
 
 @dataclass

@@ -32,7 +32,7 @@ _REPLY_FIELDS: Final = {
     "to": ("destination", 0, 255),
     "in_reply_to": ("reply_to", 0, 255),
 }
-"""Each with the simulator's name for it, and the least and most characters it has; what may have none may be absent."""
+"""Each with the simulator's name for it and its least and most characters. One that can be empty can be absent."""
 
 Json = Mapping[str, Any]
 

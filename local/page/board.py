@@ -30,7 +30,7 @@ from optus_sms.records.changes import Change
 from optus_sms.records.items import HealthRecord, LedgerRecord, MessageRecord, OptOutRecord, ReplyRecord
 
 MESSAGES_AT_FIRST: Final = 5000
-"""Of more than these a page that is opened gets the newest; the numbers count all."""
+"""A page that is opened gets at most so many, the newest; the numbers count all."""
 EVENTS_KEPT: Final = 500
 DEAD_LETTERS_SHOWN: Final = 100
 

@@ -21,7 +21,7 @@ from optus_sms.records.items import HistoryLine, LedgerRecord, OptOutRecord, Rep
 GROUPS: Final = (
     "queued", "in_flight", "accepted", "delivered", "undelivered", "unknown", "rejected", "expired", "recalled",
 )  # fmt: skip
-"""Where messages are counted; one may count in several."""
+"""The groups in which messages are counted; a message can count in several."""
 
 _GROUPS_OF: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.NOT_SEEN: ("queued",),

@@ -16,7 +16,7 @@ from optus_sms.model.lanes import Lane
 
 COUNT_EVERY_SECONDS = 1.0
 MOST_PAGES = 32
-"""Each costs a thread, and for a moment all that the page shows."""
+"""Each page costs a thread, and for a moment a copy of the whole view."""
 SENDER = "SendMessageFunction"
 
 

@@ -37,9 +37,9 @@ from optus_sms.model.times import format_rfc3339
 
 PORT: Final = "phone page"
 UPDATE_EVERY_SECONDS: Final = 0.1
-"""What changes meanwhile goes out as one update."""
+"""Seconds between two updates, so that changes in between are sent together."""
 NOTICE_SECONDS: Final = 1.0
-"""How soon a quiet stream notices that its browser has gone, and gives up its place."""
+"""The delay until a quiet stream notices that its browser is gone, and ends."""
 
 _STATIC: Final = Path(__file__).with_name("static")
 _TYPES: Final = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}

@@ -22,7 +22,7 @@ _SETS: Final[Mapping[str, tuple[str, Any]]] = {
     "callbacks_early": ("callbacks_come", "early"),
     "callbacks_late": ("callbacks_come", "late"),
 }
-"""The fault that each switch sets; of several that set the same one, one is on."""
+"""The fault that each switch sets. Of several switches for the same fault, at most one is on."""
 
 
 def active(faults: Mapping[str, Any]) -> list[str]:

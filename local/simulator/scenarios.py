@@ -175,7 +175,7 @@ _ROWS = (
 )
 
 SCENARIOS = {row.name: row for row in _ROWS}
-"""Every row by its name."""
+"""Every scenario by its name."""
 
 _BY_NUMBER = {row.number: row for row in _ROWS}
 

@@ -14,7 +14,7 @@ from typing import Self
 from optus_sms.records.items import OptOutRecord
 
 Beside = Callable[[Callable[[], None]], Callable[[], None]]
-"""Starts a function, and returns one that waits for its end."""
+"""Starts a function, and returns another function that waits for its end."""
 
 
 def at_once(run: Callable[[], None]) -> Callable[[], None]:

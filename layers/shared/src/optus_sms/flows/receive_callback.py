@@ -34,7 +34,7 @@ from optus_sms.runtime.observability import Measurement, Metric, error_fields, l
 MAX_BODY_BYTES: Final = 64 * 1024
 KEPT: Final = "Kept for an operator"
 STORING_SECONDS: Final = 5.0
-"""Of one request. If the function timed out, each further delivery of the same array would, at the same callback."""
+"""The limit of one request: if a long array timed the function out, each delivery of it would, at the same place."""
 _DAY_SECONDS: Final = 86_400
 _MOST_PROBLEMS: Final = 10
 _CHARSET: Final = re.compile(r'; *charset *= *"?([^\s";]+)', re.IGNORECASE)

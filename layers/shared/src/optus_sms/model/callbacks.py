@@ -26,7 +26,7 @@ from optus_sms.model.statuses import normalized
 _MAX_TEXT: Final = 255
 _MAX_DETAIL: Final = 1000
 _NO_CHARSETS: Final = ("idna", "punycode", "raw-unicode-escape", "unicode-escape")
-"""Python's codecs from bytes to text that are not character encodings: of domain names and of Python's literals."""
+"""Python's codecs that decode bytes but are no character encodings: those of domain names and of Python's literals."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ MAX_SCHEDULE_DAYS: Final = 60  # gateway-rest-v2.txt, SingleMessage: "an upper l
 SEND_NOW_SECONDS: Final = 60  # the gateway returns HTTP 422 for a time in the past, and a POST takes some seconds
 PAST_SECONDS: Final = 60  # clocks can differ: a schedule that is past by no more than this counts as now
 FIRST_YEAR: Final = "2000"
-"""Times before it were never set: Go and .NET write such a field as year 1, others as 1601, 1900 or 1970."""
+"""An earlier time means that the sender never set the field: Go and .NET write year 1, others 1601, 1900 or 1970."""
 
 _MESSAGE_ID = re.compile(rf"(?:[A-Za-z0-9]+/)?{_KEY}")
 # ACMA's register of sender IDs (2 to 11 characters, not digits only, no space or underscore at an end, no "Unverified"

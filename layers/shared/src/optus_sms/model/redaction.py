@@ -18,7 +18,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.I
 _PLAIN_ID: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._:-]{1,64}")
 _WORD: Final = re.compile(r"[^\W_]{3,}")
 _QUOTED_CHARACTERS: Final = 12
-"""A text that has so many characters in a row in common with a message quotes the message."""
+"""A text that has so many characters in a row in common with a message counts as a quotation."""
 
 # The units of a text: a time, which is not a phone number; a character escaped as in code, JSON, a URL or HTML, even
 # more than once; any other character.

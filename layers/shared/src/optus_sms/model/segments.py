@@ -18,14 +18,14 @@ _GSM = GSM_BASIC | GSM_EXTENSION
 MAX_SEGMENTS = 10
 
 CONTROLS = r"\u0000-\u0009\u000b\u000e-\u001f\u007f-\u009f"
-"""The controls that GSM 03.38 lacks or, as ESC, has for itself; within the brackets of a regular expression."""
+"""The controls that GSM 03.38 lacks, and ESC, which it reserves; for the brackets of a regular expression."""
 INVISIBLE = (
     r"\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
     r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
 )
-"""White space, controls and what Unicode calls default ignorable (UCD, DerivedCoreProperties), up to U+FFFF."""
+"""White space, controls and Unicode's default ignorable characters (UCD, DerivedCoreProperties) up to U+FFFF."""
 INVISIBLE_BEYOND = "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-"""The rest of them; regular expressions of UTF-16 can't have such a range."""
+"""The same above U+FFFF, which regular expressions over UTF-16 can't have as a range."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ RFC_3339 = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
-"""RFC 3339, 5.6, but for leap seconds: none is announced. `datetime` alone takes an offset of +10:75 as +11:15."""
+"""RFC 3339, 5.6, without leap seconds: none is announced. `datetime` alone reads the offset +10:75 as +11:15."""
 _RFC_3339 = re.compile(RFC_3339)
 
 
