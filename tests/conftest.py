@@ -1,4 +1,4 @@
-"""What holds for every test: no real AWS, no settings of whoever runs it, no network beyond this machine."""
+"""The rules of every test: no real AWS, no settings of the user's shell, no network beyond this machine."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.support.aws import FAKE_AWS_ENVIRONMENT
 from tests.support.execution_environment import forget_execution_environment
 
 TESTS = Path(__file__).parent
-collect_ignore = ["projects"]  # of senders: tests/integration/test_sender_projects.py runs them
+collect_ignore = ["projects"]  # projects of senders: tests/integration/test_sender_projects.py runs them
 
-# No deadline: a machine that many share is slow at times, and slowness is not what these tests are about. Derandomised,
-# so that whoever changed nothing sees no new failure; the deep suites look further with seeds that they print.
+# No deadline, because a shared machine is slow at times, and these tests are not about speed. Derandomized, so that an
+# unchanged tree has no new failures; the deep suites search further, with seeds that they print.
 settings.register_profile(
     "repeatable", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -40,25 +40,26 @@ _OURS = (
 )  # fmt: skip
 
 
-# The programs that tests end inherit what is ignored here: SIGINT in a shell's background job, SIGHUP under nohup.
+# Programs that tests end inherit the signals that are ignored here: SIGINT in a shell's background job, SIGHUP under
+# nohup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow modules first: several processes share them out, and none should begin a long one at the end."""
+    """Put the slow modules first, so that no test process begins a long one at the end."""
     items.sort(key=lambda item: item.path.parent.name != "integration")
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays; the garbage collector need not look through all of it again and again."""
+    """Freeze the imported objects, so that the garbage collector doesn't scan them again and again."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_loader() -> Iterator[None]:
-    """Every test has AWS sessions of its own; what botocore describes of the services is read once for all of them."""
+    """Let all AWS sessions share botocore's service descriptions, so that they are read only once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
         yield
@@ -66,7 +67,7 @@ def _one_loader() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fake credentials and region; nothing of the caller's shell; nothing cached by the test before."""
+    """Set fake credentials and region, and remove the shell's settings and the caches of the test before."""
     for name in list(os.environ):
         if name.upper().startswith(_OURS):
             monkeypatch.delenv(name)
@@ -92,12 +93,12 @@ def _moto_responds() -> Iterator[None]:
 
 
 class NetworkBlockedError(Exception):
-    """A test tried to reach a network that its level doesn't have."""
+    """A test tried to reach a network that its level doesn't allow."""
 
 
 @pytest.fixture(autouse=True)
 def _blocked_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unit tests have no network in their own thread; what else runs, such as a stack, reaches this machine only."""
+    """Block all network in a unit test's own thread, and for all other code everything beyond this machine."""
     is_unit, test_thread = "unit" in request.path.relative_to(TESTS).parts[:1], threading.current_thread()
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
@@ -107,7 +108,7 @@ def _blocked_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     def check(sock: socket.socket, address: Any) -> None:
         if sock.family == socket.AF_UNIX or (may_reach_this_machine() and _is_loopback(address[0])):
             return
-        sock.close()  # whoever opened it may expect nothing but an OSError here, and leak it
+        sock.close()  # code that expects only an OSError here would leak the socket
         raise NetworkBlockedError(f"a {request.path.parent.name} test tried to connect to {address!r}")
 
     def guarded_connect(sock: socket.socket, address: Any) -> None:

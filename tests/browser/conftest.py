@@ -1,4 +1,4 @@
-"""A real browser, or a skip that says what is missing."""
+"""A real browser; without one the tests are skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def browser() -> Iterator[Browser]:
         pytest.skip(browser_here.MISSING)
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: make test-browser installs it")
     with playwright.sync_playwright() as driver:
-        # Another site's name that leads to this machine, as one that somebody has pointed here.
+        # A foreign name that resolves to this machine.
         names = "--host-resolver-rules=MAP evil.example 127.0.0.1"
         started = driver.chromium.launch(executable_path=path, args=[*browser_here.FLAGS, names])
         yield started
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page; the test fails if a script failed or the content policy refused something."""
+    """A fresh page; the test fails after an error of a script or a violation of the content policy."""
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     opened = context.new_page()
     problems: list[str] = []
@@ -43,7 +43,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def canned() -> Iterator[CannedPage]:
-    """A scripted server whose page shows something of each kind."""
+    """A scripted server whose page shows an example of each kind."""
     server = everything_shown()
     yield server
     server.close()

@@ -1,4 +1,4 @@
-"""A page of another site in the same browser reads no secret and sends nothing, whatever it calls this machine."""
+"""A page of another site in the same browser can neither read a secret nor send, by any name of this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ATTACK = """async ({ aws, control, gateway, secret, queue, body }) => {
 
 @pytest.fixture
 def foreign_url() -> Iterator[str]:
-    """A page of another site; by this name the browser finds this machine (conftest.py)."""
+    """A page of another site, under a name that the browser resolves to this machine (conftest.py)."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_args: object) -> None:

@@ -1,4 +1,4 @@
-"""Whether the page can be used without a mouse and by a screen reader: axe in every state, targets, the Tab key."""
+"""The page can be used without a mouse and with a screen reader: axe in every state, targets, the Tab key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 _AXE: Final = TESTS / "support" / "axe"
-# The rule of names that begin otherwise than the label is off by default.
+# The rule that an accessible name begins with its label is off by default.
 _VIOLATIONS: Final = """async () => {
   const found = await axe.run(document, { rules: { "label-content-name-mismatch": { enabled: true } } });
   return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 120)}`));

@@ -1,4 +1,4 @@
-"""The browser side by itself: hostile text, many messages, refusals, a lost stream, an old token."""
+"""The browser side with a scripted server: hostile text, many messages, refusals, a lost stream, an old token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page in a real browser on the real local stack: what the simulator does is seen, what is typed is done."""
+"""The page in a real browser on the real local stack: it shows the simulator's effects and acts as the user asks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def at_work(page: Page, site: Site) -> Iterator[Page]:
 
 
 def send(page: Page, number: str, text: str) -> Locator:
-    """Through the form, as a person does; its bubble."""
+    """Send through the form, as a user does, and return the message's bubble."""
     page.fill("#field-destination", number)
     page.fill("#field-content", text)
     page.get_by_role("button", name="Send", exact=True).click()
@@ -114,7 +114,7 @@ def test_a_handset_that_opts_out_says_so_until_it_is_back_in(at_work: Page, site
 
 def test_hostile_text_is_text_both_ways(at_work: Page) -> None:
     number = "+61491570157"
-    sent = HOSTILE.replace("\u0007 ", "")  # no message can have controls, but a reply might
+    sent = HOSTILE.replace("\u0007 ", "")  # a message can't have controls, but a reply can
     bubble = send(at_work, number, sent)
     bubble.locator(".status", has_text="received").wait_for()
     phone = at_work.get_by_label(f"Handset {number}", exact=True)
@@ -201,7 +201,7 @@ def test_a_page_out_of_sight_leaves_and_catches_up_when_it_is_back(at_work: Page
         )
 
     def nobody_looks() -> bool:
-        """A write that nobody takes tells that nobody is there."""
+        """Change something: only a failed write shows the server that the browser is gone."""
         site.page.board.event({"detail-type": "something", "time": "", "detail": {}})
         return site.page.pages_open == 0
 

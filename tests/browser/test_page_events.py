@@ -1,4 +1,4 @@
-"""Events by message, and what is chosen in Compose instead of typed."""
+"""Events grouped by message, and the choices that Compose offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a newcomer meets: examples marked and folded away, a message to send at one click, three first steps."""
+"""A new user's view: examples marked and folded away, a message to send at one click, three first steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page's addresses, and the texts to copy: what each of them queues is the message in the form."""
+"""The page's addresses, and the texts to copy, each of which queues the message in the form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether everything on the page can be read: contrast in light and dark, names for a screen reader, any width."""
+"""Everything on the page can be read: contrast in light and dark, names for a screen reader, any width."""
 
 from __future__ import annotations
 

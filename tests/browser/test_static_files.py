@@ -1,4 +1,4 @@
-"""What the page's files must never contain; needs no browser."""
+"""Content that the page's files must not have; needs no browser."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `sam build` makes: its parts fit together, and the layer is complete, small and the same each time."""
+"""The result of `sam build`: its parts fit together, and the layer is complete, small and reproducible."""
 
 import ast
 import contextlib
@@ -42,7 +42,7 @@ def test_bytecode_is_for_the_runtime(path: Path) -> None:
 
 
 def test_layer_describes_just_the_operations_that_are_called() -> None:
-    """By name: whatever any of the services calls so, and each operation that is kept."""
+    """Every kept operation is called by the package, by its method's name in any service."""
     sources = [path.read_text(encoding="utf-8") for path in (LAYER / "src").rglob("*.py")]
     services = {name for source in sources for name in re.findall(r"""_client\(\s*["']([a-z0-9-]+)["']""", source)}
     nodes = (node for source in sources for node in ast.walk(ast.parse(source)))
@@ -60,7 +60,7 @@ def test_layer_describes_just_the_operations_that_are_called() -> None:
 
 
 def test_layer_requirements_do_not_depend_on_the_building_machine() -> None:
-    """pip would judge a marker by the machine's own Python, not by the runtime's."""
+    """pip would evaluate a marker for the building machine's Python, not for the runtime's."""
     lines = (LAYER / "requirements.txt").read_text(encoding="utf-8").splitlines()
 
     assert [line for line in lines if ";" in line] == []
@@ -99,7 +99,7 @@ def umask(value: int) -> Iterator[None]:
 @pytest.mark.deep
 @pytest.mark.timeout(300)  # it downloads the packages of two processors
 def test_layer_is_complete_small_and_the_same_each_time(tmp_path: Path) -> None:
-    with umask(0o077):  # which leaves files that Lambda's user can't read
+    with umask(0o077):  # with it, new files can't be read by Lambda's user
         first = _build(tmp_path / "first")
     second = _build(tmp_path / "second")
 
@@ -125,7 +125,7 @@ def test_sam_build_is_silent_repeatable_and_only_lacks_bytecode_without_the_runt
     for folder in ("functions", "layers"):
         shutil.copytree(ROOT / folder, source / folder)
     shutil.copy(ROOT / "template.yaml", source)
-    (source / "layers/shared/src/optus_sms/.DS_Store").touch()  # the Finder of macOS leaves them
+    (source / "layers/shared/src/optus_sms/.DS_Store").touch()  # macOS's Finder makes such files
     first, words = _sam_build(source, tmp_path / "arm64", "arm64")
     again, other_words = _sam_build(source, tmp_path / "x86_64", "x86_64", without=f"python{_version()}")
 
@@ -154,7 +154,7 @@ def _aws_ca_bundle() -> str:
 
 
 def _each_operation_can_be_called(packages: Path) -> None:
-    """With what the layer describes, requests look the same as with all that botocore has."""
+    """The layer's descriptions give the same requests as botocore's full ones."""
     whole, kept = get_session(), get_session()
     described = [str(packages / "botocore" / "data")]
     kept.register_component("data_loader", Loader(described, include_default_search_paths=False))
@@ -167,7 +167,7 @@ def _each_operation_can_be_called(packages: Path) -> None:
 
 
 def _outline(operation: OperationModel) -> object:
-    """Everything that a description says of an operation, documentation aside."""
+    """Return an operation's description without documentation."""
 
     def of(shape: Shape | None, above: tuple[str, ...] = ()) -> object:
         if shape is None or shape.name in above:
@@ -193,7 +193,7 @@ def _version() -> str:
 
 
 def _sam_build(source: Path, folder: Path, architecture: str, without: str = "") -> tuple[dict[str, str], str]:
-    """What `sam build` makes, and all that it says; on a machine `without` a command if one is named."""
+    """Run `sam build`, and return its result and output; `without`: a command that the machine lacks."""
     hidden = folder / "hidden"
     hidden.mkdir(parents=True)
     if without:
@@ -216,7 +216,7 @@ def _sam_build(source: Path, folder: Path, architecture: str, without: str = "")
 
 
 def _build(folder: Path) -> Path:
-    """As `sam build` does it: a copy of the folder, and ARTIFACTS_DIR."""
+    """Build as `sam build` does, in a copy of the folder and with ARTIFACTS_DIR."""
     source, artifacts = folder / "source", folder / "artifacts"
     shutil.copytree(LAYER, source)
     artifacts.mkdir()
@@ -234,7 +234,7 @@ def _content(folder: Path) -> dict[str, str]:
 
 
 def test_the_list_of_packages_is_what_the_layer_installs(tmp_path: Path) -> None:
-    """As `make build` makes it; the tool is none of them."""
+    """It is made as in `make build`; the tool itself is not in it."""
     requirements, written = LAYER / "requirements.txt", tmp_path / "sbom.cdx.json"
     (line,) = re.findall(
         r"cyclonedx-py (requirements .*)--output-file", (ROOT / "Makefile").read_text(encoding="utf-8")

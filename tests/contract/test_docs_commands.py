@@ -1,4 +1,4 @@
-"""Commands in the runbook and its like are commands that exist, on resources, outputs and logs that exist."""
+"""The commands in the docs exist, and so do their resources, outputs and logs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.aws import default_template
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGES: Final = [DOCS / name for name in ("runbook.md", "privacy.md")]
-# Of the AWS CLI itself.
+# Options of the AWS CLI itself.
 CLI_OPTIONS: Final = {"query", "output", "region", "profile", "max-items"}
 
 
 def shell_lines(page: Path) -> list[str]:
-    """The lines of every sh block and every inline `aws …`, those with a backslash at their end joined."""
+    """Return the lines of every sh block and every inline `aws …`, with continuation lines joined."""
     text = page.read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     inline = re.findall(r"`(aws [^`]+)`", text)
@@ -39,7 +39,7 @@ def shell_lines(page: Path) -> list[str]:
 
 
 def aws_commands(page: Path) -> list[tuple[str, str, list[str]]]:
-    """Service, operation and options of every AWS CLI call, also of those inside others."""
+    """Return service, operation and options of every AWS CLI call, including nested ones."""
     found = []
     for line in shell_lines(page):
         for match in re.finditer(r"\baws ([a-z-]+) ([a-z][a-z-]+)\b([^|;]*)", line):
@@ -68,7 +68,7 @@ def test_each_command_exists_with_its_options(service: str, operation: str, opti
 
 
 def _dashed(name: str) -> str:
-    """As the AWS CLI writes it: `GetItem` as get-item, `logGroupName` as log-group-name, `UUID` as uuid."""
+    """Return a name in the AWS CLI's form: `GetItem` as get-item, `logGroupName` as log-group-name, `UUID` as uuid."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
@@ -108,7 +108,7 @@ SAM_PAGES: Final = [ROOT / "README.md", ROOT / "samconfig.toml", *sorted(DOCS.rg
 
 
 def sam_commands(page: Path) -> Iterator[list[str]]:
-    """Every `sam …` with an option, in a block or inline, as a shell reads it; the word `sam` left out."""
+    """Return every `sam …` with an option, in a block or inline, split as by a shell, without the word `sam`."""
     text = page.read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     code = "\n".join([*blocks, *re.findall(r"`(sam [^`\n]+)`", text)]).replace("\\\n", " ")
@@ -121,7 +121,7 @@ def sam_commands(page: Path) -> Iterator[list[str]]:
 
 @cache
 def as_sam_reads_them() -> dict[str, Any]:
-    """The options of every command on every page, or SAM's error text."""
+    """Return the options of every command on every page, or SAM's error text."""
     commands = [words for page in SAM_PAGES for words in sam_commands(page)]
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.support.sam_options"],
@@ -132,7 +132,7 @@ def as_sam_reads_them() -> dict[str, Any]:
 
 
 def test_the_locked_sam_cli_takes_every_command_and_drops_no_parameter() -> None:
-    """It refuses `Name=` alone, and after another parameter drops it without a word."""
+    """SAM refuses a single `Name=`, and after another parameter drops it silently."""
     read = as_sam_reads_them()
     assert {command: options for command, options in read.items() if isinstance(options, str)} == {}
     known = {*default_template().parameters, "Name"}
@@ -188,7 +188,7 @@ def test_the_failure_words_of_the_runbook_are_those_of_the_code() -> None:
 
 
 def commands_with_a_secret(text: str) -> list[str]:
-    """Lines that put a password or a secret's value among a command's arguments, for histories and `ps` to show."""
+    """Return lines with a password or a secret's value as a command's argument, which histories and `ps` would show."""
     among = re.compile(r"--secret-string(?! file:///dev/stdin)|\bcurl\b.*(?: -u\b| --user\b|PASSWORD)")
     return [line for line in text.splitlines() if among.search(line)]
 

@@ -1,4 +1,4 @@
-"""The import rule of the package, as the table in its docstring says it, and that importing does nothing else."""
+"""The package's imports follow the table in its docstring, and importing has no side effects."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ MODULES = {
     if path.stem != "__init__"
 }
 BESIDE_EACH_OTHER = {"gateway", "records", "aws"}
-# What the standard library offers for talking to the world, or to find out where one is.
+# Modules of the standard library for I/O, or for facts about the environment.
 WORLDLY = {"os", "socket", "ssl", "http", "urllib", "subprocess", "threading", "logging", "asyncio"}
 
 
 def rows() -> dict[str, str]:
-    """The table of the package's docstring: package → its reason, in the direction of imports."""
+    """Return the table of the package's docstring: package → its purpose, in the direction of imports."""
     return dict(re.findall(r"^([a-z]+)  +([A-Z].+)$", optus_sms.__doc__ or "", re.MULTILINE))
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it and for type checking too, in full."""
+    """Return the full names of all modules that a file imports, for type checking too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -84,14 +84,14 @@ def test_pure_modules_touch_nothing_outside(module: str) -> None:
 
 
 def names_of_items(path: Path) -> set[str]:
-    """What a file imports to read or write items as they are stored."""
+    """Return the names that a file imports to read or write stored items."""
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
     of_table = {alias.name for node in nodes if node.module == "optus_sms.records.table" for alias in node.names}
     return of_table & {"Item", "marshal", "unmarshal"}
 
 
 def keys_of_items(path: Path) -> set[str]:
-    """The keys of items, or beginnings of them, among a file's strings, except those that are documentation."""
+    """Return the keys of items, or prefixes of them, in a file's strings, docstrings excepted."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     texts = [str(n.value) for n in nodes if isinstance(n, ast.Constant) and id(n) not in documentation]
@@ -124,7 +124,7 @@ def test_code_that_reads_items_itself_is_noticed(tmp_path: Path, line: str) -> N
 
 @pytest.mark.parametrize("app", APPS, ids=lambda path: path.parent.name)
 def test_an_entry_point_imports_no_sibling(app: Path) -> None:
-    """A handler is the top-level module `app` in Lambda: there is nothing beside it but the layer."""
+    """In Lambda a handler is the top-level module `app`, with only the layer beside it."""
     roots = {name.partition(".")[0] for name in imported(app)}
     assert roots - sys.stdlib_module_names == {"optus_sms", "aws_lambda_powertools"}
 
@@ -133,7 +133,7 @@ def test_there_are_entry_points() -> None:
     assert {app.parent.name for app in APPS} >= {"send_message", "receive_callback", "check_health"}
 
 
-# Runs in an interpreter of its own: imports a module, or several with commas between, and prints what that did besides.
+# Runs in a new interpreter: imports modules (separated by commas), and prints the side effects.
 PROBE = """
 import importlib, logging, os, sys, threading
 

@@ -1,4 +1,4 @@
-"""`pip install .` in an environment of its own gives a working `optus-sms`, whatever else is installed there."""
+"""`pip install .` in a new environment gives a working `optus-sms`, whatever else is installed there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def optus_sms(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command in a fresh environment, beside another project's `cli`."""
+    """The command in a new environment, beside another project's `cli`."""
     folder = tmp_path_factory.mktemp("environment")
     commands = installed(wheel, folder)
     other = packages_of(folder) / "cli"

@@ -1,4 +1,4 @@
-"""What stands outside the layer: no module imports in a circle, and nothing outside tests/ imports from tests/."""
+"""Modules outside the layer: none imports in a circle, and only tests/ imports from tests/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it and for type checking too, in full."""
+    """Return the full names of all modules that a file imports, for type checking too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

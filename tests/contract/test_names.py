@@ -1,4 +1,4 @@
-"""One name for one thing: no public class bears the name of another one."""
+"""One name for one thing: no two public classes have the same name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDERS = ("benchmarks", "cli", "functions", "layers", "local", "tools")
 
 
 def places_of_classes(root: Path) -> dict[str, list[str]]:
-    """Name of each public class → the files that define it."""
+    """Return the files that define each public class, by its name."""
     places: dict[str, list[str]] = defaultdict(list)
     for path in sorted(path for folder in FOLDERS for path in (root / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""The phone page's JSON API is that of docs/local-stack.md."""
+"""The phone page's JSON API is as docs/local-stack.md documents it."""
 
 import re
 import shlex

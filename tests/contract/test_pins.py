@@ -1,4 +1,4 @@
-"""What a fresh machine downloads and runs is pinned by its content: packages, the build backend, uv, CI's actions."""
+"""Everything that a new machine downloads and runs is pinned by content: packages, build backend, uv, CI's actions."""
 
 import re
 import tomllib
@@ -44,7 +44,7 @@ def test_a_senders_tests_have_the_emulator_of_make_run() -> None:
 
 def test_every_sync_takes_locked_wheels_and_builds_nothing_else() -> None:
     syncs = re.findall(r"^.*/uv sync .*$", MAKEFILE, re.MULTILINE)
-    assert len(syncs) == 2  # SYNC, and that of the emulator's own environment
+    assert len(syncs) == 2  # SYNC, and the one for the emulator's environment
     assert all({"--locked", "--no-build"} <= set(line.split()) for line in syncs), syncs
 
 
@@ -66,6 +66,6 @@ def test_pip_takes_only_the_locked_wheel_of_uv() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.y*ml")), ids=lambda path: path.name)
 def test_every_action_is_named_by_its_commit_with_its_version_beside_it(path: Path) -> None:
-    uses = re.findall(r"\buses: (?!\./\.github/)(.*)", path.read_text())  # a workflow of this commit has no other
+    uses = re.findall(r"\buses: (?!\./\.github/)(.*)", path.read_text())  # workflows of the same commit need no pin
     assert uses
     assert [each for each in uses if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", each)] == []

@@ -1,4 +1,4 @@
-"""The published schemas are up to date, and say what the code does."""
+"""The published schemas are up to date, and agree with the code."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_what_is_no_message_at_all_is_refused(fields: Any) -> None:
     assert not is_taken(fields)
 
 
-# What the description of the schema says that it cannot say.
+# The rules that the schema can't express, by its description.
 @pytest.mark.parametrize(
     "change",
     [
@@ -205,7 +205,7 @@ _UNSAYABLE: Final = re.compile(
 
 
 def do_they_agree(fields: Any) -> bool:
-    """Whether the schema takes what the sender takes, and refuses what the sender refuses by a rule of the schema."""
+    """Return whether schema and sender function agree about a document, by the rules that the schema has."""
     is_valid = bool(MESSAGE.is_valid(fields))
     try:
         parse_message(json.dumps(fields), now=NOW)
@@ -215,7 +215,7 @@ def do_they_agree(fields: Any) -> bool:
 
 
 def _of(*parts: str) -> st.SearchStrategy[str]:
-    """Texts put together of one choice from each part; choices are divided by spaces, _ is none."""
+    """Texts made of one choice from each part. Choices are separated by spaces; _ is no text."""
     return st.tuples(*(st.sampled_from([c.replace("_", "") for c in part.split(" ")]) for part in parts)).map("".join)
 
 

@@ -18,7 +18,7 @@ SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings | Recon
     "reconcile_messages": ReconcileSettings,
     "publish_events": PublishSettings,
 }
-# Read by libraries and, the stack's name, by `runtime.observability`; a function's settings need not ask for them.
+# Read by libraries, and the stack's name by `runtime.observability`; a function's settings don't read them.
 READ_ELSEWHERE = {
     "STACK_NAME",
     "POWERTOOLS_SERVICE_NAME",
@@ -33,7 +33,7 @@ NEVER_DEPLOYED = {"GATEWAY_ALLOW_HTTP"}
 
 
 class Recorder(Mapping[str, str]):
-    """An environment that remembers what was asked for."""
+    """An environment that records the names that are read."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.asked: set[str] = set()
@@ -51,7 +51,7 @@ class Recorder(Mapping[str, str]):
 
 
 def environments() -> dict[str, dict[str, str]]:
-    """By folder of the function: its variables, with something in the place of what only a deployment knows."""
+    """Return each function's variables by its folder, with stand-ins for values that only a deployment has."""
     template = default_template()
     unknown = {name: {"Ref": f"ref-{name}", "Arn": f"arn-{name}"} for name in template.resources}
     found: dict[str, dict[str, str]] = {}

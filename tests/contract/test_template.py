@@ -1,7 +1,7 @@
-"""What must be true of the stack, whoever changes template.yaml. Checked on the translated template: a linter of the
-SAM file sees neither what SAM makes of a line nor what two resources mean together.
+"""The invariants of template.yaml. They are checked on the translated template, because a linter of the SAM file sees
+neither SAM's output nor relations between resources.
 
-Each invariant lists what is wrong, and stands with a mistake that it must notice.
+Each invariant yields the violations, and comes with a mistake that it must notice.
 """
 
 import ipaddress
@@ -41,7 +41,7 @@ ROOT: Final = TEMPLATE_PATH.parent
 PACKAGE: Final = ROOT / "layers" / "shared" / "src" / "optus_sms"
 SOURCE: Final = template_source()
 
-# Every parameter away from its default, so that each condition is seen both ways.
+# Every parameter has another value than its default, so that each condition is tested both ways.
 ALL_CHOSEN: Final = {
     "GatewayBaseUrl": "https://gateway.example/v2",
     "GatewaySecretArn": "arn:aws:secretsmanager:ap-southeast-2:123456789012:secret:sms/gateway-AbCdEf",
@@ -79,7 +79,7 @@ ALL_CHOSEN: Final = {
     "WebAclArn": "arn:aws:wafv2:ap-southeast-2:123456789012:regional/webacl/callbacks/0a1b2c3d-4e5f",
     "MaxCallbacksPerSecond": "50",
 }
-# The stack's own secret under the stack's own key.
+# The stack's own secret, encrypted with the stack's own key.
 OWN_KEY: Final = {"KmsKeyArn": ALL_CHOSEN["KmsKeyArn"]}
 
 Problems = Iterator[str]
@@ -101,7 +101,7 @@ INVARIANTS: Final[list[Invariant]] = []
 
 
 def invariant(*mistakes: Mistake, parameters: Mapping[str, str] | None = None) -> Callable[[Check], Check]:
-    """Registers a check and the mistakes that it must notice, in a stack with these parameters."""
+    """Register a check with the mistakes that it must notice, in a stack with these parameters."""
 
     def register(check: Check) -> Check:
         INVARIANTS.append(Invariant(check, mistakes, parameters or {}))
@@ -111,7 +111,7 @@ def invariant(*mistakes: Mistake, parameters: Mapping[str, str] | None = None) -
 
 
 def resource_mistake(path: str, *value: object) -> Mistake:
-    """A mistake in a resource: `path` is <logical id>/<property>/…"""
+    """Return a mistake in a resource: `path` is <logical ID>/<property>/…"""
     logical_id, _, rest = path.partition("/")
     return Mistake(f"Resources/{logical_id}/Properties/{rest}", *value)
 
@@ -121,7 +121,7 @@ def functions(stack: Template) -> list[Resource]:
 
 
 def policy_statements(stack: Template) -> Iterator[tuple[Resource, Mapping[str, Any]]]:
-    """Each statement of each role."""
+    """Yield each statement of each role."""
     for role in stack.of_type("AWS::IAM::Role"):
         for policy in role.properties.get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
@@ -133,7 +133,7 @@ def callback_api(stack: Template) -> Mapping[str, Any]:
     return body
 
 
-# By the queue of each lane: its event, and what names its concurrency.
+# By the queue of each lane: its event, and the parameter of its concurrency.
 LANES: Final = {
     "OutboundQueue": ("OutboundMessages", "SenderConcurrency", "SENDER_CONCURRENCY"),
     "UrgentQueue": ("UrgentMessages", "UrgentConcurrency", "URGENT_CONCURRENCY"),
@@ -183,7 +183,7 @@ def batches_report_what_failed(stack: Template) -> Problems:
     parameters={"SenderConcurrency": "4"},
 )
 def senders_are_as_many_as_the_pace_reckons_with(stack: Template) -> Problems:
-    """The event source limits them: reserved concurrency would make SQS receive messages that nobody takes."""
+    """The event source limits them: with reserved concurrency Lambda would receive messages that it can't process."""
     function = stack.resources["SendMessageFunction"].properties
     for event, parameter, variable in LANES.values():
         source = stack.resources[f"SendMessageFunction{event}"].properties
@@ -231,7 +231,7 @@ def the_lanes_differ_only_in_their_queue_and_pace(stack: Template) -> Problems:
     resource_mistake("OutboundQueue/MessageRetentionPeriod", 345600),
 )
 def only_crash_loops_reach_the_dead_letters_by_themselves(stack: Template) -> Problems:
-    """Giving a message back spends a receive, so a low count would drop messages that were never tried."""
+    """Returning a message costs a receive, so a low count would dead-letter messages without an attempt."""
     policy = stack.resources["OutboundQueue"].properties.get("RedrivePolicy", {})
     if policy.get("deadLetterTargetArn") != {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}:
         yield "no dead-letter queue"
@@ -246,7 +246,7 @@ def only_crash_loops_reach_the_dead_letters_by_themselves(stack: Template) -> Pr
     resource_mistake("DeadLetterQueue/MessageRetentionPeriod"),
 )
 def dead_letters_outlive_their_source(stack: Template) -> Problems:
-    """SQS counts the days of a moved message from its first queue."""
+    """SQS counts a moved message's days from its first enqueue time."""
     four_days = 4 * 86400
     source = stack.resources["OutboundQueue"].properties.get("MessageRetentionPeriod", four_days)
     dead = stack.resources["DeadLetterQueue"].properties.get("MessageRetentionPeriod", four_days)
@@ -326,7 +326,7 @@ def _denies_plain_http(policy: Mapping[str, Any], actions: str) -> bool:
     parameters=ALL_CHOSEN,
 )
 def only_the_invited_may_queue(stack: Template) -> Problems:
-    """Exactly SendMessage and GetQueueUrl, for those that the parameters name; no other policy allows anything."""
+    """Allow exactly SendMessage and GetQueueUrl, to the principals in the parameters; no other policy allows more."""
     queue = {"Effect": "Allow"}
     may_queue = queue | {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"]}
     principals, organization, sources = (
@@ -377,7 +377,7 @@ def the_senders_policy_lets_a_role_queue_and_nothing_else(stack: Template) -> Pr
     Mistake("Outputs/OutboundQueueUrl/Export", {"Name": "queue"}),
 )
 def each_output_is_in_parameter_store_and_none_is_exported(stack: Template) -> Problems:
-    """Another stack that imports an export keeps this one from changing or deleting it."""
+    """A stack can neither change nor delete an export that another stack imports."""
     values = {name: output["Value"] for name, output in stack.outputs.items()}
     wanted = values | {"SchemaVersion": QUEUE_MESSAGE_VERSION}
     found = {
@@ -454,7 +454,7 @@ def items_expire_but_opt_outs(stack: Template) -> Problems:
     resource_mistake("SendLedgerTable/GlobalSecondaryIndexes/0/KeySchema/1/AttributeName", "claimed_at"),
 )
 def keys_never_change(stack: Template) -> Problems:
-    """Another key is another table: an upgrade would start with an empty ledger and send messages twice."""
+    """With other keys CloudFormation would replace the table, and with an empty ledger messages are sent twice."""
     ledger = stack.resources["SendLedgerTable"].properties
     if _key(ledger) != [("pk", "HASH")]:
         yield "SendLedgerTable"
@@ -488,7 +488,7 @@ def _key(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
 # Your own key
 
 
-# By type, where the key stands. A resource of another type that keeps data at rest belongs into this list.
+# The property with the key, by type. Add each new type of resource that keeps data at rest.
 KEYS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "AWS::SQS::Queue": ("KmsMasterKeyId",),
     "AWS::DynamoDB::Table": ("SSESpecification", "KMSMasterKeyId"),
@@ -527,7 +527,7 @@ def everything_at_rest_has_your_key_or_none(stack: Template) -> Problems:
                 yield resource.logical_id
 
 
-# What a role's own action needs of the key, with the service that uses it and the context that it names.
+# The key's actions for a role's action, with the service that uses the key and the encryption context.
 KEY_USES: Final[Mapping[str, tuple[str, ...]]] = {
     "sqs:ReceiveMessage": ("kms:Decrypt",),
     "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
@@ -544,14 +544,14 @@ CONTEXTS: Final = {"sqs": "aws:sqs:arn", "dynamodb": "aws:dynamodb:tableName", "
 
 
 def statements_of_policies(stack: Template) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each statement of each role, and of each policy for roles of others."""
+    """Yield each statement of each role, and of each policy for roles outside the stack."""
     yield from ((role.logical_id, statement) for role, statement in policy_statements(stack))
     for policy in stack.of_type("AWS::IAM::ManagedPolicy"):
         yield from ((policy.logical_id, s) for s in policy.properties["PolicyDocument"]["Statement"])
 
 
 def _key_for(stack: Template, service: str, name: str) -> str:
-    """The key under which a resource of this stack is, or under which a secret from elsewhere is; empty if AWS's."""
+    """Return the key that encrypts a resource of this stack, or an existing secret; empty for AWS's own key."""
     if service == "secretsmanager" and name == stack.parameters["GatewaySecretArn"].value:
         return stack.parameters["GatewaySecretKmsKeyArn"].value
     return stack.parameters["KmsKeyArn"].value
@@ -576,7 +576,7 @@ def _key_for(stack: Template, service: str, name: str) -> str:
     parameters=ALL_CHOSEN,
 )
 def roles_may_use_the_key_exactly_for_what_they_call(stack: Template) -> Problems:
-    """Only through the service, and only for the queue, table or secret of another statement of the same role."""
+    """Only through the service, and only for a queue, table or secret that the same role may call."""
     wanted, allowed = set(), set()
     for role, statement in statements_of_policies(stack):
         if statement["Effect"] != "Allow":
@@ -615,7 +615,7 @@ def roles_may_use_the_key_exactly_for_what_they_call(stack: Template) -> Problem
     Mistake("Outputs/OutboundQueueArn"),
 )
 def public_names_are_there(stack: Template) -> Problems:
-    """What other people's systems depend on; a new name goes with a line in the changelog."""
+    """Other systems depend on these names; a new name needs a line in the changelog."""
     resources = {
         "OutboundQueue": "AWS::SQS::Queue",
         "UrgentQueue": "AWS::SQS::Queue",
@@ -662,7 +662,7 @@ def public_names_are_there(stack: Template) -> Problems:
     resource_mistake("SmsEventBus/Name", "sms"),
 )
 def nothing_has_a_fixed_name(stack: Template) -> Problems:
-    """So that two stacks fit in one account, and that CloudFormation can replace what it must."""
+    """So that two stacks fit in one account, and CloudFormation can replace resources."""
     names = {
         "AWS::ApiGateway::RestApi": "Name",
         "AWS::CloudWatch::Alarm": "AlarmName",
@@ -800,8 +800,8 @@ def logs_are_kept_apart_and_only_as_long_as_chosen(stack: Template) -> Problems:
         logging = function.properties.get("LoggingConfig", {})
         if logging.get("LogFormat") != "JSON":
             yield f"{function.logical_id}: format"
-        # A higher level of the application deletes metrics, which are log records without one. The system level WARN
-        # leaves out Lambda's records of invocations that succeed; timeouts and crashes stay.
+        # A higher application level drops the metrics, which are log records without a level. The system level WARN
+        # leaves out Lambda's records of successful invocations; timeouts and crashes stay.
         system = "WARN" if function.logical_id in ("ReceiveCallbackFunction", "PublishEventsFunction") else "INFO"
         if (logging.get("ApplicationLogLevel"), logging.get("SystemLogLevel")) != ("INFO", system):
             yield f"{function.logical_id}: level"
@@ -818,7 +818,7 @@ def logs_are_kept_apart_and_only_as_long_as_chosen(stack: Template) -> Problems:
     parameters=ALL_CHOSEN,
 )
 def the_gateway_is_called_from_the_chosen_network(stack: Template) -> Problems:
-    """And only what calls it is there: nobody needs a NAT gateway to be called back."""
+    """And only the functions that call the gateway are in it, because callbacks need no NAT gateway."""
     chosen = {name: stack.parameters[name].value.split(",") for name in ("SubnetIds", "SecurityGroupIds")}
     network = None if chosen["SubnetIds"] == [""] else chosen
     for function in functions(stack):
@@ -914,7 +914,7 @@ def the_contract_is_watched_daily_and_reconciliation_never_overlaps(stack: Templ
     resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/1/Resource/1"),
 )
 def health_pauses_the_senders_queue_and_a_deployment_does_not_resume_it(stack: Template) -> Problems:
-    """`Enabled` in the template would make CloudFormation switch a paused queue on when it changes the mapping."""
+    """With `Enabled` in the template, CloudFormation would resume paused sending when it changes the mapping."""
     sources = [f"SendMessageFunction{event}" for event, _, _ in LANES.values()]
     variables = stack.resources["CheckHealthFunction"].properties["Environment"]["Variables"]
     if [variables[name] for name in ("SENDER_MAPPING_ID", "URGENT_MAPPING_ID")] != [{"Ref": name} for name in sources]:
@@ -949,7 +949,7 @@ def roles_name_actions_and_resources(stack: Template) -> Problems:
             yield f"{role.logical_id}: {sorted(statement)}"
         if statement["Effect"] == "Deny":
             continue
-        # Lambda takes network interfaces from a role only for all resources; metrics and a list of streams have no ARN.
+        # Lambda requires `*` for network interfaces; metrics and a list of streams have no ARN.
         anywhere = statement.get("Sid") == "UseVpc" and all(action.startswith("ec2:") for action in statement["Action"])
         anywhere = anywhere or statement["Action"] == TRACING_ACTIONS
         anywhere = anywhere or statement["Action"] in ("cloudwatch:GetMetricData", "dynamodb:ListStreams")
@@ -991,7 +991,7 @@ def each_function_has_a_written_out_role_of_its_own(stack: Template) -> Problems
     parameters=ALL_CHOSEN | {"ApiGatewayLogRole": "create"},
 )
 def every_role_has_the_boundary_and_the_path(stack: Template) -> Problems:
-    """Also those that SAM makes."""
+    """Also the roles that SAM makes."""
     names = {"PermissionsBoundary": "PermissionsBoundaryArn", "Path": "RolePath"}
     wanted = {name: stack.parameters[parameter].value for name, parameter in names.items()}
     for role in stack.of_type("AWS::IAM::Role"):
@@ -1010,7 +1010,7 @@ def every_role_has_the_boundary_and_the_path(stack: Template) -> Problems:
     resource_mistake("CheckHealthRole/Policies/0/PolicyDocument/Statement/0/Condition"),
 )
 def roles_allow_what_is_needed(stack: Template) -> Problems:
-    """Who may do what to which resource, as a whole; a new line here is a decision."""
+    """The complete list of permissions; a new line here is a decision."""
     secret = stack.parameters["GatewaySecretArn"].value or "GatewaySecret"
     own_items = f"SendLedgerTable where dynamodb:LeadingKeys is {HEALTH_KEY}, {CONTRACT_KEY}"
     wanted = {
@@ -1107,7 +1107,7 @@ def _where(resource: Any, statement: Mapping[str, Any]) -> str:
     resource_mistake("CallbackSecret/GenerateSecretString/ExcludePunctuation"),
 )
 def secrets_survive_upgrades(stack: Template) -> Problems:
-    """CloudFormation writes a changed text over the real credentials, and a changed recipe makes a new password."""
+    """With a changed text CloudFormation overwrites the credentials; with a changed recipe it makes a new password."""
     recipe = {
         "SecretStringTemplate": '{"username":"gateway"}',
         "GenerateStringKey": "password",
@@ -1133,7 +1133,7 @@ def secrets_survive_upgrades(stack: Template) -> Problems:
     resource_mistake("ReceiveCallbackFunction/Events/StatusCallback/Properties/Method", "GET"),
 )
 def strangers_do_not_reach_the_function(stack: Template) -> Problems:
-    """A validator wants the Authorization header of both routes, and nothing of the body: unreadable ones are kept."""
+    """A validator requires the Authorization header on both routes, but checks no body: unreadable ones are kept."""
     body = callback_api(stack)
     if sorted(body["paths"]) != ["/callbacks/reply", "/callbacks/status"]:
         yield f"paths: {sorted(body['paths'])}"
@@ -1166,7 +1166,7 @@ def api_gateway_answers_as_documented(stack: Template) -> Problems:
         "DEFAULT_4XX": "404",
         "REQUEST_TOO_LARGE": "413",
         "THROTTLED": "429",
-        "DEFAULT_5XX": None,  # keeps the status of each
+        "DEFAULT_5XX": None,  # each keeps its own status
     }
     for name, status in wanted.items():
         if name not in responses or responses[name].get("statusCode") != status:
@@ -1185,7 +1185,7 @@ def api_gateway_answers_as_documented(stack: Template) -> Problems:
     ),
 )
 def api_gateway_quotes_nothing(stack: Template) -> Problems:
-    """Its default messages can quote the Authorization header."""
+    """API Gateway's default messages can quote the Authorization header."""
     responses = callback_api(stack)["x-amazon-apigateway-gateway-responses"]
     yield from {"DEFAULT_4XX", "DEFAULT_5XX"} - responses.keys()
     for name, response in responses.items():
@@ -1244,7 +1244,7 @@ def callbacks_are_throttled(stack: Template) -> Problems:
         if (s["HttpMethod"], s["ResourcePath"]) == ("*", "/*")
     ]
     rate = int(stack.parameters["MaxCallbacksPerSecond"].value)
-    limits = {"ThrottlingRateLimit": str(rate), "ThrottlingBurstLimit": min(2 * rate, 5000)}  # at most an account's
+    limits = {"ThrottlingRateLimit": str(rate), "ThrottlingBurstLimit": min(2 * rate, 5000)}  # at most the account's
     if len(every) != 1 or not limits.items() <= every[0].items():
         yield "no limit"
 
@@ -1302,7 +1302,7 @@ def callbacks_come_by_modern_tls_to_one_stage(stack: Template) -> Problems:
     resource_mistake("CallbackApi/Tags/LogRole"),
 )
 def access_log_works_in_a_new_account(stack: Template) -> Problems:
-    """The stage comes after the account's role; both stay when the stack goes, because they are the account's."""
+    """The stage is made after the account's role. Role and setting belong to the account, so they are retained."""
     if stack.parameters["ApiGatewayLogRole"].value == "existing":
         return
     stage = stack.resources["CallbackApiv1Stage"]
@@ -1336,7 +1336,7 @@ class Watched:
 
 
 def alarm_metrics(alarm: Resource) -> list[Watched]:
-    """What an alarm reads, by itself or through an expression."""
+    """Return the metrics that an alarm reads, directly or through an expression."""
     properties = alarm.properties
     metrics = [m["MetricStat"]["Metric"] for m in properties.get("Metrics", []) if "MetricStat" in m] or [properties]
     return [
@@ -1362,7 +1362,7 @@ def dashboard_metrics(stack: Template) -> list[Watched]:
 
 
 def _reference(text: str) -> Any:
-    """`${Queue.QueueName}` and `${Function}` as the template writes them elsewhere."""
+    """Return `${Queue.QueueName}` and `${Function}` in the form of other places in the template."""
     match = re.fullmatch(r"\$\{(\w+)(?:\.(\w+))?\}", text)
     if match is None:
         return text
@@ -1370,20 +1370,20 @@ def _reference(text: str) -> Any:
 
 
 def published() -> dict[str, set[str]]:
-    """By service, the metrics that its function can publish: those that a module its app.py imports speaks of."""
+    """Return by service the metrics that its function can publish: those named in a module that its app.py imports."""
     found = {}
     for app in sorted((ROOT / "functions").glob("*/app.py")):
         modules = re.findall(r"^\s*from optus_sms\.(\w+\.\w+) import", app.read_text(), re.MULTILINE)
         code = "".join(
             (PACKAGE / f"{module.replace('.', '/')}.py").read_text()
             for module in modules
-            if module not in ("runtime.observability", "aws.traffic")  # which reads them
+            if module not in ("runtime.observability", "aws.traffic")  # this module only reads metrics
         )
         found[app.parent.name] = {Metric[name].value for name in re.findall(r"\bMetric\.([A-Z_]+)\b", code)}
     return found
 
 
-# What AWS publishes by itself, as far as we look at it ("Available CloudWatch metrics" of each service).
+# AWS's own metrics that the stack reads ("Available CloudWatch metrics" of each service).
 AWS_METRICS: Final[Mapping[str, tuple[str, str, frozenset[str]]]] = {
     "AWS/SQS": (
         "QueueName",
@@ -1403,11 +1403,11 @@ AWS_METRICS: Final[Mapping[str, tuple[str, str, frozenset[str]]]] = {
 }
 
 
-BY_LANE: Final = {Metric.QUEUE_DELAY, Metric.SENDING_PAUSED}  # what the functions publish for each lane, too
+BY_LANE: Final = {Metric.QUEUE_DELAY, Metric.SENDING_PAUSED}  # published for each lane, too
 
 
 def counted_lines(stack: Template) -> dict[str, set[str]]:
-    """By service, the metrics that filters make of the callback API's access log, which names service and stack."""
+    """Return by service the metrics that filters make of the callback API's access log, which has service and stack."""
     line = json.loads(stack.resources["CallbackApiv1Stage"].properties["AccessLogSetting"]["Format"])
     found: dict[str, set[str]] = {}
     for each in stack.of_type("AWS::Logs::MetricFilter"):
@@ -1498,7 +1498,7 @@ def alarms_watch_metrics_that_exist(stack: Template) -> Problems:
     resource_mistake("CredentialsRefusedAlarm/Metrics/2/MetricStat/Metric/Dimensions/0/Value", "send_message"),
 )
 def an_alarm_hears_of_it_from_every_function_that_finds_out(stack: Template) -> Problems:
-    """An unknown outcome: the sender, or reconciliation. Refused credentials: the health check before any message."""
+    """Unknown outcomes: sender function and reconciliation. Refused credentials: also the health check."""
     for alarm, metric in (
         ("UnknownOutcomes", Metric.OUTCOMES_UNKNOWN),
         ("CredentialsRefused", Metric.CREDENTIALS_REFUSED),
@@ -1533,7 +1533,7 @@ def an_old_message_rings_once_and_names_a_pause(stack: Template) -> Problems:
 
 
 def _with(text: str, other: str) -> object:
-    """The dashboard with one text in it replaced."""
+    """Return the dashboard with one text replaced."""
     body = SOURCE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     assert text in body
     return {"Fn::Sub": body.replace(text, other, 1)}
@@ -1571,7 +1571,7 @@ def dashboard_is_one_screen_without_overlap(stack: Template) -> Problems:
     resource_mistake("SendMessageFunction/Timeout", 45),
 )
 def no_function_fails_unnoticed(stack: Template) -> Problems:
-    """Errors, throttles and times near the timeout, of each function, against its own timeout."""
+    """Alarms for errors, throttles and durations near its own timeout, for each function."""
     wanted = {function.logical_id for function in functions(stack)}
     for alarm, name in (("FunctionErrors", "Errors"), ("FunctionThrottles", "Throttles"), ("NearTimeout", "Duration")):
         watched = alarm_metrics(stack.resources[f"{alarm}Alarm"])
@@ -1596,14 +1596,14 @@ MEASURED_ALL_THE_TIME: Final = {"HealthChecks", "SendingPaused"}
     resource_mistake("UnknownOutcomesAlarm/TreatMissingData"),
 )
 def silence_means_what_it_should(stack: Template) -> Problems:
-    """Of what is measured every minute it is alarming; all else is silent when nothing happens."""
+    """Missing data is an alarm only for metrics of every minute; the others have no data while nothing happens."""
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
         always = {metric.name for metric in alarm_metrics(alarm)} <= MEASURED_ALL_THE_TIME
         if alarm.properties.get("TreatMissingData") != ("breaching" if always else "notBreaching"):
             yield alarm.logical_id
 
 
-# Of Lambda's own log records in JSON, such as {"type": "platform.report", "record": {"status": "timeout", …}}
+# From Lambda's own log records in JSON, such as {"type": "platform.report", "record": {"status": "timeout", …}}
 # ("Lambda Telemetry API Event schema reference"). The text format's "Task timed out" never comes.
 REPORT_FIELDS: Final = {"type", "record", "status", "errorType"}
 
@@ -1680,7 +1680,8 @@ def events_miss_nothing_and_nothing_blocks_them(stack: Template) -> Problems:
         if (source["StartingPosition"], source.get("DestinationConfig")) != ("TRIM_HORIZON", destination):
             yield f"{source['EventSourceArn']}: start or destination"
         tries, age = source.get("MaximumRetryAttempts", -1), source.get("MaximumRecordAgeInSeconds", -1)
-        # By age, not by a count that runs out first. Half of the stream's 24 hours are left for whoever reads the note.
+        # Limited by age, because a count of retries would be used up first. It leaves an operator half of the stream's
+        # 24 hours.
         if not source.get("BisectBatchOnFunctionError") or tries != -1 or not 0 < age <= 43200:
             yield f"{source['EventSourceArn']}: tries"
 
@@ -1728,7 +1729,7 @@ def streams_pass_each_change_that_can_make_an_event(stack: Template) -> Problems
     resource_mistake("DeadLetterQueue/MessageRetentionPeriod", 5000000),
 )
 def the_ledger_remembers_longer_than_any_queue(stack: Template) -> Problems:
-    """A message may wait in its queue, among the dead letters, be redriven, and wait in both once more."""
+    """A message can wait in its queue and in the dead-letter queue, be redriven, and wait in both again."""
     waiting = sum(
         stack.resources[name].properties["MessageRetentionPeriod"] for name in ("OutboundQueue", "DeadLetterQueue")
     )
@@ -1752,7 +1753,7 @@ def stack(request: pytest.FixtureRequest) -> Template:
 
 
 def broken_stack(mistake: Mistake, parameters: Mapping[str, str]) -> Template:
-    """The stack with a mistake. What SAM passes on as it is need not be translated again."""
+    """Return the stack with a mistake. Parts that SAM passes on unchanged are not translated again."""
     names = mistake.path.split("/")
     if names[0] == "Resources" and names[2:3] == ["Properties"]:
         kind = SOURCE["Resources"][names[1]]["Type"]
@@ -1796,7 +1797,7 @@ def test_all_chosen_is_every_parameter_away_from_its_default() -> None:
 
 
 def test_other_addresses_need_a_new_deployment_of_the_api() -> None:
-    """API Gateway takes a policy only with a deployment, which SAM makes if the API's definition changes."""
+    """API Gateway applies a policy only with a deployment, which SAM makes if the API's definition changes."""
 
     def deployed(**parameters: str) -> object:
         return translate(SOURCE, parameters).resources["CallbackApiv1Stage"].properties["DeploymentId"]
@@ -1814,8 +1815,8 @@ def test_lint_would_notice_a_mistake() -> None:
 
 
 def linted(document: Mapping[str, Any]) -> list[str]:
-    """Rule and message of each mistake that cfn-lint finds."""
-    from cfnlint import ManualArgs, lint  # seconds, which only the process that runs these tests should spend
+    """Return rule and message of each finding of cfn-lint."""
+    from cfnlint import ManualArgs, lint  # the import takes seconds, so only the process of these tests does it
 
     found = lint(json.dumps(document), config=ManualArgs(regions=[REGION]))
     return [f"{match.rule.id} {match.message}" for match in found]
@@ -1924,7 +1925,7 @@ def test_without_a_pace_any_number_of_senders_is_taken() -> None:
 
 
 def test_every_deployment_is_tagged_as_a_whole() -> None:
-    """The stack's tags go to each resource that can have some; a resource's own would be forgotten on the next one."""
+    """The stack's tags apply to each resource that can have tags. A resource's own would be missing on a new one."""
     environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
     deployed = {
         name: e["deploy"]["parameters"] for name, e in environments.items() if name != "version" and "deploy" in e
@@ -1935,10 +1936,10 @@ def test_every_deployment_is_tagged_as_a_whole() -> None:
         assert "Application=" in parameters["tags"], name
         assert "Environment=" in parameters["tags"], name
     own = {logical_id for logical_id, r in SOURCE["Resources"].items() if "Tags" in r.get("Properties", {})}
-    assert own == {"CallbackApi"}  # where a tag orders two resources
+    assert own == {"CallbackApi"}  # there a tag orders two resources
 
 
-# Both lanes, so that a rule about one is not the other's.
+# Both lanes, so that a rule can't hold for one only.
 PACED: Final = {"MaxMessagesPerSecond": "100", "MaxUrgentPerSecond": "100"}
 
 

@@ -1,8 +1,8 @@
-"""What a new version must not change in a live stack: whatever holds data, credentials or an address is never replaced.
+"""A new version must not replace resources of a live stack that hold data, credentials or an address.
 
-CloudFormation replaces a resource whose logical id or type changes, or one of its create-only properties. A replaced
-ledger forgets what was sent, a replaced queue loses its senders, a replaced API has another address than the gateway's
-portal, a replaced secret another password. docs/upgrade.md says what to do if it must be.
+CloudFormation replaces a resource if its logical ID, type or a create-only property changes. A replaced ledger has no
+record of sent messages, a replaced queue or API has another address than senders or the gateway's portal use, and a
+replaced secret has another password. docs/upgrade.md says what to do if it must be.
 """
 
 import json
@@ -16,7 +16,7 @@ from local.template import REGION, STACK_NAME, Template, translate
 from tests.support.aws import default_template, template_source
 from tests.support.broken_templates import Mistake, with_mistake
 
-# By logical id: type, and the properties that identify it. Released; entries may be added, never changed.
+# By logical ID: type, and the properties that identify it. Entries may be added, never changed.
 LIVE: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "OutboundQueue": ("AWS::SQS::Queue", {}),
     "UrgentQueue": ("AWS::SQS::Queue", {}),
@@ -44,7 +44,7 @@ LIVE: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "CallbackApi": ("AWS::ApiGateway::RestApi", {}),
     "CallbackApiv1Stage": ("AWS::ApiGateway::Stage", {"StageName": "v1"}),
 }
-# Types that hold what would be missed; a new resource of one of them belongs into the list above.
+# Types that hold data, credentials or an address. Add each new resource of these types to the list above.
 KEPT_TYPES: Final = {
     *("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::ApiGateway::RestApi"),
     *(
@@ -60,12 +60,12 @@ SOURCE: Final = template_source()
 
 
 def identity(stack: Template, logical_id: str) -> dict[str, Any]:
-    """What would make CloudFormation replace this resource, or write over a secret, if it changed."""
+    """Return the values whose change makes CloudFormation replace this resource or overwrite a secret."""
     properties = stack.resources[logical_id].properties
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, stack.resources[logical_id].type).schema
     create_only = {path.split("/")[2] for path in schema.get("createOnlyProperties", [])}
     kept = {name: value for name, value in properties.items() if name in create_only | {"GenerateSecretString"}}
-    kept.pop("RestApiId", None)  # of a stage: follows the API, which has its own entry
+    kept.pop("RestApiId", None)  # a stage's: it follows the API, which has its own entry
     if "KeySchema" in properties:
         types = {item["AttributeName"]: item["AttributeType"] for item in properties["AttributeDefinitions"]}
         keys = [(key["AttributeName"], key["KeyType"]) for key in properties["KeySchema"]]
@@ -76,7 +76,7 @@ def identity(stack: Template, logical_id: str) -> dict[str, Any]:
 
 
 def replaced(stack: Template) -> list[str]:
-    """What an upgrade to this template would replace, write over, or leave unguarded."""
+    """Return the resources that an upgrade to this template would replace, overwrite or leave unguarded."""
     problems = []
     for logical_id, (kind, kept) in LIVE.items():
         if logical_id not in stack.resources or stack.resources[logical_id].type != kind:

@@ -1,4 +1,4 @@
-"""Threads that run one at a time, in an order that somebody else chooses: the same choices, the same run."""
+"""Threads that run one at a time, in an order that the caller chooses. The same choices give the same run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STUCK_SECONDS: Final = 60.0
 
 
 class CrashError(BaseException):
-    """The process ends here: no `except Exception` may catch it."""
+    """Stands for the end of a process, so no `except Exception` may catch it."""
 
 
 class Actor:
@@ -41,7 +41,7 @@ class Actor:
 
 
 class Baton:
-    """Passes the baton from the one who chooses to an actor and back."""
+    """Passes the baton from the caller to an actor and back."""
 
     def __init__(self) -> None:
         self.returned = threading.Semaphore(0)
@@ -49,7 +49,7 @@ class Baton:
         self._current: Actor | None = None
 
     def start(self, name: str, run: Callable[[], None]) -> Actor:
-        """A new actor, which does nothing yet."""
+        """Add an actor, which doesn't run yet."""
         actor = Actor(name, run, self)
         self.actors.append(actor)
         return actor
@@ -61,7 +61,7 @@ class Baton:
         return self._current
 
     def go_on(self, actor: Actor) -> None:
-        """Let an actor run to its next pause or its end; what it raised is raised here."""
+        """Let an actor run to its next pause or its end. Its exception is raised here."""
         self._current = actor
         actor.may_run.release()
         if not self.returned.acquire(timeout=_STUCK_SECONDS):
@@ -74,7 +74,7 @@ class Baton:
                 raise actor.error
 
     def pause(self) -> None:
-        """Called by an actor: somebody else may go first."""
+        """Called by an actor: let others run first."""
         actor = self.current
         self.returned.release()
         actor.may_run.acquire()
@@ -82,7 +82,7 @@ class Baton:
             raise CrashError
 
     def end_all(self) -> None:
-        """Crash whoever is left."""
+        """Crash the remaining actors."""
         for actor in list(self.actors):
             actor.doomed = True
             while not actor.done:

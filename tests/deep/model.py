@@ -1,13 +1,13 @@
-"""The send protocol as an explicit-state model: one message, everything that can happen to it, in every order.
+"""The send protocol as an explicit-state model of one message: all events, in every order.
 
-Two workers and redeliveries, a crash at every step, lost answers of the table (also repeated by the SDK, also arriving
-late) and of the gateway, callbacks at any time, dead-letter copy and message row as steps of their own, redrive,
-recall, expiry, an opt-out, and the message on the queues of both lanes, each of which can be paused. `Rules` are the
-protocol's lines, each of which can be left out to see that something breaks. The model knows nothing of the code;
-tests/deep/schedules.py puts the code through the same kinds of step.
+It has two workers and redeliveries, a crash at every step, lost responses of the table (also repeated by the SDK, also
+arriving late) and of the gateway, callbacks at any time, dead-letter copy and `MessagesTable` item as separate steps,
+redrive, recall, expiry, an opt-out, and the message in the queues of both lanes, each of which can be paused. `Rules`
+are the protocol's lines; leaving one out must break a promise. The model is independent of the code;
+tests/deep/schedules.py runs the code through the same kinds of step.
 
-Time has no numbers: a lease or a wait ends at any moment its rules allow. Visibility is ignored: a message that is not
-deleted may be delivered at any moment, which is more than SQS does.
+Time has no numbers: a lease or a wait can end at any moment that its rules allow. Visibility is ignored: a message that
+is not deleted can be delivered at any moment, which is more than SQS does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 RESENDS: Final = 1
 MAX_ATTEMPTS: Final = 2
-FOREIGN: Final = 9  # a gateway id that belongs to somebody else's message with the same reference
+FOREIGN: Final = 9  # the gateway ID of another system's message with the same reference
 NOBODY: Final = 0
 ACCEPTED_RANK, SENT_RANK, RECEIVED_RANK = 1, 2, 3
 ORDINARY, URGENT = LANES = 0, 1
@@ -30,32 +30,32 @@ class Rules:
     """The protocol, line by line. A rule set to False is a seeded bug."""
 
     claim_is_conditional: bool = True  # only absent or RETRY may be claimed
-    owner_is_checked: bool = True  # an outcome is written only by whoever holds the record …
-    attempt_is_checked: bool = True  # … in the attempt that it made
+    owner_is_checked: bool = True  # an outcome is written only by the owner of the record …
+    attempt_is_checked: bool = True  # … and only for the owner's attempt
     unknown_is_held: bool = True  # an unknown outcome is not written as "not sent"
-    lapse_is_unknown: bool = True  # a lost owner's message is not simply claimed again
-    lease_outlives_owner: bool = True  # nobody POSTs after its lease has ended
-    own_claim_is_recognised: bool = True  # the SDK repeated a claim whose answer was lost
+    lapse_is_unknown: bool = True  # a message whose owner crashed is not simply claimed again
+    lease_outlives_owner: bool = True  # no worker POSTs after its lease has ended
+    own_claim_is_recognised: bool = True  # if the SDK repeated a claim whose response was lost
     acceptance_wins: bool = True  # proof of acceptance is written whatever the state
     resends_are_counted: bool = True
-    resend_is_conditional: bool = True  # on the very record that was read
+    resend_is_conditional: bool = True  # only from the very record that was read
     copy_before_ack: bool = True
     copy_is_repaired: bool = True  # a duplicate of a REJECTED or UNKNOWN message is copied again
     row_is_repaired: bool = True  # a duplicate of an ACCEPTED message writes its row again
     outcome_is_written_before_ack: bool = True
     ambiguous_reference_proves_nothing: bool = True
     one_id_for_a_record: bool = True  # a callback does not replace the gateway's id
-    row_before_removal: bool = True  # of what the row is written from
-    unknown_once_is_never_certain: bool = True  # what is certain after an unknown outcome can still be disproved
-    only_what_may_have_been_sent_is_proved: bool = True  # a callback can be about another system's message
-    certainly_not_sent_corrects_a_callback: bool = True  # that came while the claim was alive …
+    row_before_removal: bool = True  # the item is written before its values leave the ledger
+    unknown_once_is_never_certain: bool = True  # a state that follows an unknown outcome can still be corrected
+    only_what_may_have_been_sent_is_proved: bool = True  # because a callback can be about another system's message
+    certainly_not_sent_corrects_a_callback: bool = True  # if it came during the lease …
     open_claim_is_waited_for: bool = True  # … so that no duplicate is acknowledged before
-    rank_decides: bool = True  # not the order of callbacks
+    rank_decides: bool = True  # and not the order of callbacks
     recall_is_conditional: bool = True  # only absent or RETRY may be recalled
     recalled_is_final: bool = True  # it is never claimed again
-    recall_before_deletion: bool = True  # of the waiting message
+    recall_before_deletion: bool = True  # before the waiting message is deleted
     opt_out_is_read_after_claim: bool = True
-    opt_out_is_read_each_time: bool = True  # not only at the first attempt
+    opt_out_is_read_each_time: bool = True  # at every attempt, not only the first
     unread_opt_out_waits: bool = True  # a read that fails allows nothing
     opt_out_is_remembered: bool = True  # a duplicate makes no dead letter, and is not sent
     one_key_for_both_lanes: bool = True  # the second queue's message is no new one
@@ -66,9 +66,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the world may do. ``faults``: crashes, lost answers and stalls, in all. ``statuses``: told of each.
+    """The limits of the world. ``faults``: crashes, lost responses and stalls, in total. ``statuses``: reported of each
+    message.
 
-    ``shared_reference``: with another message of ours; ``foreign_reference``: with another system's, unseen by us.
+    ``shared_reference``: with another message of the stack; ``foreign_reference``: with another system's, unseen by the
+    stack.
     """
 
     on_unknown: str
@@ -79,16 +81,16 @@ class Setting:
     shared_reference: bool = False
     foreign_reference: bool = False
     statuses: int = 1
-    opts_out: bool = False  # the handset may, at any time
-    lanes: tuple[int, ...] = (ORDINARY,)  # in whose queues the message is
+    opts_out: bool = False  # whether the handset can opt out, at any time
+    lanes: tuple[int, ...] = (ORDINARY,)  # whose queues have the message
     pauses: int = 0  # of one lane each; an operator may resume it at any time
 
 
 class Record(NamedTuple):
     """The ledger's record. ``gateway_id`` is the number of the acceptance it names, 0 for none.
 
-    ``open``: ACCEPTED by a callback while a claim was alive, whose owner may still know better. ``kept``: it has what a
-    row is written from.
+    ``open``: ACCEPTED by a callback during the lease of a claim, whose owner can still correct it. ``kept``: it has the
+    values for the item.
     """
 
     state: str = "absent"
@@ -100,11 +102,11 @@ class Record(NamedTuple):
     gateway_id: int = 0
     open: bool = False
     kept: bool = False
-    opted_out: bool = False  # it is REJECTED for that, without a dead letter
+    opted_out: bool = False  # REJECTED because of an opt-out, without a dead letter
 
 
 class Worker(NamedTuple):
-    """``at`` is the step it takes next. ``late``: its deadline is over, so it cannot begin a POST any more.
+    """``at`` is the step it takes next. ``late``: its deadline has passed, so it can't begin a POST.
 
     ``owner`` and ``attempt`` are those of its claim or, before one, of the record that refused it.
     """
@@ -120,9 +122,10 @@ class Worker(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The message row of one acceptance. ``told`` is the best status any callback told, which nobody stores.
+    """The `MessagesTable` item of one acceptance. ``told``: the best status of any callback, which the code doesn't
+    store.
 
-    ``linked``: it names its message; ``whole``: it is in the conversation, too.
+    ``linked``: it names its message; ``whole``: it is also in the conversation.
     """
 
     rank: int = 0
@@ -143,22 +146,23 @@ class World(NamedTuple):
     paused: tuple[bool, ...] = (False, False)
     accepted: int = 0
     rows: tuple[Row, ...] = ()
-    callback: tuple[int, str, bool] | None = None  # whose, its next step, and whether it knows what a row needs
+    callback: tuple[int, str, bool] | None = None  # the acceptance, its next step, and whether it has the item's values
     late_claim: int = NOBODY
     expired: bool = False
     faults: int = 0
     redrives: int = 0
     recalls: int = 0
     pauses: int = 0
-    recall: tuple[int, str] | None = None  # an operator's: of which waiting message, -1 for none, and its next step
-    excused: bool = False  # a crash, stall, late or lost write, or ambiguous answer: UNKNOWN has a cause
-    known: bool = False  # somebody who read the gateway's yes has written an outcome
+    recall: tuple[int, str] | None = None  # the waiting message (-1: none) and the next step of an operator's recall
+    excused: bool = False  # after a crash, stall, late or lost write, or ambiguous response UNKNOWN is allowed
+    known: bool = False  # a worker that read the acceptance has written an outcome
     opted_out: bool = False  # the handset's opt-out is stored
 
 
 class Step(NamedTuple):
-    """``fault``: a crash, a pause or the like, on which no message may depend to get on. ``callback``: the gateway's
-    doing, or that of an operator who ends a pause: neither may come.
+    """``fault``: a crash, a pause or the like, without which a message must be able to proceed.
+
+    ``callback``: a step of the gateway, or of an operator who ends a pause; neither is sure to come.
     """
 
     label: str
@@ -175,7 +179,7 @@ class Violation(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the exploration of one setting found."""
+    """The result of exploring one setting."""
 
     states: int
     steps: int
@@ -224,7 +228,7 @@ def explore(rules: Rules, setting: Setting, *, limit: int = 1_000_000) -> Report
 
 
 def can_reach(ends: list[World], before: dict[World, list[tuple[World, bool]]], *, callbacks: bool) -> set[World]:
-    """Every state from which one of ``ends`` can be reached."""
+    """Return every state from which one of ``ends`` can be reached."""
     reached, todo = set(ends), deque(ends)
     while todo:
         for world, by_callback in before.get(todo.popleft(), ()):
@@ -235,7 +239,7 @@ def can_reach(ends: list[World], before: dict[World, list[tuple[World, bool]]], 
 
 
 def trace(came_from: dict[World, tuple[World, str] | None], world: World) -> tuple[str, ...]:
-    """The steps to a state."""
+    """Return the steps to a state."""
     labels: list[str] = []
     while (origin := came_from[world]) is not None:
         world, label = origin
@@ -244,7 +248,7 @@ def trace(came_from: dict[World, tuple[World, str] | None], world: World) -> tup
 
 
 def broken_promise(before: World, world: World, setting: Setting) -> str | None:  # noqa: PLR0911, PLR0912
-    """The first promise that this state, or the step to it, breaks: one line for each."""
+    """Return the first promise that this state, or the step to it, breaks: one line for each promise."""
     record, was = world.record, before.record
     if world.accepted > 1 + (RESENDS if setting.on_unknown == "resend" else 0):
         return "the gateway accepts at most as often as allowed"
@@ -285,7 +289,10 @@ def broken_promise(before: World, world: World, setting: Setting) -> str | None:
 
 
 def is_at_rest(world: World) -> bool:
-    """Nobody works on it, nobody will but for what waits in a paused lane, and a person sees what needs one."""
+    """Return whether no worker handles the message now or later, except one that waits in a paused lane.
+
+    An operator sees it if needed.
+    """
     waits = [there and world.paused[_lane(message)] for message, there in enumerate(world.queued)]
     if waits != list(world.queued) or any(worker.at != "idle" for worker in world.workers):
         return False
@@ -311,7 +318,7 @@ def is_true(world: World, setting: Setting) -> bool:
 
 
 def _certainly_not_sent(world: World) -> bool:
-    """Whether a worker is about to write that the claim was not sent which a callback has resolved as sent."""
+    """Return whether a worker is about to write "not sent" for a claim that a callback has resolved as sent."""
     unsent = ("too late", "not sent", "rejected", "opted out")
     return any(w.at == "outcome" and w.outcome in unsent and _is_contradicted(w, world.record) for w in world.workers)
 
@@ -342,14 +349,14 @@ def _same(worker: Worker, record: Record) -> bool:
 
 
 class Moves:
-    """Every step that can be taken next."""
+    """The possible next steps of a state."""
 
     def __init__(self, rules: Rules, setting: Setting) -> None:
         self.rules = rules
         self.setting = setting
 
     def of(self, world: World) -> Iterator[Step]:
-        """All of them; workers are alike, so their order is made one."""
+        """Return all steps. Workers are equal, so their order is normalized."""
         for step in (
             *self._time(world),
             *self._operators(world),
@@ -359,7 +366,7 @@ class Moves:
         ):
             yield step._replace(world=_without_difference(step.world))
 
-    # What happens by itself
+    # Steps of the environment
 
     def _time(self, world: World) -> Iterator[Step]:
         record = world.record
@@ -428,7 +435,7 @@ class Moves:
         if not self.rules.recall_before_deletion:
             yield Step("the message is deleted first", _without_message(world, message)._replace(recall=(-1, "write")))
 
-    # Callbacks: status into the row, proof into the ledger, the sender's half into the row, and out of the ledger
+    # Callbacks: status into the item, proof into the ledger, the ledger's values into the item and out of the ledger
 
     def _callbacks(self, world: World) -> Iterator[Step]:
         if world.callback is None:
@@ -534,7 +541,7 @@ class Moves:
         return record.state == "UNKNOWN" and _same(worker, record)
 
     def _refused(self, world: World, index: int) -> World:
-        """What is left to do of a message that somebody dealt, or deals, with."""
+        """Return the steps after a refused claim."""
         record, worker, at = world.record, world.workers[index], "idle"
         match record.state:
             case "ACCEPTED" if record.open and self.rules.open_claim_is_waited_for:
@@ -567,7 +574,7 @@ class Moves:
         yield from self._write(world, index, "take over", lapse)
 
     def _resolve(self, world: World, index: int) -> World:
-        """Just became UNKNOWN."""
+        """Return the steps after the message became UNKNOWN."""
         waits = self.setting.on_unknown == "resend" and (
             world.record.unknowns <= RESENDS or not self.rules.resends_are_counted
         )
@@ -646,7 +653,7 @@ class Moves:
         if not self.rules.acceptance_wins and not _holds(worker, record):
             return self._refused(world, index)
         if not record.gateway_id:
-            # Another delivery may have ended the message before this one writes its row.
+            # Another delivery can acknowledge the message before this one writes its item.
             kept = record.kept if not worker.gateway_id else not _holds(worker, record)
             record = record._replace(state="ACCEPTED", gateway_id=worker.gateway_id, open=False, kept=kept)
         world = world._replace(record=record)
@@ -655,7 +662,7 @@ class Moves:
         return _with_worker(world, index, worker._replace(at=at))
 
     def _other_row(self, world: World, index: int) -> Iterator[Step]:
-        """The row of another delivery that was accepted, too, and whose worker may be gone."""
+        """Write the item of another accepted delivery, whose worker may have crashed."""
 
         def write(at: World) -> World:
             worker = at.workers[index]
@@ -689,7 +696,7 @@ class Moves:
     def _write(
         self, world: World, index: int, what: str, apply: Callable[[World], World], claims_as: int = NOBODY
     ) -> Iterator[Step]:
-        """One write of a worker, and what can go wrong with it."""
+        """Return a write of a worker with all its failures."""
         applied = apply(world)
         yield Step(what, applied)
         if not world.faults:
@@ -764,7 +771,7 @@ def _new_owner(world: World) -> int:
 
 
 def _without_difference(world: World) -> World:
-    """One state for all that differ only in what nobody can see any more: it keeps their number small."""
+    """Merge states that differ only in values that are never read again, to keep their number small."""
     record = world.record
     if record.state in ("ACCEPTED", "EXPIRED", "RECALLED") and not record.open:
         record = Record(record.state, gateway_id=record.gateway_id, unknowns=record.unknowns, kept=record.kept)

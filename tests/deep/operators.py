@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from tests.deep.schedules import World
 
 HELD_SECONDS: Final = 300
-# Until an operator decides: what was on its way to the gateway when the outcome became unknown shows in its portal.
+# How long an operator waits, so that a message that was on the wire when its outcome became unknown shows in the
+# portal.
 LOOK_AFTER_SECONDS: Final = 600
 MODULES: Final = ("cli.unknown_outcomes", "cli.redrive_plan", "cli.dead_letter_queue", "cli.recalling", "cli.target")
 URL_OF: Final = {Lane.ORDINARY: "outbound", Lane.URGENT: "urgent"}
@@ -36,9 +37,9 @@ _LANE_OF: Final = {url: lane for lane, url in URL_OF.items()}
 
 @dataclass
 class Letter:
-    """A message on the dead-letter queue; another reader sees it after ``held_until``.
+    """A message on the dead-letter queue. Other readers see it after ``held_until``.
 
-    ``source``: the queue that SQS moved it from; empty for one that the sender function made.
+    ``source``: the queue that SQS moved it from; empty if the sender function wrote it.
     """
 
     sqs_id: str
@@ -54,7 +55,7 @@ class Letter:
 
 
 class WorldTime:
-    """What the command line's modules have for `time`."""
+    """Replaces `time` in the command line's modules."""
 
     def __init__(self) -> None:
         self.world: World | None = None
@@ -68,7 +69,7 @@ TIME: Final = WorldTime()
 
 
 class WorldSqs:
-    """SQS as the functions and the command line call it; each call is a step. An old receipt may work, as in SQS."""
+    """The SQS client of the functions and the command line; each call is a step. An old receipt may work, as in SQS."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -79,7 +80,7 @@ class WorldSqs:
         return cast("dict[str, Any]", self._world.ports.read("sqs.receive_message", receive))
 
     def _receive_waiting(self, lane: Lane) -> dict[str, Any]:
-        """One at a time, so that the command works in one thread."""
+        """Return one message at a time, so that the command uses one thread."""
         queue = [each for each in self._world.queue.values() if each.lane is lane]
         waiting = next((each for each in queue if each.visible_at <= self._world.now), None)
         if waiting is None:
@@ -177,7 +178,7 @@ class WorldLambda:
 
 
 class Operator:
-    """One command of one operator, who sees in the gateway's portal whether the message was accepted."""
+    """A command of an operator, who sees in the gateway's portal whether the message was accepted."""
 
     def __init__(self, world: World, ledger: Ledger, messages: Messages, message_id: str) -> None:
         TIME.world = self._world = world
@@ -201,11 +202,11 @@ class Operator:
         return DeadLetterQueue(sqs, url, what=what, urgent_queue=URL_OF[Lane.URGENT])
 
     def work(self) -> None:
-        """Resolve or redrive; an error of AWS ends the command, as it does on a terminal."""
+        """Resolve or redrive. An error of AWS ends the command, as on a terminal."""
         self._run(self._resolve if self._world.rng.random() < 0.6 else self._redrive)
 
     def recall(self) -> None:
-        """Recall the message by its key, or everything that waits in the queue, which is not even paused."""
+        """Recall the message by its key, or everything in the queue, which is not paused."""
         self._run(self._recall_key if self._world.rng.random() < 0.4 else self._recall_waiting)
 
     def pause(self, lane: Lane) -> None:
@@ -223,7 +224,7 @@ class Operator:
             self._world.tell("the command ends with an error")
 
     def _recall_key(self) -> None:
-        """Only the write, as if the record was read long ago."""
+        """Make only the write, as if the record was read long ago."""
         now = self._world.now
         record = LedgerRecord(self._message_id, ttl=int(now) + KEEP_SECONDS)
         refused_by = self._target.ledger.recall(record, by="an operator", now=now)
@@ -236,7 +237,7 @@ class Operator:
     def _resolve(self) -> None:
         world = self._world
         record = self._target.ledger.read(self._message_id)
-        # An EXPIRED one has no dead letter, so that its sender would have to queue it again.
+        # An EXPIRED message has no dead letter, so its sender would have to queue it again.
         if record is None or not record.has_open_outcome or record.state in (State.ACCEPTED, State.EXPIRED):
             return
         if world.now < record.unknown_at + LOOK_AFTER_SECONDS:
@@ -249,7 +250,7 @@ class Operator:
         world.tell(f"an operator: {done[0].result}")
 
     def _redrive(self) -> None:
-        """Apply a plan; some operators want to send whatever is there."""
+        """Apply a plan; some operators change all actions to "send"."""
         world = self._world
         plan, _ = make_plan(self._target)
         if world.rng.random() < 0.4:

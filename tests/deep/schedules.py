@@ -1,12 +1,12 @@
-"""The real functions and command line in a world where a seed decides who goes next and what goes wrong.
+"""The real functions and command line in a world where a seed decides which actor runs next and which faults happen.
 
 Sender, receiver, reconciler, publisher and operators (`resolve`, `redrive`, `recall`, `pause`) work at the same time on
 one message, which waits in the ordinary queue, the urgent one or both. Every call to a table, a queue, the bus or the
-gateway is a step: before and after it anybody else may go on, time may pass (beyond leases too), the process may crash,
-the call may fail, be repeated by the SDK after others, arrive up to a minute late, or be done with its response lost.
-The clocks of execution environments differ. Messages are delivered again, twice at a time, moved to the dead letters by
-SQS, redriven from there, and callbacks come in any order, again or not at all. First there is a time of chaos, then
-nothing fails any more, then twenty days pass, and then the promises are checked.
+gateway is a step. Before and after it other actors can run, time can pass (beyond leases too), and the process can
+crash. The call can fail, be repeated by the SDK after other calls, arrive up to a minute late, or be done with its
+response lost. The clocks of execution environments differ. Messages are delivered again, even twice at the same time,
+moved to the dead letters by SQS, and redriven. Callbacks come in any order, repeatedly or not at all. After a time of
+chaos nothing fails any more, then twenty days pass, and then the promises are checked.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ KEY: Final = "message-1"
 SHARED_REFERENCE: Final = "costs-42"
 FOREIGN_ID: Final = "gw-foreign"
 FUNCTION_SECONDS: Final = 60
-WRITE_MARGIN_SECONDS: Final = 3  # before its deadline an invocation stops trying to write
+WRITE_MARGIN_SECONDS: Final = 3  # before the deadline: then an invocation stops retrying writes
 VISIBILITY_SECONDS: Final = 120
 POST_SECONDS: Final = 10.0
 MAX_ATTEMPTS: Final = 4
 STATUSES: Final = ("queued", "sent", "submitted", "received")
 DAY_SECONDS: Final = 86_400
-LATE_SECONDS: Final = 60.0  # at most, until a write is stored whose caller has an error
+LATE_SECONDS: Final = 60.0  # at most, until a write is stored for which the caller got an error
 SKEW_SECONDS: Final = 150.0  # at most, of the clock of an execution environment
 DAYS_OF_CHAOS: Final = 9  # less than the queue keeps a message
 DAYS_TO_DECIDE: Final = 20
@@ -71,11 +71,11 @@ AUTHORIZATION: Final = "Basic " + base64.b64encode(b"gateway:example").decode()
 
 
 class BrokenPromiseError(BaseException):
-    """What must never happen has happened. No `except Exception` of the code may hide it."""
+    """A promise was broken. No `except Exception` of the code may hide it."""
 
 
 class StoreFailedError(BaseException):
-    """A table failed by itself: a mistake in the test, which must not pass for a promise broken by the code."""
+    """A table failed without an injected fault: a mistake in the test, not a promise broken by the code."""
 
 
 class LostError(BotoCoreError):
@@ -85,7 +85,7 @@ class LostError(BotoCoreError):
 
 
 class Stores(Protocol):
-    """The two tables, empty, and a look into them."""
+    """The two tables, empty at first, with access to their items."""
 
     ledger_table: Table
     messages_table: Table
@@ -100,13 +100,13 @@ class Stores(Protocol):
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a seed makes of the world. ``crowded``: messages are often delivered while somebody has them.
+    """The world that a seed chooses. ``crowded``: messages are often delivered while another actor has them.
 
-    ``shared`` is the reference with another message of ours, ``foreign`` with one of another system, unseen by us.
-    ``lossy``: some callbacks never come. ``most_receives``: then SQS moves the message to the dead letters. ``skews``:
-    of the clocks of the sender's execution environments, the receiver and the reconciler. ``in_attribute``: the
-    ``message_id`` is not a field but an SQS attribute. ``victim``: how the names of those begin to whom faults happen.
-    ``lanes``: those in which the message is queued.
+    ``shared``: another message of the stack has the reference; ``foreign``: another system's, unseen by the stack.
+    ``lossy``: some callbacks never come. ``most_receives``: after these SQS moves the message to the dead letters.
+    ``skews``: of the clocks of the sender's execution environments, the receiver and the reconciler. ``in_attribute``:
+    the ``message_id`` is not a field but an SQS attribute. ``victim``: the beginning of the names of actors that get
+    faults. ``lanes``: those in which the message is queued.
     """
 
     on_unknown: str
@@ -131,7 +131,7 @@ class Scenario:
 
     @classmethod
     def of(cls, rng: random.Random, *, recalls: bool, opts_out: bool, lanes: tuple[Lane, ...]) -> Scenario:
-        """One of many."""
+        """Return a random scenario."""
         reference = rng.choice((None, None, "order-1", SHARED_REFERENCE))
         skew = rng.choice((0.0, 0.0, SKEW_SECONDS))
         return cls(
@@ -173,15 +173,15 @@ class Queued:
 
 @dataclass
 class Acceptance:
-    """A message that the gateway took; ``told``: statuses whose callbacks were answered 200."""
+    """A message that the gateway accepted. ``told``: statuses whose callbacks got HTTP 200."""
 
     gateway_id: str
     told: set[str] = field(default_factory=set)
-    owed: set[str] = field(default_factory=set)  # begun, and to be sent again until they are answered 200
+    owed: set[str] = field(default_factory=set)  # begun, and repeated until they get HTTP 200
 
 
 class World:
-    """Everything around the code, and the choices of one seed."""
+    """The surroundings of the code, and the choices of one seed."""
 
     def __init__(self, seed: int, stores: Stores) -> None:
         self.rng = random.Random(seed)
@@ -194,15 +194,15 @@ class World:
         self.calm = False
         self.faults = self.scenario.faults
         self.redrives = self.scenario.redrives
-        self.excused = any(self.scenario.skews)  # UNKNOWN has a cause
+        self.excused = any(self.scenario.skews)  # whether UNKNOWN is allowed
         self.queue: dict[str, Queued] = {}
         self.dead_letters: list[Letter] = []
         self.paused: set[Lane] = set()
         self.operators_paused: set[Lane] = set()  # at any time
         self.acceptances: list[Acceptance] = []
-        self.posting: dict[object, float] = {}  # exchanges that are not over, and when they will be
+        self.posting: dict[object, float] = {}  # running exchanges, and their ends
         self.late_writes: list[tuple[float, Callable[[], object]]] = []  # with the time at which they are stored
-        self.deaf: dict[object, bool] = {}  # actors none of whose writes succeeds; True: done, but without an answer
+        self.deaf: dict[object, bool] = {}  # actors whose writes all fail; True: done, but without a response
         self.names = 0
         self.story: list[str] = []
         self.known_id: str | None = None
@@ -212,16 +212,16 @@ class World:
         self.written = True
         self.last_record: LedgerRecord | None = None
         self.sandboxes: list[Sender | None] = [None, None, None]
-        self.heard: set[Actor] = set()  # who read the gateway's yes
+        self.heard: set[Actor] = set()  # actors that read an acceptance
         self.paces: dict[Actor, float] = {}
-        self.busy: dict[int, float] = {}  # sandboxes at work, and when Lambda should end them
+        self.busy: dict[int, float] = {}  # busy execution environments, and when Lambda ends them
         self.ports = Ports(self)
         self.crashed: set[Actor] = set()
-        self.ends: dict[Actor, float] = {}  # when Lambda ends an invocation of the sender
+        self.ends: dict[Actor, float] = {}  # when Lambda ends an invocation of the sender function
         self.stream: list[dict[str, Any]] = []
         self.unpublished_from = 0
         self.published: dict[str, Event] = {}
-        self.working: set[str] = set()  # of whom only one works at a time
+        self.working: set[str] = set()  # actors of which only one runs at a time
         self.expires_at = None if self.scenario.expires_in is None else self.now + self.scenario.expires_in
 
     @property
@@ -244,7 +244,7 @@ class World:
     # One schedule
 
     def run(self) -> None:
-        """Chaos, then calm, then the check of what is promised; `BrokenPromiseError` if it does not hold."""
+        """Run chaos, then calm, then the checks; raise `BrokenPromiseError` if a promise is broken."""
         try:
             self._begin()
             for _ in range(self.rng.randrange(30, 120)):
@@ -253,7 +253,7 @@ class World:
             self._calm_down()
             self._check_settled()
             if self.rng.random() < 0.3:
-                self._live_on()  # and the callbacks come only after that
+                self._live_on()  # callbacks come only after that
             if self.scenario.callbacks:
                 self._end_callbacks()
             self._live_on()
@@ -307,19 +307,19 @@ class World:
     # What an execution environment has
 
     def ledger(self) -> Ledger:
-        """The ledger as an execution environment has it: each call is a step."""
+        """Return an execution environment's ledger, each call of which is a step."""
         return Ledger(SteppedTable(self.stores.ledger_table, "ledger", self.ports))
 
     def messages(self) -> Messages:
-        """The messages as an execution environment has them."""
+        """Return an execution environment's `Messages`."""
         return Messages(SteppedTable(self.stores.messages_table, "messages", self.ports), retention_days=90)
 
     def opt_outs(self) -> OptOuts:
-        """The opt-outs as an execution environment has them."""
+        """Return an execution environment's `OptOuts`."""
         return OptOuts(SteppedTable(self.stores.opt_out_table, "opt_outs", self.ports))
 
     def clock(self, environment: int) -> Clock:
-        """The clock of an execution environment; intervals are right, the time of day may be not."""
+        """Return an execution environment's clock: intervals are right, the time of day can be wrong."""
         skew = self.scenario.skews[environment]
         return Clock(now=lambda: self.now + skew, monotonic=self.time.monotonic, sleep=self.time.sleep)
 
@@ -351,7 +351,7 @@ class World:
         self.rng.choices([action for _, action in choices], weights)[0]()
 
     def _pace(self, actor: Actor) -> float:
-        """Some are slow all their life, so that others overtake them."""
+        """Return an actor's pace. Some are always slow, so that others overtake them."""
         return self.paces.setdefault(actor, self.rng.choice((0.05, 1.0, 4.0, 12.0)))
 
     def _let_time_pass(self) -> None:
@@ -367,10 +367,10 @@ class World:
         self.tell(f"{seconds} seconds pass")
         self._advance(seconds)
         if any(self.now >= deadline - WRITE_MARGIN_SECONDS for deadline in self.busy.values()):
-            self.excused = True  # somebody stalls for so long that it cannot write its outcome any more
+            self.excused = True  # an actor stalls for so long that it can't write its outcome
 
     def _advance(self, seconds: float) -> None:
-        """Let time pass; what is on its way is stored in time."""
+        """Let time pass, and store late writes at their times."""
         until = self.now + seconds
         while (arriving := min(self.late_writes, key=lambda late: late[0], default=None)) and arriving[0] <= until:
             self.time.advance(max(0.0, arriving[0] - self.now))
@@ -384,7 +384,7 @@ class World:
         arriving[1]()
 
     def _alone(self, name: str, run: Callable[[], None]) -> None:
-        """Start someone of whom only one works at a time."""
+        """Start an actor of which only one runs at a time."""
         if name in self.working:
             return
         self.working.add(name)
@@ -425,10 +425,10 @@ class World:
         self.ends[actor] = self.busy[sandbox]
 
     def _invoke(self, sandbox: int, message: Queued, record: QueueRecord, deadline: float) -> None:
-        """One invocation, and then what Lambda does with its answer."""
+        """Invoke the function, and do what Lambda does with the response."""
         try:
             sender = self.sandboxes[sandbox] or self._new_sender(sandbox)
-            self.sandboxes[sandbox] = None  # a crash loses it
+            self.sandboxes[sandbox] = None  # a crash loses the execution environment
             result = sender.send_batch([record], deadline=deadline)
             self.sandboxes[sandbox] = sender
             self._check_heard(acknowledged=not result.failures)
@@ -468,7 +468,7 @@ class World:
         self._store_late(self.rng.choice(self.late_writes))
 
     def _operate(self) -> None:
-        """An operator, who sees in the gateway's portal what was accepted."""
+        """Run an operator, who sees accepted messages in the gateway's portal."""
         Operator(self, self.ledger(), self.messages(), KEY).work()
 
     def _recall(self) -> None:
@@ -491,7 +491,7 @@ class World:
         Reconciler(self.ledger(), self.messages(), gateway, FixedSecret(), clock).run(deadline=clock.now() + 120)
 
     def _publish(self) -> None:
-        """One batch of the stream; Lambda delivers it again from where it failed."""
+        """Publish a batch of the stream. Lambda delivers it again from the failed record on."""
         bus = cast("Any", Port(WorldBus(self), "bus", self.ports))
         records = self.stream[self.unpublished_from :][:5]
         publisher = Publisher(bus, self.queues(), self.time.clock)
@@ -538,7 +538,7 @@ class World:
         self.baton.start(f"callback of {gateway_id}", receive)
 
     def _calm_down(self) -> None:
-        """Nothing fails any more, and whatever is begun or queued comes to its end."""
+        """Stop all faults, and let everything that is begun or queued end."""
         self.tell("calm")
         self.calm = True
         self.deaf.clear()
@@ -553,7 +553,7 @@ class World:
         raise BrokenPromiseError("it never ends")
 
     def _finish(self) -> None:
-        """Let everyone who is at work come to an end."""
+        """Let all running actors end."""
         while self.baton.actors:
             self.baton.go_on(self.rng.choice(self.baton.actors))
             self.check_always()
@@ -561,7 +561,7 @@ class World:
             self._late_write()
 
     def _end_callbacks(self) -> None:
-        """The gateway repeats a callback until it is stored; if none is lost, all statuses come."""
+        """Repeat each callback until it is stored; if none is lost, all statuses come."""
         for acceptance in self.acceptances:
             statuses = sorted(acceptance.owed) if self.scenario.lossy else list(STATUSES)
             for status in self.rng.sample(statuses, len(statuses)):
@@ -576,7 +576,7 @@ class World:
             at = max(self.now + 300, min(due))
             if at > until:
                 break
-            # Not every five minutes, though, for what the gateway does not answer.
+            # But not every five minutes for requests that get no response.
             self.time.advance(max(at - self.now, DAY_SECONDS / 4 if at == self.now + 300 else 0))
             self._alone("reconciler", self._reconcile)
             self._finish()
@@ -586,15 +586,15 @@ class World:
             self._finish()
 
     def _undecided(self) -> list[float]:
-        """When each item is due that still waits for something."""
+        """Return when each waiting item is due."""
         items = [*self.stores.ledger_table.scan(), *self.stores.messages_table.scan()]
         waiting = [item for item in items if "undecided" in item or "awaiting" in item]
         return [float(cast("int", item.get("look_at", 0))) for item in waiting]
 
-    # What is promised
+    # The promises
 
     def check_always(self) -> None:
-        """After every step."""
+        """Check after every step."""
         allowed = 1 if self.scenario.on_unknown == "hold" else 2
         if len(self.acceptances) > allowed:
             raise BrokenPromiseError("accepted more often than allowed")
@@ -627,14 +627,14 @@ class World:
             raise BrokenPromiseError("UNKNOWN without a cause")
 
     def check_may_post(self) -> None:
-        """When a first byte is handed over."""
+        """Check when a first byte is handed over."""
         record = self.record()
         if self.expires_at is not None and self.now + min(self.scenario.skews) >= self.expires_at:
             raise BrokenPromiseError("sent after it expired")
         if self.now + POST_SECONDS > self.ends[self.baton.current]:
             raise BrokenPromiseError("begun when it could not end any more")
         if any(self.scenario.skews):
-            return  # by another clock its lease may be over, which makes its outcome unknown
+            return  # by another clock its lease can be over, which makes its outcome unknown
         if any(over_at > self.now for over_at in self.posting.values()):
             raise BrokenPromiseError("two POSTs at a time")
         if record is not None and record.owner in self.claimed_after_opt_out:
@@ -644,13 +644,13 @@ class World:
             raise BrokenPromiseError(f"sent without holding the record: {record and record.state}")
 
     def _check_heard(self, *, acknowledged: bool) -> None:
-        """Whoever read the gateway's yes and is done has written it."""
+        """Check that each ended actor that read an acceptance has written it."""
         record = self.record()
         if self.baton.current in self.heard and acknowledged and (record is None or record.state is not State.ACCEPTED):
             raise BrokenPromiseError(f"accepted, and the ledger says {record and record.state}")
 
     def _check_settled(self) -> None:
-        """When the queue is empty."""
+        """Check when the queue is empty."""
         record = self.record()
         assert record is not None or self.dead_letters
         if record is None:
@@ -663,7 +663,7 @@ class World:
             self._check_joined(record)
 
     def _check_end(self) -> None:
-        """Twenty days later."""
+        """Check twenty days later."""
         self.check_always()
         if self._undecided():
             raise BrokenPromiseError("undecided after twenty days")
@@ -709,13 +709,13 @@ def _needs_no_dead_letter(record: LedgerRecord) -> bool:
 
 
 class Ports:
-    """Decides at each step whether something goes wrong there."""
+    """Decides at each step whether a fault happens."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def moment(self, step: str, when: str, *, chance: float = 0.04) -> None:
-        """Others may go first; and this may be the end."""
+        """Let others go first, or end the actor here."""
         world = self.world
         actor = world.baton.current
         if actor not in world.crashed:
@@ -729,7 +729,7 @@ class Ports:
         raise CrashError
 
     def read(self, name: str, operation: Callable[[], Any]) -> Any:
-        """One call that changes nothing."""
+        """Make a call that changes nothing."""
         self.moment(name, "before", chance=0.01)
         # Whether a message waits then shows only if the handset has opted out.
         if self._fault(0.3 if self.world.is_opted_out and name == "opt_outs.get" else 0.03):
@@ -738,7 +738,7 @@ class Ports:
         return operation()
 
     def write(self, name: str, operation: Callable[[], Any]) -> Any:
-        """One call to a table, a queue or the bus that changes something."""
+        """Make a call to a table, a queue or the bus that changes something."""
         world = self.world
         actor = world.baton.current
         if actor not in world.deaf:
@@ -797,7 +797,7 @@ FAULTS: Final = (
 
 
 class SteppedTable(Table):
-    """A table as the code sees it: each call goes through `Ports`. What it changes goes into the stream."""
+    """The table of the code: each call goes through `Ports`, and each change into the stream."""
 
     def __init__(self, table: Table, name: str, ports: Ports) -> None:
         self.key = table.key
@@ -831,7 +831,7 @@ class SteppedTable(Table):
 
     def query(self, *args: Any, **more: Any) -> Iterator[Item]:
         found = _done(lambda: list(self._table.query(*args, **more)))
-        # An empty partition is read a hundred times a run, which is not a step.
+        # Reads of an empty partition (a hundred in a run) are no steps.
         return iter(self._ports.read(f"{self._name}.query", lambda: found) if found else ())
 
     def count(self, *args: Any, **more: Any) -> int:
@@ -842,7 +842,7 @@ class SteppedTable(Table):
 
 
 class Port:
-    """The bus as the code sees it: each call goes through `Ports`."""
+    """The bus of the code: each call goes through `Ports`."""
 
     def __init__(self, target: object, name: str, ports: Ports) -> None:
         self._target = target
@@ -866,7 +866,7 @@ def _done(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 class WorldBus(EventBus):
-    """The bus; it keeps what it was given."""
+    """The bus, which keeps all events."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -877,7 +877,7 @@ class WorldBus(EventBus):
 
 
 class CountingGateway(Gateway):
-    """A gateway as far as a message can tell; it counts what it takes."""
+    """The gateway of the messages, which counts those that it accepts."""
 
     timeout_seconds = POST_SECONDS
 
@@ -919,7 +919,7 @@ class CountingGateway(Gateway):
         return outcome
 
     def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
-        """It answers for a message only when nothing fails any more."""
+        """Return a message only after the chaos."""
         world = self._world
         taken = [acceptance for acceptance in world.acceptances if acceptance.gateway_id == gateway_id]
         if not world.calm or not taken or world.rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Anything at all as header and body: never a 5xx, never a write for strangers, nothing authenticated lost.
+"""Any header and body: never HTTP 5xx, no write for unauthenticated callers, no authenticated callback lost.
 
 A few hundred cases in `make test`, the same each time; 12,000 new ones in `make test-deep`, which print their seed.
 """
@@ -93,7 +93,7 @@ headers = (
 
 
 def is_valid(header: str | None) -> bool:
-    """By another way than the code's: is this the one right credential, spelt as the standard allows?"""
+    """Return whether the header has the right credentials, by another algorithm than the code's."""
     scheme, _, rest = (header or "").strip().partition(" ")
     return scheme.lower() == "basic" and rest.strip() == GOOD
 

@@ -1,4 +1,4 @@
-"""Every state that the send protocol can reach keeps its promises, and each of its lines is needed for that."""
+"""Every reachable state of the send protocol keeps the promises, and each of the protocol's lines is needed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETTINGS = {
     "paused lane": PAUSED_LANE,
 }
 
-# What is left out of the protocol, and where it is enough to look for what goes wrong.
+# The line that is left out, and the setting in which that breaks a promise.
 SEEDED_BUGS = {
     "claim_is_conditional": HOLD,
     "unknown_is_held": HOLD,
@@ -112,7 +112,7 @@ def test_each_rule_is_needed(rule: str) -> None:
 
 
 def test_outcomes_are_fenced() -> None:
-    """Each claim has an owner and an attempt of its own, so that either would do; without both, two send at a time."""
+    """Each claim has its own owner and attempt, so either check is enough; without both, two workers send at once."""
     assert explore(Rules(**dict.fromkeys(FENCE, False)), RESEND).violation is not None
     for rule in FENCE:
         assert explore(Rules(**{rule: False}), RESEND).violation is None

@@ -15,7 +15,8 @@ from tests.support.outages import Healthz, Lookup, Scenario, Trouble, World
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(300)]
 
-# `OUTAGES=all` crosses everything. Else few messages meet few environments, and other lookups one kind of /healthz.
+# `OUTAGES=all` combines everything. Otherwise few messages are combined with few environments, and other look-ups with
+# one /healthz.
 ALL = os.environ.get("OUTAGES") == "all"
 SCENARIOS = [
     Scenario(*parts)

@@ -1,4 +1,4 @@
-"""Random schedules of the real code: none breaks a promise, and each of many seeded bugs is found by some.
+"""No random schedule of the real code breaks a promise, and some schedule finds each of many seeded bugs.
 
 A failure names its seed; `SCHEDULE_SEED=<seed> pytest tests/deep/test_schedules.py -k replay -s` tells the story again.
 `SCHEDULES` is how many the deep test runs.
@@ -91,7 +91,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(seed: int) -> World:
-    """One schedule in memory; what it broke is raised with its seed and story."""
+    """Run a schedule in memory. A broken promise is raised with seed and story."""
     return _run(World(seed, MemoryStores()), seed)
 
 
@@ -105,7 +105,7 @@ def _run(world: World, seed: int) -> World:
 
 
 def run_many(seeds: range) -> Counter[str]:
-    """How the schedules ended: by the ledger's state and how often the gateway accepted."""
+    """Return the ends of the schedules, counted by the ledger's state and the number of acceptances."""
     ends: Counter[str] = Counter()
     for seed in seeds:
         world = run(seed)
@@ -228,7 +228,7 @@ def rejected_is_never_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def anything_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A callback proves what was certainly not sent."""
+    """A callback resolves a message that was certainly not sent."""
     monkeypatch.setattr(ledger, "MAY_HAVE_BEEN_SENT", ledger.HAS_NO_GATEWAY_ID & exists("pk"))
     monkeypatch.setattr(LedgerRecord, "may_have_been_sent", True)
 
@@ -269,7 +269,7 @@ def expired_whatever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def any_claim_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A claim whose response was lost gives back whoever's claim is there."""
+    """A claim whose response was lost releases any claim."""
     release = Ledger.release
 
     def patched(self: Ledger, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
@@ -338,7 +338,7 @@ def never_registered(self: Ledger, reference: str, message_id: str, *, ttl: int)
 
 
 def opt_out_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the first attempt has read is remembered."""
+    """Later attempts use the first attempt's result."""
     read = OptOuts.read
 
     def patched(self: OptOuts, handset: str) -> OptOutRecord | None:

@@ -1,4 +1,4 @@
-"""The bundle as AWS would run it: built and deployed by `sam`, on an emulator that is not this project's.
+"""The stack as AWS would run it: built and deployed by `sam`, on an independent emulator.
 
 Functions run under their own roles and reach AWS and the gateway by TLS only.
 """
@@ -20,7 +20,7 @@ SCHEDULE_SPEED: Final = 6
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test of this folder."""
+    """Mark every test of this folder."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.deploy)
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _blocked_network() -> None:
-    """In place of the one that looks up no names: here `_names_of_the_emulator` looks them up, for threads too."""
+    """Replaces the fixture that blocks DNS. Here `_names_of_the_emulator` resolves names, for threads too."""
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +42,9 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _names_of_the_emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Names of APIs lead to the emulator, those of this machine to themselves, and others nowhere.
+    """Resolve names of APIs to the emulator, and names of this machine; no others.
 
-    Its certificate is trusted by the simulator, which calls back, and by the command line, which tries the callbacks.
+    The simulator, which calls back, and the command line, which tries the callbacks, trust its certificate.
     """
     aws: Emulator = request.getfixturevalue("aws")
     look_up = socket.getaddrinfo
@@ -67,7 +67,7 @@ def _names_of_the_emulator(request: pytest.FixtureRequest, tmp_path_factory: pyt
 
 @pytest.fixture(autouse=True)
 def _operator(_clean_environment: None, aws: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of an operator's shell, in a folder without a local stack."""
+    """Set the variables of an operator's shell, in a folder without a local stack."""
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
@@ -77,7 +77,7 @@ def _operator(_clean_environment: None, aws: Emulator, tmp_path: Path, monkeypat
 
 @pytest.fixture(scope="session")
 def built() -> Path:
-    """The folder of which `sam deploy` takes what `make build` made."""
+    """Return the folder with the result of `make build`."""
     subprocess.run(["make", "build"], cwd=ROOT, check=True, capture_output=True)
     return ROOT
 

@@ -1,4 +1,4 @@
-"""A stack deployed by `sam`, its gateway, and what an operator, a sender or a script sees of it from outside."""
+"""A stack deployed by `sam`, its gateway, and its outside view for operators, senders and scripts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sam(aws: Emulator, *arguments: str, folder: Path) -> subprocess.CompletedPro
 
 @dataclass(frozen=True)
 class Deployment:
-    """A stack by its name. ``folder``: for files of its own."""
+    """A stack by its name. ``folder``: for its files."""
 
     name: str
     aws: Emulator
@@ -73,7 +73,7 @@ class Deployment:
         )
 
     def deploy(self, built: Path, **parameters: str) -> None:
-        """The same; it must succeed."""
+        """Deploy; it must succeed."""
         deployed = self.try_to_deploy(built, **parameters)
         assert deployed.returncode == 0, deployed.stdout
 
@@ -91,21 +91,21 @@ class Deployment:
         return optus_sms(command, "--stack", self.name, *arguments, stdin=stdin)
 
     def client(self, service: str, *, tls: bool = True) -> Any:
-        """A client of an administrator."""
+        """Return an administrator's client."""
         return self.aws.client(service, tls=tls)
 
     def description(self) -> dict[str, Any]:
-        """Status, parameters and outputs now."""
+        """Return the current status, parameters and outputs."""
         described: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
         return described
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        """Of the first deployment; an update changes none of them."""
+        """Return the outputs of the first deployment, which an update must not change."""
         return {output["OutputKey"]: output["OutputValue"] for output in self.description()["Outputs"]}
 
     def resources(self) -> dict[str, str]:
-        """Physical ID by logical ID."""
+        """Return the physical IDs by logical ID."""
         pages = self.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=self.name)
         return {
             resource["LogicalResourceId"]: resource["PhysicalResourceId"]
@@ -122,13 +122,13 @@ class Deployment:
         )
 
     def is_sending(self) -> bool:
-        """Whether the event source mapping of the queue is enabled."""
+        """Return whether the queue's event source mapping is enabled."""
         mapping = self.resources()["SendMessageFunctionOutboundMessages"]
         state: str = self.client("lambda").get_event_source_mapping(UUID=mapping)["State"]
         return state == "Enabled"
 
     def seen(self) -> Seen:
-        """All records and dead letters as they are now."""
+        """Return all current records and dead letters."""
         seen = Seen()
         for table in ("SendLedgerTableName", "MessagesTableName"):
             for page in self.client("dynamodb").get_paginator("scan").paginate(TableName=self.outputs[table]):

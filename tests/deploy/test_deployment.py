@@ -52,7 +52,7 @@ def another(aws: Emulator, tmp_path: Path) -> Iterator[Deployment]:
 
 
 def names_left(stack: Deployment) -> list[str]:
-    """Of tables and queues with the stack's name, whether it exists or not."""
+    """Return the names of tables and queues with the stack's name, whether the stack exists or not."""
     tables = stack.client("dynamodb").list_tables()["TableNames"]
     queues = stack.client("sqs").list_queues(QueueNamePrefix=stack.name).get("QueueUrls", [])
     names = [*tables, *(url.rpartition("/")[2] for url in queues)]
@@ -132,7 +132,7 @@ def test_an_upgrade_with_messages_in_flight_loses_none_and_sends_none_twice(
 
 def test_a_failed_first_deployment_is_rolled_back_and_can_be_removed(another: Deployment, built: Path) -> None:
     events = another.client("events")
-    events.create_event_bus(Name=f"{another.name}-events")  # of another owner, so that the stack's own cannot be made
+    events.create_event_bus(Name=f"{another.name}-events")  # takes the name, so that the stack's bus can't be created
 
     failed = another.try_to_deploy(built)
 
@@ -165,7 +165,7 @@ def test_a_removed_stack_leaves_tables_and_queues(another: Deployment, built: Pa
 def test_every_parameter_for_organizations_at_once(another: Deployment, built: Path) -> None:
     """Key, boundary, path, addresses, rate, traces and topic: the stack deploys, sends and gets its statuses.
 
-    All but `WebAclArn`: the emulator knows no association of a web ACL, and gives no role its boundary.
+    All but `WebAclArn`: the emulator supports no association of a web ACL, and applies no boundary to roles.
     """
     key = another.client("kms").create_key()["KeyMetadata"]["Arn"]
     statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}

@@ -1,4 +1,4 @@
-"""What senders, operators and the gateway see of the deployed stack."""
+"""The deployed stack for senders, operators and the gateway."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def new_key() -> str:
 
 
 def queued(stack: Deployment, scenario: str = "received", **fields: object) -> str:
-    """A new message; its message_id."""
+    """Queue a new message; return its message_id."""
     key = new_key()
     stack.send({"message_id": key, "destination": SCENARIOS[scenario].number, "content": "Hello", **fields})
     return key
@@ -41,7 +41,7 @@ def is_accepted(stack: Deployment, key: str) -> Callable[[], bool]:
 
 @pytest.fixture(scope="module")
 def bus(stack: Deployment) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """A rule with a queue, as anybody can add to the bus; what came so far."""
+    """Add a rule with a queue to the bus; return a function for the events so far."""
     sqs, events = stack.client("sqs"), stack.client("events")
     queue, name = sqs.create_queue(QueueName="listener")["QueueUrl"], stack.outputs["EventBusName"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -67,7 +67,7 @@ def bus(stack: Deployment) -> Iterator[Callable[[], list[dict[str, Any]]]]:
 
 
 def test_the_doctor_finds_nothing_wrong_after_a_first_deployment(stack: Deployment) -> None:
-    """But that no address receives alarms. The emulator makes other alarms of those on metric math, which may ring."""
+    """Except that no address receives alarms. The emulator changes alarms on metric math, which can fire."""
 
     def others() -> dict[str, str]:
         checks = stack.cli("doctor", "--json").document
@@ -170,7 +170,7 @@ def test_an_outage_pauses_sending_and_its_end_resumes_it(
 ) -> None:
     eventually(stack.is_sending, "sending", DEADLINE_SECONDS)
     stack.gateway.set_faults(down="refused")
-    key = queued(stack)  # after an operator's command messages decide, too
+    key = queued(stack)  # after an operator's command messages decide
     eventually(lambda: not stack.is_sending(), "paused by the health check", 240)
     stack.gateway.clear_faults()
     eventually(is_accepted(stack, key), "accepted after the outage", 240)
@@ -195,7 +195,7 @@ def test_a_queue_is_used_by_tls_only(stack: Deployment, queue: str) -> None:
 
 
 def test_permissions_are_enforced_by_resource(stack: Deployment) -> None:
-    """Otherwise the tests above would show nothing about the functions' roles."""
+    """Shows that the tests above do test the functions' roles."""
     tables = stack.resources()
     arn = stack.client("dynamodb").describe_table(TableName=tables["MessagesTable"])["Table"]["TableArn"]
     reader = stack.aws.as_user("reader", {"Action": "dynamodb:GetItem", "Resource": arn}).client("dynamodb")

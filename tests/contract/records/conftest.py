@@ -1,4 +1,4 @@
-"""Each rule of the records holds for a table in memory and for one in DynamoDB alike, in three implementations."""
+"""Each rule of the records is tested on a table in memory and on three implementations of DynamoDB."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ DYNALITE: Final = Path(__file__).parents[2] / "support" / "dynalite"
 
 @pytest.fixture(scope="module")
 def dynamodb() -> Iterator[DynamoDBClient]:
-    """DynamoDB as moto has it, with the functions' own configuration."""
+    """DynamoDB by moto, with the functions' own configuration."""
     with mock_aws():
         yield boto3.client("dynamodb", region_name=REGION, config=clients._CONFIG)
 
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDBClient]:
-    """DynamoDB as the emulator of `make test-deploy` has it."""
+    """DynamoDB by the emulator of `make test-deploy`."""
     skip_without_emulator()
     with new_emulator(tmp_path_factory.mktemp("emulator"), fill_gaps=False) as running:
         yield client_of(running.url, running.key, running.secret, verify=str(running.authority))
@@ -41,7 +41,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDBClien
 
 @pytest.fixture(scope="module")
 def dynalite() -> Iterator[DynamoDBClient]:
-    """DynamoDB as dynalite has it."""
+    """DynamoDB by dynalite."""
     if shutil.which("node") is None or not (DYNALITE / "node_modules").exists():
         pytest.skip("needs Node and dynalite: `make test-deploy` installs it")
     command = ["node", str(DYNALITE / "serve.cjs")]

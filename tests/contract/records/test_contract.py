@@ -11,7 +11,7 @@ from optus_sms.records.items import CONTRACT_KEY
 from tests.support.aws import REGION, create_table
 from tests.support.builders import NOW
 
-LARGEST = "é" * (32 * 1024)  # the transport reads no more
+LARGEST = "é" * (32 * 1024)  # the most that the transport reads
 
 
 def test_what_was_put_last_is_got_and_never_expires() -> None:

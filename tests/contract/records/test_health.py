@@ -1,4 +1,4 @@
-"""Every rule of `optus_sms.records.health.HealthRecords`, for the in-memory store and for the one in DynamoDB alike."""
+"""Every rule of `optus_sms.records.health.HealthRecords`, in memory and in DynamoDB."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class TestDoubt:
                 assert after is not None
                 doubt = after
                 times.append(second)
-        assert times[:5] == [2, 2 + 15, 17 + 60, 77 + 900, 977 + 900]  # as docs/outages.md has them
+        assert times[:5] == [2, 2 + 15, 17 + 60, 77 + 900, 977 + 900]  # as in docs/outages.md
         assert max(sum(start <= time < start + 3600 for time in times) for start in times) == 6
 
     def test_a_certain_outcome_ends_it_for_all(self, store: HealthRecords) -> None:

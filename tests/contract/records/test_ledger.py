@@ -1,6 +1,6 @@
-"""Every rule of `optus_sms.records.ledger.Ledger`, for the in-memory ledger and for the one in DynamoDB (moto) alike.
+"""Every rule of `optus_sms.records.ledger.Ledger`, in memory and in DynamoDB.
 
-A test says what the caller sees (what a method returns) and what is kept (read back with `Subject.record`).
+A test checks the method's result and the stored record (`Subject.record`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OTHER_PAYLOAD = "b" * 64
 
 @dataclass(frozen=True)
 class Subject:
-    """A ledger, and a look behind it."""
+    """A ledger, with access to its stored items."""
 
     ledger: Ledger
     record: Callable[[str], LedgerRecord | None]
@@ -72,19 +72,19 @@ def ledger(subject: Subject) -> Ledger:
 
 
 def kept(subject: Subject, message_id: str = "message-1") -> LedgerRecord:
-    """The record, which must be there."""
+    """Return the record, which must exist."""
     record = subject.record(message_id)
     assert record is not None
     return record
 
 
 def told(record: LedgerRecord | None) -> LedgerRecord | None:
-    """Everything but the history, which also holds what changed nothing."""
+    """Return the record without its history, which also has lines of writes that changed nothing else."""
     return record and replace(record, history=frozenset())
 
 
 def right(claim: LedgerRecord) -> tuple[object, ...]:
-    """What a claim is about: whose it is, and what was fixed before."""
+    """Return the parts of a record that identify its claim: the owner, and the values fixed by the first claim."""
     return claim.message_id, claim.owner, claim.attempts, claim.on_unknown, claim.unknown_outcomes
 
 
@@ -96,7 +96,7 @@ def history(subject: Subject) -> list[HistoryLine]:
 def claim(
     ledger: Ledger, of: LedgerRecord | None = None, *, owner: str = "me", after: LedgerRecord | None = None
 ) -> LedgerRecord:
-    """A claim that is expected to succeed."""
+    """Make a claim that must succeed."""
     got = ledger.claim(replace(of or wanted(), owner=owner, lease_until=LEASE), now=NOW, after=after)
     assert got.is_held_by(owner)
     return got
@@ -105,14 +105,14 @@ def claim(
 def refused(
     ledger: Ledger, of: LedgerRecord | None = None, *, owner: str = "other", after: LedgerRecord | None = None
 ) -> LedgerRecord:
-    """A claim that is expected to be refused."""
+    """Make a claim that must be refused."""
     got = ledger.claim(replace(of or wanted(), owner=owner, lease_until=LEASE), now=NOW, after=after)
     assert not got.is_held_by(owner)
     return got
 
 
 def bring_to(ledger: Ledger, state: State, of: LedgerRecord | None = None, *, owner: str = "me") -> LedgerRecord:
-    """A record in a state, on the way that the sender takes; the claim it went through."""
+    """Bring a record to a state as the sender function does, and return its claim."""
     of = of or wanted()
     if state is State.EXPIRED:
         assert ledger.expired(of, now=NOW) is None
@@ -333,7 +333,7 @@ class TestOutcomesOtherThanAccepted:
         refused_by = write(subject.ledger, mine)
         assert subject.record("message-1") is None
         assert refused_by is not None
-        # A record that is not there proves nothing, so the message is one for a person.
+        # An absent record proves nothing, so an operator must look at the message.
         assert (refused_by.state, refused_by.on_unknown, refused_by.payload_sha256) == (State.UNKNOWN, "hold", None)
 
 
@@ -501,7 +501,7 @@ class TestAccepted:
 
     @pytest.mark.parametrize("state", sorted(set(State) - {State.SENDING, State.ACCEPTED}))
     def test_after_a_takeover_leaves_the_rest_to_reconciliation(self, subject: Subject, state: State) -> None:
-        """The queue message may be gone."""
+        """The queue message can be gone."""
         mine = bring_to(subject.ledger, state)
         subject.ledger.accepted(mine, "gw-1", now=NOW)
         record = subject.record("message-1")
@@ -727,7 +727,7 @@ class TestReferences:
         assert subject.ledger.with_reference("costs-42") is None
 
     def test_of_two_keys_are_not_forgotten_while_they_are_used(self, dynamodb: DynamoDBClient) -> None:
-        """Else the next message of a shared reference would be taken for its only sender."""
+        """Otherwise the reference would look unique to its next message."""
         table = create_table(dynamodb, "SendLedgerTable")
         ledger, day = Ledger.connect(dynamodb, table), 86_400
 
@@ -858,7 +858,7 @@ class TestAdopt:
 
     @pytest.mark.parametrize("state", [State.RETRY, State.REJECTED, State.EXPIRED, State.RECALLED])
     def test_corrects_what_was_resolved_after_an_unknown_outcome(self, subject: Subject, state: State) -> None:
-        """Only the last attempt was certainly not sent."""
+        """An earlier attempt had an unknown outcome; only the last one was certainly not sent."""
         ledger, first = subject.ledger, wanted(on_unknown="resend")
         ledger.unknown(claim(ledger, first), "timed_out", now=NOW)
         unknown = subject.record("message-1")
@@ -893,7 +893,7 @@ class TestAdopt:
         assert ledger.count_undecided(State.RETRY) == (to is State.RETRY)
 
     def test_stays_if_the_lease_of_the_claim_that_was_not_sent_is_over(self, subject: Subject) -> None:
-        """A duplicate may have been acknowledged by then."""
+        """A duplicate can be acknowledged by then."""
         mine = claim(subject.ledger)
         assert subject.ledger.resolve_by_callback("message-1", "gw-9", now=NOW) is not None
         assert subject.ledger.not_sent(mine, "throttled", now=LEASE) is not None
@@ -981,7 +981,7 @@ class TestCompleted:
 
 
 class LosesFirstAnswer:
-    """The write is done, its answer never comes, and the SDK writes again: once."""
+    """Loses the response of the first write, which is done, so that the SDK writes again once."""
 
     def __init__(self, client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes = 0
@@ -997,7 +997,7 @@ class LosesFirstAnswer:
 
 
 class TestTheSdkRepeatsAWrite:
-    """Without these rules a lost answer locks a message out until its lease ends, or refuses its own outcome."""
+    """Otherwise, after a lost response, a message is blocked until its lease ends, or its own outcome is refused."""
 
     @pytest.fixture
     def dynamo(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Subject, Callable[[], LosesFirstAnswer]]]:
@@ -1032,7 +1032,7 @@ class TestTheSdkRepeatsAWrite:
         assert kept(subject).other_gateway_ids == frozenset()
 
     def test_adopt(self, dynamo: tuple[Subject, Callable[[], LosesFirstAnswer]]) -> None:
-        """The caller can't tell it from a proof that came too late, but the record is resolved."""
+        """For the caller this looks like a proof that came too late, but the record is resolved."""
         subject, lose_next_answer = dynamo
         claim(subject.ledger)
         lose_next_answer()
@@ -1046,7 +1046,7 @@ def due(ledger: Ledger, state: State, *, now: float) -> list[str]:
     return [record.message_id for record in ledger.due(state, now=now, limit=100)]
 
 
-# As docs/outages.md has them.
+# As in docs/outages.md.
 DUE_AT = {
     State.SENDING: LEASE + 15 * 60,
     State.RETRY: int(NOW) + 11 * 86_400,
@@ -1057,7 +1057,7 @@ MENDED = wanted(payload_sha256=OTHER_PAYLOAD)
 
 
 def after(state: State, write: Callable[[Ledger, LedgerRecord], object]) -> Callable[[Ledger], object]:
-    """A write of a record that was brought to a state; it gets the claim."""
+    """Return a record that was brought to a state and then written by a function of its claim."""
     return lambda ledger: write(ledger, bring_to(ledger, state))
 
 
@@ -1231,7 +1231,7 @@ def test_read_gives_the_record_as_it_is(subject: Subject, state: State) -> None:
 
 
 def after_an_unknown_outcome(ledger: Ledger, state: State = State.REJECTED) -> None:
-    """RETRY, REJECTED, EXPIRED or RECALLED, and whether the first try was sent is unknown."""
+    """Bring a record to RETRY, REJECTED, EXPIRED or RECALLED after a first attempt with an unknown outcome."""
     resend = wanted(on_unknown="resend")
     bring_to(ledger, State.UNKNOWN, resend)
     again = claim(ledger, resend, owner="next", after=refused(ledger, resend))
@@ -1318,7 +1318,7 @@ class TestResolveByAPerson:
         assert subject.ledger.resolve_sent(kept(subject), "gw-7", by="alex", now=NOW) == before
         assert subject.ledger.resolve_not_sent(kept(subject), by="alex", now=NOW) == before
         assert subject.record("message-1") == before
-        assert {step.what for step in history(subject) if not step.attempt} <= {"recalled"}  # 0: a person did it
+        assert {step.what for step in history(subject) if not step.attempt} <= {"recalled"}  # 0: an operator's action
 
     def test_is_refused_of_a_message_that_never_was(self, subject: Subject) -> None:
         assert subject.ledger.resolve_not_sent(LedgerRecord("message-9"), by="alex", now=NOW) is not None
@@ -1336,7 +1336,7 @@ class TestReplaceRefused:
     MENDED = wanted(payload_sha256="b" * 64, on_unknown="hold", reference="new")
 
     def test_the_mended_message_is_claimed_anew_with_all_its_attempts(self, subject: Subject) -> None:
-        """And with nothing of the refused one, whose loose `on_unknown` must not count for it."""
+        """Nothing of the refused message applies to it, such as its looser `on_unknown`."""
         refused_one = wanted(on_unknown="resend", reference="old", queued_at="2026-01-01T00:00:00.000Z")
         bring_to(subject.ledger, State.REJECTED, refused_one)
         read = refused(subject.ledger, self.MENDED)
@@ -1360,7 +1360,7 @@ class TestReplaceRefused:
         assert kept(subject).state is State.REJECTED
 
     def test_one_that_was_never_claimed_is_not_reopened_in_place_of_the_mended_one(self, subject: Subject) -> None:
-        """Neither record has an owner, so only the payload tells them apart."""
+        """Neither record has an owner, so only the payload distinguishes them."""
         assert subject.ledger.too_old(wanted(), "attempts_exhausted", now=NOW) is None
         read = kept(subject)
         assert subject.ledger.replace_refused(read, self.MENDED, now=NOW) is None

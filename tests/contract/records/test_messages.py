@@ -1,4 +1,4 @@
-"""Every rule of `records.messages.Messages`, for the in-memory store and for the one in DynamoDB alike."""
+"""Every rule of `records.messages.Messages`, in memory and in DynamoDB."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MORE_THAN_KEPT = 25
 
 @dataclass(frozen=True)
 class Subject:
-    """A store, and a row of it by id as it is stored; empty if there is none."""
+    """The records, with access to a stored item by ID; empty if there is none."""
 
     store: Messages
     row: Callable[[str], Item]
@@ -132,7 +132,7 @@ class TestRecordSent:
         assert (row["message_id"], row["destination"], row["accepted_at"]) == ("message-1", HANDSET, LATER)
 
     def test_without_a_destination_is_in_nobodys_conversation(self, subject: Subject) -> None:
-        """A callback proved the send after the ledger had forgotten to whom."""
+        """A callback proved the send after the ledger had removed the destination."""
         subject.store.record_sent(*sent_message(destination=None, segments=None), now=NOW)
         row = subject.row("gw-1")
         assert row["message_id"] == "message-1"
@@ -198,7 +198,7 @@ class TestRecordStatus:
         assert (result.applied, result.message.reference) == (Applied.DUPLICATE, "costs-42")
 
     def test_of_two_details_of_one_status_the_greater_is_kept(self, subject: Subject) -> None:
-        """Any fixed choice would do; without one, the row would depend on the order of the callbacks."""
+        """Without a fixed choice the item would depend on the order of the callbacks."""
         for detail in (None, "b", "a", "c", None):
             result = subject.store.record_status(status("failed", detail=detail), now=NOW)
         assert result.applied is Applied.DUPLICATE
@@ -312,7 +312,7 @@ class TestUnknownStatuses:
         assert subject.row("gw-1")["status"] == "received"
 
 
-# An event by the name it has in a failing test; all at the same instant.
+# The events by the names that a failing test shows; all have the same time.
 Event = Callable[[Messages], object]
 EVENTS: dict[str, Event] = {
     "our write": lambda store: store.record_sent(*sent_message(), now=NOW),
@@ -359,7 +359,7 @@ def test_every_order_of_seven_events_ends_in_one_row() -> None:
 
 
 def assert_one_end(subject: Subject, orders: Sequence[Sequence[str]]) -> None:
-    """Play each order of events, with some of them repeated, and compare the rows."""
+    """Play the events in each order, with repeats, and compare the items."""
     chance = random.Random("repeats")
     ends: dict[str, str] = {}
     for order in orders:
@@ -469,7 +469,7 @@ class TestErase:
         assert (subject.row("gw-1"), subject.row("gw-2")) == (before, {})
 
     def test_nothing_that_comes_later_brings_the_number_back(self, subject: Subject) -> None:
-        """The sender's write again, statuses in whose words the gateway quotes it, and a repeated reply."""
+        """A repeated write of the sender function, statuses whose text quotes the number, and a repeated reply."""
         store = subject.store
         store.record_sent(*sent_message(), now=NOW)
         store.record_reply(reply(), in_reply_to="gw-1", exact=True, now=NOW)

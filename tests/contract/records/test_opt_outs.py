@@ -1,4 +1,4 @@
-"""Every rule of `records.opt_outs.OptOuts`, for a table in memory and for one in DynamoDB alike."""
+"""Every rule of `records.opt_outs.OptOuts`, in memory and in DynamoDB."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_handset_that_is_not_known_is_imported(table: Table) -> None:
     opt_outs = OptOuts(table)
     imported = OptOutRecord(HANDSET, True, "2020-01-01T00:00:00.000Z", "import", operator="operator-1")
     assert opt_outs.decide(imported, only_if_new=True) is None
-    assert opt_outs.decide(imported, only_if_new=True) is None  # the SDK repeated it
+    assert opt_outs.decide(imported, only_if_new=True) is None  # as if the SDK repeated it
     assert opt_outs.read(HANDSET) == imported
 
 

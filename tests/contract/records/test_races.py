@@ -1,6 +1,6 @@
-"""Many clients at the same records: senders that fail in every way, callbacks and operators. The promises hold.
+"""The promises hold if many clients use the same records: senders that fail in every way, callbacks and operators.
 
-Not on moto, where a conditional write is several steps, between which another thread comes.
+Not on moto, whose conditional write consists of several steps, between which another thread can run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SECONDS: Final = 60.0
 
 @dataclass
 class Truth:
-    """What really happened, which no client knows: claims and POSTs by message, and the owners that are done."""
+    """The facts, which no client has: claims and POSTs by message, and the owners that are done."""
 
     claims: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     posts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -45,7 +45,7 @@ class Truth:
 
 @dataclass
 class Client:
-    """One of many; each step takes one message as far as it gets."""
+    """A client. Each step handles one message as far as possible."""
 
     ledger: Ledger
     truth: Truth
@@ -64,7 +64,7 @@ class Client:
             self._handle(found)
 
     def _post(self, claim: LedgerRecord) -> None:
-        """One POST, and what its sender learns of it: nothing, if it crashes."""
+        """POST once; return the result for the client: None if it crashes."""
         key, ledger = claim.message_id, self.ledger
         self.truth.claims[key].append(claim.attempts)
         if self.random.random() < 0.3:
@@ -80,7 +80,7 @@ class Client:
         self.random.choice(tell)()
 
     def _handle(self, found: LedgerRecord) -> None:
-        """The lease counts as over, a callback comes, or an operator looks the message up when its POST is over."""
+        """Treat the lease as over, let a callback come, or let an operator look the message up after its POST."""
         key, posts = found.message_id, self.truth.posts[found.message_id]
         is_over = found.owner in self.truth.done
         match found.state:
@@ -97,7 +97,7 @@ class Client:
 
 
 def broken_promises(ledger: Ledger, seed: int) -> list[str]:
-    """What does not hold after all clients have taken their steps at the same time."""
+    """Run all clients at the same time, and return the broken promises."""
     truth, start = Truth(), threading.Barrier(CLIENTS)
 
     def run(number: int) -> None:
@@ -116,7 +116,7 @@ def _broken(ledger: Ledger, truth: Truth) -> Iterator[str]:
     for key in KEYS:
         posts = truth.posts[key]
         if posts:
-            ledger.resolve_by_callback(key, posts[0], now=NOW)  # the gateway's, late
+            ledger.resolve_by_callback(key, posts[0], now=NOW)  # the gateway's late callback
         record = ledger.read(key)
         assert record is not None
         if len(posts) > 1:
@@ -149,14 +149,14 @@ def test_no_race_sends_twice_or_loses_an_outcome(client: DynamoDBClient | None) 
 
 
 def test_the_promises_need_conditional_writes_in_one_step() -> None:
-    """Otherwise the test above would find nothing."""
+    """Shows that the test above can fail."""
 
     class Torn(MemoryTable):
         def update(self, key: str, update: Any, *, returning: Any = "ALL_OLD") -> Item | Refused:
             before = self.items.get(key, {})
             if update.condition and not holds(update.condition, before):
                 return Refused(dict(before))
-            time.sleep(0)  # lets another thread come between
+            time.sleep(0)  # lets another thread run in between
             return super().update(key, update._replace(condition=None), returning=returning)
 
     assert broken_promises(Ledger(Torn(key="pk")), seed=0) != []

@@ -16,13 +16,13 @@ from hypercorn.config import Config
 
 
 def main() -> None:
-    """Serve the same services with TLS and without, so that a policy that refuses requests without TLS can be tried."""
+    """Serve with and without TLS, to test policies that refuse requests without TLS."""
     tls, plain = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
     os.environ["GATEWAY_PORT"] = str(tls.getsockname()[1])
     sys.stdout.write(f"{tls.getsockname()[1]} {plain.getsockname()[1]}\n")
     sys.stdout.flush()
-    os.dup2(2, 1)  # nothing reads what else it prints
-    from ministack.app import app  # which reads the variables
+    os.dup2(2, 1)  # its other output has no reader
+    from ministack.app import app  # the import reads the variables
 
     from tests.deploy.emulator import gaps
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # the functions' processes end with their pipes
+    os._exit(0)  # the functions' processes end when their pipes close
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What the emulator lacks for this template. Each function fills a gap; `test_gaps.py` notices when one is closed.
+"""Features that the emulator lacks for this template. Each function fills a gap; `test_gaps.py` notices when the
+emulator has it.
 
 tests/README.md lists the gaps that stay open.
 """
@@ -23,13 +24,13 @@ _gaps: list[Callable[[], None]] = []
 
 
 def gap(fills: Callable[[], None]) -> Callable[[], None]:
-    """Mark a function that fills one."""
+    """Mark a function that fills a gap."""
     _gaps.append(fills)
     return fills
 
 
 def fill() -> None:
-    """Fill them all, and hurry the schedules."""
+    """Fill all gaps, and speed up the schedules."""
     for each in _gaps:
         each()
     _hurry_schedules(float(os.environ["SCHEDULE_SPEED"]))
@@ -75,7 +76,7 @@ def saved_queries() -> None:
 
 @gap
 def alarms_on_metric_math() -> None:
-    """An alarm with `Metrics` is refused. It becomes one on the first of them, which is not the same alarm."""
+    """An alarm with `Metrics` is refused. Here it becomes an alarm on the first metric, which is not the same alarm."""
     record = cloudformation._cw_metric_alarm_record
 
     def with_metrics(name: str, properties: dict[str, Any]) -> Any:
@@ -230,7 +231,7 @@ def invocations_during_an_update() -> None:
 
 
 def _hurry_schedules(speed: float) -> None:
-    """No gap: AWS's take as long. A check is as soon after another as the schedule makes it, as in the local stack."""
+    """Not a gap. Fires the schedules faster, and lets each check count however soon it comes, as in the local stack."""
     seconds, least = eventbridge._parse_rate_seconds, "LEAST_SECONDS_BETWEEN_CHECKS"
     eventbridge._SCHEDULER_TICK_INTERVAL /= speed
     eventbridge._parse_rate_seconds = lambda rate: (every := seconds(rate)) and every / speed
@@ -238,7 +239,7 @@ def _hurry_schedules(speed: float) -> None:
 
 
 def _change_variables(change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-    """Change the environment variables of every function, where it starts."""
+    """Change the environment variables of every function when it starts."""
     spawn = lambda_runtime.Worker._spawn
 
     def changed(worker: Any) -> Any:
