@@ -1,7 +1,7 @@
-"""No message text, whole phone number or credential in a log, a metric or an answer, whatever happens.
+"""No log, metric or response ever has a message text, whole phone number or credential.
 
-Each case carries marked values wherever a caller, the gateway or AWS could put them; everything that the function
-prints, logs (botocore's and urllib3's loggers too, from INFO on) and answers is searched for them.
+Each case has marked values in every place where a caller, the gateway or AWS could put them. The function's output,
+logs (also botocore's and urllib3's, from INFO on) and response are searched for them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def assert_silent(*outputs: str) -> None:
 
 @pytest.fixture
 def other_logs() -> Iterator[io.StringIO]:
-    """What libraries log, as Lambda's root handler would print it."""
+    """Return the libraries' logs, as Lambda's root handler would print them."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()
@@ -153,7 +153,7 @@ CALLBACKS: dict[str, Any] = {
 
 
 def quoting() -> dict[str, Exception]:
-    """Errors of all kinds whose messages quote what they were given."""
+    """Return errors of all kinds whose messages quote their input."""
     response: Any = {"Error": {"Code": "ValidationException", "Message": EVERYTHING}, "Item": {"content": {"S": TEXT}}}
     return {
         "client error": ClientError(response, "UpdateItem"),
@@ -179,7 +179,7 @@ def _chained() -> Exception:
 def test_a_callback_leaves_no_trace_of_what_is_in_it(
     stack: CallbackStack, other_logs: io.StringIO, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
-    # The message that a reply answers and the row that a status contradicts are there already.
+    # The message of the reply, and the item that a status contradicts, exist already.
     for before in ("status", "reply"):
         stack.handle(CALLBACKS[before])
     answer = stack.handle(CALLBACKS[name])
@@ -260,7 +260,7 @@ STEPS = (
 
 
 def run_sender(outcome: PostResult, body: str, failing: str | None = None, error: Exception | None = None) -> str:
-    """What one record prints; ``failing`` is the step that raises ``error``."""
+    """Return the output for one record; ``failing``: the step that raises ``error``."""
 
     def hook(step: str, moment: Moment) -> None:
         if step == failing and moment == "before" and error is not None:

@@ -1,4 +1,4 @@
-"""What the health check asks AWS: the senders' metrics, and the queue's mapping."""
+"""The health check's calls to AWS: the sender function's metrics, and the event source mappings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from optus_sms.runtime.observability import NAMESPACE
 from tests.support.aws import REGION
 
 MAPPINGS = {Lane.ORDINARY: "mapping-1", Lane.URGENT: "mapping-2"}
-NOW = datetime.now(UTC).timestamp() - 600  # moto forgets what is old
+NOW = datetime.now(UTC).timestamp() - 600  # moto drops old data
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_half_an_answer_is_none(status: str) -> None:
 
 
 class Lambda:
-    """A mapping in Lambda's words."""
+    """Lambda with a mapping."""
 
     def __init__(self, state: str) -> None:
         self.state = state

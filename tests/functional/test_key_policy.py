@@ -1,6 +1,6 @@
-"""The key policies of docs/encryption.md, and what the roles may do with the key, by an IAM evaluator.
+"""The key policies of docs/encryption.md, and the roles' permissions for the key, by an IAM evaluator.
 
-The functions' own calls (`test_resource_privilege.py`) show what the services do with the key in their names.
+The functions' own calls (`test_resource_privilege.py`) determine the services' calls of the key.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BUS: Final = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{STACK_NAME}-events"
 
 
 def key_call(role: str, action: str, *, key: str = KEY, principal: str = "", **context: str) -> Call:
-    """A call of a service in somebody's name; context keys with `__` for `:`, without their common beginning."""
+    """Return a service's call for a principal; context keys have `__` for `:`, and no common prefix."""
     known = {"via": "kms:ViaService", "source": "aws:SourceArn"}
     named = (
         (known.get(name) or f"kms:EncryptionContext:{name.replace('__', ':')}", (v,)) for name, v in context.items()
@@ -56,7 +56,7 @@ def key_call(role: str, action: str, *, key: str = KEY, principal: str = "", **c
 
 
 def uses(call: Call) -> list[Call]:
-    """What the service does with the key for a call of a function."""
+    """Return the service's calls of the key for a function's call."""
     service = call.action.partition(":")[0]
     name = call.resource
     if service == "dynamodb":
@@ -71,13 +71,13 @@ def judged(calls: list[Call], policies: dict[str, Any], key_policy: dict[str, An
 
 @pytest.fixture
 def policies(account: Account) -> dict[str, Any]:  # noqa: F811
-    """Those of the roles in a stack with a key."""
+    """Return the roles' policies in a stack with a key."""
     return role_policies(translate(template_source(), OWN_KEY), attributes(account))
 
 
 @pytest.fixture
 def key_calls(account: Account, needed: list[Call]) -> list[Call]:  # noqa: F811
-    """With the stream of the other table, which the publisher's round leaves out."""
+    """Return all calls of the key, with the other table's stream, which the publisher's round leaves out."""
     via, table = f"dynamodb.{REGION}.amazonaws.com", account.attributes["MessagesTable"]["Ref"]
     other = key_call("PublishEventsRole", "Decrypt", via=via, aws__dynamodb__tableName=table)
     return list(dict.fromkeys([*(use for call in needed for use in uses(call)), other]))
@@ -149,7 +149,7 @@ STRANGERS: Final = [
 
 
 def test_each_statement_lets_in_its_own_and_is_needed(policies: dict[str, Any], key_calls: list[Call]) -> None:
-    """Without a statement exactly its own are denied."""
+    """Without a statement exactly its calls are denied."""
     who = {"LetIamPoliciesOfThisAccountDecide": key_calls, **BESIDE_ROLES}
     assert [statement["Sid"] for statement in POLICY["Statement"]] == list(who)
     for sid in [None, *who]:

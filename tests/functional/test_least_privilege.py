@@ -1,7 +1,7 @@
 """Every action that a role allows is used by its function, and no other is needed.
 
-One round of each function's work, with IAM enforced: under its role nothing is refused; without any one of the role's
-actions exactly that action is.
+One round of each function's work, with IAM enforced. Under its role nothing is refused; if the role lacks an action,
+exactly that action is refused.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ Round = Callable[[Sandbox], None]
 
 
 def send_messages(sandbox: Sandbox) -> None:
-    """A round by each queue."""
+    """Send a round by each queue."""
     for output in ("OutboundQueueUrl", "UrgentQueueUrl"):
         send_by(sandbox, output)
 
 
 def send_by(sandbox: Sandbox, output: str) -> None:
-    """One accepted, one refused, one that cannot be sent just now, and one that another sender stamped as redriven.
+    """Send four messages: accepted, refused, not sendable now, and marked as redriven by another sender.
 
-    Taken from the queue and deleted as Lambda does.
+    They are received and deleted as Lambda does.
     """
     number = next(_numbers)
     keys = {name: f"{name}-{number}" for name in ("sent", "refused", "later")}
@@ -69,7 +69,7 @@ def send_by(sandbox: Sandbox, output: str) -> None:
     with as_owner():
         forget(sandbox, HEALTH_KEY)  # a doubt would hold the messages
         while left := owner.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
-            for forgotten in left:  # by a round that was not allowed to take them
+            for forgotten in left:  # left by a round that was not allowed to receive them
                 owner.delete_message(QueueUrl=queue, ReceiptHandle=forgotten["ReceiptHandle"])
         for key in keys.values():
             owner.send_message(QueueUrl=queue, MessageBody=message_body(message_id=key))
@@ -105,7 +105,7 @@ def forget(sandbox: Sandbox, *keys: str) -> None:
 
 
 def receive_callbacks(sandbox: Sandbox) -> None:
-    """A status that resolves nothing, a reply that must be matched and opts out, and one that makes no sense."""
+    """Send a status that resolves nothing, a reply that must be matched and opts out, and an unreadable callback."""
     number = next(_numbers)
     for event in (
         status_event({"message_id": f"gw-{number}", "status": "sent", "reference": f"order-{number}"}),
@@ -119,7 +119,7 @@ def receive_callbacks(sandbox: Sandbox) -> None:
 
 
 def resolve_unknown(sandbox: Sandbox, key: str) -> None:
-    """A message of unknown outcome, which a callback with its reference then proves."""
+    """Resolve a message with an unknown outcome by a callback with its reference."""
     sandbox.account.owner.client("dynamodb").put_item(
         TableName=sandbox.output("SendLedgerTableName"),
         Item={"pk": {"S": f"msg#{key}"}, "state": {"S": "UNKNOWN"}, "attempts": {"N": "1"}},
@@ -127,7 +127,7 @@ def resolve_unknown(sandbox: Sandbox, key: str) -> None:
 
 
 def publish_events(sandbox: Sandbox) -> None:
-    """Changes as Lambda reads them from the stream, one of them too long for an event."""
+    """Publish changes as Lambda reads them from the stream, one of them too long for an event."""
     owner, table = sandbox.account.owner.client("dynamodb"), sandbox.output("SendLedgerTableName")
     number = next(_numbers)
     with as_owner():
@@ -155,7 +155,7 @@ def publish_events(sandbox: Sandbox) -> None:
 
 
 class IllThenWell(FakeGateway):
-    """The first three looks find it ill."""
+    """A gateway that is unhealthy for the first three checks."""
 
     timeout_seconds = 5.0
     looks = 0
@@ -169,7 +169,7 @@ class IllThenWell(FakeGateway):
 
 
 class WithoutLookups(IllThenWell):
-    """Nothing else shows whether its API responds."""
+    """A gateway without look-ups, so that only `/healthz` shows its health."""
 
     def get_message(self, gateway_id: str, credentials: GatewayCredentials) -> Exchange:
         return answer(404, NO_PATH)
@@ -192,7 +192,7 @@ def check_health(sandbox: Sandbox) -> None:
 
 
 def reconcile_messages(sandbox: Sandbox) -> None:
-    """A lease long over, a callback without its message, and a message that no final status came of."""
+    """Reconcile a lease that ended long ago, a callback without its message, and a message without a final status."""
     number = next(_numbers)
     client = sandbox.account.owner.client("dynamodb")
     ledger = Ledger.connect(client, sandbox.output("SendLedgerTableName"))
@@ -218,14 +218,14 @@ ROUNDS: dict[str, Round] = {
 
 @contextlib.contextmanager
 def refused() -> Iterator[None]:
-    """What Lambda does under the role may be refused; the account counts it."""
+    """Ignore refusals of Lambda's calls under the role; the account counts them."""
     with contextlib.suppress(ClientError, BotoCoreError):
         yield
 
 
 @contextlib.contextmanager
 def as_owner() -> Iterator[None]:
-    """What the test itself prepares is nobody's permission."""
+    """Run the test's own preparation outside of the role."""
     with disable_iam_authentication():
         yield
 

@@ -1,4 +1,4 @@
-"""The resource side of least privilege: what each function calls is allowed on exactly the resources that it calls.
+"""Least privilege for resources: each function's calls are allowed on exactly the resources that it uses.
 
 The calls are those of the rounds of `test_least_privilege.py`, as botocore makes them. An IAM evaluator judges each
 with its resource and condition keys, and its neighbors: another resource, another item, plain HTTP.
@@ -28,7 +28,7 @@ pytestmark = needs_iam_evaluator
 # Requests that are not named as the action that allows them ("Actions, resources, and condition keys" of each service).
 ACTIONS: Final = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}
 KEYS: Final = ("pk", "id")
-# Of these the policies refuse plain HTTP. The endpoints of the others take only HTTPS, or give away only metrics.
+# Services whose policies refuse plain HTTP. The endpoints of the others accept only HTTPS, or return only metrics.
 WITH_HTTP: Final = ("dynamodb", "sqs", "secretsmanager", "events")
 DESTRUCTIVE: Final = {
     "dynamodb": ("DeleteItem", "DeleteTable", "UpdateTimeToLive", "PutResourcePolicy", "PartiQLSelect"),
@@ -46,7 +46,7 @@ def arn(service: str, rest: str) -> str:
 
 
 def call_of(made: Made, role: str) -> Call:
-    """The call as IAM sees it."""
+    """Return the call in IAM's terms."""
     given, stream = made.parameters, made.stream
     service = {"streams.dynamodb": "dynamodb", "monitoring": "cloudwatch"}.get(made.service, made.service)
     action = f"{service}:{ACTIONS.get(made.operation, made.operation)}"
@@ -79,7 +79,7 @@ def call_of(made: Made, role: str) -> Call:
 
 
 def without_item(call: Call) -> Call:
-    """The same call, whichever message it is of; items that are no messages stay apart."""
+    """Return the call without its message's key; items that are not messages stay distinct."""
     own = [value for _, values in call.context for value in values if value.endswith("#gateway")]
     return replace(call, context=call.context if own else tuple((name, ("msg#k",)) for name, _ in call.context))
 
@@ -92,7 +92,7 @@ def account() -> Iterator[Account]:
 
 @pytest.fixture(scope="module")
 def needed(account: Account) -> list[Call]:
-    """Every call of every function in its round, once."""
+    """Return every distinct call of every function in its round."""
     calls: dict[Call, None] = {}
     for function, work in ROUNDS.items():
         with account.function(function) as sandbox:
@@ -105,7 +105,7 @@ def needed(account: Account) -> list[Call]:
 
 
 def attributes(account: Account) -> dict[str, Mapping[str, str]]:
-    """Those of the account, with the ARNs of log groups as AWS gives them."""
+    """Return the account's attributes, with ARNs of log groups in AWS's form."""
     groups = {
         function.properties["LoggingConfig"]["LogGroup"]["Ref"]: f"/{function.logical_id}"
         for function in account.template.of_type("AWS::Lambda::Function")
@@ -123,7 +123,7 @@ def role_policies(template: Template, known: Mapping[str, Mapping[str, str]]) ->
 
 
 def resource_policies(account: Account) -> dict[str, Any]:
-    """The policies of queues, secrets and bus, by ARN."""
+    """Return the policies of queues, secrets and bus, by ARN."""
     template, known = account.template, attributes(account)
     found: dict[str, Any] = {}
     for policy in template.of_type("AWS::SQS::QueuePolicy"):
@@ -150,7 +150,7 @@ def test_every_call_that_a_function_makes_is_allowed(account: Account, needed: l
 
 
 def neighbors(call: Call, all_calls: list[Call]) -> Iterator[Call]:
-    """The same action on what is beside its resource: what other calls of the service use, and what no stack has."""
+    """Return the same action on other resources: those of the service's other calls, and one outside the stack."""
     service = call.action.partition(":")[0]
     if call.resource == "*":
         return
@@ -269,7 +269,7 @@ def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_code_may_not() -> N
 
 
 class Anything(dict[str, str]):
-    """Attributes of a resource that does not matter."""
+    """Stands for any attribute of a resource."""
 
     def __contains__(self, name: object) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Who may queue messages, by an IAM evaluator: the invited, exactly what they need, and nobody beside them."""
+"""Permissions to queue messages, by an IAM evaluator: exactly the needed actions, only for the chosen principals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANYTHING: Final = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
 }
-"""What the sender's own account allows: that alone never suffices across accounts."""
+"""The permission in the sender's own account, which alone is never enough across accounts."""
 ACCOUNT_WIDE: Final = "arn:aws:iam::210987654321:role/any"
 ONE_ROLE: Final = "arn:aws:iam::210987654322:role/reminders/sender"
 STRANGER: Final = "arn:aws:iam::210987654323:role/any"

@@ -21,7 +21,7 @@ def session() -> Iterator[boto3.Session]:
 
 @pytest.fixture
 def separate_senders() -> bool:
-    """The parameter of `stack`; a module can have another."""
+    """The parameter of `stack`; a module can override it."""
     return False
 
 
@@ -29,10 +29,10 @@ def separate_senders() -> bool:
 def stack(
     session: boto3.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separate_senders: bool
 ) -> Iterator[DeployedStack]:
-    """A stack of the test's own."""
+    """A new stack for each test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cli.target.boto3.Session", lambda **_: session)
-    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, and nothing comes later
+    monkeypatch.setattr("cli.dead_letter_queue._WAIT_SECONDS", 0)  # moto has one server, so no message comes late
     yield deploy(session, separate_senders=separate_senders)
     session.client("cloudformation").delete_stack(StackName=STACK)
 

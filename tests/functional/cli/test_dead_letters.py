@@ -24,7 +24,7 @@ TARGET = ("--stack", STACK, "--region", REGION)
 
 @pytest.fixture
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """What is asked, and answered with yes."""
+    """Answer each question with yes, and return the questions."""
     for module in ("cli.context", "cli.commands.resolve"):
         monkeypatch.setattr(f"{module}.sys", Mock(**{"stdin.isatty.return_value": True}))
     confirm = Mock(return_value=True)
@@ -234,7 +234,7 @@ class TestMoot:
 
 
 class Receiver:
-    """The stack's callback URL: its responses, and what was posted to it."""
+    """The stack's callback URL: its responses, and the posted requests."""
 
     def __init__(self, *responses: Exchange) -> None:
         self.responses = list(responses)
@@ -246,7 +246,7 @@ class Receiver:
         return self.responses.pop(0) if self.responses else stored()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because nothing is open."""
 
 
 def stored(message: str = "Stored", status: int = 200) -> Exchange:
@@ -254,7 +254,7 @@ def stored(message: str = "Stored", status: int = 200) -> Exchange:
 
 
 class TestReplayCallbacks:
-    """``READABLE``: this version reads them; the one that made dead letters of them did not."""
+    """``READABLE``: callbacks that this version can read, and an earlier one could not."""
 
     READABLE = b'{"id": "gw-1", "status": "received"}'
 

@@ -41,7 +41,7 @@ def messages_of(stack: DeployedStack) -> Messages:
 
 
 def record_sent(stack: DeployedStack, key: str) -> None:
-    """The sender's half of what the gateway's table has of a message."""
+    """Write the sender function's part of a message's item."""
     messages_of(stack).record_sent(*sent_message(f"gw-{key}", message_id=key, reference=key), now=time.time())
 
 
@@ -380,7 +380,7 @@ def test_resolve_as_not_sent_that_was_ended_before_it_queued_is_finished_by_the_
 def test_resolve_decides_only_about_the_outcome_that_the_operator_saw(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, which: tuple[str, ...], way: str
 ) -> None:
-    """Meanwhile it was sent once more (`resend`), and the outcome of that is unknown too."""
+    """In between it was sent once more (`resend`), again with an unknown outcome."""
     stack.letter(stack.bring(State.UNKNOWN, "k"), DeadLetterReason.UNKNOWN_OUTCOME, "k")
     seen = stack.record("k")
     assert seen is not None

@@ -1,4 +1,4 @@
-"""`erase`: the number leaves everything that the stack has, the keys stay, and nothing brings it back."""
+"""`erase`: the number is removed from all of the stack's data, the keys stay, and nothing restores the number."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def messages_of(stack: DeployedStack) -> Messages:
 
 
 def fill(stack: DeployedStack) -> None:
-    """Bring messages to the handset and to another into every state and place."""
+    """Bring messages to the handset, and to another one, into every state and place."""
     store, now = messages_of(stack), time.time()
     for state in STATES:
         stack.bring(state, state.value)
@@ -74,7 +74,7 @@ def test_an_opt_in_is_erased_because_it_stops_nothing(stack: DeployedStack) -> N
 
 
 def everything(stack: DeployedStack) -> str:
-    """All that tables and queues have, as text; empties the queues."""
+    """Return all data of tables and queues as text; empties the queues."""
     dynamodb = stack.session.client("dynamodb")
     items = [dynamodb.scan(TableName=stack.outputs[f"{name}TableName"])["Items"] for name in ("SendLedger", "Messages")]
     return str([items, stack.queued(), stack.received("DeadLetterQueueUrl")])
@@ -130,7 +130,7 @@ def test_a_dry_run_lists_the_same_and_changes_nothing(stack: DeployedStack) -> N
     ran = erase("--dry-run")
     assert ran.exit_code == 0
     before = {state: stack.record(state.value) for state in STATES}
-    assert places(ran) == FOUND | {"ledger": 3}  # what only waits has a record from its recall on
+    assert places(ran) == FOUND | {"ledger": 3}  # a message that only waited has a record since its recall
     assert places(erase("--yes")) == FOUND
     assert all(record is not None and record.erased_at is None for record in before.values())
     assert HANDSET not in ran.stdout
@@ -149,7 +149,7 @@ def test_a_queue_that_is_not_paused_is_left_and_that_is_said(stack: DeployedStac
     switch.on = True
     ran = erase("--yes")
     assert (ran.exit_code, "not searched" in ran.stderr, ran.document["queue_read"]) == (9, True, False)
-    assert places(ran)["queue"] == 1  # what waits for another attempt is found in the ledger
+    assert places(ran)["queue"] == 1  # a message that waits for another attempt is found in the ledger
     assert len(stack.queued()) == 2
 
 
@@ -199,7 +199,7 @@ def test_interrupted_after_any_step_the_same_command_ends_it(
         record = stack.record(key)
         assert record is not None
         assert record.erased_at, key
-    # The recall itself removed the number, so that nothing leads to the record any more.
+    # The recall itself removed the number, so the record can no longer be found by it.
     for key in ("RETRY", f"waits-{HANDSET[-3:]}"):
         record = stack.record(key)
         assert record is not None

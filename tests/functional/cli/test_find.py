@@ -1,4 +1,4 @@
-"""`find` and numbers in any form: nothing that is there is denied, and what was not searched is named."""
+"""`find` and numbers in any form: it finds every place, and names the places that it did not search."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def queue(stack: DeployedStack, body: str) -> None:
 
 
 def waiting(stack: DeployedStack) -> int:
-    """How many messages of the queue any reader would get now."""
+    """Return how many messages of the queue a reader would get now."""
     return len(stack.queued())
 
 
@@ -63,7 +63,7 @@ def places(*arguments: str) -> set[tuple[str, str, str]]:
 
 
 def everywhere(stack: DeployedStack, messages: Messages) -> None:
-    """A message to the handset in each place where one can be, and one to another handset."""
+    """Put a message to the handset into each possible place, and one to another handset."""
     messages.record_sent(*sent_message("gw-sent", message_id="sent"), now=time.time())
     for state in (State.UNKNOWN, State.RETRY, State.SENDING):
         stack.bring(state, state.value.lower())

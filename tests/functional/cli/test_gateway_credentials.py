@@ -1,4 +1,4 @@
-"""`set-gateway-credentials`: what it takes, what it refuses, what it keeps, and that it shows no password."""
+"""`set-gateway-credentials`: accepted and refused input, the fields that it keeps, and that it shows no password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands know both queues: what is sent, found, recalled, erased and redriven by the urgent one."""
+"""The commands use both queues: messages of the urgent lane are sent, found, recalled, erased and redriven."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_dead_letter_is_redriven_into_its_lane(stack: DeployedStack, lane: str
     ("source", "lane"), [("", Lane.ORDINARY), ("arn:aws:sqs:r:1:u", Lane.URGENT), ("arn:aws:sqs:r:1:o", Lane.ORDINARY)]
 )
 def test_a_dead_letter_moved_by_sqs_is_of_the_queue_that_it_came_from(source: str, lane: Lane) -> None:
-    """Whatever its sender wrote into the attributes."""
+    """The attributes, which the sender may have set, don't count."""
     attributes = {"SentTimestamp": "0", **({"DeadLetterQueueSourceArn": source} if source else {})}
     named = {"lane": {"StringValue": "urgent", "DataType": "String"}}
     raw = {"MessageId": "m", "Body": message_body(), "Attributes": attributes, "MessageAttributes": named}

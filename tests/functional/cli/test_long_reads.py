@@ -1,4 +1,4 @@
-"""Reads that take long: they show how far they are, and go on after AWS has throttled or failed them for a while."""
+"""Long reads show their progress, and continue after AWS has throttled or failed them for a while."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BROKEN = (503, "ServiceUnavailable")
 
 
 class Trouble:
-    """AWS fails some calls of an operation, and does nothing then."""
+    """Lets some calls of an operation fail without effect."""
 
     def __init__(self, operation: str, failures: list[Any], *, after: int = 0) -> None:
         self.operation, self.failures, self.after = operation, failures, after
@@ -42,7 +42,7 @@ class Trouble:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """No time passes between the attempts; how long they would have waited."""
+    """Skip the waits between attempts, and record them."""
     clock = Mock()
     monkeypatch.setattr("botocore.endpoint.time", clock)
     return clock
@@ -50,7 +50,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Mock:
 
 @pytest.fixture
 def trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A way to make it."""
+    """Return a function that makes `Trouble`."""
     made: list[Trouble] = []
     respond: Any = Endpoint._do_get_response  # type: ignore[attr-defined]
 

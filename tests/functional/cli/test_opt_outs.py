@@ -1,4 +1,4 @@
-"""`opt-outs`: who is listed, what a person or a file changes, and what stays as it is."""
+"""`opt-outs`: listed handsets, changes by an operator or a file, and refused changes."""
 
 from __future__ import annotations
 

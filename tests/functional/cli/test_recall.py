@@ -1,4 +1,4 @@
-"""`recall`: what was not sent never is, what was sent is listed as such, and no message is lost on the way."""
+"""`recall`: unsent messages are never sent, sent ones are listed as sent, and no message is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def results(ran: Ran) -> dict[str, str]:
 
 
 def queue(stack: DeployedStack, body: str, **attributes: str) -> str:
-    """Queue a message; its SQS message ID."""
+    """Queue a message; return its SQS message ID."""
     return stack.sqs.send_message(
         QueueUrl=stack.outputs["OutboundQueueUrl"],
         MessageBody=body,
@@ -48,7 +48,7 @@ def queue(stack: DeployedStack, body: str, **attributes: str) -> str:
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
-    """Something that ends like this."""
+    """Return a function that raises this."""
 
     def ending(*_: object) -> Any:
         raise error
@@ -62,7 +62,7 @@ def state(stack: DeployedStack, key: str) -> State | None:
 
 
 def claimable(stack: DeployedStack, key: str, body: str) -> bool:
-    """Whether a delivery of this message would send it."""
+    """Return whether a delivery would send this message."""
     of = wanted(key, payload_sha256=parse_message(body, now=time.time()).payload_sha256)
     claim = replace(of, owner="a later delivery", lease_until=int(time.time()) + 90)
     return stack.ledger.claim(claim, now=time.time()).is_held_by("a later delivery")
@@ -170,7 +170,7 @@ class TestFile:
     def test_what_was_queued_is_recalled_and_the_rest_is_as_it_was(
         self, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The run of `send` is ended after its first batch."""
+        """`send` is ended after its first batch."""
         lines = [message_body(message_id=None, content=f"Message {n}") for n in range(25)]
         FILE.write_text("\n".join(lines))
         with monkeypatch.context() as patch:
@@ -257,7 +257,7 @@ class TestWaiting:
     def test_none_is_deleted_before_its_recall_is_written(
         self, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, is_done: bool
     ) -> None:
-        """A write fails, or its response is lost: nothing is lost, and the same command ends it."""
+        """A write fails or its response is lost: no message is lost, and a repeat of the command completes it."""
         keys = {f"k-{number}" for number in range(3)}
         for key in keys:
             queue(stack, message_body(message_id=key))

@@ -1,4 +1,4 @@
-"""Dead letters, plans, and applying them: hostile plans, interruptions, and what may never be sent."""
+"""Plans for dead letters and their application: hostile plans, interruptions, and messages that must not be sent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("stack")
 
 
 def make_plan() -> dict[str, Any]:
-    """What `redrive --plan` writes."""
+    """Return the plan that `redrive --plan` writes."""
     PLAN.unlink(missing_ok=True)
     assert optus_sms("redrive", "--plan", PLAN, *TARGET).exit_code == 0
     plan: dict[str, Any] = json.loads(PLAN.read_text())
@@ -39,7 +39,7 @@ def make_plan() -> dict[str, Any]:
 
 
 def kinds() -> dict[str, tuple[str, str]]:
-    """Message id → kind and action of a new plan."""
+    """Return kind and action by message ID in a new plan."""
     return {item["message_id"]: (item["kind"], item["action"]) for item in make_plan()["items"]}
 
 
@@ -118,7 +118,7 @@ def test_making_a_plan_changes_nothing_and_shows_neither_text_nor_number(stack: 
 
 
 def test_a_redriven_message_keeps_the_time_when_it_was_queued_first(stack: DeployedStack) -> None:
-    """Its schedule passed while it waited, and not before it was queued."""
+    """Its schedule passed while it waited, not before it was queued."""
     body = message_body(message_id="k", scheduled="2026-01-01T00:05:00Z")
     stack.bring(State.REJECTED, "k", body=body, reason="attempts_exhausted", queued_at=NOW)
     stack.letter(body, DeadLetterReason.ATTEMPTS_EXHAUSTED, "k", queued_at=NOW)
@@ -195,7 +195,7 @@ def test_a_letter_that_somebody_else_holds_is_not_said_to_be_gone(stack: Deploye
 
 @pytest.fixture
 def lagging_counts(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQS still counts as in flight what was released or deleted less than a minute ago."""
+    """Let SQS count messages as in flight that were released or deleted less than a minute ago."""
     receive, received = DeadLetterQueue._receive, set[str]()
 
     def remembered(queue: DeadLetterQueue) -> list[Any]:
@@ -271,7 +271,7 @@ def test_a_rejected_message_that_its_sender_mended_meanwhile_is_not_queued_as_a_
 
 
 def with_attributes(stack: DeployedStack, **attributes: str) -> None:
-    """A dead letter with attributes as no function writes them."""
+    """Put a dead letter with attributes that no function writes."""
     attributes = {"reason": "rejected", "detail": "why", "time": "then", "message_id": "k"} | attributes
     stack.sqs.send_message(
         QueueUrl=stack.outputs["DeadLetterQueueUrl"],
@@ -363,7 +363,7 @@ def test_what_is_not_certainly_unsent_is_refused_whatever_the_plan_says(
 
 
 def test_a_retry_after_an_unknown_outcome_is_sent_only_after_an_operator_resolved_it(stack: DeployedStack) -> None:
-    """With `resend` an attempt that was not sent can follow one of which that is unknown."""
+    """With `resend` an attempt that was not sent can follow one with an unknown outcome."""
     body = message_body(message_id="k", on_unknown="resend")
     stack.letter(stack.bring(State.UNKNOWN, "k", body=body), DeadLetterReason.UNKNOWN_OUTCOME, "k")
     unknown = stack.record("k")
@@ -485,7 +485,7 @@ def test_whoever_does_not_agree_has_nothing_done(
 
 
 class KilledError(BaseException):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 def killed(*_: object, **__: object) -> None:
@@ -518,7 +518,7 @@ def test_killed_anywhere_and_applied_again_nothing_is_lost(
 
     queued = [key for _, key in stack.queued()]
     assert set(queued) == keys
-    assert len(queued) == len(keys) + (kill == "between copy and delete")  # the same key: the ledger lets one through
+    assert len(queued) == len(keys) + (kill == "between copy and delete")  # the same key, so the ledger allows one
     assert stack.dead() == 0
     for key in keys:
         record = stack.record(key)
@@ -587,7 +587,7 @@ def test_what_the_gateway_quotes_only_in_part_is_not_shown_in_lists(stack: Deplo
 
 
 def received(*names: str) -> dict[str, Any]:
-    """What ReceiveMessage answers."""
+    """Return the response of ReceiveMessage."""
     return {
         "Messages": [{"MessageId": n, "ReceiptHandle": n, "Body": message_body(message_id=n)} for n in names],
     }

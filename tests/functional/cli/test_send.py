@@ -1,4 +1,4 @@
-"""`send` to a deployed stack: one message, and a file that is killed half-way and resumed."""
+"""`send` to a deployed stack: one message, and a file whose run is killed half-way and resumed."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def contents(stack: DeployedStack) -> Counter[str]:
 
 
 class KilledError(BaseException):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 def raises(error: BaseException) -> Callable[..., Any]:
-    """Something that ends like this."""
+    """Return a function that raises this."""
 
     def raising(*_: object, **__: object) -> Any:
         raise error
@@ -118,7 +118,7 @@ def test_a_text_on_stdin_may_come_from_any_system(stack: DeployedStack, stdin: b
 
 @pytest.mark.parametrize("typed", ["0491 570 006", "61491570006", "+61 491 570 006", "+610491570006"])
 def test_a_number_in_a_file_is_not_mended_but_said(stack: DeployedStack, typed: str) -> None:
-    """A line is a queue message, which the sender function would refuse."""
+    """A line must be a valid queue message; the sender function would refuse this one."""
     FILE.write_text(message_body(destination=typed))
     ran = send_file()
     assert (ran.exit_code, "+61491570006" in ran.stderr.replace("like +61491570006", "")) == (5, True)
@@ -537,7 +537,7 @@ def minutes_pass() -> None:
 
 
 def is_taken_by_the_sender(stack: DeployedStack, *, moment: str) -> None:
-    """Everything that was on the queue has been sent meanwhile."""
+    """Let the sender function take everything on the queue."""
     stack.sqs.purge_queue(QueueUrl=stack.outputs["OutboundQueueUrl"])
     for n in range(30) if moment == "after the batch" else range(20):
         stack.bring(State.ACCEPTED, f"k-{n}", body=message_body(message_id=f"k-{n}", content=f"Message {n}"))
@@ -615,7 +615,7 @@ def test_a_line_of_a_batch_that_was_cut_and_taken_out_of_the_file_is_not_waited_
 
 @pytest.fixture
 def _heard_signals() -> Iterator[None]:
-    """As in a terminal, although whatever started the tests may have told them to ignore a signal."""
+    """Handle signals as in a terminal, even if the tests were started with some of them ignored."""
     before = {
         number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }

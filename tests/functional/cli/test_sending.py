@@ -1,4 +1,4 @@
-"""Pause, resume, health and doctor: what an operator reads about sending, and what is asked before it is resumed."""
+"""Pause, resume, health and doctor: what they report about sending, and the question before a resume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BY_OPERATOR = Pause(AT, None, confirmed=True)
 
 @pytest.fixture(autouse=True)
 def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
-    """The gateway as it responds to this machine."""
+    """Set the gateway's responses to this machine."""
     found = FakeGateway()
 
     @contextmanager
@@ -54,7 +54,7 @@ def recorded(
     tried_version: str = "",
     doubt: Doubt | None = None,
 ) -> None:
-    """What the stack's health check has recorded."""
+    """Set the record of the stack's health check."""
     record = HealthRecord(
         state=state, reason="connection_refused", since=AT, checked_at=format_rfc3339(time.time() - 60 * minutes_ago),
         checks=9, credentials=credentials, tried_version=tried_version, pause=pause, doubt=doubt,
@@ -68,7 +68,7 @@ def check_of(name: str) -> dict[str, str]:
 
 
 def store_credentials(stack: DeployedStack) -> str:
-    """The ID of the secret's new version."""
+    """Store credentials; return the ID of the secret's new version."""
     client = stack.session.client("secretsmanager")
     arn, secret = stack.outputs["GatewaySecretArn"], '{"application": "app", "password": "right"}'
     return client.put_secret_value(SecretId=arn, SecretString=secret)["VersionId"]
@@ -201,7 +201,10 @@ def test_sending_that_is_on_for_one_probe_is_not_on(stack: DeployedStack, switch
 
 @pytest.mark.usefixtures("switch")
 class TestCredentials:
-    """Which version was tried, where and when; the stack's result is not shown for what it has not tried."""
+    """The output names the version that was tried, where and when.
+
+    The stack's result is not shown for another version.
+    """
 
     def shown(self) -> Ran:
         return optus_sms("health", *TARGET)

@@ -1,4 +1,4 @@
-"""The command line where each sender has a namespace: it knows its own, and a redrive keeps that of others."""
+"""The command line with separate senders: it uses the operator's own namespace, and a redrive keeps the sender's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def separate_senders() -> bool:
 
 @pytest.fixture
 def own(stack: DeployedStack) -> str:
-    """The namespace of these credentials."""
+    """Return the namespace of these credentials."""
     return stack.session.client("sts").get_caller_identity()["UserId"]
 
 

@@ -1,4 +1,4 @@
-"""How `optus-sms` starts and ends, as a process: what it imports, and one line for each way to be interrupted."""
+"""Start and end of `optus-sms` as a process: its imports, and one line for each kind of interruption."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEND = "send +61491570006 Hello --dry-run"
 
 
 def run(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A line of a shell in which `optus-sms` is the command."""
+    """Run a shell line that calls `optus-sms`."""
     command = f'optus-sms() {{ "{sys.executable}" -c "{RUN}" "$@"; }}; {line}'
     return subprocess.run(
         ["bash", "-c", command], check=False, capture_output=True, text=True, env=os.environ | environment
@@ -32,7 +32,7 @@ def run(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def roots_of_imports(*arguments: str) -> set[str]:
-    """The packages that a run imports."""
+    """Return the packages that a run imports."""
     told = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
     command = [sys.executable, "-c", f"{told}; {RUN}", *arguments]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)

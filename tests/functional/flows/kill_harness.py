@@ -1,7 +1,7 @@
-"""What runs in the processes that test_kill.py ends: the real handler of SendMessageFunction, stopped at one step.
+"""The program of the processes that test_kill.py ends: the real handler of SendMessageFunction, stopped at one step.
 
-The production code knows nothing of this: the steps are found by wrapping objects of the process. Time is the
-machine's plus a shift that the test moves on, so that nobody waits for a lease to end.
+The production code is unchanged: the harness finds the steps by wrapping objects. Time is the machine's plus a shift by
+the test, so that no test waits for a lease to end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.fakes import FakeLambdaContext
 HANDLER: Final = Path(__file__).parents[3] / "functions" / "send_message" / "app.py"
 INVOCATION_SECONDS: Final = 60.0
 DELIVERIES: Final = 8
-BETWEEN_DELIVERIES_SECONDS: Final = 130.0  # longer than any wait that the sender asks for here
+BETWEEN_DELIVERIES_SECONDS: Final = 130.0  # longer than any wait of the sender function in these tests
 
 # The eight points, in the order in which a message that is sent passes them.
 BEFORE_CLAIM: Final = "before claim"
@@ -44,21 +44,21 @@ POINTS: Final = (
 
 
 class Shift(Protocol):
-    """`multiprocessing.Value("d")`: seconds that the test has let pass."""
+    """A `multiprocessing.Value("d")`: the seconds by which the test has shifted time."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """One invocation for a process of its own."""
+    """An invocation in a separate process."""
 
     event: dict[str, Any]
     environment: Mapping[str, str]
 
 
 def stop_at(invocation: Invocation, point: str, shift: Shift, test: Connection) -> None:
-    """Handle the event up to ``point``; say so, wait for the test's word, go on, and tell what the handler returned."""
+    """Handle the event up to ``point``, report that, wait for the test, continue, and report the handler's result."""
 
     def stop() -> None:
         test.send("stopped")
@@ -81,19 +81,19 @@ def deliver(invocation: Invocation, shift: Shift, test: Connection) -> None:
 
 
 def _handle(event: dict[str, Any]) -> bool:
-    """Whether the message was acknowledged."""
+    """Return whether the message was acknowledged."""
     answer = app.lambda_handler(event, FakeLambdaContext(remaining_seconds=INVOCATION_SECONDS))
     return not answer["batchItemFailures"]
 
 
-app = load_app(HANDLER)  # once, in the process that all others are forked from
+app = load_app(HANDLER)  # once, in the process from which the others are forked
 
 
 def _prepare(invocation: Invocation, shift: Shift) -> None:
     os.environ.update(invocation.environment)
     shifted = SimpleNamespace(time=lambda: time.time() + shift.value, monotonic=lambda: time.monotonic() + shift.value)
     setattr(transport, "time", shifted)  # noqa: B010 - the module as the transport sees it, not an attribute of ours
-    # After an unknown outcome few messages may go: each case has doubts of its own.
+    # After an unknown outcome few messages may be sent, so each case has its own doubt.
     setattr(health, "HEALTH_KEY", f"health#{invocation.environment['OUTBOUND_QUEUE_URL']}")  # noqa: B010
     app.Clock = lambda: Clock(now=shifted.time, monotonic=shifted.monotonic)  # type: ignore[attr-defined]
 

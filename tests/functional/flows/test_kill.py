@@ -1,4 +1,7 @@
-"""A real process killed, or frozen and thawed too late, at each of eight points of a send: counted at the gateway."""
+"""A real process is killed, or frozen and thawed too late, at each of eight points of a send.
+
+The gateway counts the messages.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ ANSWER_SECONDS: Final = 60.0
 
 
 class Case(NamedTuple):
-    """``original``: "killed", or "frozen" while the redelivery runs and let on afterwards.
+    """``original``: "killed", or "frozen" during the redelivery and thawed afterwards.
 
     ``meanwhile``: "opt-out" if the handset opts out before the redelivery, else "quiet".
     """
@@ -77,7 +80,7 @@ class Case(NamedTuple):
 
 
 class End(NamedTuple):
-    """How often the gateway accepted, and what the ledger says."""
+    """The number of acceptances, and the ledger's state."""
 
     accepted: int
     state: State
@@ -85,7 +88,7 @@ class End(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What there is afterwards."""
+    """The result of a case."""
 
     end: End
     queued: int
@@ -103,10 +106,10 @@ OPTED_OUT, OPTED_OUT_AFTER_ONE = End(0, State.REJECTED), End(1, State.REJECTED)
 # By point: hold killed, hold frozen, resend killed, resend frozen.
 QUIET: Final = {
     BEFORE_CLAIM: (ONCE, ONCE, ONCE, ONCE),
-    AFTER_CLAIM: (NEVER, NEVER, ONCE, ONCE),  # it might have been sent, as far as anybody can know
-    CONNECTED: (NEVER, NEVER, ONCE, ONCE),  # the thawed one finds that it is too late to begin
+    AFTER_CLAIM: (NEVER, NEVER, ONCE, ONCE),  # after a crash it can't be proved that it was not sent
+    CONNECTED: (NEVER, NEVER, ONCE, ONCE),  # the thawed process finds that it is too late to begin
     REQUEST_SENT: (HELD, HELD, TWICE, TWICE),
-    STATUS_LINE_READ: (HELD, ONCE, TWICE, TWICE),  # the thawed one still has the proof
+    STATUS_LINE_READ: (HELD, ONCE, TWICE, TWICE),  # the thawed process still has the proof
     BEFORE_WRITE: (HELD, ONCE, TWICE, TWICE),
     WRITTEN: (ONCE, ONCE, ONCE, ONCE),
     RETURNED: (ONCE, ONCE, ONCE, ONCE),
@@ -123,7 +126,7 @@ EXPECTED: Final = {"quiet": QUIET, "opt-out": OPT_OUT}
 
 
 class Bench:
-    """AWS (the emulator), the gateway simulator, and what makes processes quickly."""
+    """AWS (the emulator), the gateway simulator, and a fork server for processes."""
 
     def __init__(self) -> None:
         self._exit = ExitStack()
@@ -170,7 +173,7 @@ class Bench:
         return endpoint_url
 
     def finding(self, case: Case) -> Finding:
-        """What a case leads to; the next ones begin meanwhile."""
+        """Return the result of a case; the next ones run at the same time."""
         at = CASES.index(case)
         for ahead in CASES[at : at + AT_A_TIME]:
             if ahead not in self._begun:
@@ -178,26 +181,26 @@ class Bench:
         return self._begun[case].result()
 
     def ref(self, logical_id: str) -> str:
-        """Its name or URL."""
+        """Return the resource's name or URL."""
         return self._attributes[logical_id]["Ref"]
 
     def record(self, key: str) -> LedgerRecord | None:
-        """The ledger's record."""
+        """Return the ledger's record."""
         return Ledger.connect(self.dynamodb, self.ref("SendLedgerTable")).read(key)
 
     def opt_out(self, handset: str) -> None:
-        """Store that it has opted out."""
+        """Store that the handset has opted out."""
         record = OptOutRecord(handset, True, format_rfc3339(time.time()), "person", operator="operator-1")
         OptOuts.connect(self.dynamodb, self.ref("OptOutTable")).decide(record)
 
     def rows(self) -> list[dict[str, Any]]:
-        """MessagesTable."""
+        """Return the items of MessagesTable."""
         rows: list[dict[str, Any]] = self.dynamodb.scan(TableName=self.ref("MessagesTable"))["Items"]
         return rows
 
 
 class Run:
-    """One case."""
+    """The run of a case."""
 
     def __init__(self, bench: Bench, case: Case) -> None:
         self._bench = bench
@@ -218,7 +221,7 @@ class Run:
         self._invocation = Invocation({"Records": [record]}, bench.environment | queues)
 
     def run(self) -> Finding:
-        """The original up to its point, the redelivery to its end, and the original's end."""
+        """Run the original up to its point, then the redelivery, then the rest of the original."""
         point, _, fate, _ = self._case
         original, ear = self._start(stop_at, point, self._shift)
         assert self._hear(ear) == "stopped"
@@ -248,7 +251,7 @@ class Run:
         )
 
     def _redeliver(self) -> None:
-        """In a process of its own, until it is acknowledged; the first time while the lease is alive."""
+        """Redeliver in a separate process until the message is acknowledged; the first time during the lease."""
         if self._case.meanwhile == "opt-out":
             self._bench.opt_out(self._handset)
         process, ear = self._start(deliver, self._shift)
@@ -262,7 +265,7 @@ class Run:
         process.join()
 
     def _delete(self) -> None:
-        """What Lambda does with a message that is not among the failures, and may be deleted already."""
+        """Delete a message as Lambda does if it is not a failure; it can be deleted already."""
         entry = {"Id": "0", "ReceiptHandle": self._receipt}
         self._bench.sqs.delete_message_batch(QueueUrl=self._queue, Entries=[entry])
 

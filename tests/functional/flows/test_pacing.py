@@ -1,4 +1,4 @@
-"""The gateway never sees more than the rate plus one message per sandbox in any second, however sandboxes run."""
+"""In any second the gateway gets at most the rate plus one message for each execution environment, however they run."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.support.fakes import (
 from tests.support.fakes import Post as SeenPost
 from tests.support.health import MemoryHealthRecords
 
-# Messages per second, sandboxes at a time, records in a batch.
+# Messages per second, concurrent execution environments, records in a batch.
 SETTINGS = [(1, 2, 1), (3, 2, 10), (5, 2, 10), (10, 5, 5), (10, 2, 1), (30, 3, 10), (50, 10, 10), (100, 7, 3)]
 INVOCATIONS = 40
 
 
 @dataclass
 class Sandboxes:
-    """One place of the function's concurrency: a sandbox, and others that take its place, each with its own time."""
+    """A slot of the function's concurrency: an execution environment and its successors, each with its own time."""
 
     interval: float
     now: float
@@ -48,7 +48,7 @@ class Sandboxes:
     new_pacer: type[Pacer] = Pacer
 
     def run(self, batch: int) -> None:
-        """Invocations one after the other, at once or after a pause, sometimes in a fresh sandbox."""
+        """Run invocations one after the other, at once or after a pause, sometimes in a new execution environment."""
         pacer = self._pacer()
         for _ in range(INVOCATIONS):
             self._invoke(pacer, self.rng.randint(1, batch))
@@ -64,7 +64,7 @@ class Sandboxes:
         self.slept = seconds
 
     def _invoke(self, pacer: Pacer, records: int) -> None:
-        """Its threads wait side by side: time is that of the start for all of them."""
+        """Invoke once. The threads wait in parallel, so all of them begin at the same time."""
         ends = [self.now]
         for _ in range(records):
             self.slept = 0.0
@@ -78,7 +78,7 @@ class Sandboxes:
 
 
 def worst(posts: Sequence[float], seconds: float = 1.0) -> int:
-    """The most posts in any window of that length, its end not included."""
+    """Return the most POSTs in any window of that length, without its end."""
     times, first, most = sorted(posts), 0, 0
     for last, at in enumerate(times):
         while at - times[first] >= seconds - 1e-9:
@@ -88,7 +88,7 @@ def worst(posts: Sequence[float], seconds: float = 1.0) -> int:
 
 
 def simulate(rate: int, sandboxes: int, batch: int, seed: int, pacer: type[Pacer] = Pacer) -> list[float]:
-    """When the gateway gets a POST, from all sandboxes, which start at any time."""
+    """Return the times of all POSTs, from execution environments that start at any time."""
     rng = random.Random(seed)
     places = [Sandboxes(sandboxes / rate, rng.uniform(0, 2), rng, new_pacer=pacer) for _ in range(sandboxes)]
     for place in places:
@@ -104,7 +104,7 @@ def test_no_second_exceeds_the_rate_by_more_than_one_per_sandbox(rate: int, sand
 
 @pytest.mark.parametrize(("rate", "sandboxes", "batch"), SETTINGS)
 def test_the_rate_is_used(rate: int, sandboxes: int, batch: int) -> None:
-    """Nobody waits longer than it must: a busy sandbox POSTs in every slot."""
+    """No POST waits longer than it must: a busy execution environment uses every slot."""
     waits: list[float] = []
     pacer = Pacer(sandboxes / rate, lambda: 0.0, waits.append)
     for _ in range(batch + 1):
@@ -114,7 +114,7 @@ def test_the_rate_is_used(rate: int, sandboxes: int, batch: int) -> None:
 
 class _WithoutHold(Pacer):
     def hold(self) -> None:
-        """The invocation ends with its last POST."""
+        """Hold nothing: the invocation ends with its last POST."""
 
 
 class _WithoutSlots(Pacer):
@@ -144,7 +144,7 @@ def test_a_second_try_takes_a_slot_too() -> None:
 
 
 def test_the_invocation_ends_with_its_last_slot() -> None:
-    """Also after a message that was not sent: it took its slot."""
+    """Also after a message that was not sent, because it used its slot."""
     time_ = FakeClock()
     started = time_.now()
     assert not _send(time_, lambda _: send_failed(), "1").acknowledged
@@ -157,7 +157,7 @@ class _Sent:
 
 
 def _send(time_: FakeClock, answer: Callable[[SeenPost], PostResult], name: str) -> _Sent:
-    """One message through the real sender, paced at one POST in two seconds."""
+    """Send a message by the real sender, with one POST in two seconds."""
     clock = time_.clock
     sender = Sender(
         ledger=MemoryLedger(),
@@ -175,9 +175,9 @@ def _send(time_: FakeClock, answer: Callable[[SeenPost], PostResult], name: str)
 
 @pytest.mark.deep
 def test_real_threads_in_real_time_keep_the_rate() -> None:
-    """A thread may wake up late, never early: so the window is as much shorter as the latest one was late."""
+    """A thread can wake up late, never early, so the window is shorter by the longest delay."""
     rate, sandboxes, batch = 40, 4, 5
-    posts: list[tuple[float, float]] = []  # when, and how late
+    posts: list[tuple[float, float]] = []  # time and delay
 
     def post(pacer: Pacer, meant: threading.local) -> None:
         meant.slot = time.monotonic()
@@ -193,7 +193,7 @@ def test_real_threads_in_real_time_keep_the_rate() -> None:
             time.sleep(seconds)
 
         for _ in range(10):
-            pacer = Pacer(sandboxes / rate, time.monotonic, sleep)  # a fresh sandbox for each invocation
+            pacer = Pacer(sandboxes / rate, time.monotonic, sleep)  # a new execution environment for each invocation
             with ThreadPoolExecutor(batch) as pool:
                 for _ in range(batch):
                     pool.submit(post, pacer, meant)

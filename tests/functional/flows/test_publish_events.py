@@ -1,4 +1,4 @@
-"""PublishEventsFunction: its real handler with a bus, a rule and queues in moto, and what its event sources let by."""
+"""PublishEventsFunction: its real handler with a bus, a rule and queues in moto, and its event sources' filters."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ EVENTS = Path(__file__).parents[3] / "events"
 
 @dataclass
 class Listener:
-    """Somebody with a rule on the bus, and the function."""
+    """The function, and a listener with a rule on the bus."""
 
     sandbox: Sandbox
     queue_url: str
 
     def publish(self, records: list[Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What the function answers, and the events that come."""
+        """Return the function's response, and the events."""
         answer = self.sandbox.invoke({"Records": records})
         return answer, [json.loads(body) for body in self.bodies(self.queue_url)]
 

@@ -1,4 +1,4 @@
-"""ReceiveCallbackFunction, its real handler on moto: what is stored, what is answered, and how many calls it takes."""
+"""ReceiveCallbackFunction, its real handler on moto: stored items, responses, and the number of AWS calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shared_stack() -> Iterator[CallbackStack]:
 
 @pytest.fixture
 def stack(shared_stack: CallbackStack) -> CallbackStack:
-    """Empty tables, a warm sandbox."""
+    """A stack with empty tables and a warm execution environment."""
     return shared_stack.clean()
 
 
@@ -68,7 +68,7 @@ def without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def now(stack: CallbackStack) -> str:
-    """The time as it is stored."""
+    """Return the time in its stored form."""
     return format_rfc3339(stack.clock.now())
 
 
@@ -224,7 +224,7 @@ EVENTS = ("own write", "sent", "failed", "expired", "received")
 
 
 def play(stack: CallbackStack, order: list[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """A message whose outcome, statuses and unknown status arrive in this order, a second apart."""
+    """Play a message whose outcome, statuses and unknown status arrive in this order, a second apart."""
     stack.clean()
     claim = claimed(stack)
     first_seen: dict[str, str] = {}
@@ -248,7 +248,7 @@ def claimed(stack: CallbackStack, key: str = OWN_KEY, **changes: Any) -> LedgerR
 
 
 def accepted(stack: CallbackStack, claim: LedgerRecord, gateway_id: str | None = MT) -> None:
-    """The sender's own two writes after a 202."""
+    """Make the sender function's two writes after HTTP 202."""
     at = stack.clock.now()
     stack.ledger.accepted(claim, gateway_id, now=at)
     if gateway_id is not None:
@@ -301,7 +301,7 @@ def test_every_order_ends_the_same(shared_stack: CallbackStack) -> None:
         check_end(shared_stack, [*order, order[0], order[1]] if order[0] != "own write" else list(order))
 
 
-# ----------------------------------------------------------------------------------- early callbacks and lost answers
+# ----------------------------------------------------------------------------------- early callbacks and lost responses
 
 
 def sending(stack: CallbackStack, **changes: Any) -> None:
@@ -346,7 +346,7 @@ def test_a_callback_with_our_reference_resolves_what_was_open(
     assert (row["message_id"], row["destination"], row["handset"], row["status"]) == (OWN_KEY, HANDSET, HANDSET, "sent")
     assert answer.metrics == {"StatusesApplied": 1, "OutcomesResolved": 1}
     assert [listed["id"] for listed in stack.conversation(HANDSET)] == [MT]
-    # Joined now, so the next one is as cheap as any.
+    # The callback is matched now, so the next one costs one write.
     assert stack.counted(status("received", reference=reference or OWN_KEY))[1] == [WRITE]
 
 
@@ -412,7 +412,7 @@ def test_a_reference_nobody_used_is_only_kept(stack: CallbackStack) -> None:
 
 def test_a_join_that_broke_off_is_finished_by_the_next_delivery(stack: CallbackStack) -> None:
     unknown(stack)
-    stack.fail(WRITE, error=throttled(), after=2)  # the status and the ledger are written, the join is not
+    stack.fail(WRITE, error=throttled(), after=2)  # status and ledger are written, the match is not
     assert stack.handle(status("sent", reference=OWN_KEY)).status == 503
     assert stack.ledger_item(OWN_KEY)["state"] == "ACCEPTED"
     assert "message_id" not in stack.row(MT)
@@ -544,7 +544,7 @@ def test_a_conversation_is_listed_in_time_order(stack: CallbackStack) -> None:
         stack.clock.advance(1)
         ok(stack.handle(reply(f"aa-{number}")))
         stack.clock.advance(1)
-        ok(stack.handle(status("received", gateway_id=f"zz-{number}")))  # later, and moves nothing
+        ok(stack.handle(status("received", gateway_id=f"zz-{number}")))  # later, and changes nothing
         expected += [(f"zz-{number}", "MT"), (f"aa-{number}", "MO")]
     assert [(row["id"], row["direction"]) for row in stack.conversation(HANDSET)] == expected
 

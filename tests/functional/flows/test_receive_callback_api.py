@@ -1,4 +1,4 @@
-"""What API Gateway does before the function is asked: on the translated template, and served over HTTP as it says."""
+"""API Gateway's work before the function: in the translated template, and served over HTTP."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_challenge_comes_from_a_gateway_response() -> None:
 
 
 def test_everything_that_api_gateway_answers_itself_has_a_constant_body() -> None:
-    """Its default for a foreign path quotes the Authorization header."""
+    """API Gateway's default message for an unknown path quotes the Authorization header."""
     responses = API["x-amazon-apigateway-gateway-responses"]
     assert {"DEFAULT_4XX", "DEFAULT_5XX", "MISSING_AUTHENTICATION_TOKEN", "THROTTLED"} <= set(responses)
     for kind, response in responses.items():
@@ -69,12 +69,12 @@ def test_everything_that_api_gateway_answers_itself_has_a_constant_body() -> Non
         assert "$" not in template, kind
         assert set(json.loads(template)) == {"message"}, kind
     assert responses["DEFAULT_4XX"]["statusCode"] == responses["MISSING_AUTHENTICATION_TOKEN"]["statusCode"] == "404"
-    assert "statusCode" not in responses["DEFAULT_5XX"]  # 504 stays 504: all of them make the gateway deliver again
+    assert "statusCode" not in responses["DEFAULT_5XX"]  # 504 stays 504; every 5xx makes the gateway deliver again
     assert responses["THROTTLED"]["statusCode"] == "429"
 
 
 def test_the_access_log_can_hold_neither_credentials_nor_text_nor_numbers() -> None:
-    """What a caller writes is in path, query, headers and body; the log names none of them."""
+    """The caller controls path, query, headers and body, so the log has none of them."""
     log_format = STAGE["AccessLogSetting"]["Format"]
     variables = set(re.findall(r"\$context\.[A-Za-z.]+", log_format))
     assert variables <= {
@@ -84,13 +84,13 @@ def test_the_access_log_can_hold_neither_credentials_nor_text_nor_numbers() -> N
         "$context.httpMethod",
         "$context.resourcePath",  # the template's own path
         "$context.status",
-        "$context.error.responseType",  # a kind, not its message
+        "$context.error.responseType",  # the type, not the message
         "$context.responseLatency",
         "$context.integrationLatency",
         "$context.tlsVersion",
     }
     assert "$context.status" in variables
-    own = {"service": "callback_api", "stack": STACK_NAME}  # dimensions of the metric that is made of it
+    own = {"service": "callback_api", "stack": STACK_NAME}  # dimensions of the metric that a filter makes of it
     line = json.loads(re.sub(r"\$context\.[A-Za-z.]+", "x", log_format))
     assert line == dict.fromkeys(line, "x") | own
 
@@ -140,7 +140,7 @@ class HttpAnswer:
 
 
 class Api:
-    """The template's API on a port, with the real handler behind it; ``invoked`` counts who got through."""
+    """The template's API on a port, with the real handler behind it; ``invoked`` counts the requests that reach it."""
 
     def __init__(self, stack: CallbackStack, config: ApiConfig, listener: socket.socket) -> None:
         self.invoked = 0

@@ -1,4 +1,4 @@
-"""Who may call back: nobody without valid credentials, whatever they send, and strangers cost nothing."""
+"""Callbacks need valid credentials, whatever the request, and unauthenticated callers cost nothing."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def shared_stack() -> Iterator[CallbackStack]:
 
 @pytest.fixture
 def stack(shared_stack: CallbackStack) -> Iterator[CallbackStack]:
-    """A warm sandbox; the secret is put back afterwards."""
+    """A stack with a warm execution environment; the secret is restored afterwards."""
     before = shared_stack.secret_versions()
     yield shared_stack.clean()
     shared_stack.mend()
     if shared_stack.secret_versions() != before:
         for _ in range(2):
             shared_stack.rotate(CALLBACK_USERNAME, CALLBACK_PASSWORD)
-    shared_stack.clock.advance(1_000)  # so that whatever the sandbox knows is read again
+    shared_stack.clock.advance(1_000)  # so that the secret is read again
 
 
 def attempt(stack: CallbackStack, authorization: str | None) -> Answer:
@@ -152,7 +152,7 @@ def test_wrong_credentials_are_compared_as_bytes_with_every_version_and_without_
     for authorization in (v for v in WRONG.values() if v is not None):
         compared.clear()
         assert_refused(attempt(stack, authorization))
-        # Twice: before and after the question whether the secret has been rotated meanwhile.
+        # Twice: before and after the check for a rotated secret.
         assert len(compared) == 4, authorization
         assert all(type(side) is bytes and len(side) == 32 for pair in compared for side in pair)
     for password in (CALLBACK_PASSWORD, "the-next-password"):
@@ -219,7 +219,8 @@ def test_a_secret_without_any_usable_version_lets_nobody_in_and_loses_nothing(st
     assert stack.everything() == ([], [])
 
 
-# ------------------------------------------------------------------------------- strangers and calls to Secrets Manager
+# ------------------------------------------------------------------------------- unauthenticated callers and calls to
+# Secrets Manager
 
 DOWN: dict[str, Exception] = {
     "unreachable": EndpointConnectionError(endpoint_url="https://secretsmanager"),
@@ -235,7 +236,7 @@ def test_while_the_secret_cannot_be_read_what_is_known_still_counts(stack: Callb
     is_revoked = error is DOWN["deleted"]
     assert attempt(stack, basic()).status == (503 if is_revoked else 200)
 
-    # It may be the password of a rotation: a refusal might be the last that we hear of this callback.
+    # It can be the password of a rotation, and after a refusal this callback might not come again.
     answer = attempt(stack, basic(password="perhaps-new"))
     assert (answer.status, answer.headers["Retry-After"]) == (503, "60")
 
@@ -259,7 +260,7 @@ def test_a_failing_secrets_manager_is_asked_every_five_seconds_at_most(stack: Ca
     stack.fail(SECRET, error=DOWN["throttled"])
     stack.new_execution_environment()
     before = len(stack.calls)
-    for _ in range(300):  # 30 seconds of strangers
+    for _ in range(300):  # 30 seconds of unauthenticated requests
         assert attempt(stack, basic(password="wrong")).status == 503
         stack.clock.advance(0.1)
     assert len(stack.calls) - before <= 7

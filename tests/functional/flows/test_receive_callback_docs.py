@@ -1,4 +1,4 @@
-"""docs/callbacks.md: what a person copies from it works, and what it says of answers is what happens."""
+"""docs/callbacks.md: its commands work, and its table of responses is true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""schemas/callbacks.openapi.yaml is true: the handler answers as it says, whatever is sent."""
+"""schemas/callbacks.openapi.yaml is true: the handler responds as it documents, whatever is sent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.callback_stack import CallbackStack
 
 PATH = Path(__file__).parents[3] / "schemas" / "callbacks.openapi.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
-# Not `negative_data_rejection`: what is authenticated and unreadable is kept, and answered 200.
+# Not `negative_data_rejection`: an authenticated, unreadable callback is kept, with HTTP 200.
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -48,7 +48,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[CallbackStack]:
-    """With the password of `events/api`, and the builders' one as the version before."""
+    """A stack with the password of `events/api`, and the builders' password as the previous version."""
     with CallbackStack() as stack:
         stack.rotate(CALLBACK_USERNAME, "example-password-for-local-use")
         yield stack
@@ -60,7 +60,7 @@ def _clean(stack: CallbackStack) -> None:
 
 
 def wsgi(stack: CallbackStack) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
-    """The handler as a WSGI application; the body comes to it as API Gateway brings it, in base64."""
+    """Return the handler as a WSGI application, which gets bodies in base64 as from API Gateway."""
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         body = environ.get("wsgi.input", io.BytesIO()).read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -99,7 +99,7 @@ def test_valid_and_invalid_callbacks_are_answered_as_described(
         case.call_and_validate(headers={"Authorization": basic()}, checks=CHECKS)
 
     check()
-    # What is invalid is stored if it is readable at all.
+    # An invalid callback is stored if it can be read.
     assert stack.rows() if mode is GenerationMode.POSITIVE else stack.rows() or stack.dead_letters()
 
 
@@ -136,8 +136,8 @@ def test_it_describes_the_templates_paths_and_answers_and_no_others() -> None:
     assert set(DOCUMENT["paths"]) == set(body["paths"])
     by_api_gateway = {each.get("statusCode", "503") for each in body["x-amazon-apigateway-gateway-responses"].values()}
     for _, operation in operations():
-        # 404 and 415 belong to no operation: another path or method, and a media type no proxy integration refuses;
-        # 403 needs a firewall that the stack doesn't have.
+        # 404 (another path or method) and 415 (no proxy integration refuses a media type) belong to no operation; 403
+        # needs a firewall.
         assert by_api_gateway - {"403", "404", "415"} <= set(operation["responses"])
 
 

@@ -1,4 +1,4 @@
-"""What a cold start of ReceiveCallbackFunction pays for."""
+"""The imports of a cold start of ReceiveCallbackFunction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-# Imports the handler in an interpreter of its own, as Lambda would, and tells what happened meanwhile.
+# Imports the handler in a new interpreter, as Lambda does, and prints the effects.
 PROGRAM = """
 import json, sys
 seen = []
@@ -54,7 +54,7 @@ def test_libraries_of_the_other_functions_are_not_imported(started: dict[str, An
     assert unneeded not in started["modules"]
 
 
-# What the other functions are made of.
+# Modules of the other functions.
 ELSEWHERE = (
     "model/queue_message",
     "model/segments",

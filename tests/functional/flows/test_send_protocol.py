@@ -1,4 +1,4 @@
-"""What the send protocol costs, and that each of its lines is needed: every check fails as soon as its line is gone.
+"""The cost of the send protocol, and the need for each of its lines: each check fails without its line.
 
 The real sender and receiver with both tables in moto; only the gateway, the queues and time are doubles.
 """
@@ -47,11 +47,14 @@ LEASE_SECONDS: Final = 90.0  # from the claim: the invocation's time and the mar
 
 
 class CrashError(BaseException):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 class World:
-    """One message's world. ``calls`` are the table calls so far; ``crash_at`` ends the next process that comes by."""
+    """The world of one message.
+
+    ``calls``: the table calls so far; ``crash_at``: the step at which the next process crashes.
+    """
 
     def __init__(self, client: DynamoDBClient) -> None:
         self.client = client
@@ -70,13 +73,13 @@ class World:
         self.client.meta.events.unregister("before-call.dynamodb", self._on_call)
 
     def script(self, *steps: Any) -> None:
-        """What the gateway does with the next POSTs."""
+        """Set the gateway's responses to the next POSTs."""
         posts = self.gateway.posts
         self.gateway = ScriptedGateway(steps)
         self.gateway.posts = posts
 
     def deliver(self, body: str | None = None, *, name: str = "1", **more: Any) -> Handled:
-        """One delivery of the message to a fresh sandbox; what became of it."""
+        """Deliver the message to a new execution environment; return the result."""
         clock = self.time.clock
         sender = Sender(
             ledger=self.ledger,
@@ -95,13 +98,13 @@ class World:
         return sender._handle(record, self.time.now() + FUNCTION_SECONDS)
 
     def crash(self, at: str, body: str | None = None) -> None:
-        """A delivery that ends there, before the step is done."""
+        """Deliver, and crash before this step."""
         self.crash_at = at
         with pytest.raises(CrashError):
             self.deliver(body)
 
     def callback(self, gateway_id: str, reference: str = KEY, status: str = "received") -> int:
-        """A status callback; the answer's status."""
+        """Send a status callback; return the response's status."""
         receiver = Receiver(
             self.ledger,
             self.messages,
@@ -125,7 +128,7 @@ class World:
         return unmarshal(answer.get("Item", {}))
 
     def reasons(self) -> list[str]:
-        """Of the dead letters so far."""
+        """Return the reasons of the dead letters so far."""
         return [letter.reason.value for letter in self.queues.dead_letters]
 
     def _crash_if(self, step: str, moment: str) -> None:
@@ -152,11 +155,11 @@ def world(dynamodb: DynamoDBClient) -> Iterator[World]:
     made.close()
 
 
-# What it costs: paid calls
+# The cost in paid calls
 
 
 def cost(world: World, deliver: Callable[[], object]) -> list[str]:
-    """The table calls of one delivery."""
+    """Return the table calls of a delivery."""
     before = len(world.calls)
     deliver()
     return world.calls[before:]
@@ -204,11 +207,11 @@ def test_a_duplicate_of_an_expired_message_costs_one_write(world: World) -> None
     assert world.record().state is State.EXPIRED
 
 
-# Each line of step 3, and what happens without it
+# Each line of step 3, and the effect of its absence
 
 
 def check_owner_is_me(world: World) -> None:
-    """The SDK repeats each write, because the answer to the first is lost."""
+    """The SDK repeats each write, because the first response is lost."""
     writes = 0
 
     def lose(request: Any, **_: Any) -> None:
@@ -227,7 +230,7 @@ def check_owner_is_me(world: World) -> None:
 
 
 def check_conflict(world: World) -> None:
-    """The same key with another payload is refused, whatever became of the first."""
+    """The same key with another payload is refused, whatever the state of the first."""
     world.deliver()
     other = world.deliver(message_body(content="Another text."))
     assert (other.acknowledged, other.note) == (True, "conflict")
@@ -265,7 +268,7 @@ def check_copy_is_repaired_after_unknown(world: World) -> None:
 
 
 def check_living_owner_is_waited_for(world: World) -> None:
-    """Given back until the lease ends, not acknowledged and not taken over."""
+    """Returned to the queue until the lease ends, neither acknowledged nor taken over."""
     _claim_and_vanish(world)
     world.time.advance(30)
     duplicate = world.deliver()
@@ -276,7 +279,7 @@ def check_living_owner_is_waited_for(world: World) -> None:
 
 
 def check_lost_owner_is_taken_over(world: World) -> None:
-    """After its lease: held, with a copy for a person, and never sent again."""
+    """After the lease: held, with a dead letter for an operator, and never sent again."""
     _claim_and_vanish(world)
     world.time.advance(LEASE_SECONDS)
     assert world.deliver().acknowledged
@@ -300,7 +303,7 @@ def check_late_owner_changes_nothing(world: World) -> None:
 
 
 def check_takeover_is_of_what_was_read(world: World) -> None:
-    """The owner wrote "not sent" and another one claimed, between our reading and our takeover."""
+    """Between the read and the takeover the owner wrote "not sent", and another one claimed."""
     first = _claim_and_vanish(world)
     read, now = world.record(), world.time.now()
     world.ledger.not_sent(first, "unreachable", now=now)
@@ -310,7 +313,7 @@ def check_takeover_is_of_what_was_read(world: World) -> None:
 
 
 def check_late_proof_wins(world: World) -> None:
-    """The owner was taken over, and has the gateway's yes after all."""
+    """The claim was taken over, but its owner then gets the proof of acceptance."""
     late = _claim_and_vanish(world)
     world.time.advance(LEASE_SECONDS)
     world.deliver()
@@ -319,7 +322,7 @@ def check_late_proof_wins(world: World) -> None:
 
 
 def check_resend_waits_for_proof(world: World) -> None:
-    """120 seconds, in which a callback may resolve it."""
+    """It waits 120 seconds, in which a callback can resolve the outcome."""
     world.script(unknown(accepted=True))
     body = message_body(on_unknown="resend")
     assert not world.deliver(body).acknowledged
@@ -344,7 +347,7 @@ def check_resend_happens_once(world: World) -> None:
 
 
 def check_resend_is_of_what_was_read(world: World) -> None:
-    """Two see the same unknown outcome; one has resent it, unknown again, before the other claims."""
+    """Two deliveries read the same unknown outcome. One resends it, again unknown, before the other claims."""
     world.script(unknown(), unknown())
     body, now = message_body(on_unknown="resend"), world.time.now() + 122
     world.deliver(body)
@@ -366,7 +369,7 @@ def check_resend_ends_when_it_expires(world: World) -> None:
 
 
 def redrive_after(*outcomes: Any, state: State, reason: str | None, **fields: Any) -> Callable[[World], None]:
-    """A copy of a message that has come to its end goes round again, with a new SQS id."""
+    """Redrive a copy of a message that has ended, with a new SQS ID."""
 
     def check(world: World) -> None:
         world.script(*outcomes)
@@ -384,7 +387,7 @@ def redrive_after(*outcomes: Any, state: State, reason: str | None, **fields: An
         assert len(world.gateway.posts) == posts
         assert world.reasons()[copies:] == ([reason] if reason else [])
         if reason:
-            assert cast("int", world.item()["ttl"]) > ttl  # the ledger remembers it as long as its copy lives
+            assert cast("int", world.item()["ttl"]) > ttl  # the ledger keeps the record as long as the copy
 
     return check
 
@@ -436,7 +439,7 @@ def check_own_reference_proves(world: World) -> None:
 
 
 def check_callback_of_a_joined_message_proves_nothing(world: World) -> None:
-    """The id belongs to another message: with the same reference it is no proof of this one."""
+    """The ID belongs to another message with the same reference, so it proves nothing about this one."""
     world.deliver(message_body(message_id="message-2"), name="2")
     world.script(unknown())
     world.deliver()
@@ -445,7 +448,7 @@ def check_callback_of_a_joined_message_proves_nothing(world: World) -> None:
 
 
 def _claim_and_vanish(world: World, on_unknown: str = "hold") -> LedgerRecord:
-    """A process that crashes after its claim."""
+    """Claim, then crash."""
     now = world.time.now()
     claim = world.ledger.claim(
         replace(_entry(world, on_unknown), owner="first", lease_until=int(now + LEASE_SECONDS)), now=now
@@ -455,7 +458,7 @@ def _claim_and_vanish(world: World, on_unknown: str = "hold") -> LedgerRecord:
 
 
 def _entry(world: World, on_unknown: str = "hold") -> LedgerRecord:
-    """The record that the sender would ask for."""
+    """Return the record that the sender function would write."""
     message = parse_message(message_body(on_unknown=on_unknown), now=world.time.now())
     changes = {"payload_sha256": message.payload_sha256, "on_unknown": on_unknown}
     return wanted(KEY, **changes, ttl=int(world.time.now()) + ledger.KEEP_SECONDS)

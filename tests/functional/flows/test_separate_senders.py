@@ -1,4 +1,4 @@
-"""A message from SQS through the handler where senders are separated, and its dead letter back again."""
+"""A message from SQS through the handler with separate senders, and its redriven dead letter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.builders import REGION, message_body, send_failed, sqs_event
 from tests.support.fakes import ScriptedGateway
 from tests.support.least_privilege import Account, Sandbox
 
-SENDER = "AIDAIT2UOQQY3AUEKVGXU"  # of every message in moto
+SENDER = "AIDAIT2UOQQY3AUEKVGXU"  # moto's sender of every message
 OWN = f"{SENDER}/order-17"
 QUEUE = f"arn:aws:sqs:{REGION}:123456789012:queue"
 
@@ -33,7 +33,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 
 def deliver(sandbox: Sandbox, sender_id: str = "") -> None:
-    """What waits goes to the handler as Lambda's event, from this sender or from the one that SQS names."""
+    """Deliver waiting messages to the handler, from this sender or from SQS's own."""
     sqs, url = sandbox.client("sqs"), sandbox.output("OutboundQueueUrl")
     messages = sqs.receive_message(
         QueueUrl=url,

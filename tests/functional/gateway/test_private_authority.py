@@ -1,4 +1,4 @@
-"""A gateway behind a TLS-inspecting proxy, whose certificate a private authority has signed: `ca_certificate`."""
+"""A gateway behind a TLS-inspecting proxy with a certificate of a private authority (`ca_certificate`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pem_of(authority: trustme.CA) -> str:
 
 
 class Secret:
-    """Secrets Manager with one secret, which an operator can change."""
+    """Secrets Manager with a secret that an operator can change."""
 
     class exceptions:  # noqa: N801 - as botocore's clients call it
         ResourceNotFoundException = KeyError
@@ -48,7 +48,7 @@ def accept(peer: Peer) -> None:
 
 
 class Stage:
-    """A gateway with a certificate of its own authority, and what a function makes of the secret."""
+    """A gateway with a certificate of its own authority, and a function's objects for the secret."""
 
     def __init__(self) -> None:
         self.authority = trustme.CA()
@@ -75,7 +75,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def contexts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The authority of each context that is made from now on."""
+    """Record the authority of each new context."""
     made: list[str] = []
     make = new_tls_context
 
@@ -91,7 +91,7 @@ def test_is_trusted_if_the_secret_names_it(stage: Stage) -> None:
     stage.client.put(pem_of(stage.authority))
     with FaultServer(accept, tls=stage.tls) as server:
         gateway = stage.gateway(server.url)
-        assert gateway.get_health().status == 202  # the first request of all, and without credentials
+        assert gateway.get_health().status == 202  # the very first request, without credentials
         assert stage.post(gateway)[0] is Outcome.ACCEPTED
         assert gateway.get_contract(None).status == 202
 
@@ -148,7 +148,7 @@ def test_the_public_authorities_stay_trusted() -> None:
 
 
 def test_an_authority_may_lack_the_extensions_that_strict_checks_want() -> None:
-    """Those of TLS-inspecting proxies often do, and Python 3.13 is strict by default."""
+    """Authorities of TLS-inspecting proxies often lack them, and Python 3.13 is strict by default."""
     context = new_tls_context(pem_of(trustme.CA()))
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)

@@ -1,4 +1,4 @@
-"""How the transport keeps, replaces and closes its connections, and what it does with answers nobody could think of."""
+"""How the transport keeps, replaces and closes its connections, and handles arbitrary responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def answer(gateway_id: str, *headers: bytes) -> bytes:
 
 
 def serve(peer: Peer) -> None:
-    """Answer every request of the connection with ids g-1, g-2 …"""
+    """Respond to every request of the connection with IDs g-1, g-2 …"""
     for number in count(1):
         peer.read_request()
         peer.send(answer(f"g-{number}"))
@@ -145,7 +145,7 @@ def test_a_connection_the_server_closed_is_replaced_without_loss(scheme: str, en
 def test_a_connection_that_died_unseen_gives_unknown_and_no_second_request(
     scheme: str, read: Callable[[Peer], Any], end: Callable[[Peer], None], seconds: float
 ) -> None:
-    """The server may have read what we wrote: no retry on a new connection, as HTTP libraries like to do."""
+    """The server can have read the request, so there is no retry on a new connection, as in many HTTP libraries."""
 
     def answer_once_then_forget(peer: Peer) -> None:
         peer.read_request()
@@ -242,7 +242,7 @@ def test_more_threads_than_kept_connections_lose_nothing(scheme: str) -> None:
 
 
 def test_one_tls_context_serves_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading the roots takes tens of milliseconds each time; requests by itself does it for each connection."""
+    """Loading the roots takes tens of milliseconds, and requests alone does it for each connection."""
     loaded: list[object] = []
     load = ssl.SSLContext.load_verify_locations
 
@@ -421,7 +421,7 @@ def dead_address(kind: str) -> Iterator[tuple[Any, ...]]:
     ],
 )
 def test_a_failed_exchange_closes_its_connection_by_itself(scheme: str, data: bytes, failure: str) -> None:
-    """Also without the garbage collector, which would find it some time later."""
+    """Without waiting for the garbage collector."""
 
     def answer_and_stay(peer: Peer) -> None:
         peer.read_request()
@@ -448,7 +448,7 @@ def test_close_ends_the_connections_that_wait(scheme: str) -> None:
 
 @SCHEMES
 def test_logs_never_quote_the_request(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even if the answer's broken headers do."""
+    """Not even if the response's broken headers quote it."""
 
     def quote(peer: Peer) -> None:
         quoted = peer.read_request().replace(b"\r\n\r\n", b"\r\n")
@@ -489,7 +489,7 @@ def test_a_request_that_cannot_be_made_is_not_sent(url: str, headers: dict[str, 
     assert answered.failure
 
 
-# Interim answers, then the status line of a success.
+# Interim responses, then the status line of a success.
 _SUCCESS: Final = re.compile(
     rb"(HTTP/1\.\d 1(?!01)\d\d([ \r\n][^\n]*)?\n([^\r\n][^\n]*\n)*\r?\n)*HTTP/1\.\d 20[012]([ \r\n]|\Z)"
 )
@@ -515,7 +515,7 @@ _ANSWERS: Final = st.one_of(
 
 
 class AnyAnswer:
-    """A server whose next answer the test sets; one for all examples, as setting up hundreds would take long."""
+    """A server whose next response the test sets. All examples share it, because starting hundreds would take long."""
 
     def __init__(self) -> None:
         self.data = b""

@@ -1,8 +1,7 @@
 """Every fault that a network or a server can produce, over real sockets, plain and TLS: the outcome is the truth.
 
-Each case is a row: what the server does with the connection, and what the exchange therefore proves. The server's own
-count is the other half of each check: never a second request, and "not sent" only if no request byte arrived or the
-answer is one of the gateway's refusals.
+Each case is a row: the server's behavior, and what the exchange proves. The server also counts requests: never a second
+one, and "not sent" only if no request byte arrived or the response is one of the gateway's refusals.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ from tests.support.fault_server import (
 SENT, NOT_SENT, REJECTED, UNKNOWN = Outcome.ACCEPTED, Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNKNOWN
 # Deadlines of the exchange: one that must not matter, and one that must end it.
 AMPLE, SHORT = 15.0, 0.5
-AT_A_TIME: Final = 4  # most cases wait most of the time, but a handshake must not take long
-# A peer that breaks off shows as an error of the write, of the read or of TLS: which of them is a matter of timing.
+AT_A_TIME: Final = 4  # cases mostly wait, but a handshake must not take long
+# If the peer breaks off, the error comes from the write, the read or TLS, depending on timing.
 TOO_LARGE: Final = "response_too_large"
 LOST: Final = ("connection_lost", "closed_without_response", "tls_failed")
 
@@ -50,10 +49,10 @@ DOCUMENTED_REFUSALS: Final = {400, 401, 403, 404, 405, 413, 415, 422, 429, *rang
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the server does, and what that proves.
+    """The server's behavior, and what it proves.
 
-    ``reason``: the outcome's, or several that timing chooses from. ``failure``: the answer's, if it must be that one.
-    ``seconds``: the exchange's deadline; ``SHORT`` where nothing else would end it.
+    ``reason``: of the outcome, or several, of which timing decides. ``failure``: of the exchange, if it must be that
+    one. ``seconds``: the exchange's deadline; ``SHORT`` where nothing else would end it.
     """
 
     label: str
@@ -123,7 +122,7 @@ def chunk(data: bytes) -> bytes:
 CHUNKED: Final = b"Transfer-Encoding: chunked"
 NESTED: Final = b'{"error":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
 
-# The connection ends before there is an answer: bytes left this machine, nothing came back.
+# The connection ends before a response: bytes left this machine, and none came back.
 NO_ANSWER = [
     Case("FIN before the request is read", before_reading(), UNKNOWN, LOST),
     Case("RST before the request is read", before_reading(then=Peer.reset), UNKNOWN, LOST),
@@ -136,7 +135,7 @@ NO_ANSWER = [
     Case("silence after the whole request", after_request(then=silence), UNKNOWN, "timed_out", seconds=SHORT),
 ]
 
-# A status line counts once its three digits are certain, whatever is missing after it.
+# A status line counts once its three digits are certain, even if the rest is missing.
 CUT_STATUS_LINE = [
     Case("FIN inside the version", after_request(b"HTTP/1."), UNKNOWN, "not_http"),
     Case("FIN inside the status", after_request(b"HTTP/1.1 20"), UNKNOWN, "not_http"),
@@ -233,7 +232,7 @@ INTERIM = [
 
 
 def as_202_and_200(label: str, server: Callable[[int], Script], *, readable: bool) -> list[Case]:
-    """The same answer with both statuses: 202 is proof by itself, 200 only with the id of a body that came whole."""
+    """Return the response with both statuses: 202 alone is proof, 200 only with an ID in a complete body."""
     gateway_id = "g-1" if readable else None
     return [
         Case(f"202, {label}", server(202), SENT, "accepted", 202, gateway_id),
@@ -294,7 +293,7 @@ CHUNKS = [
          SENT, "accepted", 202, "g-1"),
 ]  # fmt: skip
 
-# We ask for no compression and never decompress: a compressed body is an unreadable body.
+# The transport requests no compression and never decompresses, so a compressed body is unreadable.
 DEFLATE_BOMB: Final = zlib.compress(bytes(20_000_000))
 GZIP: Final = b"Content-Encoding: gzip"
 COMPRESSED = [
@@ -311,7 +310,7 @@ COMPRESSED = [
          UNKNOWN, "server_error", 302, failure="body_too_large"),
 ]  # fmt: skip
 
-# Each byte comes soon, the whole never: only a deadline over the exchange ends these.
+# Each byte comes soon, the end never: only a deadline over the exchange ends these.
 DRIPS = [
     Case("status line byte by byte", dripping(b"HTTP/1.1 202 A", pause=0.2), UNKNOWN, "timed_out", seconds=SHORT),
     Case("202, reason phrase byte by byte", dripping(b"A" * 1000, start=b"HTTP/1.1 202 "),
@@ -331,7 +330,7 @@ DRIPS = [
     Case("202, all of it byte by byte, in time", dripping(answer(202), pause=0.001), SENT, "accepted", 202, "g-1"),
 ]  # fmt: skip
 
-# What each status proves if the body says nothing: certainly not sent only for the gateway's own refusals.
+# What each status proves with an empty body: "certainly not sent" only for the gateway's own refusals.
 STATUSES = [
     Case(f"status {status}", after_request(answer(status, b"{}")), outcome, reason, status)
     for outcome, reason, statuses in [
