@@ -19,9 +19,9 @@ MakeRun = Callable[[LocalStack, Path], AbstractContextManager[None]]
 
 @pytest.fixture(scope="package")
 def local_stack() -> Iterator[LocalStack]:
-    """A running local stack on free ports; tests tell their messages apart by keys of their own.
+    """A running local stack on free ports. Each test uses its own keys for its messages.
 
-    It ends before the tests of another folder begin, some of which patch what its threads use.
+    It ends before the tests of other folders, some of which patch objects that its threads use.
     """
     with LocalStack(StackConfig(simulator=GatewayConfig(seed=1, status_step_seconds=0.02))) as stack:
         yield stack
@@ -37,13 +37,13 @@ def page_url(local_stack: LocalStack) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def _session() -> boto3.Session:
-    """One for all runs of the command line: reading boto3's service data takes most of a run's time."""
+    """Share one session among all runs of the command line: reading boto3's service data takes most of a run's time."""
     return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
 
 
 @pytest.fixture
 def make_run(_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
-    """Let the command line find a stack as in the folder of its `make run`."""
+    """Let the command line find the stack, as in the folder of `make run`."""
 
     @contextmanager
     def make_run(stack: LocalStack, folder: Path) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What API Gateway does around a function, over real HTTP, with a function that tells what it got."""
+"""API Gateway's work around a function, over real HTTP, with a function that records its events."""
 
 import http.client
 import socket
@@ -23,7 +23,7 @@ BODY: dict[str, Any] = {"paths": {"/things": {"post": OPERATION}}}
 
 
 class Receiver:
-    """Stands for the function: remembers its events and gives the answer it was told to."""
+    """Stands for the function: records its events and returns the given response."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -41,7 +41,7 @@ def receiver() -> Receiver:
 
 @pytest.fixture
 def serve(receiver: Receiver) -> Iterator[Callable[..., str]]:
-    """Serves an API with this OpenAPI body as stage `v1`; its base URL."""
+    """Serve an API with this OpenAPI body as stage `v1`; yield its base URL."""
     served: list[CallbackApi] = []
 
     def start(body: dict[str, Any] = BODY) -> str:

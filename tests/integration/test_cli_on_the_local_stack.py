@@ -46,13 +46,13 @@ def gateway_took(stack: LocalStack, key: str) -> int:
 
 
 def letter_of(key: str) -> dict[str, Any]:
-    """The dead letter of a message; empty if it is not there now."""
+    """Return a message's dead letter; empty if there is none now."""
     letters = optus_sms("dead-letters", "--json").document
     return next((letter for letter in letters if letter["message_id"] == key), {})
 
 
 def plan_for(key: str, action: str | None = None) -> Path:
-    """A plan that keeps everything but this message."""
+    """Return a plan that keeps all dead letters except this message's."""
     path = Path(f"plan-{uuid4().hex[:8]}.json")
     assert optus_sms("redrive", "--plan", path).exit_code == 0
     plan = json.loads(path.read_text())
@@ -146,7 +146,7 @@ def test_an_unknown_outcome_is_never_redriven_and_sent_once_more_when_a_person_s
     assert "queued again" in resolved.stdout
     eventually(lambda: "claimed again: attempt 2" in optus_sms("explain", key).stdout, "it was tried again")
     assert "alex resolved that it was not sent" in optus_sms("explain", key).stdout
-    # This number's answer is always lost, so it is unknown again: now it is said to have been sent.
+    # The response for this number is always lost, so the outcome is unknown again. Now it is resolved as sent.
     eventually(lambda: stage(key) == "unknown whether it was sent", "unknown again")
     assert optus_sms("resolve", key, "--sent", "--gateway-id", f"gw-{key}").exit_code == 0
     assert optus_sms("status", f"gw-{key}", "--json").document[0]["message_id"] == key
@@ -157,7 +157,7 @@ def test_what_ran_out_of_tries_is_safe_and_arrives_once_after_the_outage(local_s
     key = new_key()
     sqs, url = local_stack.client("sqs"), local_stack.outputs["DeadLetterQueueUrl"]
     body = json.dumps({"destination": SCENARIOS["received"].number, "content": "Hello"})
-    # As SQS itself moves it there: without a reason, and its key only in an attribute.
+    # As SQS moves it: without a reason, and with its key only in an attribute.
     sqs.send_message(
         QueueUrl=url, MessageBody=body, MessageAttributes={"message_id": {"DataType": "String", "StringValue": key}}
     )
@@ -211,7 +211,7 @@ def test_a_process_killed_half_way_through_a_file_is_resumed(local_stack: LocalS
 
 @contextmanager
 def nobody_takes_messages(stack: LocalStack) -> Iterator[None]:
-    """So that the stack starts no sandbox meanwhile: a process just forked shares the journal's lock until it execs."""
+    """So that the stack starts no execution environment: a forked process shares the journal's lock until it execs."""
     source = stack.event_sources["OutboundQueue"]
     source.enabled = False
     try:
@@ -222,7 +222,7 @@ def nobody_takes_messages(stack: LocalStack) -> Iterator[None]:
 
 
 def taken_from_the_queue(stack: LocalStack) -> Iterator[str]:
-    """The bodies of everything that waits, deleted."""
+    """Receive and delete all waiting messages; return their bodies."""
     sqs, url = stack.client("sqs"), stack.outputs["OutboundQueueUrl"]
     while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
         yield from (message["Body"] for message in batch)
@@ -289,7 +289,7 @@ def test_the_callback_password_is_rotated_and_the_new_urls_are_let_in(local_stac
 
 
 def test_an_unreadable_callback_is_posted_again_and_stored(local_stack: LocalStack) -> None:
-    """As after a release: it is a dead letter of a version that could not read it."""
+    """As after an upgrade: an earlier version could not read it."""
     gateway_id = f"gw-{uuid4().hex[:12]}"
     body = json.dumps([{"id": gateway_id, "content": "Yes", "source": "0491 570 006"}]).encode("utf-16")
     queues = Queues(local_stack.client("sqs"), dead_letter_queue_url=local_stack.outputs["DeadLetterQueueUrl"])

@@ -13,7 +13,7 @@ from tools.schemas import FOLDER
 
 
 def of_message(seen: Seen, key: str) -> list[Event]:
-    """The events that speak of a message, its replies included."""
+    """Return the events of a message, including those of its replies."""
     gateway_id = seen.facts(key).gateway_id
     return [
         event
@@ -66,6 +66,6 @@ def test_what_no_event_can_hold_is_noted_and_stops_no_other(local_stack: LocalSt
     while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
         for message in messages:
             notes.append(json.loads(message["Body"])["Keys"]["pk"]["S"])
-            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])  # or doctor finds it
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])  # otherwise doctor reports it
     assert f"msg#{keys[0]}" in notes
     assert f"msg#{keys[1]}" not in notes

@@ -63,14 +63,14 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def messages_by_the_description() -> st.SearchStrategy[dict[str, Any]]:
-    """Bodies that are valid by the gateway's own description."""
+    """Return bodies that are valid by the gateway's own description."""
     operation = schemathesis.openapi.from_dict(OPENAPI)["/messages"]["POST"]
     bodies: st.SearchStrategy[dict[str, Any]] = operation.as_strategy().map(lambda case: case.body)
     return bodies
 
 
 class Receiver:
-    """Takes callbacks; answers from `answers` first, then 200."""
+    """Receives callbacks. Responds with `answers` first, then with 200."""
 
     def __init__(self) -> None:
         self.calls: list[HttpRequest] = []
@@ -110,7 +110,7 @@ def shared_gateway(receiver: Receiver) -> Iterator[GatewaySimulator]:
 
 @pytest.fixture
 def gateway(shared_gateway: GatewaySimulator, receiver: Receiver) -> GatewaySimulator:
-    """One simulator for all tests, as just started; QUICK, with callbacks to the receiver."""
+    """The simulator, shared by all tests and reset for each; QUICK, with callbacks to the receiver."""
     shared_gateway.set_callback_urls(receiver.url("/status"), receiver.url("/reply"))
     shared_gateway.reset()
     receiver.calls.clear()
@@ -444,7 +444,7 @@ def test_scheduled_message_waits_as_queued_until_its_time(gateway: GatewaySimula
     assert datetime.fromisoformat(first_try) >= due.replace(microsecond=0)
 
 
-# Scenarios: number, answer (None: the connection is closed), whether it was taken, and the statuses told
+# Scenarios: number, response (None: the connection is closed), whether it was accepted, and the reported statuses
 
 ROWS: dict[str, tuple[str, int | None, bool, list[str]]] = {
     "received": ("", 202, True, DELIVERED),
@@ -705,7 +705,7 @@ def test_credentials_only_after_a_challenge(gateway: GatewaySimulator, receiver:
         post(other)
         wait_until(lambda: [len(c["tries"]) for m in other.taken() for c in m["callbacks"]] == [1, 1, 2, 1])
 
-    # Asked, given; not asked, not given; a 401 that does not ask is a failed try.
+    # Credentials are sent after a challenge, and not without one; a 401 without a challenge is a failed attempt.
     assert [call.headers["Authorization"] for call in receiver.calls] == [None, BASIC, None, None, None, None]
 
 
@@ -1116,7 +1116,7 @@ def test_stop_ends_what_waits() -> None:
 
 
 def test_program_serves_until_it_is_told_to_end_and_needs_nothing_but_python() -> None:
-    """Isolated and without site-packages: neither a library nor the code under test is in reach."""
+    """Isolated and without site-packages: it can import neither a library nor the code under test."""
     path = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'gateway'"
     run = f"{path}; runpy.run_module('local.simulator', run_name='__main__')"
     command = [sys.executable, "-I", "-S", "-c", run, "--port", "0", "--control-port", "0", "--seed", "7"]

@@ -1,4 +1,4 @@
-"""Events that `sam local generate-event` makes: AWS's own shapes with somebody else's content, for every function."""
+"""Events of `sam local generate-event`, which have AWS's shapes with unrelated content, for every function."""
 
 import json
 import os
@@ -27,7 +27,7 @@ KINDS = {
 
 @cache
 def generated(*arguments: str) -> str:
-    """What `sam local generate-event <arguments>` prints."""
+    """Return the output of `sam local generate-event <arguments>`."""
     sam = Path(sys.executable).with_name("sam")
     own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command = [str(sam), "local", "generate-event", *arguments]
@@ -42,7 +42,7 @@ def invoke(stack: LocalStack, function: str, event: str) -> Any:
 
 
 def dead_letter(stack: LocalStack, body: str) -> dict[str, str]:
-    """The attributes of the dead letter with this body; empty if it is not there now."""
+    """Return the attributes of the dead letter with this body; empty if there is none now."""
     sqs, url = stack.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
     answer = sqs.receive_message(
         QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]

@@ -1,4 +1,4 @@
-"""The local execution environments: real processes that import a handler, answer events, hang and die as in Lambda."""
+"""The local execution environments: real processes that import a handler, serve events, hang and crash as in Lambda."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def log() -> list[str]:
 
 @pytest.fixture
 def make(tmp_path: Path, log: list[str]) -> Iterator[Callable[..., LocalFunction]]:
-    """Makes functions with this module's handler, or with the given code; closed at the end."""
+    """Make functions with this module's handler or with the given code; close them at the end."""
     made: list[LocalFunction] = []
 
     def function(code: str = HANDLER, **settings: Any) -> LocalFunction:
@@ -173,7 +173,7 @@ def test_a_handler_that_cannot_be_imported_is_an_error(make: Callable[..., Local
 def test_what_the_handler_prints_is_its_log(make: Callable[..., LocalFunction], log: list[str]) -> None:
     function = make()
     function.invoke({"do": "print"})
-    function.close()  # a line without an end is a line when the process ends
+    function.close()  # an unfinished line counts as a line when the process ends
 
     assert log == ["to stdout", "to stderr", "no newline"]
 

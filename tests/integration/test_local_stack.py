@@ -1,4 +1,4 @@
-"""The local stack over real HTTP: messages from the queue to the handset and back, and the ways that lead elsewhere."""
+"""The local stack over real HTTP: messages from the queue to the handset and back, and messages that end elsewhere."""
 
 import base64
 import json
@@ -19,20 +19,20 @@ from tests.support.waiting import eventually
 
 
 def put(stack: LocalStack, fields: dict[str, Any] | str) -> str:
-    """Queue a message; its body."""
+    """Queue a message; return its body."""
     body = fields if isinstance(fields, str) else json.dumps(fields)
     stack.client("sqs").send_message(QueueUrl=stack.outputs["OutboundQueueUrl"], MessageBody=body)
     return body
 
 
 def ledger(stack: LocalStack, pk: str) -> dict[str, str]:
-    """The strings of a ledger item; empty if there is none."""
+    """Return the strings of a ledger item; empty if there is none."""
     answer = stack.client("dynamodb").get_item(TableName=stack.outputs["SendLedgerTableName"], Key={"pk": {"S": pk}})
     return {name: value["S"] for name, value in answer.get("Item", {}).items() if "S" in value}
 
 
 def conversation(stack: LocalStack, handset: str) -> list[dict[str, str]]:
-    """The strings of every message to and reply from a handset, in time order."""
+    """Return the strings of a handset's messages and replies, in time order."""
     client, table = stack.client("dynamodb"), stack.outputs["MessagesTableName"]
     listed = client.query(
         TableName=table,
@@ -45,12 +45,12 @@ def conversation(stack: LocalStack, handset: str) -> list[dict[str, str]]:
 
 
 def with_key(stack: LocalStack, handset: str, key: str) -> dict[str, str]:
-    """The gateway's record of a message; empty if there is none."""
+    """Return the gateway's record of a message; empty if there is none."""
     return next((item for item in conversation(stack, handset) if item.get("message_id") == key), {})
 
 
 def dead_letter(stack: LocalStack, body: str) -> dict[str, str]:
-    """The attributes of the dead letter with this body, taken out of the queue; empty if it is not there now."""
+    """Receive and delete the dead letter with this body; return its attributes, empty if there is none now."""
     sqs, url = stack.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
     answer = sqs.receive_message(
         QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
@@ -175,7 +175,7 @@ def test_the_sources_enabled_state_is_honoured(local_stack: LocalStack) -> None:
 
 def test_the_examples_and_the_event_files_are_the_same() -> None:
     files = {path.stem for path in (TEMPLATE_PATH.parent / "events/sqs").glob("*.json")}
-    # What needs SQS to play a part, or ends only after a lease: the functional tests use these.
+    # The functional tests use these files, which need SQS's own features or the end of a lease.
     not_shown = {"redelivered", "conflict"}
 
     assert {sent.file for sent in example_messages(with_simulator=True)} == files - not_shown
@@ -213,7 +213,7 @@ print([thread.name for thread in threading.enumerate()])
 
 @pytest.mark.parametrize("code", [USED, NOT_STARTED], ids=["used", "not started"])
 def test_no_process_port_or_thread_is_left_when_it_ends(code: str) -> None:
-    """In a process of its own: in this one are the threads of the stack that other tests use."""
+    """In a separate process, because this one has threads of the other tests' stack."""
     run = subprocess.run(
         [sys.executable, "-c", THREADS_AFTER.format(code=code)],
         cwd=TEMPLATE_PATH.parent,

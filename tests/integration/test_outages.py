@@ -26,7 +26,7 @@ SLOW = 120.0
 
 @dataclass
 class Outages:
-    """A stack, what its functions log, and what the tests ask of it."""
+    """A stack, its functions' logs, and the tests' operations."""
 
     stack: LocalStack
     lines: list[tuple[str, str]] = field(default_factory=list)
@@ -84,18 +84,18 @@ class Outages:
         return int(answer["Attributes"][name])
 
     def checked(self, times: int) -> None:
-        """Wait until so many more checks are over."""
+        """Wait for so many more checks."""
         start = int(str(self.health.get("checks", 0)))
         eventually(lambda: int(str(self.health.get("checks", 0))) >= start + times, f"{times} checks", SLOW)
 
     def well(self) -> None:
-        """The gateway is up, known to be, and the queue flows."""
+        """Make the gateway healthy, and wait until the health check has recorded that and sending is on."""
         self.gateway.clear_faults()
         eventually(lambda: self.health.get("state") == "healthy", "healthy", SLOW)
         eventually(lambda: "paused_by" not in self.health and not self.is_paused, "not paused", SLOW)
 
     def all_arrive(self, keys: list[str]) -> None:
-        """Each is sent exactly once and becomes `received`, and none is a dead letter."""
+        """Check that each message is sent exactly once and becomes `received`, and none is a dead letter."""
         for key in keys:
             eventually(lambda key=key: self.row(key).get("status") == "received", f"{key} arrives", SLOW)  # type: ignore[misc]
         assert self.times_sent(keys) == dict.fromkeys(keys, 1)
@@ -106,7 +106,7 @@ class Outages:
         return {key: len(self.gateway.taken(reference=key)) for key in keys}
 
     def take_dead_letters(self, count: int) -> dict[str, str]:
-        """Waits for so many and deletes them: message_id and reason of each."""
+        """Wait for so many dead letters and delete them; return message_id and reason of each."""
         sqs, url, reasons = self.stack.client("sqs"), self.stack.outputs["DeadLetterQueueUrl"], {}
         eventually(lambda: self.visible("DeadLetterQueueUrl") == count, f"{count} dead letters", SLOW)
         while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]).get(
@@ -221,7 +221,7 @@ def test_what_an_operator_opened_in_an_outage_is_paused_again_if_messages_fail(o
 
 def test_the_contract_is_compared_and_its_absence_is_told_apart(outages: Outages) -> None:
     key = {"pk": {"S": CONTRACT_KEY}}
-    # The daily check may have met an outage that an earlier test made.
+    # The daily check can have run during an earlier test's outage.
     assert outages.invoke("CheckHealthFunction", {"check": "contract"})["contract"] in ("baseline", "same")
     assert outages.invoke("CheckHealthFunction", {"check": "contract"})["contract"] == "same"
     document = str(outages.item("SendLedgerTableName", key)["document"])
@@ -237,7 +237,7 @@ def test_the_contract_is_compared_and_its_absence_is_told_apart(outages: Outages
 
 
 def make_due(outages: Outages, table: str, key: dict[str, Any]) -> None:
-    """As if its time had come: days in the life of an item."""
+    """Make an item due, as if days had passed."""
     outages.stack.client("dynamodb").update_item(
         TableName=outages.stack.outputs[table],
         Key=key,
@@ -273,10 +273,10 @@ def test_a_claim_of_a_dead_sender_becomes_unknown_and_is_given_up_in_the_end(out
 @pytest.mark.deep
 @pytest.mark.timeout(900)
 def test_a_long_outage_with_hundreds_of_messages_costs_none_of_them(outages: Outages) -> None:
-    """Down for what would be two hours of checks, messages coming in before and all through it."""
+    """The gateway is down for two hours of checks, and messages come before and during that."""
     outages.lines.clear()
     keys = outages.queue(50)
-    outages.all_arrive(keys)  # what is on the wire when it begins is unknown: the test of that is above
+    outages.all_arrive(keys)  # messages on the wire at the beginning have unknown outcomes, which the test above covers
     outages.gateway.set_faults(down="refused")
     keys += outages.queue(100)
     eventually(lambda: outages.is_paused, "paused", SLOW)

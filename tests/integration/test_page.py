@@ -1,4 +1,4 @@
-"""The phone page's server on the local stack, asked as a browser asks it, and as others should not."""
+"""The phone page's server on the local stack: requests of a browser, and requests that it must refuse."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Served:
     page: PhonePage
 
     def queue(self, body: str, **attributes: str) -> str:
-        """As another system does; the SQS message id."""
+        """Queue a message as another system does; return the SQS message ID."""
         answer = self.stack.client("sqs").send_message(
             QueueUrl=self.stack.outputs["OutboundQueueUrl"],
             MessageBody=body,
@@ -63,7 +63,7 @@ def client(site: Served) -> Iterator[PageClient]:
 
 
 def raw(site: Served, request: bytes) -> bytes:
-    """The whole answer to a request that no library would send."""
+    """Return the whole response to a request that no library would send."""
     with socket.create_connection(("127.0.0.1", int(site.page.url.rsplit(":", 1)[1].strip("/"))), timeout=30) as sock:
         sock.sendall(request)
         sock.shutdown(socket.SHUT_WR)
@@ -73,7 +73,7 @@ def raw(site: Served, request: bytes) -> bytes:
         return answer
 
 
-# What one sees
+# The view
 
 
 def test_a_message_is_watched_from_the_form_to_the_handset(client: PageClient) -> None:
@@ -206,7 +206,7 @@ def test_an_answer_is_tied_to_its_message_exactly_or_by_inference(client: PageCl
 
 
 def test_hostile_text_is_carried_as_text(client: PageClient) -> None:
-    text = HOSTILE.replace("\u0000\u0007", "")  # no message can have controls, but a reply might
+    text = HOSTILE.replace("\u0000\u0007", "")  # a message can't have controls, but a reply can
     key = client.send(HANDSET, text)
     assert client.until(key, lambda m: m["status"] == "received", "received")["text"] == text
 
@@ -232,7 +232,7 @@ def test_a_dead_letter_comes_with_its_reason_and_goes_when_somebody_takes_it_out
     assert client.told.rest["strip"]["dead_letters"] == before - 1
 
 
-# What one does
+# The user's actions
 
 
 def test_an_unknown_outcome_is_resolved_by_a_late_callback(client: PageClient) -> None:
@@ -345,7 +345,7 @@ def test_an_answer_that_makes_no_sense_names_the_field(client: PageClient, body:
     assert named in answer.json()["error"]
 
 
-# What an operator does
+# An operator's acts
 
 
 def _acted(client: PageClient, act: str, id_: str) -> list[str]:
@@ -436,7 +436,7 @@ def test_an_act_that_makes_no_sense_is_refused_with_the_reason(client: PageClien
     assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
 
 
-# Who may not
+# Refused requests
 
 
 STATE_CHANGES = [
@@ -578,7 +578,7 @@ def test_a_browser_that_does_not_read_holds_up_nobody(site: Served, client: Page
 
 def test_a_browser_that_goes_leaves_nothing(site: Served) -> None:
     def something_happens() -> bool:
-        """A write that nobody takes tells that nobody is there."""
+        """Change something: only a failed write shows the server that the browser is gone."""
         site.page.board.event({"detail-type": "something", "time": "", "detail": {}})
         return True
 
@@ -605,7 +605,7 @@ def test_one_page_too_many_is_told_so_and_gets_its_place_when_another_goes(site:
             assert (refused.status_code, str(MOST_PAGES) in refused.json()["error"]) == (503, True)
         assert requests.head(f"{site.page.url}api/stream", timeout=30).status_code == 503
         assert site.page.pages_open == MOST_PAGES
-        assert requests.get(site.page.url, timeout=30).status_code == 200  # the page itself still says why
+        assert requests.get(site.page.url, timeout=30).status_code == 200  # the page itself still loads, and shows why
     eventually(lambda: status() == 200, "there is a place again")
 
 

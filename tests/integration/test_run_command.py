@@ -1,4 +1,4 @@
-"""`python -m local` (`make run`) as a person starts it: a process of its own, signals, exit status, files."""
+"""`python -m local` (`make run`) as a user starts it: a separate process, signals, exit status, files."""
 
 import os
 import re
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def arguments(folder: Path, **options: str) -> dict[str, object]:
-    """How to start it in a folder of its own."""
+    """Return the arguments that start it in a new folder."""
     own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {
         "args": [sys.executable, "-m", "local"],
@@ -38,13 +38,13 @@ def arguments(folder: Path, **options: str) -> dict[str, object]:
 
 
 def hear_a_hangup() -> None:
-    """As from a terminal, also if the tests run under `nohup`."""
+    """Handle SIGHUP as in a terminal, even if the tests run under `nohup`."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextmanager
 def running(folder: Path, **options: str) -> Iterator[subprocess.Popen[str]]:
-    """A run that stays up; killed at the end, if it has not ended by then."""
+    """Start a run that stays up; kill it at the end if it still runs."""
     process: subprocess.Popen[str] = subprocess.Popen(**arguments(folder, **options))  # type: ignore[call-overload]
     with process:
         try:
@@ -57,7 +57,7 @@ def running(folder: Path, **options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def sourced(folder: Path) -> dict[str, str]:
-    """The variables a shell has after sourcing the file."""
+    """Return the variables that a shell has after sourcing the file."""
     script = "source .local/endpoints.env && env -0"
     env = {"AWS_PROFILE": "nobody", "OPTUS_SMS_STACK": "optus-sms-production"}
     output = subprocess.run(["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=True)
@@ -114,14 +114,14 @@ def check_the_endpoints_file(folder: Path) -> None:
         "CALLBACK_PASSWORD", "DEAD_LETTER_QUEUE_URL", "GATEWAY_BASE_URL", "MESSAGES_TABLE_NAME", "REPLY_CALLBACK_URL",
         "PAGE_URL", "SEND_LEDGER_TABLE_NAME", "SIMULATOR_URL", "AWS_REGION", "MAX_ATTEMPTS",
     } <= variables.keys()  # fmt: skip
-    assert "AWS_CA_BUNDLE" not in variables  # the file is on no machine but Lambda's
+    assert "AWS_CA_BUNDLE" not in variables  # the file exists only in Lambda
 
 
 def paste_the_lines_for_python(process: subprocess.Popen[str], folder: Path) -> None:
-    """They queue a message, which then shows until it is received."""
+    """Paste the printed Python lines, which queue a message, and wait until it shows as received."""
     assert process.stdout is not None
     printed = ""
-    while "curl " not in printed:  # which stands below them
+    while "curl " not in printed:  # the line after them
         printed += process.stdout.readline()
     pasted = printed.split(".venv/bin/python -c", 1)[1].split("\n\n")[0]
     script = f"source .local/endpoints.env\n{shlex.quote(sys.executable)} -c {pasted}"
@@ -134,7 +134,7 @@ def paste_the_lines_for_python(process: subprocess.Popen[str], folder: Path) -> 
 
 
 def check_that_a_signal_ends_it(process: subprocess.Popen[str], number: signal.Signals, folder: Path) -> None:
-    """And that it leaves nothing: no process, no open page, no file that leads nowhere."""
+    """Also check that it leaves no process, no open page and no stale file."""
     with PageClient(sourced(folder)["PAGE_URL"]) as page:
         started = descendants(process.pid)
         process.send_signal(number)

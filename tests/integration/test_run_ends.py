@@ -1,4 +1,4 @@
-"""How `make run` ends otherwise than by Ctrl-C at its prompt: one line, no traceback, no file that leads nowhere."""
+"""Other ends of `make run` than Ctrl-C while it is up: one line, no traceback, no stale file."""
 
 import os
 import signal

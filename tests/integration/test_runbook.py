@@ -1,6 +1,6 @@
-"""The runbook rehearsed: each section on the local stack, its alarm's cause brought about and its commands executed.
+"""A rehearsal of the runbook: for each section the alarm's cause is produced on the local stack, and the commands run.
 
-The commands are read from the page. A section gets a scene here if the local stack can play what rings its alarm; a
+The commands are read from the page. A section gets a scene here if the local stack can produce its alarm's cause. A
 placeholder such as MESSAGE_ID gets a value. `aws` commands run by botocore, where the local stack has that service.
 """
 
@@ -34,16 +34,16 @@ from tests.support.builders import wanted
 from tests.support.cli import Ran, commands, optus_sms
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)  # a probe after an unknown outcome waits up to a minute
+pytestmark = pytest.mark.timeout(300)  # a probe waits up to a minute after an unknown outcome
 RUNBOOK: Final = Path(__file__).parents[2] / "docs" / "runbook.md"
 SLOW: Final = 120.0
-# Exit codes of commands that work: done, and where a message stands.
+# Exit codes of successful commands: done, and the codes for a message's stage.
 WORKS: Final = {0, 6, 7, 8, 9}
-# What only AWS has, so that its commands are checked for their shape alone (tests/contract/test_docs_commands.py).
+# Services that only AWS has; only the form of their commands is checked (tests/contract/test_docs_commands.py).
 ONLY_AWS: Final = {"cloudformation", "events", "lambda", "service-quotas"}
 ONLY_AWS_OPERATIONS: Final = {"restore-table-to-point-in-time"}
 SERVICES: Final = ("send_message", "receive_callback", "check_health", "reconcile_messages")
-# Alarms whose cause the local stack can't play.
+# Alarms whose cause the local stack can't produce.
 NO_SCENE: Final = {
     "callback-api-errors": "the local callback API has no metrics",
     "callbacks-throttled": "the local callback API has no throttle",
@@ -61,7 +61,7 @@ NO_SCENE: Final = {
 
 @dataclass
 class Rehearsal:
-    """The stack, and what the scenes of the sections need of it."""
+    """The stack, with the operations of the scenes."""
 
     stack: LocalStack
     made: dict[str, str] = field(default_factory=dict)
@@ -112,7 +112,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(folder: Path) -> Iterator[LocalStack]:
-    """With six health checks a second, and the log where `make run` has it."""
+    """A stack with six health checks a second, and the log at the place of `make run`."""
     log = folder / endpoints.PATH.with_name("functions.log")
     log.parent.mkdir()
     with log.open("w", buffering=1) as file:
@@ -129,7 +129,7 @@ def stack(folder: Path) -> Iterator[LocalStack]:
 def rehearsal(
     stack: LocalStack, make_run: MakeRun, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Rehearsal]:
-    """In the folder of `make run`, in a shell that is set up for a deployed stack and has sourced the endpoints."""
+    """Run in the folder of `make run`, in a shell with settings of a deployed stack that has sourced the endpoints."""
     monkeypatch.setenv("OPTUS_SMS_STACK", "optus-sms-production")
     with make_run(stack, folder):
         for names in re.findall(r"^unset (.+)$", endpoints.PATH.read_text(), re.MULTILINE):
@@ -149,7 +149,7 @@ def options_of(name: str) -> set[str]:
 
 
 def sections() -> dict[str, list[str]]:
-    """By anchor, the commands of each section in their order: lines of blocks, and inline."""
+    """Return by anchor the commands of each section, in order: lines of blocks, and inline ones."""
     found = {}
     for part in re.split(r"^#{2,3} ", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]:
         heading, _, text = part.partition("\n")
@@ -163,14 +163,14 @@ def sections() -> dict[str, list[str]]:
 
 
 def is_only_named(call: str) -> bool:
-    """Whether a sentence speaks of a command, without the argument that it needs."""
+    """Return whether a sentence only names a command, without its required argument."""
     name, *rest = call.split()[1:]
     known = commands().get(name)
     return not rest and known is not None and any(each.required for each in known.params)
 
 
 SECTIONS: Final = sections()
-# By anchor, the metric that shows what rings: the first that the alarm reads. Two alarms may share a section.
+# By anchor, the first metric that the section's alarm reads. Two alarms can share a section.
 ALARMS: Final = {
     alarm.properties["AlarmDescription"].partition("docs/runbook.md#")[2].strip(): metrics[0].name
     for alarm in default_template().of_type("AWS::CloudWatch::Alarm")
@@ -189,7 +189,7 @@ def a_dead_letter(rehearsal: Rehearsal) -> None:
 
 def an_unknown_outcome(rehearsal: Rehearsal) -> None:
     rehearsal.made["MESSAGE_ID"] = rehearsal.send("lost_response", until=State.UNKNOWN)
-    rehearsal.send("received", until=State.ACCEPTED)  # as a probe, after which all messages go again
+    rehearsal.send("received", until=State.ACCEPTED)  # as a probe, after which all messages are sent again
 
 
 def refused_credentials(rehearsal: Rehearsal) -> None:
@@ -274,7 +274,7 @@ FINDS_RECORDS: Final = {"rejected", "gateway-errors", "undelivered", "contract-c
 
 
 def value_of(rehearsal: Rehearsal, placeholder: str) -> str:
-    """What an operator would put there."""
+    """Return an operator's value for a placeholder."""
     match placeholder:
         case "MESSAGE_ID" | "REFERENCE" if placeholder in rehearsal.made:
             return rehearsal.made[placeholder]
@@ -296,7 +296,7 @@ def value_of(rehearsal: Rehearsal, placeholder: str) -> str:
 
 
 def operate(rehearsal: Rehearsal, line: str) -> Ran:
-    """Run an `optus-sms` command of the page as an operator who agrees would."""
+    """Run an `optus-sms` command of the page, and confirm its questions."""
     words = shlex.split(line, comments=True)[1:]
     words = [re.sub(r"\b[A-Z]{2,}(?:_[A-Z]+)*\b", lambda found: value_of(rehearsal, found[0]), word) for word in words]
     name = words[0]
@@ -308,7 +308,7 @@ def operate(rehearsal: Rehearsal, line: str) -> Ran:
 
 
 def call_aws(rehearsal: Rehearsal, line: str) -> None:
-    """Run an `aws` command by botocore: options become parameters, texts of structures are JSON."""
+    """Run an `aws` command by botocore: options become parameters, and texts of structures are parsed as JSON."""
     line = re.sub(r"\$\(out (\w+)\)", lambda found: rehearsal.stack.outputs[found[1]], line)
     _, service, operation, *rest = shlex.split(line, comments=True)
     if service in ONLY_AWS or operation in ONLY_AWS_OPERATIONS:

@@ -1,4 +1,4 @@
-"""The template that `make run` writes for `sam local`; what it does there, tests/sam shows with Docker."""
+"""The template that `make run` writes for `sam local`. tests/sam uses it, with Docker."""
 
 import json
 import tomllib
@@ -54,7 +54,7 @@ def test_the_file_is_a_template_and_goes_with_its_stack_only(local_stack: LocalS
 
 
 def test_a_file_that_is_there_has_all_its_text_and_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or those who wait for the stack until it is there read an empty one."""
+    """Otherwise programs that wait for the file would read an empty one."""
     path, seen = tmp_path / ".local/endpoints.env", list[bool]()
     monkeypatch.setattr(private_file, "_lock", lambda *_: seen.append(path.exists()))
     with private_file.present(path, "all of it"):

@@ -1,4 +1,4 @@
-"""The projects of tests/projects test against the local stack with what is made for them, and with nothing else."""
+"""The projects of tests/projects run their tests against the local stack with only its public interfaces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECTS = Path(__file__).parents[1] / "projects"
 
 def test_a_python_project_tests_with_the_installed_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ONCE": "1", "GATEWAY_BASE_URL": "https://gateway.invalid/rest/sms/v2"}.items():
-        monkeypatch.setenv(name, value)  # of the shell, and meant for another run
+        monkeypatch.setenv(name, value)  # the shell's variables, which are for another run
     project = shutil.copytree(PROJECTS / "python", tmp_path / "project")
     commands = installed(built_wheel(tmp_path / "dist"), tmp_path / "environment", "testing")
     ran = run(commands / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)

@@ -1,4 +1,4 @@
-"""The examples of docs/senders.md, as they stand there, against the local stack: each SMS reaches its handset."""
+"""The unchanged examples of docs/senders.md against the local stack: each SMS reaches its handset."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ BLOCKS = {"send.py": "python", "send_many.py": "python", "send.mjs": "js", "send
 
 @pytest.fixture
 def environment(local_stack: LocalStack) -> dict[str, str]:
-    """What `source .local/endpoints.env` gives."""
+    """Return the variables of `source .local/endpoints.env`."""
     schema = {"SCHEMA": str(ROOT / "schemas" / "queue-message.schema.json")}
     return {**os.environ, **endpoints.variables(local_stack), **schema}
 
 
 def received(page_url: str, reference: str, wait: int = 30) -> list[dict[str, Any]]:
-    """What reached the handset, as any system's test asks."""
+    """Return the handset's messages, as the test of any system does."""
     url = f"{page_url}api/handsets/{HANDSET}/messages"
     response = requests.get(url, params={"reference": reference, "wait": str(wait)}, timeout=wait + 5)
     assert response.status_code == 200, response.text
@@ -82,7 +82,7 @@ boto3.client("sqs").send_message(QueueUrl=options[1], MessageBody=options[3])
 def test_shell_sends_one_message_a_day(
     page_url: str, environment: dict[str, str], local_stack: LocalStack, tmp_path: Path
 ) -> None:
-    """The AWS CLI is played: not every machine has one that knows AWS_ENDPOINT_URL."""
+    """A stand-in for the AWS CLI, because not every machine has one that supports AWS_ENDPOINT_URL."""
     aws = tmp_path / "aws"
     aws.write_text(AWS_CLI.format(python=sys.executable))
     aws.chmod(0o700)
@@ -131,7 +131,7 @@ def test_node_sends_one_message(page_url: str, environment: dict[str, str], tmp_
 
 
 def test_an_event_of_others_becomes_a_message(page_url: str, local_stack: LocalStack) -> None:
-    """The rule's target gets what its input transformer makes of an event."""
+    """The rule's target receives the result of its input transformer."""
     rule = yaml.load(example("rule.yaml"), _CloudFormation)["Resources"]["AppointmentBooked"]["Properties"]
     transformer = rule["Targets"][0]["InputTransformer"]
     events, name = local_stack.client("events"), "booked"
@@ -158,7 +158,7 @@ def test_a_message_published_to_a_topic_is_sent(page_url: str, local_stack: Loca
 
 
 def test_a_state_machines_step_sends_a_message(page_url: str, local_stack: LocalStack) -> None:
-    """The step's call is played: its parameters, filled in as Step Functions fills them, go to SQS."""
+    """The test makes the step's call: it fills in the parameters as Step Functions does, and sends them to SQS."""
     step = json.loads(example("state_machine.asl.json"))["States"]["QueueMessage"]
     given = {"$.queue_url": local_stack.outputs["OutboundQueueUrl"], "$.handset": HANDSET, "$.order": "A 1"}
     request = _filled_in(step["Parameters"], {**given, "$$.Execution.Name": "run-1"})
@@ -169,7 +169,7 @@ def test_a_state_machines_step_sends_a_message(page_url: str, local_stack: Local
 
 
 def _filled_in(node: Any, given: Mapping[str, str]) -> Any:
-    """Fields whose name ends in `.$` are paths, or States.Format of one."""
+    """Fill in fields whose names end in `.$`: paths, or States.Format of a path."""
     if not isinstance(node, dict):
         return node
     filled = {}
@@ -184,7 +184,7 @@ def _filled_in(node: Any, given: Mapping[str, str]) -> Any:
 
 
 class _CloudFormation(yaml.SafeLoader):
-    """Knows CloudFormation's short forms, as text."""
+    """A YAML loader that keeps CloudFormation's short forms as text."""
 
 
 _CloudFormation.add_multi_constructor("!", lambda loader, suffix, node: f"{suffix} {node.value}")

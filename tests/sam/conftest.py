@@ -1,6 +1,6 @@
-"""What a person has before `sam local`: a Docker engine, `make run` in one terminal, and what `sam build` made.
+"""The requirements of `sam local`: a Docker engine, `make run` in a terminal, and the result of `sam build`.
 
-Everything runs in a folder of its own, with this checkout's samconfig.toml and events.
+Everything runs in a new folder with this checkout's samconfig.toml and events.
 """
 
 import ipaddress
@@ -31,37 +31,40 @@ START_SECONDS: Final = 60.0
 
 @pytest.fixture(autouse=True)
 def _blocked_network() -> None:
-    """In place of the one that allows loopback only: the stack listens on Docker's bridge. All else are processes."""
+    """Replaces the fixture that allows only loopback, because the stack listens on Docker's bridge.
+
+    All else runs in processes.
+    """
 
 
 @pytest.fixture(scope="session")
 def docker_engine() -> None:
-    """Skips where no Docker engine answers."""
+    """Skip the test if no Docker engine responds."""
     if shutil.which("docker") is None or _docker("version").returncode != 0:
         pytest.skip("no Docker engine answers, so `sam local` was not tried")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A running `make run` and the folder in which `sam local` finds what it needs."""
+    """A running `make run`, and the folder for `sam local`."""
 
     folder: Path
     variables: dict[str, str]
     """Those of .local/endpoints.env."""
 
     def sam(self, *arguments: str) -> list[str]:
-        """A `sam local` command; AWS's image is pulled unless it is there."""
+        """Return a `sam local` command. It pulls AWS's image if it is missing."""
         runtime = "public.ecr.aws/lambda/python:3.13-x86_64"
         has_image = _docker("image", "inspect", runtime).returncode == 0
         return [str(SAM), "local", *arguments, *(["--skip-pull-image"] if has_image else [])]
 
     def environment(self) -> dict[str, str]:
-        """No AWS settings of whoever runs the tests."""
+        """Return an environment without the user's AWS settings."""
         return _environment()
 
     @contextmanager
     def serving(self, command: str) -> Iterator[str]:
-        """The address of `sam local start-api` or `start-lambda` while it runs."""
+        """Yield the address of a running `sam local start-api` or `start-lambda`."""
         port = _free_port()
         with (self.folder / f"{command}.log").open("w") as log:
             process = subprocess.Popen(
@@ -75,7 +78,7 @@ class Run:
             eventually(lambda: _listens(port), f"sam local {command} is up", START_SECONDS)
             yield f"http://127.0.0.1:{port}"
         finally:
-            process.terminate()  # it takes its containers away
+            process.terminate()  # it removes its containers
             process.wait(timeout=60)
 
     def client(self, service: str) -> Any:
@@ -96,7 +99,7 @@ class Run:
         self.control("POST", "callback-urls", status=f"{base}/callbacks/status", reply=f"{base}/callbacks/reply")
 
     def clean(self) -> None:
-        """As it was at the start: no messages anywhere."""
+        """Return to the state at the start, without messages."""
         dynamodb = self.client("dynamodb")
         for name, key in (("SEND_LEDGER_TABLE_NAME", "pk"), ("MESSAGES_TABLE_NAME", "id")):
             table = self.variables[name]
@@ -114,12 +117,12 @@ class Run:
         return self._item(self.variables["MESSAGES_TABLE_NAME"], {"id": {"S": gateway_id}})
 
     def taken(self, reference: str) -> list[dict[str, Any]]:
-        """What the gateway took under this reference."""
+        """Return the messages that the gateway accepted with this reference."""
         messages: list[dict[str, Any]] = self.control("GET", f"messages?reference={reference}")["messages"]
         return messages
 
     def dead_letters(self) -> list[tuple[str, str]]:
-        """Reason and body of each dead letter that can be seen now."""
+        """Return reason and body of each visible dead letter."""
         answer = self.client("sqs").receive_message(
             QueueUrl=self.variables["DEAD_LETTER_QUEUE_URL"],
             MaxNumberOfMessages=10,
@@ -132,7 +135,7 @@ class Run:
         ]
 
     def _without_dead_letters(self) -> bool:
-        """Delete the dead letters that can be seen; whether none is left, nor held by the stack's own display."""
+        """Delete the visible dead letters; return whether none is left or held by the stack's display."""
         sqs, queue = self.client("sqs"), self.variables["DEAD_LETTER_QUEUE_URL"]
         while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:  # PurgeQueue is allowed once a minute
@@ -148,7 +151,7 @@ class Run:
 
 @pytest.fixture(scope="session")
 def run(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """`make build`, and `make run NO_EXAMPLES=1` with an address that containers reach."""
+    """Run `make build`, and `make run NO_EXAMPLES=1` on an address that containers can reach."""
     subprocess.run(["make", "build"], cwd=ROOT, env=_environment(), check=True, capture_output=True)
     folder = tmp_path_factory.mktemp("sam")
     shutil.copy(ROOT / "samconfig.toml", folder)
@@ -182,7 +185,7 @@ def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _bind_address() -> str:
-    """Docker's bridge, where this machine has it (Linux); else loopback, which Docker Desktop leads containers to."""
+    """Return the address of Docker's bridge (Linux), else loopback, which containers reach by Docker Desktop."""
     networks = json.loads(_docker("network", "inspect", "bridge").stdout)
     for config in networks[0]["IPAM"]["Config"]:
         address = str(config.get("Gateway") or ipaddress.ip_network(config["Subnet"])[1])
@@ -196,7 +199,7 @@ def _bind_address() -> str:
 
 
 def _free_port() -> int:
-    """A port that is free now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

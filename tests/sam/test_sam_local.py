@@ -1,6 +1,6 @@
 """`sam local invoke` and `start-api` with the built functions, on the running local stack.
 
-Each file in events/ has its expectation here; what is accepted must really be in the tables and at the gateway.
+Each file in events/ has its expectation here. Accepted messages must be in the tables and at the gateway.
 """
 
 import base64
@@ -28,7 +28,7 @@ EVENTS: Final = TEMPLATE_PATH.parent / "events"
 FILES: Final = sorted(EVENTS.glob("*/*.json"))
 FUNCTIONS: Final = sorted(function.logical_id for function in default_template().of_type("AWS::Lambda::Function"))
 
-# What a callback is answered; status_… and reply_… are stored.
+# The responses to callbacks; status_… and reply_… are stored.
 ANSWERS: Final = {
     "empty_body": (200, "Kept for an operator"),
     "no_credentials": (401, "Unauthorized"),
@@ -40,7 +40,7 @@ ANSWERS: Final = {
     "wrong_method": (404, "Not found"),
     "wrong_path": (404, "Not found"),
 }
-# The events that a change in a table makes.
+# The events of changes in the tables.
 PUBLISHED: Final = {
     "accepted": ["SMS Accepted"],
     "deleted_by_ttl": [],
@@ -59,8 +59,8 @@ PUBLISHED: Final = {
     "unreadable_record": ["SMS Expired", "SMS Rejected"],
 }
 FILES_DAY: Final = "2026-01-01"
-"""When everything in events/stream happened: tells it from what happens in the running stack."""
-# Which of a file's messages wins is open, so these are not among the examples.
+"""The time of all changes in events/stream, which distinguishes them from changes in the running stack."""
+# It is open which of a file's messages wins, so these are not among the examples.
 ONE_OF_TWO: Final = {"conflict", "duplicate"}
 
 Invoke = Callable[[str, Path], Any]
@@ -89,7 +89,7 @@ def files(folder: str, *, without: AbstractSet[str] = frozenset()) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def lambda_url(run: Run) -> Iterator[str]:
-    """`sam local start-lambda`, which keeps its containers: as `sam local invoke`, without the start of each."""
+    """Serve `sam local start-lambda`, which keeps its containers, so it is faster than `sam local invoke`."""
     with run.serving("start-lambda") as url:
         yield url
 
@@ -175,19 +175,19 @@ def bodies(path: Path) -> list[str]:
 
 
 def body_of(sent: Sent, path: Path) -> str:
-    """As the file has it: `make run` fills in times."""
+    """Return the body in the file, without the times that `make run` fills in."""
     return sent.body if sent.body in bodies(path) else bodies(path)[0]
 
 
 def reference_of(path: Path, sent: Sent) -> str:
-    """What the gateway knows a message by: the sender's reference, else our key."""
+    """Return the message's reference at the gateway: the sender's, else the key."""
     fields = json.loads(body_of(sent, path))
     return str(fields.get("reference", sent.message_id))
 
 
 @pytest.mark.parametrize("path", files("sqs", without={path.stem for path in FILES} - ONE_OF_TWO))
 def test_of_two_with_one_key_one_is_sent(run: Run, invoke: Invoke, path: Path) -> None:
-    invoke("SendMessageFunction", path)  # the other is done, or waits for the first: both are right
+    invoke("SendMessageFunction", path)  # the other is done or waits for the first one; both are correct
 
     (key,) = {json.loads(body)["message_id"] for body in bodies(path)}
     assert run.ledger(key)["state"] == "ACCEPTED"
@@ -202,7 +202,7 @@ def test_a_callback_event_reaches_the_tables(run: Run, invoke: Invoke, path: Pat
 
     status, message = ANSWERS.get(path.stem, (200, "Stored"))
     assert (answer["statusCode"], json.loads(answer["body"])) == (status, {"message": message})
-    # The callbacks of an earlier test's message may come meanwhile; they have ids that no file knows.
+    # Callbacks of an earlier test's message can come in between; their IDs are in no file.
     stored = [row["direction"]["S"] for row in rows(run) if row["id"]["S"] in all_callbacks()]
     if message == "Stored":
         assert stored == ["MO" if "reply" in path.stem else "MT"]
@@ -232,7 +232,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def published(run: Run) -> Callable[[], list[str]]:
-    """Takes what has come from the bus since the last call: the names of the files' events, sorted."""
+    """Return the names of the files' events on the bus since the last call, sorted."""
     sqs, events = run.client("sqs"), run.client("events")
     queue, bus = sqs.create_queue(QueueName="published")["QueueUrl"], run.variables["EVENT_BUS_NAME"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -263,7 +263,7 @@ def test_a_change_in_a_table_becomes_an_event(invoke: Invoke, published: Callabl
 
 def test_a_health_check_asks_the_gateway_and_is_recorded(run: Run, invoke: Invoke) -> None:
     def check() -> Any:
-        """A check that counts: one soon after the stack's own check of every minute does not."""
+        """Run a check that counts, because one soon after the stack's own check of every minute does not."""
         run.clean()
         answer = invoke("CheckHealthFunction", EVENTS / "schedule/check_health.json")
         return None if "skipped" in answer else answer

@@ -1,4 +1,4 @@
-"""Give a function's `app.py` other parts."""
+"""Replace parts of a function's `app.py`."""
 
 from __future__ import annotations
 

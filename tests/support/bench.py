@@ -1,4 +1,4 @@
-"""A `Sender` and a `Receiver` on doubles, and everything they touch within reach."""
+"""A `Sender` and a `Receiver` with doubles for everything that they use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FaultError(Exception):
 
 @dataclass
 class FailAt:
-    """A hook that raises when a step comes, in the order of ``skip`` and ``times`` (-1: for ever)."""
+    """A hook that raises at a step, ``times`` times (-1: always) after ``skip`` occurrences."""
 
     step: str
     moment: Moment = "before"
@@ -62,7 +62,7 @@ class FailAt:
 
 @dataclass
 class Bench:
-    """Change what a test is about, then `send` or use `receiver`. A hook set later applies from then on."""
+    """Change the parts that a test is about, then `send` or use `receiver`. A hook applies from when it is set."""
 
     gateway: ScriptedGateway = field(default_factory=ScriptedGateway)
     secret: FixedSecret = field(default_factory=FixedSecret)
@@ -104,12 +104,12 @@ class Bench:
         )
 
     def hook(self, hook: Hook = no_hook) -> None:
-        """Let a hook see every step of every double from now on."""
+        """Call a hook at every step of every double from now on."""
         for double in (self.ledger, self.messages, self.opt_outs, self.queues, self.gateway, self.secret):
             double.hook = hook
 
     def send(self, *records: QueueRecord, seconds: float = 60.0) -> SendBatchResult:
-        """One invocation with that much time."""
+        """Make one invocation with so much time."""
         return self.sender.send_batch(records, deadline=self.time.now() + seconds)
 
     def record(self, key: str = "message-1") -> LedgerRecord:

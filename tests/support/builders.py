@@ -1,4 +1,4 @@
-"""Messages, events and outcomes with sensible values, of which a test names only what it is about."""
+"""Messages, events and outcomes with sensible defaults, so that a test sets only the values that it is about."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def sqs_event(*records: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def queue_record(body: str | None = None, *, name: str = "1", lane: Lane = Lane.ORDINARY, **more: Any) -> QueueRecord:
-    """A record as `Sender.send_batch` takes it; without a body a valid message whose key is ``message-<name>``."""
+    """Return a record for `Sender.send_batch`; without a body a valid message with the key ``message-<name>``."""
     return QueueRecord.from_event(
         sqs_record(message_body(message_id=f"message-{name}") if body is None else body, name=name, **more), lane
     )
@@ -161,7 +161,7 @@ def reply_event(body: str | bytes | Mapping[str, Any] | None, **more: Any) -> di
 
 
 def wanted(message_id: str = "message-1", **changes: Any) -> LedgerRecord:
-    """A ledger record as the sender asks for it."""
+    """Return a ledger record as the sender function claims it."""
     values: dict[str, Any] = {
         "state": State.SENDING,
         "owner": "me",
@@ -175,7 +175,7 @@ def wanted(message_id: str = "message-1", **changes: Any) -> LedgerRecord:
 
 
 def sent_message(gateway_id: str = "gw-1", message_id: str = "message-1", **changes: Any) -> tuple[str, LedgerRecord]:
-    """What `Messages.record_sent` is told: the gateway's id, and the record of the message."""
+    """Return the arguments of `Messages.record_sent`: the gateway's ID and the ledger's record."""
     return gateway_id, wanted(message_id, **changes)
 
 
@@ -185,7 +185,7 @@ def sent(gateway_id: str | None = "gw-1") -> PostResult:
 
 
 def unknown(*, accepted: bool = False) -> Step:
-    """The answer is lost; ``accepted`` says what really happened."""
+    """The response is lost; ``accepted``: whether the gateway accepted the message."""
     return Step(PostResult(Outcome.UNKNOWN, "timed_out", seconds=10.0), accepted)
 
 
@@ -195,7 +195,7 @@ def server_error(*, accepted: bool = False) -> Step:
 
 
 def send_failed() -> PostResult:
-    """Certainly not queued, in the gateway's own words; another message may do better."""
+    """Certainly not queued, in the gateway's own words; other messages can succeed."""
     return PostResult(Outcome.NOT_SENT, "send_failed", 500, seconds=0.25)
 
 

@@ -102,7 +102,7 @@ class CallbackStack:
         self._exits.close()
 
     def new_execution_environment(self) -> None:
-        """The next callback meets a cold start."""
+        """Make the next callback a cold start."""
         os.environ.update(self._environment)
         forget_execution_environment()
         clients._session().register("before-call", self._on_call)  # type: ignore[arg-type] # the stubs want **kwargs only
@@ -111,10 +111,13 @@ class CallbackStack:
         self._app.receiver()
 
     def clean(self) -> Self:
-        """Nothing stored, nothing counted, no faults; the sandbox stays warm. For a stack that several tests share."""
+        """Remove all data, counts and faults; the execution environment stays warm.
+
+        For a stack that several tests share.
+        """
         os.environ.update(self._environment)
         self.mend()
-        assert self._app.receiver().secret.admits(basic())  # reads the secret if it was read long ago
+        assert self._app.receiver().secret.admits(basic())  # reads the secret again if it is due
         for row in self.rows():
             self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": str(row["id"])}})
         for record in self.opt_outs.scan():
@@ -130,7 +133,7 @@ class CallbackStack:
         self._faults |= {call: _Fault(error, after) for call in calls}
 
     def mend(self) -> None:
-        """No call fails any more."""
+        """Let all calls succeed again."""
         self._faults.clear()
 
     def handle(self, event: Any) -> Answer:
@@ -176,7 +179,7 @@ class CallbackStack:
         return [unmarshal(item) for item in answer["Items"]]
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        """What waits in DeadLetterQueue: ``body`` and the attributes. Takes it out."""
+        """Receive and delete all dead letters; return ``body`` and attributes of each."""
         found = []
         while messages := self._sqs.receive_message(
             QueueUrl=self._queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=0
@@ -188,7 +191,7 @@ class CallbackStack:
         return found
 
     def rotate(self, username: str, password: str) -> None:
-        """As an operator would: a new current version, the one before becomes the previous."""
+        """Rotate the secret as an operator would: a new current version; the old one becomes the previous."""
         secret = json.dumps({"username": username, "password": password})
         self.secrets_manager.put_secret_value(SecretId=self.secret_id, SecretString=secret)
 
@@ -200,7 +203,7 @@ class CallbackStack:
     @property
     def _logger(self) -> Any:
         if not observability.logger.cache_info().currsize:
-            return None  # made at its first use, on the stdout of that moment
+            return None  # made at its first use, with the stdout of that moment
         return observability.logger().registered_handler
 
     def _on_call(self, model: Any, **_: Any) -> None:
@@ -216,7 +219,7 @@ class CallbackStack:
 
 
 class _InProcess(Creator):
-    """Creates in the moto of this process instead of a server's."""
+    """Creates resources in this process's moto instead of a server."""
 
     def client(self, service: str) -> Any:
         return boto3.client(service)  # type: ignore[call-overload] # the stubs know literal names only

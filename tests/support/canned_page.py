@@ -17,7 +17,7 @@ _NAMES: Final = ("queued", "in_flight", "accepted", "delivered", "undelivered", 
 
 
 def message(key: str, text: str | None, to: str = "+61491570006", **other: Any) -> dict[str, Any]:
-    """A message as the stream tells it, on its way unless `other` says more."""
+    """Return a message as in the stream; on its way unless `other` changes that."""
     return {
         "message_id": key,
         "to": to,
@@ -41,12 +41,12 @@ def message(key: str, text: str | None, to: str = "+61491570006", **other: Any) 
 
 
 def act(name: str, id_: str, label: str) -> dict[str, str]:
-    """What an operator can do about a message or a dead letter."""
+    """Return an act on a message or a dead letter."""
     return {"name": name, "id": id_, "label": label, "does": "Does `it`.", "command": f"optus-sms {name} {id_}"}
 
 
 def dead_letter(sqs_id: str, **other: Any) -> dict[str, Any]:
-    """A dead letter as the stream tells it, one that is no message unless `other` says more."""
+    """Return a dead letter as in the stream; not a message unless `other` changes that."""
     return {
         "sqs_id": sqs_id,
         "since": "2026-01-01T00:00:00Z",
@@ -64,7 +64,7 @@ def dead_letter(sqs_id: str, **other: Any) -> dict[str, Any]:
 
 
 def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
-    """The first answer of a stream, of a healthy stack without faults."""
+    """Return a stream's snapshot of a healthy stack without faults."""
     return {
         "meta": {"seed": 7, "simulator": True, "far": False, "gateway": "http://127.0.0.1:4602", "numbers": []},
         "messages": list(messages),
@@ -77,7 +77,7 @@ def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
 
 
 def everything() -> dict[str, Any]:
-    """Each tone, an unknown text, an answer, an opt-out, a fault, a dead letter, an event, a load."""
+    """Return a snapshot with each tone, an unknown text, a reply, an opt-out, a fault, a dead letter, an event, a load."""
     number = "+61491570006"
     steps = [{"name": tone, "at": "2026-01-01T00:00:00Z", "tone": tone} for tone in ("plain", "good", "bad", "unsure")]
     return {

@@ -1,4 +1,4 @@
-"""The command line in the test's own process: what it printed and its exit code."""
+"""Runs the command line in the test's own process; returns its output and exit code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Ran:
 
 
 def optus_sms(*arguments: object, stdin: str | bytes | None = None) -> Ran:
-    """Run `optus-sms` with these arguments. Errors that it does not expect come through."""
+    """Run `optus-sms` with these arguments. Unexpected errors are raised."""
     result = CliRunner(mix_stderr=False).invoke(main, [str(argument) for argument in arguments], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -52,7 +52,7 @@ def commands() -> dict[str, click.Command]:
 
 @contextmanager
 def umask_of_anybody() -> Iterator[None]:
-    """The process makes files as open as the code asks for."""
+    """Set a umask that keeps the modes that the code requests."""
     before = os.umask(0)
     try:
         yield

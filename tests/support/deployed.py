@@ -1,4 +1,4 @@
-"""A deployed stack as far as the command line sees one: in moto's CloudFormation, with the template's own tables."""
+"""A deployed stack for the command line: in moto's CloudFormation, with the template's own tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _table(logical_id: str) -> dict[str, Any]:
 
 
 def _secret(session: boto3.Session, fields: dict[str, str]) -> str:
-    """A new secret; its ARN. Not by CloudFormation, whose double in moto knows none."""
+    """A new secret; its ARN. Not by CloudFormation, because moto's lacks secrets."""
     client = session.client("secretsmanager")
     return client.create_secret(Name=f"{STACK}-{uuid4()}", SecretString=json.dumps(fields))["ARN"]
 
@@ -80,7 +80,7 @@ def deploy(session: boto3.Session, name: str = STACK, *, separate_senders: bool 
 
 @dataclass
 class DeployedStack:
-    """Its outputs, and ways to bring a message into a state and a letter into the dead-letter queue."""
+    """A deployed stack: its outputs, and methods that bring a message to a state or make a dead letter."""
 
     session: boto3.Session
     outputs: dict[str, str]
@@ -130,7 +130,7 @@ class DeployedStack:
         return body
 
     def record(self, key: str) -> LedgerRecord | None:
-        """What the ledger says of a message now."""
+        """Return the ledger's current record of a message."""
         return self.ledger.read(key)
 
     def letter(
@@ -147,7 +147,7 @@ class DeployedStack:
         queues.dead_letter(DeadLetter(body, reason, detail, key, queued_at=queued_at, lane=lane), now=time.time())
 
     def moved_by_sqs(self, body: str) -> str:
-        """A dead letter as SQS itself moves it: without a word; its SQS id."""
+        """Make a dead letter as SQS itself moves it, without a reason; return its SQS ID."""
         return self.sqs.send_message(QueueUrl=self.outputs["DeadLetterQueueUrl"], MessageBody=body)["MessageId"]
 
     def queued(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The independent emulator of AWS, as a process of Lambda's Python, by what `make emulator` has installed."""
+"""The independent emulator of AWS, as a process of Lambda's Python that `make emulator` has installed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOST: Final = "127.0.0.1"
 class Emulator:
     """A running emulator. ``url`` with TLS, ``plain_url`` without; ``authority``: of its certificate (PEM).
 
-    ``key``, ``secret``: of an administrator. Not the root user, to whom the emulator applies no policy.
+    ``key``, ``secret``: of an administrator, because the emulator applies no policy to the root user.
     """
 
     url: str
@@ -87,7 +87,7 @@ def _client(service: str, url: str, authority: str, key: str, secret: str) -> An
 
 
 def skip_without_emulator() -> None:
-    """Skip the test where there is none."""
+    """Skip the test if there is no emulator."""
     if not PYTHON.exists() and not IMAGE.exists():
         pytest.skip("no emulator of AWS: `make emulator` needs Python 3.13, which is Lambda's, or Docker")
 
@@ -108,7 +108,7 @@ def _command(settings: Mapping[str, str]) -> list[str]:
 
 @contextmanager
 def emulator(folder: Path, *, fill_gaps: bool = True, schedule_speed: float = 1) -> Iterator[Emulator]:
-    """A new one, empty, until the end of the block; its log is in the folder."""
+    """Run a new, empty emulator during the block; its log is in the folder."""
     authority = trustme.CA()
     certificate = authority.issue_cert(HOST, f"*.execute-api.{REGION}.amazonaws.com")
     ca, chain, key = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"

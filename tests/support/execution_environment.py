@@ -1,4 +1,4 @@
-"""An execution environment keeps clients, the logger and the metrics for its life; a test is one of its own."""
+"""Resets what an execution environment keeps (clients, logger, metrics), so that each test has a new one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from optus_sms.runtime import observability
 
 
 def forget_execution_environment() -> None:
-    """As if the execution environment had just started."""
+    """Return to the state of a new execution environment."""
     clients._session.cache_clear()
     if observability.logger.cache_info().currsize:
         # Powertools keeps one logger for each service name, with a handler that holds this test's captured stdout.

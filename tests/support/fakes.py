@@ -1,11 +1,11 @@
-"""In-memory doubles of everything outside the use cases: simple data, the same decisions as the real ones.
+"""In-memory doubles of everything outside the flows: simple data, with the same decisions as the real ones.
 
 `MemoryLedger` and `MemoryMessages` are the real classes on a table in memory (`memory_table`), which carries out the
 same updates and conditions as DynamoDB; tests/contract/records compares the two. All are safe for many threads.
 
 A hook sees each operation twice: ``hook("ledger.claim", "before")`` and, if it was done, ``hook("ledger.claim",
-"after")``. It is called outside the lock, so it may block (a scheduler that chooses who goes on) or raise (a fault). An
-error raised before an operation is a write that never happened; one raised after it is a write whose answer was lost.
+"after")``. It is called outside the lock, so it can block (to schedule threads) or raise (a fault). An error raised
+before an operation is a write that never happened; one raised after it is a write whose response was lost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Hook = Callable[[str, Moment], None]
 
 
 def no_hook(_step: str, _moment: Moment) -> None:
-    """Nobody looks."""
+    """Do nothing."""
 
 
 class _Steps:
@@ -59,7 +59,7 @@ class _Steps:
 
 
 def _stepped(operation: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of a `_Steps` whose hook sees it."""
+    """Return a method of a `_Steps` with calls of the hook around it."""
 
     @functools.wraps(method)
     def run(self: Any, *args: Any, **options: Any) -> Any:
@@ -74,7 +74,7 @@ def _stepped(operation: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_steps(kind: type) -> type:
-    """A class whose hook sees each public operation of the real class that it extends."""
+    """Return a class that calls the hook around each public operation of the real class."""
     real = kind.__mro__[2]
     for name, method in vars(real).items():
         if not name.startswith("_") and callable(method) and not isinstance(method, classmethod):
@@ -84,7 +84,7 @@ def _with_steps(kind: type) -> type:
 
 @_with_steps
 class MemoryLedger(_Steps, Ledger):
-    """The real ledger on a table in memory, which tests may read and change while nobody else does."""
+    """The real ledger on a table in memory. Tests can read and change it while no other thread does."""
 
     def __init__(self, hook: Hook = no_hook) -> None:
         _Steps.__init__(self, "ledger", hook)
@@ -152,7 +152,7 @@ class GivenBack:
 
 
 class RecordingQueues(_Steps, Queues):
-    """Remembers what was asked of it, in order."""
+    """Records all calls, in order."""
 
     def __init__(self, hook: Hook = no_hook) -> None:
         super().__init__("queues", hook)
@@ -170,7 +170,7 @@ class RecordingQueues(_Steps, Queues):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the gateway does with one POST: what we learn, and whether a handset gets an SMS."""
+    """The gateway's handling of a POST: the result for the stack, and whether a handset gets an SMS."""
 
     outcome: PostResult
     accepted: bool
@@ -178,7 +178,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One POST as the gateway saw it."""
+    """A POST as the gateway received it."""
 
     fields: Mapping[str, Any]
     credentials: GatewayCredentials
@@ -189,11 +189,11 @@ Script = Sequence[PostResult | Step] | Callable[[Post], PostResult | Step]
 
 
 class ScriptedGateway(_Steps, Gateway):
-    """A gateway whose answers are written down beforehand.
+    """A gateway with scripted responses.
 
-    ``script``: outcomes in order, or a function of the POST; when they are used up, everything is accepted. In a batch,
-    whose order nobody knows, ``by_reference`` has a script of its own for a reference. ``posts`` and ``accepted`` (how
-    many SMS each reference became) are what the tests count.
+    ``script``: outcomes in order, or a function of the POST; when they are used up, everything is accepted. Because the
+    order within a batch is open, ``by_reference`` has a separate script for a reference. ``posts`` and ``accepted``
+    (how many SMS each reference became) are what the tests count.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ def _reader(script: Script) -> Callable[[Post], PostResult | Step | None]:
 
 
 class FixedSecret(_Steps, GatewaySecret):
-    """The versions of a secret, in the order in which a rotation brings them.
+    """The versions of a secret, in the order of their rotation.
 
     The first is current; `newer_than` moves on to the next, if there is one. ``batches`` counts `forget_refused`.
     """
@@ -286,7 +286,7 @@ class FixedCallbackSecret(_Steps, CallbackSecret):
 
 @dataclass
 class FakeClock:
-    """Time that passes only when somebody sleeps or a test says so; `clock` is it as `optus_sms.model.times.Clock`."""
+    """Time that passes only by `sleep` or `advance`; `clock`: the same as `optus_sms.model.times.Clock`."""
 
     epoch: float = 1_767_225_600.0  # 2026-01-01T00:00:00Z
     started: float = 1_000.0
@@ -312,13 +312,13 @@ class FakeClock:
             self._elapsed += seconds
 
     def advance(self, seconds: float) -> None:
-        """Let time pass without anybody sleeping."""
+        """Let time pass without a sleep."""
         with self._lock:
             self._elapsed += seconds
 
 
 class FakeLambdaContext(LambdaContext):
-    """What Lambda gives a handler; ``remaining_seconds`` stays as it is."""
+    """Lambda's context object; ``remaining_seconds`` stays unchanged."""
 
     def __init__(self, function_name: str = "optus-sms-function", *, remaining_seconds: float = 60.0) -> None:
         self._function_name = function_name

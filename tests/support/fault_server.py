@@ -1,4 +1,4 @@
-"""A server on loopback that treats each connection as a script says, plain or TLS, and remembers what it was sent.
+"""A server on loopback that runs a script for each connection, plain or TLS, and records the received bytes.
 
     def reset_after_request(peer: Peer) -> None:
         peer.read_request()
@@ -33,7 +33,7 @@ import trustme
 
 from optus_sms.gateway.transport import new_tls_context
 
-# Long enough for a slow machine; nothing waits this long unless a test is about to fail.
+# Long enough for a slow machine; only a failing test waits this long.
 PATIENCE_SECONDS: Final = 20.0
 _HEAD_END: Final = b"\r\n\r\n"
 _CONTENT_LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -41,7 +41,7 @@ _CONTENT_LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 @dataclass
 class Connection:
-    """What one client connection brought; ``received`` holds application bytes (after TLS)."""
+    """The data of a client's connection; ``received``: application bytes (after TLS)."""
 
     received: bytearray = field(default_factory=bytearray)
     handshake_failed: bool = False
@@ -99,36 +99,36 @@ class Peer:
         self._sock.sendall(data)
 
     def send_below_tls(self, data: bytes) -> None:
-        """Bytes that are no TLS record, on the TCP connection under the TLS session."""
+        """Send bytes that are no TLS record, on the TCP connection below the TLS session."""
         os.write(self._sock.fileno(), data)
 
     def drip(self, data: bytes, *, pause: float = 0.02) -> None:
-        """One byte at a time, each soon enough that no wait for a single byte is long."""
+        """Send one byte at a time, so that no wait for a single byte is long."""
         for byte in data:
             self._sock.sendall(bytes([byte]))
             self._stopping.wait(pause)
 
     def repeat(self, data: bytes, *, pause: float = 0.0) -> None:
-        """The same bytes again and again until the client has had enough."""
+        """Send the same bytes until the client closes the connection."""
         while not self._stopping.wait(pause):
             self._sock.sendall(data)
 
     def read_slowly(self, size: int, *, pause: float) -> None:
-        """A little of the request at a time, for as long as the client keeps writing."""
+        """Read a little of the request at a time while the client writes."""
         while not self._stopping.wait(pause) and self._receive(size):
             pass
 
     def fin(self) -> None:
-        """End our direction (a plain FIN, also under TLS); the client's may go on."""
+        """End the server's direction (a plain FIN, also under TLS); the client's stays open."""
         self._sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """A RST: the state is gone, nothing unread or unsent survives."""
+        """Send a RST, which drops all unread and unsent bytes."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
     def wait_until_closed(self) -> None:
-        """Read whatever else comes until the client has closed."""
+        """Read until the client has closed."""
         while self._sock.fileno() >= 0 and self._receive():
             pass
 
@@ -259,7 +259,7 @@ class FaultServer:
         return wrapped
 
 
-# Certificates: one authority that clients of these tests trust, and strangers.
+# Certificates: of an authority that the tests' clients trust, and of others.
 
 
 @cache
@@ -292,7 +292,7 @@ def old_server_tls() -> ssl.SSLContext:
     _trusted_authority().issue_cert("127.0.0.1").configure_cert(context)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that it is deprecated is the point
+        warnings.simplefilter("ignore", DeprecationWarning)  # the deprecation is the purpose
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     return context

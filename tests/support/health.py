@@ -1,4 +1,4 @@
-"""Doubles of what the health check asks and switches, and a world in which minutes pass between checks."""
+"""Doubles of everything that the health check uses, and a world in which minutes pass between checks."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ NO_PATH = {"message": "Not Found"}
 
 
 def answer(status: int | None, body: object = b"", failure: str | None = None) -> Exchange:
-    """An answer of the gateway; a mapping becomes JSON."""
+    """Return a response of the gateway; a mapping becomes JSON."""
     raw = json.dumps(body).encode() if isinstance(body, Mapping) else body
     return Exchange(True, status, raw if isinstance(raw, bytes) else None, {}, failure, 0.25)
 
 
 def no_response(failure: str = "connection_refused") -> Exchange:
-    """Nobody is there."""
+    """Return the result of a refused connection."""
     return Exchange(False, failure=failure)
 
 
 def service_status(status: str) -> Exchange:
-    """What the status API says of restv2."""
+    """Return the status API's response for restv2."""
     return answer(200, {"services": {"restv2": {"status": status}}})
 
 
 @dataclass
 class FakeGateway(Gateway):
-    """Its answers are attributes; ``tried`` are the credentials that came."""
+    """A gateway whose responses are attributes. ``tried``: the credentials that it received."""
 
     health: Exchange = field(default_factory=lambda: answer(200))
     service: Exchange | None = None
     message: Exchange = field(default_factory=lambda: answer(404, NO_MESSAGE))
     valid: frozenset[str] | None = None
-    """Passwords that are accepted; None accepts all."""
+    """The accepted passwords; None accepts all."""
     tried: list[GatewayCredentials] = field(default_factory=list)
 
     def get_health(self) -> Exchange:
@@ -122,7 +122,7 @@ class MemoryHealthRecords(HealthRecords):
 
 @dataclass
 class FakeSwitch(QueueSwitch):
-    """``on`` may be changed by anybody; None is a state in between."""
+    """A switch of sending. ``on`` can be changed at any time; None is a state in between."""
 
     on: bool | None = True
     read_failure: Exception | None = None
@@ -130,7 +130,7 @@ class FakeSwitch(QueueSwitch):
     calls: list[str] = field(default_factory=list)
 
     own: dict[Lane, bool | None] = field(default_factory=dict)
-    """Of a lane that is not as ``on`` says."""
+    """The state of a lane that differs from ``on``."""
 
     def lanes(self) -> dict[Lane, bool | None]:
         if self.read_failure:

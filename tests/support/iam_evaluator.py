@@ -1,4 +1,4 @@
-"""An IAM evaluator that knows resources and conditions (`@cloud-copilot/iam-simulate`), which moto does not.
+"""An IAM evaluator that supports resources and conditions (`@cloud-copilot/iam-simulate`), unlike moto.
 
 A development tool, run by Node and locked in `iam/package-lock.json`; `make test-node` installs it.
 """
@@ -17,7 +17,7 @@ from tests.support.node import needs_packages
 
 _FOLDER: Final = Path(__file__).parent / "iam"
 needs_iam_evaluator: Final = needs_packages(_FOLDER)
-# The evaluator leaves out a condition key that has a name after a colon. One with a slash is compared in the same way.
+# The evaluator ignores a condition key with a name after a colon; with a slash it compares the key.
 _NAMED_KEYS: Final = ("kms:EncryptionContext:", "aws:RequestTag/")
 _ANONYMOUS: Final = {"anonymous": {"type": "Anonymous"}}
 ALLOWED: Final = "Allowed"
@@ -48,7 +48,7 @@ def evaluate(
     resource_policies: Mapping[str, Any],
     boundary: Mapping[str, Any] | None = None,
 ) -> dict[Call, str]:
-    """Return what IAM says of each call, by the roles' policies and those of the resources, by their ARN.
+    """Return IAM's result for each call, by the policies of the roles and of the resources (by ARN).
 
     A boundary limits every role.
     """

@@ -1,4 +1,4 @@
-"""The wheel, and a fresh environment with it: what a user gets by `pip install`."""
+"""The wheel, and a new environment with it, as after `pip install`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[s
 
 
 def required(name: str, found: dict[str, Distribution], extra: str = "") -> dict[str, Distribution]:
-    """What a package declares that it requires, and what that requires, from the locked environment."""
+    """Return a package's requirements, recursively, in the locked environment's versions."""
     for line in distribution(name).requires or ():
         requirement = Requirement(line)
         wanted = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
@@ -38,7 +38,7 @@ def built_wheel(folder: Path) -> Path:
 
 
 def installed(wheel: Path, folder: Path, extra: str = "") -> Path:
-    """The folder of commands of a fresh environment: the wheel, and what it requires in the locked versions."""
+    """Return the command folder of a new environment with the wheel and its requirements in the locked versions."""
     venv.create(folder)
     uv = Path(sys.executable).parent / "uv"
     done = run(uv, "pip", "install", "--offline", "--no-deps", "--python", folder / "bin/python", wheel)

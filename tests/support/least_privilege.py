@@ -1,4 +1,5 @@
-"""Each function under its own role: AWS by moto with IAM enforced; handler and Lambda around it use its credentials.
+"""Runs each function under its own role: AWS by moto with IAM enforced; the handler and Lambda use the role's
+credentials.
 
 Moto compares an action's resource with `*` for most services and knows no conditions, so the roles here are copies of
 the template's with `Resource: "*"`. Which resources an action is allowed on is checked on the template.
@@ -47,7 +48,7 @@ def role_of(function: Resource) -> Resource:
 
 
 def allowed_actions(function: Resource) -> list[str]:
-    """What its role allows, network interfaces aside: in moto no function is in a VPC."""
+    """Return the role's actions without those for network interfaces, because in moto no function is in a VPC."""
     statements = role_of(function).properties["Policies"][0]["PolicyDocument"]["Statement"]
     allowing = [statement for statement in statements if statement["Effect"] == "Allow"]
     actions = [action for statement in allowing for action in _listed(statement["Action"])]
@@ -74,16 +75,16 @@ class Account:
 
     denied: list[str] = field(default_factory=list)
     calls: list[Made] = field(default_factory=list)
-    """What the function, and Lambda around it, called."""
+    """The calls of the function, and of Lambda for it."""
     failed: list[Exception] = field(default_factory=list)
-    """What handlers raised."""
+    """The handlers' exceptions."""
 
     def __enter__(self) -> Self:
         self._exits = contextlib.ExitStack()
         self._exits.callback(_restore_environment, dict(os.environ))
         os.environ.update(FAKE_AWS_ENVIRONMENT)
         self._exits.enter_context(mock_aws())
-        # moto reckons the signature of a GET without a body wrongly, and this is not about signatures.
+        # moto computes a wrong signature for a GET without a body, and these tests are not about signatures.
         self._exits.enter_context(patch.object(IAMRequest, "check_signature"))
         self.template = default_template()
         self.attributes = _create(self.template)
@@ -103,7 +104,7 @@ class Account:
 
     @contextlib.contextmanager
     def function(self, logical_id: str, *, without: str = "", enforced: bool = True) -> Iterator[Sandbox]:
-        """The function in a fresh sandbox, its role without one action; IAM is enforced meanwhile, if wanted."""
+        """Run a function in a new execution environment whose role lacks an action, with IAM enforced if wanted."""
         resource = self.template.resources[logical_id]
         document = {
             "Version": "2012-10-17",
@@ -160,7 +161,7 @@ class Sandbox:
     app: ModuleType
 
     def client(self, service: str) -> Any:
-        """A client with the role's credentials, for what Lambda does around the function."""
+        """Return a client with the role's credentials, for Lambda's calls for the function."""
         return clients._session().create_client(service)
 
     def output(self, name: str) -> str:
@@ -171,7 +172,7 @@ class Sandbox:
         return value
 
     def invoke(self, event: Any) -> Any:
-        """Run the handler, and write what it printed to its log group as Lambda does."""
+        """Run the handler, and write its output to the log group as Lambda does."""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             if observability.logger.cache_info().currsize:
@@ -188,7 +189,7 @@ class Sandbox:
         logs, names = self.client("logs"), {"logGroupName": f"/{self.logical_id}", "logStreamName": uuid4().hex}
         line = {"timestamp": int(time.time() * 1000), "message": text or "-"}
         for write in (logs.create_log_stream, partial(logs.put_log_events, logEvents=[line])):
-            with contextlib.suppress(ClientError):  # a refusal is counted where it happens
+            with contextlib.suppress(ClientError):  # the account counts refusals
                 write(**names)
 
 

@@ -25,7 +25,7 @@ _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _is_like(found: object, value: object) -> bool:
-    """Whether DynamoDB compares them: only values of one type."""
+    """Return whether DynamoDB compares these values: only if they have one type."""
     return _type(found) is _type(value)
 
 
@@ -63,12 +63,12 @@ def _sum(before: Value | None, value: Value) -> Value:
 
 
 def _stored(item: Mapping[str, Value]) -> Item:
-    """Plain values, as they come back from DynamoDB."""
+    """Return the values as DynamoDB returns them."""
     return unmarshal(json.loads(json.dumps(marshal(item))))
 
 
 class MemoryTable(Table):
-    """Items by key. Tests may read and change them while nobody else does."""
+    """Items by key. Tests can read and change them while no other thread does."""
 
     def __init__(self, *, key: str) -> None:
         self.key = key

@@ -1,8 +1,8 @@
 """The real sender, breaker, probing and health check around a gateway in trouble, in virtual time.
 
-Execution environments, the health check and the requests take turns by a clock that jumps to whatever comes next, so
-that hours pass in seconds and each run is the same. The doubles are the gateway, the queue with its visibility
-timeouts, CloudWatch with its delay and the event source mapping.
+Execution environments, the health check and the requests take turns by a clock that jumps to the next event, so that
+hours pass in seconds and every run is the same. The doubles are the gateway, the queue with its visibility timeouts,
+CloudWatch with its delay and the event source mapping.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 BATCH: Final = 10
 FUNCTION_SECONDS: Final = 60.0
-SWITCH_SECONDS: Final = 20.0  # the mapping still delivers for so long after it was disabled, and as long not yet
+SWITCH_SECONDS: Final = 20.0  # a disabled mapping still delivers for so long, and an enabled one starts as late
 LONGEST_MINUTES: Final = 45.0  # half an hour of backoff, and a quarter for the probe that goes first
 UNAUTHORIZED: Final = answer(401, {"message": "Unauthorized"})
 
 
 class Trouble(StrEnum):
-    """What happens to every POST."""
+    """The fate of every POST."""
 
     REFUSED = "refused"
     TIMEOUTS = "timeouts"
@@ -66,7 +66,7 @@ class Trouble(StrEnum):
 
 
 class Healthz(StrEnum):
-    """What `GET /healthz` responds: the truth, its opposite, or nothing, before the trouble, in it and afterwards."""
+    """The response of `GET /healthz`: true, false or none, before, during and after the trouble."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -74,7 +74,7 @@ class Healthz(StrEnum):
 
 
 class Lookup(StrEnum):
-    """What `GET /messages?id=` responds: as the POSTs, in the API's words whatever the POSTs do, or nothing of use."""
+    """The response of `GET /messages?id=`: as for the POSTs, always from the API, or useless."""
 
     LIKE_POSTS = "like posts"
     FINE = "fine"
@@ -107,7 +107,7 @@ class Scenario:
 
 
 class VirtualTime:
-    """Actors that run one at a time, each until it sleeps; the clock jumps to the next that wakes."""
+    """Actors that run one at a time, each until it sleeps. The clock jumps to the next one that wakes."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -123,7 +123,7 @@ class VirtualTime:
         self._wake(self._baton.start(name, run), after)
 
     def call(self, run: Callable[[], None], *, after: float) -> None:
-        """Call something that does not sleep."""
+        """Call a function that does not sleep."""
         self._wake(run, after)
 
     def sleep(self, seconds: float) -> None:
@@ -143,7 +143,7 @@ class VirtualTime:
 
     @contextmanager
     def pool(self, max_workers: int) -> Iterator[VirtualTime]:
-        """In place of a ThreadPoolExecutor."""
+        """Return a stand-in for a ThreadPoolExecutor."""
         yield self
 
     def map(self, function: Callable[[Any], Any], arguments: Iterable[Any]) -> list[Any]:
@@ -178,7 +178,7 @@ class Queued:
 
 @dataclass
 class Environment:
-    """An execution environment of the sender function. ``blind``: POSTs begun before it knew of an unknown outcome."""
+    """An execution environment of the sender function. ``blind``: POSTs begun before it had an unknown outcome."""
 
     sender: Sender
     blind: int = 0
@@ -204,7 +204,7 @@ class _Secret(GatewaySecret):
 
 
 class _Posts(Gateway):
-    """The gateway as an execution environment meets it."""
+    """The gateway for an execution environment."""
 
     timeout_seconds = 10.0
 
@@ -226,7 +226,7 @@ class _Posts(Gateway):
 
 
 class _Checks(Gateway):
-    """The gateway as the health check meets it."""
+    """The gateway for the health check."""
 
     timeout_seconds = 5.0
 
@@ -297,7 +297,7 @@ class _Metrics(SenderMetrics):
 
 @dataclass(frozen=True)
 class Figures:
-    """What a trouble cost. ``delivered_after``: minutes from its end until every message was delivered."""
+    """The cost of a trouble. ``delivered_after``: minutes from its end until every message was delivered."""
 
     messages: int
     unknown: int
@@ -350,7 +350,7 @@ class World:
         logger().setLevel(self._level)
 
     def run(self, *, hours: float = 6.0) -> Figures:
-        """Run until every message is delivered or a dead letter, at most so many hours after the trouble."""
+        """Run until every message is delivered or a dead letter, or so many hours after the trouble."""
         self.time.run_until(self.trouble_to)
         end = self.trouble_to + hours * HOUR
         self.time.run_until(end, is_over=lambda: not self.queue and self.time.now > self.trouble_to + MINUTE)
@@ -366,7 +366,7 @@ class World:
         )
 
     def broken_promises(self, figures: Figures) -> list[str]:
-        """What an outage must not do, and did."""
+        """Return the promises that the outage broke."""
         kept = {letter.message_id for letter in self.dead_letters}
         keys = {f"message-{number}" for number in range(1, self.messages + 1)}
         reasons = {letter.reason for letter in self.dead_letters} - {DeadLetterReason.UNKNOWN_OUTCOME}
@@ -388,7 +388,7 @@ class World:
         return blind + probes_in(self.scenario.trouble_minutes * MINUTE)
 
     def paused_minutes(self) -> float:
-        """For how long sending was paused."""
+        """Return the minutes for which sending was paused."""
         moments = [*self.switched, (self.time.now, True)]
         return sum((end - start) / MINUTE for (start, on), (end, _) in itertools.pairwise(moments) if not on)
 

@@ -1,4 +1,4 @@
-"""The phone page without a browser: asks its server as the page's script does, and keeps what the stream tells."""
+"""The phone page without a browser: sends its script's requests, and collects the stream's data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS: Final = 60
 
 @contextmanager
 def served(config: StackConfig | None = None) -> Iterator[tuple[LocalStack, PhonePage]]:
-    """A local stack with its page, as `make run` has them."""
+    """Serve a local stack with its page, as `make run` does."""
     default = StackConfig(simulator=GatewayConfig(seed=1, status_step_seconds=0.02, late_seconds=1.0))
     with LocalStack(config or default) as stack:
         watcher = Watcher(stack)
@@ -34,7 +34,7 @@ def served(config: StackConfig | None = None) -> Iterator[tuple[LocalStack, Phon
 
 
 class Told:
-    """What a page knows: the snapshot and every update after it, folded."""
+    """A page's data: the snapshot with every later update."""
 
     def __init__(self) -> None:
         self.messages: dict[str, dict[str, Any]] = {}
@@ -55,7 +55,7 @@ class Told:
 
 
 class PageClient:
-    """One page that is open. A context manager that follows the stream in a thread; `ended`: the stream has."""
+    """An open page, as a context manager that follows the stream in a thread. `ended`: whether the stream has ended."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -73,7 +73,7 @@ class PageClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # the page has ended first
+        with contextlib.suppress(OSError):  # the page ended first
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
@@ -82,7 +82,7 @@ class PageClient:
         return self.ask("POST", path, body, **more)
 
     def ask(self, method: str, path: str, body: object = None, **more: Any) -> requests.Response:
-        """With the page's own token, unless `headers` say otherwise."""
+        """Send a request with the page's token, unless `headers` differ."""
         headers = {"X-Page-Token": self.token} | more.pop("headers", {})
         return requests.request(
             method, self.url + path, json=body, headers=headers, timeout=_TIMEOUT_SECONDS, allow_redirects=False, **more
@@ -96,7 +96,7 @@ class PageClient:
         return key
 
     def until(self, key: str, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """The message as the page has it, as soon as this holds of it."""
+        """Return the page's view of the message as soon as a condition holds."""
 
         def look() -> dict[str, Any]:
             message = self.told.messages.get(key, {})
@@ -117,7 +117,7 @@ class PageClient:
 
 
 def connected(url: str, path: bytes) -> socket.socket:
-    """A connection to the page on which this path has been asked for, and nothing read yet."""
+    """Return a connection on which this path was requested and nothing was read."""
     host = urlsplit(url).netloc
     address, port = host.split(":")
     connection = socket.create_connection((address, int(port)), timeout=_TIMEOUT_SECONDS)

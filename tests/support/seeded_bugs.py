@@ -22,12 +22,12 @@ ALWAYS = ledger.IS_NEW | exists("pk")
 
 
 def constant(owner: Any, name: str, value: object) -> Patch:
-    """A constant or a function of the protocol with another value."""
+    """Give a constant or function of the protocol another value."""
     return lambda monkeypatch: monkeypatch.setattr(owner, name, value)
 
 
 def mistaken(to: NextStep, instead_of: NextStep) -> Patch:
-    """`next_step` without its line for one case."""
+    """Remove the line for one case from `next_step`."""
     decide = refused_claim.next_step
 
     def patched(*args: Any, **kwargs: Any) -> NextStep:
@@ -38,17 +38,17 @@ def mistaken(to: NextStep, instead_of: NextStep) -> Patch:
 
 
 def without_condition(name: str, otherwise: Callable[[LedgerRecord], Condition] = lambda _: ALWAYS) -> Patch:
-    """A named condition of the ledger that asks less."""
+    """Weaken a named condition of the ledger."""
     return constant(ledger, name, otherwise)
 
 
 def same_state(record: LedgerRecord) -> Condition:
-    """`is_still` without its fence."""
+    """Remove owner and attempt from `is_still`."""
     return equals(state=record.state)
 
 
 def own_claim_not_recognized(kind: type[Ledger]) -> Patch:
-    """A claim that the SDK repeated is refused by itself."""
+    """Let a claim that the SDK repeated refuse itself."""
     claim = kind.claim
 
     def patched(self: Ledger, wanted: LedgerRecord, **more: Any) -> LedgerRecord:

@@ -11,7 +11,7 @@ _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.1
 
 
 def eventually(look: Callable[[], T], what: str, deadline_seconds: float = DEADLINE_SECONDS) -> T:
-    """What `look` gives as soon as it is true; fails with `what` and what was last seen when it never is.
+    """Return the first true result of `look`; fail with `what` and the last result if there is none.
 
     A look often costs a call to the local stack, so the pauses grow with the time that it takes: a tenth of it.
     """
