@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: sides, ratios, limits, and what got worse than the baseline."""
+"""The benchmarks' arithmetic: arms, ratios, limits, and comparison with the baseline."""
 
 from __future__ import annotations
 

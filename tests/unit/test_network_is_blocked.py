@@ -19,7 +19,7 @@ def test_no_connection_leaves_a_unit_test() -> None:
 
 
 def in_another_thread(act: Callable[[], None]) -> BaseException | None:
-    """What it raised."""
+    """Return the exception of a call in another thread."""
     raised: list[BaseException | None] = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""What the layer leaves out: only what no function reads, and never in silence what has changed its name."""
+"""The layer leaves out only files that no function reads, and fails if such a file was renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As few calls of PutEvents as its limits allow, and what its answers mean."""
+"""As few calls of PutEvents as its limits allow, and the meaning of its responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT = "2026-01-01T00:00:05.000Z"
 
 
 class Client:
-    """Boto3's client: takes all but the events whose detail contains one of these words."""
+    """Boto3's client. It accepts all events except those whose detail contains one of these words."""
 
     def __init__(self, errors: dict[str, str] | None = None) -> None:
         self.errors = errors or {}
@@ -44,7 +44,7 @@ def reply(length: int) -> SmsReplyReceived:
 
 
 def size(entry: dict[str, Any]) -> int:
-    """As EventBridge reckons it."""
+    """Return the size by EventBridge's formula."""
     return 14 + len(entry["Source"]) + len(entry["DetailType"]) + len(entry["Detail"].encode())
 
 

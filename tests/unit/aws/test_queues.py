@@ -1,4 +1,4 @@
-"""What SQS can't hold is kept in a form that it can, and says so."""
+"""A body that SQS can't hold is encoded, and an attribute names the encoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.builders import NOW
 
 
 class RecordingClient:
-    """The two calls that are made of SQS."""
+    """Records the two calls of SQS."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -43,7 +43,7 @@ def queues(client: RecordingClient) -> Queues:
 
 
 def holds(text: str) -> bool:
-    """Whether SQS takes it: the characters that SendMessage documents, and at least one of them."""
+    """Return whether SQS accepts a text: only characters that SendMessage documents, and at least one."""
     allowed = ({0x9, 0xA, 0xD}, range(0x20, 0xD800), range(0xE000, 0xFFFE), range(0x10000, 0x110000))
     return bool(text) and all(any(ord(character) in part for part in allowed) for character in text)
 

@@ -1,4 +1,4 @@
-"""What may be done with a dead letter, decided by the letter and the ledger: every combination."""
+"""The allowed action for a dead letter, by the dead letter and the ledger: every combination."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SENDABLE = (DeadLetterKind.SAFE, DeadLetterKind.REJECTED)
 
 
 def letter(reason: str = "", body: str | None = None, **attributes: str) -> ReceivedDeadLetter:
-    """As it is read from the queue; without a reason SQS itself has moved it there."""
+    """Return a dead letter as read from the queue; without a reason, SQS itself moved it."""
     given = attributes | ({"reason": reason} if reason else {})
     raw: dict[str, Any] = {
         "MessageId": "sqs-id",
@@ -44,7 +44,7 @@ def letter(reason: str = "", body: str | None = None, **attributes: str) -> Rece
 def test_only_what_is_certainly_unsent_may_be_sent(
     state: State, outcomes: tuple[int, int], lease: int, reason: str, of: str
 ) -> None:
-    """``outcomes``: how many were unknown, and how many of them an operator has resolved as not sent."""
+    """``outcomes``: the number of unknown ones, and of those that an operator resolved as not sent."""
     unknown, resolved = outcomes
     record = LedgerRecord(
         "k",

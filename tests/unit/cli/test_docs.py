@@ -1,4 +1,4 @@
-"""What the pages say of `optus-sms` is so: commands, options, exit codes."""
+"""The docs agree with `optus-sms`: commands, options, exit codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLI_PAGE = (ROOT / "docs" / "cli.md").read_text()
 
 
 def calls(page: Path) -> list[tuple[str, list[str]]]:
-    """Command and options of every `optus-sms …` in code."""
+    """Return command and options of every `optus-sms …` in code."""
     text = page.read_text()
     code = "\n".join(re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text))
     lines = re.findall(r"^\s*(?:\.venv/bin/)?optus-sms ([a-z-]+)([^\n#]*)", code, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What the doctor finds where only AWS can go wrong, on doubles of its clients."""
+"""The doctor's findings about faults that only AWS can have, with doubles of its clients."""
 
 import time
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from optus_sms.records.items import Health, HealthRecord, Pause, PauseReason
 
 
 def target(local: bool = False, waiting: int = 0, **responses: Any) -> Target:
-    """A stack whose clients give these responses, by operation."""
+    """Return a stack whose clients return these responses, by operation."""
     client = Mock(**{f"{name}.return_value": value for name, value in responses.items()})
     attributes = {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
     sqs = Mock(**{"get_queue_attributes.return_value": attributes})
@@ -81,7 +81,7 @@ def test_a_refused_address_is_told_from_a_broken_api(status: int, result: str) -
         (None, "ok"),
         (Pause("2026-11-26T00:00:00Z", None, confirmed=True), "warning"),
         (Pause("2026-11-26T00:00:00Z", None, confirmed=False), "ok"),  # not made yet
-        (Pause("2026-11-26T00:00:00Z", PauseReason.OUTAGE, confirmed=True), "ok"),  # the health check's to handle
+        (Pause("2026-11-26T00:00:00Z", PauseReason.OUTAGE, confirmed=True), "ok"),  # the health check will handle it
     ],
 )
 def test_sending_that_was_turned_on_past_an_operators_pause_is_found(pause: Pause | None, result: str) -> None:

@@ -22,7 +22,7 @@ def facts(ledger: LedgerRecord | None = None, message: MessageRecord | None = No
 
 
 def record(state: State = State.SENDING, *lines: str, **values: Any) -> LedgerRecord:
-    """A ledger record with these lines of history after the first claim; each begins with the second."""
+    """Return a ledger record with these history lines after the first claim; each begins with its second."""
     history = (line.split(" ", 1) for line in ("1 claimed 0 ", *lines))
     return LedgerRecord(
         "k", state, history=frozenset(f"{at(int(second))} {rest}" for second, rest in history), **values
@@ -34,7 +34,7 @@ def accepted(*lines: str, **values: Any) -> LedgerRecord:
 
 
 def message(status: str | None = None, **values: Any) -> MessageRecord:
-    """The gateway's record; ``sent=4`` is a status and the second at which it was first seen."""
+    """Return the gateway's record; ``sent=4``: a status, and the second when it was first seen."""
     times = {name: at(values.pop(name)) for name in STATUS_RANK if name in values}
     return MessageRecord(id="gw-1", status=status, times=times, **values)
 

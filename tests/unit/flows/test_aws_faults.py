@@ -1,9 +1,9 @@
-"""Every AWS call of sender, receiver and reconciler fails in each way in which AWS's calls do; the end is the same.
+"""Every AWS call of sender, receiver and reconciler fails in every way in which AWS's calls can; the end is the same.
 
 A whole life of one message is played once without a fault and then with each fault at each call: the call is not done
 and fails; it is done and its response is lost; the SDK repeats it after a lost response; the first or the second of
-these until the invocation ends. In the end the records are those of the life without a fault. A dead letter for an
-operator comes only if bytes of the message may have left.
+these until the invocation ends. At the end the records are the same as without a fault. A dead letter is made only if
+bytes of the message may have left.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ LIVES: Final[Mapping[str, list[Any]]] = {
 
 @dataclass
 class Faults:
-    """Fails the call with this number, and if it lasts all calls of its kind until the invocation ends."""
+    """Lets the call with this number fail; if the fault lasts, also all calls of its kind until the invocation ends."""
 
     at: int = -1
     way: Way = "not done"
@@ -100,7 +100,7 @@ class FaultyTable(MemoryTable):
 
     def query(self, *args: Any, **more: Any) -> Iterator[Item]:
         found = list(MemoryTable.query(self, *args, **more))
-        # An empty partition is read a hundred times a run.
+        # Reads of empty partitions (a hundred in each run) are left out.
         return iter(self.faults.call(f"query by {self.key}", lambda: found) if found else ())
 
     def count(self, *_: Any, **__: Any) -> int:
@@ -143,7 +143,7 @@ class FaultyCallbackSecret(FixedCallbackSecret):
 
 
 class Gateway(ScriptedGateway):
-    """Notes whether bytes of a message may have left. It has no message that can be looked up."""
+    """Records whether bytes of a message may have left. Look-ups find no message."""
 
     bytes_left = False
 
@@ -228,7 +228,7 @@ class Life:
                 raise AssertionError("it is never stored")
 
     def end(self) -> dict[str, Any]:
-        """What operators and senders see of it."""
+        """Return the result for operators and senders."""
         record = LedgerRecord.from_item(self.ledger_table.items[MESSAGE_PREFIX + "m"])
         rows = self.messages_table.items.values()
         names = ("message_id", "status", "destination", "handset", "segments", "direction")

@@ -1,4 +1,4 @@
-"""When a sandbox stops trying, and how it starts again."""
+"""When an execution environment stops sending, and how it starts again."""
 
 from __future__ import annotations
 

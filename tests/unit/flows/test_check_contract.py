@@ -1,4 +1,4 @@
-"""The daily check of the gateway's API: what is asked, reported and remembered, in which order."""
+"""The daily check of the gateway's API: request, report and storage, in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "sl
 
 
 class OneGateway(Gateway):
-    """``response`` is what it says of its API."""
+    """A gateway. ``response``: its `openapi.yaml`."""
 
     def __init__(self, response: Exchange) -> None:
         self.response = response
@@ -67,7 +67,7 @@ class MemoryContract(ContractRecords):
 
 
 class Daily:
-    """A checker, and what it printed and logged at its last check."""
+    """A checker, with its output and log of the last check."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)

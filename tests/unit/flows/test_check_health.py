@@ -1,4 +1,4 @@
-"""The health check: what one look says, when the state changes, and when the queue is paused and resumed."""
+"""The health check: the result of a check, changes of the state, pauses and resumes."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_refusal_in_front_is_an_outage_only_if_healthz_got_no_answer_either(
 
 
 def expected_state(history: tuple[Health, ...]) -> Health:
-    """The rule in other words: what the certain observations since the last three unknown ones in a row end with."""
+    """Return the state by another algorithm: the last certain observations since three unknown ones in a row."""
     state, since = Health.UNKNOWN, 0
     for end in range(1, len(history) + 1):
         if history[max(since, end - 3) : end] == (Health.UNKNOWN,) * 3 or (
@@ -237,7 +237,7 @@ class TestHysteresis:
         assert (record.refused_checks, record.refused_since) == (0, 0)
 
 
-NOW_TEXT, LONG_AGO = format_rfc3339(NOW), format_rfc3339(NOW - 600)  # as docs/outages.md has the times
+NOW_TEXT, LONG_AGO = format_rfc3339(NOW), format_rfc3339(NOW - 600)  # the times of docs/outages.md
 PAUSES = [
     *(
         Pause(at, reason, confirmed, "v1")
@@ -254,7 +254,7 @@ TRIALS = [
     Trial(Admission.UNKNOWN, version="v1", responds=False),
     Trial(Admission.REFUSED_IN_FRONT, version="v1"),
 ]
-# One message is enough: a quiet stack sends no more in five minutes.
+# One message is enough, because a quiet stack can send only one in five minutes.
 TRAFFIC = [None, Traffic(0, 0), Traffic(0, 1), Traffic(0, 0, 1, 1), Traffic(1, 0), Traffic(1, 3, 2, 5)]
 LASTING = Doubt(int(NOW) - 1, 2, int(NOW) - 180)
 DOUBTS = [None, LASTING, replace(LASTING, probe_after=int(NOW) + 60), replace(LASTING, probes=1)]
@@ -300,7 +300,7 @@ def is_ours(pause: Pause | None) -> bool:
 
 
 class TestDecide:
-    """Every combination of what can be known: what must never happen, and what must."""
+    """For every combination of facts: decisions that must never happen, and those that must."""
 
     def test_there_are_many(self) -> None:
         assert len(cases()) == 3 * 2 * 4 * 2 * (2 + len(PAUSES)) * 6 * 3 * 6 * 2
@@ -600,7 +600,7 @@ class TestCrashes:
         world.minutes(3)
         assert world.record.pause is not None
         world.store.record = replace(world.record, pause=replace(world.record.pause, confirmed=False))
-        world.switch.on = True  # as if the call had never been made
+        world.switch.on = True  # as if the call was never made
         world.minutes(1)
         assert world.switch.calls == ["pause", "pause"]
         world.come_back()
@@ -703,7 +703,7 @@ class TestCredentials:
         assert world.metrics[-1][Metric.CREDENTIALS_REFUSED] == 1.0
 
     def test_refused_only_for_reading_pauses_nothing(self) -> None:
-        """An application may be allowed to send and not to read."""
+        """An application can be allowed to send and not to read."""
         world = self.refused(World().healthy())
         world.sender_metrics.traffic = Traffic(0, 0)
         world.minutes(10)
@@ -816,7 +816,7 @@ class TestHealthzAlone:
 
 
 class TestUnknownOutcomes:
-    """POSTs that leave nothing but unknown outcomes, while everything else is well."""
+    """POSTs have only unknown outcomes, while everything else is healthy."""
 
     def doubted(self) -> World:
         world = World().healthy()

@@ -1,4 +1,4 @@
-"""An item that a person has edited stops nobody: every attribute of every record with hostile values, everywhere."""
+"""An item that was edited by hand stops no other: every attribute of every record with hostile values, everywhere."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ INDEXED: dict[str, Any] = {
 
 
 def edits(kind: type, *more: str) -> Iterator[tuple[str, Any]]:
-    """Each attribute with each value that DynamoDB takes there."""
+    """Yield each attribute with each value that DynamoDB accepts there."""
     for name in [field.name for field in fields(kind)] + list(more):
         for value in HOSTILE:
             index = INDEXED.get(name)
@@ -54,7 +54,7 @@ def edits(kind: type, *more: str) -> Iterator[tuple[str, Any]]:
 
 
 def wrong(what: list[str], name: str, value: object, check: Callable[..., object], *arguments: object) -> None:
-    """Note an edit with which a check fails."""
+    """Record an edit with which a check fails."""
     try:
         check(*arguments)
     except Exception as error:  # noqa: BLE001 - all of them are told
@@ -62,7 +62,7 @@ def wrong(what: list[str], name: str, value: object, check: Callable[..., object
 
 
 def shown(ledger: LedgerRecord | None, message: MessageRecord | ReplyRecord | None) -> None:
-    """Everything that the command line and the page show."""
+    """Return all output of the command line and the page."""
     mt = message if isinstance(message, MessageRecord) else None
     mo = message if isinstance(message, ReplyRecord) else None
     facts = Facts("message-1", ledger, mt, mo, replies=(mo,) if mo else ())
@@ -90,12 +90,12 @@ def health(item: Item) -> Item:
 
 
 def repeated(run: Bench) -> None:
-    """A reply that comes again."""
+    """Deliver a reply again."""
     assert reply(run).status == 200
 
 
 def published(before: Item, after: Item) -> None:
-    """The change in a stream, before another one."""
+    """Publish the change before another one in a stream."""
     run, put = Bench(), list[Any]()
 
     class Client:
@@ -125,7 +125,7 @@ def published(before: Item, after: Item) -> None:
 
 
 def reconciled(run: Bench) -> None:
-    """Days of runs; another message gets its turn."""
+    """Reconcile for days; another message must get its turn."""
     unknown = run.ledger.claim(wanted("other"), now=run.time.now())
     run.ledger.unknown(unknown, "timed_out", now=run.time.now())
     run.messages.record_sent(*sent_message("gw-other", message_id="other"), now=run.time.now())
@@ -140,7 +140,7 @@ def reconciled(run: Bench) -> None:
 
 
 def ledger_bench(state: State) -> Bench:
-    """A bench whose message-1 is in that state, with something in every attribute."""
+    """Return a bench whose message-1 is in that state, with a value in every attribute."""
     run, body = Bench(), message_body()
     of = wanted(payload_sha256=parse_message(body, now=NOW).payload_sha256, reference="message-1")
     claim = run.ledger.claim(of, now=NOW)

@@ -1,4 +1,4 @@
-"""The pause of one lane, of both, and what happens to one when the other is changed."""
+"""Pauses of one lane and of both, and the effect of a change of one on the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ URGENT, ORDINARY = Lane.URGENT, Lane.ORDINARY
 
 
 def operator(world: World, verb: str, lane: Lane | None = None) -> None:
-    """The command, with its two steps in order."""
+    """Run the command's two steps in order."""
     steps = {"pause": world.store.pause_by_operator, "resume": world.store.resume_by_operator}
     steps[verb](lane, now=world.clock.now())
     lanes = [lane] if lane else Lane
@@ -69,7 +69,7 @@ def test_a_lane_paused_and_resumed_by_hand_is_an_operators_wish() -> None:
 
 @pytest.mark.parametrize("by", ["operator", "health check"])
 def test_a_new_mapping_does_not_end_a_pause(by: str) -> None:
-    """A deployment enables a mapping that it creates, as that of the urgent queue."""
+    """A deployment enables a mapping that it creates, such as that of the urgent queue."""
     world = World().healthy()
     if by == "operator":
         operator(world, "pause")

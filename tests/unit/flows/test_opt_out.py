@@ -1,4 +1,4 @@
-"""A message to a handset that has opted out is not sent, on whatever way it comes to its attempt."""
+"""A message to a handset that has opted out is not sent, whatever led to the attempt."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class TestDespiteOptOut:
 
 
 class TestEveryWayToAnAttempt:
-    """An opt-out that is stored before a claim is seen by it."""
+    """Every claim sees an opt-out that was stored before it."""
 
     def test_stored_before_the_claim_and_after_the_delivery_began(self) -> None:
         run = bench(opted_out=False)

@@ -1,4 +1,4 @@
-"""Trouble of every kind costs messages time and nothing else. With more messages: tests/deep/test_outages.py."""
+"""Every kind of trouble only delays messages. With more messages: tests/deep/test_outages.py."""
 
 from __future__ import annotations
 

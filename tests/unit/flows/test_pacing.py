@@ -1,4 +1,4 @@
-"""Slots: never closer than the interval, never longer than somebody has time, and held to their end."""
+"""Slots: never closer than the interval, never later than the caller allows, and held to their end."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_threads_get_slots_of_their_own() -> None:
         with lock:
             waited.append(seconds)
 
-    paced = Pacer(0.5, lambda: 100.0, sleep)  # time stands still, so each wait says which slot it is
+    paced = Pacer(0.5, lambda: 100.0, sleep)  # time stands still, so each wait shows the number of its slot
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: paced.wait_for_slot(at_most=60), range(20)))
     assert sorted(waited) == [number * 0.5 for number in range(1, 20)]

@@ -1,4 +1,4 @@
-"""A command of an operator and a health check in flight, in every order: the operator has the last word."""
+"""An operator's command during a health check, in every order: the command wins."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Step = Callable[[], None]
 
 
 class CrashError(BaseException):
-    """The health check ends here."""
+    """Stands for the end of the health check."""
 
 
 @dataclass
 class Turns:
-    """Lets others take their turn before each step of a health check; ``at``: what happens before which step."""
+    """Runs others before each step of a health check. ``at``: the actions, by step."""
 
     at: dict[int, list[Step]] = field(default_factory=dict)
     steps: int = 0
@@ -44,7 +44,7 @@ class Turns:
         self.steps += 1
 
     def rest(self) -> None:
-        """Whose turn did not come goes now."""
+        """Run the actions whose step did not come."""
         self.inside = True
         for number in sorted(self.at):
             for turn in self.at[number]:
@@ -168,7 +168,7 @@ def prototype(make: Callable[[], World]) -> World:
 
 
 def copy_of(original: World) -> World:
-    """The same world again, without its past."""
+    """Return a copy of the world without its past."""
     world = empty_world()
     world.store.record, world.switch.on = original.record, original.switch.on
     world.gateway = replace(original.gateway, tried=[])
@@ -178,7 +178,7 @@ def copy_of(original: World) -> World:
 
 
 def command(world: World, name: str) -> list[Step]:
-    """The steps of `optus-sms pause` or `resume`, in their order."""
+    """Return the steps of `optus-sms pause` or `resume`, in order."""
     steps: list[Step] = []
 
     class Recorder:
@@ -201,7 +201,7 @@ def command(world: World, name: str) -> list[Step]:
 def run(
     make: Callable[[], World], name: str, at: dict[int, list[str]], *, checks: int, more: int = 3
 ) -> tuple[World, int]:
-    """Some checks, with the steps of a command and a crash at their places; then some more checks."""
+    """Run some checks, with the steps of a command and a crash at their places, then some more checks."""
     world = copy_of(prototype(make))
     turns = cast("Records", world.store).turns
     steps = dict(zip(("write", "act"), command(world, name), strict=True)) | {"crash": crash}

@@ -35,7 +35,7 @@ class Stack:
         self.posts = 0
 
     def batch(self, environment: Probing, result: PostResult) -> bool:
-        """One message of one batch; whether it was posted."""
+        """Handle a batch of one message; return whether it was posted."""
         before = self.posts
         environment.before_batch()
         send = self.post(environment, result)

@@ -1,4 +1,4 @@
-"""Which change makes which event, and what becomes of a batch when something goes wrong."""
+"""The event of each change, and the result of a batch after a failure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def events_of(name: str, **options: bool) -> list[Event]:
 
 
 def event_between(before: Item, after: Item, at: str = AT, **options: bool) -> Event | None:
-    """The event that a write to an item makes, if any."""
+    """Return the event of a write to an item, if there is one."""
     change = change_between(before, after, at)
     return event_of(change, **options) if change else None
 
@@ -60,7 +60,7 @@ def message(state: str | None, **more: Any) -> Item:
     return {"pk": "msg#message-1", **({"state": state} if state else {}), **more}
 
 
-# Which change makes which event
+# The event of each change
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ _keys = st.sampled_from(
 
 @st.composite
 def items(draw: st.DrawFn) -> tuple[Item, Item]:
-    """An item before and after a write; empty if there was none. Only its state is as the stack writes it."""
+    """Return an item before and after a write; empty if there was none. Only its state is a valid one."""
     key: Item = dict(draw(_keys))
     states = st.sampled_from([str(state) for state in (Health if key.get("pk") == HEALTH_KEY else State)])
 
@@ -451,7 +451,7 @@ def stream_record(before: Item, after: Item, number: int = 1) -> dict[str, Any]:
 
 
 class ScriptedBus(EventBus):
-    """Takes everything but the events of these messages, or of these names if they are about none."""
+    """Accepts all events except those of these messages, or of these names for events without a message."""
 
     def __init__(self, others: Mapping[str, Put | Exception] | None = None) -> None:
         self.others = dict(others or {})
@@ -573,7 +573,7 @@ def test_a_malformed_record_never_stops_the_batch(dynamodb: dict[str, Any]) -> N
 
 
 def test_an_id_is_logged_as_it_may_be(caplog: pytest.LogCaptureFixture) -> None:
-    """The gateway's can be a number; the ledger's is the sender's own word."""
+    """The gateway's ID can be a number; the ledger's is the sender's choice."""
     for keys in ({"id": {"S": "+61491570006"}}, {"pk": {"S": "msg#order 4711"}}):
         unreadable = {"eventName": "MODIFY", "dynamodb": {"SequenceNumber": "1", "Keys": keys}}
         publisher(ScriptedBus(), RecordingQueues()).publish_batch([unreadable])

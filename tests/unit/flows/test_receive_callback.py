@@ -1,4 +1,4 @@
-"""Callbacks with doubles: who is let in, what is stored, what is answered, and what proves a send."""
+"""Callbacks with doubles: authentication, storage, responses, and proofs of a send."""
 
 from __future__ import annotations
 
@@ -627,7 +627,7 @@ class TestOptOut:
         assert list(run.opt_outs.table.items) == [HANDSET]
 
     def test_the_status_blocked_is_not_acted_on(self, run: Bench) -> None:
-        """Its meaning is not documented; it is shown as it is."""
+        """Its meaning is not documented, so it is only shown."""
         run.messages.record_sent(*sent_message(), now=NOW)
         status(run, status="blocked")
         assert run.messages.items["gw-1"]["status"] == "blocked"

@@ -1,4 +1,4 @@
-"""Reconciliation: what is due ends, what is not is left alone, and no step hurts another. Days pass by a fake clock."""
+"""Reconciliation: due items end, others stay, and no step affects another. A fake clock lets days pass."""
 
 from __future__ import annotations
 
@@ -41,14 +41,17 @@ THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "sl
 
 
 def message(status: str | None, **more: Any) -> Exchange:
-    """MessageDetails."""
+    """Return MessageDetails."""
     fields = {"id": "gw-1", "direction": "MT", "destination": HANDSET, "content": CONTENT, "status": status}
     return answer(200, {name: value for name, value in (fields | more).items() if value is not None})
 
 
 @dataclass
 class AnsweringGateway(Gateway):
-    """Answers by id, else ``otherwise``, where gw-1 stands for the id; ``asked`` in order, with the time of each."""
+    """Responses by ID, else ``otherwise``, where gw-1 stands for the ID.
+
+    ``asked``: the requests in order, with times.
+    """
 
     clock: FakeClock
     otherwise: Exchange = field(default_factory=lambda: answer(404, NO_MESSAGE))
@@ -79,7 +82,7 @@ class Stack:
         return reconciler.run(deadline=self.clock.now() + remaining)
 
     def pass_until(self, seconds_after_the_start: float) -> Report:
-        """A run at that time."""
+        """Run at that time."""
         self.clock.advance(NOW + seconds_after_the_start - self.clock.now())
         return self.run()
 
@@ -105,7 +108,7 @@ class Stack:
 
 
 def counted(report: Report) -> dict[str, int]:
-    """What happened, without the gauges and zeros."""
+    """Return the counts, without gauges and zeros."""
     gauges = {"MessagesSending", "MessagesRetrying", "MessagesUnknown", "MessagesAwaitingId"}
     gauges |= {"MessagesAwaitingStatus", "CallbacksAwaitingMessage"}
     return {name: count for name, count in report.counts.items() if name not in gauges and count}
@@ -127,7 +130,7 @@ class TestDeadLeases:
     def test_a_living_lease_is_left_alone_however_long_it_is(self) -> None:
         stack = Stack()
         stack.claim()
-        stack.ledger.items["message-1"]["look_at"] = 0  # listed as due by an index that is behind
+        stack.ledger.items["message-1"]["look_at"] = 0  # listed as due by an index that lags
         assert counted(stack.pass_until(60)) == {}
         assert stack.record().state is State.SENDING
 
@@ -205,7 +208,7 @@ def test_an_interrupted_resolution_by_an_id_that_is_anothers_is_counted() -> Non
 
 class TestCallbacksWithoutAMessage:
     def callback(self, stack: Stack, status: str = "received") -> None:
-        """Stored, but its message could not be written down."""
+        """Store a callback whose match failed."""
         stack.messages.record_status(StatusCallback("gw-1", status, None, "message-1"), now=stack.clock.now())
         stack.messages.await_message("gw-1", now=stack.clock.now())
 
@@ -439,7 +442,7 @@ class TestMissingStatuses:
         assert max(stack.asked.count(gateway_id) for gateway_id in bad) <= 13
 
     def test_a_status_without_a_response_is_given_up_only_when_it_is_long_over(self) -> None:
-        """Nothing else shows whether the gateway is down."""
+        """Without other responses the gateway can be down."""
         stack = Stack()
         stack.messages._keep_seconds = DAY
         stack.sent(scheduled_at=int(NOW) + 30 * DAY)
@@ -550,7 +553,7 @@ class TestMissingStatuses:
 
 class TestARun:
     def everything(self, stack: Stack) -> None:
-        """One of each kind, all due after twelve days."""
+        """Make an item of each kind, all due after twelve days."""
         stack.claim("sending")
         stack.ledger.unknown(stack.claim("unknown"), "timed_out", now=NOW)
         stack.ledger.not_sent(stack.claim("retry"), "throttled", now=NOW)

@@ -1,4 +1,4 @@
-"""The send protocol with doubles: what is posted, what is written, what is acknowledged, whatever goes wrong."""
+"""The send protocol with doubles: POSTs, writes and acknowledgments, also after every failure."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def bench(*script: Any, **more: Any) -> Bench:
 
 
 def claim_stored_late(run: Bench) -> None:
-    """A delivery whose claim fails, and is stored only after that delivery has ended."""
+    """Deliver a message whose claim fails, and is stored only after that delivery has ended."""
     claims: list[LedgerRecord] = []
     claim = run.ledger.claim
 
@@ -164,7 +164,7 @@ class TestNextStep:
             ),
             ({"on_unknown": "resend", "unknown_outcomes": 1, "unknown_at": 0}, True, NextStep.DEAD_LETTER),
             ({"on_unknown": "resend", "unknown_outcomes": 2, "unknown_at": 0}, False, NextStep.DEAD_LETTER),
-            # A state that is none counts as UNKNOWN, without any outcome.
+            # An invalid state counts as UNKNOWN, without any outcome.
             ({"on_unknown": "resend", "unknown_at": 0}, False, NextStep.SEND_AGAIN),
             ({"on_unknown": "hold", "unknown_at": 0}, False, NextStep.DEAD_LETTER),
         ],
@@ -276,7 +276,7 @@ class TestAccepted:
     def test_senders_own_reference_is_kept_as_long_as_any_record_that_answers_to_it(
         self, ahead: int | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Two messages may share it, and the one that comes second must not shorten it for the first."""
+        """Two messages can share it, and the second one must not shorten it for the first."""
         run = bench()
         kept: list[int] = []
         monkeypatch.setattr(run.ledger, "register_reference", lambda _reference, _key, *, ttl: kept.append(ttl))
@@ -328,7 +328,7 @@ class TestInvalid:
         assert run.queues.dead_letters[0].message_id == "mine"
 
     def test_message_with_a_key_that_cannot_be_read_is_sent_under_no_other(self) -> None:
-        """Queued twice under one binary key it would be two SMS."""
+        """If it was queued twice under one binary key, it would be two SMS."""
         run = bench()
         event = sqs_record(message_body(message_id=None))
         event["messageAttributes"]["message_id"] = {"dataType": "Binary", "binaryValue": "b3JkZXItMQ=="}
@@ -606,7 +606,7 @@ class TestDuplicates:
         run.send(queue_record(first, name="1"))
         run.send(queue_record(second, name="2"))
         assert (run.state(), reasons(run)) == (State.REJECTED, ["rejected", "rejected"])
-        # The dead letter of the first, redriven: it neither takes the place of the second nor is sent.
+        # The first message's redriven dead letter neither replaces the second message nor is sent.
         run.send(queue_record(first, name="3"))
         assert (run.state(), reasons(run)[2:]) == (State.REJECTED, ["conflict"])
         run.send(queue_record(third, name="4"))
@@ -653,7 +653,7 @@ class TestDuplicates:
     def test_of_a_message_being_sent_come_back_when_its_lease_ends(self) -> None:
         run = bench()
         run.hook(FailAt("gateway.post_message", times=ALWAYS))
-        run.send(queue_record())  # stands for a sandbox that died
+        run.send(queue_record())  # stands for a crashed execution environment
         run.hook()
         assert run.state() is State.SENDING
         assert run.send(queue_record(receive_count=2)).failures == (sqs_id(),)
@@ -716,7 +716,7 @@ class TestDuplicates:
         assert run.queues.given_back[-1].seconds == 1
 
     def test_accepted_twice_keeps_both_ids(self) -> None:
-        """Only after a takeover under `resend`: the first owner was alive after all."""
+        """Only after a takeover under `resend`, if the first owner was only slow."""
         run = bench()
 
         def other(step: str, moment: Moment) -> None:
@@ -804,9 +804,7 @@ class TestLanes:
         run.sender.pacers[Lane.ORDINARY]._next_slot = run.time.monotonic() + 40
         assert run.send(queue_record(lane=Lane.URGENT)).failures == ()
         assert run.gateway.posts_of("message-1") == 1
-        assert run.time.sleeps == [
-            pytest.approx(40.0)
-        ]  # only at the end: the invocation is held for the other lane's slot
+        assert run.time.sleeps == [pytest.approx(40.0)]  # at the end the invocation is held for the other lane's slot
 
     def test_each_lane_spaces_its_own_messages(self) -> None:
         run = bench(interval=10.0)
@@ -893,7 +891,7 @@ class TestStopsEverybody:
         assert len(run.gateway.posts) == 5
 
     def test_after_an_unknown_outcome_the_next_message_goes_as_the_only_probe(self) -> None:
-        """An outage must not turn a whole queue into held messages."""
+        """Otherwise an outage would give a whole queue unknown outcomes."""
         run = bench(*[unknown()] * 50)
         run.send(queue_record(name="0"))
         batch = [queue_record(name=str(n)) for n in range(1, 11)]
@@ -1137,7 +1135,7 @@ class TestWritesThatFail:
 
     @staticmethod
     def check_promise(fault: FailAt, script: list[Any]) -> None:
-        """At most one SMS, the batch answered in full, and in the end sent, resolved or kept for a person."""
+        """Check: at most one SMS, a response for the whole batch, and at the end sent, resolved or a dead letter."""
         run = bench(*script)
         run.hook(fault)
         waiting = {sqs_id("1"): "1", sqs_id("2"): "2"}
@@ -1283,7 +1281,7 @@ class TestBeforeTheFirstByte:
         assert run.send(queue_record()).failures == (sqs_id(),)
         assert run.state() is State.SENDING
         run.hook()
-        run.time.advance(200)  # the lease is over, and still it is not unknown
+        run.time.advance(200)  # the lease is over, and the outcome is not unknown
         run.send(queue_record(receive_count=2))
         assert (run.state(), reasons(run)) == (State.ACCEPTED, [])
 
@@ -1394,7 +1392,7 @@ class TestAttemptsThatConcernNoMessageInParticular:
         assert run.record().attempts > 3
 
     def test_an_acceptance_from_before_its_first_refusal_uses_up_nothing(self) -> None:
-        """A new rule of a firewall stops every message, whatever was accepted within the last hour."""
+        """A new firewall rule stops every message, although others were accepted within the last hour."""
         options = {"max_attempts": 3}
         run = Bench(gateway=ScriptedGateway(by_reference={"message-1": [IN_FRONT] * 9}), options=options)
         run.send(queue_record(name="0"))
@@ -1553,7 +1551,7 @@ class Calls:
 
 
 class TestWhatIsToldOfADelivery:
-    """Lines that only an operator reads: each was once wrong in a mutant that every other test let pass."""
+    """Log lines for operators. Each was wrong in a mutant that all other tests passed."""
 
     def logged(self, run: Bench, caplog: pytest.LogCaptureFixture, *records: QueueRecord) -> list[dict[str, Any]]:
         caplog.clear()

@@ -1,4 +1,4 @@
-"""Senders who share a queue and don't trust each other: none can take, end or spoil another's `message_id`."""
+"""Separate senders on one queue: none can use, end or block another's `message_id`."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def bench(*script: Any, **options: Any) -> Bench:
 
 
 def record(sender_id: str, name: str = "1", **changes: Any) -> QueueRecord:
-    """A message of this sender."""
+    """Return a message of this sender."""
     return queue_record(message_body(**changes), name=name, sender_id=sender_id)
 
 
 def redriven(message_id: str, sender_id: str = OPERATOR, **changes: Any) -> QueueRecord:
-    """The copy of a dead letter, as the command line and SQS's own redrive queue it, or a sender who pretends to."""
+    """Return a redriven copy of a dead letter, as the command line, SQS's own redrive or a hostile sender queues it."""
     stamps: dict[str, Any] = {"message_id_attribute": message_id, "queued_at_attribute": QUEUED_AT}
     return queue_record(message_body(**changes), name="redriven", sender_id=sender_id, **stamps)
 
@@ -116,7 +116,7 @@ class TestRedrivenDeadLetter:
         run = bench(unknown(accepted=True), separate_senders=key == OWN)
         run.send(record(ORDERS))
         run.sender = replace(run.sender, separate_senders=separate_senders)
-        run.time.advance(3600)  # the circuit breaker lets it go
+        run.time.advance(3600)  # the circuit breaker allows it
         run.send(redriven(key))
         assert run.gateway.accepted.total() == 1
         letters = [(letter.reason.value, letter.message_id) for letter in run.queues.dead_letters]

@@ -1,4 +1,4 @@
-"""What an execution environment remembers of outcomes that the ledger did not take."""
+"""Outcomes whose write to the ledger failed, which an execution environment remembers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATE_SECONDS = 900.0
 
 
 class Memory:
-    """A ledger, a clock, and what is remembered."""
+    """A ledger, a clock and the remembered outcomes."""
 
     def __init__(self) -> None:
         self.time = FakeClock()

@@ -45,7 +45,7 @@ def body_of(word: str | None, gateway_id: Any = None, field: str = "error") -> b
 
 
 def expected(status: int, word: str | None, gateway_id: str | None) -> tuple[Outcome, str]:
-    """The promise in plain sentences, without the table's order."""
+    """Return the outcome by the promise's plain rules, without the table's order."""
     says_not_queued = word in ("send_failed", *REJECTED_WORDS)
     if status in (200, 201, 202) and gateway_id is None and says_not_queued:
         return Outcome.UNKNOWN, "contradictory"
@@ -215,7 +215,7 @@ def test_stops_are_those_that_concern_everybody() -> None:
     assert all(row.outcome is Outcome.NOT_SENT for row in CLASSIFICATION if row.stop)
 
 
-# An answer for which each row, in its place, is the first that applies.
+# A response for each row for which that row is the first that applies.
 REACHES = [
     Exchange(handed_over=False, failure="too_late"),
     Exchange(handed_over=False, failure="not_allowed"),
@@ -243,7 +243,7 @@ def test_every_row_decides_something(index: int, monkeypatch: pytest.MonkeyPatch
     row = CLASSIFICATION[index]
     assert (outcome.reason, outcome.outcome, outcome.stop) == (row.reason, row.outcome, row.stop)
     monkeypatch.setattr("optus_sms.gateway.api.CLASSIFICATION", CLASSIFICATION[:index])
-    with pytest.raises(StopIteration):  # no row above applies, so it is this one that decided
+    with pytest.raises(StopIteration):  # no row above applies, so this one decided
         classify(REACHES[index], now=NOW)
     assert row.why
 
@@ -342,7 +342,7 @@ class TestErrorText:
 
 
 class RecordingTransport:
-    """What is asked of the transport."""
+    """Records the transport's requests."""
 
     def __init__(self) -> None:
         self.exchanges: list[tuple[str, str, dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""The comparison of two descriptions of the gateway's API: what is a change, and in which lines it is reported."""
+"""The comparison of two descriptions of the gateway's API: which differences count, and the reported lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SIMULATORS = (Path(__file__).parents[3] / "local" / "simulator" / "openapi.yaml"
 
 
 def changed(text: str, before: str = OFFICIAL) -> Comparison:
-    """What is said of a document that came after another."""
+    """Return the comparison of a document with an earlier one."""
     first = compare(answer(200, before.encode()), None)
     assert first.contract is Contract.BASELINE
     return compare(answer(200, text.encode()), first.document)

@@ -1,4 +1,4 @@
-"""The two secrets: what is read and when, rotation without a failure, and nothing given away by words or time."""
+"""The two secrets: reads, rotation without a failure, and no leak by texts or by time."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class TestGatewaySecret:
         pem = trustme.CA().cert_pem.bytes().decode() + trustme.CA().cert_pem.bytes().decode()
         credentials = self.secret(FakeSecretsManager(app("one") | {"ca_certificate": pem})).current()
         assert credentials.ca_certificate == pem
-        assert credentials == GatewayCredentials("app", "one")  # no other credentials, so a refusal stays one
+        assert credentials == GatewayCredentials("app", "one")  # no other credentials, so the refusal stays
 
     @pytest.mark.parametrize("none", [None, ""])
     def test_names_no_authority(self, none: Any) -> None:
@@ -343,7 +343,7 @@ class TestCallbackSecret:
         client.rotate(user("two"), user("one"))
         client.failures["AWSPREVIOUS"] = ClientError({"Error": {"Code": code}}, "GetSecretValue")
         assert secret.admits(basic("gateway", "two"))
-        if code == "ThrottlingException":  # it may be the previous one
+        if code == "ThrottlingException":  # it can be the previous one
             with pytest.raises(ClientError):
                 secret.admits(basic("gateway", "one"))
         else:

@@ -1,4 +1,4 @@
-"""What is kept of a response, for the gateway's support."""
+"""The evidence of a response, for the gateway's support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of `make run`: what they accept, and what they say otherwise."""
+"""The options of `make run`: accepted values and errors."""
 
 import pytest
 

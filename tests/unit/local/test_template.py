@@ -1,4 +1,4 @@
-"""local/template.py: what CloudFormation would make of a template, for one set of parameters."""
+"""local/template.py: CloudFormation's result for a template with one set of parameters."""
 
 from pathlib import Path
 from typing import Any

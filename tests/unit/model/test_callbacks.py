@@ -222,7 +222,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 class TestWhatNoTableCanHold:
-    """Costs no callback, whether in a field that is ignored or in one that is stored."""
+    """Such a value loses no callback, in an ignored field or in a stored one."""
 
     @pytest.mark.parametrize("name", ["ignored", "detail", "reference", "operator", "reply_to"])
     def test_in_one_field_leaves_the_others(self, value: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Numbers that no handset can have, compared with the library whose rules they are, and what people write instead."""
+"""Numbers that no handset can have, compared with `phonenumbers`, and corrections of common notations."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ def test_the_form_of_a_number_is_its_own_form(text: str) -> None:
 
 
 def metadata_of(code: int | None) -> Any:
-    """The metadata of the main country of a code."""
+    """Return the metadata of a code's main country."""
     assert code is not None
     return PhoneMetadata.metadata_for_region_or_calling_code(code, phonenumbers.region_code_for_country_code(code))
 
 
 def by_the_library(number: str) -> str | None:
-    """The number as `phonenumbers` writes it; None if no handset can have it."""
+    """Return the number by `phonenumbers`; None if no handset can have it."""
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
@@ -152,7 +152,7 @@ _digits = st.text("0123456789", min_size=4, max_size=13)
 
 @st.composite
 def _near(draw: st.DrawFn, code: str) -> str:
-    """A number like the example of its plan, with and without the national prefix, whole or a digit short or long."""
+    """Draw a number near its plan's example: with or without the national prefix, whole or a digit short or long."""
     metadata = metadata_of(int(code))
     example: str = (metadata.mobile and metadata.mobile.example_number) or "12345678"
     prefix: str = draw(st.sampled_from(["", metadata.national_prefix or "0"]))

@@ -40,7 +40,7 @@ def refusal(body: str) -> str:
 
 
 def first_word(detail: str) -> str:
-    """Where a refusal names its field, whatever signs stand around it."""
+    """Return the field that a refusal names, without punctuation."""
     return re.split(r"\W+", detail.lstrip("`'"))[0]
 
 

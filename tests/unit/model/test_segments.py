@@ -1,4 +1,4 @@
-"""Parts of a text, against the published alphabets and an implementation that is slow and obvious."""
+"""The segments of a text, compared with the published alphabets and a slow, obvious implementation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXTENSION = "".join(map(chr, EXTENSION_TABLE))
 
 
 def parts_of(text: str) -> tuple[str, list[str]]:
-    """The parts themselves, filled one character after the other."""
+    """Return the segments, filled one character after the other."""
     gsm = all(character in BASIC + EXTENSION for character in text)
 
     def size(part: str) -> int:
@@ -86,7 +86,8 @@ def test_limits(text: str, encoding: str, count: int) -> None:
 
 
 def test_an_escape_pair_is_never_split() -> None:
-    # 306 septets would fit two parts of 153, but the pair at 153 goes whole into the second, which pushes one out.
+    # 306 septets would fit two segments of 153, but the pair at 153 must go whole into the second, so a third is
+    # needed.
     assert count_segments("a" * 152 + "€" + "a" * 152).count == 3
     assert count_segments("a" * 151 + "€" + "a" * 153).count == 2
 

@@ -42,7 +42,7 @@ def test_a_message_may_have_been_sent_by_its_last_attempt_or_by_an_earlier_one(s
 
 
 def test_the_lines_of_a_history_have_the_numbers_of_their_attempts() -> None:
-    """A claim and its release are written before the number is known; a line by hand hides no other."""
+    """A claim and its release are written before the number is known; a hand-written line hides no other."""
     second = (f"2026-01-01T00:00:0{number}.000Z" for number in range(9))
     lines = [
         ("claimed", 0, ""),

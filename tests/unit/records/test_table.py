@@ -1,4 +1,4 @@
-"""What a table asks of DynamoDB, and which of its errors it tells apart; the index of what is due."""
+"""A table's requests to DynamoDB, and the errors it tells apart; the index of due items."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Answers every scan with the same page, every query with none, and counts two items on each of endless pages."""
+    """Returns the same page for every scan, and no items for every query; counts two items on each of endless pages."""
 
     def __init__(self, page: dict[str, Any]) -> None:
         self.page = page

@@ -1,4 +1,4 @@
-"""One CPU for the threads of a batch: them only, only meanwhile, and nothing lost where the system refuses."""
+"""The threads of a batch run on one CPU: only they, only during the batch, and all CPUs if the system refuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cpus_of_a_new_thread() -> set[int]:
 
 @pytest.fixture
 def all_cpus() -> Iterator[set[int]]:
-    """What this thread may use; it may use them again whatever a test does."""
+    """The CPUs of this thread, restored after the test."""
     if sys.platform != "linux":
         pytest.skip("only Linux lets a thread choose its CPUs")
     before, allow = os.sched_getaffinity(0), os.sched_setaffinity  # a test may have replaced it by the end

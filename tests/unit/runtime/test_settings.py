@@ -1,4 +1,4 @@
-"""Environment variables: all problems at once, each by name, and plain http only where nobody listens in."""
+"""Environment variables: all problems at once, each by name, and plain http only where it can't be intercepted."""
 
 from __future__ import annotations
 

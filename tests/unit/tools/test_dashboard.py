@@ -1,4 +1,4 @@
-"""The picture shows the widgets of the template with what was measured."""
+"""The picture shows the template's widgets with measured values."""
 
 from __future__ import annotations
 

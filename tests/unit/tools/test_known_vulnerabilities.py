@@ -1,4 +1,4 @@
-"""What the layer has is compared with a database of known vulnerabilities."""
+"""The layer's packages are compared with a database of known vulnerabilities."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""The results of an interrupted run of mutants count only for what they were found with."""
+"""The results of an interrupted run of mutants are used only for the same module and tests."""
 
 from __future__ import annotations
 

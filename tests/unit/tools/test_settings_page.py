@@ -1,4 +1,4 @@
-"""docs/settings.md is what the template says, and has every parameter."""
+"""docs/settings.md agrees with the template, and has every parameter."""
 
 from pathlib import Path
 

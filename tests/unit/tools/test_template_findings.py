@@ -1,4 +1,4 @@
-"""The scan of the template: what is new or gone is told, and what is accepted is not."""
+"""The scan of the template reports new and obsolete findings, and no accepted ones."""
 
 import tomllib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What reaches the emulator behind its guard."""
+"""The requests that the guard passes to the emulator."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the local event source decides by itself: which messages stay, and what a record looks like."""
+"""The local event source's own rules: the messages that stay, and the form of a record."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The local stack's view of the template: what it would have to ignore is an error."""
+"""The local stack and the template: parts that it would ignore are errors."""
 
 from typing import Any
 

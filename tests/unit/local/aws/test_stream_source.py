@@ -1,4 +1,4 @@
-"""Lambda's rules for DynamoDB streams, as the local stack plays them."""
+"""Lambda's rules for DynamoDB streams in the local stack."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Queue:
 
 
 def deliver(config: StreamSourceConfig, count: int, broken: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
-    """A function that fails as long as one record is in its batch: the batches it saw, and the notes."""
+    """Deliver to a function that fails while its batch has one record; return its batches and the notes."""
     monkeypatch.setattr("local.aws.stream_source.PAUSE_BEFORE_RETRY_SECONDS", 0.0)
     batches, queue = [], Queue()
 

@@ -1,4 +1,4 @@
-"""Reading a table's stream for longer than an iterator is good for."""
+"""Reading a table's stream beyond the lifetime of an iterator."""
 
 from datetime import UTC, datetime
 from typing import Any

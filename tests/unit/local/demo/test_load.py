@@ -1,4 +1,4 @@
-"""How far many messages are, by what was seen of them."""
+"""The progress of many messages, by their records."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from optus_sms.records.items import LedgerRecord, MessageRecord, State
 
 
 def seen(states: dict[str, tuple[State, str | None]]) -> Seen:
-    """What was seen of messages by message_id: the ledger's state, the gateway's status."""
+    """Return the records of messages by message_id: the ledger's state, the gateway's status."""
     found = Seen()
     for key, (state, status) in states.items():
         found.ledger[key] = LedgerRecord(key, state, gateway_id=f"g-{key}")

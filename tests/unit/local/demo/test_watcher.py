@@ -1,4 +1,4 @@
-"""What the watcher makes of the dead-letter queue, of the events, and of an item that somebody edited by hand."""
+"""The watcher's handling of the dead-letter queue, of events, and of items that were edited by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.waiting import eventually
 
 @dataclass
 class FakeQueue:
-    """SQS, as far as it is used; `held` letters are hidden by somebody else. A receive takes `slow` seconds."""
+    """The used part of SQS. `held`: dead letters that another reader hides. A receive takes `slow` seconds."""
 
     letters: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
@@ -150,7 +150,7 @@ CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def stream_record(new: Any, kind: str = "MODIFY", old: Any = None) -> dict[str, Any]:
-    """As the streams API gives it."""
+    """Return a record of the streams API."""
     images = {name: image for name, image in (("NewImage", new), ("OldImage", old)) if image is not None}
     dynamodb = {"ApproximateCreationDateTime": CREATED, "SequenceNumber": "1", **images}
     return {"eventID": "1", "eventName": kind, "eventVersion": "1.1", "awsRegion": "here", "dynamodb": dynamodb}
@@ -170,7 +170,7 @@ def test_an_item_with_something_in_it_that_is_never_stored_is_left_out() -> None
 
 @dataclass
 class FakeFeed:
-    """SQS and EventBridge, as far as the feed of events uses them. The next receives may fail."""
+    """The parts of SQS and EventBridge that the feed of events uses. The next receives can fail."""
 
     events: list[int] = field(default_factory=list)
     failures: int = 0
@@ -199,7 +199,7 @@ class FakeFeed:
 
 @dataclass
 class Following:
-    """A feed that is followed, and whether it has said that there is something to take."""
+    """A running feed, and whether it has reported events to take."""
 
     sqs: FakeFeed
     heard: threading.Event

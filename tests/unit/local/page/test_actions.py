@@ -1,4 +1,4 @@
-"""Many messages sent from the page: one load at a time, told to its end, and none after the end of the page."""
+"""Load from the page: one at a time, reported to its end, and none after the end of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a browser gets of everything that happens: all of it, once, in any interleaving of looks and changes."""
+"""A browser gets every change once, in any interleaving of reads and changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def payload(content: str) -> str:
 
 
 class Browser:
-    """Keeps what it is told as the page's script does."""
+    """Collects the updates as the page's script does."""
 
     def __init__(self, board: Board) -> None:
         self._board = board

@@ -1,4 +1,4 @@
-"""What the page tells of one message: its bubble, where it counts, its replies and dead letters."""
+"""The page's view of a message: its bubble, its groups, its replies and dead letters."""
 
 from __future__ import annotations
 

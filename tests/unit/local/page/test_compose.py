@@ -1,4 +1,4 @@
-"""What the form says of a message while it is typed."""
+"""The form's view of a message while it is typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask the page's server for what."""
+"""The requests that the page's server allows."""
 
 from __future__ import annotations
 

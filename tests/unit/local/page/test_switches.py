@@ -1,4 +1,4 @@
-"""The page's switches and the simulator's faults: each way, in any order."""
+"""The page's switches and the simulator's faults, in both directions and any order."""
 
 from __future__ import annotations
 
