@@ -25,7 +25,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "redrive": ("redrive:redrive", "Send dead letters again."),
     "recall": ("recall:recall", "Recall messages that were not sent."),
     "erase": ("erase:erase_", "Erase a person's number, messages and replies."),
-    "opt-outs": ("opt_outs:opt_outs", "List or change who has opted out."),
+    "opt-outs": ("opt_outs:opt_outs", "List or change opt-outs."),
     "resolve": ("resolve:resolve", "Resolve an unknown outcome."),
     "replay-callbacks": ("replay_callbacks:replay_callbacks", "Post unreadable callbacks again."),
     "pause": ("pause:pause", "Pause sending."),

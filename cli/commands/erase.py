@@ -25,7 +25,7 @@ _ELSEWHERE: Final = (
     "that queued the messages, and the gateway (docs/privacy.md)."
 )
 _OPT_OUT_KEPT: Final = (
-    "Kept: its opt-out, because without it messages would be sent to it again. --with-opt-out erases it too."
+    "Its opt-out was kept, because without it messages would be sent again. --with-opt-out erases it too."
 )
 _REPEAT: Final = "Repeat the command in half an hour, when every reader has returned or deleted its own."
 

@@ -32,17 +32,17 @@ _ACTIONS: Final = ("list", "add", "remove", "import", "export")
 @click.option("--yes", is_flag=True, help="With remove and import: do not ask.")
 @with_context
 def opt_outs(context: CommandContext, *, action: str, what: tuple[str, ...], show_numbers: bool, yes: bool) -> None:
-    """List or change who has opted out. No message goes to these handsets, unless it says despite_opt_out.
+    """List or change opt-outs. A handset that has opted out gets only messages with despite_opt_out.
 
-    add and remove take NUMBERs in any form, import a FILE with a number in each line, and the time after a comma if it
-    is known. list and export read the whole table.
+    add and remove take NUMBERs in any form. import takes a FILE with a number on each line and, if known, a comma and
+    the time of the opt-out. list and export read the whole table.
     """
     if action in ("list", "export") and what:
-        raise click.UsageError(f"{action} takes no argument.")
+        raise click.UsageError(f"{action} takes no arguments.")
     if action in ("add", "remove") and not what:
-        raise click.UsageError(f"{action} takes NUMBERs.")
+        raise click.UsageError(f"{action} needs a NUMBER.")
     if action == "import" and len(what) != 1:
-        raise click.UsageError("import takes one FILE.")
+        raise click.UsageError("import needs one FILE.")
     match action:
         case "list":
             _list(context, show_numbers=show_numbers)
@@ -90,7 +90,7 @@ def _decide(context: CommandContext, what: tuple[str, ...], *, opted_out: bool, 
     numbers = [_number(text) for text in what]
     target = context.target
     if not opted_out:
-        question = f"Send to {counted(len(numbers), 'handset')} on {target.name} again? Only on that person's own word."
+        question = f"Send to {counted(len(numbers), 'handset')} on {target.name} again? Only if they asked for it."
         context.confirm(question, yes=yes)
     left: list[OptOutRecord] = []
     for number in numbers:
@@ -103,7 +103,9 @@ def _decide(context: CommandContext, what: tuple[str, ...], *, opted_out: bool, 
         f"{counted(len(numbers) - len(left), 'handset')} opted {'out' if opted_out else 'back in'}", "good"
     )
     for each in left:
-        context.out.note(f"{number_in_list(each.handset)}: left, because of a later decision of {each.since}", "unsure")
+        context.out.note(
+            f"{number_in_list(each.handset)}: not changed, because of a later decision at {each.since}", "unsure"
+        )
     if left:
         raise SystemExit(int(Exit.NOT_ALL))
 
@@ -111,7 +113,7 @@ def _decide(context: CommandContext, what: tuple[str, ...], *, opted_out: bool, 
 def _number(text: str) -> str:
     number = did_you_mean(text)
     if number is None:
-        raise CliError("NUMBER: is no possible number.", "Give it as it is sent to: +61…", Exit.INVALID)
+        raise CliError("NUMBER: must be a possible number.", "Write it in E.164, such as +61491570006.", Exit.INVALID)
     return number
 
 
@@ -159,9 +161,9 @@ def _read(path: Path) -> list[_Line]:
         handset, at = did_you_mean(row[0]), row[1].strip() if len(row) > 1 else ""
         since = time_or_none(at) if at else None
         if handset is None:
-            problems.append(f"{path}, line {number}: handset: is no possible number; write +61…")
+            problems.append(f"{path}, line {number}: handset: must be a possible number; write it as +61…")
         elif at and (since is None or since > time.time()):
-            problems.append(f"{path}, line {number}: since: is no past RFC 3339 time; correct it or leave it out")
+            problems.append(f"{path}, line {number}: since: must be a past RFC 3339 time; correct it or leave it out")
         else:
             found.setdefault(handset, _Line(handset, None if since is None else format_rfc3339(since)))
     if problems:

@@ -43,7 +43,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--follow", is_flag=True, help="Show each step until the final status.")
 @click.option("--timeout", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds to --follow.")
 @click.option("--group", type=Group(), help="Your team or system: SQS lets quiet groups overtake busy ones.")
-@click.option("--urgent", is_flag=True, help="By the urgent queue: it does not wait behind other messages.")
+@click.option("--urgent", is_flag=True, help="Use the urgent queue, where it does not wait behind other messages.")
 @click.option("--message-id", metavar="ID", help="Idempotency key; one SMS for each. [default: a new one]")
 @click.option("--reference", help="Returned with each status. [default: the message_id]")
 @click.option("--mask", help="Registered sender ID, 2 to 11 characters; handsets can't reply.")
@@ -54,7 +54,7 @@ _BETWEEN_PROBLEMS: Final = re.compile(r"; (?=[a-z_']+: )")
 @click.option("--scheduled", metavar="TIME", help="RFC 3339 with offset; the gateway holds it until then.")
 @click.option("--expires-at", metavar="TIME", help="RFC 3339 with offset; not sent at or after this time.")
 @click.option("--on-unknown", type=click.Choice(["hold", "resend"]), help="What to do if the send outcome is unknown.")
-@click.option("--despite-opt-out", is_flag=True, default=None, help="Sent even if the handset has opted out.")
+@click.option("--despite-opt-out", is_flag=True, default=None, help="Send even if the handset has opted out.")
 @with_context
 def send(
     context: CommandContext,

@@ -42,7 +42,7 @@ export function startCompose(onSent) {
       make("div", { class: "row" }, make("label", { for: "form" }, "As"), make("select", { id: "form", onchange: drawQueueMessage }, ...Object.keys(FORMS).map((form) => make("option", {}, form))),
         make("button", { type: "button", id: "copy", onclick: copy }, "Copy"), make("span", { id: "copy-says", class: "small", role: "status" })),
       make("pre", { id: "queue-message", tabindex: "0" }, "{}")),
-    make("label", { class: "urgent small", title: "By the urgent queue: it does not wait behind other messages" }, make("input", { type: "checkbox", id: "urgent" }), " Urgent"),
+    make("label", { class: "urgent small", title: "Use the urgent queue, where it does not wait behind other messages" }, make("input", { type: "checkbox", id: "urgent" }), " Urgent"),
     make("p", { id: "compose-says", class: "small", role: "status" }),
     make("button", { type: "submit", class: "primary", title: "Ctrl+Enter" }, "Send"),
     make("datalist", { id: "numbers" }));
