@@ -109,7 +109,7 @@ def _from_response(error: ClientError, profile: str | None) -> CliError:
     code = error.response["Error"]["Code"]
     operation = error.operation_name
     if code in _EXPIRED:
-        problem = "The AWS credentials have expired, or are not known in this region."
+        problem = "The AWS credentials have expired, or are not valid in this region."
         return CliError(problem, _how_to_log_in(profile), Exit.NO_TARGET)
     if code in _WRONG:
         return CliError("AWS rejects these credentials.", _how_to_log_in(profile), Exit.NO_TARGET)

@@ -231,7 +231,7 @@ class Outputs(dict[str, str]):
 def choose(*, stack: str | None, local: bool, region: str | None, profile: str | None) -> Target:
     """Return the stack that the options name; without options the local stack, if there is one."""
     if stack and local:
-        raise CliError("--stack and --local exclude each other.", "Give one of them.", Exit.USAGE)
+        raise CliError("--stack and --local can't be combined.", "Give one of them.", Exit.USAGE)
     if stack:
         return deployed(stack, region=region, profile=profile)
     if local or ENDPOINTS.exists():

@@ -40,7 +40,7 @@ def dead_letters(
     """List the dead letters, newest first. Changes nothing, but hides them from other readers for a moment."""
     if delete_id is not None:
         if reason is not None or id_ is not None or show_numbers:
-            raise click.UsageError("--delete goes with --yes alone.")
+            raise click.UsageError("--delete can be combined only with --yes.")
         _delete(context, delete_id, yes=yes)
         return
     ids = () if id_ is None else ids_of(context, id_)

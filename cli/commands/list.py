@@ -29,7 +29,7 @@ Others: `dead-letters`, `conversation +61…`, `find ID`."""
 @click.option("--unknown", is_flag=True, help="Messages with an unknown outcome.")
 @click.option("--undelivered", is_flag=True, help="Messages not known to be received. Reads the whole table.")
 @click.option("--since", type=Since(), help="Not older than this time, or age like 2h or 7d.")
-@click.option("--scan", is_flag=True, help="With --unknown: include those that are no longer reconciled.")
+@click.option("--scan", is_flag=True, help="With --unknown: include those that reconciliation has given up.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most this many.")
 @click.option("--show-numbers", is_flag=True, help="Show whole phone numbers.")
 @with_context
@@ -48,9 +48,9 @@ def list_(
     --undelivered, and --since alone, read a whole table; the command warns of the cost.
     """
     if unknown and undelivered:
-        raise click.UsageError("--unknown and --undelivered exclude each other.")
+        raise click.UsageError("--unknown and --undelivered can't be combined.")
     if scan and not unknown:
-        raise click.UsageError("--scan goes with --unknown.")
+        raise click.UsageError("--scan needs --unknown.")
     if not unknown and not undelivered and since is None:
         raise click.UsageError(_CAN_BE_LISTED)
     after = format_rfc3339(since) if since is not None else ""

@@ -60,7 +60,7 @@ def recall(
     if [bool(message_ids), path is not None, waits].count(True) != 1:
         raise click.UsageError("Give either MESSAGE_IDs, --file, or --reference and --since.")
     if (journal is not None and path is None) or (until is not None and since is None) or (scan and not waits):
-        raise click.UsageError("--journal goes with --file, --until with --since, --scan with --reference or --since.")
+        raise click.UsageError("--journal needs --file, --until needs --since, --scan needs --reference or --since.")
     if path is not None:
         _recall_file(context, path, journal or path.with_name(path.name + ".journal"), dry_run=dry_run, yes=yes)
     elif waits:

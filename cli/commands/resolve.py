@@ -50,9 +50,9 @@ def resolve(
     if (id_ is None) == (since is None):
         raise click.UsageError("Give either ID or --since.")
     if gateway_id is not None and (not_sent or id_ is None):
-        raise click.UsageError("--gateway-id goes with ID and --sent.")
+        raise click.UsageError("--gateway-id needs ID and --sent.")
     if until is not None and since is None:
-        raise click.UsageError("--until goes with --since.")
+        raise click.UsageError("--until needs --since.")
     if id_ is not None:
         records = [_record(context, id_)]
     else:

@@ -75,11 +75,11 @@ def send(
     """Queue the message TEXT to DESTINATION, a number in any form. TEXT - reads it from stdin."""
     lane = Lane.URGENT if urgent else Lane.ORDINARY
     if dry_run and follow:
-        raise click.UsageError("--dry-run queues nothing to follow.")
+        raise click.UsageError("--dry-run queues nothing, so it can't be combined with --follow.")
     if path is not None:
         given = [name for name, value in fields.items() if value is not None]
         if destination is not None or given or follow:
-            raise click.UsageError("--file reads all fields from its lines, and can't be followed.")
+            raise click.UsageError("--file reads all fields from its lines, and can't be combined with --follow.")
         journal = journal or path.with_name(path.name + ".journal")
         send_file(
             context,
@@ -93,7 +93,7 @@ def send(
         )
         return
     if journal is not None or skip_invalid or queue_uncertain:
-        raise click.UsageError("--journal, --skip-invalid and --queue-uncertain go with --file.")
+        raise click.UsageError("--journal, --skip-invalid and --queue-uncertain need --file.")
     if destination is None or text is None:
         raise click.UsageError("Give DESTINATION and TEXT, or --file.")
     content = _from_stdin() if text == "-" else text

@@ -91,7 +91,7 @@ class Actions:
         gateway = self._stack.config.gateway
         if gateway is not None and gateway.is_far:
             raise ActionRefusedError(
-                409, "This gateway is not on this machine, and its messages may cost money: no load is sent to it."
+                409, "This gateway is not on this machine, and its messages can cost money, so no load is sent to it."
             )
         self._load.start(count)
         return {}

@@ -150,7 +150,7 @@ class Receiver:
             is_late = number > 1 and self.clock.monotonic() - began > STORING_SECONDS
             if is_late and failed:
                 break  # the gateway delivers the whole array again
-            late = UnreadableCallbackError("one of too many in a request to be stored in time")
+            late = UnreadableCallbackError("the request had more callbacks than can be stored in time")
             try:
                 measurements += self._store_one(late if is_late else callback)
             except UnreadableCallbackError as error:
@@ -175,7 +175,7 @@ class Receiver:
                 return self._store_reply(callback)
             return self._store_status(callback if callback.gateway_id else self._identified(callback))
         except IdTakenError:
-            raise UnreadableCallbackError("its ID belongs to the other direction") from None
+            raise UnreadableCallbackError("its ID is that of a message in the other direction") from None
         except EditedItemError:
             raise UnreadableCallbackError("its item was edited by hand: an attribute has a wrong type") from None
 
