@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 import zipfile
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.support.installation import built_wheel, installed, packages_of, run
+
+PROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
+VERSION: Final = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["version"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def test_its_packages_have_names_that_no_other_project_has(wheel: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("--version",), 0, "0.1.0"),
+        (("--version",), 0, VERSION),
         (("--help",), 0, "dead-letters"),
         (("send", "+61491570006", "Hello", "--dry-run"), 0, "1 segment"),
         (("status", "k"), 3, "Which stack?"),
