@@ -77,7 +77,7 @@ def snapshot(*messages: dict[str, Any]) -> dict[str, Any]:
 
 
 def everything() -> dict[str, Any]:
-    """Return a snapshot with each tone, an unknown text, a reply, an opt-out, a fault, a dead letter, an event, a load."""
+    """Return a snapshot with each tone, an unknown text, a reply, an opt-out, a fault, a dead letter and a load."""
     number = "+61491570006"
     steps = [{"name": tone, "at": "2026-01-01T00:00:00Z", "tone": tone} for tone in ("plain", "good", "bad", "unsure")]
     return {
