@@ -77,10 +77,11 @@ def policies(account: Account) -> dict[str, Any]:  # noqa: F811
 
 @pytest.fixture
 def key_calls(account: Account, needed: list[Call]) -> list[Call]:  # noqa: F811
-    """Return all calls of the key, with the other table's stream, which the publisher's round leaves out."""
-    via, table = f"dynamodb.{REGION}.amazonaws.com", account.attributes["MessagesTable"]["Ref"]
-    other = key_call("PublishEventsRole", "Decrypt", via=via, aws__dynamodb__tableName=table)
-    return list(dict.fromkeys([*(use for call in needed for use in uses(call)), other]))
+    """Return all calls of the key, with those for the streams that the publisher's round leaves out."""
+    via = f"dynamodb.{REGION}.amazonaws.com"
+    tables = [account.attributes[name]["Ref"] for name in ("MessagesTable", "OptOutTable")]
+    others = [key_call("PublishEventsRole", "Decrypt", via=via, aws__dynamodb__tableName=table) for table in tables]
+    return list(dict.fromkeys([*(use for call in needed for use in uses(call)), *others]))
 
 
 def test_each_role_may_use_the_key_for_all_that_it_calls(policies: dict[str, Any], key_calls: list[Call]) -> None:
