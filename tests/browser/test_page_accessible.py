@@ -147,5 +147,6 @@ def test_back_ticks_of_the_command_line_are_shown_as_code(page: Page, canned: Ca
     canned.answers["GET", "/api/messages?id=c"][1]["next_step"] = "Look it up, then `resolve c --sent` or `--not-sent`."
     _open(page, canned)
     page.locator(".bubble.unsure .status").click()
+    page.locator(".next code").first.wait_for()
     assert page.locator(".next code").all_text_contents() == ["resolve c --sent", "--not-sent"]
     assert "`" not in (page.text_content(".next") or "")
