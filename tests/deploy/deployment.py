@@ -17,7 +17,7 @@ from local.demo.watcher import Seen
 from local.simulator.server import GatewayConfig, GatewaySimulator
 from local.template import STACK_NAME
 from optus_sms.records.changes import read_item
-from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord
+from optus_sms.records.items import LedgerRecord, MessageRecord, OptOutRecord, ReplyRecord
 from optus_sms.records.table import unmarshal
 from tests.support.cli import Ran, optus_sms
 from tests.support.emulator import HOST, Emulator
@@ -113,10 +113,15 @@ class Deployment:
             for resource in page["StackResourceSummaries"]
         }
 
-    def send(self, body: Mapping[str, object] | str, attributes: Mapping[str, Any] | None = None) -> None:
-        """Queue a message as any sender does."""
+    def send(
+        self,
+        body: Mapping[str, object] | str,
+        attributes: Mapping[str, Any] | None = None,
+        queue: str = "OutboundQueueUrl",
+    ) -> None:
+        """Queue a message as any sender does. ``queue``: the output with its URL."""
         self.client("sqs").send_message(
-            QueueUrl=self.outputs["OutboundQueueUrl"],
+            QueueUrl=self.outputs[queue],
             MessageBody=body if isinstance(body, str) else json.dumps(body),
             MessageAttributes=attributes or {},
         )
@@ -130,7 +135,7 @@ class Deployment:
     def seen(self) -> Seen:
         """Return all current records and dead letters."""
         seen = Seen()
-        for table in ("SendLedgerTableName", "MessagesTableName"):
+        for table in ("SendLedgerTableName", "MessagesTableName", "OptOutTableName"):
             for page in self.client("dynamodb").get_paginator("scan").paginate(TableName=self.outputs[table]):
                 for item in page["Items"]:
                     match read_item(unmarshal(item)):
@@ -140,6 +145,8 @@ class Deployment:
                             seen.messages[record.id] = record
                         case ReplyRecord() as record:
                             seen.replies[record.id] = record
+                        case OptOutRecord() as record:
+                            seen.opt_outs[record.handset] = record
         with DeadLetterQueue(self.client("sqs"), self.outputs["DeadLetterQueueUrl"], wait_seconds=0) as queue:
             seen.dead_letters += queue.dead_letters()
         return seen

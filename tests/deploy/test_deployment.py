@@ -23,7 +23,8 @@ from tests.support.waiting import eventually
 
 DEADLINE_SECONDS: Final = 180.0
 KEPT: Final = {
-    *("OutboundQueue", "UrgentQueue", "DeadLetterQueue", "UnpublishedEventsQueue", "SendLedgerTable", "MessagesTable"),
+    *("OutboundQueue", "UrgentQueue", "DeadLetterQueue", "UnpublishedEventsQueue"),
+    *("SendLedgerTable", "MessagesTable", "OptOutTable"),
     *("ApiGatewayAccount", "ApiGatewayLogsRole"),
 }
 DATA: Final = {*KEPT, "GatewaySecret", "CallbackSecret", "CallbackApi", "SmsEventBus"}
@@ -139,7 +140,7 @@ def test_a_failed_first_deployment_is_rolled_back_and_can_be_removed(another: De
     assert failed.returncode != 0
     assert another.description()["StackStatus"] == "ROLLBACK_COMPLETE"
     left = {name.removeprefix(f"{another.name}-").split("-")[0] for name in names_left(another)}
-    assert left == {"SendLedgerTable", "MessagesTable"}
+    assert left == {"SendLedgerTable", "MessagesTable", "OptOutTable"}
     removed = sam(another.aws, "delete", "--no-prompts", "--stack-name", another.name, folder=built)
     assert removed.returncode == 0, removed.stdout
     events.delete_event_bus(Name=f"{another.name}-events")

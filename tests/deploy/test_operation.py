@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ import requests
 from botocore.exceptions import ClientError
 from jsonschema import Draft202012Validator
 
-from local.demo.examples import example_messages
+from local.demo.examples import Sent, example_messages
 from local.simulator.scenarios import SCENARIOS
 from optus_sms.records.items import State
 from tests.deploy.deployment import Deployment
@@ -78,10 +79,16 @@ def test_the_doctor_finds_nothing_wrong_after_a_first_deployment(stack: Deployme
     assert others() == {"alarms": "warning"}
 
 
+def has_ended(stack: Deployment, message: Sent) -> bool:
+    return message.reached(stack.seen())
+
+
 def test_every_example_reaches_its_expected_end(stack: Deployment, bus: Callable[[], list[dict[str, Any]]]) -> None:
     sent = list(example_messages(with_simulator=True))
-    for message in sent:
-        stack.send(message.body, message.attributes)
+    for message in sorted(sent, key=lambda each: each.after is not None):
+        if message.after is not None:
+            eventually(partial(has_ended, stack, message.after), "the one before ends", DEADLINE_SECONDS)
+        stack.send(message.body, message.attributes, message.queue)
 
     def missing() -> list[str]:
         seen = stack.seen()
