@@ -81,14 +81,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _moto_responds() -> Iterator[None]:
     """While moto responds to botocore's event `before-send`, no other handler may: botocore calls all of them."""
-    send = Connections.on_before_send
+    send = Connections.send
 
     def unless_moto(self: Connections, request: Any, **event: Any) -> Any:
         moto = sys.modules.get("moto.core.models")
         return None if moto and moto.botocore_stubber.enabled else send(self, request, **event)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Connections, "on_before_send", unless_moto)
+        patch.setattr(Connections, "send", unless_moto)
         yield
 
 

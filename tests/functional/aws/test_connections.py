@@ -66,7 +66,7 @@ def connect(request: pytest.FixtureRequest) -> Connect:
         )
         if request.param == "ours":
             ours = Connections(1, 0.3, ca_bundle=str(ca_bundle) if ca_bundle else None)
-            session.register("before-send", ours.on_before_send)  # type: ignore[arg-type] # the stubs want **kwargs only
+            session.register("before-send", ours.send)  # type: ignore[arg-type] # the stubs want **kwargs only
         verify = str(ca_bundle) if ca_bundle else None
         return session.create_client("dynamodb", endpoint_url=url, config=config, verify=verify)
 
@@ -144,7 +144,7 @@ def test_the_same_request_is_sent() -> None:
     for name in ("ours", "own"):
         session = Session()
         if name == "ours":
-            session.register("before-send", Connections(1, 2).on_before_send)  # type: ignore[arg-type] # the stubs want **kwargs only
+            session.register("before-send", Connections(1, 2).send)  # type: ignore[arg-type] # the stubs want **kwargs only
         with FaultServer(responding(FOUND)) as server:
             read(session.create_client("dynamodb", endpoint_url=url_of(server), config=clients._CONFIG))
         head, _, body = bytes(server.connections[0].received).partition(b"\r\n\r\n")

@@ -44,7 +44,7 @@ def _session() -> Session:
     if not getproxies():  # only botocore's own HTTP client supports them
         ca_bundle = session.get_config_variable("ca_bundle")
         connections = Connections(_CONNECT_SECONDS, _READ_SECONDS, ca_bundle=ca_bundle, most=_CONNECTIONS)
-        session.register("before-send", connections.on_before_send)  # type: ignore[arg-type] # the stubs want **kwargs only
+        session.register("before-send", connections.send)  # type: ignore[arg-type] # the stubs want **kwargs only
     return session
 
 

@@ -8,6 +8,7 @@ root certificates for each connection (docs/decisions/lean-calls.md).
 from __future__ import annotations
 
 import http.client
+import io
 import ssl
 import threading
 import weakref
@@ -31,14 +32,11 @@ from botocore.httpsession import create_urllib3_context, get_cert_path
 from urllib3.util import wait_for_read
 
 
-@dataclass(frozen=True)
-class _Body:
+class _Body(io.BytesIO):
     """A body that is read already, as `AWSResponse` wants it."""
 
-    content: bytes
-
     def stream(self) -> Iterator[bytes]:
-        yield self.content
+        yield self.read()
 
 
 @dataclass(eq=False)
@@ -61,12 +59,8 @@ class Connections:
     def __post_init__(self) -> None:
         weakref.finalize(self, _close, self._idle)
 
-    def on_before_send(self, request: Any, **_: Any) -> AWSResponse:
-        """Send an `AWSPreparedRequest`: a handler of botocore's event `before-send`."""
-        return self.send(request)
-
-    def send(self, request: Any) -> AWSResponse:
-        """Send a request, and return the response; raises botocore's errors, which botocore retries."""
+    def send(self, request: Any, **_: Any) -> AWSResponse:
+        """Send an `AWSPreparedRequest`, as a handler of `before-send`; raises botocore's errors, which it retries."""
         url = urlsplit(request.url)
         idle = self._idle[url.scheme, url.netloc]
         connection = self._open(request, idle)
