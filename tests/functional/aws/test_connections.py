@@ -111,10 +111,20 @@ def test_a_server_that_does_not_listen(connect: Connect) -> None:
         read(connect(url))
 
 
-def test_a_body_that_ends_early_is_no_response(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "cut_short",
+    [
+        FOUND[:-3],
+        FOUND[: FOUND.index(b"Content-Length")],
+        FOUND[: FOUND.index(b"{")].replace(b"Content-Length", b"X-Length"),
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    ],
+    ids=["body", "head", "body of unknown length", "interim response"],
+)
+def test_a_response_that_ends_early_is_no_response(cut_short: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """botocore's own client returns it as a table without the item: a handset without an opt-out."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
-    with FaultServer(responding(FOUND[:-3], then=Peer.fin), responding(FOUND)) as server:
+    with FaultServer(responding(cut_short, then=Peer.fin), responding(FOUND)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url_of(server))
         assert read(clients.dynamodb())["Item"] == ITEM
         assert server.complete_requests == 2

@@ -67,8 +67,7 @@ class Connections:
         try:
             target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
             connection.request(request.method, target, body=request.body, headers=request.headers)
-            response = connection.getresponse()
-            content = response.read()
+            response, content = _read(connection)
         except Exception as error:
             connection.close()
             raise _as_botocores(error, request) from error
@@ -116,6 +115,14 @@ class Connections:
                 context.load_verify_locations(self.ca_bundle or get_cert_path(True))
                 self._tls = context
             return self._tls
+
+
+def _read(connection: http.client.HTTPConnection) -> tuple[http.client.HTTPResponse, bytes]:
+    """Return a response and its whole body."""
+    with connection.getresponse() as response:
+        if response.status < 200 or (response.length is None and not response.chunked):
+            raise http.client.IncompleteRead(b"")  # an interim response, or one that can end early unnoticed
+        return response, response.read()
 
 
 def _close(idle: dict[tuple[str, str], deque[http.client.HTTPConnection]]) -> None:
