@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,15 @@ from botocore.session import Session
 
 from optus_sms.aws import clients
 from optus_sms.aws.connections import Connections
-from tests.support.fault_server import FaultServer, Peer, Script, server_tls, stranger_pem, trusted_pem
+from tests.support.fault_server import (
+    PATIENCE_SECONDS,
+    FaultServer,
+    Peer,
+    Script,
+    server_tls,
+    stranger_pem,
+    trusted_pem,
+)
 
 ITEM: Final = {"pk": {"S": "msg#1"}}
 Connect = Callable[..., Any]
@@ -59,13 +69,13 @@ THROTTLED: Final = answer(400, {"__type": "x#ThrottlingException", "message": "s
 def connect(request: pytest.FixtureRequest) -> Connect:
     """Makes a client of a server, over either kind of connections; one attempt as a rule."""
 
-    def new(url: str, *, attempts: int = 1, ca_bundle: Path | None = None) -> BaseClient:
+    def new(url: str, *, attempts: int = 1, seconds: float = 0.3, ca_bundle: Path | None = None) -> BaseClient:
         session = Session()
         config = clients._CONFIG.merge(
-            Config(read_timeout=0.3, retries={"mode": "standard", "total_max_attempts": attempts})
+            Config(read_timeout=seconds, retries={"mode": "standard", "total_max_attempts": attempts})
         )
         if request.param == "ours":
-            ours = Connections(1, 0.3, ca_bundle=str(ca_bundle) if ca_bundle else None)
+            ours = Connections(1, seconds, ca_bundle=str(ca_bundle) if ca_bundle else None)
             session.register("before-send", ours.send)  # type: ignore[arg-type] # the stubs want **kwargs only
         verify = str(ca_bundle) if ca_bundle else None
         return session.create_client("dynamodb", endpoint_url=url, config=config, verify=verify)
@@ -171,6 +181,26 @@ def test_a_connection_serves_again_until_the_server_closes_it(connect: Connect) 
         assert len(server.connections) == 1
         assert read(client)["Item"] == ITEM
         assert len(server.connections) == 2
+
+
+def test_the_next_attempt_uses_a_new_connection(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A freeze of the execution environment can end all connections of a batch, unseen until the next write."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    both_open = threading.Barrier(2)
+
+    def respond_once(peer: Peer) -> None:
+        peer.read_request()
+        both_open.wait(PATIENCE_SECONDS)
+        peer.send(FOUND)
+        peer.read_request()
+        peer.reset()
+
+    with FaultServer(respond_once, respond_once, responding(FOUND)) as server:
+        client = connect(url_of(server), attempts=2, seconds=PATIENCE_SECONDS)
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(read, [client] * 2))
+        assert read(client)["Item"] == ITEM
+        assert len(server.connections) == 3
 
 
 def test_tls_is_verified(connect: Connect, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,7 +58,7 @@ class Connections:
     _making_tls: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
-        weakref.finalize(self, _close, self._idle)
+        weakref.finalize(self, _close_all, self._idle)
 
     def send(self, request: Any, **_: Any) -> AWSResponse:
         """Send an `AWSPreparedRequest`, as a handler of `before-send`; raises botocore's errors, which it retries."""
@@ -70,6 +71,7 @@ class Connections:
             response, content = _read(connection)
         except Exception as error:
             connection.close()
+            _close(idle)  # a freeze can have ended them all, and botocore has few attempts
             raise _as_botocores(error, request) from error
         if response.will_close or len(idle) >= self.most:
             connection.close()
@@ -125,9 +127,14 @@ def _read(connection: http.client.HTTPConnection) -> tuple[http.client.HTTPRespo
         return response, response.read()
 
 
-def _close(idle: dict[tuple[str, str], deque[http.client.HTTPConnection]]) -> None:
+def _close_all(idle: dict[tuple[str, str], deque[http.client.HTTPConnection]]) -> None:
     for connections in idle.values():
-        while connections:
+        _close(connections)
+
+
+def _close(connections: deque[http.client.HTTPConnection]) -> None:
+    while connections:
+        with suppress(IndexError):  # another thread took it
             connections.pop().close()
 
 
