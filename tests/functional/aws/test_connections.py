@@ -214,8 +214,21 @@ def test_tls_is_verified(connect: Connect, tmp_path: Path) -> None:
             read(connect(url_of(server), ca_bundle=strange))
         with pytest.raises(SSLError):
             read(connect(url_of(server)))
+        with pytest.raises(SSLError, match="No such file"):
+            read(connect(url_of(server), ca_bundle=tmp_path / "absent.pem"))
     with FaultServer(responding(FOUND), tls=server_tls(name="other.example")) as server, pytest.raises(SSLError):
         read(connect(url_of(server), ca_bundle=roots))
+
+
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_roots_of_the_environment_are_trusted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(trusted_pem())
+    monkeypatch.setenv(name, str(roots))
+
+    with FaultServer(responding(FOUND), tls=server_tls()) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url_of(server))
+        assert read(clients.dynamodb())["Item"] == ITEM
 
 
 def test_a_proxy_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ resources and S3 transfers, 16 ms of CPU at each cold start (docs/decisions/boto
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies
@@ -42,7 +43,7 @@ def _session() -> Session:
     logging.getLogger("botocore").setLevel(logging.WARNING)  # otherwise each cold start logs where it found credentials
     session = Session()
     if not getproxies():  # only botocore's own HTTP client supports them
-        ca_bundle = session.get_config_variable("ca_bundle")
+        ca_bundle = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         connections = Connections(_CONNECT_SECONDS, _READ_SECONDS, ca_bundle=ca_bundle, most=_CONNECTIONS)
         session.register("before-send", connections.send)  # type: ignore[arg-type] # the stubs want **kwargs only
     return session

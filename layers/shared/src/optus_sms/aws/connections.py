@@ -93,7 +93,7 @@ class Connections:
         url = urlsplit(request.url)
         if url.scheme == "https":
             connection = http.client.HTTPSConnection(
-                url.netloc, timeout=self.connect_seconds, context=self._shared_tls()
+                url.netloc, timeout=self.connect_seconds, context=self._shared_tls(request)
             )
         else:
             connection = http.client.HTTPConnection(url.netloc, timeout=self.connect_seconds)
@@ -108,13 +108,16 @@ class Connections:
         connection.sock.settimeout(self.read_seconds)
         return connection
 
-    def _shared_tls(self) -> ssl.SSLContext:
+    def _shared_tls(self, request: Any) -> ssl.SSLContext:
         """Return the context of all connections, with botocore's own settings; the threads of a batch make one."""
         with self._making_tls:
             if self._tls is None:
                 context: ssl.SSLContext = create_urllib3_context()
                 context.check_hostname = True
-                context.load_verify_locations(self.ca_bundle or get_cert_path(True))
+                try:
+                    context.load_verify_locations(self.ca_bundle or get_cert_path(True))
+                except OSError as error:  # no such file, or no certificate in it
+                    raise SSLError(endpoint_url=request.url, error=error) from error
                 self._tls = context
             return self._tls
 
