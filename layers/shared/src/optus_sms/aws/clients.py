@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 # Parameter validation repeats the type checker and the tests, and boto3 would build a new user agent for each call;
 # together they cost a third of a call's CPU. At most three requests: 1 second to connect and 2 to read, each.
-_CONNECT_SECONDS, _READ_SECONDS, _CONNECTIONS = 1, 2, 32
+_CONNECT_SECONDS, _READ_SECONDS = 1, 2
 _CONFIG: Final = Config(
     connect_timeout=_CONNECT_SECONDS,
     read_timeout=_READ_SECONDS,
     retries={"mode": "standard", "total_max_attempts": 3},
-    max_pool_connections=_CONNECTIONS,
+    max_pool_connections=32,
     parameter_validation=False,
     user_agent="optus-sms",
 )
@@ -44,7 +44,7 @@ def _session() -> Session:
     session = Session()
     if not getproxies():  # only botocore's own HTTP client supports them
         ca_bundle = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
-        connections = Connections(_CONNECT_SECONDS, _READ_SECONDS, ca_bundle=ca_bundle, most=_CONNECTIONS)
+        connections = Connections(_CONNECT_SECONDS, _READ_SECONDS, ca_bundle=ca_bundle)
         session.register("before-send", connections.send)  # type: ignore[arg-type] # the stubs want **kwargs only
     return session
 

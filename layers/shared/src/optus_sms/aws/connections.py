@@ -42,15 +42,14 @@ class _Body(io.BytesIO):
 
 @dataclass(eq=False)
 class Connections:
-    """One per execution environment, for all services; safe for many threads at a time.
+    """One per execution environment, for all services; safe for many threads at a time, each with its own connection.
 
-    ``ca_bundle``: a file of the root certificates to trust, None for certifi's. ``most``: idle connections of one host.
+    ``ca_bundle``: a file of the root certificates to trust, None for certifi's.
     """
 
     connect_seconds: float
     read_seconds: float
     ca_bundle: str | None = None
-    most: int = 32
     _idle: defaultdict[tuple[str, str], deque[http.client.HTTPConnection]] = field(
         default_factory=lambda: defaultdict(deque), init=False
     )
@@ -73,7 +72,7 @@ class Connections:
             connection.close()
             _close(idle)  # a freeze can have ended them all, and botocore has few attempts
             raise _as_botocores(error, request) from error
-        if response.will_close or len(idle) >= self.most:
+        if response.will_close:
             connection.close()
         else:
             idle.append(connection)
