@@ -13,7 +13,14 @@ import pytest
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
 from optus_sms.model.statuses import FAILURE_STATUSES, FINAL_STATUSES, STATUS_RANK
 from optus_sms.records.items import MessageRecord
-from optus_sms.records.messages import MAX_REPEATS, Applied, Awaiting, IdTakenError, Messages
+from optus_sms.records.messages import (
+    CONVERSATION_INDEX,
+    MAX_REPEATS,
+    Applied,
+    Awaiting,
+    IdTakenError,
+    Messages,
+)
 from optus_sms.records.table import Item, Refused, Table, shard
 from optus_sms.records.updates import Update
 from tests.support.aws import create_table
@@ -460,6 +467,17 @@ class TestErase:
         expected = {name: value for name, value in before.items() if name not in self.PERSONAL}
         assert subject.row("gw-1") == expected | {"erased_at": LATER}
         assert list(subject.store.conversation(HANDSET)) == []
+
+    def test_what_the_index_still_lists_after_it_is_in_no_conversation(
+        self, store: Messages, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.record_sent(*sent_message(), now=NOW)
+        store.record_reply(reply(), in_reply_to=None, exact=False, now=NOW)
+        listed = list(store._table.query(CONVERSATION_INDEX, ("handset", HANDSET)))
+        for entry in listed:
+            store.erase(str(entry["id"]), HANDSET, now=NOW)
+        monkeypatch.setattr(store._table, "query", lambda *_, **__: iter(listed))
+        assert [*store.conversation(HANDSET), *store.replies_from(HANDSET)] == []
 
     def test_another_handsets_message_stays(self, subject: Subject) -> None:
         subject.store.record_sent(*sent_message(), now=NOW)

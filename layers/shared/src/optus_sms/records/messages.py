@@ -333,9 +333,13 @@ class Messages:
     def _listed(
         self, handset: str, *, between: Between, where: Condition | None = None
     ) -> Iterator[MessageRecord | ReplyRecord]:
-        """Return the records that the index lists, each read whole, because the index has only what never changes."""
+        """Return the records that the index lists, each read whole, because the index has only what never changes.
+
+        The index can be late: it still lists an item that was erased a moment ago, and which is left out.
+        """
         listed = self._table.query(CONVERSATION_INDEX, ("handset", handset), between=between, where=where)
-        return (record for entry in listed if (record := self.read(str(entry["id"]))) is not None)
+        records = (self.read(str(entry["id"])) for entry in listed)
+        return (record for record in records if record is not None and record.handset == handset)
 
     def scan(self) -> Iterator[MessageRecord]:
         """Return every message, by reading the whole table."""
