@@ -6,7 +6,7 @@ interrupted and repeated: an item by which a record is found is erased after tha
 
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from cli.recalling import IS_RECALLED, Result, Wanted, recall_queued, recall_und
 from cli.target import Target
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.refused_claim import may_resend
-from optus_sms.records.items import LedgerRecord, ReplyRecord, State
+from optus_sms.records.items import LedgerRecord, MessageRecord, ReplyRecord, State
 
 Place = Literal["queue", "ledger", "messages", "replies", "opt-outs", "dead letters", "kept callbacks"]
 
@@ -37,8 +37,7 @@ def erase(
     The queue is read only if ``is_paused``. With ``dry_run`` nothing is changed. An opt-out is kept unless
     ``with_opt_out``, because messages would be sent to the handset again.
     """
-    items = list(target.messages.conversation(handset))
-    message_ids = {item.message_id for item in items if not isinstance(item, ReplyRecord)}
+    message_ids = _accepted(target.messages.conversation(handset))
     for recalled in _recall(target, Wanted(destination=handset), is_paused=is_paused, dry_run=dry_run):
         message_ids.add(recalled.id)
         yield recalled
@@ -48,6 +47,10 @@ def erase(
             yield _erase_record(target, record, by=by, dry_run=dry_run)
         else:
             yield None
+    items = list(target.messages.conversation(handset))  # again: an attempt may have ended since, unseen by the scan
+    for message_id in sorted(_accepted(items) - message_ids):
+        if accepted := target.ledger.read(message_id):
+            yield _erase_record(target, accepted, by=by, dry_run=dry_run)
     for item in items:
         if not dry_run:
             target.messages.erase(item.id, handset, now=time.time())
@@ -59,6 +62,10 @@ def erase(
             target.dynamodb.delete_item(TableName=target.outputs["OptOutTableName"], Key=key)
         yield Erased("opt-outs", "-")
     yield from _delete_dead_letters(target, handset, dry_run=dry_run)
+
+
+def _accepted(items: Iterable[MessageRecord | ReplyRecord]) -> set[str]:
+    return {item.message_id for item in items if isinstance(item, MessageRecord) and item.message_id}
 
 
 def mentions(text: str, handset: str) -> bool:

@@ -13,7 +13,8 @@ import pytest
 from cli.erasing import mentions
 from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.model.callbacks import ReplyCallback, StatusCallback
-from optus_sms.records.items import OptOutRecord, State
+from optus_sms.records.items import LedgerRecord, OptOutRecord, State
+from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.records.opt_outs import OptOuts
 from tests.support.aws import REGION
@@ -176,6 +177,24 @@ def test_what_an_attempt_still_needs_is_left_and_that_is_said(stack: DeployedSta
     ran = erase("--yes")
     assert (ran.exit_code, [item["id"] for item in ran.document["items"] if item["left"]]) == (9, ["k"])
     assert stack.record("k") == before
+
+
+def test_what_an_attempt_ends_meanwhile_is_erased_too(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway accepts the message after its conversation was read and before its record is."""
+    stack.bring(State.SENDING, "k")
+    scan = Ledger.scan
+
+    def accepted_before(ledger: Ledger) -> Iterator[LedgerRecord]:
+        claim = stack.record("k")
+        assert claim is not None
+        messages_of(stack).record_sent("gw-k", claim, now=time.time())
+        ledger.accepted(claim, "gw-k", now=time.time())
+        return scan(ledger)
+
+    monkeypatch.setattr(Ledger, "scan", accepted_before)
+    ran = erase("--yes")
+    assert (ran.exit_code, places(ran)) == (0, {"ledger": 1, "messages": 1})
+    assert HANDSET[-8:] not in everything(stack)
 
 
 def test_interrupted_after_any_step_the_same_command_ends_it(
