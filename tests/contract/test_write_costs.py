@@ -80,20 +80,20 @@ def _size(value: Value) -> int:
 
 
 def written() -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """The units of the sender function for a message, of its four status callbacks, and of a reply."""
+    """The units of the sender function for a message without `reference`, of its four callbacks, and of a reply."""
     sender, statuses, reply = Counter[str](), Counter[str](), Counter[str]()
     ledger_table, messages_table = BilledTable("SendLedgerTable", sender), BilledTable("MessagesTable", sender)
     ledger, messages = Ledger(ledger_table), Messages(messages_table, retention_days=90)
     wanted = LedgerRecord(
         MESSAGE_ID, owner="0" * 32, lease_until=int(NOW) + 60, payload_sha256="0" * 64, destination=HANDSET,
-        segments=2, queued_at="2026-01-01T00:00:00.000Z", reference="cost-centre-4711", ttl=int(NOW) + 1,
+        segments=2, queued_at="2026-01-01T00:00:00.000Z", ttl=int(NOW) + 1,
     )  # fmt: skip
     claim = ledger.claim(wanted, now=NOW)
     assert ledger.accepted(claim, GATEWAY_ID, now=NOW) is None
     assert messages.record_sent(GATEWAY_ID, wanted, now=NOW) is None
     messages_table._units = statuses
     for status in STATUSES:
-        messages.record_status(StatusCallback(GATEWAY_ID, status, None, wanted.reference), now=NOW + 60)
+        messages.record_status(StatusCallback(GATEWAY_ID, status, None, MESSAGE_ID), now=NOW + 60)
     messages_table._units = reply
     messages.record_reply(
         ReplyCallback("r-1", HANDSET, "+61400000000", "Yes"), in_reply_to=GATEWAY_ID, exact=False, now=NOW
@@ -112,3 +112,13 @@ def test_a_message_and_its_callbacks_cost_the_writes_of_the_page() -> None:
     assert f"{sender.total()} M × 0.625" in page
     of_callbacks = statuses.total() + reply.total() / 10
     assert f"{of_callbacks:.1f} M × 0.625 | {of_callbacks * 0.625:.2f} |" in page
+
+
+def test_a_reference_costs_a_write_more_as_the_page_says_also_when_many_messages_share_it() -> None:
+    units = Counter[str]()
+    ledger = Ledger(BilledTable("SendLedgerTable", units))
+    for number in range(10):
+        ledger.register_reference("cost-centre-4711", f"message-{number}", ttl=int(NOW) + number)
+    assert +units == {"SendLedgerTable": 10}
+    page = (DOCS / "deploy.md").read_text()
+    assert "A message with a `reference` costs a write more: 0.63 for a million" in page
