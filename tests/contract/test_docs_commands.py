@@ -157,6 +157,8 @@ def test_the_costs_add_up_and_count_every_metric_that_an_alarm_watches() -> None
     alarms = list(default_template().of_type("AWS::CloudWatch::Alarm"))
     watched = sum(len(alarm_metrics(alarm)) for alarm in alarms)
     assert f"| {len(alarms)} alarms watch {watched} metrics: {watched} × 0.10 " in text
+    named = re.findall(r"aws:dynamodb:tableName: (.*)", (DOCS.parent / "template.yaml").read_text())
+    assert f"for each table and function: {sum(each.count('!Ref') for each in named)} × 8,640 " in text
     tables = re.findall(r"\| item \|.*?\n((?:\|.*\n)+)", text)
     assert len(tables) == 2
     for table in tables:
