@@ -142,7 +142,7 @@ _ROWS = (
     _not_taken("bad_gateway", "502", "not taken; 502 with an HTML page", _HTML_PAGE),
     _not_taken("unavailable", "503", "not taken; 503", _error(503, "Service Unavailable")),
     # The response does not show whether it was accepted
-    Scenario("taken_server_error", "600", "taken; 500 all the same", _error(500, "an example error message")),
+    Scenario("taken_server_error", "600", "taken, but the response is 500", _error(500, "an example error message")),
     Scenario("slow_response", "601", "taken; 202 after 5 s (--slow-response)", ScriptedResponse(slow=True)),
     Scenario("drip_fed_response", "602", "taken; 202 a byte at a time (--drip)", ScriptedResponse(ending=Ending.DRIP)),
     Scenario("lost_response", "603", "taken; closed without a response; no callbacks", _NONE, callbacks=Callbacks.NONE),
@@ -155,7 +155,7 @@ _ROWS = (
     ),
     _not_taken("closed_not_taken", "605", "not taken; closed without a response", _NONE),
     # How the statuses are reported
-    Scenario("callbacks_none", "700", "received, but no callback says so", callbacks=Callbacks.NONE),
+    Scenario("callbacks_none", "700", "received, but no callback reports it", callbacks=Callbacks.NONE),
     Scenario("callbacks_duplicated", "701", "each status callback three times", callbacks=Callbacks.DUPLICATED),
     Scenario("callbacks_reordered", "702", "status callbacks in another order", callbacks=Callbacks.REORDERED),
     Scenario("callbacks_early", "703", "all status callbacks before the 202", callbacks=Callbacks.EARLY),
