@@ -97,7 +97,9 @@ def _gateway(target: Target) -> Check:
     if response.status == 404:
         return Check("ok", "responds from here; it does not offer /healthz")
     finding = f"HTTP {response.status}" if response.status else f"can't be reached from here: {response.failure}"
-    remedy = "Check GatewayBaseUrl and this machine's network. The stack's own network counts, see health check."
+    remedy = (
+        "Check GatewayBaseUrl and this machine's network. The health check below shows whether the stack reaches it."
+    )
     return Check("failed", finding, remedy)
 
 
@@ -110,14 +112,14 @@ def _credentials(trial: CredentialsTrial) -> Check:
         case Admission.REFUSED:
             remedy = (
                 "Compare them with the portal (API configuration, REST v2). If they are right, the gateway may "
-                "allow-list only the stack's addresses; then the health check below counts."
+                "allow-list only the stack's addresses; then see the health check below."
             )
             return Check("failed", str(trial), remedy)
         case Admission.REFUSED_IN_FRONT:
             remedy = "Allow this machine's address, or rely on the stack's own health check below."
             return Check("warning", f"{trial}: by a proxy or firewall", remedy)
     remedy = "Send one message to your own handset: send +61… Test --follow"
-    return Check("warning", f"{trial}; the response does not show it", remedy)
+    return Check("warning", f"{trial}; the response proves neither acceptance nor refusal", remedy)
 
 
 def _callbacks(target: Target, transport: Transport, output: str) -> Check:
@@ -189,7 +191,7 @@ def _events(target: Target) -> Check:
     if target.local:
         return Check("ok", "no change is left unpublished")
     client = target.client("lambda")
-    for stream in ("LedgerChanges", "MessageChanges"):
+    for stream in ("LedgerChanges", "MessageChanges", "OptOutChanges"):
         mapping_id = target.physical_id(f"PublishEventsFunction{stream}")  # SAM's name for the function's event
         if mapping_id is None:
             return Check("failed", f"no mapping {stream}", "Deploy the current version with `sam deploy`.")
@@ -198,7 +200,7 @@ def _events(target: Target) -> Check:
         if mapping["State"].startswith("Disabl") or result.startswith("PROBLEM"):
             finding = f"the mapping {stream} is {mapping['State']}, its last result {result or 'unknown'}"
             return Check("failed", finding, "Read PublishEventsFunction's log.")
-    return Check("ok", "the changes of both tables are published")
+    return Check("ok", "the changes of all tables are published")
 
 
 def _access_log(target: Target) -> Check:
@@ -234,7 +236,7 @@ def _fault_of(alarms: list[dict[str, Any]]) -> Check | None:
     faults: tuple[tuple[Result, str, Callable[[dict[str, Any]], bool], str], ...] = (
         (
             "failed",
-            "switched off",
+            "actions disabled",
             lambda alarm: not alarm["ActionsEnabled"],
             "aws cloudwatch enable-alarm-actions --alarm-names …",
         ),
@@ -246,7 +248,7 @@ def _fault_of(alarms: list[dict[str, Any]]) -> Check | None:
         ),
         (
             "warning",
-            "ringing now",
+            "in ALARM",
             lambda alarm: alarm["StateValue"] == "ALARM",
             "docs/runbook.md has a section for each",
         ),
@@ -267,18 +269,18 @@ def _is_without_data(alarm: dict[str, Any]) -> bool:
 
 def _receiver(target: Target, alarms: list[dict[str, Any]]) -> Check:
     """Check that an address, or a topic from elsewhere (AlarmTopicArn), receives the alarms."""
-    armed = f"{counted(len(alarms), 'alarm')} armed, and"
+    enabled = f"{counted(len(alarms), 'alarm')} enabled, and"
     topic = target.physical_id("AlarmTopic")
     if topic is None and all(alarm.get("AlarmActions") for alarm in alarms):
-        return Check("ok", f"{armed} an existing topic receives them")
+        return Check("ok", f"{enabled} an existing topic receives them")
     if topic is None:
         remedy = "Deploy with AlarmEmail or AlarmTopicArn, or add actions of your own to the alarms."
-        return Check("warning", f"{armed} no address receives them: AlarmEmail and AlarmTopicArn are empty", remedy)
+        return Check("warning", f"{enabled} no address receives them: AlarmEmail and AlarmTopicArn are empty", remedy)
     subscriptions = target.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     if not any(subscription["SubscriptionArn"].startswith("arn:") for subscription in subscriptions):
         remedy = "Click the link in AWS's mail to AlarmEmail; it may be in a spam folder."
-        return Check("failed", f"{armed} the address is not confirmed", remedy)
-    return Check("ok", f"{armed} an address receives them")
+        return Check("failed", f"{enabled} the address is not confirmed", remedy)
+    return Check("ok", f"{enabled} an address receives them")
 
 
 def _alarm_names(target: Target) -> list[str]:

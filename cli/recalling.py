@@ -162,7 +162,7 @@ def preview(ledger: Ledger, wanted: LedgerRecord) -> Recalled:
 def judge(wanted: LedgerRecord, record: LedgerRecord | None) -> tuple[Result, str]:  # noqa: PLR0911 - one line each
     """Return the result of a recall, and why. ``record``: the ledger's current record of the message_id."""
     if record is None:
-        why = "" if wanted.payload_sha256 else "the ledger knows no such message; any that comes is refused"
+        why = "" if wanted.payload_sha256 else "the ledger has no such message; if one comes, it is refused"
         return Result.RECALLED, why
     if wanted.payload_sha256 and record.payload_sha256 not in (None, wanted.payload_sha256):
         return Result.ANOTHER, "its message_id was used for a message with other fields"

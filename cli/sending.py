@@ -34,16 +34,18 @@ def pause_in_words(record: HealthRecord, *, now: float) -> str:
         return f"paused by an operator since {pause.at}; only `resume` ends it"
     paused = f"paused by the health check since {pause.at} ({pause.reason.value})"
     if not is_checked_lately(record, now=now):
-        return f"{paused}; it can't resume by itself, because the health check has not run since {record.checked_at}"
-    return f"{paused}; it resumes by itself {_ENDS[pause.reason]}"
+        return (
+            f"{paused}; it can't resume automatically, because the health check has not run since {record.checked_at}"
+        )
+    return f"{paused}; it resumes automatically {_ENDS[pause.reason]}"
 
 
 def trouble_in_words(record: HealthRecord) -> str:
     """Return why messages would fail if sending were resumed, by the last health check; empty for no known reason."""
     if record.state is Health.UNHEALTHY:
-        return f"The gateway is unhealthy since {record.since}: {record.reason} (checked at {record.checked_at})."
+        return f"The gateway has been unhealthy since {record.since}: {record.reason} (checked at {record.checked_at})."
     if record.credentials == Admission.REFUSED:
         return f"The gateway refuses the credentials (checked at {record.checked_at})."
     if record.pause and record.pause.reason is PauseReason.OUTCOMES_UNKNOWN:
-        return f"Until {record.pause.at} POSTs left nothing but unknown outcomes."
+        return f"Until {record.pause.at} all POSTs left unknown outcomes."
     return ""

@@ -149,7 +149,7 @@ def standing(facts: Facts) -> str:
 
 
 _NEXT: Final[Mapping[Stage, str]] = {
-    Stage.NOT_SEEN: "The sender function has not taken it from the queue. `health` shows whether sending is paused.",
+    Stage.NOT_SEEN: "The sender function has not received it from the queue. `health` shows whether sending is paused.",
     Stage.SENDING: "The sender function is sending it. If the function dies, the outcome counts as unknown when its "
     "lease ends, and the message is not sent again without proof.",
     Stage.RETRY: "The sender function retries it with backoff; after ten attempts it becomes a dead letter. "

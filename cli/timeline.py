@@ -31,7 +31,7 @@ class Line:
 
 # What the statuses mean, in the order of their ranks. Source: `optus_sms.model.statuses`.
 _STATUS_MEANS: Final = {
-    "accepted": "the gateway took it",
+    "accepted": "the gateway accepted it",
     "queued": "it waits inside the gateway",
     "sent": "it left the gateway for the carrier",
     "failed": "the gateway could not hand it to the carrier and retries",
@@ -173,19 +173,21 @@ def _step(step: HistoryLine) -> Line:
     words, tone = why(step.words), _STEP_TONES.get(step.what, "plain")
     match step.what:
         case "claimed" if step.attempt == 1:
-            text = f"taken from the queue and claimed, so that no other execution sends it: attempt 1{_despite(step)}"
+            text = (
+                f"received from the queue and claimed, so that no other execution sends it: attempt 1{_despite(step)}"
+            )
         case "claimed":
             text = f"claimed again: attempt {step.attempt}{_despite(step)}"
         case "not_sent":
             because = _proof(step.words, not_sent=True)
-            text = f"attempt {step.attempt} was certainly not sent: {words}. Why so: {because}"
+            text = f"attempt {step.attempt} was certainly not sent: {words}. Reason: {because}"
         case "not_sent_late":
             text = f"recorded too late to matter: attempt {step.attempt} was certainly not sent: {words}"
         case "accepted_without_id":
             text = f"the response to attempt {step.attempt} had no readable ID"
         case "unknown":
             because = _proof(step.words, not_sent=False)
-            text = f"the outcome of attempt {step.attempt} is unknown: {words}. Why so: {because}"
+            text = f"the outcome of attempt {step.attempt} is unknown: {words}. Reason: {because}"
         case "rejected":
             text = _rejected(step)
         case "replaced":
@@ -209,7 +211,7 @@ def _rejected(step: HistoryLine) -> str:
     if reason == "attempts_exhausted":
         return f"given up with attempt {step.attempt}, certainly not sent; last: {why(response)}"
     because = _proof(response, not_sent=True)
-    return f"attempt {step.attempt} was certainly not sent, and is not retried: {why(response)}. Why so: {because}"
+    return f"attempt {step.attempt} was certainly not sent, and is not retried: {why(response)}. Reason: {because}"
 
 
 def _accepted(record: LedgerRecord, message: MessageRecord | None) -> str:

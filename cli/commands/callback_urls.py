@@ -16,6 +16,6 @@ def callback_urls_(context: CommandContext) -> None:
 def show_urls(context: CommandContext) -> None:
     urls = callback_urls(context.target)
     context.out.document(urls)
-    context.out.line("Enter these in the gateway's portal; they hold the password, so put them nowhere else:", "good")
+    context.out.line("They contain the password. Enter them in the gateway's portal, and nowhere else:", "good")
     for url in urls.values():
         context.out.line(url)

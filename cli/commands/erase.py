@@ -27,7 +27,7 @@ _ELSEWHERE: Final = (
 _OPT_OUT_KEPT: Final = (
     "Its opt-out was kept, because without it messages would be sent again. --with-opt-out erases it too."
 )
-_REPEAT: Final = "Repeat the command in half an hour, when every reader has returned or deleted its own."
+_REPEAT: Final = "Repeat the command in half an hour, when every reader has returned or deleted its messages."
 
 
 @click.command("erase")
@@ -94,9 +94,7 @@ def _report(
     context.out.document({"dry_run": dry_run, "queue_read": is_paused, "not_searched": held, "items": items})
     _list(context, found, "Would be erased:" if dry_run else "Erased:")
     if not is_paused:
-        unread = (
-            "The queue was not searched, since sending is not paused: what waits there is sent. `pause`, then repeat."
-        )
+        unread = "The queue was not searched, because sending is on; its messages will be sent. `pause`, then repeat."
         context.out.note(unread, "unsure")
     for place, count in held.items():
         context.out.note(f"About {count} in the {place} not searched: in flight a moment ago. {_REPEAT}", "unsure")

@@ -23,7 +23,8 @@ from cli.parameters import Name
 def find_(context: CommandContext, *, what: str, queue: bool, show_numbers: bool, yes: bool) -> None:
     """Find a message wherever it is. WHAT: a phone number in any form, a message_id, a gateway ID or a reference.
 
-    Searches both tables and the dead letters, with --queue also the queue, and lists the places that it can't search.
+    Searches the ledger, MessagesTable and the dead letters, with --queue also the queues. Lists the places that it
+    can't search.
     """
     out, target = context.out, context.target
     if queue and target.switch.is_on() is not False and (waiting := waiting_counts(target)["waiting"]):

@@ -124,7 +124,7 @@ class _Line:
 
 
 def _import(context: CommandContext, path: Path, *, yes: bool) -> None:
-    """Add a file's handsets that the table lacks. A handset that opted back in after the list was made stays in."""
+    """Add a file's handsets that the table lacks. Change no handset that opted back in after the list was made."""
     lines = _read(path)
     target = context.target
     context.confirm(f"Opt {counted(len(lines), 'handset')} out on {target.name}?", yes=yes)
@@ -144,7 +144,8 @@ def _import(context: CommandContext, path: Path, *, yes: bool) -> None:
     context.out.line(f"{added} added, {known} had opted out already", "good")
     if back_in:
         context.out.note(
-            f"{counted(back_in, 'handset')} opted back in earlier and stay so; `opt-outs add` opts one out.", "unsure"
+            f"{counted(back_in, 'handset')} opted back in earlier and were not changed; `opt-outs add` opts one out.",
+            "unsure",
         )
 
 

@@ -37,7 +37,7 @@ def pause(context: CommandContext, *, lane: str | None) -> None:
     context.out.document({"paused": True})
     context.out.line("Paused: messages wait in the queue (up to 10 days). Messages in flight are finished.", "unsure")
     if was_automatic:
-        context.out.line("The health check had paused already. This pause is yours now: it does not end by itself.")
+        context.out.line("The health check had paused already. This pause is yours now: it does not end automatically.")
     context.out.line("`resume` sends them.")
 
 
@@ -69,7 +69,7 @@ def resume(context: CommandContext, *, lane: str | None, yes: bool) -> None:
         is_now = f"Sending is {pause_in_words(record, now=time.time())}."
         for line in (trouble, is_now, _WHAT_HAPPENS, decides):
             context.out.note(line, "unsure")
-        context.confirm(f"Resume sending on {context.target.name} all the same?", yes=yes)
+        context.confirm(f"Resume sending on {context.target.name} anyway?", yes=yes)
     context.target.resume_sending(Lane(lane) if lane else None)
     context.out.document({"paused": False, **({"lane": lane} if lane else {})})
     context.out.line("Resumed.", "good")

@@ -108,7 +108,7 @@ def _recall_file(context: CommandContext, path: Path, journal_path: Path, *, dry
         found = [message for message in checked if message.message_id in queued]
         if len(found) < len(queued):
             missing = len(queued) - len(found)
-            context.out.note(f"{missing} that the journal names are not in the file; it was changed.", "unsure")
+            context.out.note(f"{missing} in the journal are not in the file, which was changed.", "unsure")
         _recall_lines(context, found, dry_run=dry_run, yes=yes)
 
 
@@ -116,7 +116,7 @@ def _recall_lines(context: CommandContext, lines: list[CheckedMessage], *, dry_r
     target = context.target
     if target.separate_senders:
         whose = f"The keys are taken as those of your own ID ({namespace_of(target.id_of('-'))}; SeparateSenders)"
-        context.out.note(f"{whose}. If another queued the file, recall by --since or --reference.", "unsure")
+        context.out.note(f"{whose}. If another sender queued the file, recall by --since or --reference.", "unsure")
     records = [of_message(target.id_of(line.message_id), line.message) for line in lines]
     _recall_keys(context, records, dry_run=dry_run, yes=yes)
 
@@ -138,7 +138,7 @@ def _recall_waiting(context: CommandContext, wanted: Wanted, *, scan: bool, dry_
         known = {each.message_id for each in done}
         done += [each for each in _done(context, 0, sent_already(target, wanted)) if each.message_id not in known]
     else:
-        context.out.note("What was sent already is in no queue; --scan lists it, by reading the whole ledger.")
+        context.out.note("Messages sent already are in no queue; --scan lists them, by reading the whole ledger.")
     if hidden := counts["in_flight"]:
         context.out.note(
             f"About {hidden} were in flight a moment ago and could not be read. Repeat the command in a few minutes.",

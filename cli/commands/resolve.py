@@ -86,16 +86,16 @@ def resolve(
 def _delete_moot(context: CommandContext, message_ids: Sequence[str], *, yes: bool) -> int:
     """Offer to delete the dead letters of messages that count as sent now, and return how many were deleted."""
     context.if_interrupted = (
-        "What was resolved is kept. The dead letters are moot; a plan deletes them too (`redrive --plan`)."
+        "What was resolved is kept. Its dead letters are not needed; a plan deletes them too (`redrive --plan`)."
     )
     if not message_ids:
         return 0
     if not (yes or sys.stdin.isatty()):
-        context.out.note("Dead letters of what was sent are moot. With --yes this command deletes them.")
+        context.out.note("The dead letters of sent messages are not needed. With --yes this command deletes them.")
         return 0
     with context.target.dead_letter_queue() as queue:
         moot = moot_dead_letters(context.target, queue, message_ids)
-        question = f"Delete {counted(len(moot), 'dead letter')} that this has made moot?"
+        question = f"Delete {counted(len(moot), 'dead letter')} not needed any more?"
         if not moot or not context.agrees(question, yes=yes):
             return 0
         for dead_letter in moot:

@@ -41,7 +41,7 @@ def send_file(
         waiting = [replace(message, group=group) for message in left]
         earlier = sum(message.message_id in journal.queued for message in checked)
         if earlier:
-            context.out.note(f"{earlier} of {len(checked)} were queued before, by {journal.path}.")
+            context.out.note(f"{earlier} of {len(checked)} were queued before, according to {journal.path}.")
         refused = _queue_with_progress(context, waiting, journal, lane)
     counts = {"queued": len(waiting) - len(refused), "earlier": earlier, "held": len(held)}
     _report_file(context, journal, counts, refused, invalid)
@@ -104,7 +104,7 @@ def _report_file(
     if invalid:
         out.note(f"Invalid lines left out: {len(invalid)}.", "unsure")
     if refused:
-        out.note(f"SQS did not take {len(refused)}; the same command queues them.", "bad")
+        out.note(f"SQS did not accept {len(refused)}; the same command queues them.", "bad")
     if counts["held"]:
         out.note(
             f"{counts['held']} may be on the queue already, because an earlier run was killed in a batch. They were "

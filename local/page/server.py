@@ -151,7 +151,7 @@ class PhonePage:
     def _life(self, message_id: str) -> HttpResponse:
         life = self.board.life(message_id)
         if life is None:
-            return _error(404, "Nothing is known of this message; was make run started anew?")
+            return _error(404, "No message has this ID. make run may have been restarted.")
         return json_response(life)
 
     def _open_stream(self) -> HttpResponse:
@@ -159,7 +159,7 @@ class PhonePage:
         try:
             next(stream)
         except TooManyPagesError:
-            return _error(503, f"{MOST_PAGES} windows have this page open, which is the limit. Close one of them.")
+            return _error(503, f"{MOST_PAGES} browsers have this page open, the limit. Close it in one of them.")
         return HttpResponse(200, content_type="text/event-stream", stream=stream)
 
     def _stream(self) -> Generator[bytes]:
@@ -235,7 +235,7 @@ def _acting(action: Callable[[Json], Json]) -> Callable[[HttpRequest], HttpRespo
         except ActionRefusedError as error:
             return _error(error.status, str(error), error.fields)
         except (BotoCoreError, ClientError) as error:
-            return _error(503, f"The local AWS does not respond ({type(error).__name__}); is make run ending?")
+            return _error(503, f"The local AWS does not respond ({type(error).__name__}); make run may be ending.")
 
     return act
 

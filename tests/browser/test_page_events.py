@@ -77,9 +77,9 @@ def test_a_list_that_is_held_still_counts_what_comes(page: Page, canned: CannedP
     page.goto(canned.url)
     page.get_by_role("button", name="Hold still").click()
     canned.update({"events": [_event(4, "SMS Accepted", "c")]})
-    page.get_by_role("button", name="Go on (1 new)").wait_for()
+    page.get_by_role("button", name="Continue (1 new)").wait_for()
     assert [group[0] for group in _groups(page)] == ["a", "b"]
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.locator(".event-group", has_text="c").first.wait_for()
     assert [group[0] for group in _groups(page)] == ["c", "a", "b"]
 

@@ -73,29 +73,29 @@ def test_the_first_message_goes_at_one_click_and_the_steps_are_ticked_off(page: 
     page.locator(".phone:focus").wait_for()
     reply = {"id": "r", "from": NUMBER, "text": "Yes", "at": "", "message_id": "own", "match": "exact", "binary": False}
     canned.update({"replies": [reply]})
-    done.nth(1).filter(has_text="Answer it").wait_for()
+    done.nth(1).filter(has_text="Reply to it").wait_for()
 
-    page.get_by_role("button", name="Break it").click()
+    page.get_by_role("button", name="Make it fail").click()
     canned.update({"faults": {"active": ["gateway_down"], "response_delay_seconds": None}})
-    page.get_by_role("button", name="Mend it").click()
+    page.get_by_role("button", name="End the fault").click()
     canned.update({"faults": {"active": [], "response_delay_seconds": None}})
-    done.nth(2).filter(has_text="Break the gateway").wait_for()
+    done.nth(2).filter(has_text="Make the gateway fail").wait_for()
 
 
 @pytest.mark.parametrize("is_mended", [True, False])
 def test_a_new_start_opens_every_step_again(page: Page, canned: CannedPage, is_mended: bool) -> None:
     canned.first["meta"]["run_id"] = "first"
     page.goto(canned.url)
-    page.get_by_role("button", name="Break it").wait_for()
+    page.get_by_role("button", name="Make it fail").wait_for()
     canned.update({"faults": {"active": ["gateway_down"], "response_delay_seconds": None}})
-    page.get_by_role("button", name="Mend it").wait_for()
+    page.get_by_role("button", name="End the fault").wait_for()
     if is_mended:
         canned.update({"faults": {"active": [], "response_delay_seconds": None}})
-        page.locator("#tour-steps .done", has_text="Break the gateway").wait_for()
+        page.locator("#tour-steps .done", has_text="Make the gateway fail").wait_for()
     canned.first["meta"]["run_id"] = "second"
     canned.drop_streams()
     page.get_by_text("make run was started again").wait_for()
-    page.get_by_role("button", name="Break it").wait_for()
+    page.get_by_role("button", name="Make it fail").wait_for()
     assert page.locator("#tour-steps .done").count() == 0
 
 

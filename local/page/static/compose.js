@@ -96,7 +96,7 @@ const drawQueueMessage = () => byId("queue-message").replaceChildren(visible(que
 
 async function copy() {
   const copied = navigator.clipboard.writeText(queueMessage());
-  say(byId("copy-says"), await copied.then(() => "Copied.", () => "The browser does not allow it: select the text instead."));
+  say(byId("copy-says"), await copied.then(() => "Copied.", () => "The browser does not allow copying: select the text instead."));
 }
 
 function later() {

@@ -20,7 +20,7 @@ export function drawEvents() {
   const fresh = newest === null ? store.events : store.events.filter(({ n }) => n > newest);
   byId("no-events").hidden = store.events.length > 0;
   byId("events-bar").hidden = store.events.length === 0;
-  say(byId("events-hold"), isHeld ? `Go on (${fresh.length} new)` : "Hold still");
+  say(byId("events-hold"), isHeld ? `Continue (${fresh.length} new)` : "Hold still");
   if (isHeld) return;
   for (const event of fresh.slice(-EVENTS_AT_ONCE)) add(event);
   for (const { row, key } of rows.slice(0, -EVENTS_AT_ONCE)) remove(row, key);

@@ -5,8 +5,8 @@ import { share } from "./shared_stream.js";
 const tokenOf = (page) => page.querySelector('meta[name="page-token"]')?.content ?? "";
 const TRY_AGAIN_AFTER = 2000;
 const LEAVE_AFTER = 30_000;
-const LOST = "No connection: make run has ended or is starting. What you see is the last known state. Start make run again; this page reconnects by itself.";
-const FULL = "Too many windows have this page open. Close one of them; this page then connects by itself.";
+const LOST = "No connection: make run has ended or is starting. What you see is the last known state. Start make run again; this page reconnects automatically.";
+const FULL = "Too many browsers have this page open. Close it in one of them; this page then connects automatically.";
 export const NO_RESPONSE = "make run does not respond. Start it again in its terminal: make run.";
 let token = tokenOf(document);
 

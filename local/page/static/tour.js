@@ -32,8 +32,8 @@ export function drawTour() {
   byId("tour").hidden = isDismissed() || store.meta.simulator !== true || !store.isConnected;
   const steps = [
     { done: Boolean(own), title: "Send a message", does: "It is queued, sent to the simulated gateway, and arrives on a handset below.", label: "Send your first message", act: () => byId("compose").requestSubmit() },
-    { done: isReplied, title: "Answer it", does: "Type into the handset. The reply comes back by a callback, as from a real one.", label: "Go to the handset", act: own && (() => go(to("handset", own.to))) },
-    { done: isMended, title: "Break the gateway, and mend it", does: "While it is down, messages wait and are retried. Send one, and watch it arrive later.", label: isBroken ? "Mend it" : "Break it", act: isBroken ? () => fault("DELETE") : () => fault("POST", { name: "gateway_down", on: true }) },
+    { done: isReplied, title: "Reply to it", does: "Type into the handset. The reply comes back by a callback, as from a real one.", label: "Go to the handset", act: own && (() => go(to("handset", own.to))) },
+    { done: isMended, title: "Make the gateway fail and recover", does: "While it is down, messages wait and are retried. Send one, and watch it arrive later.", label: isBroken ? "End the fault" : "Make it fail", act: isBroken ? () => fault("DELETE") : () => fault("POST", { name: "gateway_down", on: true }) },
   ];
   // Redrawn only if it changes, so that the focus stays.
   const now = JSON.stringify(steps.map(({ done, label, act }) => [done, label, Boolean(act)]));

@@ -539,31 +539,31 @@ def test_the_doctor_names_every_failure_with_its_remedy_and_goes_on(stack: Deplo
 
 
 @pytest.mark.parametrize(
-    ("armed", "ringing", "topic", "result", "says"),
+    ("enabled", "in_alarm", "topic", "result", "says"),
     [
         (True, False, None, "warning", "AlarmEmail and AlarmTopicArn are empty"),
-        (False, False, "confirmed", "failed", "switched off: A"),
-        (True, True, "confirmed", "warning", "ringing now: A"),
+        (False, False, "confirmed", "failed", "actions disabled: A"),
+        (True, True, "confirmed", "warning", "in ALARM: A"),
         (True, False, "unconfirmed", "failed", "the address is not confirmed"),
-        (True, False, "confirmed", "ok", "1 alarm armed, and an address receives them"),
+        (True, False, "confirmed", "ok", "1 alarm enabled, and an address receives them"),
     ],
 )
-def test_the_doctor_says_whether_alarms_are_armed_and_somebody_hears_them(
+def test_the_doctor_reports_whether_alarms_are_enabled_and_received(
     session: boto3.Session,
     stack: DeployedStack,
     monkeypatch: pytest.MonkeyPatch,
-    armed: bool,
-    ringing: bool,
+    enabled: bool,
+    in_alarm: bool,
     topic: str | None,
     result: str,
     says: str,
 ) -> None:
     cloudwatch, sns = session.client("cloudwatch"), session.client("sns")
     cloudwatch.put_metric_alarm(
-        AlarmName="A", ActionsEnabled=armed, ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1,
+        AlarmName="A", ActionsEnabled=enabled, ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1,
         Threshold=0, MetricName="M", Namespace="N", Period=60, Statistic="Sum",
     )  # fmt: skip
-    if ringing:
+    if in_alarm:
         cloudwatch.set_alarm_state(AlarmName="A", StateValue="ALARM", StateReason="test")
     arn = None
     if topic is not None:

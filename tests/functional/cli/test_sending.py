@@ -93,7 +93,7 @@ class TestResumeInTrouble:
         assert (ran.exit_code, switch.calls, records(stack).read()) == (2, [], before)
         for fact in (why, AT, "probe", "the health check pauses sending again", "--yes"):
             assert fact in ran.stderr
-        assert ("resumes by itself" in ran.stderr) == (pause.by is PausedBy.HEALTH)
+        assert ("resumes automatically" in ran.stderr) == (pause.by is PausedBy.HEALTH)
 
     def test_with_a_yes_messages_decide_afterwards(
         self, stack: DeployedStack, switch: FakeSwitch, state: Health, pause: Pause, credentials: str, why: str
@@ -164,17 +164,17 @@ def test_a_pause_that_takes_over_the_health_checks_says_that_it_no_longer_ends_b
     stack: DeployedStack, switch: FakeSwitch
 ) -> None:
     recorded(stack, state=Health.UNHEALTHY, pause=OUTAGE)
-    assert "does not end by itself" in optus_sms("pause", *TARGET).stdout
-    assert "does not end by itself" not in optus_sms("pause", *TARGET).stdout
+    assert "does not end automatically" in optus_sms("pause", *TARGET).stdout
+    assert "does not end automatically" not in optus_sms("pause", *TARGET).stdout
 
 
 @pytest.mark.parametrize(
     ("pause", "minutes_ago", "says", "remedy"),
     [
-        (OUTAGE, 1, f"paused by the health check since {AT} (outage); it resumes by itself", "Gateway health"),
+        (OUTAGE, 1, f"paused by the health check since {AT} (outage); it resumes automatically", "Gateway health"),
         (REFUSED, 1, f"paused by the health check since {AT} (credentials_refused); it", "set-gateway-credentials"),
         (UNKNOWN, 1, f"paused by the health check since {AT} (outcomes_unknown); it", "Unknown outcomes"),
-        (OUTAGE, 20, "can't resume by itself, because the health check has not run since", "No health checks"),
+        (OUTAGE, 20, "can't resume automatically, because the health check has not run since", "No health checks"),
         (BY_OPERATOR, 1, f"paused by an operator since {AT}; only `resume` ends it", "`resume`, unless"),
         (None, 1, "paused by hand", "`resume`, unless"),
     ],

@@ -39,6 +39,14 @@ def test_changes_that_do_not_reach_the_bus_are_found(
     assert (found.result, says in found.finding) == (result, True)
 
 
+@pytest.mark.parametrize("stream", ["LedgerChanges", "MessageChanges", "OptOutChanges"])
+def test_a_stream_that_no_function_reads_is_found(stream: str) -> None:
+    stack = target(get_event_source_mapping={"State": "Enabled"})
+    stack.physical_id = lambda name: None if name.endswith(stream) else name  # type: ignore[method-assign]
+    found = _events(stack)
+    assert (found.result, stream in found.finding) == ("failed", True)
+
+
 @pytest.mark.parametrize(
     ("account", "result"), [({"cloudwatchRoleArn": "arn:aws:iam::1:role/logs"}, "ok"), ({}, "failed")]
 )

@@ -90,7 +90,7 @@ def test_a_message_that_arrived_is_told_in_order() -> None:
     answer = reply(reply_match="inferred", received_at=at(7))
     told = texts(facts(accepted(), seen, replies=(answer,), queued_at=at(0)))
     starts = [
-        "put on the queue", "taken from the queue", "the gateway accepted it, under the ID gw-1",
+        "put on the queue", "received from the queue", "the gateway accepted it, under the ID gw-1",
         "callback: queued", "callback: sent", "callback: received", "the handset replied to gw-1, the latest",
     ]  # fmt: skip
     assert [line.startswith(start) for line, start in zip(told, starts, strict=True)] == [True] * 7
@@ -139,7 +139,7 @@ def test_a_reply_that_came_again_is_listed_with_the_reason_it_was_ignored() -> N
 def test_an_attempt_that_was_not_sent_says_the_response_and_the_proof() -> None:
     assert texts(facts(record(State.RETRY, "2 not_sent 1 throttled (status 429)")))[-1] == (
         "attempt 1 was certainly not sent: the gateway reported too high a rate (status 429). "
-        "Why so: refused for its rate"
+        "Reason: refused for its rate"
     )
 
 
@@ -198,7 +198,7 @@ def test_of_many_attempts_each_has_its_response_and_its_reason() -> None:
     )
     told = texts(facts(ledger))
     starts = [
-        "taken from the queue", "attempt 1 was certainly not sent: the gateway reported too high a rate",
+        "received from the queue", "attempt 1 was certainly not sent: the gateway reported too high a rate",
         "claimed again: attempt 2", "attempt 2 was certainly not sent: the gateway could not be reached",
         "claimed again: attempt 3", "the outcome of attempt 3 is unknown: the gateway did not respond in time",
         "a callback with its reference proved",
@@ -209,7 +209,7 @@ def test_of_many_attempts_each_has_its_response_and_its_reason() -> None:
 def test_a_refusal_says_how_the_gateway_responded() -> None:
     told = texts(facts(record(State.REJECTED, "2 rejected 1 rejected rejected (status 400)")))[-1]
     assert told.startswith(
-        "attempt 1 was certainly not sent, and is not retried: the gateway refused it (status 400). Why so: "
+        "attempt 1 was certainly not sent, and is not retried: the gateway refused it (status 400). Reason: "
     )
 
 

@@ -77,7 +77,7 @@ class Probing:
             elif self.breaker.unknown_outcomes == unknown_outcomes:
                 # No byte left, so another probe may go as soon as the breaker allows one.
                 self._doubt = self.records.return_probe(claimed, now=self.clock.now())
-        except Exception as error:  # noqa: BLE001 - the claim ends by itself
+        except Exception as error:  # noqa: BLE001 - the claim expires
             logger().warning("probe not recorded", extra=error_fields(error))
         return sent
 

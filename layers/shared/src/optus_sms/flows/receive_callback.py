@@ -1,7 +1,7 @@
 """Store every status callback and reply callback of the gateway, and refuse all other requests (docs/guarantees.md).
 
 HTTP 200 means stored. HTTP 503 makes the gateway deliver again. An authenticated callback that can't be parsed becomes
-a dead letter, its body unchanged. In an array each callback is stored by itself; the dead letter has the whole array.
+a dead letter, its body unchanged. In an array each callback is stored separately; the dead letter has the whole array.
 """
 
 import base64

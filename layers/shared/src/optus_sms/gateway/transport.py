@@ -451,7 +451,7 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 _CERTIFICATE_CODES: Final = {
     9: "certificate_not_yet_valid",
     10: "certificate_expired",
-    18: "certificate_issuer_unknown",  # signed by itself
+    18: "certificate_issuer_unknown",  # self-signed
     19: "certificate_issuer_unknown",  # a root that is not trusted
     20: "certificate_issuer_unknown",
     21: "certificate_issuer_unknown",

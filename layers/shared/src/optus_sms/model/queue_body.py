@@ -39,7 +39,7 @@ def _envelope(value: object) -> str | None:  # noqa: PLR0911 - one line for each
         case str() if value.lstrip().startswith("{"):
             return "is a JSON string with JSON in it; encode the object once, not twice"
         case list():
-            return "is a JSON array; queue each message by itself, as an object"
+            return "is a JSON array; queue each message separately, as an object"
         case {"Type": "Notification" | "SubscriptionConfirmation" | "UnsubscribeConfirmation", "TopicArn": _}:
             return "is an SNS notification; set RawMessageDelivery to true on the queue's subscription"
         case {"detail-type": _, "detail": _}:

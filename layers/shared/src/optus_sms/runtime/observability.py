@@ -72,7 +72,7 @@ class Metric(StrEnum):
 
 _MILLISECONDS: Final = frozenset({Metric.GATEWAY_LATENCY, Metric.QUEUE_DELAY, Metric.DELIVERY_LATENCY})
 
-# At 100 values of a metric Powertools prints a record by itself, and the next one lacks the lane.
+# After 100 values of a metric Powertools prints a record automatically, and the next record lacks the lane.
 _MOST_IN_A_RECORD: Final = 99
 
 Measurement = tuple[Metric, float]
