@@ -231,32 +231,41 @@ def _alarms(target: Target) -> Check:
     return _fault_of(alarms) or _receiver(target, alarms)
 
 
+class _Fault(NamedTuple):
+    """A fault that an alarm can have."""
+
+    result: Result
+    finding: str
+    remedy: str
+    has_it: Callable[[dict[str, Any]], bool]
+
+
 def _fault_of(alarms: list[dict[str, Any]]) -> Check | None:
     """Return the worst fault of the alarms that exist; None if there is none."""
-    faults: tuple[tuple[Result, str, Callable[[dict[str, Any]], bool], str], ...] = (
-        (
+    faults = (
+        _Fault(
             "failed",
             "actions disabled",
-            lambda alarm: not alarm["ActionsEnabled"],
             "aws cloudwatch enable-alarm-actions --alarm-names …",
+            lambda alarm: not alarm["ActionsEnabled"],
         ),
-        (
+        _Fault(
             "failed",
             "not evaluated",
-            lambda alarm: alarm.get("EvaluationState", "").startswith("EVALUATION_"),
             "aws cloudwatch describe-alarms --alarm-names … shows the reason (StateReason).",
+            lambda alarm: alarm.get("EvaluationState", "").startswith("EVALUATION_"),
         ),
-        (
+        _Fault(
             "warning",
             "in ALARM",
-            lambda alarm: alarm["StateValue"] == "ALARM",
             "docs/runbook.md has a section for each",
+            lambda alarm: alarm["StateValue"] == "ALARM",
         ),
-        ("warning", "without data for an hour", _is_without_data, "docs/deploy.md, Look at this first"),
+        _Fault("warning", "without data for an hour", "docs/deploy.md, Look at this first", _is_without_data),
     )
-    for result, finding, has_it, remedy in faults:
-        if names := [alarm["AlarmName"] for alarm in alarms if has_it(alarm)]:
-            return Check(result, f"{finding}: {', '.join(names)}", remedy)
+    for fault in faults:
+        if names := [alarm["AlarmName"] for alarm in alarms if fault.has_it(alarm)]:
+            return Check(fault.result, f"{fault.finding}: {', '.join(names)}", fault.remedy)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/messages.md: every message that a user can see, read from the code that raises it.
+"""Writes docs/messages.md: every error, refusal and finding that a user can see, read from the code that raises it.
 
 python -m tools.messages_page      (`make schemas`; a test fails when the page is not up to date)
 """
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from local.template import TEMPLATE_PATH
@@ -18,20 +19,22 @@ PATH: Final = ROOT / "docs" / "messages.md"
 _LAYER: Final = "layers/shared/src/optus_sms"
 _HEAD: Final = """# Messages
 
-All messages that the stack, the command line and the local stack show, and what to do about each. `<…>` stands for a
-value. Texts that come from AWS or from the gateway are not here. `make schemas` writes this page from the code.
+All errors, refusals and findings of the stack, the command line, the local stack and `make`, and what to do about each.
+`<…>` stands for a value. Not here: results and notes of commands, and texts that come from AWS or from the gateway.
+`make schemas` writes this page from the code.
 """
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: the errors of these names in these folders."""
+    """A part of the page: the errors of these names in these folders and files. Rows of ``without`` are left out."""
 
     title: str
     text: str
     folders: tuple[str, ...]
     errors: frozenset[str]
     columns: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
 
 _SECTIONS: Final = (
@@ -65,6 +68,14 @@ _SECTIONS: Final = (
         ("message",),
     ),
     Section(
+        "doctor",
+        "Each finding of `optus-sms doctor` that is not `ok`.",
+        ("cli/doctor.py",),
+        frozenset({"Check", "_Fault"}),
+        ("result", "finding", "remedy"),
+        without=("ok", "skipped", "<result>"),
+    ),
+    Section(
         "make run",
         "The local stack ends with one of these.",
         ("local",),
@@ -75,7 +86,15 @@ _SECTIONS: Final = (
         "The page of make run",
         "A request that the page or its JSON API refuses, with its HTTP status.",
         ("local/page",),
-        frozenset({"ActionRefusedError"}),
+        frozenset({"ActionRefusedError", "_error"}),
+        ("HTTP status", "message"),
+        without=("404 / 409",),  # the texts of commands
+    ),
+    Section(
+        "The simulator's control endpoint",
+        "A request that the control endpoint refuses, with its HTTP status.",
+        ("local/simulator/control.py",),
+        frozenset({"ControlError"}),
         ("HTTP status", "message"),
     ),
 )
@@ -83,7 +102,7 @@ _SECTIONS: Final = (
 
 def messages_page() -> str:
     """Return the page."""
-    return "\n".join([_HEAD, _queue_messages(), *map(_section, _SECTIONS)])
+    return "\n".join([_HEAD, _queue_messages(), *map(_section, _SECTIONS), _make_messages()])
 
 
 def _queue_messages() -> str:
@@ -97,7 +116,23 @@ def _queue_messages() -> str:
             "`optus-sms send --dry-run` shows the same before a message is queued.\n",
             *_table(("field", "rule"), fields),
             "",
-            *_table(("what", "rule and fix"), sorted(row for row in others if len(row) == 2 and "<" not in row[1][:1])),
+            *_table(("field or attribute", "rule and fix"), sorted(row for row in others if len(row) == 2 and "<" not in row[1][:1])),
+            "",
+        ]
+    )
+
+
+def _make_messages() -> str:
+    """Return the messages of the Makefile's own commands, which are not those of a program that it runs."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    found = sorted(
+        {re.sub(r"\$\((\w+)\)", r"<\1>", words) for words in re.findall(r'(?:\|\||\{) ?\{? ?echo "([^"]+)"', text)}
+    )
+    return "\n".join(
+        [
+            "## make\n",
+            "A command ends with one of these, or goes on without a part.\n",
+            *_table(("message",), [(f,) for f in found]),
             "",
         ]
     )
@@ -106,6 +141,7 @@ def _queue_messages() -> str:
 def _section(section: Section) -> str:
     width = len(section.columns)
     rows = {(*texts, *[""] * width)[:width] for texts in _messages(section.folders, section.errors)}
+    rows = {row for row in rows if row[0] not in section.without}
     return "\n".join([f"## {section.title}\n", f"{section.text}\n", *_table(section.columns, sorted(rows)), ""])
 
 
@@ -116,13 +152,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _messages(folders: Sequence[str], errors: AbstractSet[str]) -> Iterator[tuple[str, ...]]:
     """Yield the arguments of these errors' constructors in these folders, as texts."""
-    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+    for path in sorted(path for place in folders for path in _files(ROOT / place)):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         everywhere = _named_texts(tree.body)
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-            named = everywhere | _named_texts(ast.walk(function))
-            for node in ast.walk(function):
+            nodes = sorted(ast.walk(function), key=lambda node: getattr(node, "lineno", 0))
+            for node in nodes:
                 if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in errors:
+                    named = everywhere | _named_texts(
+                        each for each in nodes if getattr(each, "lineno", 0) < node.lineno
+                    )
                     given = [*node.args, *(keyword.value for keyword in node.keywords)]
                     texts = [text for argument in given if (text := _text(argument, named))]
                     own_words = [re.sub("<[^>]*>", "", text) for text in texts]
@@ -130,6 +169,10 @@ def _messages(folders: Sequence[str], errors: AbstractSet[str]) -> Iterator[tupl
                         if re.fullmatch("`[A-Z_]+`", texts[-1]) and len(texts) == 2:
                             texts.insert(1, "")  # it has no next step
                         yield tuple(texts)
+
+
+def _files(place: Path) -> list[Path]:
+    return [path for path in [place] if path.is_file()] if place.suffix else list(place.rglob("*.py"))
 
 
 def _named_texts(nodes: Iterable[ast.AST]) -> dict[str, ast.expr]:
@@ -156,6 +199,8 @@ def _text(node: ast.expr, named: Mapping[str, ast.expr]) -> str:
             text = f"`{name}`"
         case ast.Name(id=name) if name in named and not isinstance(named[name], ast.Name):
             text = _text(named[name], {})
+        case ast.IfExp(body=body, orelse=other):
+            text = " / ".join(filter(None, dict.fromkeys([_text(body, named), _text(other, named)])))
         case ast.FormattedValue(value=value):
             text = f"<{_name(value)}>"
         case _:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.messages_page import PATH, ROOT, messages_page
+from tools.messages_page import _SECTIONS, PATH, ROOT, messages_page
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -26,6 +26,23 @@ def test_every_error_of_the_command_line_is_on_it() -> None:
     assert [text for text in plain if f"| {text} |" not in page] == []
 
 
+def test_each_text_is_the_one_assigned_last_before_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "Makefile").write_text('all:\n\t@run || { echo "Install $(IT)." >&2; exit 1; }\n')
+    (tmp_path / "cli" / "doctor.py").write_text(
+        "def some(up):\n"
+        "    remedy = 'Start it.'\n"
+        "    if up:\n        return Check('ok', 'up')\n"
+        "    yield Check('failed', 'off' if up else f'down: {up}', remedy)\n"
+        "    remedy = 'Wait.'\n"
+    )
+    monkeypatch.setattr("tools.messages_page.ROOT", tmp_path)
+    monkeypatch.setattr("tools.messages_page._SECTIONS", [each for each in _SECTIONS if each.title == "doctor"])
+    page = messages_page()
+    assert "| failed | off / down: &lt;up> | Start it. |" in page
+    assert ("| ok |" in page, "| Install &lt;IT>. |" in page) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("error", "rows"),
     [
@@ -38,6 +55,7 @@ def test_each_part_of_an_error_is_in_its_column_and_another_ones_words_are_left_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, rows: list[str]
 ) -> None:
     (tmp_path / "cli").mkdir()
+    (tmp_path / "Makefile").touch()
     (tmp_path / "cli" / "some.py").write_text(f"def some():\n    raise {error}\n")
     monkeypatch.setattr("tools.messages_page.ROOT", tmp_path)
     table = messages_page().partition("| message | next step | exit code |\n| --- | --- | --- |\n")[2]
