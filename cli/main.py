@@ -46,7 +46,7 @@ class _Commands(click.Group):
     """The commands. If the terminal's character set lacks a character, a question mark is printed."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """As click calls it."""
+        """Override click's method."""
         sys.stdin = sys.stdin or io.TextIOWrapper(io.BytesIO())  # None if the shell closed it
         sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as it runs
         for stream in (sys.stdout, sys.stderr):
@@ -60,11 +60,11 @@ class _Commands(click.Group):
             sys.exit(int(Exit.FAILED))
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """As click calls it."""
+        """Override click's method."""
         return sorted(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """As click calls it."""
+        """Override click's method."""
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
@@ -77,7 +77,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click calls it. If a command's option stands before the command, an error names the right place."""
+        """Override click's method: if a command's option is before the command, the error names the right place."""
         given = tuple(args)
         try:
             return super().parse_args(ctx, args)
@@ -93,7 +93,7 @@ class _Commands(click.Group):
             raise click.UsageError(f"{error.option_name} goes after the command: {usage}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click calls it; handles Ctrl-C also while a command is imported."""
+        """Override click's method; it handles Ctrl-C also while a command is imported."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def whose(target: Target) -> str:
 
 
 def facts_of(target: Target, message_id: str) -> Facts:
-    """Return all records of a message_id in both tables."""
+    """Return all records of a message_id in the ledger and `MessagesTable`."""
     ledger = target.ledger.read(message_id)
     found = target.messages.read(ledger.gateway_id) if ledger and ledger.gateway_id else None
     return _facts(target, message_id, ledger, found)

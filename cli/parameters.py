@@ -22,7 +22,7 @@ class Text(click.ParamType):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As click wants it."""
+        """Override click's method."""
         text = str(value)
         try:
             text.encode()
@@ -35,7 +35,7 @@ class Name(Text):
     """A name or ID: neither empty, such as from an unset shell variable, nor too long for a table's key."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As click wants it."""
+        """Override click's method."""
         text = super().convert(value, param, ctx)
         if not 0 < len(text) <= _LONGEST_NAME:
             self.fail(f"must be 1 to {_LONGEST_NAME} characters", param, ctx)
@@ -48,7 +48,7 @@ class Group(click.ParamType):
     name = "team"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As click wants it."""
+        """Override click's method."""
         if not re.fullmatch(r"[!-~]{1,128}", str(value)):
             self.fail("must be 1 to 128 letters, digits and punctuation marks of ASCII", param, ctx)
         return str(value)
@@ -60,7 +60,7 @@ class Handset(Name):
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As click wants it."""
+        """Override click's method."""
         return e164(super().convert(value, param, ctx))
 
 
@@ -70,7 +70,7 @@ class Since(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """As click wants it."""
+        """Override click's method."""
         if isinstance(value, float):
             return value
         found = _AGO.fullmatch(value)

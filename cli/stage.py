@@ -1,4 +1,4 @@
-"""The stage of one message, and what happens next, from the records of both tables. Pure functions."""
+"""The stage of one message, and what happens next, from the ledger and `MessagesTable`. Pure functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

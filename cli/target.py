@@ -188,7 +188,7 @@ class Target:
         self.switch.pause([lane] if lane else Lane)
 
     def resume_sending(self, lane: Lane | None = None) -> None:
-        """Resume as an operator, whoever paused. It is recorded first, so that a running check sees it."""
+        """Resume as an operator, after any pause. It is recorded first, so that a running check sees it."""
         self.health.resume_by_operator(lane, now=time.time())
         self.switch.resume([lane] if lane else Lane)
 
@@ -218,7 +218,7 @@ class Target:
 
 
 class Outputs(dict[str, str]):
-    """The template's outputs. An error for a missing one says that the stack has another template."""
+    """The template's outputs. The error for a missing one names the likely cause: another template."""
 
     def __missing__(self, name: str) -> str:
         raise CliError(

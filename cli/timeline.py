@@ -1,4 +1,4 @@
-"""The timeline of one message in plain words, from the records of both tables. Pure functions."""
+"""The timeline of one message in plain words, from the ledger and `MessagesTable`. Pure functions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -204,7 +204,7 @@ def _despite(step: HistoryLine) -> str:
 
 
 def _rejected(step: HistoryLine) -> str:
-    """``words``: the dead letter's reason, then the gateway's response."""
+    """Return a rejection in words. ``step.words``: the dead letter's reason, then the gateway's response."""
     reason, _, response = step.words.partition(" ")
     if step.ends_opted_out:
         return f"attempt {step.attempt} was not begun, and is not retried: {why(response or reason)}"

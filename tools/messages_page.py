@@ -109,6 +109,7 @@ def _queue_messages() -> str:
     """Return the details of invalid messages' dead letters: the rule of each field, then the other reasons."""
     fields = [(field.alias or name, field.description or "") for name, field in OutboundMessage.model_fields.items()]
     others = {tuple(texts[0].split(": ", 1)) for texts in _messages((_LAYER,), {"InvalidMessageError"})}
+    rows = sorted(row for row in others if len(row) == 2 and not row[1].startswith("<"))
     return "\n".join(
         [
             "## A message that was not sent: `invalid`\n",
@@ -116,7 +117,7 @@ def _queue_messages() -> str:
             "`optus-sms send --dry-run` shows the same before a message is queued.\n",
             *_table(("field", "rule"), fields),
             "",
-            *_table(("field or attribute", "rule and fix"), sorted(row for row in others if len(row) == 2 and "<" not in row[1][:1])),
+            *_table(("field or attribute", "rule and fix"), rows),
             "",
         ]
     )

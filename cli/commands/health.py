@@ -10,7 +10,7 @@ from cli.output import Tone
 @click.command()
 @with_context
 def health(context: CommandContext) -> None:
-    """Show the gateway's health. Shows also whether sending is on and how many messages wait. Tries the credentials."""
+    """Show the gateway's health. Also shows whether sending is on and how many messages wait. Tries the credentials."""
     out, found = context.out, health_of(context.target)
     out.document(found)
     tones: dict[str, Tone] = {"healthy": "good", "unhealthy": "bad"}

@@ -262,7 +262,7 @@ class LocalStack:
         return (self.config.template_path.parent / code["S3Key"]).resolve()
 
     def _layer(self, content: Mapping[str, str]) -> Path:
-        """The folder that the layer's build would copy to `python/`."""
+        """Return the folder that the layer's build would copy to `python/`."""
         return self._folder(content) / "src"
 
     def _environment(self, properties: Mapping[str, Any]) -> dict[str, str]:

@@ -187,7 +187,7 @@ def _readable_change(record: Mapping[str, Any]) -> Change | None:
 
 
 def _erased_opt_out(record: Mapping[str, Any]) -> Change | None:
-    """Of a deletion: messages go to that handset again."""
+    """Return the change of a deletion: messages go to that handset again."""
     handset = record["dynamodb"]["Keys"].get("handset")
     return Change(None, OptOutRecord(handset["S"], opted_out=False), "") if handset else None
 

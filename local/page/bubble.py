@@ -144,7 +144,7 @@ def _step(step: HistoryLine) -> Iterator[tuple[str, str, Tone]]:
 
 
 def life_of(facts: Facts, sent: QueuedMessage | None) -> dict[str, Any]:
-    """Return a message's timeline, as `optus-sms explain` shows it, and its records in both tables."""
+    """Return a message's timeline as in `optus-sms explain`, and its items in the ledger and `MessagesTable`."""
     return {
         "message": message_view(facts, sent),
         "next_step": next_step(facts),
@@ -170,7 +170,7 @@ def reply_view(reply: ReplyRecord, message_id: str | None) -> dict[str, Any]:
 
 
 def opt_out_view(record: OptOutRecord) -> dict[str, Any]:
-    """The latest decision about one handset for its phone."""
+    """Return the latest decision about one handset for its phone."""
     return {"handset": record.handset, "opted_out": record.opted_out, "since": record.since, "by": record.by}
 
 

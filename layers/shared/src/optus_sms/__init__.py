@@ -7,7 +7,7 @@ Imports run in one direction: a package imports from itself and from the package
 model      Facts and rules without I/O: messages, callbacks, statuses, events.
 runtime    The execution environment: its settings, logs and metrics.
 gateway    The HTTP API of the gateway: requests, and what each response proves.
-records    The two tables: typed records and every write to them.
+records    The tables: typed records and every write to them.
 aws        The other AWS services: queues, event bus, CloudWatch, Lambda.
 flows      What each function does, under the function's name.
 =========  ======================================================================

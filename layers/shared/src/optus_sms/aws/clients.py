@@ -60,13 +60,13 @@ def cloudwatch() -> CloudWatchClient:
 
 
 def dynamodb() -> DynamoDBClient:
-    """Return a client for the two tables."""
+    """Return a client for the tables."""
     client: DynamoDBClient = _client("dynamodb")
     return client
 
 
 def lambda_() -> LambdaClient:
-    """Return a client for the queue's event source mapping."""
+    """Return a client for the event source mappings of the queues."""
     client: LambdaClient = _client("lambda")
     return client
 
@@ -84,6 +84,6 @@ def secrets_manager() -> SecretsManagerClient:
 
 
 def sqs() -> SQSClient:
-    """Return a client for the two queues."""
+    """Return a client for the queues."""
     client: SQSClient = _client("sqs")
     return client

@@ -239,7 +239,7 @@ class HealthChecker:
         return Trial(admission, reason, credentials.version, judge_response(response))
 
     def _is_too_soon(self, before: HealthRecord, now: float) -> bool:
-        """Return whether the last check was just now: checks in a row prove something only if some time apart."""
+        """Return whether the last check was just now: a series of checks proves something only if time passes."""
         checked_at = time_or_none(before.checked_at)
         return checked_at is not None and 0 <= now - checked_at < self.seconds_between_checks
 
@@ -249,7 +249,7 @@ class HealthChecker:
         return self._set(recorded, is_on=is_on, failure="sending not resumed" if is_on else "sending not paused")
 
     def _set(self, recorded: HealthRecord, *, is_on: bool, failure: str) -> bool:
-        """Turn all lanes as recorded, and record that as done.
+        """Pause and resume the lanes as recorded, and record that as done.
 
         If that record is refused, an operator gave a command in between, perhaps before this change. The operator's
         command is then carried out again, so that it wins.

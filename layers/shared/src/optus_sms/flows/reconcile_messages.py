@@ -226,7 +226,7 @@ class _Run:
             self._counts[Metric.GATEWAY_IDS_TAKEN] += 1
 
     def _ask_for_status(self, message: MessageRecord) -> bool:
-        """Request a missing final status; return False if the rest of the run would be in vain."""
+        """Request a missing final status; return False if the run should make no further request."""
         if message.status in FINAL_STATUSES:
             self._messages.stop_waiting(message.id, Awaiting.STATUS)
             return True

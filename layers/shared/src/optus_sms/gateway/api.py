@@ -216,7 +216,7 @@ def classify(exchange: Exchange, *, now: float, content: str = "") -> PostResult
 
 
 def is_from_api(exchange: Exchange) -> bool:
-    """Whether the API itself responded: an error in its envelope (`statusCode`), in its documented words, or its
+    """Return whether the API itself responded: an error in its envelope (`statusCode`), in its documented words, or its
     authorizer's. A 401 without a body counts as well: it has no other meaning. The rest may come from a proxy.
     """
     fields = json_object(exchange.body)
@@ -335,7 +335,7 @@ def _json(body: bytes | None) -> Any:
 
 
 def _first_of_list(body: bytes | None) -> str | None:
-    """The ID in version 1's success, a list of one."""
+    """Return the ID in a success of version 1, a list of one."""
     ids = _json(body)
     return usable_id(ids[0]) if isinstance(ids, list) and len(ids) == 1 else None
 

@@ -70,7 +70,7 @@ def compare(response: Exchange, before: str | None) -> Comparison:
 def _normalised(body: bytes) -> str | None:
     """Return the document with uniform line ends and JSON layout, and no spaces at line ends.
 
-    None if it is no OpenAPI 3 document, such as an HTML page or an error from a proxy in front of the gateway.
+    None if it is not an OpenAPI 3 document, such as an HTML page or an error from a proxy in front of the gateway.
     """
     try:
         text = body.decode("utf-8-sig")

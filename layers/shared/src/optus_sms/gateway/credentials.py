@@ -183,7 +183,7 @@ class CallbackSecret:
         return self._forget(stage, unusable)
 
     def _forget(self, stage: str, why: Exception) -> Exception | None:
-        """Admit this version no more, because it is deleted or denied; without a current version, admit none."""
+        """Stop accepting this version, because it is deleted or denied; without a current version, accept none."""
         if stage == _PREVIOUS:
             self._digests.pop(stage, None)
             return None

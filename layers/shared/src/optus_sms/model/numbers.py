@@ -86,7 +86,7 @@ def _country_code(digits: str) -> str | None:
 
 
 def _without_prefix(national: str, plan: NumberingPlan) -> str:
-    """Return a national number without its national prefix, unless the rest is no number (as `phonenumbers.parse`)."""
+    """Return a national number without its national prefix, unless the rest is not one (as `phonenumbers.parse`)."""
     found = re.match(plan.prefix, national) if plan.prefix else None
     if found is None:
         return national

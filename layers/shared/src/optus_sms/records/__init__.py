@@ -1,1 +1,1 @@
-"""The two tables: typed records and every write to them."""
+"""The tables: typed records and every write to them."""

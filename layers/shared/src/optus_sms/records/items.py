@@ -1,7 +1,7 @@
 """The items of the tables as typed records. Each field is the attribute of the same name.
 
 `SendLedgerTable` (key ``pk``) holds what the stack did: ``msg#<message_id>`` (`LedgerRecord`), ``ref#<reference>`` (the
-messages with a reference that is no `message_id`), ``health#gateway`` (`HealthRecord`) and ``contract#gateway``.
+messages with a reference of their own), ``health#gateway`` (`HealthRecord`) and ``contract#gateway``.
 `MessagesTable` (key ``id``, the gateway's ID) holds what the gateway reported: a `MessageRecord` for each message, a
 `ReplyRecord` for each reply. `OptOutTable` (key ``handset``) holds an `OptOutRecord` for each handset that opted out.
 """
@@ -366,7 +366,7 @@ class HealthRecord:
     ``…_checks``: checks in a row with that result. ``checks``: all checks; also the version of the record, with
     ``operator_commands``. ``credentials``: the result of the last trial; ``tried_version``: of the secret, empty if it
     was unusable. ``resuming``: sending was resumed, but no check has seen it on yet. ``messages_decide_since``: when an
-    operator resumed, or when a pause ended that only `/healthz` upheld; only messages that fail after that cause
+    operator resumed, or when a pause ended whose only reason was `/healthz`; only messages that fail after that cause
     another pause. ``doubt``: written by the sender function as well. ``…_hold``: an operator's pause of that lane alone
     (`Hold`).
     """

@@ -348,7 +348,7 @@ class Ledger:
         return LedgerRecord.from_item(item) if item else None
 
     def messages_under(self, reference: str) -> list[str]:
-        """Return the `message_id`s sent under a reference that is no `message_id`, at most two."""
+        """Return the `message_id`s sent under a reference that a sender gave, at most two."""
         keys = self._table.get(REFERENCE_PREFIX + reference).get("message_keys", frozenset())
         return sorted(keys) if isinstance(keys, frozenset) else []
 

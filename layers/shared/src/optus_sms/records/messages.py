@@ -363,7 +363,7 @@ class Messages:
 
 
 def _with_status(update: Update, status: str, detail: str | None, now: float) -> Update:
-    """A status that wins. `detail` belongs to it, so one without detail removes the loser's."""
+    """Return the update for a status that wins. `detail` belongs to it, so one without detail removes the old one."""
     update = update.set(status=status, status_rank=STATUS_RANK[status], detail=detail or None)
     update = update.set_first(**{f"{status}_at": format_rfc3339(now)})
     return update if detail else update.remove("detail")
