@@ -3,7 +3,7 @@
 import { byId, make, prose, visible } from "./text.js";
 import { call } from "./server.js";
 
-/** Commands without an answer yet. Their buttons can be drawn again, and pressed again, meanwhile. */
+/** Commands that still run. Their buttons can be drawn again, and pressed again, meanwhile. */
 const underway = new Set();
 
 export function startActs() {

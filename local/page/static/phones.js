@@ -133,7 +133,7 @@ function newPhone(number) {
   return phone;
 }
 
-// No message goes to it that does not say despite_opt_out.
+// Only messages with despite_opt_out go to it.
 function drawOptOut({ optOut }, record) {
   optOut.hidden = !record?.opted_out;
   say(optOut, record?.opted_out ? `Opted out ${BY[record.by] ?? "by hand"}${record.since ? `, ${day(record.since)}` : ""}` : "");

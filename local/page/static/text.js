@@ -56,7 +56,7 @@ export function clock(at) {
   return when && !Number.isNaN(when.getTime()) ? CLOCK.format(when) : String(at ?? "");
 }
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
-/** The same with the day, for what may be long ago. */
+/** The same with the day, for times that may be long ago. */
 export function day(at) {
   const when = new Date(at);
   return Number.isNaN(when.getTime()) ? String(at) : DAY.format(when);

@@ -1,4 +1,4 @@
-// Three first steps for a new user: send, reply, break and repair the gateway. Once dismissed, they don't come back.
+// Three first steps for a new user: send, reply, make the gateway fail and recover. Once dismissed, they don't come back.
 
 import { byId, make, notice } from "./text.js";
 import { go, to } from "./links.js";
