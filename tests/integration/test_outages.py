@@ -1,4 +1,4 @@
-"""Outages on the local stack, its schedules sped up: the queue is shut, nothing is lost, and all goes on by itself."""
+"""Outages on the local stack, its schedules sped up: sending pauses and resumes automatically, and nothing is lost."""
 
 import json
 import time

@@ -41,7 +41,7 @@ export function drawTour() {
   drawn = now;
   byId("tour-steps").replaceChildren(...steps.map(({ done, title, does, label, act }) => make("li", { class: done ? "done" : "" },
     make("p", { class: "strong" }, done ? make("span", { class: "away" }, "Done: ") : null, title), make("p", { class: "small" }, does),
-    done && label !== "Mend it" ? null : make("button", { type: "button", disabled: !act, onclick: act || null }, label))));
+    done && label !== "End the fault" ? null : make("button", { type: "button", disabled: !act, onclick: act || null }, label))));
 }
 
 const fault = (method, body) => call(method, "/api/faults", body).catch((refused) => notice(refused.message));
