@@ -46,7 +46,10 @@ def problem_of(number: str) -> str | None:
 
 def did_you_mean(text: str) -> str | None:
     """Return the E.164 number that a text probably means: with spaces, without plus, or as dialed within Australia."""
-    digits = _BETWEEN_DIGITS.sub("", unicodedata.normalize("NFKC", text)).removeprefix("+")
+    written = _BETWEEN_DIGITS.sub("", unicodedata.normalize("NFKC", text))
+    if re.fullmatch(E164, written):  # it names its country, so it is never dialed within Australia
+        return _meant(written[1:]) or (None if problem_of(written) else written)
+    digits = written.removeprefix("+")
     if not digits.isascii() or not digits.isdigit():
         return None
     abroad = re.sub(r"^(0011|00)", "", digits)
