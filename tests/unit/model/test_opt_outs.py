@@ -16,6 +16,7 @@ WORDS = OptOutWords(parse_words(DEFAULTS["OptOutWords"]), parse_words(DEFAULTS["
     [
         *("STOP", "stop", "Stop.", " STOP!\r\n", "stop .", "\u00a0Stop\u00a0", "STOP\uff01", "STOPALL", "Unsubscribe"),
         *("end", "quit", "OptOut", "opt out", "Opt Out."),
+        *("STOP\0", "\ufeffSTOP", "\u200bStop\u200b.\u200b", "\u2068STOP\u2069"),
     ],
 )
 def test_the_whole_text_opts_out(text: str) -> None:

@@ -26,7 +26,13 @@ class OptOutWords:
 
 def _canonical(text: str) -> str:
     """Return a text without the spaces around it, its case and one closing punctuation mark."""
-    text = text.strip()
+    text = _trimmed(text)
     if text and unicodedata.category(text[-1]).startswith("P"):
-        text = text[:-1].rstrip()
+        text = _trimmed(text[:-1])
     return text.casefold()
+
+
+def _trimmed(text: str) -> str:
+    """Return a text without the spaces and other invisible characters around it, such as marks of direction."""
+    shown = [index for index, character in enumerate(text) if unicodedata.category(character)[0] not in "CZ"]
+    return text[shown[0] : shown[-1] + 1] if shown else ""
