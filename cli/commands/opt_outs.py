@@ -124,7 +124,10 @@ class _Line:
 
 
 def _import(context: CommandContext, path: Path, *, yes: bool) -> None:
-    """Add a file's handsets that the table lacks. Change no handset that opted back in after the list was made."""
+    """Add a file's handsets that the table lacks, or whose opt-in is older than the file's opt-out.
+
+    Without a time in the file an opt-in stays, because it can be later than the list.
+    """
     lines = _read(path)
     target = context.target
     context.confirm(f"Opt {counted(len(lines), 'handset')} out on {target.name}?", yes=yes)
@@ -135,6 +138,8 @@ def _import(context: CommandContext, path: Path, *, yes: bool) -> None:
         for line in bar:
             record = OptOutRecord(line.handset, True, line.since or now, "import", operator=operator)
             found = target.opt_outs.decide(record, only_if_new=True)
+            if found and not found.opted_out and line.since and found.decision < record.decision:
+                found = target.opt_outs.decide(record)
             added += found is None
             known += found is not None and found.opted_out
             back_in += found is not None and not found.opted_out
@@ -158,7 +163,7 @@ def _read(path: Path) -> list[_Line]:
         raise CliError(f"{path} can't be read: {reason}.", "Name another file.", Exit.USAGE) from None
     found: dict[str, _Line] = {}
     problems: list[str] = []
-    for number, row in _rows(text):
+    for number, row in _rows(path, text):
         handset, at = did_you_mean(row[0]), row[1].strip() if len(row) > 1 else ""
         since = time_or_none(at) if at else None
         if handset is None:
@@ -174,8 +179,14 @@ def _read(path: Path) -> list[_Line]:
     return list(found.values())
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Return the rows with their numbers, without empty ones and the header that `export` writes."""
-    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
-        if any(cell.strip() for cell in row) and row[0].strip() != _COLUMNS[0]:
-            yield number, row
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Return the rows with their last lines, without empty ones and the header that `export` writes."""
+    reader = csv.reader(io.StringIO(text))
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row) and row[0].strip() != _COLUMNS[0]:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise CliError(
+            f"{path}, line {reader.line_num}: {error}.", "Correct the file; nothing was imported.", Exit.INVALID
+        ) from None

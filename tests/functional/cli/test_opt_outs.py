@@ -85,6 +85,29 @@ def test_an_old_list_does_not_undo_an_opt_in(stack: DeployedStack, tmp_path: Pat
     assert found(stack) == back
 
 
+def test_a_list_with_times_undoes_only_older_opt_ins(stack: DeployedStack, tmp_path: Path) -> None:
+    for number in (HANDSET, OTHER):
+        table(stack).decide(OptOutRecord(number, False, OUT.since, "reply", reply_id="mo-2"))
+    file = tmp_path / "list.csv"
+    file.write_text(f"{HANDSET},2026-01-02T00:00:00Z\n{OTHER},2025-12-31T00:00:00Z\n")
+    assert opt_outs("import", file, "--yes", "--json").document == {"added": 1, "known": 0, "opted_back_in": 1}
+    assert (found(stack).opted_out, found(stack, OTHER).opted_out) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [(f'{OTHER},"\n\n"\n12345\n', "line 4: handset: "), (f'{OTHER}\n"{"1" * 200_000}"\n', "line 2: field larger than")],
+)
+def test_rows_of_several_lines_and_rows_that_are_too_long(
+    stack: DeployedStack, tmp_path: Path, text: str, line: str
+) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text(text)
+    ran = opt_outs("import", file, "--yes")
+    assert (ran.exit_code, line in ran.stderr) == (5, True)
+    assert list(table(stack).scan()) == []
+
+
 @pytest.mark.parametrize(
     ("line", "field"),
     [
