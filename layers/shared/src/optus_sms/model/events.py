@@ -109,7 +109,9 @@ class SmsRejected(Event):
 
     message_id: str = field(metadata=_MESSAGE_ID)
     reference: str = field(metadata=_REFERENCE)
-    reason: str = field(metadata=_is("`rejected` or `attempts_exhausted`, as in the dead letter"))
+    reason: str = field(
+        metadata=_is("`rejected` or `attempts_exhausted`, as in the dead letter, or `opted_out`, without one")
+    )
     detail: str | None = field(default=None, metadata=_is("the reason and the HTTP status of the gateway's response"))
     attempts: int = field(metadata=_ATTEMPTS)
 
