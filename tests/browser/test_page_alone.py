@@ -156,7 +156,7 @@ def test_a_new_start_is_told_once_and_nothing_of_the_earlier_one_stays(page: Pag
 def test_one_window_too_many_says_what_to_do(page: Page, canned: CannedPage) -> None:
     canned.is_full = True
     page.goto(canned.url)
-    page.locator("#banner", has_text="Close one").wait_for()
+    page.locator("#banner", has_text="Close it in one").wait_for()
     canned.is_full = False
     page.wait_for_selector("#health.good")
     page.wait_for_selector("#banner", state="hidden")
