@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
     EndpointConnectionError,
+    HTTPClientError,
     ReadTimeoutError,
     SSLError,
 )
@@ -121,16 +122,15 @@ def test_a_server_that_does_not_listen(connect: Connect) -> None:
         read(connect(url))
 
 
-@pytest.mark.parametrize(
-    "cut_short",
-    [
-        FOUND[:-3],
-        FOUND[: FOUND.index(b"Content-Length")],
-        FOUND[: FOUND.index(b"{")].replace(b"Content-Length", b"X-Length"),
-        b"HTTP/1.1 103 Early Hints\r\n\r\n",
-    ],
-    ids=["body", "head", "body of unknown length", "interim response"],
-)
+CUT_SHORT: Final = {
+    "body": FOUND[:-3],
+    "head": FOUND[: FOUND.index(b"Content-Length")],
+    "body of unknown length": FOUND[: FOUND.index(b"{")].replace(b"Content-Length", b"X-Length"),
+    "interim response": b"HTTP/1.1 103 Early Hints\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("cut_short", CUT_SHORT.values(), ids=CUT_SHORT)
 def test_a_response_that_ends_early_is_no_response(cut_short: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """botocore's own client returns it as a table without the item: a handset without an opt-out."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
@@ -237,6 +237,18 @@ def test_a_proxy_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws.example")
         assert read(clients.dynamodb())["Item"] == ITEM
         assert proxy.connections[0].received.startswith(b"POST http://aws.example/ ")
+
+
+@pytest.mark.parametrize("cut_short", CUT_SHORT.values(), ids=CUT_SHORT)
+def test_behind_a_proxy_a_response_that_ends_early_is_an_error(
+    cut_short: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    with FaultServer(*[responding(cut_short, then=Peer.fin)] * 3) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", url_of(proxy))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws.example")
+        with pytest.raises(HTTPClientError):
+            read(clients.dynamodb())
 
 
 def test_without_a_proxy_the_functions_send_by_their_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:

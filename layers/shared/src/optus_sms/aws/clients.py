@@ -15,7 +15,7 @@ from urllib.request import getproxies
 from botocore.config import Config
 from botocore.session import Session
 
-from optus_sms.aws.connections import Connections
+from optus_sms.aws.connections import Connections, refuse_cut_short
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -46,6 +46,8 @@ def _session() -> Session:
         ca_bundle = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         connections = Connections(_CONNECT_SECONDS, _READ_SECONDS, ca_bundle=ca_bundle)
         session.register("before-send", connections.send)  # type: ignore[arg-type] # the stubs want **kwargs only
+    else:
+        session.register("before-parse", refuse_cut_short)  # type: ignore[arg-type]
     return session
 
 

@@ -13,7 +13,7 @@ import ssl
 import threading
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,6 +127,17 @@ def _read(connection: http.client.HTTPConnection) -> tuple[http.client.HTTPRespo
         if response.status < 200 or (response.length is None and not response.chunked):
             raise http.client.IncompleteRead(b"")  # an interim response, or one that can end early unnoticed
         return response, response.read()
+
+
+def refuse_cut_short(response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Raise for a response of botocore's own client that ended early, as a handler of `before-parse`.
+
+    botocore would read it as an empty response: a table without the item.
+    """
+    headers, body = response_dict["headers"], response_dict["body"]
+    whole = "chunked" in headers.get("transfer-encoding", "") or headers.get("content-length") == str(len(body))
+    if response_dict["status_code"] < 300 and not whole:
+        raise ConnectionClosedError(endpoint_url="AWS")
 
 
 def _close_all(idle: dict[tuple[str, str], deque[http.client.HTTPConnection]]) -> None:
