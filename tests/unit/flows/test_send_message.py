@@ -880,6 +880,25 @@ class TestStopsEverybody:
         assert set(run.ledger.records) == {"message-0"}
         assert all(back.seconds >= 2 for back in run.queues.given_back)
 
+    def test_the_last_second_of_an_open_breaker_stops_them_too(self) -> None:
+        run = bench()
+        run.breaker.trip()
+        run.time.advance(1.5)
+        run.send(queue_record())
+        assert (run.gateway.posts, run.ledger.records) == ([], {})
+
+    def test_a_breaker_that_opened_after_the_claim_stops_the_post_in_its_last_second_too(self) -> None:
+        run = bench()
+
+        def opened(step: str, moment: Moment) -> None:
+            if (step, moment) == ("ledger.claim", "after"):
+                run.breaker.trip()
+                run.time.advance(1.5)
+
+        run.hook(opened)
+        run.send(queue_record())
+        assert (run.gateway.posts, run.state()) == ([], State.RETRY)
+
     def test_one_goes_alone_before_the_rest_may_follow(self) -> None:
         run = bench(unreachable(), unreachable())
         run.send(queue_record(name="0"))
@@ -998,10 +1017,10 @@ class TestWritesThatFail:
         self, step: str, script: list[Any], state: State, moment: Moment
     ) -> None:
         run = bench(*script)
-        run.hook(FailAt(step, moment, times=4))
+        run.hook(FailAt(step, moment, times=5))
         run.send(queue_record())
         assert run.state() is state
-        assert run.time.sleeps == [0.1, 0.2, 0.4, 0.8]
+        assert run.time.sleeps == [0.1, 0.2, 0.4, 0.8, 1.0]
         assert run.gateway.posts_of("message-1") == 1
 
     def test_dead_letter_is_written_again_until_it_is(self) -> None:
@@ -1079,7 +1098,7 @@ class TestWritesThatFail:
         run = bench()
         run.hook(FailAt("ledger.accepted", times=ALWAYS))
         assert run.send(queue_record()).failures == (sqs_id(),)
-        assert run.time.now() <= NOW + 60
+        assert run.time.now() <= NOW + 58  # the last write has two of the invocation's 60 seconds
         run.hook()
         run.sender.unwritten._outcomes.clear()
         run.time.advance(100)
@@ -1448,10 +1467,10 @@ class TestTheQueuesRetention:
 
     def test_no_wait_outlasts_the_retention(self) -> None:
         run = bench(PostResult(Outcome.NOT_SENT, "throttled", 429, stop=Stop.THROTTLED, retry_after_seconds=43_200.0))
-        run.time.advance(QUEUE_RETENTION_SECONDS - 3 * 3600)
+        run.time.advance(QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS - 3600.5)
         run.send(queue_record())
         assert 3590 < run.queues.given_back[-1].seconds <= 3601
-        run.time.advance(3601)
+        run.time.advance(run.queues.given_back[-1].seconds)
         run.send(queue_record(receive_count=2))
         assert (run.state(), reasons(run)) == (State.REJECTED, ["attempts_exhausted"])
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from optus_sms.records.table import SHARDS, DueIndex, Table
+from optus_sms.records.table import SHARDS, DueIndex, Table, shard, unmarshal
 from optus_sms.records.updates import NOTHING
+from tests.support.memory_table import MemoryTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class Client:
@@ -83,3 +85,41 @@ def test_another_error_is_no_item_that_was_edited_by_hand(code: str, message: st
     with pytest.raises(ClientError) as raised:
         Table(client, "table", key="pk").update("a", NOTHING.set(state="RETRY"))  # type: ignore[arg-type]
     assert raised.value is client.error
+
+
+class TestDueIndex:
+    def index(self, times: Iterable[int]) -> DueIndex:
+        """Return an index of one item for each time when it is due; its key is that time."""
+        table = MemoryTable(key="pk")
+        for time in times:
+            table.put({"pk": str(time), "kind": shard("SENDING", str(time)), "look_at": time})
+        return DueIndex(table, "index", "kind")
+
+    def test_the_longest_due_come_first_from_whatever_partition(self) -> None:
+        index = self.index(range(1040, 1000, -1))
+        assert [item["pk"] for item in index.due("SENDING", now=1030.9, limit=1000)] == [
+            str(time) for time in range(1001, 1031)
+        ]
+
+    @pytest.mark.parametrize(("limit", "of_each"), [(SHARDS * 3, 3), (SHARDS * 2 - 1, 1), (1, 1)])
+    def test_each_partition_gives_its_part_of_the_limit_and_at_least_one(self, limit: int, of_each: int) -> None:
+        found = [str(item["kind"]) for item in self.index(range(1, 200)).due("SENDING", now=1000, limit=limit)]
+        assert Counter(found) == {f"SENDING.{number}": of_each for number in range(SHARDS)}
+
+    def test_every_item_of_a_kind_is_listed_due_or_not(self) -> None:
+        index = self.index(range(1, 30))
+        assert {item["look_at"] for item in index.listed("SENDING")} == set(range(1, 30))
+        assert list(index.listed("UNKNOWN")) == []
+
+    def test_an_item_that_has_changed_since_it_was_listed_is_left_out(self) -> None:
+        index = self.index([1, 2])
+        index.table.get = lambda key: {"pk": key, "kind": "UNKNOWN.0", "look_at": 1}  # type: ignore[method-assign]
+        assert [*index.due("SENDING", now=1000, limit=100), *index.listed("SENDING")] == []
+
+
+def test_numbers_are_read_as_they_are_stored() -> None:
+    numbers = {"0": 0, "-7": -7, "2.5": 2.5, "-0.5": -0.5, "1E2": 100}
+    found = unmarshal({name: {"N": name} for name in numbers})
+    assert {name: (value, type(value)) for name, value in found.items()} == {
+        name: (value, type(value)) for name, value in numbers.items()
+    }

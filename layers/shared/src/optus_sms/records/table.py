@@ -163,7 +163,8 @@ class DueIndex:
     def due(self, kind: str, *, now: float, limit: int) -> Iterator[Item]:
         """Return at most ``limit`` due items of a kind, the longest due first; whole items, read consistently.
 
-        An item whose kind has changed since the index listed it is left out.
+        A ``limit`` below the number of partitions counts as one item of each. An item whose kind has changed since the
+        index listed it is left out.
         """
         due: list[tuple[float, Item, str]] = []
         for partition in self._listed_partitions(kind):
