@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from optus_sms.flows.opt_out_check import OptOutCheck, in_a_thread
+from optus_sms.flows.opt_out_check import OptOutCheck, at_once, in_a_thread
 from optus_sms.flows.send_message import QueueRecord
 from optus_sms.model.queue_message import parse_message
 from optus_sms.model.times import format_rfc3339
@@ -199,6 +200,13 @@ class TestNotRead:
         run.send(message())
         assert run.state() is State.ACCEPTED
 
+    def test_is_in_the_log_with_the_error_and_without_the_number(self, capsys: pytest.CaptureFixture[str]) -> None:
+        run = bench(opted_out=False)
+        run.hook(FailAt("opt_outs.read"))
+        run.send(message())
+        logged = capsys.readouterr().out
+        assert ("opt-out not read" in logged, "FaultError" in logged, HANDSET in logged) == (True, True, False)
+
     def test_a_thread_that_can_not_start_is_a_read_that_failed(self) -> None:
         def exhausted(_run: Any) -> Any:
             raise RuntimeError("can't start new thread")
@@ -219,6 +227,19 @@ class TestNotRead:
 
 
 class TestBeside:
+    @pytest.mark.parametrize(("messages", "beside"), [(1, 1), (3, 0)])
+    def test_only_a_message_alone_is_read_for_in_parallel(self, messages: int, beside: int) -> None:
+        """The messages of a batch run in parallel already, and more threads would cost CPU."""
+        run, started = bench(opted_out=False), []
+
+        def start(read: Callable[[], None]) -> Callable[[], None]:
+            started.append(read)
+            return at_once(read)
+
+        object.__setattr__(run.sender, "beside", start)
+        run.send(*(queue_record(name=str(number)) for number in range(messages)))
+        assert (len(run.gateway.posts), len(started)) == (messages, beside)
+
     def test_other_calls_go_on_while_it_reads(self) -> None:
         may_end, went_on = threading.Event(), []
 

@@ -70,8 +70,8 @@ def bench(*script: Any, **more: Any) -> Bench:
     return Bench(gateway=ScriptedGateway(script), options=options, **more)
 
 
-def claim_stored_late(run: Bench) -> None:
-    """Deliver a message whose claim fails, and is stored only after that delivery has ended."""
+def claim_stored_late(run: Bench, *, batches: int = 0) -> None:
+    """Deliver a message whose claim fails, and is stored only after that delivery and so many ``batches``."""
     claims: list[LedgerRecord] = []
     claim = run.ledger.claim
 
@@ -82,6 +82,9 @@ def claim_stored_late(run: Bench) -> None:
     run.ledger.claim = lost  # type: ignore[method-assign]
     run.send(queue_record())
     run.ledger.claim = claim  # type: ignore[method-assign]
+    for _ in range(batches):
+        run.time.advance(60)
+        run.send()
     claim(claims[0], now=run.time.now())
 
 
@@ -382,12 +385,18 @@ class TestRefused:
         assert letter.body == queue_record().body
         assert totals(result.measurements) == {"MessagesRejected": 1}
 
+    def test_its_dead_letter_has_the_words_of_the_gateway(self) -> None:
+        run = bench(replace(rejected(), detail="The destination is barred."))
+        run.send(queue_record())
+        assert "The destination is barred." in run.queues.dead_letters[0].detail
+
     def test_redelivered_gets_its_copy_again_and_no_post(self) -> None:
         run = bench(rejected())
         run.send(queue_record())
         result = run.send(queue_record(receive_count=2))
         assert result.failures == ()
         assert reasons(run) == ["rejected", "rejected"]
+        assert "400" in run.queues.dead_letters[1].detail
         assert run.gateway.posts_of("message-1") == 1
         assert totals(result.measurements) == {"DuplicatesSuppressed": 1}
 
@@ -581,8 +590,10 @@ class TestDuplicates:
         run = bench()
         run.send(queue_record())
         run.messages.items.clear()
+        run.hook(calls := Calls())
         result = run.send(queue_record(receive_count=2))
         assert result.failures == ()
+        assert calls.of("ledger") == ["ledger.claim"]
         assert run.gateway.posts_of("message-1") == 1
         assert run.messages.items["gw-1"]["message_id"] == "message-1"
         assert totals(result.measurements) == {"DuplicatesSuppressed": 1}
@@ -863,6 +874,7 @@ class TestTimeRunsShort:
         result = run.send(*(queue_record(name=str(n)) for n in range(5)))
         assert 1 <= len(run.gateway.posts) < 5
         assert len(result.failures) == 5 - len(run.gateway.posts)
+        assert run.time.now() <= NOW + 60  # none waited for a slot after the end of the invocation
 
     def test_invocation_lasts_until_its_last_slot_is_over(self) -> None:
         run = bench(interval=3.0)
@@ -1080,6 +1092,21 @@ class TestWritesThatFail:
         run.send(queue_record(receive_count=2))
         assert (run.state(), run.record().gateway_id) == (State.ACCEPTED, f"gw-{len(run.gateway.posts)}")
         assert run.gateway.accepted == {"message-1": 1}
+
+    def test_outcome_is_not_written_late_without_time_for_it(self) -> None:
+        run = bench()
+        run.hook(FailAt("ledger.accepted", times=ALWAYS))
+        run.send(queue_record())
+        run.hook()
+        for seconds, state in ((5, State.SENDING), (6, State.ACCEPTED)):
+            run.send(seconds=seconds)
+            assert run.state() is state
+
+    def test_claim_that_is_stored_after_other_batches_is_given_back_too(self) -> None:
+        run = bench()
+        claim_stored_late(run, batches=2)
+        run.send(queue_record(name="3"))
+        assert run.state() is State.RETRY
 
     def test_claim_that_is_stored_late_is_given_back_with_the_next_batch_of_any_message(self) -> None:
         run = bench()
@@ -1495,9 +1522,10 @@ class TestTheQueuesRetention:
         assert (run.state(), reasons(run)) == (State.REJECTED, ["attempts_exhausted"])
         assert "certainly" not in run.queues.dead_letters[0].detail
 
-    def test_an_event_older_than_any_queue_is_an_example(self) -> None:
+    @pytest.mark.parametrize("days", [14, 2000])
+    def test_an_event_older_than_any_queue_is_an_example(self, days: int) -> None:
         run = bench()
-        run.time.advance(2000 * 86_400)
+        run.time.advance(days * 86_400)
         run.send(queue_record())
         assert run.state() is State.ACCEPTED
 
