@@ -33,6 +33,7 @@ def test_the_whole_text_opts_back_in(text: str) -> None:
     [
         *("STOP 12345", "please stop by at nine", "don't stop", "STOP!!", ".STOP", "S TOP", "STOPPED", "Yes please"),
         *("", " ", ".", None, "optout out", "\U0001f6d1"),
+        *("STOP \uf8ff", "STOP \U0001faff", "STOP \u0378"),
     ],
 )
 def test_any_other_text_is_a_reply_like_any_other(text: str | None) -> None:

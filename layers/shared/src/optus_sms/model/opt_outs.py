@@ -2,6 +2,10 @@
 
 import unicodedata
 from dataclasses import dataclass
+from typing import Final
+
+# Unicode's categories of spaces, controls and format characters; an unassigned character can be a new emoji.
+_INVISIBLE: Final = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
 def parse_words(text: str) -> frozenset[str]:
@@ -34,5 +38,5 @@ def _canonical(text: str) -> str:
 
 def _trimmed(text: str) -> str:
     """Return a text without the spaces and other invisible characters around it, such as marks of direction."""
-    shown = [index for index, character in enumerate(text) if unicodedata.category(character)[0] not in "CZ"]
+    shown = [index for index, character in enumerate(text) if unicodedata.category(character) not in _INVISIBLE]
     return text[shown[0] : shown[-1] + 1] if shown else ""
