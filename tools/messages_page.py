@@ -7,12 +7,13 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from local.template import TEMPLATE_PATH
 from optus_sms.model.queue_message import OutboundMessage
+from optus_sms.runtime import settings
 
 ROOT: Final = TEMPLATE_PATH.parent
 PATH: Final = ROOT / "docs" / "messages.md"
@@ -20,7 +21,8 @@ _LAYER: Final = "layers/shared/src/optus_sms"
 _HEAD: Final = """# Messages
 
 All errors, refusals and findings of the stack, the command line, the local stack and `make`, and what to do about each.
-`<…>` stands for a value. Not here: results and notes of commands, and texts that come from AWS or from the gateway.
+`<…>` stands for a value. Not here: results and notes of commands, errors of the tools for maintainers
+(`tools/`), and texts that come from AWS or from the gateway.
 `make schemas` writes this page from the code.
 """
 
@@ -102,25 +104,64 @@ _SECTIONS: Final = (
 
 def messages_page() -> str:
     """Return the page."""
-    return "\n".join([_HEAD, _queue_messages(), *map(_section, _SECTIONS), _make_messages()])
+    sections = map(_section, _SECTIONS)
+    return "\n".join(
+        [_HEAD, _queue_messages(), _settings(), *sections, _listeners(), _browser_messages(), _make_messages()]
+    )
 
 
 def _queue_messages() -> str:
     """Return the details of invalid messages' dead letters: the rule of each field, then the other reasons."""
-    fields = [(field.alias or name, field.description or "") for name, field in OutboundMessage.model_fields.items()]
+    rules = [(field.alias or name, field.description or "") for name, field in OutboundMessage.model_fields.items()]
     others = {tuple(texts[0].split(": ", 1)) for texts in _messages((_LAYER,), {"InvalidMessageError"})}
     rows = sorted(row for row in others if len(row) == 2 and not row[1].startswith("<"))
+    text = (
+        "The `detail` of the dead letter and of the event `SMS Refused`: the field, the rule and the fix. "
+        "`optus-sms send --dry-run` shows the same before a message is queued."
+    )
     return "\n".join(
         [
-            "## A message that was not sent: `invalid`\n",
-            "The `detail` of the dead letter and of the event `SMS Refused`: the field, the rule and the fix. "
-            "`optus-sms send --dry-run` shows the same before a message is queued.\n",
-            *_table(("field", "rule"), fields),
-            "",
+            _part("A message that was not sent: `invalid`", text, ("field", "rule"), rules),
             *_table(("field or attribute", "rule and fix"), rows),
             "",
         ]
     )
+
+
+def _settings() -> str:
+    """Return the rules of the functions' environment variables."""
+    classes = [each for name, each in vars(settings).items() if name.endswith("Settings") and is_dataclass(each)]
+    rules = {(f"`{field.name.upper()}`", get_args(field.type)[1].must_be) for each in classes for field in fields(each)}
+    text = (
+        "A function does not start if a variable is missing or wrong. Its log names each one: *is not set*, or *must "
+        "be* and the rule. The template sets them all, so deploy it again."
+    )
+    return _part("The functions' environment variables", text, ("variable", "must be"), sorted(rules))
+
+
+def _listeners() -> str:
+    """Return what the guards return: the refusals of every listener of the local stack, and those of the page."""
+    rows = set()
+    for path in (ROOT / "local" / "guard.py", ROOT / "local" / "page" / "guard.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Return(value=ast.Tuple(elts=[status, words])):
+                    rows.add((_text(status, {}), _text(words, {})))
+                case ast.Return(value=ast.Constant() | ast.JoinedStr() as words):
+                    rows.add(("403", _text(words, {})))
+    text = "These keep other web pages from the local stack. Only the phone page's server checks token and body."
+    return _part("Every listener of make run", text, ("HTTP status", "message"), sorted(r for r in rows if " " in r[1]))
+
+
+def _browser_messages() -> str:
+    """Return the page's own errors: the texts of its constants, and of `Refused` and `notice`."""
+    files = [ROOT / "local" / "page" / "static" / name for name in ("app.js", "server.js")]
+    script = "".join(file.read_text(encoding="utf-8") for file in files)
+    texts = re.findall(
+        r"""(?:^(?:export )?const [A-Z_]+ = |Refused\([^"`\n]*|notice\()(["`])(\S+ .+?)\1""", script, re.MULTILINE
+    )
+    rows = sorted((re.sub(r"\$\{[^}]*?(\w+)\}", r"<\1>", text),) for _, text in texts)
+    return _part("The page of make run, in the browser", "The page words these itself.", ("message",), rows)
 
 
 def _make_messages() -> str:
@@ -129,13 +170,8 @@ def _make_messages() -> str:
     found = sorted(
         {re.sub(r"\$\((\w+)\)", r"<\1>", words) for words in re.findall(r'(?:\|\||\{) ?\{? ?echo "([^"]+)"', text)}
     )
-    return "\n".join(
-        [
-            "## make\n",
-            "A command ends with one of these, or goes on without a part.\n",
-            *_table(("message",), [(f,) for f in found]),
-            "",
-        ]
+    return _part(
+        "make", "A command ends with one of these, or goes on without a part.", ("message",), [(f,) for f in found]
     )
 
 
@@ -143,7 +179,11 @@ def _section(section: Section) -> str:
     width = len(section.columns)
     rows = {(*texts, *[""] * width)[:width] for texts in _messages(section.folders, section.errors)}
     rows = {row for row in rows if row[0] not in section.without}
-    return "\n".join([f"## {section.title}\n", f"{section.text}\n", *_table(section.columns, sorted(rows)), ""])
+    return _part(section.title, section.text, section.columns, sorted(rows))
+
+
+def _part(title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join([f"## {title}\n", f"{text}\n", *_table(columns, rows), ""])
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -8,6 +8,16 @@ import pytest
 from tools.messages_page import _SECTIONS, PATH, ROOT, messages_page
 
 
+def empty_checkout(folder: Path) -> None:
+    """Make the files that the page is written from, without a message."""
+    for name in ("Makefile", "cli/main.py", "local/guard.py", "local/page/guard.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "local/page/static").mkdir()
+    for name in ("app.js", "server.js"):
+        (folder / "local/page/static" / name).touch()
+
+
 def test_the_page_is_up_to_date() -> None:
     assert PATH.read_text(encoding="utf-8") == messages_page(), "make schemas"
 
@@ -27,7 +37,7 @@ def test_every_error_of_the_command_line_is_on_it() -> None:
 
 
 def test_each_text_is_the_one_assigned_last_before_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cli").mkdir()
+    empty_checkout(tmp_path)
     (tmp_path / "Makefile").write_text('all:\n\t@run || { echo "Install $(IT)." >&2; exit 1; }\n')
     (tmp_path / "cli" / "doctor.py").write_text(
         "def some(up):\n"
@@ -54,9 +64,23 @@ def test_each_text_is_the_one_assigned_last_before_the_error(tmp_path: Path, mon
 def test_each_part_of_an_error_is_in_its_column_and_another_ones_words_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, rows: list[str]
 ) -> None:
-    (tmp_path / "cli").mkdir()
-    (tmp_path / "Makefile").touch()
+    empty_checkout(tmp_path)
     (tmp_path / "cli" / "some.py").write_text(f"def some():\n    raise {error}\n")
     monkeypatch.setattr("tools.messages_page.ROOT", tmp_path)
     table = messages_page().partition("| message | next step | exit code |\n| --- | --- | --- |\n")[2]
     assert table.partition("## ")[0].strip().splitlines() == rows
+
+
+def test_refusals_and_the_texts_of_the_browser_are_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_checkout(tmp_path)
+    (tmp_path / "local/guard.py").write_text(
+        'def one(own):\n    return f"Host: use {own}."\ndef other():\n    return None\n'
+    )
+    (tmp_path / "local/page/guard.py").write_text("def one(why):\n    return 403, why\n    return 413, 'Too long.'\n")
+    script = 'const GONE = "It is gone.";\nthrow new Refused(said ?? `HTTP ${a.status} came.`);\nnotice("");\n'
+    (tmp_path / "local/page/static/server.js").write_text(script)
+    monkeypatch.setattr("tools.messages_page.ROOT", tmp_path)
+    lines = messages_page().splitlines()
+    expected = ["| 403 | Host: use &lt;own>. |", "| 413 | Too long. |", "| It is gone. |", "| HTTP &lt;status> came. |"]
+    assert [line for line in expected if line not in lines] == []
+    assert [line for line in lines if "why" in line or line == "|  |"] == []
