@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from optus_sms.flows.pausing import Action, decide_for_all
 from optus_sms.model.lanes import Lane
-from optus_sms.records.items import HealthRecord, Hold, Pause, PausedBy
+from optus_sms.records.items import HealthRecord, Hold, Pause, PausedBy, PauseReason
 from tests.support.health import World
 
 URGENT, ORDINARY = Lane.URGENT, Lane.ORDINARY
@@ -125,3 +126,11 @@ def test_a_pause_of_both_lanes_one_by_one_is_a_pause() -> None:
 def test_a_hold_edited_by_hand_is_one() -> None:
     item = HealthRecord(pause=Pause("", None, confirmed=True)).to_item() | {"urgent_hold": "yes"}
     assert HealthRecord.from_item(item).hold(URGENT) is Hold.RECORDED
+
+
+def test_a_pause_that_a_new_lane_completes_is_not_made_yet_so_no_operator_ended_it() -> None:
+    """Otherwise a check that ends before the change would let the next one take the lanes that are on for a wish."""
+    lanes = {ORDINARY: True, URGENT: False}
+    record = HealthRecord(pause=Pause("2026-01-01T00:00:00Z", PauseReason.OUTAGE, confirmed=True))
+    action, after = decide_for_all(Action.LEAVE, record, lanes)
+    assert (action, after.pause and after.pause.confirmed) == (Action.PAUSE, False)
