@@ -247,7 +247,7 @@ def test_says_what_is_wrong(changes: dict[str, Any], field: str, facts: set[str]
         ({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}, {"S3", "bucket"}),
         ({"Records": [{"eventSource": "aws:sqs", "body": message_body()}]}, {"AWS", "itself"}),
         (message_body(), {"string", "once"}),
-        ([message_fields()], {"array", "itself"}),
+        ([message_fields()], {"array", "object"}),
     ],
 )  # fmt: skip
 def test_an_envelope_is_named_with_the_way_to_open_it(body: Any, facts: set[str]) -> None:
