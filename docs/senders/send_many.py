@@ -1,4 +1,4 @@
-"""Queue many messages: checked before, in batches of ten, repeated under the same message_id after an error.
+"""Check messages and queue them in batches of ten; after an error, queue them again under the same message_id.
 
     python send_many.py < messages.jsonl
 
@@ -42,7 +42,7 @@ def checked(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def queue_batch(batch: list[tuple[int, str]]) -> list[int]:
-    """Queue up to ten messages; return the numbers of the lines that SQS accepted in no attempt."""
+    """Queue up to ten messages; return the numbers of the lines that SQS did not accept."""
     left = dict(batch)
     for _ in range(ATTEMPTS):
         entries: Any = [{"Id": str(number), "MessageBody": text} for number, text in left.items()]
