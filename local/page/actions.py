@@ -183,7 +183,7 @@ class _Load:
             if self._is_closed:
                 raise ActionRefusedError(503, "make run is ending.")
             if self._thread is not None and self._thread.is_alive():
-                raise ActionRefusedError(409, "Messages are being sent already: stop that first, or wait for its end.")
+                raise ActionRefusedError(409, "A load is running already: stop it first, or wait until it ends.")
             self._load = self._new_load(count)
             self._thread = threading.Thread(target=self._run, args=(self._load, count), name="load")
             self._tell(Progress(count), 0.0, done=False)

@@ -26,7 +26,7 @@ class CallbackUrl:
 
 
 def parse_callback_url(url: str) -> CallbackUrl:
-    """Parse a URL. Raise ValueError if it is not http or https; the text lacks the URL, which can hold credentials."""
+    """Parse a URL. Raise ValueError if it is not http or https; its text has no URL, which can hold credentials."""
     wrong = ValueError("a callback URL looks like https://user:password@host:port/path, user and password URL-encoded")
     try:
         parts = urlsplit(url)

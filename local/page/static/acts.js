@@ -3,7 +3,7 @@
 import { byId, make, prose, visible } from "./text.js";
 import { call } from "./server.js";
 
-/** Commands that still run. Their buttons can be drawn again, and pressed again, meanwhile. */
+/** Commands that still run. Meanwhile their buttons can be drawn again, so that they could be pressed twice. */
 const underway = new Set();
 
 export function startActs() {

@@ -20,7 +20,7 @@ const FIELDS = [
   { name: "expires_at", label: "Not after", more: true, isTime: true, hint: "2026-12-24T09:05:00+11:00" },
   { name: "on_unknown", label: "If the outcome is unknown", more: true, choices: ["hold", "resend"] },
   { name: "despite_opt_out", label: "Despite an opt-out", more: true, choices: ["true", "false"], flag: true },
-  { name: "message_id", label: "Message id", more: true, hint: "made if left out" },
+  { name: "message_id", label: "Message id", more: true, hint: "generated if empty" },
 ];
 const PAUSE_IN_TYPING = 150;
 
@@ -49,7 +49,7 @@ export function startCompose(onSent) {
   inputs.get("content").after(
     make("p", { id: "counter", class: "small counter" }, "0 characters"),
     make("div", { id: "culprits", class: "culprits", hidden: true }));
-  inputs.get("destination").after(make("select", { id: "scenario", "aria-label": "A handset by what happens to its messages", hidden: true, onchange: (event) => choose("destination", event.target.value) }));
+  inputs.get("destination").after(make("select", { id: "scenario", "aria-label": "Choose a handset by what happens to its messages", hidden: true, onchange: (event) => choose("destination", event.target.value) }));
   form.addEventListener("submit", (event) => { event.preventDefault(); send(onSent); });
   form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(); });
   form.addEventListener("input", later);
@@ -63,7 +63,7 @@ function fieldOf(field) {
   const id = `field-${field.name}`;
   const common = { id, name: field.name, "aria-describedby": `error-${field.name}${field.area ? " counter" : ""}`, spellcheck: field.area ? null : "false" };
   let input;
-  if (field.choices) input = make("select", common, ...["", ...field.choices].map((value) => make("option", { value }, value || "not said")));
+  if (field.choices) input = make("select", common, ...["", ...field.choices].map((value) => make("option", { value }, value || "not set")));
   else if (field.area) input = make("textarea", { ...common, rows: "3", dir: "auto" });
   else input = make("input", { ...common, type: field.type ?? "text", placeholder: field.hint ?? null, list: field.list ?? null });
   inputs.set(field.name, input);

@@ -10,20 +10,20 @@ const GROUPS = [
     { name: "slow", label: "Slow responses", does: "seconds before each response", value: 2 },
     { name: "credentials_refused", label: "Credentials refused", does: "401 for everything" },
   ] },
-  { title: "Its responses, one of", switches: [
-    { name: "lost_responses", label: "Lost", does: "taken, but no response: unknown whether it was sent" },
+  { title: "Responses to messages (one at a time)", switches: [
+    { name: "lost_responses", label: "Lost", does: "request read, no response: unknown whether it was sent" },
     { name: "lost_then_told", label: "Lost, then resolved", does: "no response; after 5 s a callback proves it was sent" },
     { name: "too_many_requests", label: "Too many requests", does: "429, twice for each message" },
-    { name: "unavailable", label: "Unavailable", does: "503, not in the API's words: unknown whether it was sent" },
+    { name: "unavailable", label: "Unavailable", does: "503 without an error of the API: unknown whether it was sent" },
   ] },
-  { title: "Its callbacks, one of", switches: [
-    { name: "callbacks_doubled", label: "Doubled", does: "each one comes three times" },
-    { name: "callbacks_reordered", label: "Reordered", does: "not in the order in which it happened" },
+  { title: "Status callbacks (one at a time)", switches: [
+    { name: "callbacks_doubled", label: "Doubled", does: "each one is delivered three times" },
+    { name: "callbacks_reordered", label: "Reordered", does: "delivered out of order" },
     { name: "callbacks_early", label: "Early", does: "before the response to the send" },
     { name: "callbacks_late", label: "Late", does: "5 s after the last status" },
   ] },
   { title: "All callbacks", switches: [
-    { name: "callbacks_held", label: "Callbacks held", does: "kept back until this is off again" },
+    { name: "callbacks_held", label: "Callbacks held", does: "held back until you turn this off" },
   ] },
 ];
 

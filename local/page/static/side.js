@@ -90,7 +90,7 @@ function beyond(group, listed) {
   const more = (store.strip[group] ?? 0) - listed;
   if (more <= 0) return "";
   if (group !== "queued") return ` ${count(more, "older one")} not listed.`;
-  return ` ${more} on the queue cannot be listed: another system's before its turn, or a copy of one that was sent already.`;
+  return ` ${more} on the queue can't be listed: messages of other systems that are not due yet, or copies of sent messages.`;
 }
 
 function messageRow(message) {

@@ -66,11 +66,11 @@ export function drawStrip() {
   say(health, !isConnected ? "gateway: no connection" : word !== "unknown" ? `gateway ${word}` : strip.checked_at ? "gateway: being checked" : "gateway: not checked yet");
   say(byId("health-why"), isConnected && strip.checked_at ? `${strip.health_reason}; checked at ${clock(strip.checked_at)}. The state changes after two or three checks in a row.` : "No check yet. The stack checks the gateway once a minute.");
   const { ordinary = 0, urgent = 0 } = strip.depths ?? {};
-  say(byId("depths"), isConnected ? `queue ${ordinary}, urgent ${urgent}` : "queues: not known");
+  say(byId("depths"), isConnected ? `queue ${ordinary}, urgent ${urgent}` : "queues: unknown");
   const paused = byId("paused");
   paused.className = `pill ${isPaused(strip) && isConnected ? "unsure" : "plain"}`;
   const why = strip.pause_reason ? strip.pause_reason.replaceAll("_", " ") : "by hand";
-  say(paused, !isConnected ? "sending or paused: not known" : strip.paused ? `paused: ${why}` : strip.paused_lanes?.length ? `${strip.paused_lanes.join(", ")} lane paused: by hand` : "sending");
+  say(paused, !isConnected ? "sending state: unknown" : strip.paused ? `paused: ${why}` : strip.paused_lanes?.length ? `${strip.paused_lanes.join(", ")} lane paused: by hand` : "sending");
   say(byId("pause"), isPaused(strip) ? "Resume" : "Pause");
   byId("pause").disabled = !isConnected;
 }
