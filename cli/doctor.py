@@ -135,7 +135,7 @@ def _callbacks(target: Target, transport: Transport, output: str) -> Check:
     if (without.status, wrong.status) == (403, 403):
         remedy = "Run it from an address in CallbackSourceCidrs, or post a test callback there (docs/callbacks.md)."
         return Check("warning", "the API's policy or its web ACL refuses this machine", remedy)
-    finding = f"returns HTTP {without.status} without and {wrong.status} with wrong credentials; both must be 401"
+    finding = f"returns HTTP {without.status} without credentials and {wrong.status} with wrong ones; both must be 401"
     return Check("failed", finding, "Read ReceiveCallbackFunction's log; 503 means that it can't read CallbackSecret.")
 
 

@@ -1,6 +1,6 @@
-"""The entry point of `optus-sms`. It does little, because Ctrl-C before `main` runs prints a traceback."""
+"""The entry point of `optus-sms`. It imports little, because Ctrl-C during imports prints a traceback."""
 
-import _signal  # type: ignore[import-not-found] # `signal` and `typing` import more, and meanwhile Ctrl-C is a traceback
+import _signal  # type: ignore[import-not-found] # `signal` and `typing` would import more
 import os.path
 import sys
 

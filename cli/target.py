@@ -80,7 +80,7 @@ _NOT_READY: Final = {
 class Target:
     """A stack. ``stack_id``: its identity.
 
-    ``settings``: its parameters, or the local functions' environment with the names of parameters.
+    ``settings``: its parameters, or for the local stack the functions' environment, under the parameters' names.
     """
 
     name: str
@@ -148,7 +148,10 @@ class Target:
         return self.settings.get("SeparateSenders") == "true"
 
     def id_of(self, key: str) -> str:
-        """Return the `message_id` of a message that these credentials queue under this key; a whole one unchanged."""
+        """Return the `message_id` of a message that these credentials queue under this key.
+
+        A key that has a namespace already is returned unchanged.
+        """
         if not self.separate_senders or namespace_of(key):
             return key
         # GetCallerIdentity returns as `UserId` what SQS reports as `SenderId`.

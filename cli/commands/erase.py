@@ -32,7 +32,7 @@ _REPEAT: Final = "Repeat the command in half an hour, when every reader has retu
 
 @click.command("erase")
 @click.argument("handset", type=Name())
-@click.option("--with-opt-out", is_flag=True, help="Erase its opt-out too: messages can be sent to it again.")
+@click.option("--with-opt-out", is_flag=True, help="Erase the handset's opt-out too: messages can be sent to it again.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be erased.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_context

@@ -24,7 +24,11 @@ class _Where(click.ParamType):
 @click.command()
 @click.argument("name", required=False, type=click.Choice([*FUNCTIONS, ACCESS]))
 @click.option(
-    "--where", "conditions", type=_Where(), multiple=True, help="FIELD=VALUE[,VALUE …] or FIELD!=VALUE; * matches all."
+    "--where",
+    "conditions",
+    type=_Where(),
+    multiple=True,
+    help="FIELD=VALUE[,VALUE …] or FIELD!=VALUE; * matches any characters.",
 )
 @click.option("--failed", is_flag=True, help="Errors, timeouts and crashes only.")
 @click.option("--since", type=Since(), help="RFC 3339 with offset, or an age like 15m. [default: 1h]")

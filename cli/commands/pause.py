@@ -48,7 +48,7 @@ def pause(context: CommandContext, *, lane: str | None) -> None:
 def resume(context: CommandContext, *, lane: str | None, yes: bool) -> None:
     """Resume sending. Asks first if the gateway is unhealthy or refuses the credentials.
 
-    You need not end a pause by the health check; it ends automatically.
+    The health check ends its own pauses automatically, so they need no resume.
 
     Afterwards the health check decides: it pauses again if messages fail and none is accepted.
     """

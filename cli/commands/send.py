@@ -72,7 +72,7 @@ def send(
     urgent: bool,
     **fields: Any,
 ) -> None:
-    """Queue the message TEXT to DESTINATION, a number in any form. TEXT - reads it from stdin."""
+    """Queue the message TEXT to DESTINATION, a number in any form. If TEXT is -, stdin is read."""
     lane = Lane.URGENT if urgent else Lane.ORDINARY
     if dry_run and follow:
         raise click.UsageError("--dry-run queues nothing, so it can't be combined with --follow.")

@@ -21,7 +21,7 @@ _WORST_FIRST: Final = (Exit.UNKNOWN, Exit.NOT_DELIVERED, Exit.ON_ITS_WAY, Exit.O
 @click.argument("id_", metavar="ID", type=Name())
 @with_context
 def status(context: CommandContext, *, id_: str) -> None:
-    """Show the stage of the message ID. The exit code is that of `send --follow`; of several messages the worst."""
+    """Show the stage of the message ID. The exit code is that of `send --follow`, for several messages the worst."""
     all_facts = find_messages(context.target, id_)
     context.out.document(
         [message_json(facts) | {"replies": [attributes(reply) for reply in facts.replies]} for facts in all_facts]

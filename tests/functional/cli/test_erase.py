@@ -39,7 +39,7 @@ def messages_of(stack: DeployedStack) -> Messages:
 
 
 def fill(stack: DeployedStack) -> None:
-    """Bring messages to the handset, and to another one, into every state and place."""
+    """Fill tables and queues: messages in every state and place, for the handset and for another one."""
     store, now = messages_of(stack), time.time()
     for state in STATES:
         stack.bring(state, state.value)
@@ -131,7 +131,7 @@ def test_a_dry_run_lists_the_same_and_changes_nothing(stack: DeployedStack) -> N
     ran = erase("--dry-run")
     assert ran.exit_code == 0
     before = {state: stack.record(state.value) for state in STATES}
-    assert places(ran) == FOUND | {"ledger": 3}  # a message that only waited has a record since its recall
+    assert places(ran) == FOUND | {"ledger": 3}  # the recall of the waiting message adds a record
     assert places(erase("--yes")) == FOUND
     assert all(record is not None and record.erased_at is None for record in before.values())
     assert HANDSET not in ran.stdout

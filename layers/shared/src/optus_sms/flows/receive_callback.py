@@ -192,7 +192,7 @@ class Receiver:
         """Return a status callback without an ID, completed with the ID of the only message that has its reference."""
         record = self.ledger.with_reference(callback.reference or "")
         if record is None or record.gateway_id is None or record.other_gateway_ids:
-            raise UnreadableCallbackError("no usable message_id or id, and not exactly one known ID has its reference")
+            raise UnreadableCallbackError("no usable message_id or id, and its reference does not match exactly one ID")
         return replace(callback, gateway_id=record.gateway_id)
 
     def _store_status(self, callback: StatusCallback) -> list[Measurement]:

@@ -45,7 +45,7 @@ LOOK_AGAIN_SECONDS: Final = (86_400, 2 * 86_400, 4 * 86_400)
 
 
 class Lookup(Enum):
-    """What a response to `GET /messages?id=` means for the rest of the run."""
+    """The meaning of a response to `GET /messages?id=` for the rest of the run."""
 
     RESPONDED = auto()  # the gateway returned the message, or that there is none
     REFUSED = auto()  # no such operation, no permission, or another message; several in a row concern every message
@@ -162,7 +162,7 @@ class _Run:
             if isinstance(item, LedgerRecord):
                 self._ledger.look_again(item, at=at)
             elif isinstance(item, MessageRecord):
-                for awaiting in Awaiting:  # the item waits for only one of them
+                for awaiting in Awaiting:  # it waits for one of these; the other update does nothing
                     self._messages.look_again(item.id, awaiting, at=at, counts=False)
         except Exception as error:  # noqa: BLE001
             self._note_failure(step, error)

@@ -43,8 +43,8 @@ def resolve_by_reference(
     before = ledger.resolve_by_callback(record.message_id, gateway_id, now=now)
     if before is None and not _has_id(ledger, record, gateway_id):
         return None
-    # Also if the ledger has this ID already, because the write to `MessagesTable` after it can have failed.
-    # Reconciliation would find that too, but minutes later.
+    # Done even if the ledger has this ID already, because the write to `MessagesTable` that follows can have failed.
+    # Reconciliation would find the missing item too, but minutes later.
     taken_by = complete(ledger, messages, before or record, gateway_id, now=now)
     return Resolution(record.message_id, before.state if before else None, id_is_taken=taken_by is not None)
 
@@ -52,7 +52,7 @@ def resolve_by_reference(
 def complete(
     ledger: Ledger, messages: Messages, record: LedgerRecord, gateway_id: str, *, now: float
 ) -> MessageRecord | None:
-    """Write the item of an accepted message, and only then remove from the ledger what the item was written from.
+    """Write the item of an accepted message, and only then remove its source fields from the ledger.
 
     Return the record that has this gateway ID already, if it is another message's or a reply's.
     """

@@ -48,7 +48,7 @@ def count_segments(text: str) -> Segments:
 
 
 def _parts(units: int | list[int], *, alone: int, each: int) -> int:
-    """Return the number of segments for so many units, or for characters of these sizes, which can't be split."""
+    """Return the number of segments: ``units`` is a count, or the size of each character, which can't be split."""
     if isinstance(units, int):
         return 1 if units <= alone else -(-units // each)
     if sum(units) <= alone:
