@@ -261,7 +261,7 @@ def _fault_of(alarms: list[dict[str, Any]]) -> Check | None:
             "docs/runbook.md has a section for each",
             lambda alarm: alarm["StateValue"] == "ALARM",
         ),
-        _Fault("warning", "without data for an hour", "docs/deploy.md, Look at this first", _is_without_data),
+        _Fault("warning", "without data for an hour", "docs/deploy.md, What only AWS can show", _is_without_data),
     )
     for fault in faults:
         if names := [alarm["AlarmName"] for alarm in alarms if fault.has_it(alarm)]:
