@@ -38,7 +38,7 @@ class CommandContext:
 
     @cached_property
     def target(self) -> Target:
-        """The stack. If no option names one, it is the local stack, which a note says."""
+        """The stack. Without an option the local stack, and a note names it."""
         if self.given is not None:
             return self.given
         found = targets.choose(stack=self.stack, local=self.local, region=self.region, profile=self.profile)
@@ -111,7 +111,7 @@ def with_context(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def _edited_item_error() -> type[Exception]:
-    """Return the error of an item that was edited by hand, imported only when there is an error."""
+    """Import and return the error of an item that was edited by hand; no command without an error needs the import."""
     from optus_sms.records.table import EditedItemError
 
     return EditedItemError

@@ -55,7 +55,7 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Messages to recall: those that match each field that is not None. Times: first queued, epoch seconds."""
+    """Messages to recall: those that match each field that is not None. Times of first queueing: epoch seconds."""
 
     reference: str | None = None
     since: float | None = None

@@ -74,7 +74,7 @@ class Facts:
 
     @property
     def despite_opt_out(self) -> bool:
-        """Whether an attempt was made that an opt-out would not have stopped."""
+        """Whether an attempt was made with `despite_opt_out`."""
         return self.ledger is not None and any(step.is_despite_opt_out for step in self.ledger.steps())
 
     @property

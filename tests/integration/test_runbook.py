@@ -84,7 +84,7 @@ class Rehearsal:
         return key
 
     def measured(self, name: str) -> bool:
-        """Whether the metric has had a value that is not zero (zero for what is well when it is one)."""
+        """Return whether the metric has shown trouble: a value other than 0, or for GatewayHealthy 0."""
         now = time.time()
         found = self.stack.client("cloudwatch").get_metric_data(
             MetricDataQueries=[
@@ -129,7 +129,7 @@ def stack(folder: Path) -> Iterator[LocalStack]:
 def rehearsal(
     stack: LocalStack, make_run: MakeRun, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Rehearsal]:
-    """Run in the folder of `make run`, in a shell with settings of a deployed stack that has sourced the endpoints."""
+    """Run in the folder of `make run`. The shell has settings of a deployed stack, and has sourced the endpoints."""
     monkeypatch.setenv("OPTUS_SMS_STACK", "optus-sms-production")
     with make_run(stack, folder):
         for names in re.findall(r"^unset (.+)$", endpoints.PATH.read_text(), re.MULTILINE):

@@ -56,7 +56,7 @@ class Client:
         ({"Count": 0}, 0),
         ({"Count": 1, "LastEvaluatedKey": {}}, SHARDS),
         ({"Count": 1}, SHARDS),
-        ({"Count": 0, "LastEvaluatedKey": {}}, SHARDS),  # an empty page is no end
+        ({"Count": 0, "LastEvaluatedKey": {}}, SHARDS),  # an empty page is not the last one
     ],
 )
 def test_only_an_index_that_lists_nothing_is_left_alone(page: dict[str, Any], queries: int) -> None:
@@ -79,7 +79,7 @@ def test_an_item_is_read_consistently() -> None:
     ],
 )
 def test_another_error_is_no_item_that_was_edited_by_hand(code: str, message: str) -> None:
-    """Its message would be called edited, and become a dead letter, by a fault of every message."""
+    """Otherwise a fault of every message would count as an edited item, and make each message a dead letter."""
     client = Client({})
     client.error = ClientError({"Error": {"Code": code, "Message": message}}, "UpdateItem")
     with pytest.raises(ClientError) as raised:

@@ -66,7 +66,7 @@ API_RESPONDS_SECONDS: Final = 3600.0  # how long a response of the API shows tha
 OPT_OUT_NOT_READ: Final = "opt_out_not_read"
 NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered", OPT_OUT_NOT_READ)
 CLAIM_RESPONSE_LOST: Final = "claim_response_lost"
-LATE_SECONDS: Final = 900.0  # until then a claim whose response was lost can still be stored
+LATE_SECONDS: Final = 900.0  # a claim whose response was lost can be stored as late as this
 _FIRST_BACKOFF_SECONDS: Final = 5
 # OutboundQueue's retention and maxReceiveCount (template.yaml). With the backoff, a message reaches its retention
 # before its last receive, so that an outage never makes a dead letter.
@@ -260,7 +260,7 @@ class Sender:
         """Handle one record, whatever happens."""
         try:
             handled = self._send(record, deadline, is_alone=is_alone)
-        except Exception as error:  # noqa: BLE001 - a record must not harm another; the ledger has what is certain
+        except Exception as error:  # noqa: BLE001 - a record must not harm another; the ledger keeps the proven outcomes
             handled = Handled(False, "failed", self._backoff(record), fields=error_fields(error))
         if not handled.acknowledged:
             if 0 < (left := record.seconds_to_last_call(self.now)) < handled.seconds:

@@ -69,7 +69,7 @@ LAPSE_SECONDS: Final = 15 * 60  # after its lease: long after the queue has deli
 # After claim or `scheduled`: carriers try for 7 days (Optus, "SMS delivery retry process").
 UNRESOLVED_SECONDS: Final = 8 * 86_400
 ABANDONED_SECONDS: Final = 11 * 86_400  # after the last attempt: the queue keeps a message for 10 days
-COMPLETE_SECONDS: Final = 600  # after proof without the queue message: by then its item in `MessagesTable` exists
+COMPLETE_SECONDS: Final = 600  # after proof by a callback or operator: by then the message's item should exist
 _REFRESH_SECONDS: Final = 86_400  # a reference that many messages share is written at most once a day to keep it
 KEEP_REFUSED_SECONDS: Final = 14 * 86_400  # as long as its dead letter
 UNDECIDED_INDEX: Final = "undecided-index"
@@ -134,7 +134,8 @@ def was_resolved_by_callback(claim: LedgerRecord, now: float) -> Condition:
 def awaits_an_operator(record: LedgerRecord) -> Condition:
     """Require that the record is as it was read, with an unknown outcome that neither a callback nor an operator ended.
 
-    Any state but SENDING and ACCEPTED can follow an unknown outcome, because it is certain of the last attempt only.
+    Any state but SENDING and ACCEPTED can follow an unknown outcome, because such a state proves only what the last
+    attempt did.
     """
     ended = (State.RETRY, State.REJECTED, State.EXPIRED, State.RECALLED)
     after_one = one_of(state=ended) & HAD_AN_UNKNOWN_OUTCOME
@@ -233,9 +234,9 @@ class Ledger:
     ) -> LedgerRecord | None:
         """Mark a message as accepted: any state → ACCEPTED. ``evidence``: for one without an ID.
 
-        Refused only if the record has another ID, of another POST of the message or, for one without an ID, from a
-        callback; it keeps both. The item of that ID may not exist yet, because the delivery that had to write it can
-        have crashed.
+        Refused only if the record has another ID already: that of another POST of the message or, if this POST got no
+        ID, that of a callback. The record keeps both. The item of the other ID may not exist yet, because the delivery
+        that had to write it can have crashed.
         """
         update = NOTHING.set(state=State.ACCEPTED, gateway_id=gateway_id).set_first(
             accepted_at=format_rfc3339(now), payload_sha256=claim.payload_sha256, ttl=claim.ttl
@@ -395,7 +396,7 @@ class Ledger:
     def resolve_by_callback(self, message_id: str, gateway_id: str, *, now: float) -> LedgerRecord | None:
         """Resolve a message as sent by a callback: SENDING, UNKNOWN, or ACCEPTED without an ID → ACCEPTED.
 
-        Also from any state that follows an unknown outcome, because such a state is certain of the last attempt only.
+        Also from any state that follows an unknown outcome, because such a state proves only what the last attempt did.
         Return the record as it was before the write, or None if the write was refused. `completed` must follow.
         """
         update = NOTHING.set(
@@ -409,7 +410,10 @@ class Ledger:
         return None if isinstance(before, Refused) else LedgerRecord.from_item(before, message_id)
 
     def resolve_sent(self, record: LedgerRecord, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:
-        """Resolve the unknown outcome just read as sent, on an operator's word. With an ID `completed` must follow."""
+        """Resolve an unknown outcome as sent, on an operator's word. With an ID `completed` must follow.
+
+        ``record``: as just read.
+        """
         look_at = int(now) + COMPLETE_SECONDS
         if gateway_id is None:  # a late callback can still bring the ID
             look_at = int(max(now, record.scheduled_at or 0)) + UNRESOLVED_SECONDS
