@@ -11,8 +11,8 @@ from cli.sending import is_paused_by_health_check, pause_in_words, trouble_in_wo
 from optus_sms.model.lanes import Lane
 
 _WHAT_HAPPENS: Final = (
-    "If you resume now, one message goes first, as a probe. Messages that fail return to the queue for a growing time; "
-    "one whose response is lost gets an unknown outcome."
+    "If you resume now, one message goes first, as a probe. Messages that fail return to the queue with a growing "
+    "delay; one whose response is lost gets an unknown outcome."
 )
 _DECIDES: Final = "If messages fail and none is accepted, the health check pauses sending again within minutes."
 _DOES_NOT_PAUSE: Final = "The health check does not pause sending again: PauseOnOutage is false."

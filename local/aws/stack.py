@@ -396,7 +396,7 @@ def listen(host: str, port: int, part: str) -> socket.socket:
 
 
 def start_emulator(listener: socket.socket, host: str) -> subprocess.Popen[bytes]:
-    """Start the process that emulates AWS's services, and give it the socket. ``host``: by which clients reach it."""
+    """Start the process that emulates AWS's services, and give it the socket. ``host``: the clients' name of it."""
     environment = {
         # Only these variables of the shell: the emulator has many switches, some with names that other programs use
         # too.

@@ -60,7 +60,7 @@ class Actions:
         self._load = _Load(lambda count: Load(stack, watcher, count), board, quietly)
 
     def stop(self) -> None:
-        """End what is under way, and start no new action."""
+        """End all actions that are under way, and start no new one."""
         self._load.close()
 
     def validate(self, fields: Json) -> Json:

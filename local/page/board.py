@@ -132,7 +132,7 @@ class Board:
             self._examples = frozenset(ids_and_bodies)
 
     def set(self, part: str, value: Any) -> None:
-        """Replace a part that is sent as a whole: meta, faults or load (the dead letters are such a part too)."""
+        """Replace a part that is sent as a whole: meta, faults or load (dead letters also are such a part)."""
         with self._changed:
             if self._parts.get(part, (0, None))[1] != value:
                 self._parts[part] = (self._advance(), value)
@@ -237,7 +237,7 @@ class Board:
         )
 
     def _submission(self, message_id: str) -> QueuedMessage | None:
-        """Return the message queued under a message_id; of several the one with the ledger's payload hash."""
+        """Return the message queued under a message_id; of several, the one with the ledger's payload hash."""
         submissions, ledger = self._submissions.get(message_id, {}), self._ledger.get(message_id)
         if ledger and ledger.payload_sha256:
             return submissions.get(ledger.payload_sha256)
@@ -258,7 +258,7 @@ class Board:
             self._dead_letters_changed()  # its allowed acts have changed, too
 
     def _gateway_changed(self, record: MessageRecord) -> None:
-        """Note a record of the gateway's. If its message is unknown, it is not shown until the message is known."""
+        """Note a record of the gateway. It is shown as soon as its message is known."""
         self._messages[record.id] = record
         if record.message_id:
             self._tie(record.message_id, record.id)

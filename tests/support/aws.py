@@ -39,7 +39,7 @@ def default_template() -> Template:
 
 
 def create_table(client: DynamoDBClient, logical_id: str) -> str:
-    """A new, empty table with the keys and indexes of that one in the template; its name."""
+    """Create an empty table with the keys and indexes of a table of the template; return its name."""
     properties: dict[str, Any] = dict(default_template().resources[logical_id].properties)
     name = f"{logical_id}-{next(_number)}"
     wanted = ("KeySchema", "AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes")

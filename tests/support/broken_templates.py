@@ -19,7 +19,7 @@ class Mistake:
 
 
 def with_mistake(document: Mapping[str, Any], mistake: Mistake) -> dict[str, Any]:
-    """A copy of `document` with the mistake in it. Raises KeyError when it would change nothing."""
+    """Return a copy of `document` with the mistake. Raise KeyError if the mistake would change nothing."""
     return cast(dict[str, Any], _edited(document, mistake.path.split("/"), mistake.value))
 
 

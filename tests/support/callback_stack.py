@@ -38,7 +38,7 @@ RESOURCES = ("SendLedgerTable", "MessagesTable", "OptOutTable", "DeadLetterQueue
 
 @dataclass(frozen=True)
 class Answer:
-    """What the handler returned, and what it printed meanwhile (log lines and metrics)."""
+    """The handler's return value and its output (log lines and metrics)."""
 
     status: int
     headers: Mapping[str, str]
@@ -129,7 +129,7 @@ class CallbackStack:
         return self
 
     def fail(self, *calls: str, error: Exception, after: int = 0) -> None:
-        """These AWS calls raise ``error``, as when botocore has given up; the first ``after`` of each still work."""
+        """Let these AWS calls raise ``error``, as if botocore had given up; the first ``after`` of each work."""
         self._faults |= {call: _Fault(error, after) for call in calls}
 
     def mend(self) -> None:
@@ -137,7 +137,7 @@ class CallbackStack:
         self._faults.clear()
 
     def handle(self, event: Any) -> Answer:
-        """One invocation."""
+        """Invoke the handler once."""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             if self._logger is not None:
@@ -146,21 +146,21 @@ class CallbackStack:
         return Answer(answer["statusCode"], answer["headers"], answer["body"], printed.getvalue())
 
     def counted(self, event: Any) -> tuple[Answer, list[str]]:
-        """One invocation and the AWS calls that it made."""
+        """Invoke the handler once; return also the AWS calls that it made."""
         before = len(self.calls)
         return self.handle(event), self.calls[before:]
 
     def row(self, gateway_id: str) -> Item:
-        """A row of MessagesTable; empty if there is none."""
+        """Return an item of MessagesTable; empty if there is none."""
         return unmarshal(self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": gateway_id}}).get("Item", {}))
 
     def rows(self) -> list[Item]:
-        """All of MessagesTable."""
+        """Return all items of MessagesTable."""
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
         return [unmarshal(item) for page in pages for item in page["Items"]]
 
     def everything(self) -> tuple[list[Item], list[Item]]:
-        """All items of both tables."""
+        """Return all items of both tables."""
         return self.rows(), [unmarshal(item) for item in self._ledger_items()]
 
     def ledger_item(self, key: str) -> Item:
@@ -169,7 +169,7 @@ class CallbackStack:
         return unmarshal(answer.get("Item", {}))
 
     def conversation(self, handset: str) -> list[Item]:
-        """What the index lists for a handset, in its order."""
+        """Return the index's items of a handset, in the index's order."""
         answer = self._dynamodb.query(
             TableName=self._table,
             IndexName=CONVERSATION_INDEX,

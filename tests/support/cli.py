@@ -44,7 +44,7 @@ def optus_sms(*arguments: object, stdin: str | bytes | None = None) -> Ran:
 
 
 def commands() -> dict[str, click.Command]:
-    """Every command of `optus-sms`, by its name."""
+    """Return every command of `optus-sms`, by name."""
     context = click.Context(main)
     found = {name: main.get_command(context, name) for name in main.list_commands(context)}
     return {name: command for name, command in found.items() if command}

@@ -36,13 +36,13 @@ def _table(logical_id: str) -> dict[str, Any]:
 
 
 def _secret(session: boto3.Session, fields: dict[str, str]) -> str:
-    """A new secret; its ARN. Not by CloudFormation, because moto's lacks secrets."""
+    """Create a secret, and return its ARN. Not by CloudFormation, because that of moto has no secrets."""
     client = session.client("secretsmanager")
     return client.create_secret(Name=f"{STACK}-{uuid4()}", SecretString=json.dumps(fields))["ARN"]
 
 
 def deploy(session: boto3.Session, name: str = STACK, *, separate_senders: bool = False) -> DeployedStack:
-    """Create it, and wait for nothing: moto is done at once."""
+    """Create the stack. No wait is needed, because moto creates it at once."""
     outputs = {
         "OutboundQueueUrl": {"Ref": "OutboundQueue"},
         "UrgentQueueUrl": {"Ref": "UrgentQueue"},
@@ -103,7 +103,7 @@ class DeployedStack:
         queued_at: float | None = None,
         on_unknown: OnUnknown = "hold",
     ) -> str:
-        """The ledger's record of a message in a state, as the sender would have written it; the message's body."""
+        """Write a message's ledger record as the sender function would in this state; return the message's body."""
         body = body or message_body(message_id=key)
         now = time.time()
         payload = parse_message(body, now=now, queued_at=queued_at).payload_sha256
@@ -142,7 +142,7 @@ class DeployedStack:
         queued_at: float | None = None,
         lane: str = "",
     ) -> None:
-        """A dead letter as the functions write it."""
+        """Write a dead letter as the functions do."""
         queues = Queues(self.sqs, dead_letter_queue_url=self.outputs["DeadLetterQueueUrl"])
         queues.dead_letter(DeadLetter(body, reason, detail, key, queued_at=queued_at, lane=lane), now=time.time())
 
@@ -151,11 +151,11 @@ class DeployedStack:
         return self.sqs.send_message(QueueUrl=self.outputs["DeadLetterQueueUrl"], MessageBody=body)["MessageId"]
 
     def queued(self) -> list[tuple[str, str]]:
-        """Takes all messages out of the outbound queue: body and the attribute `message_id` (or empty)."""
+        """Take all messages out of the outbound queue; return body and attribute `message_id` (or empty) of each."""
         return [(body, attributes.get("message_id", "")) for body, attributes in self.queued_with_attributes()]
 
     def queued_with_attributes(self) -> list[tuple[str, dict[str, str]]]:
-        """Takes all messages out of the outbound queue: body and attributes."""
+        """Take all messages out of the outbound queue; return body and attributes of each."""
         return [
             (
                 message["Body"],
@@ -165,14 +165,14 @@ class DeployedStack:
         ]
 
     def dead(self) -> int:
-        """How many dead letters are visible."""
+        """Return the number of visible dead letters."""
         answer = self.sqs.get_queue_attributes(
             QueueUrl=self.outputs["DeadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
         )
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
     def received(self, output: str) -> list[Any]:
-        """Takes all messages out of that queue."""
+        """Take all messages out of this queue."""
         taken: list[Any] = []
         url = self.outputs[output]
         while batch := self.sqs.receive_message(

@@ -44,7 +44,7 @@ class Emulator:
 
     @property
     def port(self) -> int:
-        """Of its endpoint with TLS."""
+        """The port of its endpoint with TLS."""
         return int(self.url.rpartition(":")[2])
 
     def environment(self) -> dict[str, str]:
@@ -59,11 +59,11 @@ class Emulator:
         }
 
     def client(self, service: str, *, tls: bool = True) -> Any:
-        """A client with its credentials."""
+        """Return a client with these credentials."""
         return _client(service, self.url if tls else self.plain_url, str(self.authority), self.key, self.secret)
 
     def as_user(self, name: str, policy: Mapping[str, object]) -> Emulator:
-        """The same as a new user with one policy statement."""
+        """Return the same emulator for a new user with one policy statement."""
         iam = self.client("iam")
         iam.create_user(UserName=name)
         document = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **policy}]})
@@ -93,7 +93,7 @@ def skip_without_emulator() -> None:
 
 
 def _command(settings: Mapping[str, str]) -> list[str]:
-    """The emulator's, for a process with these variables."""
+    """Return the emulator's command for a process with these variables."""
     module = ("-m", "tests.deploy.emulator")
     if PYTHON.exists():
         return [str(PYTHON), *module]

@@ -61,7 +61,7 @@ def _listed(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Made:
-    """A call as botocore makes it; ``stream``: of which a call reads that names it only by an iterator."""
+    """A call as botocore makes it; ``stream``: the one that a call with an iterator reads from."""
 
     service: str
     operation: str
@@ -154,7 +154,7 @@ class Account:
 
 @dataclass
 class Sandbox:
-    """A function under its role. ``app`` is its module, of which a test may replace what is not AWS."""
+    """A function under its role. ``app``: its module; a test may replace the parts of it that are not AWS."""
 
     account: Account
     logical_id: str
@@ -165,7 +165,7 @@ class Sandbox:
         return clients._session().create_client(service)
 
     def output(self, name: str) -> str:
-        """The value of one of the stack's outputs."""
+        """Return one of the stack's outputs."""
         value: str = self.account.template.resolve(
             self.account.template.outputs[name]["Value"], self.account.attributes
         )
@@ -179,7 +179,7 @@ class Sandbox:
                 observability.logger().registered_handler.setStream(printed)  # type: ignore[attr-defined]
             try:
                 result = self.app.lambda_handler(event, FakeLambdaContext(self.logical_id))
-            except Exception as error:  # noqa: BLE001 - an invocation that fails is one for Lambda to note
+            except Exception as error:  # noqa: BLE001 - Lambda handles a failed invocation
                 self.account.failed.append(error)
                 result = None
         self._write_log(printed.getvalue())
@@ -199,7 +199,7 @@ class _InProcess(Creator):
 
 
 def _create(template: Template) -> Attributes:
-    """Without event source mappings: moto would work them with Docker."""
+    """Create resources without event source mappings, because moto would run those with Docker."""
     creator = _InProcess(
         "", secret_values={"GatewaySecret": GATEWAY_SECRET}, generated_passwords={"CallbackSecret": CALLBACK_PASSWORD}
     )
@@ -210,7 +210,7 @@ def _create(template: Template) -> Attributes:
 
 
 def _create_mappings(owner: boto3.Session) -> dict[str, str]:
-    """The sender's mappings, to be turned on and off, on queues that nobody uses: moto would work them with Docker."""
+    """Create the sender function's mappings, on unused queues because moto would otherwise run them with Docker."""
     owner.client("lambda").create_function(
         FunctionName="sender",
         Role=f"arn:aws:iam::{ACCOUNT}:role/SendMessageFunction",

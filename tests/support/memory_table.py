@@ -34,7 +34,7 @@ def _type(value: object) -> type:
 
 
 def holds(condition: Condition, item: Item) -> bool:
-    """Whether an item fulfills a condition."""
+    """Return whether an item meets a condition."""
     match condition.test:
         case "and":
             return all(holds(part, item) for part in condition.parts)
@@ -46,7 +46,7 @@ def holds(condition: Condition, item: Item) -> bool:
 
 
 def changed(item: Item, update: Update) -> Item:
-    """The item after an update."""
+    """Return the item after an update."""
     after = {**update.first_values, **item, **update.values}
     for name, value in update.additions.items():
         after[name] = _sum(after.get(name), value)

@@ -2,7 +2,7 @@
 outcome.
 
 An outage must delay messages, not lose them. After a failure that concerns every message, messages return to the queue
-unclaimed for a growing time. Then one message is sent alone as a probe, and the others follow if its outcome is
+unclaimed with a growing delay. Then one message is sent alone as a probe, and the others follow if its outcome is
 certain. After an unknown outcome a probe also needs the stack's permission (`flows.probing`).
 """
 

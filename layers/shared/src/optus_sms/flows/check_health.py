@@ -108,8 +108,9 @@ def judge_response(response: Exchange) -> bool | None:
 def weigh(own: Observation | None, seen: Observation, trial: Trial) -> Observation:
     """Weigh what the monitors report against the response to `GET /messages?id=`.
 
-    ``own``: the result of `GET /healthz`; ``seen``: of it or of the status API. A gateway whose API responds is not
-    down. If neither request reached the API, no message does: that is an outage, whatever the status API reports.
+    ``own``: the result of `GET /healthz`; ``seen``: that result or, without one, the status API's.
+    A gateway whose API responds is not down. If neither request reached the API, no message does: that is an outage,
+    whatever the status API reports.
     """
     if seen.health is Health.UNHEALTHY and trial.responds:
         return Observation(Health.UNKNOWN, f"{seen.reason}, but the API responds")
@@ -121,7 +122,7 @@ def weigh(own: Observation | None, seen: Observation, trial: Trial) -> Observati
 def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, thresholds: Thresholds) -> HealthRecord:
     """Return the record after one check. The state changes only after several checks in a row.
 
-    An unknown check is neither healthy nor unhealthy. It interrupts a row of either only after enough unknown checks.
+    An unknown check is neither healthy nor unhealthy. A series of either ends only after enough unknown checks.
     """
     good, bad, unknown = before.good_checks, before.bad_checks, before.unknown_checks
     match seen.health:

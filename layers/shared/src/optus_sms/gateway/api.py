@@ -66,7 +66,7 @@ class Stop(StrEnum):
     UNREACHABLE = "unreachable"
     THROTTLED = "throttled"
     MISCONFIGURED = "misconfigured"
-    REFUSED_IN_FRONT = "refused_in_front"  # stops sending after several; one can be about the text
+    REFUSED_IN_FRONT = "refused_in_front"  # stops sending after several, because a single one can be about the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +335,7 @@ def _json(body: bytes | None) -> Any:
 
 
 def _first_of_list(body: bytes | None) -> str | None:
-    """Return the ID in a success of version 1, a list of one."""
+    """Return the ID in a success response of version 1, which is a list of one."""
     ids = _json(body)
     return usable_id(ids[0]) if isinstance(ids, list) and len(ids) == 1 else None
 
