@@ -11,7 +11,7 @@ const GROUPS = [
     { name: "credentials_refused", label: "Credentials refused", does: "401 for everything" },
   ] },
   { title: "Responses to messages (one at a time)", switches: [
-    { name: "lost_responses", label: "Lost", does: "request read, no response: unknown whether it was sent" },
+    { name: "lost_responses", label: "Lost", does: "accepted, but no response: unknown whether it was sent" },
     { name: "lost_then_told", label: "Lost, then resolved", does: "no response; after 5 s a callback proves it was sent" },
     { name: "too_many_requests", label: "Too many requests", does: "429, twice for each message" },
     { name: "unavailable", label: "Unavailable", does: "503 without an error of the API: unknown whether it was sent" },
