@@ -16,7 +16,6 @@ from optus_sms.aws.queues import DeadLetterReason
 from optus_sms.flows.receive_callback import CallbackRequest
 from optus_sms.flows.refused_claim import CORRECTION_SECONDS, NextStep, next_step
 from optus_sms.flows.send_message import (
-    LAST_CALL_SECONDS,
     LEASE_MARGIN_SECONDS,
     QUEUE_RECEIVES,
     QUEUE_RETENTION_SECONDS,
@@ -487,6 +486,12 @@ class TestNotSent:
         run.send(queue_record(receive_count=50))
         assert 900 < run.queues.given_back[-1].seconds <= 1900
 
+    def test_the_first_retry_comes_after_three_seconds_at_the_earliest(self) -> None:
+        run = bench(send_failed())
+        run.sender.random.uniform = lambda least, _most: least  # type: ignore[method-assign,assignment]
+        run.send(queue_record())
+        assert (run.queues.given_back[-1].seconds, run.sender._backoff(queue_record())) == (3, 3)
+
     def test_backoff_is_never_less_than_asked_for(self) -> None:
         run = bench()
         assert all(run.sender._backoff(queue_record(), at_least=77.7) > 77.7 for _ in range(100))
@@ -516,9 +521,9 @@ class TestUnknown:
         run = bench(unknown(), options={"on_unknown": "resend"})
         assert run.send(queue_record()).failures == (sqs_id(),)
         assert run.queues.given_back[-1].seconds > 120
-        run.time.advance(60)
+        run.time.advance(60.5)
         assert run.send(queue_record(receive_count=2)).failures == (sqs_id(),)
-        assert 60 <= run.queues.given_back[-1].seconds <= 62
+        assert run.queues.given_back[-1].seconds == 60
         assert run.gateway.posts_of("message-1") == 1
         run.time.advance(60)
         assert run.send(queue_record(receive_count=3)).failures == ()
@@ -1482,10 +1487,11 @@ class TestTheQueuesRetention:
         waits = [run.sender._backoff(queue_record(receive_count=count)) for count in range(1, QUEUE_RECEIVES + 1)]
         assert sum(waits) > QUEUE_RETENTION_SECONDS
 
-    def test_what_sqs_is_about_to_delete_is_kept_for_an_operator(self) -> None:
+    @pytest.mark.parametrize("hours", [10 * 24 - 1, 14 * 24 - 1], ids=["as deployed", "retention raised"])
+    def test_what_sqs_is_about_to_delete_is_kept_for_an_operator(self, hours: int) -> None:
         run = bench(unreachable())
         run.send(queue_record())
-        run.time.advance(QUEUE_RETENTION_SECONDS - 3600)
+        run.time.advance(hours * 3600)
         result = run.send(queue_record(receive_count=200))
         assert (result.failures, run.state(), reasons(run)) == ((), State.REJECTED, ["attempts_exhausted"])
         assert len(run.gateway.posts) == 1
@@ -1494,7 +1500,7 @@ class TestTheQueuesRetention:
 
     def test_no_wait_outlasts_the_retention(self) -> None:
         run = bench(PostResult(Outcome.NOT_SENT, "throttled", 429, stop=Stop.THROTTLED, retry_after_seconds=43_200.0))
-        run.time.advance(QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS - 3600.5)
+        run.time.advance(QUEUE_RETENTION_SECONDS - 2 * 3600 - 3600.5)
         run.send(queue_record())
         assert 3590 < run.queues.given_back[-1].seconds <= 3601
         run.time.advance(run.queues.given_back[-1].seconds)
@@ -1504,7 +1510,7 @@ class TestTheQueuesRetention:
     def test_an_unknown_outcome_is_not_sent_again_in_its_last_hours(self) -> None:
         run = bench(unknown())
         body = message_body(on_unknown="resend")
-        run.time.advance(QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS - 60)
+        run.time.advance(QUEUE_RETENTION_SECONDS - 2 * 3600 - 60)
         run.send(queue_record(body))
         run.time.advance(130)
         result = run.send(queue_record(body, receive_count=2))
