@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
-from optus_sms.records.items import HistoryLine, LedgerRecord, MessageRecord, ReplyRecord, State, attributes
+from optus_sms.records.items import (
+    HealthRecord,
+    HistoryLine,
+    LedgerRecord,
+    MessageRecord,
+    Pause,
+    ReplyRecord,
+    State,
+    attributes,
+)
 
 
 def test_attributes_are_those_that_say_something() -> None:
@@ -27,6 +38,19 @@ def test_what_is_not_known_is_told_apart_from_no_and_from_zero() -> None:
 def test_each_status_has_the_time_at_which_it_was_first_seen() -> None:
     shown = attributes(MessageRecord(id="g", times={"sent": "2", "received": "3"}))
     assert (shown["sent_at"], shown["received_at"], "times" in shown) == ("2", "3", False)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        LedgerRecord.from_item({}), MessageRecord.from_item({"id": "g"}), ReplyRecord.from_item({"id": "r"}),
+        HealthRecord(), Pause("2026-01-01T00:00:00.000Z", None),
+    ],
+    ids=lambda record: type(record).__name__,
+)  # fmt: skip
+def test_what_an_item_does_not_have_is_zero_or_no(record: Any) -> None:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    assert {name: value for name, value in values.items() if isinstance(value, int) and value} == {}
 
 
 def test_attributes_of_every_record_are_json() -> None:
