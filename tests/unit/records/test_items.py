@@ -13,6 +13,7 @@ from optus_sms.records.items import (
     HistoryLine,
     LedgerRecord,
     MessageRecord,
+    OptOutRecord,
     Pause,
     ReplyRecord,
     State,
@@ -40,22 +41,44 @@ def test_each_status_has_the_time_at_which_it_was_first_seen() -> None:
     assert (shown["sent_at"], shown["received_at"], "times" in shown) == ("2", "3", False)
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
+def test_what_an_item_does_not_have_is_zero_or_no() -> None:
+    records: list[Any] = [
         LedgerRecord.from_item({}), MessageRecord.from_item({"id": "g"}), ReplyRecord.from_item({"id": "r"}),
         HealthRecord(), Pause("2026-01-01T00:00:00.000Z", None),
-    ],
-    ids=lambda record: type(record).__name__,
-)  # fmt: skip
-def test_what_an_item_does_not_have_is_zero_or_no(record: Any) -> None:
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    assert {name: value for name, value in values.items() if isinstance(value, int) and value} == {}
+    ]  # fmt: skip
+    values = {
+        (type(record).__name__, field.name): getattr(record, field.name)
+        for record in records
+        for field in fields(record)
+    }
+    assert [name for name, value in values.items() if isinstance(value, int) and value] == []
 
 
 def test_attributes_of_every_record_are_json() -> None:
     for record in (LedgerRecord("k"), MessageRecord(id="g", times={"sent": "2"}), ReplyRecord(id="r")):
         assert json.loads(json.dumps(attributes(record))) == attributes(record)
+
+
+@pytest.mark.parametrize(
+    ("what", "words", "ends", "is_despite"),
+    [
+        ("rejected", "opted_out opted_out_by_reply", True, False),
+        ("rejected", "rejected HTTP 400", False, False),
+        ("resolved_sent", "opted_out", False, False),
+        ("claimed", "despite_opt_out", False, True),
+        ("claimed", "", False, False),
+        ("not_sent", "despite_opt_out", False, False),
+    ],
+)
+def test_a_line_shows_what_became_of_an_opt_out(what: str, words: str, ends: bool, is_despite: bool) -> None:
+    line = HistoryLine("2026-01-01T00:00:00.000Z", what, 1, words)
+    assert (line.ends_opted_out, line.is_despite_opt_out) == (ends, is_despite)
+
+
+def test_decisions_of_one_moment_sort_by_who_made_them() -> None:
+    by_reply = [OptOutRecord("+61491570156", True, "t", "reply", reply_id=name) for name in ("r1", "r2")]
+    by_person = [OptOutRecord("+61491570156", True, "t", "person", operator=name) for name in ("alex", "kim")]
+    assert len({record.decision for record in by_reply + by_person}) == 4
 
 
 @pytest.mark.parametrize("state", State)
