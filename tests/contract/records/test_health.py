@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
+from optus_sms.model.lanes import Lane
 from optus_sms.records.health import PROBES_AFTER_SECONDS, HealthRecords
 from optus_sms.records.items import HEALTH_KEY, Doubt, Health, HealthRecord, Pause, PausedBy, PauseReason
 from tests.support.aws import create_table
@@ -108,6 +109,13 @@ def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_
     assert not store.write(replace(seen, checks=8), seen=seen)
     assert not store.write(replace(paused, checks=8), seen=paused)
     assert store.write(replace(resumed, checks=8), seen=resumed)
+
+
+def test_a_pause_of_one_lane_makes_a_check_in_flight_fail(store: HealthRecords) -> None:
+    assert store.write(WELL, seen=HealthRecord())
+    store.pause_by_operator(Lane.URGENT, now=NOW)
+    assert store.read().free == (Lane.ORDINARY,)
+    assert not store.write(replace(WELL, checks=8), seen=WELL)
 
 
 @pytest.mark.parametrize("state", Health)

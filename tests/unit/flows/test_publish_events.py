@@ -583,6 +583,16 @@ def test_an_id_is_logged_as_it_may_be(caplog: pytest.LogCaptureFixture) -> None:
     assert of_ledger["message_id"] == "order 4711"
 
 
+def test_a_published_event_is_logged_by_its_ids_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        publisher(ScriptedBus(), RecordingQueues()).publish_batch([*records("reply"), *records("status_received")])
+
+    of_reply, of_status = (vars(record) for record in caplog.records)
+    assert "Yes please" not in str(of_reply)
+    assert {"message_id", "status", "event_id"} <= set(of_status)
+    assert "destination" not in of_status
+
+
 def test_no_number_or_text_is_left_in_a_note_or_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     (record,) = records("reply")
     record["dynamodb"]["NewImage"]["ttl"] = {"N": "many"}
