@@ -5,6 +5,7 @@ of the item changes, and two if its key does (DynamoDB's guide, "Global secondar
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -121,4 +122,4 @@ def test_a_reference_costs_a_write_more_as_the_page_says_also_when_many_messages
         ledger.register_reference("cost-centre-4711", f"message-{number}", ttl=int(NOW) + number)
     assert +units == {"SendLedgerTable": 10}
     page = (DOCS / "deploy.md").read_text()
-    assert "A message with a `reference` costs a write more: 0.63 for a million" in page
+    assert re.search(r"^A message with a `reference` costs .*: 0\.63 for a million", page, re.MULTILINE)
