@@ -221,6 +221,7 @@ class TestArray:
         run.hook(ten_seconds)
         response = receive(run, status_event('[{"id": "gw-1", "status": "sent"}, {"id": "gw-2", "status": "sent"}]'))
         assert (response.status, run.queues.dead_letters, run.messages.items) == (503, [], {})
+        assert run.time.now() == NOW + 10
 
     def test_of_many_problems_the_log_has_a_few(self, run: Bench) -> None:
         receive(run, status_event("[" + "1," * 20_000 + "1]"))
@@ -243,6 +244,11 @@ class TestStatus:
 
     def test_received_tells_how_long_it_took(self, run: Bench) -> None:
         run.messages.record_sent(*sent_message(), now=NOW)
+        run.time.advance(12.5)
+        assert totals(status(run, status="received").measurements)["DeliveryLatency"] == 12_500
+
+    def test_without_our_own_write_it_is_timed_from_the_acceptance(self, run: Bench) -> None:
+        status(run, status="accepted")
         run.time.advance(12.5)
         assert totals(status(run, status="received").measurements)["DeliveryLatency"] == 12_500
 
