@@ -144,6 +144,7 @@ def test_the_short_command_of_the_readme(run: Run, function: str, file: str, ans
         check=True,
     )
 
+    assert result.stdout.strip(), result.stderr
     assert json.loads(result.stdout.strip().splitlines()[-1]) == answer, result.stderr
     if function == "SendMessageFunction":
         assert run.ledger("one-message")["state"] == "ACCEPTED"
