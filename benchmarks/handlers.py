@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
-from unittest import mock
 from uuid import uuid4
 
 from botocore.awsrequest import AWSResponse
@@ -90,7 +89,7 @@ def aws_requests(app: ModuleType, event: dict[str, Any]) -> list[tuple[str, dict
 def aws_in_process(record: Callable[[str, bytes], None] = lambda _operation, _body: None) -> Iterator[None]:
     """Respond for AWS without the network: botocore does all but the transfer."""
 
-    def send(_connections: object, request: Any) -> AWSResponse:
+    def respond(request: Any) -> AWSResponse:
         operation, body = request.headers["X-Amz-Target"], request.body or b"{}"
         operation = operation.decode() if isinstance(operation, bytes) else str(operation)
         record(operation, body)
@@ -98,8 +97,23 @@ def aws_in_process(record: Callable[[str, bytes], None] = lambda _operation, _bo
         headers = {"Content-Type": "application/x-amz-json-1.0"}
         return AWSResponse(request.url, 200, headers, content)  # type: ignore[arg-type]
 
-    with mock.patch.object(Connections, "send", send):
+    _in_process.append(respond)
+    try:
         yield
+    finally:
+        _in_process.pop()
+
+
+_in_process: Final[list[Callable[[Any], AWSResponse]]] = []
+_send_over_network: Final = Connections.send
+
+
+def _send(connections: Connections, request: Any, **event: Any) -> AWSResponse:
+    return _in_process[-1](request) if _in_process else _send_over_network(connections, request, **event)
+
+
+# Replaced before a client is made, because botocore keeps the bound method as its handler.
+Connections.send = _send  # type: ignore[assignment, method-assign]
 
 
 class _Raw(io.BytesIO):
