@@ -79,7 +79,7 @@ def running() -> Iterator[Servers]:
     """Run both servers during the block."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as tls:
+    with _listener() as plain, _listener() as tls:
         ports = [listener.getsockname()[1] for listener in (plain, tls)]
         process = multiprocessing.get_context("fork").Process(
             target=lambda: asyncio.run(_serve({plain: None, tls: context})), daemon=True
@@ -90,6 +90,13 @@ def running() -> Iterator[Servers]:
         finally:
             process.kill()
             process.join()
+
+
+def _listener() -> socket.socket:
+    """Return a listening socket. Its protocol is named, else asyncio lets the kernel wait 40 ms with small responses."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    return listener
 
 
 async def _serve(listeners: dict[socket.socket, ssl.SSLContext | None]) -> None:
