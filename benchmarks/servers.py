@@ -93,7 +93,7 @@ def running() -> Iterator[Servers]:
 
 
 def _listener() -> socket.socket:
-    """Return a listening socket. Its protocol is named, else asyncio lets the kernel wait 40 ms with small responses."""
+    """Return a listening socket; with no protocol named, asyncio would let small responses wait 40 ms."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     return listener

@@ -1,6 +1,6 @@
 """Find the messages that an ID names, show one as JSON, and choose its exit code."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from cli.errors import CliError, Exit
@@ -91,11 +91,11 @@ def without_phone_numbers(facts: Facts) -> Facts:
 
 
 def _hidden(record: R) -> R:
-    values: dict[str, Any] = {field.name: getattr(record, field.name) for field in fields(record)}
+    values = record._asdict()
     hidden: dict[str, Any] = {name: partly_hidden(values[name]) for name in _NUMBERS if values.get(name)}
     hidden |= {name: without_numbers(values[name]) for name in _QUOTES if values.get(name)}
     hidden |= {name: frozenset(map(without_numbers, values[name])) for name in _LISTS_OF_QUOTES if values.get(name)}
-    return replace(record, **hidden)
+    return record._replace(**hidden)
 
 
 def exit_code(facts: Facts) -> Exit:

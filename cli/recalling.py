@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from itertools import chain
@@ -146,7 +146,7 @@ def recall(ledger: Ledger, wanted: LedgerRecord, *, by: str) -> Recalled:
     result, why = judge(wanted, record)
     if result is Result.RECALLED:
         ttl = max(record.ttl if record else 0, int(now) + KEEP_SECONDS)
-        refused_by = ledger.recall(replace(wanted, ttl=ttl), by=by, now=now)
+        refused_by = ledger.recall(wanted._replace(ttl=ttl), by=by, now=now)
         if refused_by is not None:
             result, why = judge(wanted, refused_by)
             if result is Result.RECALLED:

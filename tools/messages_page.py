@@ -7,7 +7,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
 
@@ -130,8 +130,9 @@ def _queue_messages() -> str:
 
 def _settings() -> str:
     """Return the rules of the functions' environment variables."""
-    classes = [each for name, each in vars(settings).items() if name.endswith("Settings") and is_dataclass(each)]
-    rules = {(f"`{field.name.upper()}`", get_args(field.type)[1].must_be) for each in classes for field in fields(each)}
+    classes = [each for name, each in vars(settings).items() if name.endswith("Settings") and hasattr(each, "_fields")]
+    kinds = [one for each in classes for one in each.__annotations__.items()]
+    rules = {(f"`{name.upper()}`", get_args(kind)[1].must_be) for name, kind in kinds}
     text = (
         "A function does not start if a variable is missing or wrong. Its log names each one: *is not set*, or *must "
         "be* and the rule. The template sets them all, so deploy it again."

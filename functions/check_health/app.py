@@ -18,7 +18,7 @@ from optus_sms.model.times import Clock
 from optus_sms.records.contract import ContractRecords
 from optus_sms.records.health import HealthRecords
 from optus_sms.runtime.observability import Metric, publish
-from optus_sms.runtime.settings import HealthSettings
+from optus_sms.runtime.settings import HealthSettings, read_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @cache
 def checkers() -> tuple[HealthChecker, ContractChecker]:
     """Return the objects of this execution environment, made at its first invocation."""
-    settings, clock, dynamodb = HealthSettings.from_environment(), Clock(), clients.dynamodb()
+    settings, clock, dynamodb = read_settings(HealthSettings), Clock(), clients.dynamodb()
     secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
     gateway = Gateway.connect(settings, secret=secret, now=clock.now, service_status_url=settings.service_status_url)
     health = HealthChecker(

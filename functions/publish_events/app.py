@@ -11,7 +11,7 @@ from optus_sms.aws.queues import Queues
 from optus_sms.flows.publish_events import Publisher
 from optus_sms.model.times import Clock
 from optus_sms.runtime.observability import logger, publish
-from optus_sms.runtime.settings import PublishSettings
+from optus_sms.runtime.settings import PublishSettings, read_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @cache
 def publisher() -> Publisher:
     """Return the objects of this execution environment, made at its first invocation."""
-    settings = PublishSettings.from_environment()
+    settings = read_settings(PublishSettings)
     return Publisher(
         bus=EventBus(clients.eventbridge(), settings.event_bus_name),
         queues=Queues(clients.sqs(), dead_letter_queue_url=settings.unpublished_events_queue_url),

@@ -15,7 +15,7 @@ from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.records.opt_outs import OptOuts
 from optus_sms.runtime.observability import publish
-from optus_sms.runtime.settings import ReceiveSettings
+from optus_sms.runtime.settings import ReceiveSettings, read_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @cache
 def receiver() -> Receiver:
     """Return the objects of this execution environment, made at its first invocation."""
-    settings, clock, dynamodb = ReceiveSettings.from_environment(), Clock(), clients.dynamodb()
+    settings, clock, dynamodb = read_settings(ReceiveSettings), Clock(), clients.dynamodb()
     return Receiver(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),
         messages=Messages.connect(dynamodb, settings.messages_table_name, retention_days=settings.retention_days),

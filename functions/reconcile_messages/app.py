@@ -14,7 +14,7 @@ from optus_sms.model.times import Clock
 from optus_sms.records.ledger import Ledger
 from optus_sms.records.messages import Messages
 from optus_sms.runtime.observability import logger, publish
-from optus_sms.runtime.settings import ReconcileSettings
+from optus_sms.runtime.settings import ReconcileSettings, read_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @cache
 def reconciler() -> Reconciler:
     """Return the objects of this execution environment, made at its first invocation."""
-    settings, clock, dynamodb = ReconcileSettings.from_environment(), Clock(), clients.dynamodb()
+    settings, clock, dynamodb = read_settings(ReconcileSettings), Clock(), clients.dynamodb()
     secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
     return Reconciler(
         ledger=Ledger.connect(dynamodb, settings.send_ledger_table_name),

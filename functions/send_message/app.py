@@ -21,7 +21,7 @@ from optus_sms.records.messages import Messages
 from optus_sms.records.opt_outs import OptOuts
 from optus_sms.runtime.observability import Metric, logger, publish
 from optus_sms.runtime.one_cpu import on_one_cpu
-from optus_sms.runtime.settings import SendSettings
+from optus_sms.runtime.settings import SendSettings, read_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @cache
 def sender() -> Sender:
     """Return the objects of this execution environment, made at its first invocation."""
-    settings, clock, dynamodb = SendSettings.from_environment(), Clock(), clients.dynamodb()
+    settings, clock, dynamodb = read_settings(SendSettings), Clock(), clients.dynamodb()
     health = HealthRecords.connect(dynamodb, settings.send_ledger_table_name)
     secret = GatewaySecret(clients.secrets_manager(), settings.gateway_secret_id)
     return Sender(

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from optus_sms.runtime.observability import NAMESPACE
-from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
+from optus_sms.runtime.settings import (
+    HealthSettings,
+    PublishSettings,
+    ReceiveSettings,
+    ReconcileSettings,
+    SendSettings,
+    read_settings,
+)
 from tests.support.aws import default_template
 
 SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings | ReconcileSettings | PublishSettings]] = {
@@ -69,7 +76,7 @@ def test_every_function_has_settings() -> None:
 def test_the_template_sets_exactly_what_is_read(function: str) -> None:
     given = environments()[function]
     recorder = Recorder(given)
-    SETTINGS[function].from_environment(recorder)
+    read_settings(SETTINGS[function], recorder)
     assert recorder.asked - NEVER_DEPLOYED <= set(given)
     assert set(given) - recorder.asked <= READ_ELSEWHERE
     assert not NEVER_DEPLOYED & set(given)

@@ -32,7 +32,14 @@ from optus_sms.model.lanes import Lane
 from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, MESSAGE_PREFIX, REFUSED_PREFIX, State
 from optus_sms.records.ledger import KEEP_REFUSED_SECONDS, KEEP_SECONDS
 from optus_sms.runtime.observability import NAMESPACE, Metric
-from optus_sms.runtime.settings import HealthSettings, PublishSettings, ReceiveSettings, ReconcileSettings, SendSettings
+from optus_sms.runtime.settings import (
+    HealthSettings,
+    PublishSettings,
+    ReceiveSettings,
+    ReconcileSettings,
+    SendSettings,
+    read_settings,
+)
 from tests.support.aws import template_source
 from tests.support.broken_templates import Mistake, with_mistake
 from tools.schemas import QUEUE_MESSAGE_VERSION
@@ -738,12 +745,12 @@ def functions_are_built_alike(stack: Template) -> Problems:
     resource_mistake("CheckHealthFunction/Environment/Variables/GATEWAY_ALLOW_HTTP", "true"),
 )
 def functions_get_the_settings_that_they_read(stack: Template) -> Problems:
-    settings: dict[str, Callable[[Mapping[str, str]], object]] = {
-        "SendMessageFunction": SendSettings.from_environment,
-        "ReceiveCallbackFunction": ReceiveSettings.from_environment,
-        "CheckHealthFunction": HealthSettings.from_environment,
-        "ReconcileMessagesFunction": ReconcileSettings.from_environment,
-        "PublishEventsFunction": PublishSettings.from_environment,
+    settings: dict[str, type[Any]] = {
+        "SendMessageFunction": SendSettings,
+        "ReceiveCallbackFunction": ReceiveSettings,
+        "CheckHealthFunction": HealthSettings,
+        "ReconcileMessagesFunction": ReconcileSettings,
+        "PublishEventsFunction": PublishSettings,
     }
     for function in functions(stack):
         variables = {
@@ -753,7 +760,7 @@ def functions_get_the_settings_that_they_read(stack: Template) -> Problems:
         if "GATEWAY_ALLOW_HTTP" in variables:
             yield f"{function.logical_id}: plain http is for tests"
         try:
-            settings[function.logical_id](variables)
+            read_settings(settings[function.logical_id], variables)
         except SettingsError as error:
             yield f"{function.logical_id}: {error}"
 

@@ -171,7 +171,7 @@ def outcomes_without_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     def leave(self: Ledger, claim: LedgerRecord, *outcome: Any) -> LedgerRecord | None:
         old = self.read(claim.message_id)
         assert old is not None
-        return leave_sending(self, replace(claim, owner=old.owner, attempts=old.attempts), *outcome)
+        return leave_sending(self, claim._replace(owner=old.owner, attempts=old.attempts), *outcome)
 
     monkeypatch.setattr(Ledger, "_leave_sending", leave)
 
@@ -252,7 +252,7 @@ def open_claim_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     decide = refused_claim.next_step
 
     def patched(record: LedgerRecord, *args: Any, **kwargs: Any) -> NextStep:
-        return decide(replace(record, lease_until=0) if record.state is State.ACCEPTED else record, *args, **kwargs)
+        return decide(record._replace(lease_until=0) if record.state is State.ACCEPTED else record, *args, **kwargs)
 
     monkeypatch.setattr(sending, "next_step", patched)
 
@@ -274,7 +274,7 @@ def any_claim_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def patched(self: Ledger, wanted: LedgerRecord, reason: str, *, now: float) -> LedgerRecord | None:
         old = self.read(wanted.message_id)
-        return release(self, replace(wanted, owner=old.owner) if old else wanted, reason, now=now)
+        return release(self, wanted._replace(owner=old.owner) if old else wanted, reason, now=now)
 
     monkeypatch.setattr(Ledger, "release", patched)
 

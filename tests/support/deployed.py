@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -114,7 +114,7 @@ class DeployedStack:
         if state is State.RECALLED:
             self.ledger.recall(of, by="alex", now=now)
             return body
-        claim = self.ledger.claim(replace(of, owner=f"sender at {now}", lease_until=int(now) + 90), now=now)
+        claim = self.ledger.claim(of._replace(owner=f"sender at {now}", lease_until=int(now) + 90), now=now)
         assert claim.state is State.SENDING
         match state:
             case State.RETRY:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,6 +65,6 @@ def own_claim_not_recognized(kind: type[Ledger]) -> Patch:
             record = claim(self, wanted, **more)
         finally:
             table.update = update  # type: ignore[method-assign]
-        return replace(record, owner="another") if refused and record.owner == wanted.owner else record
+        return record._replace(owner="another") if refused and record.owner == wanted.owner else record
 
     return constant(kind, "claim", patched)

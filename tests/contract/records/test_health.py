@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,10 +59,10 @@ def test_there_is_a_record_before_the_first_check(store: HealthRecords) -> None:
     [
         FULL,
         WELL,
-        replace(FULL, pause=None),
-        replace(FULL, pause=Pause(AT, PauseReason.OUTAGE)),
-        replace(FULL, pause=Pause(AT, PauseReason.OUTCOMES_UNKNOWN, probing=True), doubt=None),
-        replace(FULL, pause=Pause(AT, None, confirmed=True)),
+        FULL._replace(pause=None),
+        FULL._replace(pause=Pause(AT, PauseReason.OUTAGE)),
+        FULL._replace(pause=Pause(AT, PauseReason.OUTCOMES_UNKNOWN, probing=True), doubt=None),
+        FULL._replace(pause=Pause(AT, None, confirmed=True)),
     ],
 )
 def test_what_is_written_is_read(store: HealthRecords, record: HealthRecord) -> None:
@@ -73,25 +72,25 @@ def test_what_is_written_is_read(store: HealthRecords, record: HealthRecord) -> 
 
 def test_what_is_over_is_gone(store: HealthRecords) -> None:
     store.write(FULL, seen=HealthRecord())
-    calm = replace(FULL, checks=8, pause=None, failing_since=0, refused_since=0)
+    calm = FULL._replace(checks=8, pause=None, failing_since=0, refused_since=0)
     assert store.write(calm, seen=FULL)
     assert store.read() == calm
 
 
 def test_each_check_follows_the_one_before_without_any_command(store: HealthRecords) -> None:
     assert store.write(WELL, seen=HealthRecord())
-    assert store.write(replace(WELL, checks=2), seen=WELL)
+    assert store.write(WELL._replace(checks=2), seen=WELL)
 
 
 def test_of_two_writers_one_wins(store: HealthRecords) -> None:
-    first = replace(FULL, reason="first")
+    first = FULL._replace(reason="first")
     assert store.write(first, seen=HealthRecord())
-    assert not store.write(replace(FULL, reason="second"), seen=HealthRecord())
-    assert not store.write(replace(FULL, checks=9), seen=replace(FULL, checks=8))
+    assert not store.write(FULL._replace(reason="second"), seen=HealthRecord())
+    assert not store.write(FULL._replace(checks=9), seen=FULL._replace(checks=8))
     assert store.read() == first
 
 
-@pytest.mark.parametrize("seen", [HealthRecord(), FULL, replace(FULL, pause=None), WELL])
+@pytest.mark.parametrize("seen", [HealthRecord(), FULL, FULL._replace(pause=None), WELL])
 def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_fail(
     store: HealthRecords, seen: HealthRecord
 ) -> None:
@@ -101,28 +100,28 @@ def test_a_command_of_an_operator_is_always_written_and_makes_a_check_in_flight_
     paused = store.read()
     assert paused.pause == Pause(AT, None)
     assert (paused.resuming, paused.operator_commands) == (False, seen.operator_commands + 1)
-    assert not store.write(replace(seen, checks=8), seen=seen)
+    assert not store.write(seen._replace(checks=8), seen=seen)
     store.resume_by_operator(now=NOW)
     resumed = store.read()
     assert (resumed.pause, resumed.resuming, resumed.messages_decide_since) == (None, True, int(NOW) + 60)
     assert resumed.operator_commands == seen.operator_commands + 2
-    assert not store.write(replace(seen, checks=8), seen=seen)
-    assert not store.write(replace(paused, checks=8), seen=paused)
-    assert store.write(replace(resumed, checks=8), seen=resumed)
+    assert not store.write(seen._replace(checks=8), seen=seen)
+    assert not store.write(paused._replace(checks=8), seen=paused)
+    assert store.write(resumed._replace(checks=8), seen=resumed)
 
 
 def test_a_pause_of_one_lane_makes_a_check_in_flight_fail(store: HealthRecords) -> None:
     assert store.write(WELL, seen=HealthRecord())
     store.pause_by_operator(Lane.URGENT, now=NOW)
     assert store.read().free == (Lane.ORDINARY,)
-    assert not store.write(replace(WELL, checks=8), seen=WELL)
+    assert not store.write(WELL._replace(checks=8), seen=WELL)
 
 
 @pytest.mark.parametrize("state", Health)
 def test_after_an_operator_resumed_one_message_goes_first_unless_all_is_well(
     store: HealthRecords, state: Health
 ) -> None:
-    assert store.write(replace(FULL, state=state, doubt=None), seen=HealthRecord())
+    assert store.write(FULL._replace(state=state, doubt=None), seen=HealthRecord())
     store.resume_by_operator(now=NOW)
     assert store.read_doubt() == (None if state is Health.HEALTHY else Doubt(int(NOW), 0, int(NOW)))
 
@@ -131,7 +130,7 @@ def test_after_an_operator_resumed_the_next_probe_goes_at_once(store: HealthReco
     assert store.write(FULL, seen=HealthRecord())
     store.resume_by_operator(now=NOW)
     assert FULL.doubt is not None
-    assert store.read_doubt() == replace(FULL.doubt, probe_after=int(NOW))
+    assert store.read_doubt() == FULL.doubt._replace(probe_after=int(NOW))
 
 
 class TestDoubt:
@@ -190,16 +189,16 @@ class TestDoubt:
     def test_it_survives_a_check_and_a_check_that_missed_it_writes_nothing(self, store: HealthRecords) -> None:
         seen = store.read()
         store.begin_doubt(now=NOW)
-        assert not store.write(replace(seen, checks=1), seen=seen)
+        assert not store.write(seen._replace(checks=1), seen=seen)
         seen = store.read()
-        assert store.write(replace(seen, checks=1), seen=seen)
+        assert store.write(seen._replace(checks=1), seen=seen)
         assert store.read_doubt() == seen.doubt
 
     def test_an_operator_who_resumes_lets_a_probe_go_at_once(self, store: HealthRecords) -> None:
         _, doubt = store.claim_probe(store.begin_doubt(now=NOW), now=NOW + 2)
         assert doubt is not None
         store.resume_by_operator(now=NOW + 5)
-        assert store.read_doubt() == replace(doubt, probe_after=int(NOW) + 5)
+        assert store.read_doubt() == doubt._replace(probe_after=int(NOW) + 5)
 
 
 class TestDynamoDb:
@@ -215,7 +214,7 @@ class TestDynamoDb:
         dynamodb.update_item(TableName=table, Key={"pk": {"S": HEALTH_KEY}}, UpdateExpression="REMOVE paused_by")
         seen = store.read()
         assert seen.pause is None
-        assert store.write(replace(seen, checks=8), seen=seen)
+        assert store.write(seen._replace(checks=8), seen=seen)
 
     def test_a_name_of_theirs_is_no_pause_of_ours(self, dynamodb: DynamoDBClient, table: str) -> None:
         store = HealthRecords.connect(dynamodb, table)
@@ -229,7 +228,7 @@ class TestDynamoDb:
         seen = store.read()
         assert seen.pause is not None
         assert seen.pause.by is PausedBy.OPERATOR
-        assert store.write(replace(seen, checks=8), seen=seen)
+        assert store.write(seen._replace(checks=8), seen=seen)
 
     def test_a_write_whose_answer_was_lost_was_done(
         self, dynamodb: DynamoDBClient, table: str, monkeypatch: pytest.MonkeyPatch

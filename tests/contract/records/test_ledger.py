@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -80,7 +80,7 @@ def kept(subject: Subject, message_id: str = "message-1") -> LedgerRecord:
 
 def told(record: LedgerRecord | None) -> LedgerRecord | None:
     """Return the record without its history, which also has lines of writes that changed nothing else."""
-    return record and replace(record, history=frozenset())
+    return record and record._replace(history=frozenset())
 
 
 def right(claim: LedgerRecord) -> tuple[object, ...]:
@@ -97,7 +97,7 @@ def claim(
     ledger: Ledger, of: LedgerRecord | None = None, *, owner: str = "me", after: LedgerRecord | None = None
 ) -> LedgerRecord:
     """Make a claim that must succeed."""
-    got = ledger.claim(replace(of or wanted(), owner=owner, lease_until=LEASE), now=NOW, after=after)
+    got = ledger.claim((of or wanted())._replace(owner=owner, lease_until=LEASE), now=NOW, after=after)
     assert got.is_held_by(owner)
     return got
 
@@ -106,7 +106,7 @@ def refused(
     ledger: Ledger, of: LedgerRecord | None = None, *, owner: str = "other", after: LedgerRecord | None = None
 ) -> LedgerRecord:
     """Make a claim that must be refused."""
-    got = ledger.claim(replace(of or wanted(), owner=owner, lease_until=LEASE), now=NOW, after=after)
+    got = ledger.claim((of or wanted())._replace(owner=owner, lease_until=LEASE), now=NOW, after=after)
     assert not got.is_held_by(owner)
     return got
 
@@ -116,10 +116,10 @@ def bring_to(ledger: Ledger, state: State, of: LedgerRecord | None = None, *, ow
     of = of or wanted()
     if state is State.EXPIRED:
         assert ledger.expired(of, now=NOW) is None
-        return replace(of, owner=owner)
+        return of._replace(owner=owner)
     if state is State.RECALLED:
         assert ledger.recall(of, by="alex", now=NOW) is None
-        return replace(of, owner=owner)
+        return of._replace(owner=owner)
     mine = claim(ledger, of, owner=owner)
     writes: dict[State, Callable[[], LedgerRecord | None]] = {
         State.SENDING: lambda: None,
@@ -166,7 +166,7 @@ class TestClaim:
         assert kept(subject).ttl == wanted().ttl + 60
 
     def test_keeps_when_the_message_was_first_queued(self, subject: Subject) -> None:
-        first, again = (replace(wanted(), queued_at=format_rfc3339(at)) for at in (NOW - 9, NOW))
+        first, again = (wanted()._replace(queued_at=format_rfc3339(at)) for at in (NOW - 9, NOW))
         bring_to(subject.ledger, State.RETRY, first)
         claim(subject.ledger, again, owner="next")
         assert kept(subject).queued_at == format_rfc3339(NOW - 9)
@@ -240,7 +240,7 @@ class TestClaimAfterUnknown:
     def test_is_refused_if_it_is_another_one(self, subject: Subject, change: dict[str, Any]) -> None:
         bring_to(subject.ledger, State.UNKNOWN)
         read = refused(subject.ledger)
-        assert refused(subject.ledger, after=replace(read, **change)) == read
+        assert refused(subject.ledger, after=read._replace(**change)) == read
         assert state_of(subject) is State.UNKNOWN
 
     @pytest.mark.parametrize("state", sorted(set(State) - {State.UNKNOWN}))
@@ -248,7 +248,7 @@ class TestClaimAfterUnknown:
         bring_to(subject.ledger, state)
         record = subject.record("message-1")
         assert record is not None
-        assert refused(subject.ledger, after=replace(record, state=State.UNKNOWN)) == record
+        assert refused(subject.ledger, after=record._replace(state=State.UNKNOWN)) == record
 
     def test_is_refused_for_another_payload(self, ledger: Ledger) -> None:
         bring_to(ledger, State.UNKNOWN)
@@ -299,7 +299,7 @@ class TestOutcomesOtherThanAccepted:
 
     def test_are_refused_to_another_owner(self, subject: Subject, to: State, write: Outcome) -> None:
         mine = claim(subject.ledger)
-        refused_by = write(subject.ledger, replace(mine, owner="stranger"))
+        refused_by = write(subject.ledger, mine._replace(owner="stranger"))
         assert told(refused_by) == told(kept(subject))
         assert state_of(subject) is State.SENDING
 
@@ -307,7 +307,7 @@ class TestOutcomesOtherThanAccepted:
         self, subject: Subject, to: State, write: Outcome
     ) -> None:
         mine = claim(subject.ledger)
-        refused_by = write(subject.ledger, replace(mine, attempts=2))
+        refused_by = write(subject.ledger, mine._replace(attempts=2))
         assert told(refused_by) == told(kept(subject))
         assert state_of(subject) is State.SENDING
 
@@ -515,7 +515,7 @@ class TestAccepted:
         subject.ledger.resolve_by_callback("message-1", "gw-1", now=NOW)
         before = refused(subject.ledger)
         assert subject.ledger.accepted(mine, "gw-1", now=NOW + 9) is None
-        assert subject.record("message-1") == replace(before, lease_until=0)
+        assert subject.record("message-1") == before._replace(lease_until=0)
 
     def test_wins_over_a_later_owner(self, subject: Subject) -> None:
         late = claim(subject.ledger)
@@ -579,7 +579,7 @@ class TestRecall:
     @pytest.mark.parametrize("payload", ["a" * 64, None])
     def test_from_retry_keeps_its_fields_known_and_its_number_not(self, subject: Subject, payload: str | None) -> None:
         bring_to(subject.ledger, State.RETRY)
-        assert subject.ledger.recall(replace(wanted(), payload_sha256=payload), by="alex", now=NOW) is None
+        assert subject.ledger.recall(wanted()._replace(payload_sha256=payload), by="alex", now=NOW) is None
         record = kept(subject)
         assert (record.state, record.payload_sha256, record.destination) == (State.RECALLED, "a" * 64, None)
         assert [other for other in State if subject.ledger.count_undecided(other)] == []
@@ -589,7 +589,7 @@ class TestRecall:
     def test_is_refused_from_any_other_state(self, subject: Subject, state: State, payload: str | None) -> None:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
-        assert subject.ledger.recall(replace(wanted(), payload_sha256=payload), by="alex", now=NOW + 1) == before
+        assert subject.ledger.recall(wanted()._replace(payload_sha256=payload), by="alex", now=NOW + 1) == before
         assert subject.record("message-1") == before
 
     def test_is_refused_for_another_payload(self, subject: Subject) -> None:
@@ -599,7 +599,7 @@ class TestRecall:
 
     @pytest.mark.parametrize("payload", ["a" * 64, None])
     def test_no_attempt_follows(self, subject: Subject, payload: str | None) -> None:
-        subject.ledger.recall(replace(wanted(), payload_sha256=payload), by="alex", now=NOW)
+        subject.ledger.recall(wanted()._replace(payload_sha256=payload), by="alex", now=NOW)
         before = kept(subject)
         assert refused(subject.ledger) == before
         for end in (
@@ -622,7 +622,7 @@ class TestRecall:
 
     def test_of_a_claim_that_comes_late_changes_nothing(self, subject: Subject) -> None:
         subject.ledger.recall(wanted(), by="alex", now=NOW)
-        late = replace(wanted(), owner="late", lease_until=LEASE)
+        late = wanted()._replace(owner="late", lease_until=LEASE)
         assert subject.ledger.claim(late, now=NOW + 60).state is State.RECALLED
         subject.ledger.release(late, "claim_response_lost", now=NOW + 60)
         assert state_of(subject) is State.RECALLED
@@ -637,7 +637,7 @@ class TestErase:
         record = kept(subject)
         assert (record.destination, record.segments, record.erased_at) == (None, None, format_rfc3339(NOW))
         gone: dict[str, Any] = {"destination": None, "segments": None, "has_sender_id": False, "scheduled_at": None}
-        assert told(record) == told(replace(before, **gone, erased_at=format_rfc3339(NOW)))
+        assert told(record) == told(before._replace(**gone, erased_at=format_rfc3339(NOW)))
         assert ("erased", "alex") in {(step.what, step.words) for step in history(subject)}
         assert refused(subject.ledger, wanted(payload_sha256=OTHER_PAYLOAD)) == record
 
@@ -694,7 +694,7 @@ class TestExtend:
         before = kept(subject)
         subject.ledger.extend("message-1", ttl=wanted().ttl + 5)
         subject.ledger.extend("message-1", ttl=wanted().ttl + 3)
-        assert kept(subject) == replace(before, ttl=wanted().ttl + 5)
+        assert kept(subject) == before._replace(ttl=wanted().ttl + 5)
 
     def test_makes_no_record(self, subject: Subject) -> None:
         subject.ledger.extend("message-1", ttl=wanted().ttl)
@@ -862,7 +862,7 @@ class TestAdopt:
         ledger, first = subject.ledger, wanted(on_unknown="resend")
         ledger.unknown(claim(ledger, first), "timed_out", now=NOW)
         unknown = subject.record("message-1")
-        again = ledger.claim(replace(first, owner="later", lease_until=int(NOW) + 400), now=NOW + 121, after=unknown)
+        again = ledger.claim(first._replace(owner="later", lease_until=int(NOW) + 400), now=NOW + 121, after=unknown)
         assert again.state is State.SENDING
         if state is State.REJECTED:
             ledger.rejected(again, "rejected", "rejected (status 400)", now=NOW + 122)
@@ -1079,7 +1079,7 @@ LISTED: dict[str, tuple[State, float, Callable[[Ledger], object]]] = {
         State.RETRY, 11, after(State.UNKNOWN, lambda ledger, _: ledger.resolve_not_sent(read(ledger), by="a", now=NOW)),
     ),
     "unknown, its ttl removed by hand": (
-        State.UNKNOWN, 8, after(State.SENDING, lambda ledger, mine: ledger.unknown(replace(mine, ttl=0), "x", now=NOW)),
+        State.UNKNOWN, 8, after(State.SENDING, lambda ledger, mine: ledger.unknown(mine._replace(ttl=0), "x", now=NOW)),
     ),
     "accepted without an ID": (
         State.ACCEPTED, 8, after(State.SENDING, lambda ledger, mine: ledger.accepted(mine, None, now=NOW)),
@@ -1291,7 +1291,7 @@ class TestResolveByAPerson:
                 return subject.ledger.resolve_sent(record, None, by="alex", now=NOW)
             return subject.ledger.resolve_not_sent(record, by="alex", now=NOW)
 
-        assert resolve(replace(read, owner="somebody")) == read
+        assert resolve(read._replace(owner="somebody")) == read
         assert resolve(read) is None
         assert (state_of(subject) is State.RETRY, kept(subject).has_open_outcome) == (not as_sent, as_sent)
         before = kept(subject)
@@ -1372,7 +1372,7 @@ class TestReplaceRefused:
     def test_no_other_state_can_be_replaced(self, subject: Subject, state: State) -> None:
         bring_to(subject.ledger, state)
         before = kept(subject)
-        assert subject.ledger.replace_refused(replace(before, state=State.REJECTED), self.MENDED, now=NOW) == before
+        assert subject.ledger.replace_refused(before._replace(state=State.REJECTED), self.MENDED, now=NOW) == before
         assert subject.record("message-1") == before
 
     def test_no_message_with_an_unknown_outcome_can_be_replaced(self, subject: Subject) -> None:
@@ -1396,7 +1396,7 @@ class TestReopen:
         bring_to(subject.ledger, state)
         before = subject.record("message-1")
         assert before is not None
-        assert subject.ledger.reopen(replace(before, state=State.REJECTED), by="alex", now=NOW) == before
+        assert subject.ledger.reopen(before._replace(state=State.REJECTED), by="alex", now=NOW) == before
         assert subject.record("message-1") == before
 
     def test_is_refused_after_an_unknown_outcome(self, subject: Subject) -> None:

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -386,7 +385,7 @@ def test_resolve_decides_only_about_the_outcome_that_the_operator_saw(
     assert seen is not None
 
     def meanwhile(*_: object, **__: object) -> str:
-        again = stack.ledger.claim(replace(seen, owner="next"), now=time.time(), after=seen)
+        again = stack.ledger.claim(seen._replace(owner="next"), now=time.time(), after=seen)
         stack.ledger.unknown(again, "timed_out", now=time.time())
         return "alex"
 

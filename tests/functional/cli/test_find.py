@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -130,7 +129,7 @@ def test_a_reference_of_many_finds_each_that_is_open(stack: DeployedStack) -> No
         record = stack.record(key)
         assert record is not None
         stack.ledger.register_reference("shared", key, ttl=int(now) + 1000)
-        again = stack.ledger.claim(replace(record, owner="next", reference="shared"), now=now, after=record)
+        again = stack.ledger.claim(record._replace(owner="next", reference="shared"), now=now, after=record)
         stack.ledger.unknown(again, "timed_out", now=now)
     assert {key for _, key, _ in places("shared")} == {"a", "b", "c"}
 

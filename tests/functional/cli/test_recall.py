@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -64,7 +63,7 @@ def state(stack: DeployedStack, key: str) -> State | None:
 def claimable(stack: DeployedStack, key: str, body: str) -> bool:
     """Return whether a delivery would send this message."""
     of = wanted(key, payload_sha256=parse_message(body, now=time.time()).payload_sha256)
-    claim = replace(of, owner="a later delivery", lease_until=int(time.time()) + 90)
+    claim = of._replace(owner="a later delivery", lease_until=int(time.time()) + 90)
     return stack.ledger.claim(claim, now=time.time()).is_held_by("a later delivery")
 
 
@@ -122,11 +121,11 @@ def test_after_an_unknown_outcome_no_attempt_follows_and_that_is_said(stack: Dep
     record = stack.record("k")
     assert record is not None
     stack.ledger.resolve_not_sent(record, by="alex", now=time.time())
-    again = replace(wanted("k"), payload_sha256=record.payload_sha256, owner="b", lease_until=int(time.time()) + 90)
+    again = wanted("k")._replace(payload_sha256=record.payload_sha256, owner="b", lease_until=int(time.time()) + 90)
     stack.ledger.unknown(stack.ledger.claim(again, now=time.time()), "timed_out", now=time.time())
     record = stack.record("k")
     assert record is not None
-    resend = replace(again, owner="c")
+    resend = again._replace(owner="c")
     stack.ledger.not_sent(stack.ledger.claim(resend, now=time.time(), after=record), "throttled", now=time.time())
 
     (message,) = recall("k").document["messages"]
@@ -233,7 +232,7 @@ class TestWaiting:
         queue(stack, message_body(message_id="other", reference="run-8"))
         for key, reference, to in (("retry", "run-7", State.RETRY), ("unknown", "run-7", State.UNKNOWN),
                                    ("sent", "run-7", State.ACCEPTED), ("retry-8", "run-8", State.RETRY)):  # fmt: skip
-            claim = replace(wanted(key, reference=reference), owner=key, lease_until=int(time.time()) + 90)
+            claim = wanted(key, reference=reference)._replace(owner=key, lease_until=int(time.time()) + 90)
             claim = stack.ledger.claim(claim, now=time.time())
             ends: dict[State, Callable[[LedgerRecord], Any]] = {
                 State.RETRY: lambda of: stack.ledger.not_sent(of, "throttled", now=time.time()),

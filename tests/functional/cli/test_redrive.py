@@ -6,7 +6,6 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -368,7 +367,7 @@ def test_a_retry_after_an_unknown_outcome_is_sent_only_after_an_operator_resolve
     stack.letter(stack.bring(State.UNKNOWN, "k", body=body), DeadLetterReason.UNKNOWN_OUTCOME, "k")
     unknown = stack.record("k")
     assert unknown is not None
-    again = stack.ledger.claim(replace(unknown, owner="next"), now=time.time(), after=unknown)
+    again = stack.ledger.claim(unknown._replace(owner="next"), now=time.time(), after=unknown)
     assert stack.ledger.not_sent(again, "connection_refused", now=time.time()) is None
 
     assert kinds() == {"k": ("unknown", "keep")}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import boto3
@@ -295,7 +294,7 @@ def check_late_owner_changes_nothing(world: World) -> None:
     world.time.advance(121)
     now = world.time.now()
     entry = _entry(world, "resend")
-    again = world.ledger.claim(replace(entry, owner="second", lease_until=int(now) + 90), now=now, after=world.record())
+    again = world.ledger.claim(entry._replace(owner="second", lease_until=int(now) + 90), now=now, after=world.record())
     assert again.state is State.SENDING
     refused_by = world.ledger.not_sent(late, "unreachable", now=now)
     assert refused_by is not None
@@ -307,7 +306,7 @@ def check_takeover_is_of_what_was_read(world: World) -> None:
     first = _claim_and_vanish(world)
     read, now = world.record(), world.time.now()
     world.ledger.not_sent(first, "unreachable", now=now)
-    world.ledger.claim(replace(_entry(world), owner="second", lease_until=int(now) + 180), now=now)
+    world.ledger.claim(_entry(world)._replace(owner="second", lease_until=int(now) + 180), now=now)
     assert world.ledger.unknown(read, "owner_lost", now=now + LEASE_SECONDS) is not None
     assert (world.record().state, world.record().owner) == (State.SENDING, "second")
 
@@ -354,7 +353,7 @@ def check_resend_is_of_what_was_read(world: World) -> None:
     read = world.record()
     world.time.advance(122)
     world.deliver(body)
-    slow = replace(_entry(world, "resend"), owner="slow", lease_until=int(now) + 90)
+    slow = _entry(world, "resend")._replace(owner="slow", lease_until=int(now) + 90)
     assert not world.ledger.claim(slow, now=now, after=read).is_held_by("slow")
 
 
@@ -451,7 +450,7 @@ def _claim_and_vanish(world: World, on_unknown: str = "hold") -> LedgerRecord:
     """Claim, then crash."""
     now = world.time.now()
     claim = world.ledger.claim(
-        replace(_entry(world, on_unknown), owner="first", lease_until=int(now + LEASE_SECONDS)), now=now
+        _entry(world, on_unknown)._replace(owner="first", lease_until=int(now + LEASE_SECONDS)), now=now
     )
     assert claim.state is State.SENDING
     return claim
@@ -486,7 +485,7 @@ def joined_messages_are_not_spared(monkeypatch: pytest.MonkeyPatch) -> None:
     match = Receiver._match
 
     def patched(self: Receiver, callback: Any, message: MessageRecord, now: float) -> Resolution | None:
-        return match(self, callback, replace(message, message_id=None), now)
+        return match(self, callback, message._replace(message_id=None), now)
 
     monkeypatch.setattr(Receiver, "_match", patched)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
@@ -257,7 +257,7 @@ TRIALS = [
 # One message is enough, because a quiet stack can send only one in five minutes.
 TRAFFIC = [None, Traffic(0, 0), Traffic(0, 1), Traffic(0, 0, 1, 1), Traffic(1, 0), Traffic(1, 3, 2, 5)]
 LASTING = Doubt(int(NOW) - 1, 2, int(NOW) - 180)
-DOUBTS = [None, LASTING, replace(LASTING, probe_after=int(NOW) + 60), replace(LASTING, probes=1)]
+DOUBTS = [None, LASTING, LASTING._replace(probe_after=int(NOW) + 60), LASTING._replace(probes=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +277,9 @@ def records() -> Iterator[HealthRecord]:
             state=state, refused_checks=refused, doubt=doubt, messages_decide_since=since, checks=9, checked_at=NOW_TEXT
         )
         for resuming in (False, True):
-            yield replace(record, resuming=resuming)
+            yield record._replace(resuming=resuming)
         for pause in PAUSES:
-            yield replace(record, pause=pause)
+            yield record._replace(pause=pause)
 
 
 @cache
@@ -599,7 +599,7 @@ class TestCrashes:
         world.go_down()
         world.minutes(3)
         assert world.record.pause is not None
-        world.store.record = replace(world.record, pause=replace(world.record.pause, confirmed=False))
+        world.store.record = world.record._replace(pause=world.record.pause._replace(confirmed=False))
         world.switch.on = True  # as if the call was never made
         world.minutes(1)
         assert world.switch.calls == ["pause", "pause"]
@@ -670,7 +670,7 @@ class TestCrashes:
         world.minutes(2)
         store, seen = world.store, world.record
         world.minutes(1)
-        late = store.write(replace(seen, checks=seen.checks + 1, reason="another"), seen=seen)
+        late = store.write(seen._replace(checks=seen.checks + 1, reason="another"), seen=seen)
         assert not late
         read, store.read = store.read, lambda: seen  # type: ignore[method-assign]
         world.minutes(1)
@@ -990,7 +990,7 @@ class TestWhatIsTold:
 
     def test_the_result_says_what_was_seen_and_what_is_held(self) -> None:
         world = World()
-        world.gateway.health = replace(answer(200), seconds=2.0)
+        world.gateway.health = answer(200)._replace(seconds=2.0)
         world.minutes(2)
         assert world.results[-1]["milliseconds"] == 2000
         world.go_down()

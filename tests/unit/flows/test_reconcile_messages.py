@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any
 
@@ -64,7 +64,7 @@ class AnsweringGateway(Gateway):
         self.asked.append((self.clock.now(), gateway_id))
         self.clock.advance(self.takes_seconds)
         body = (self.otherwise.body or b"").replace(b'"gw-1"', f'"{gateway_id}"'.encode())
-        return self.answers.get(gateway_id, replace(self.otherwise, body=body))
+        return self.answers.get(gateway_id, self.otherwise._replace(body=body))
 
 
 class Stack:

@@ -385,7 +385,7 @@ class TestRefused:
         assert totals(result.measurements) == {"MessagesRejected": 1}
 
     def test_its_dead_letter_has_the_words_of_the_gateway(self) -> None:
-        run = bench(replace(rejected(), detail="The destination is barred."))
+        run = bench(rejected()._replace(detail="The destination is barred."))
         run.send(queue_record())
         assert "The destination is barred." in run.queues.dead_letters[0].detail
 
@@ -432,19 +432,19 @@ class TestEvidence:
 
     @pytest.mark.parametrize("outcome", [rejected(), server_error().outcome, sent(None)])
     def test_is_kept_with_each_outcome_but_an_acceptance(self, outcome: PostResult) -> None:
-        run = bench(replace(outcome, evidence="x-request-id: r-1"))
+        run = bench(outcome._replace(evidence="x-request-id: r-1"))
         run.send(queue_record())
         assert self.evidence(run) == ["x-request-id: r-1"]
         assert {letter.evidence for letter in run.queues.dead_letters} <= {"x-request-id: r-1"}
 
     def test_is_in_the_copy_of_a_dead_letter_too(self) -> None:
-        run = bench(replace(rejected(), evidence="x-request-id: r-1"))
+        run = bench(rejected()._replace(evidence="x-request-id: r-1"))
         for count in (1, 2):
             run.send(queue_record(receive_count=count))
         assert [letter.evidence for letter in run.queues.dead_letters] == ["x-request-id: r-1"] * 2
 
     def test_of_a_long_outage_does_not_fill_the_record(self) -> None:
-        run = bench(*[replace(throttled(), evidence="x-request-id: r-1")] * 30)
+        run = bench(*[throttled()._replace(evidence="x-request-id: r-1")] * 30)
         for count in range(1, 31):
             run.send(queue_record(receive_count=count))
             run.time.advance(4000)
@@ -1123,7 +1123,7 @@ class TestWritesThatFail:
     def test_copy_of_a_claim_that_comes_after_its_outcome_claims_nothing(self) -> None:
         run = bench(send_failed())
         run.send(queue_record())
-        again = replace(run.record(), state=State.SENDING, payload_sha256=run_payload())
+        again = run.record()._replace(state=State.SENDING, payload_sha256=run_payload())
         assert run.ledger.claim(again, now=run.time.now()).state is State.RETRY
 
     def test_acceptance_that_cannot_be_written_leads_to_unknown_in_another_execution_environment(self) -> None:
@@ -1621,7 +1621,7 @@ class TestWhatIsToldOfADelivery:
         assert (line["levelname"], line["message"], line["seen_again_in"] > 0) == ("ERROR", "failed", True)
 
     def test_only_what_has_a_reason_has_one_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
-        (line,) = self.logged(bench(replace(sent(), seconds=2.0)), caplog, queue_record())
+        (line,) = self.logged(bench(sent()._replace(seconds=2.0)), caplog, queue_record())
         assert ("reason" in line, line["gateway_ms"]) == (False, 2000)
         line = self.logged(bench(unknown(), options={"on_unknown": "resend"}), caplog, queue_record())[-1]
         assert line["reason"]
@@ -1653,7 +1653,7 @@ class TestWhatIsToldOfADelivery:
 
     def test_the_record_has_the_time_when_the_message_was_queued(self) -> None:
         run = bench()
-        run.send(replace(queue_record(name="0"), sent_at=NOW - 30), replace(queue_record(name="1"), sent_at=None))
+        run.send(queue_record(name="0")._replace(sent_at=NOW - 30), queue_record(name="1")._replace(sent_at=None))
         assert sorted(str(record.queued_at) for record in run.ledger.records.values()) == sorted([at(-30), "None"])
 
     def test_a_rejection_after_an_unknown_outcome_says_so(self) -> None:

@@ -45,8 +45,7 @@ def refusal(body: bytes, *, expect_reply: bool = False) -> str:
 
 def storable(callback: Callback) -> None:
     """Every value can be stored as UTF-8, and none is empty."""
-    for name in type(callback).__slots__:
-        value = getattr(callback, name)
+    for name, value in callback._asdict().items():
         assert value is None or isinstance(value, bool) or value.encode() or name == "gateway_id"
 
 

@@ -76,8 +76,8 @@ def test_every_message_counts_somewhere_that_the_page_shows(state: State, status
 def test_an_unknown_outcome_that_is_sent_again_is_on_the_queue_as_well() -> None:
     unknown = record(State.UNKNOWN, on_unknown="resend", unknown_outcomes=1)
     assert groups(facts(unknown)) == ("unknown", "in_flight")
-    assert groups(facts(replace(unknown, unknown_outcomes=2))) == ("unknown",)
-    assert groups(facts(replace(unknown, on_unknown="hold"))) == ("unknown",)
+    assert groups(facts(unknown._replace(unknown_outcomes=2))) == ("unknown",)
+    assert groups(facts(unknown._replace(on_unknown="hold"))) == ("unknown",)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_dead_letter_that_was_certainly_not_sent_can_be_redriven() -> None:
     assert (view["kind"], [act["command"] for act in view["acts"]]) == (
         "rejected", ["optus-sms redrive k", "optus-sms dead-letters --delete sqs-1"],
     )  # fmt: skip
-    unknown = dead_letter_view(dead_letter, replace(rejected, state=State.UNKNOWN), known=True, now=0)
+    unknown = dead_letter_view(dead_letter, rejected._replace(state=State.UNKNOWN), known=True, now=0)
     assert [act["name"] for act in unknown["acts"]] == ["delete"]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from optus_sms.model.events import SOURCE, Event
 
@@ -31,8 +30,7 @@ class Put(Enum):
     FAILED = auto()  # to be retried
 
 
-@dataclass(frozen=True, slots=True)
-class _Sized:
+class _Sized(NamedTuple):
     entry: PutEventsRequestEntryTypeDef
     size: int
 

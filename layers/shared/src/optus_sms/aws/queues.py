@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from optus_sms.model.lanes import Lane
 from optus_sms.model.times import format_rfc3339
@@ -38,8 +37,7 @@ class DeadLetterReason(StrEnum):
     UNPUBLISHED_EVENT = "unpublished_event"  # in UnpublishedEventsQueue
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(NamedTuple):
     """A message or callback that needs an operator. ``message_id``: `-` if there is none.
 
     ``evidence``: of the gateway's response to the last attempt, for the gateway's support; can be empty.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from optus_sms.runtime.observability import NAMESPACE, Metric
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 SENDER: Final = "send_message"  # POWERTOOLS_SERVICE_NAME of SendMessageFunction
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(NamedTuple):
     """How many messages the gateway accepted, how often it refused the credentials, how many outcomes were unknown, and
     how many requests failed in any way.
     """

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from optus_sms.flows.pausing import (
     Action,
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 QUIET_SECONDS: Final = 300  # if nothing was accepted in this time or since the failures began, sending fails
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """The gateway's health as one check found it, and the reason."""
 
     health: Health
@@ -143,8 +142,7 @@ def note(before: HealthRecord, seen: Observation, trial: Trial, *, now: float, t
         trial.admission, before.refused_checks
     )
     changed = state is not before.state or before.checks == 0
-    return replace(
-        before,
+    return before._replace(
         state=state,
         reason=seen.reason if changed or seen.health is state else before.reason,
         since=format_rfc3339(now) if changed else before.since,
@@ -258,8 +256,8 @@ class HealthChecker:
         on = recorded.free if is_on else ()
         if not self._done(partial(self._turn_on, on), failure):
             return False
-        pause = recorded.pause and replace(recorded.pause, confirmed=True)
-        if self.store.write(replace(recorded, pause=pause, resuming=False), seen=recorded):
+        pause = recorded.pause and recorded.pause._replace(confirmed=True)
+        if self.store.write(recorded._replace(pause=pause, resuming=False), seen=recorded):
             return True
         found = self.store.read()
         wanted = found.free if found.pause is None or found.pause.probing else ()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from optus_sms.model.lanes import Lane
 from optus_sms.model.times import time_or_none
@@ -20,8 +19,7 @@ DOUBT_SECONDS: Final = 180  # only unknown outcomes for so long, and so many fai
 FAILED_PROBES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(NamedTuple):
     """The numbers of checks in a row that change the state."""
 
     unhealthy_after: int = 3
@@ -38,8 +36,7 @@ class Admission(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(NamedTuple):
     """One trial of the credentials. ``version``: the secret's version ID; empty if they are unusable.
 
     ``responds``: True if the API itself responded, so the gateway is not down; False for HTTP 5xx or no response; None
@@ -106,7 +103,7 @@ def decide_for_all(
     """Pause a lane that is still on in a pause of both: a deployment just made it, or the pause was interrupted."""
     is_one_on = any(lanes[lane] for lane in record.free) and not all(lanes[lane] for lane in record.free)
     if action is Action.LEAVE and is_one_on and record.pause and not record.pause.probing:
-        return Action.PAUSE, replace(record, pause=replace(record.pause, confirmed=False))
+        return Action.PAUSE, record._replace(pause=record.pause._replace(confirmed=False))
     return action, record
 
 
@@ -130,10 +127,10 @@ def decide(
     if is_on is None:
         return Action.LEAVE, record
     if not _is_in_trouble(record, thresholds, now):
-        record = replace(record, messages_decide_since=0)
+        record = record._replace(messages_decide_since=0)
     if record.pause is None and is_on:
         traffic = traffic if pause_on_outage else None
-        return _decide_to_pause(replace(record, resuming=False), trial, traffic, thresholds, now)
+        return _decide_to_pause(record._replace(resuming=False), trial, traffic, thresholds, now)
     if record.pause is None:
         return (Action.RESUME, record) if record.resuming else (Action.LEAVE, _paused_by_hand(record))
     if record.pause.reason is not None:
@@ -145,23 +142,23 @@ def decide(
 
 
 def _paused_by_hand(record: HealthRecord) -> HealthRecord:
-    return replace(record, pause=Pause(record.checked_at, None, confirmed=True))
+    return record._replace(pause=Pause(record.checked_at, None, confirmed=True))
 
 
 def _keep(record: HealthRecord, pause: Pause, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
     if not is_on:
-        return Action.LEAVE, replace(record, pause=replace(pause, confirmed=True))
+        return Action.LEAVE, record._replace(pause=pause._replace(confirmed=True))
     if pause.confirmed:
-        return Action.LEAVE, replace(record, pause=None, messages_decide_since=int(now))
+        return Action.LEAVE, record._replace(pause=None, messages_decide_since=int(now))
     return Action.PAUSE, record  # the pause was recorded, but not made
 
 
 def _resume(record: HealthRecord, is_on: bool, now: float) -> tuple[Action, HealthRecord]:
     """Resume sending. One message goes first, as a probe, because messages can fail although the checks succeed."""
     if is_on:
-        return Action.LEAVE, replace(record, pause=None)
+        return Action.LEAVE, record._replace(pause=None)
     doubt = record.doubt or Doubt(int(now), 0, int(now))
-    return Action.RESUME, replace(record, pause=None, resuming=True, doubt=doubt)
+    return Action.RESUME, record._replace(pause=None, resuming=True, doubt=doubt)
 
 
 def _decide_to_pause(
@@ -172,7 +169,7 @@ def _decide_to_pause(
     reason = _reason_to_pause(record, traffic, thresholds, now)
     if reason is None:
         return Action.LEAVE, record
-    return Action.PAUSE, replace(record, pause=Pause(record.checked_at, reason, False, trial.version))
+    return Action.PAUSE, record._replace(pause=Pause(record.checked_at, reason, False, trial.version))
 
 
 def _reason_to_pause(record: HealthRecord, traffic: Traffic, thresholds: Thresholds, now: float) -> PauseReason | None:
@@ -230,11 +227,11 @@ def _decide_by_probe(
     unknown outcomes stays recorded while sending is on for one probe.
     """
     if pause.reason is PauseReason.OUTAGE:
-        return _resume(replace(record, messages_decide_since=int(now)), is_on, now)
+        return _resume(record._replace(messages_decide_since=int(now)), is_on, now)
     if not is_on:
         if pause.probing and pause.confirmed:
             return Action.LEAVE, _paused_by_hand(record)
-        return Action.RESUME, replace(record, pause=replace(pause, probing=True, confirmed=False))
+        return Action.RESUME, record._replace(pause=pause._replace(probing=True, confirmed=False))
     if _may_probe(pause, record, trial, now):
-        return Action.LEAVE, replace(record, pause=replace(pause, confirmed=True))  # no message came yet
-    return Action.PAUSE, replace(record, pause=replace(pause, probing=False, confirmed=False))
+        return Action.LEAVE, record._replace(pause=pause._replace(confirmed=True))  # no message came yet
+    return Action.PAUSE, record._replace(pause=pause._replace(probing=False, confirmed=False))

@@ -10,9 +10,10 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Self
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Self
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.resolving import Resolution, resolve_by_reference
@@ -47,8 +48,7 @@ class CallbackRoute(StrEnum):
     REPLY = "/callbacks/reply"
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackRequest:
+class CallbackRequest(NamedTuple):
     """The parts of an API Gateway proxy event that matter. ``body``: the posted bytes. ``charset``: as declared."""
 
     method: str
@@ -73,13 +73,12 @@ class CallbackRequest:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackResponse:
+class CallbackResponse(NamedTuple):
     """The HTTP response, with a constant body, and the metrics to publish."""
 
     status: int
     message: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     measurements: tuple[Measurement, ...] = ()
 
     def to_proxy(self) -> dict[str, Any]:
@@ -164,7 +163,7 @@ class Receiver:
         response = CallbackResponse(200, KEPT if problems else "Stored")
         if failed:
             response = _not_stored()
-        return replace(response, measurements=(*measurements, *response.measurements))
+        return response._replace(measurements=(*measurements, *response.measurements))
 
     def _store_one(self, callback: Callback | UnreadableCallbackError) -> list[Measurement]:
         """Store a callback, and return what to measure; raise `UnreadableCallbackError` if an operator must read it."""
@@ -193,7 +192,7 @@ class Receiver:
         record = self.ledger.with_reference(callback.reference or "")
         if record is None or record.gateway_id is None or record.other_gateway_ids:
             raise UnreadableCallbackError("no usable message_id or id, and its reference does not match exactly one ID")
-        return replace(callback, gateway_id=record.gateway_id)
+        return callback._replace(gateway_id=record.gateway_id)
 
     def _store_status(self, callback: StatusCallback) -> list[Measurement]:
         now = self.clock.now()

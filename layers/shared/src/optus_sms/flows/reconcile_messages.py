@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -52,8 +52,7 @@ class Lookup(Enum):
     LATER = auto()  # 5xx, 429 or no response: the gateway is down, or fails for this message only
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """The result of a run. ``failed``: the names of the failed steps."""
 
     counts: Mapping[str, int]

@@ -1,6 +1,6 @@
 """Match a callback to its message by reference, which can resolve an unknown outcome."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from optus_sms.model.redaction import loggable_id
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
@@ -9,8 +9,7 @@ from optus_sms.records.messages import Messages
 from optus_sms.runtime.observability import logger
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The message of a callback. ``resolved``: the message's state before, if the callback resolved it.
 
     ``is_contradiction``: the message was certainly not sent, so the callback is about another one.

@@ -13,9 +13,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
 from optus_sms.flows.breaker import NOT_BEGUN
@@ -79,8 +80,7 @@ _LONGEST_BACKOFF_SECONDS: Final = 1800
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRecord:
+class QueueRecord(NamedTuple):
     """One record of an SQS event. ``attributes``: its message attributes; None for one that is not text.
 
     ``sent_at``: epoch seconds, when it was queued. ``sender_id``: the identity that queued it, as SQS reports it.
@@ -154,27 +154,24 @@ class QueueRecord:
         return QUEUE_RETENTION_SECONDS - LAST_CALL_SECONDS - age if age < SQS_RETENTION_SECONDS else math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Handled:
+class Handled(NamedTuple):
     """The result of a record: acknowledged, or returned to the queue for so many ``seconds``."""
 
     acknowledged: bool
     note: str
     seconds: int = 0
     measurements: tuple[Measurement, ...] = ()
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class SendBatchResult:
+class SendBatchResult(NamedTuple):
     """The SQS message IDs of the records that are not done, in order, and the metrics to publish."""
 
     failures: tuple[str, ...]
     measurements: tuple[Measurement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(NamedTuple):
     """One delivery of one message: its SQS record, and the ledger record to claim for it.
 
     ``deadline``: epoch seconds, when Lambda ends the invocation. ``is_alone``: no other is handled in parallel.
@@ -264,7 +261,7 @@ class Sender:
             handled = Handled(False, "failed", self._backoff(record), fields=error_fields(error))
         if not handled.acknowledged:
             if 0 < (left := record.seconds_to_last_call(self.now)) < handled.seconds:
-                handled = replace(handled, seconds=int(left) + 1)
+                handled = handled._replace(seconds=int(left) + 1)
             try:
                 self.queues.give_back(record.receipt_handle, seconds=handled.seconds, lane=record.lane)
             except Exception as error:  # noqa: BLE001 - SQS delivers it again after the queue's visibility timeout instead
@@ -577,7 +574,7 @@ class Sender:
                 handled = self._refused(order, refused_by)  # a callback resolved it, or another delivery took over
             else:
                 handled = self._became_unknown(order, claim, result.words, result.evidence)
-        return replace(handled, measurements=(*handled.measurements, (Metric.GATEWAY_ERRORS, 1.0)))
+        return handled._replace(measurements=(*handled.measurements, (Metric.GATEWAY_ERRORS, 1.0)))
 
     def _became_unknown(self, order: _Order, record: LedgerRecord, reason: str, evidence: str = "") -> Handled:
         """Wait for proof before the one resend that is allowed, or make a dead letter."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from optus_sms.records.table import EditedItemError
 from optus_sms.runtime.observability import Measurement, error_fields, logger
@@ -29,8 +29,7 @@ class LedgerWrite(Protocol):
         """Write the outcome; ``now``: epoch seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Unwritten:
+class _Unwritten(NamedTuple):
     """A write to repeat; the other two fields are the arguments of `UnwrittenOutcomes.remembered`."""
 
     write: LedgerWrite

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 from optus_sms.gateway.evidence import evidence_of
@@ -69,8 +68,7 @@ class Stop(StrEnum):
     REFUSED_IN_FRONT = "refused_in_front"  # stops sending after several, because a single one can be about the text
 
 
-@dataclass(frozen=True, slots=True)
-class PostResult:
+class PostResult(NamedTuple):
     """The outcome of a POST, the code of the rule that decided it, and facts for the next step and for an operator.
 
     ``detail``: the error text of the gateway, numbers redacted; for a dead letter, not for a log. ``evidence``: of the
@@ -96,8 +94,7 @@ class PostResult:
         return self.reason if self.status is None else f"{self.reason} (status {self.status})"
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
+class _Facts(NamedTuple):
     """An exchange, with the facts read from its body."""
 
     exchange: Exchange
@@ -107,8 +104,7 @@ class _Facts:
     is_from_api: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule of the classification: if ``applies``, then ``outcome``. ``why``: the proof."""
 
     reason: str

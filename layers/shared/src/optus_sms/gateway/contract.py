@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from difflib import unified_diff
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from optus_sms.model.redaction import printable, without_numbers
 
@@ -34,8 +33,7 @@ class Contract(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A comparison's result. ``document``: normalized, empty if there is none.
 
     ``differences``: lines of a unified diff, safe for a log. ``changed_lines``: the number of changed lines, including

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 import certifi
 import urllib3
@@ -44,8 +45,7 @@ KEPT_HEADERS: Final = re.compile(
 _MOST_HEADERS: Final = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """The facts of one exchange.
 
     ``handed_over``: at least one request byte may have left. ``status``: None if no status line was read.
@@ -56,7 +56,7 @@ class Exchange:
     handed_over: bool
     status: int | None = None
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     failure: str | None = None
     seconds: float = 0.0
 

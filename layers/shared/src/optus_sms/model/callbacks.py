@@ -14,8 +14,7 @@ import binascii
 import codecs
 import contextlib
 import json
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from optus_sms.model.errors import UnreadableCallbackError
 from optus_sms.model.gateway_ids import usable_id
@@ -29,8 +28,7 @@ _NO_CHARSETS: Final = ("idna", "punycode", "raw-unicode-escape", "unicode-escape
 """Python's codecs that decode bytes but are no character encodings: those of domain names and of Python's literals."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusCallback:
+class StatusCallback(NamedTuple):
     """A new status of a message. ``status``: lower case; can be undocumented, or absent.
 
     ``gateway_id``: empty if there is only a ``reference``.
@@ -42,8 +40,7 @@ class StatusCallback:
     reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyCallback:
+class ReplyCallback(NamedTuple):
     """A reply from a handset. ``content``: decoded if ``encoding`` is base64 and the bytes are UTF-8, else unchanged.
 
     ``reply_to``: the gateway ID of the message replied to, which only accounts with a number sequence receive.
@@ -93,8 +90,7 @@ def _parsed(element: object, *, expect_reply: bool, is_exact: bool) -> Callback 
         callback = _callback(element, expect_reply=expect_reply)
     except UnreadableCallbackError as error:
         return error
-    texts = (getattr(callback, each.name) for each in fields(callback))
-    if not is_exact and any(REPLACEMENT in text for text in texts if isinstance(text, str)):
+    if not is_exact and any(REPLACEMENT in text for text in callback if isinstance(text, str)):
         return UnreadableCallbackError("bytes that are not UTF-8 in a field that is stored")
     return callback
 

@@ -1,8 +1,7 @@
 """Which replies opt a handset out of messages, or back in."""
 
 import unicodedata
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 # Unicode's categories of spaces, controls and format characters; an unassigned character can be a new emoji.
 _INVISIBLE: Final = {"Zs", "Zl", "Zp", "Cc", "Cf"}
@@ -13,8 +12,7 @@ def parse_words(text: str) -> frozenset[str]:
     return frozenset(filter(None, map(_canonical, text.split(","))))
 
 
-@dataclass(frozen=True, slots=True)
-class OptOutWords:
+class OptOutWords(NamedTuple):
     """The words that opt a handset out and back in. A word in both lists opts out."""
 
     opt_out: frozenset[str] = frozenset()

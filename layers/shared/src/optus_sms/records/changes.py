@@ -1,8 +1,7 @@
 """Changes read from a table's stream: one item before and after a write, as typed records."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from optus_sms.model.times import format_rfc3339
 from optus_sms.records.items import (
@@ -22,8 +21,7 @@ from optus_sms.records.table import Item, unmarshal
 Record = LedgerRecord | RefusedRecord | HealthRecord | MessageRecord | ReplyRecord | OptOutRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One write to an item. ``before``: None for a new item. ``at``: RFC 3339, when the stream recorded the write."""
 
     before: Record | None

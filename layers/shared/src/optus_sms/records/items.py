@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 from optus_sms.model.lanes import Lane
 from optus_sms.model.statuses import STATUS_RANK, contradicts
@@ -50,8 +50,7 @@ DESPITE_OPT_OUT: Final = "despite_opt_out"  # the words of a claim for which the
 MAYBE_SENT: Final = (State.SENDING, State.UNKNOWN, State.ACCEPTED)
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryLine:
+class HistoryLine(NamedTuple):
     """One line of a message's history. ``at``: RFC 3339, UTC. ``attempt``: 0 for an operator's action.
 
     ``what`` and its ``words``: ``claimed`` (`DESPITE_OPT_OUT` or none); ``not_sent`` and ``unknown`` (the cause);
@@ -79,8 +78,7 @@ class HistoryLine:
         return (self.what, self.words) == ("claimed", DESPITE_OPT_OUT)
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRecord:
+class LedgerRecord(NamedTuple):
     """What the stack did with a message. ``unknown_at``, ``look_at``, ``scheduled_at``, ``lease_until`` and ``ttl``:
     epoch seconds; every other time: RFC 3339.
 
@@ -174,8 +172,7 @@ class LedgerRecord:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedRecord:
+class RefusedRecord(NamedTuple):
     """A message that was refused before it was claimed. ``reason``: `invalid` or `conflict`, as in the dead letter.
 
     ``refused_at``: RFC 3339.
@@ -192,8 +189,7 @@ class RefusedRecord:
         return cls(**_known(cls, item))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageRecord:
+class MessageRecord(NamedTuple):
     """A message as the gateway reported it. ``times``: by status, when it was first seen, RFC 3339.
 
     Without ``handset`` it is in no conversation. ``erased_at``: when personal data was removed (RFC 3339).
@@ -211,7 +207,7 @@ class MessageRecord:
     status: str | None = None
     status_rank: int | None = None
     detail: str | None = None
-    times: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, str] = MappingProxyType({})
     unknown_statuses: frozenset[str] = frozenset()
     repeats: frozenset[str] = frozenset()
     created_at: str | None = None
@@ -234,8 +230,7 @@ class MessageRecord:
         return contradicts(self.times)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyRecord:
+class ReplyRecord(NamedTuple):
     """A reply as the gateway delivered it. ``…_at``: RFC 3339. ``in_reply_to``: the ID of a `MessageRecord`."""
 
     id: str
@@ -265,8 +260,7 @@ class ReplyRecord:
         return cls(**values | {"direction": "MO"})
 
 
-@dataclass(frozen=True, slots=True)
-class OptOutRecord:
+class OptOutRecord(NamedTuple):
     """The latest decision about a handset. ``since``: its time, RFC 3339. ``by``: `reply`, `person` or `import`.
 
     ``reply_id``: the gateway's ID of the reply. ``operator``: who decided, for the other two.
@@ -326,8 +320,7 @@ class PausedBy(StrEnum):
     OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """A pause. ``at``: RFC 3339. ``reason``: the health check's; an operator's pause has none.
 
     ``probing``: sending is on so that one probe can show whether the reason still holds. ``confirmed``: a check has
@@ -347,8 +340,7 @@ class Pause:
         return PausedBy.OPERATOR if self.reason is None else PausedBy.HEALTH
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(NamedTuple):
     """An outcome was unknown, with no certain one since: the whole stack sends one message at a time, as a probe.
 
     ``probe_after``: the earliest time of the next probe. ``probes``: the number begun. Times are epoch seconds.
@@ -359,8 +351,7 @@ class Doubt:
     since: int
 
 
-@dataclass(frozen=True, slots=True)
-class HealthRecord:
+class HealthRecord(NamedTuple):
     """The gateway's health. ``since`` and ``checked_at``: RFC 3339. ``…_since``: epoch seconds, 0 if it does not apply.
 
     ``…_checks``: checks in a row with that result. ``checks``: all checks; also the version of the record, with
@@ -404,7 +395,7 @@ class HealthRecord:
     def with_hold(self, lane: Lane, hold: Hold) -> Self:
         """Return the record with another pause of that lane."""
         changed: dict[str, Any] = {hold_attribute(lane): hold.value}
-        return replace(self, **changed)
+        return self._replace(**changed)
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
@@ -418,7 +409,7 @@ class HealthRecord:
     def to_item(self) -> Item:
         """Return the item to store."""
         nested = ("pause", "doubt")
-        own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in nested}
+        own = {name: value for name, value in self._asdict().items() if name not in nested}
         pause: Item = {}
         if self.pause:
             pause = {
@@ -468,9 +459,9 @@ def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dic
     """Return the record for JSON: attributes by name, without empty ones; sets as sorted lists."""
     if record is None:
         return {}
-    values = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "times"}
+    values = {name: value for name, value in record._asdict().items() if name != "times"}
     times = {f"{status}_at": at for status, at in getattr(record, "times", {}).items()}
-    empty = {each.name for each in fields(record) if values.get(each.name) == each.default and not each.default}
+    empty = {name for name, default in record._field_defaults.items() if not default and values.get(name) == default}
     return {
         name: sorted(value) if isinstance(value, frozenset) else value
         for name, value in sorted((values | times).items())
@@ -487,7 +478,8 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {"int": (int, float), "bool": (b
 @cache
 def _kinds(record: Any) -> Mapping[str, tuple[type, ...]]:
     """Return the attributes that a record has a field for, with the type of their values."""
-    return {each.name: _KINDS.get(re.split(r"\W", str(each.type))[0], (str,)) for each in fields(record)}
+    kinds = {name: re.split(r"\W", kind.__forward_arg__)[0] for name, kind in record.__annotations__.items()}
+    return {name: _KINDS.get(kind, (str,)) for name, kind in kinds.items()}
 
 
 def _known(record: Any, item: Item) -> dict[str, Any]:

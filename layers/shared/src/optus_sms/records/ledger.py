@@ -29,7 +29,6 @@ and ``look_at``. The sparse index `undecided-index` lists it by both for `flows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from optus_sms.model.times import format_rfc3339
@@ -112,7 +111,7 @@ def is_still(record: LedgerRecord) -> Condition:
 
 def _is_refused(record: LedgerRecord) -> Condition:
     """Require that the record still is that of the REJECTED message that was read."""
-    condition = is_still(replace(record, state=State.REJECTED))
+    condition = is_still(record._replace(state=State.REJECTED))
     return condition & equals(payload_sha256=record.payload_sha256) if record.payload_sha256 else condition
 
 
@@ -188,7 +187,7 @@ class Ledger:
         condition = is_free_for(wanted) & ~equals(owner=wanted.owner)
         if after is not None:
             same_payload = equals(payload_sha256=wanted.payload_sha256 or "")
-            condition = is_still(replace(after, state=State.UNKNOWN)) & same_payload
+            condition = is_still(after._replace(state=State.UNKNOWN)) & same_payload
         claimed = self._table.update(
             MESSAGE_PREFIX + wanted.message_id,
             update.set_first(on_unknown=wanted.on_unknown, queued_at=wanted.queued_at)
@@ -247,7 +246,7 @@ class Ledger:
             line = _line(now, "accepted_without_id", claim.attempts, evidence=evidence)
             return self._write(claim, update.add(history=line).only_if(HAS_NO_GATEWAY_ID))
         certain = update.remove(*_FOR_MESSAGE_ITEM, *_UNTIL_DECIDED, "lease_until")
-        refused_by = self._write(claim, certain.only_if(is_still(replace(claim, state=State.SENDING))))
+        refused_by = self._write(claim, certain.only_if(is_still(claim._replace(state=State.SENDING))))
         return None if refused_by is None else self._accepted_late(claim, gateway_id, update, refused_by, now)
 
     def _accepted_late(
@@ -502,7 +501,7 @@ class Ledger:
     def _leave_sending(
         self, claim: LedgerRecord, to: State, update: Update, otherwise: Condition | None = None
     ) -> LedgerRecord | None:
-        condition = is_still(replace(claim, state=State.SENDING))
+        condition = is_still(claim._replace(state=State.SENDING))
         refused_by = self._write(claim, update.set(state=to).only_if(condition | otherwise if otherwise else condition))
         if refused_by is None:
             return None

@@ -10,10 +10,9 @@ While an item waits for a final status or for its message, it has ``awaiting`` a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from optus_sms.model.callbacks import StatusCallback
 from optus_sms.model.redaction import without_numbers
@@ -84,16 +83,14 @@ class Applied(StrEnum):
     NO_STATUS = "no_status"
 
 
-@dataclass(frozen=True, slots=True)
-class StatusResult:
+class StatusResult(NamedTuple):
     """The effect of a status callback, and the message after the write."""
 
     applied: Applied
     message: MessageRecord
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReply:
+class StoredReply(NamedTuple):
     """A reply as its first callback brought it. ``is_new``: this was the first."""
 
     record: ReplyRecord
@@ -203,7 +200,7 @@ class Messages:
             update = update.remove(*_UNTIL_FINAL)
         message = self._update(callback.gateway_id, update, now)
         if isinstance(message, Refused) and has_number and "erased_at" in message.item:
-            return self.record_status(replace(callback, detail=redacted), now=now)
+            return self.record_status(callback._replace(detail=redacted), now=now)
         if isinstance(message, Refused):
             return self._record_loser(callback, status, MessageRecord.from_item(message.item), now)
         return StatusResult(Applied.APPLIED, message)

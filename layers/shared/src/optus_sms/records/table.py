@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -25,8 +24,7 @@ Between = tuple[str, Value, Value]
 """A sort key with its least and its greatest value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """The item that refused a conditional write; empty if there is none."""
 
     item: Item
@@ -149,8 +147,7 @@ def _refused(error: ClientError) -> Refused:
     return Refused(unmarshal(response.get("Item", {})))
 
 
-@dataclass(frozen=True, slots=True)
-class DueIndex:
+class DueIndex(NamedTuple):
     """A sparse index that lists, by kind, the items to reconcile and when.
 
     An item is in it while it has ``attribute`` (its kind, by `shard`) and ``look_at`` (epoch seconds).

@@ -1,16 +1,14 @@
 """The environment variables of each function, parsed once; an error lists all problems.
 
-A field's variable is its name in capitals, and its rule is part of its type. Plain dataclasses, because importing
-pydantic would slow down cold starts. No `from __future__ import annotations`, because the rules are read from the
-annotations.
+A field's variable is its name in capitals, and its rule is part of its type. Named tuples, because pydantic would slow
+down cold starts. No `from __future__ import annotations`, because the rules are read from the annotations.
 """
 
 import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from optus_sms.model.errors import SettingsError
@@ -21,8 +19,7 @@ OnUnknown = Literal["hold", "resend"]
 _Environment = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(NamedTuple):
     """A rule for a variable. ``parse`` raises `ValueError` for a text that breaks it; it also gets the environment."""
 
     must_be: str
@@ -102,42 +99,23 @@ _Words = Annotated[frozenset[str], _Rule("empty or words", lambda text, _: parse
 _OptionalUrl = Annotated[str, _Rule("empty or an http or https URL", _optional_url, may_be_empty=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    @classmethod
-    def from_environment(cls, environment: _Environment = os.environ) -> Self:
-        """Read the variables; `SettingsError` lists every missing or wrong one."""
-        values: dict[str, Any] = {}
-        problems: list[str] = []
-        for setting in fields(cls):
-            name = setting.name.upper()
-            text = environment.get(name, "").strip()
-            rule: _Rule = get_args(setting.type)[1]
-            if not text and not rule.may_be_empty:
-                problems.append(f"{name} is not set")
-                continue
-            try:
-                values[setting.name] = rule.parse(text, environment)
-            except ValueError:
-                problems.append(f"{name} must be {rule.must_be}")
-        if problems:
-            raise SettingsError(problems)
-        return cls(**values)
-
-
-@dataclass(frozen=True, slots=True)
-class GatewaySettings(_Settings):
+class GatewaySettings(Protocol):
     """Settings of every function that calls the gateway."""
+
+    @property
+    def gateway_base_url(self) -> str: ...
+    @property
+    def gateway_secret_id(self) -> str: ...
+    @property
+    def gateway_timeout_seconds(self) -> float: ...
+
+
+class SendSettings(NamedTuple):
+    """Settings of SendMessageFunction."""
 
     gateway_base_url: _GatewayUrl
     gateway_secret_id: _Text
     gateway_timeout_seconds: _Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class SendSettings(GatewaySettings):
-    """Settings of SendMessageFunction."""
-
     send_ledger_table_name: _Text
     messages_table_name: _Text
     outbound_queue_url: _Text
@@ -165,8 +143,7 @@ class SendSettings(GatewaySettings):
         return concurrency / rate if rate else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiveSettings(_Settings):
+class ReceiveSettings(NamedTuple):
     """Settings of ReceiveCallbackFunction."""
 
     callback_secret_id: _Text
@@ -180,10 +157,12 @@ class ReceiveSettings(_Settings):
     retention_days: _AtLeast1
 
 
-@dataclass(frozen=True, slots=True)
-class HealthSettings(GatewaySettings):
+class HealthSettings(NamedTuple):
     """Settings of CheckHealthFunction."""
 
+    gateway_base_url: _GatewayUrl
+    gateway_secret_id: _Text
+    gateway_timeout_seconds: _Seconds
     service_status_url: _OptionalUrl  # empty: no status API
     send_ledger_table_name: _Text
     sender_mapping_id: _Text
@@ -196,19 +175,43 @@ class HealthSettings(GatewaySettings):
     least_seconds_between_checks: _AtLeast0
 
 
-@dataclass(frozen=True, slots=True)
-class ReconcileSettings(GatewaySettings):
+class ReconcileSettings(NamedTuple):
     """Settings of ReconcileMessagesFunction."""
 
+    gateway_base_url: _GatewayUrl
+    gateway_secret_id: _Text
+    gateway_timeout_seconds: _Seconds
     send_ledger_table_name: _Text
     messages_table_name: _Text
     retention_days: _AtLeast1
 
 
-@dataclass(frozen=True, slots=True)
-class PublishSettings(_Settings):
+class PublishSettings(NamedTuple):
     """Settings of PublishEventsFunction."""
 
     event_bus_name: _Text
     unpublished_events_queue_url: _Text
     reply_text_in_events: _TrueFalse
+
+
+_Settings = TypeVar("_Settings", bound=tuple[Any, ...])
+
+
+def read_settings(kind: type[_Settings], environment: _Environment = os.environ) -> _Settings:
+    """Read the variables of a function; `SettingsError` lists every missing or wrong one."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for field, annotation in kind.__annotations__.items():
+        name = field.upper()
+        text = environment.get(name, "").strip()
+        rule: _Rule = get_args(annotation)[1]
+        if not text and not rule.may_be_empty:
+            problems.append(f"{name} is not set")
+            continue
+        try:
+            values[field] = rule.parse(text, environment)
+        except ValueError:
+            problems.append(f"{name} must be {rule.must_be}")
+    if problems:
+        raise SettingsError(problems)
+    return kind(**values)
