@@ -16,6 +16,7 @@ from benchmarks.execution_environment import ExecutionEnvironment
 from benchmarks.handlers import batch, environment
 from benchmarks.servers import Servers, example
 from benchmarks.side_by_side import Arm, Figure, NotMeasuredError, measure, progress, ratio
+from layers.shared.trim import split_roots
 from local.template import load_template
 from tools.charts import Bars
 
@@ -77,7 +78,10 @@ def _compare(
 
 def _functions(servers: Servers, build: Path, python: Path) -> list[ExecutionEnvironment]:
     layer, resources = build / "SharedLayer", load_template().resources
-    _trust(servers, layer / "aws-roots.pem", layer / "python" / "certifi" / "cacert.pem")
+    certifi = layer / "python" / "certifi"
+    _trust(servers, layer / "aws-roots.pem", certifi / "cacert.pem")
+    if (certifi / "roots").is_dir():
+        split_roots(servers.authority.decode(), certifi / "roots")
     roots = {"AWS_CA_BUNDLE": str(layer / "aws-roots.pem")}
     return [
         ExecutionEnvironment(

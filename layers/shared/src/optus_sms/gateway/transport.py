@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -285,7 +286,11 @@ def new_tls_context(ca_certificate: str = "") -> ssl.SSLContext:
     ``ca_certificate``: of one more authority. The public ones stay trusted, so that the gateway can be reached with and
     without the authority's proxy.
     """
-    context = ssl.create_default_context(cafile=certifi.where())
+    folder = Path(certifi.where()).with_name("roots")
+    if folder.is_dir():  # in the layer (trim.py): OpenSSL then reads only the root that it needs
+        context = ssl.create_default_context(capath=folder)
+    else:
+        context = ssl.create_default_context(cafile=certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_certificate:
         context.load_verify_locations(cadata=ca_certificate)
