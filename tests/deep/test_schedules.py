@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -291,7 +290,7 @@ def failed_events_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     publish = Publisher.publish_batch
 
     def patched(self: Publisher, records: Any) -> PublishBatchResult:
-        return replace(publish(self, records), failed_from=None)
+        return publish(self, records)._replace(failed_from=None)
 
     monkeypatch.setattr(Publisher, "publish_batch", patched)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import (
@@ -22,6 +23,7 @@ from botocore.exceptions import (
 )
 from botocore.session import Session
 
+from layers.shared.trim import OPERATIONS
 from optus_sms.aws import clients
 from optus_sms.aws.connections import Connections
 from tests.support.fault_server import (
@@ -159,19 +161,63 @@ def test_botocore_tries_again(connect: Connect, fault: Script, monkeypatch: pyte
     assert (len(waited), server.complete_requests) == (1, 2)
 
 
-def test_the_same_request_is_sent() -> None:
-    seen = {}
-    for name in ("ours", "own"):
-        session = Session()
-        if name == "ours":
-            session.register("before-send", Connections(1, 2).send)  # type: ignore[arg-type] # the stubs want **kwargs only
+CALLS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "GetMetricData": ("cloudwatch", {"MetricDataQueries": [], "StartTime": 0, "EndTime": 1}),
+    "GetItem": ("dynamodb", {"TableName": "table", "Key": ITEM}),
+    "PutItem": ("dynamodb", {"TableName": "table", "Item": ITEM}),
+    "Query": ("dynamodb", {"TableName": "table"}),
+    "Scan": ("dynamodb", {"TableName": "table"}),
+    "UpdateItem": ("dynamodb", {"TableName": "table", "Key": ITEM}),
+    "PutEvents": ("events", {"Entries": [{"Source": "s"}]}),
+    "GetEventSourceMapping": ("lambda", {"UUID": "u"}),
+    "UpdateEventSourceMapping": ("lambda", {"UUID": "u", "Enabled": False}),
+    "GetSecretValue": ("secretsmanager", {"SecretId": "s"}),
+    "ChangeMessageVisibility": ("sqs", {"QueueUrl": "q", "ReceiptHandle": "r", "VisibilityTimeout": 1}),
+    "SendMessage": ("sqs", {"QueueUrl": "q", "MessageBody": "b"}),
+}
+"""A call of each operation that the functions may call."""
+
+
+def test_each_operation_has_a_call() -> None:
+    assert set(CALLS) == set().union(*OPERATIONS.values())
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_the_same_request_is_sent_as_by_botocore_alone(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, arguments = CALLS[operation]
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-2-3;Parent=4;Sampled=1")
+    seen = []
+    for session in (clients._session(), Session()):
         with FaultServer(responding(FOUND)) as server:
-            read(session.create_client("dynamodb", endpoint_url=url_of(server), config=clients._CONFIG))
+            client = session.create_client(service, endpoint_url=url_of(server), config=clients._CONFIG)
+            getattr(client, xform_name(operation))(**arguments)
         head, _, body = bytes(server.connections[0].received).partition(b"\r\n\r\n")
         line, *headers = head.split(b"\r\n")
-        seen[name] = line, {header.partition(b":")[0].lower() for header in headers}, body
+        values = dict(header.lower().split(b": ", 1) for header in headers)
+        own = {b"amz-sdk-invocation-id", b"authorization", b"host", b"x-amz-date"}  # new for each request or server
+        assert own <= set(values)
+        seen.append((line, {name: b"" if name in own else value for name, value in values.items()}, body))
 
-    assert seen["ours"] == seen["own"]
+    assert seen[0] == seen[1]
+    assert seen[0][1][b"x-amzn-trace-id"] == b"root=1-2-3;parent=4;sampled=1"
+
+
+@pytest.mark.parametrize("service", ["dynamodb", "sqs"])
+def test_an_error_has_the_code_that_botocore_alone_gives_it(service: str) -> None:
+    """A queue's error has the older code of the header, which the functions and their logs name."""
+    operation = {"dynamodb": "GetItem", "sqs": "SendMessage"}[service]
+    refused = answer(400, {"__type": "x#QueueDoesNotExist"}, b"x-amzn-query-error: AWS.Older;Sender")
+    codes = []
+    for session in (clients._session(), Session()):
+        with FaultServer(responding(refused)) as server:
+            client = session.create_client(service, endpoint_url=url_of(server), config=clients._CONFIG)
+            with pytest.raises(ClientError) as raised:
+                getattr(client, xform_name(operation))(**CALLS[operation][1])
+        codes.append(raised.value.response["Error"]["Code"])
+
+    assert codes == [codes[0]] * 2
+    assert service != "sqs" or codes[0] == "AWS.Older"
 
 
 def test_a_connection_serves_again_until_the_server_closes_it(connect: Connect) -> None:

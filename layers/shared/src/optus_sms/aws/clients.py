@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies
 
 from botocore.config import Config
+from botocore.handlers import BUILTIN_HANDLERS, REGISTER_FIRST, REGISTER_LAST
 from botocore.session import Session
 
 from optus_sms.aws.connections import Connections, refuse_cut_short
@@ -36,12 +37,17 @@ _CONFIG: Final = Config(
     parameter_validation=False,
     user_agent="optus-sms",
 )
+# The called services, by the names that botocore's events have or had.
+_SERVICES: Final = frozenset(
+    ("cloudwatch", "dynamodb", "eventbridge", "events", "lambda", "secrets-manager", "secretsmanager", "sqs")
+)
 
 
 @cache
 def _session() -> Session:
     logging.getLogger("botocore").setLevel(logging.WARNING)  # otherwise each cold start logs where it found credentials
-    session = Session()
+    session = Session(include_builtin_handlers=False)
+    _register_botocores_handlers(session.get_component("event_emitter"))
     if not getproxies():  # only botocore's own HTTP client supports them
         ca_bundle = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         connections = Connections(_CONNECT_SECONDS, _READ_SECONDS, ca_bundle=ca_bundle)
@@ -49,6 +55,15 @@ def _session() -> Session:
     else:
         session.register("before-parse", refuse_cut_short)  # type: ignore[arg-type]
     return session
+
+
+def _register_botocores_handlers(events: Any) -> None:
+    """Register botocore's own handlers, but not those of other services: each client copies them all."""
+    register = {REGISTER_FIRST: events.register_first, REGISTER_LAST: events.register_last}
+    for event, handler, *order in BUILTIN_HANDLERS:
+        kind, *service = event.split(".")[:2]
+        if kind != "docs" and _SERVICES.issuperset(service):
+            register.get(order[0] if order else None, events.register)(event, handler)
 
 
 def _client(service: str) -> Any:

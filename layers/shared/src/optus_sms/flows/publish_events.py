@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from optus_sms.aws.event_bus import EventBus, Put
 from optus_sms.aws.queues import DeadLetter, DeadLetterReason, Queues
@@ -42,8 +42,7 @@ from optus_sms.records.items import (
 from optus_sms.runtime.observability import Measurement, Metric, error_fields, logger
 
 
-@dataclass(frozen=True, slots=True)
-class PublishBatchResult:
+class PublishBatchResult(NamedTuple):
     """The result of a batch. ``failed_from``: sequence number of the first record to be delivered again."""
 
     failed_from: str | None
