@@ -23,3 +23,8 @@ def test_nothing_is_loaded_from_elsewhere(file: Path) -> None:
 def test_the_page_has_no_inline_script_or_style() -> None:
     html = (STATIC / "index.html").read_text()
     assert re.findall(r"\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)", html) == []
+
+
+@pytest.mark.parametrize("file", sorted(STATIC.glob("*.js")), ids=lambda file: file.name)
+def test_no_code_follows_a_comment_on_its_line(file: Path) -> None:
+    assert re.findall(r"\*/ *\w.*", file.read_text()) == []

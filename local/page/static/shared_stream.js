@@ -4,9 +4,16 @@
 
 const NAME = "optus-sms-stream";
 
-/** `onMessage({ kind, text })`: a snapshot or update; `onState(problem)`. `connect(onEvent, onState)` opens a stream
-and returns the function that closes it. */ export function share(connect, onMessage, onState) { const channel = new
-BroadcastChannel(NAME); const left = new AbortController(); let revision = null; let waiting = []; let close = () => {};
+/**
+ * `onMessage({ kind, text })`: a snapshot or update; `onState(problem)`. `connect(onEvent, onState)` opens a stream and
+ * returns the function that closes it.
+ */
+export function share(connect, onMessage, onState) {
+  const channel = new BroadcastChannel(NAME);
+  const left = new AbortController();
+  let revision = null;
+  let waiting = [];
+  let close = () => {};
 
   function take({ kind, text, id }) {
     if (kind === "snapshot") {
