@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from cli.credentials_trial import trial_of_stack, try_from_here, verdict
 from cli.sending import pause_in_words
 from cli.target import QUEUES, Target
+from optus_sms.model.lanes import Lane
 from optus_sms.records.items import HealthRecord
 
 _TRIAL_SECONDS: Final = 5.0
@@ -16,6 +17,18 @@ _COUNTS: Final = {
     "in_flight": "ApproximateNumberOfMessagesNotVisible",
     "delayed": "ApproximateNumberOfMessagesDelayed",
 }
+
+
+class Sending(TypedDict):
+    """The state of sending: `on`, `paused` or `changing`. ``pause``: in words what ends the pause; empty without one.
+
+    Sending is on if one lane is.
+    """
+
+    sending: str
+    paused_lanes: list[Lane]
+    paused_by: str
+    pause: str
 
 
 def health_of(target: Target) -> dict[str, Any]:
@@ -36,12 +49,8 @@ def health_of(target: Target) -> dict[str, Any]:
     }
 
 
-def sending_of(target: Target, record: HealthRecord) -> dict[str, str]:
-    """Return whether sending is on, who paused it, and in words what ends the pause (empty if it is on).
-
-    Sending that is on for one probe during a pause counts as paused. ``paused_lanes``: separated by spaces. Sending is
-    on if one lane is.
-    """
+def sending_of(target: Target, record: HealthRecord) -> Sending:
+    """Return whether sending is on. Sending that is on for one probe during a pause counts as paused."""
     lanes = target.switch.lanes()
     if None in lanes.values():
         return _sending("changing", pause="an event source mapping is changing")
@@ -56,8 +65,8 @@ def sending_of(target: Target, record: HealthRecord) -> dict[str, str]:
     return _sending("paused", paused, by, pause_in_words(record, now=time.time()))
 
 
-def _sending(sending: str, lanes: Sequence[str] = (), by: str = "", pause: str = "") -> dict[str, str]:
-    return {"sending": sending, "paused_lanes": " ".join(lanes), "paused_by": by, "pause": pause}
+def _sending(sending: str, lanes: Sequence[Lane] = (), by: str = "", pause: str = "") -> Sending:
+    return {"sending": sending, "paused_lanes": list(lanes), "paused_by": by, "pause": pause}
 
 
 def waiting_counts(target: Target) -> dict[str, int]:

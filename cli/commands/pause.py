@@ -55,7 +55,7 @@ def resume(context: CommandContext, *, lane: str | None, yes: bool) -> None:
     record = context.target.health.read()
     was = sending_of(context.target, record)
     is_on = was["sending"] == "on"
-    paused = {*was["paused_lanes"].split(), *(each for each in Lane if each not in record.free)}
+    paused = {*was["paused_lanes"], *(each for each in Lane if each not in record.free)}
     if is_on and record.pause is None and not paused & ({lane} if lane else set(Lane)):
         # If it were recorded, the health check would take it for a resume, and would pause later in an outage.
         context.out.document({"paused": False})
@@ -73,7 +73,7 @@ def resume(context: CommandContext, *, lane: str | None, yes: bool) -> None:
     context.target.resume_sending(Lane(lane) if lane else None)
     context.out.document({"paused": False, **({"lane": lane} if lane else {})})
     context.out.line("Resumed.", "good")
-    if lane and was["paused_lanes"] and set(was["paused_lanes"].split()) != {lane}:
+    if lane and was["paused_lanes"] not in ([], [lane]):
         context.out.line("The other lane stays paused until you resume it too.", "unsure")
     if trouble:
         context.out.line(decides)

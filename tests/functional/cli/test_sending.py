@@ -134,6 +134,7 @@ def test_one_lane_is_paused_and_resumed_alone(stack: DeployedStack, switch: Fake
     found = optus_sms("health", *TARGET)
     assert "urgent messages are paused" in found.stdout
     assert "urgent queue 0 waiting" in found.stdout
+    assert optus_sms("health", "--json", *TARGET).document["paused_lanes"] == ["urgent"]
     assert optus_sms("resume", "--lane", "urgent", *TARGET, "--yes").exit_code == 0
     assert (records(stack).read().hold(Lane.URGENT), switch.calls[-1]) == (Hold.NONE, "resume urgent")
 
@@ -189,6 +190,7 @@ def test_doctor_and_health_say_who_paused_and_what_ends_it(
     assert says in optus_sms("health", *TARGET).stdout
     found = optus_sms("health", "--json", *TARGET).document
     assert (found["sending"], found["paused_by"]) == ("paused", pause.by.value if pause else "operator")
+    assert found["paused_lanes"] == ["ordinary", "urgent"]
 
 
 def test_sending_that_is_on_for_one_probe_is_not_on(stack: DeployedStack, switch: FakeSwitch) -> None:
