@@ -195,20 +195,8 @@ def asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": "application/json",
         "channels": {
-            "outboundQueue": {
-                "address": "{OutboundQueueUrl}",
-                "title": "OutboundQueue",
-                "description": "SQS standard queue; the stack's output OutboundQueueUrl.",
-                "parameters": {"OutboundQueueUrl": {"description": "Output of the stack."}},
-                "messages": {"queueMessage": queue_message},
-            },
-            "urgentQueue": {
-                "address": "{UrgentQueueUrl}",
-                "title": "UrgentQueue",
-                "description": "SQS standard queue of the urgent lane; the stack's output UrgentQueueUrl.",
-                "parameters": {"UrgentQueueUrl": {"description": "Output of the stack."}},
-                "messages": {"queueMessage": queue_message},
-            },
+            "outboundQueue": _queue("OutboundQueue", "SQS standard queue", queue_message),
+            "urgentQueue": _queue("UrgentQueue", "SQS standard queue of the urgent lane", queue_message),
             "smsEventBus": {
                 "address": "{EventBusName}",
                 "title": "SmsEventBus",
@@ -222,6 +210,18 @@ def asyncapi() -> dict[str, Any]:
             "receiveUrgentMessage": {"action": "receive", "channel": {"$ref": "#/channels/urgentQueue"}},
             "publishEvents": {"action": "send", "channel": {"$ref": "#/channels/smsEventBus"}},
         },
+    }
+
+
+def _queue(name: str, kind: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the channel of a queue. Its address is an output of the stack, so it is a parameter of the channel."""
+    output = f"{name}Url"
+    return {
+        "address": f"{{{output}}}",
+        "title": name,
+        "description": f"{kind}; the stack's output {output}.",
+        "parameters": {output: {"description": "Output of the stack."}},
+        "messages": {"queueMessage": message},
     }
 
 
