@@ -18,7 +18,9 @@ _DECIDES: Final = "If messages fail and none is accepted, the health check pause
 _DOES_NOT_PAUSE: Final = "The health check does not pause sending again: PauseOnOutage is false."
 
 
-_LANE: Final = click.option("--lane", type=click.Choice([*Lane]), help="Only this lane. [default: both]")
+_LANE: Final = click.option(
+    "--lane", type=click.Choice([lane.value for lane in Lane]), help="Only this lane. [default: both]"
+)
 
 
 @click.command()

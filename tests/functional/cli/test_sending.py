@@ -139,6 +139,13 @@ def test_one_lane_is_paused_and_resumed_alone(stack: DeployedStack, switch: Fake
     assert (records(stack).read().hold(Lane.URGENT), switch.calls[-1]) == (Hold.NONE, "resume urgent")
 
 
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_an_unknown_lane_is_refused_with_the_lanes_that_exist(command: str, stack: DeployedStack) -> None:
+    ran = optus_sms(command, "--lane", "express", *TARGET)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "'express' is not one of 'ordinary', 'urgent'." in ran.stderr
+
+
 def test_a_lane_resumed_in_a_pause_of_both_says_that_the_other_stays_paused(
     stack: DeployedStack, switch: FakeSwitch
 ) -> None:
