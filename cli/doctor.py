@@ -18,7 +18,7 @@ from cli.errors import CliError, from_aws
 from cli.health import queue_counts, sending_of
 from cli.output import counted
 from cli.sending import is_checked_lately, is_paused_by_health_check
-from cli.target import Target
+from cli.target import QUEUES, Target
 from optus_sms.flows.pausing import Admission
 from optus_sms.gateway.transport import Transport
 from optus_sms.model.errors import CredentialsError
@@ -162,7 +162,7 @@ def _health_check(target: Target, here: CredentialsTrial) -> Check:
 def _sending(target: Target) -> Check:
     record = target.health.read()
     found = sending_of(target, record)
-    waiting, urgent = (queue_counts(target, f"{name}QueueUrl")["waiting"] for name in ("Outbound", "Urgent"))
+    waiting, urgent = (queue_counts(target, output)["waiting"] for output in QUEUES.values())
     finding = f"{found['pause'] or found['sending']}; {waiting} waiting in the queue, {urgent} in the urgent one"
     if found["sending"] == "on" and found["paused_lanes"]:
         return Check("warning", finding, "`resume`, unless the pause is intended")

@@ -11,7 +11,7 @@ from cli.health import waiting_counts
 from cli.long_reads import shown
 from cli.message_lookup import messages_with_id
 from cli.stage import Facts, stage_of
-from cli.target import Target
+from cli.target import QUEUE_NAMES, QUEUES, Target
 from optus_sms.model.numbers import did_you_mean
 from optus_sms.model.sender_namespaces import key_of
 from optus_sms.records.items import LedgerRecord, MessageRecord, State
@@ -122,8 +122,8 @@ def _open_records(target: Target) -> Iterator[LedgerRecord]:
 def _search_queue(target: Target, sought: Sought, search: Search, *, queue: bool) -> None:
     counts = waiting_counts(target)
     if queue:
-        for place, output in (("queue", "OutboundQueueUrl"), ("urgent queue", "UrgentQueueUrl")):
-            found, read, _ = _read(target, output, "waiting messages", sought)
+        for lane, place in QUEUE_NAMES.items():
+            found, read, _ = _read(target, QUEUES[lane], "waiting messages", sought)
             waits = (Found(place, each.queued_at, each.message_id, each.destination, "waits") for each in found)
             search.found.extend(waits)
             search.looked.append(f"waiting messages of the {place}: {read}")

@@ -43,8 +43,8 @@ def health_of(target: Target) -> dict[str, Any]:
         "credentials": verdict(here, stack),
         "credentials_tried": [{**asdict(trial), "text": str(trial)} for trial in (here, stack)],
         **sending_of(target, record),
-        **queue_counts(target, "OutboundQueueUrl"),
-        "urgent": queue_counts(target, "UrgentQueueUrl"),
+        **queue_counts(target, QUEUES[Lane.ORDINARY]),
+        "urgent": queue_counts(target, QUEUES[Lane.URGENT]),
         "dead_letters": queue_counts(target, "DeadLetterQueueUrl")["waiting"],
     }
 

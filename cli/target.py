@@ -43,6 +43,8 @@ _MAPPINGS: Final = {
 }
 QUEUES: Final = {Lane.ORDINARY: "OutboundQueueUrl", Lane.URGENT: "UrgentQueueUrl"}
 """The output with the URL of each lane's queue."""
+QUEUE_NAMES: Final = {Lane.ORDINARY: "queue", Lane.URGENT: "urgent queue"}
+"""The name of each lane's queue in the commands' output."""
 _ATTEMPTS: Final = 5
 # Retries also concern SendMessage: a retry after a lost response queues the same message_id twice, which is one SMS.
 _CONFIG: Final = Config(
@@ -161,7 +163,7 @@ class Target:
         """Return a reader of `DeadLetterQueue` or another queue. ``what``: the name of its messages, for progress."""
         from cli.dead_letter_queue import DeadLetterQueue  # its imports are slow, and `status` needs none
 
-        urgent = self.outputs["UrgentQueueUrl"]
+        urgent = self.outputs[QUEUES[Lane.URGENT]]
         return DeadLetterQueue(
             self.sqs,
             self.outputs[output],

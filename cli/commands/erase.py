@@ -16,7 +16,7 @@ from cli.health import queue_counts
 from cli.output import counted
 from cli.parameters import Name
 from cli.queueing import stopping_between_batches
-from cli.target import Target
+from cli.target import QUEUE_NAMES, QUEUES, Target
 from optus_sms.model.numbers import did_you_mean
 from optus_sms.model.redaction import partly_hidden
 
@@ -68,7 +68,7 @@ def erase_(context: CommandContext, *, handset: str, with_opt_out: bool, dry_run
 
 def _held(target: Target, *, is_paused: bool) -> dict[str, int]:
     """Return about how many messages other readers hold, by place. Call it before reading, because SQS's counts lag."""
-    outputs = {"queue": "OutboundQueueUrl", "urgent queue": "UrgentQueueUrl"} if is_paused else {}
+    outputs = {QUEUE_NAMES[lane]: output for lane, output in QUEUES.items()} if is_paused else {}
     outputs["dead letters"] = "DeadLetterQueueUrl"
     counts = {place: queue_counts(target, output)["in_flight"] for place, output in outputs.items()}
     return {place: count for place, count in counts.items() if count}

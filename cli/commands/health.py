@@ -5,6 +5,8 @@ import click
 from cli.context import CommandContext, with_context
 from cli.health import health_of
 from cli.output import Tone
+from cli.target import QUEUE_NAMES
+from optus_sms.model.lanes import Lane
 
 
 @click.command()
@@ -22,7 +24,8 @@ def health(context: CommandContext) -> None:
     for trial in found["credentials_tried"]:
         out.line(f"             {trial['text']}")
     out.line(f"sending      {found['pause'] or found['sending']}", "unsure" if found["pause"] else "good")
-    for name, counts in (("queue", found), ("urgent queue", found["urgent"])):
+    for lane, counts in ((Lane.ORDINARY, found), (Lane.URGENT, found["urgent"])):
+        name = QUEUE_NAMES[lane]
         out.line(
             f"{name:<12} {counts['waiting']} waiting, {counts['in_flight']} in flight, {counts['delayed']} delayed"
         )
