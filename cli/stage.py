@@ -176,22 +176,25 @@ def next_step(facts: Facts) -> str:
     if stage is Stage.REJECTED:
         return _next_of_rejected(facts)
     if stage is Stage.RECALLED and facts.ledger and facts.ledger.has_open_outcome:
-        return (
-            "No attempt follows. The outcome of an earlier one is unknown: look it up in the gateway's portal, then "
-            f"`resolve {facts.message_id} --sent` if it was sent."
-        )
+        return f"No attempt follows. {_earlier_unknown(facts)}"
     if stage is Stage.UNDELIVERED and facts.status == "blocked":
         return _NEXT[stage] + _BLOCKED
     return _next_of_unknown(facts) if stage is Stage.UNKNOWN else _NEXT[stage]
 
 
+def _earlier_unknown(facts: Facts) -> str:
+    """Return the advice about the unknown outcome of an earlier attempt that no other one follows."""
+    return f"The outcome of an earlier one is unknown: {_look_up(facts)} if it was sent."
+
+
+def _look_up(facts: Facts) -> str:
+    return f"look it up in the gateway's portal, then `resolve {facts.message_id} --sent`"
+
+
 def _next_of_rejected(facts: Facts) -> str:
     ledger = facts.ledger
     if ledger and ledger.reason == OPTED_OUT and ledger.has_open_outcome:
-        return (
-            "The handset has opted out, so no attempt follows. The outcome of an earlier one is unknown: look it up in "
-            f"the gateway's portal, then `resolve {facts.message_id} --sent` if it was sent."
-        )
+        return f"The handset has opted out, so no attempt follows. {_earlier_unknown(facts)}"
     if ledger and ledger.reason == OPTED_OUT:
         return (
             "The handset has opted out, so it was not sent. Once the person has opted back in, queue it under a new "
@@ -199,16 +202,15 @@ def _next_of_rejected(facts: Facts) -> str:
         )
     if ledger and ledger.has_open_outcome:
         return (
-            "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent "
-            f"again: look it up in the gateway's portal, then `resolve {facts.message_id} --sent` or `--not-sent`."
+            "It is a dead letter. The outcome of an earlier attempt is unknown, so it is not sent again: "
+            f"{_look_up(facts)} or `--not-sent`."
         )
     return f"It is a dead letter: correct the cause, then `redrive {facts.message_id}`."
 
 
 def _next_of_unknown(facts: Facts) -> str:
     by_hand = (
-        f"A status callback with its reference resolves it. To resolve it by hand, look it up in the gateway's "
-        f"portal, then `resolve {facts.message_id} --sent` or `--not-sent`."
+        f"A status callback with its reference resolves it. To resolve it by hand, {_look_up(facts)} or `--not-sent`."
     )
     if facts.is_sent_once_more:
         return "It is sent once more (`resend`), unless proof comes within two minutes. " + by_hand
