@@ -6,7 +6,6 @@ process. The queues are lists, AWS is played in process, and the gateway notes w
 
 import contextlib
 import json
-import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from uuid import uuid4
 from benchmarks.charts import chart
 from benchmarks.handlers import aws_in_process, batch, invoke, load
 from benchmarks.servers import Servers
-from benchmarks.side_by_side import Figure, NotMeasuredError, progress
+from benchmarks.side_by_side import Figure, NotMeasuredError, percentile, progress
 from local.aws.app_loader import load_app
 from local.aws.event_source import EventSource, EventSourceConfig
 from local.aws.function import Invocation
@@ -58,11 +57,6 @@ class Run:
         return (at[-1] - at[0]) / (len(at) - 1)
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the least of the values that at least this share of them does not exceed."""
-    return sorted(values)[math.ceil(share * len(values)) - 1]
-
-
 def lanes(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
     """Measure runs with urgent codes and without, in turn. Raises NotMeasuredError."""
     with _stack(servers) as stack:
@@ -79,7 +73,7 @@ def figures(runs: Sequence[tuple[Run, Run]]) -> Iterator[Figure | Bars]:
     The least of each counts: other work of the machine only makes messages wait longer.
     """
     waits = {
-        f"{lane} queue": [percentile(both.waits(kind), 0.95) for _, both in runs]
+        f"{lane} queue": [percentile(both.waits(kind), 95) for _, both in runs]
         for lane, kind in (("urgent", URGENT_CODE), ("ordinary", ORDINARY_CODE))
     }
     for (lane, seconds), limit in zip(waits.items(), (2.0, None), strict=True):

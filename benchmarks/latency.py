@@ -8,7 +8,6 @@ intervals; so the time after the receipt is shown as well.
 import contextlib
 import itertools
 import json
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from uuid import uuid4
 import requests
 
 from benchmarks.charts import chart
-from benchmarks.side_by_side import Arm, Figure, measure, progress
+from benchmarks.side_by_side import Arm, Figure, measure, percentile, progress
 from local.aws.event_source import LONG_POLL_SECONDS
 from local.aws.stack import LocalStack
 from local.simulator.server import GatewaySimulator
@@ -52,10 +51,10 @@ def latency(*, passes: int) -> Iterator[Figure | Bars]:
         arms = [Arm(name, partial(send, name), partial(time.sleep, _SETTLE_SECONDS)) for name in urls]
         seconds = measure(arms, passes=passes, timer=time.perf_counter, at_most=_SECONDS)
     for percent, limit in _LIMITS.items():
-        ours, others = (_percentile(seconds[name], percent) for name in urls)
+        ours, others = (percentile(seconds[name], percent) for name in urls)
         yield Figure(f"latency of one message, {_NAMES[percent]}", ours / others, limit, _note(ours, others))
     for percent in _LIMITS:
-        ours, others = (_percentile(after_receipt[name][1:], percent) for name in urls)
+        ours, others = (percentile(after_receipt[name][1:], percent) for name in urls)
         yield Figure(f"of that after its receipt, {_NAMES[percent]}", ours / others, None, _note(ours, others))
     yield chart("One message from the queue to the gateway, by make run", "ms", seconds, _LOOP)
 
@@ -111,7 +110,3 @@ def _loop(
             payload = {"destination": fields["destination"], "content": fields["content"]}
             session.post(f"{simulator.url}/messages", json=payload, timeout=10).raise_for_status()
             sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -50,6 +50,11 @@ def ratio(seconds: Mapping[str, Sequence[float]], of: str, to: str) -> float:
     return statistics.median(one / other for one, other in zip(seconds[of], seconds[to], strict=True))
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the least of the values that at least ``percent`` in a hundred of them do not exceed."""
+    return sorted(values)[math.ceil(percent * len(values) / 100) - 1]
+
+
 def progress(what: str) -> None:
     """Show the progress: on a terminal in one line that is rewritten, else in a line each."""
     if sys.stderr.isatty():

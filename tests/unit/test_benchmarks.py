@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from benchmarks.charts import as_svg, as_text, chart
-from benchmarks.lanes import CODES, ORDINARY_CODE, REMINDER, ROUND_TRIP_SECONDS, URGENT_CODE, Run, figures, percentile
-from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, progress, ratio, table
+from benchmarks.lanes import CODES, ORDINARY_CODE, REMINDER, ROUND_TRIP_SECONDS, URGENT_CODE, Run, figures
+from benchmarks.side_by_side import Arm, Figure, measure, new_baseline, percentile, progress, ratio, table
 
 
 def test_each_pass_runs_every_arm_once_and_times_only_its_work() -> None:
@@ -66,9 +66,10 @@ def test_a_noisy_figure_keeps_to_its_limit_only() -> None:
 
 
 def test_the_percentile_is_one_of_the_values() -> None:
-    assert percentile([float(number) for number in range(20, 0, -1)], 0.95) == 19.0
-    assert percentile([float(number) for number in range(21)], 0.95) == 19.0
-    assert percentile([3.0], 0.95) == 3.0
+    assert percentile([float(number) for number in range(20, 0, -1)], 95) == 19.0
+    assert percentile([float(number) for number in range(21)], 95) == 19.0
+    assert percentile([float(number) for number in range(200, 0, -1)], 50) == 100.0
+    assert percentile([3.0], 95) == 3.0
 
 
 def emptied(*, urgent: bool, second: float = 0.02) -> Run:
