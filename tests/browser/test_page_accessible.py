@@ -123,6 +123,7 @@ def test_tab_goes_in_the_order_in_which_the_parts_are_seen(page: Page, canned: C
     parts = page.locator("#state, #strip, .left, main, .side").evaluate_all(
         "all => all.map((each) => each.getBoundingClientRect())"
     )
+    assert len(parts) == 5
     for before, after in pairwise(parts):
         assert after["left"] >= before["right"] or after["top"] >= before["bottom"]
 
