@@ -206,6 +206,7 @@ class HealthChecker:
             self._set(after, is_on=bool(is_on), failure="lane not paused")  # the operator's command was interrupted
         self._log(before, after, trial, action)
         is_on = {Action.PAUSE: False, Action.RESUME: True}.get(action, is_on)
+        paused_lanes = _paused_lanes(after, is_on=is_on)
         result = {
             "state": after.state.value,
             "reason": after.reason,
@@ -214,10 +215,10 @@ class HealthChecker:
             "credentials": trial.admission.value,
             "paused": None if is_on is None else not is_on,
             "paused_by": after.pause.by.value if after.pause else None,
-            "paused_lanes": _paused_lanes(after, is_on=is_on),
+            "paused_lanes": paused_lanes,
             "milliseconds": round(response.seconds * 1000),
         }
-        return result, _measurements(response, after, trial, is_on=is_on)
+        return result, _measurements(response, after, trial, paused_lanes=paused_lanes)
 
     def _try_credentials(self) -> Trial:
         """Try the credentials without sending a message: request one that does not exist."""
@@ -319,15 +320,15 @@ class HealthChecker:
 
 
 def _measurements(
-    response: Exchange, record: HealthRecord, trial: Trial, *, is_on: bool | None
+    response: Exchange, record: HealthRecord, trial: Trial, *, paused_lanes: list[Lane] | None
 ) -> tuple[Measurement, ...]:
     measurements: list[Measurement] = [(Metric.HEALTH_CHECKS, 1.0)]
     if record.state is not Health.UNKNOWN:
         measurements.append((Metric.GATEWAY_HEALTHY, 1.0 if record.state is Health.HEALTHY else 0.0))
     if response.status is not None:
         measurements.append((Metric.GATEWAY_LATENCY, response.seconds * 1000))
-    if (paused := _paused_lanes(record, is_on=is_on)) is not None:
-        measurements.append((Metric.SENDING_PAUSED, 1.0 if paused else 0.0))
+    if paused_lanes is not None:
+        measurements.append((Metric.SENDING_PAUSED, 1.0 if paused_lanes else 0.0))
     if trial.admission is Admission.REFUSED:
         measurements.append((Metric.CREDENTIALS_REFUSED, 1.0))
     return tuple(measurements)
