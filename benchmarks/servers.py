@@ -57,7 +57,7 @@ def aws_response(operation: str, body: bytes) -> bytes:
 
 def _item(update: dict[str, Any]) -> dict[str, Any]:
     """Return the item after an update, as if it was the first write of its key."""
-    if update["ReturnValues"] == "ALL_OLD":
+    if update["ReturnValues"] != "ALL_NEW":
         return {}
     names, values = update["ExpressionAttributeNames"], update["ExpressionAttributeValues"]
     written = {names[name]: values[value] for name, value in _WRITTEN.findall(update["UpdateExpression"])}

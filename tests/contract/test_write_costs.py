@@ -35,7 +35,7 @@ class BilledTable(MemoryTable):
         self._name, self._units = logical_id, units
 
     def update(
-        self, key: str, update: Update, *, returning: Literal["ALL_OLD", "ALL_NEW"] = "ALL_OLD"
+        self, key: str, update: Update, *, returning: Literal["NONE", "ALL_OLD", "ALL_NEW"] = "NONE"
     ) -> Item | Refused:
         before = self.get(key)
         written = super().update(key, update, returning=returning)

@@ -88,7 +88,7 @@ class MemoryTable(Table):
             return None
 
     def update(
-        self, key: str, update: Update, *, returning: Literal["ALL_OLD", "ALL_NEW"] = "ALL_OLD"
+        self, key: str, update: Update, *, returning: Literal["NONE", "ALL_OLD", "ALL_NEW"] = "NONE"
     ) -> Item | Refused:
         with self._lock:
             before = self.items.get(key, {})
@@ -96,7 +96,7 @@ class MemoryTable(Table):
                 return Refused(dict(before))
             after = _stored(changed({self.key: key} | before, update))
             self.items[key] = after
-            return dict(before if returning == "ALL_OLD" else after)
+            return dict({"NONE": {}, "ALL_OLD": before, "ALL_NEW": after}[returning])
 
     def query(
         self,

@@ -152,7 +152,7 @@ def test_the_promises_need_conditional_writes_in_one_step() -> None:
     """Shows that the test above can fail."""
 
     class Torn(MemoryTable):
-        def update(self, key: str, update: Any, *, returning: Any = "ALL_OLD") -> Item | Refused:
+        def update(self, key: str, update: Any, *, returning: Any = "NONE") -> Item | Refused:
             before = self.items.get(key, {})
             if update.condition and not holds(update.condition, before):
                 return Refused(dict(before))

@@ -33,7 +33,7 @@ _CONFIG: Final = Config(
     connect_timeout=_CONNECT_SECONDS,
     read_timeout=_READ_SECONDS,
     retries={"mode": "standard", "total_max_attempts": 3},
-    max_pool_connections=32,
+    max_pool_connections=64,
     parameter_validation=False,
     user_agent="optus-sms",
 )

@@ -304,7 +304,7 @@ class Transport:
     """One per execution environment; safe for many threads at a time."""
 
     tls: ssl.SSLContext = field(default_factory=new_tls_context)
-    connections: int = 32
+    connections: int = 64
     authority: Authority | None = None
 
     def __post_init__(self) -> None:

@@ -4,9 +4,9 @@
 messages with a reference of their own), ``health#gateway`` (`HealthRecord`) and ``contract#gateway``.
 `MessagesTable` (key ``id``, the gateway's ID) holds what the gateway reported: a `MessageRecord` for each message, a
 `ReplyRecord` for each reply. `OptOutTable` (key ``handset``) holds an `OptOutRecord` for each handset that opted out.
-"""
 
-from __future__ import annotations
+No `from __future__ import annotations`: a named tuple compiles each annotation that is a text, at each cold start.
+"""
 
 import re
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ class LedgerRecord(NamedTuple):
     lease_until: int = 0
     payload_sha256: str | None = None
     refused_payloads: frozenset[str] = frozenset()  # hashes of messages that were replaced
-    on_unknown: OnUnknown = "hold"
+    on_unknown: "OnUnknown" = "hold"
     unknown_outcomes: int = 0
     resolved_outcomes: int = 0
     unknown_at: int = 0
@@ -123,7 +123,7 @@ class LedgerRecord(NamedTuple):
     ttl: int = 0
 
     @classmethod
-    def from_item(cls, item: Item, message_id: str = "") -> Self:
+    def from_item(cls, item: "Item", message_id: str = "") -> Self:
         """Read an item; ``message_id``: for an absent one. An invalid state counts as `UNKNOWN`: it proves nothing."""
         key = str(item.get("pk", "")).removeprefix(MESSAGE_PREFIX) or message_id
         values = _known(cls, item) | {"message_id": key}
@@ -184,7 +184,7 @@ class RefusedRecord(NamedTuple):
     refused_at: str = ""
 
     @classmethod
-    def from_item(cls, item: Item) -> Self:
+    def from_item(cls, item: "Item") -> Self:
         """Read an item."""
         return cls(**_known(cls, item))
 
@@ -219,7 +219,7 @@ class MessageRecord(NamedTuple):
     ttl: int = 0
 
     @classmethod
-    def from_item(cls, item: Item) -> Self:
+    def from_item(cls, item: "Item") -> Self:
         """Read an item of a message."""
         times = {status: at for name, status in _TIMES.items() if isinstance(at := item.get(name), str)}
         return cls(**_known(cls, item) | {"direction": "MT", "times": times})
@@ -252,7 +252,7 @@ class ReplyRecord(NamedTuple):
     ttl: int = 0
 
     @classmethod
-    def from_item(cls, item: Item) -> Self:
+    def from_item(cls, item: "Item") -> Self:
         """Read an item of a reply."""
         values = _known(cls, item)
         if values.get("reply_match") not in (None, "exact", "inferred"):
@@ -274,7 +274,7 @@ class OptOutRecord(NamedTuple):
     operator: str | None = None
 
     @classmethod
-    def from_item(cls, item: Item) -> Self:
+    def from_item(cls, item: "Item") -> Self:
         """Read an item. One that was edited by hand counts as an opt-out, unless `opted_out` is false."""
         return cls(**{"opted_out": True} | _known(cls, item))
 
@@ -284,7 +284,7 @@ class OptOutRecord(NamedTuple):
         return f"{self.since} {'out' if self.opted_out else 'in'} {self.by} {self.reply_id or self.operator or ''}"
 
 
-def read_message(item: Item) -> MessageRecord | ReplyRecord:
+def read_message(item: "Item") -> MessageRecord | ReplyRecord:
     """Read an item of `MessagesTable`; an item without a direction is a message."""
     return (ReplyRecord if item.get("direction") == "MO" else MessageRecord).from_item(item)
 
@@ -398,7 +398,7 @@ class HealthRecord(NamedTuple):
         return self._replace(**changed)
 
     @classmethod
-    def from_item(cls, item: Item) -> Self:
+    def from_item(cls, item: "Item") -> Self:
         """Read the item; a new record if it is empty."""
         values = _known(cls, item)
         values["state"] = _member(Health, item.get("state"), Health.UNKNOWN)
@@ -406,7 +406,7 @@ class HealthRecord(NamedTuple):
         values["doubt"] = read_doubt(item)
         return cls(**values)
 
-    def to_item(self) -> Item:
+    def to_item(self) -> "Item":
         """Return the item to store."""
         nested = ("pause", "doubt")
         own = {name: value for name, value in self._asdict().items() if name not in nested}
@@ -428,7 +428,7 @@ def hold_attribute(lane: Lane) -> str:
     return f"{lane}_hold"
 
 
-def _read_pause(item: Item) -> Pause | None:
+def _read_pause(item: "Item") -> Pause | None:
     """Read the pause. Any name but the health check's counts as an operator's."""
     by = item.get("paused_by")
     if by is None:
@@ -443,7 +443,7 @@ def _read_pause(item: Item) -> Pause | None:
     )
 
 
-def read_doubt(item: Item) -> Doubt | None:
+def read_doubt(item: "Item") -> Doubt | None:
     """Read the doubt about outcomes; None if there is none."""
     values = map(item.get, DOUBT_ATTRIBUTES)
     numbers = [value if type(value) is int else 0 for value in values]
@@ -470,6 +470,7 @@ def attributes(record: LedgerRecord | MessageRecord | ReplyRecord | None) -> dic
 
 
 _TIMES: Final = {f"{status}_at": status for status in STATUS_RANK}
+_WORD: Final = re.compile(r"\w+")
 _LINE: Final = re.compile(r"\S+ \w+ [0-9]+ .*", re.DOTALL)
 # Anything else is text.
 _KINDS: Final[Mapping[str, tuple[type, ...]]] = {"int": (int, float), "bool": (bool,), "frozenset": (frozenset,)}
@@ -478,11 +479,11 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {"int": (int, float), "bool": (b
 @cache
 def _kinds(record: Any) -> Mapping[str, tuple[type, ...]]:
     """Return the attributes that a record has a field for, with the type of their values."""
-    kinds = {name: re.split(r"\W", kind.__forward_arg__)[0] for name, kind in record.__annotations__.items()}
+    kinds = {name: _WORD.findall(str(kind).removeprefix("<class"))[0] for name, kind in record.__annotations__.items()}
     return {name: _KINDS.get(kind, (str,)) for name, kind in kinds.items()}
 
 
-def _known(record: Any, item: Item) -> dict[str, Any]:
+def _known(record: Any, item: "Item") -> dict[str, Any]:
     """Return the attributes that the record has a field for, without those of a wrong type (edited by hand)."""
     kinds = _kinds(record)
     return {name: value for name, value in item.items() if type(value) in kinds.get(name, ())}

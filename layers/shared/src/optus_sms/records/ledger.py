@@ -405,7 +405,7 @@ class Ledger:
             **self._look_at(message_id, State.ACCEPTED, int(now) + COMPLETE_SECONDS),
         )
         update = update.set_first(accepted_at=format_rfc3339(now)).only_if(MAY_HAVE_BEEN_SENT)
-        before = self._table.update(MESSAGE_PREFIX + message_id, update)
+        before = self._table.update(MESSAGE_PREFIX + message_id, update, returning="ALL_OLD")
         return None if isinstance(before, Refused) else LedgerRecord.from_item(before, message_id)
 
     def resolve_sent(self, record: LedgerRecord, gateway_id: str | None, *, by: str, now: float) -> LedgerRecord | None:

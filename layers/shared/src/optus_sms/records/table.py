@@ -64,9 +64,9 @@ class Table:
         return None
 
     def update(
-        self, key: str, update: Update, *, returning: Literal["ALL_OLD", "ALL_NEW"] = "ALL_OLD"
+        self, key: str, update: Update, *, returning: Literal["NONE", "ALL_OLD", "ALL_NEW"] = "NONE"
     ) -> Item | Refused:
-        """Write, and return the item before or after the write; empty if there was none before."""
+        """Write, and return the item before or after the write; empty if there was none before, or for `NONE`."""
         expressions = _Expressions()
         changes = expressions.update(update)
         condition: dict[str, Any] = (
