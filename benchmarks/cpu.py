@@ -69,7 +69,7 @@ def callbacks(servers: Servers, *, passes: int) -> Iterator[Figure | Bars]:
 
     arms = [Arm(_RECEIVER, receive, units=_CALLBACKS), Arm(_WRITE, write_only, units=_CALLBACKS)]
     seconds = measure(arms, passes=passes, timer=time.process_time)
-    yield Figure("CPU of a status callback", ratio(seconds, _RECEIVER, _WRITE), 1.3, "of the bare table write")
+    yield Figure("CPU of a status callback", ratio(seconds, _RECEIVER, _WRITE), 1.25, "of the bare table write")
     yield chart("CPU of a status callback", "µs", seconds, _WRITE)
     calls = Counter(operation for operation, _ in aws_requests(app, event))
     yield Figure("table writes of a status callback", calls.pop("UpdateItem"), 1)

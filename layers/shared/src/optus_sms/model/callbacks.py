@@ -1,6 +1,6 @@
 """Status callbacks and reply callbacks, in every shape that the gateway's documents show.
 
-Only the fields of the dataclasses below are read. A value that no table can hold, in these fields or in others, does
+Only the fields of the named tuples below are read. A value that no table can hold, in these fields or in others, does
 not lose the callback: the value is replaced, and the rest is stored. A body that may have lost a character of a stored
 field is unreadable.
 
