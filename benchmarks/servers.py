@@ -96,6 +96,7 @@ def _listener() -> socket.socket:
     """Return a listening socket; with no protocol named, asyncio would let small responses wait 40 ms."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
     return listener
 
 

@@ -6,6 +6,7 @@ PACKAGES: the folder of installed packages, changed in place. ROOTS: the file fo
 Reasons and figures: docs/decisions/boto3-in-the-layer.md and amazons-roots.md.
 """
 
+import contextlib
 import gzip
 import json
 import re
@@ -48,6 +49,9 @@ AMAZONS_ROOTS = (  # www.amazontrust.com/repository asks clients with their own 
     "Starfield Services Root Certificate Authority - G2",
 )
 
+ISRG_ROOT_X1 = "4042bcee.0"
+"""The name of one root in a folder, by the hash that OpenSSL has used since 1.0. By other names it finds no root."""
+
 
 def trim(packages: Path, roots: Path) -> None:
     """Trim the packages and write the root certificates. Raise SystemExit if a package's content is not as expected."""
@@ -62,10 +66,12 @@ def trim(packages: Path, roots: Path) -> None:
     _keep_endpoints(data / "endpoints.json")
     bundle = packages / "certifi" / "cacert.pem"
     roots.write_text(amazons_roots(bundle.read_text(encoding="utf-8")), encoding="utf-8")
-    if shutil.which("openssl"):
-        split_roots(bundle.read_text(encoding="utf-8"), packages / "certifi" / "roots")
-    else:
-        print("No openssl here: each cold start reads all root certificates. It works, but costs 16 ms of CPU more.")
+    folder = packages / "certifi" / "roots"
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        split_roots(bundle.read_text(encoding="utf-8"), folder)
+    if not (folder / ISRG_ROOT_X1).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        print("No usable openssl here: each cold start reads all root certificates, which costs 16 ms of CPU more.")
 
 
 def _remove(path: Path) -> None:
@@ -147,12 +153,13 @@ def amazons_roots(bundle: str) -> str:
 def split_roots(bundle: str, folder: Path) -> None:
     """Write each root certificate to a file of its own, under the name by which OpenSSL looks it up in a folder.
 
-    The name is a hash of the certificate's subject; certificates of one subject are numbered.
+    The name is a hash of the certificate's subject; certificates of one subject are numbered. Raise OSError or
+    CalledProcessError if the command `openssl` is missing or fails.
     """
     folder.mkdir(exist_ok=True)
     for block in re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", bundle, re.DOTALL):
         command = ("openssl", "x509", "-noout", "-subject_hash")
-        subject = subprocess.run(command, input=block, capture_output=True, text=True, check=True).stdout.strip()
+        subject = subprocess.run(command, input=block, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         number = len(list(folder.glob(f"{subject}.*")))
         (folder / f"{subject}.{number}").write_text(block, encoding="utf-8")
 

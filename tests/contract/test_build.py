@@ -114,25 +114,29 @@ def test_layer_is_complete_small_and_the_same_each_time(tmp_path: Path) -> None:
     assert not [name for name in files if "yaml" in name]
     assert (first / Path(_aws_ca_bundle()).name).read_text(encoding="utf-8").count("BEGIN CERTIFICATE") == 5
     _each_operation_can_be_called(first / "python")
+    roots = [name for name in files if re.fullmatch(r"python/certifi/roots/[0-9a-f]{8}\.\d+", name)]
+    assert len(roots) > 100
     bytecode = {re.search(r"\.(cpython-\d+)\.pyc$", name) for name in files if name.endswith(".pyc")}
     assert {match and match[1] for match in bytecode} <= {"cpython-313"}
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(300)
-def test_sam_build_is_silent_repeatable_and_only_lacks_bytecode_without_the_runtimes_python(tmp_path: Path) -> None:
+def test_sam_build_is_silent_repeatable_and_lacks_only_what_absent_commands_make(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for folder in ("functions", "layers"):
         shutil.copytree(ROOT / folder, source / folder)
     shutil.copy(ROOT / "template.yaml", source)
     (source / "layers/shared/src/optus_sms/.DS_Store").touch()  # macOS's Finder makes such files
     first, words = _sam_build(source, tmp_path / "arm64", "arm64")
-    again, other_words = _sam_build(source, tmp_path / "x86_64", "x86_64", without=f"python{_version()}")
+    again, other_words = _sam_build(source, tmp_path / "x86_64", "x86_64", f"python{_version()}", "openssl")
 
     assert "without bytecode" in other_words
+    assert "No usable openssl" in other_words
     assert "warn" not in (words + other_words).lower()
     compiled = {name for name in first if name.endswith(".pyc")}
-    assert {name: digest for name, digest in first.items() if name not in compiled} == again
+    roots = {name for name in first if "/certifi/roots/" in name}
+    assert {name: digest for name, digest in first.items() if name not in compiled | roots} == again
     for function in default_template().of_type("AWS::Lambda::Function"):
         own = {name for name in first if name.startswith(f"{function.logical_id}/")}
         assert own - compiled == {f"{function.logical_id}/app.py"}
@@ -192,13 +196,13 @@ def _version() -> str:
     return makefile_words(LAYER / "Makefile", "VERSION")[0]
 
 
-def _sam_build(source: Path, folder: Path, architecture: str, without: str = "") -> tuple[dict[str, str], str]:
-    """Run `sam build`, and return its result and output; `without`: a command that the machine lacks."""
+def _sam_build(source: Path, folder: Path, architecture: str, *without: str) -> tuple[dict[str, str], str]:
+    """Run `sam build`, and return its result and output; `without`: commands that the machine lacks."""
     hidden = folder / "hidden"
     hidden.mkdir(parents=True)
-    if without:
-        (hidden / without).write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
-        (hidden / without).chmod(0o755)
+    for command_name in without:
+        (hidden / command_name).write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
+        (hidden / command_name).chmod(0o755)
     sam = Path(sys.executable).with_name("sam")
     path = os.pathsep.join([str(hidden), str(sam.parent), os.environ["PATH"]])
     command = [str(sam), "build", "--build-dir", str(folder / "build"), "--parameter-overrides"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from layers.shared.trim import AMAZONS_ROOTS, amazons_roots, reduced
+from layers.shared.trim import AMAZONS_ROOTS, amazons_roots, reduced, trim
 
 MODEL = {
     "metadata": {"protocol": "json"},
@@ -64,3 +64,22 @@ def test_a_root_that_has_another_name_stops_the_build() -> None:
     bundle = '# Issuer: CN=x\n# Label: "Amazon Root CA 1"\n-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n'
     with pytest.raises(SystemExit, match="called Amazon Root CA 2, Amazon Root CA 3"):
         amazons_roots(bundle)
+
+
+@pytest.mark.parametrize("openssl", ["absent", "exit 1", "cat > /dev/null; echo 00000000"])
+def test_without_a_usable_openssl_no_folder_stays(
+    openssl: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder whose names OpenSSL does not look up would be a folder without roots."""
+    data = tmp_path / "botocore" / "data"
+    data.mkdir(parents=True)
+    (data / "endpoints.json").write_text('{"partitions": []}', encoding="utf-8")
+    (tmp_path / "certifi").mkdir()
+    (tmp_path / "certifi" / "cacert.pem").write_bytes(Path(certifi.where()).read_bytes())
+    if openssl != "absent":
+        (tmp_path / "openssl").write_text(f"#!/bin/sh\n{openssl}\n", encoding="utf-8")
+        (tmp_path / "openssl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path) if openssl == "absent" else f"{tmp_path}:/usr/bin:/bin")
+    trim(tmp_path, tmp_path / "roots.pem")
+    assert not (tmp_path / "certifi" / "roots").exists()
+    assert "No usable openssl" in capsys.readouterr().out

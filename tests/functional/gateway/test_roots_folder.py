@@ -69,11 +69,13 @@ def test_another_root_of_the_same_name_is_not(transport: Transport) -> None:
     assert (status, (failure or "")[:12], requests) == (None, "certificate_", False)
 
 
-@pytest.mark.usefixtures("authorities")
-def test_a_private_authority_is_trusted_besides() -> None:
-    private = trustme.CA()
+@pytest.mark.parametrize("name", ["one", "another"])
+def test_a_private_authority_is_trusted_besides(authorities: list[trustme.CA], tmp_path: Path, name: str) -> None:
+    """Also one with the name of a public root, for which OpenSSL would not look into the folder."""
+    (tmp_path / "cacert.pem").write_text("".join(map(pem_of, authorities)), encoding="utf-8")
+    private = trustme.CA(organization_name=name, organization_unit_name="name")
     transport = Transport(tls=new_tls_context(pem_of(private)))
-    assert get(transport, private) == (200, None, True)
+    assert [get(transport, each) for each in (private, *authorities)] == [(200, None, True)] * 3
     transport.close()
 
 

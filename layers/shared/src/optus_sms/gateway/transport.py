@@ -287,7 +287,9 @@ def new_tls_context(ca_certificate: str = "") -> ssl.SSLContext:
     without the authority's proxy.
     """
     folder = Path(certifi.where()).with_name("roots")
-    if folder.is_dir():  # in the layer (trim.py): OpenSSL then reads only the root that it needs
+    # In the layer (trim.py) OpenSSL reads only the root that it needs. But it does not look into the folder if it knows a
+    # root of the same name, and an authority of the secret can have the name of a public one.
+    if folder.is_dir() and not ca_certificate:
         context = ssl.create_default_context(capath=folder)
     else:
         context = ssl.create_default_context(cafile=certifi.where())
