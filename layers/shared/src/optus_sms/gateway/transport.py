@@ -287,7 +287,7 @@ def new_tls_context(ca_certificate: str = "") -> ssl.SSLContext:
     without the authority's proxy.
     """
     folder = Path(certifi.where()).with_name("roots")
-    # In the layer (trim.py) OpenSSL reads only the root that it needs. But it does not look into the folder if it knows a
+    # In the layer (trim.py) OpenSSL reads only the root that it needs. It does not look into the folder if it knows a
     # root of the same name, and an authority of the secret can have the name of a public one.
     if folder.is_dir() and not ca_certificate:
         context = ssl.create_default_context(capath=folder)
