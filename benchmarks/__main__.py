@@ -74,7 +74,7 @@ def _results(servers: Servers, *, quick: bool) -> Iterator[Figure | Bars | str]:
         yield from lanes(servers, passes=1 if quick else 3)
     except NotMeasuredError as error:
         yield f"Lanes are not measured: {error}."
-    yield from latency(passes=20 if quick else 200)
+    yield from latency(passes=40 if quick else 200)
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield from cold_starts(servers, Path(folder), passes=3 if quick else 15, throttled_passes=0 if quick else 9)

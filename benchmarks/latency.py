@@ -8,6 +8,7 @@ intervals; so the time after the receipt is shown as well.
 import contextlib
 import itertools
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from tools.charts import Bars
 
 _STACK, _LOOP = "through the stack", "receive, post, delete"
 _SETTLE_SECONDS: Final = 0.05  # so that what follows the POST does not delay the next message
+_LOOKS_EVERY_SECONDS: Final = 0.1  # the emulator's queue; a random part of it, so that both ways meet all its phases
 _LOOK_SECONDS: Final = 0.0005
 _LOST_SECONDS: Final = 30
 _SECONDS: Final = 100.0
@@ -48,7 +50,7 @@ def latency(*, passes: int) -> Iterator[Figure | Bars]:
             _send(sqs, urls[name], simulator)
             after_receipt[name].append(time.perf_counter() - received[-1])
 
-        arms = [Arm(name, partial(send, name), partial(time.sleep, _SETTLE_SECONDS)) for name in urls]
+        arms = [Arm(name, partial(send, name), _settle) for name in urls]
         seconds = measure(arms, passes=passes, timer=time.perf_counter, at_most=_SECONDS)
     for percent, limit in _LIMITS.items():
         ours, others = (percentile(seconds[name], percent) for name in urls)
@@ -57,6 +59,10 @@ def latency(*, passes: int) -> Iterator[Figure | Bars]:
         ours, others = (percentile(after_receipt[name][1:], percent) for name in urls)
         yield Figure(f"of that after its receipt, {_NAMES[percent]}", ours / others, None, _note(ours, others))
     yield chart("One message from the queue to the gateway, by make run", "ms", seconds, _LOOP)
+
+
+def _settle() -> None:
+    time.sleep(_SETTLE_SECONDS + random.uniform(0, _LOOKS_EVERY_SECONDS))
 
 
 def _note(ours: float, others: float) -> str:
