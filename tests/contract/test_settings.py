@@ -8,23 +8,10 @@ from typing import Any
 import pytest
 
 from optus_sms.runtime.observability import NAMESPACE
-from optus_sms.runtime.settings import (
-    HealthSettings,
-    PublishSettings,
-    ReceiveSettings,
-    ReconcileSettings,
-    SendSettings,
-    read_settings,
-)
+from optus_sms.runtime.settings import read_settings
 from tests.support.aws import default_template
+from tests.support.settings import SETTINGS
 
-SETTINGS: dict[str, type[SendSettings | ReceiveSettings | HealthSettings | ReconcileSettings | PublishSettings]] = {
-    "send_message": SendSettings,
-    "receive_callback": ReceiveSettings,
-    "check_health": HealthSettings,
-    "reconcile_messages": ReconcileSettings,
-    "publish_events": PublishSettings,
-}
 # Read by libraries, and the stack's name by `runtime.observability`; a function's settings don't read them.
 READ_ELSEWHERE = {
     "STACK_NAME",
@@ -58,13 +45,13 @@ class Recorder(Mapping[str, str]):
 
 
 def environments() -> dict[str, dict[str, str]]:
-    """Return each function's variables by its folder, with stand-ins for values that only a deployment has."""
+    """Return each function's variables by its logical id, with stand-ins for values that only a deployment has."""
     template = default_template()
     unknown = {name: {"Ref": f"ref-{name}", "Arn": f"arn-{name}"} for name in template.resources}
     found: dict[str, dict[str, str]] = {}
     for function in template.of_type("AWS::Lambda::Function"):
         variables: dict[str, Any] = template.resolve(function.properties["Environment"]["Variables"], unknown)
-        found[function.properties["Code"]["S3Key"].rpartition("/")[2]] = variables
+        found[function.logical_id] = variables
     return found
 
 
@@ -85,5 +72,6 @@ def test_the_template_sets_exactly_what_is_read(function: str) -> None:
 @pytest.mark.parametrize("function", SETTINGS)
 def test_powertools_gets_the_public_names(function: str) -> None:
     given = environments()[function]
-    assert given["POWERTOOLS_SERVICE_NAME"] == function
+    folder = default_template().resources[function].properties["Code"]["S3Key"]
+    assert given["POWERTOOLS_SERVICE_NAME"] == folder.rpartition("/")[2]
     assert given["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE

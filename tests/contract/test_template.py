@@ -32,16 +32,10 @@ from optus_sms.model.lanes import Lane
 from optus_sms.records.items import CONTRACT_KEY, HEALTH_KEY, MESSAGE_PREFIX, REFUSED_PREFIX, State
 from optus_sms.records.ledger import KEEP_REFUSED_SECONDS, KEEP_SECONDS
 from optus_sms.runtime.observability import NAMESPACE, Metric
-from optus_sms.runtime.settings import (
-    HealthSettings,
-    PublishSettings,
-    ReceiveSettings,
-    ReconcileSettings,
-    SendSettings,
-    read_settings,
-)
+from optus_sms.runtime.settings import read_settings
 from tests.support.aws import template_source
 from tests.support.broken_templates import Mistake, with_mistake
+from tests.support.settings import SETTINGS
 from tools.schemas import QUEUE_MESSAGE_VERSION
 
 ROOT: Final = TEMPLATE_PATH.parent
@@ -745,13 +739,6 @@ def functions_are_built_alike(stack: Template) -> Problems:
     resource_mistake("CheckHealthFunction/Environment/Variables/GATEWAY_ALLOW_HTTP", "true"),
 )
 def functions_get_the_settings_that_they_read(stack: Template) -> Problems:
-    settings: dict[str, type[Any]] = {
-        "SendMessageFunction": SendSettings,
-        "ReceiveCallbackFunction": ReceiveSettings,
-        "CheckHealthFunction": HealthSettings,
-        "ReconcileMessagesFunction": ReconcileSettings,
-        "PublishEventsFunction": PublishSettings,
-    }
     for function in functions(stack):
         variables = {
             name: value if isinstance(value, str) else "https://sqs.example/created"
@@ -760,7 +747,7 @@ def functions_get_the_settings_that_they_read(stack: Template) -> Problems:
         if "GATEWAY_ALLOW_HTTP" in variables:
             yield f"{function.logical_id}: plain http is for tests"
         try:
-            read_settings(settings[function.logical_id], variables)
+            read_settings(SETTINGS[function.logical_id], variables)
         except SettingsError as error:
             yield f"{function.logical_id}: {error}"
 

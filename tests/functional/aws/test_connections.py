@@ -204,20 +204,20 @@ def test_the_same_request_is_sent_as_by_botocore_alone(operation: str, monkeypat
 
 
 @pytest.mark.parametrize("service", ["dynamodb", "sqs"])
-def test_an_error_has_the_code_that_botocore_alone_gives_it(service: str) -> None:
-    """A queue's error has the older code of the header, which the functions and their logs name."""
+def test_an_error_has_the_class_and_code_that_botocore_alone_gives_it(service: str) -> None:
+    """A queue's error has the code of the header, and the class for the name in the body."""
     operation = {"dynamodb": "GetItem", "sqs": "SendMessage"}[service]
     refused = answer(400, {"__type": "x#QueueDoesNotExist"}, b"x-amzn-query-error: AWS.Older;Sender")
-    codes = []
+    errors = []
     for session in (clients._session(), Session()):
         with FaultServer(responding(refused)) as server:
             client = session.create_client(service, endpoint_url=url_of(server), config=clients._CONFIG)
             with pytest.raises(ClientError) as raised:
                 getattr(client, xform_name(operation))(**CALLS[operation][1])
-        codes.append(raised.value.response["Error"]["Code"])
+        errors.append((type(raised.value).__name__, raised.value.response["Error"]["Code"]))
 
-    assert codes == [codes[0]] * 2
-    assert service != "sqs" or codes[0] == "AWS.Older"
+    assert errors[0] == errors[1]
+    assert service != "sqs" or errors[0][1] == "AWS.Older"
 
 
 def test_a_connection_serves_again_until_the_server_closes_it(connect: Connect) -> None:

@@ -10,12 +10,10 @@ from optus_sms.model.errors import SettingsError
 from optus_sms.model.lanes import Lane
 from optus_sms.runtime.settings import (
     HealthSettings,
-    PublishSettings,
-    ReceiveSettings,
-    ReconcileSettings,
     SendSettings,
     read_settings,
 )
+from tests.support.settings import SETTINGS
 
 SEND = {
     "GATEWAY_BASE_URL": "https://gateway.example/rest/sms/v2",
@@ -75,9 +73,7 @@ def test_a_complete_environment_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "settings", [SendSettings, ReceiveSettings, HealthSettings, ReconcileSettings, PublishSettings]
-)
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_an_empty_environment_names_every_variable(settings: Any) -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(settings, {})

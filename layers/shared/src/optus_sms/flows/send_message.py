@@ -25,6 +25,7 @@ from optus_sms.flows.refused_claim import RESEND_AFTER_SECONDS, NextStep, may_re
 from optus_sms.flows.resolving import complete, log_taken
 from optus_sms.flows.unwritten import LedgerWrite, UnwrittenOutcomes
 from optus_sms.gateway.api import Outcome, PostResult, Stop
+from optus_sms.gateway.transport import CONNECTIONS
 from optus_sms.model.errors import CredentialsError, InvalidMessageError
 from optus_sms.model.lanes import Lane
 from optus_sms.model.queue_message import (
@@ -62,7 +63,7 @@ LEASE_MARGIN_SECONDS: Final = 30  # past the function's deadline, so that no run
 KEEP_REFERENCE_SECONDS: Final = KEEP_SECONDS + MAX_SCHEDULE_DAYS * 86_400
 CLAIM_SECONDS: Final = 2.0  # for the claim and the reference; if they take longer, no POST is begun
 OUTCOME_SECONDS: Final = 5.0  # for an outcome, a message and a dead letter, retried until they are written
-WORKERS: Final = 64  # at a gateway of 100 ms, more would not make a batch of a hundred faster
+WORKERS: Final = CONNECTIONS  # 64: at a gateway of 100 ms, more would not make a batch of a hundred faster
 API_RESPONDS_SECONDS: Final = 3600.0  # how long a response of the API shows that messages reach it
 OPT_OUT_NOT_READ: Final = "opt_out_not_read"
 NOT_ABOUT_THE_MESSAGE: Final = (*NOT_BEGUN, "reference_not_registered", OPT_OUT_NOT_READ)

@@ -30,6 +30,8 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+CONNECTIONS: Final = 64
+"""Kept open to the gateway, one for each thread of a batch."""
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_RESPONSE_BYTES: Final = 1024 * 1024  # with headers and chunk sizes; http.client alone reads 6 MB of headers
 CONNECT_SECONDS: Final = 3.0
@@ -306,7 +308,7 @@ class Transport:
     """One per execution environment; safe for many threads at a time."""
 
     tls: ssl.SSLContext = field(default_factory=new_tls_context)
-    connections: int = 64
+    connections: int = CONNECTIONS
     authority: Authority | None = None
 
     def __post_init__(self) -> None:
